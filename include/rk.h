@@ -1,0 +1,264 @@
+/* rk.h: the public interface of librk, which loads, runs and trains RWKV models.
+ *
+ * Handles are opaque. Every function that can fail returns an rk_status (0 is success) and takes an
+ * rk_error last (NULL is fine), whose sentence names the file or tensor, what was found and what was
+ * expected. Pairs read _new/_free (memory) and _open/_close (files); _free and _close take NULL.
+ * Pointers are borrowed for the call unless a comment says otherwise.
+ *
+ * What may be called from which thread:
+ *
+ *   handle         shared by threads?                              lives at least as long as
+ *   rk_engine      yes; calls that compute take turns inside it    -
+ *   rk_model       yes: immutable once open                        memory given to rk_model_open_memory
+ *   rk_tokenizer   yes: immutable once made                        -
+ *   rk_session     one thread at a time; different sessions freely its model and its engine
+ *   rk_sampler     one thread at a time                            -
+ *   rk_decoder     one thread at a time                            its tokenizer
+ *   rk_trainer     one thread at a time                            its engine
+ *   rk_engine_abort is safe from any thread and from a signal handler.
+ */
+#ifndef RK_H
+#define RK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define RK_API __attribute__((visibility("default")))
+#else
+#define RK_API
+#endif
+
+/* ------------------------------------------------------------------------------------ errors */
+
+typedef enum rk_status {
+    RK_OK = 0,
+    RK_ERR_ARG,         /* an argument the documentation excludes */
+    RK_ERR_IO,          /* the system refused; the message holds its reason */
+    RK_ERR_FORMAT,      /* the bytes are no valid file, request or model */
+    RK_ERR_NOMEM,       /* host or device memory ran out */
+    RK_ERR_UNSUPPORTED, /* valid, but not in this build or on this device */
+    RK_ERR_ABORTED,     /* rk_engine_abort or the abort callback asked to stop */
+    RK_ERR_NUMERIC,     /* a result is not finite */
+} rk_status;
+
+typedef struct rk_error {
+    rk_status code;
+    char msg[256];
+} rk_error;
+
+/* "0.1.0": version of the library. */
+RK_API const char *rk_version(void);
+
+/* ------------------------------------------------------------------------------------ engine */
+
+typedef enum rk_log_level { RK_LOG_DEBUG, RK_LOG_INFO, RK_LOG_WARN, RK_LOG_ERROR } rk_log_level;
+/* One line without a newline. Called on the thread that called into the library. */
+typedef void rk_log_fn(void *user, rk_log_level level, const char *line);
+/* Polled between pieces of work of at most some milliseconds; true asks the call to stop. */
+typedef bool rk_abort_fn(void *user);
+
+typedef struct rk_engine_params {
+    int n_threads;    /* 0: usable cores under affinity and cgroup limits */
+    const char *path; /* instruction-set path "ref", "avx2", "avx512", "neon"; NULL: best here */
+    rk_log_fn *log;   /* NULL: silent */
+    void *log_user;
+    rk_abort_fn *abort; /* NULL: only rk_engine_abort */
+    void *abort_user;
+} rk_engine_params;
+
+/* Threads, kernels, log and abort flag; everything that computes needs one. */
+typedef struct rk_engine rk_engine;
+
+/* params  NULL means all defaults.
+ * Errors  RK_ERR_ARG: n_threads outside 0..1024, or no such path; RK_ERR_UNSUPPORTED: the path
+ *         exists but not on this CPU; RK_ERR_NOMEM. */
+RK_API rk_status rk_engine_new(rk_engine **out, const rk_engine_params *params, rk_error *err);
+RK_API void rk_engine_free(rk_engine *e);
+RK_API int rk_engine_n_threads(const rk_engine *e);
+/* The name of the instruction-set path in use, for logs: "avx2". Results share bits within a path. */
+RK_API const char *rk_engine_path(const rk_engine *e);
+/* Ask the calls that compute to return RK_ERR_ABORTED within 50 ms; stays set until cleared. */
+RK_API void rk_engine_abort(rk_engine *e);
+RK_API void rk_engine_clear_abort(rk_engine *e);
+
+/* ------------------------------------------------------------------------------------- model */
+
+/* Weights: immutable once loaded, shared by all threads. */
+typedef struct rk_model rk_model;
+
+typedef struct rk_model_info {
+    const char *arch; /* "rwkv7"; owned by the library */
+    int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
+    int64_t n_params;       /* stored parameters */
+    int64_t state_bytes;    /* what rk_session_state_get writes */
+    int64_t ctx_len;        /* tokens of a training window when the file says so, else 0 */
+    uint64_t fingerprint;   /* of architecture, shapes and 1-D tensors rounded to bf16 */
+} rk_model_info;
+
+/* Map a .safetensors file with the names of BlinkDL/RWKV-LM. Weights stay in the file's pages.
+ * Errors  RK_ERR_IO, RK_ERR_FORMAT (file, tensor, found, expected), RK_ERR_UNSUPPORTED, RK_ERR_NOMEM. */
+RK_API rk_status rk_model_open(rk_model **out, const char *path, rk_error *err);
+/* The same from bytes in memory, which must stay as they are until rk_model_close. */
+RK_API rk_status rk_model_open_memory(rk_model **out, const void *data, size_t bytes,
+                                      rk_error *err);
+RK_API void rk_model_close(rk_model *m);
+RK_API void rk_model_get_info(const rk_model *m, rk_model_info *info);
+
+/* ----------------------------------------------------------------------------------- session */
+
+/* One token stream: recurrent state and scratch; one thread at a time. */
+typedef struct rk_session rk_session;
+
+/* Start from the zero state. Memory: the state plus scratch for one chunk; evaluating takes no more. */
+RK_API rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_error *err);
+/* A second stream that continues from the same state. */
+RK_API rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err);
+RK_API void rk_session_free(rk_session *s);
+/* Back to the zero state. */
+RK_API void rk_session_reset(rk_session *s);
+
+/* Feed tokens to the model and advance the session's recurrent state.
+ *
+ * tokens  (n) ids in [0, n_vocab), n >= 1.
+ * logits  (n_vocab) unnormalised scores for the token after tokens[n - 1]; NULL when not needed.
+ * Errors  RK_ERR_ARG: n or an id is out of range; RK_ERR_ABORTED. State and logits are then unchanged.
+ * Cost    O(n * n_layer * n_embd^2) time; memory does not grow with n.
+ * Bits    a call of at most 16 tokens and a longer one agree to rounding; within either kind the
+ *         result does not depend on threads, and a split at multiples of 64 tokens changes no bit
+ *         while every piece stays longer than 16. */
+RK_API rk_status rk_session_eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                                 rk_error *err);
+/* The same with the scores after every token: logits (n, n_vocab) row-major. */
+RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                                     rk_error *err);
+/* One token for each of n streams of one model and one engine, together: the weights are read once.
+ * logits (n, n_vocab). Each stream gets the bits it would get alone. Sessions must be distinct. */
+RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const int32_t *tokens,
+                                       float *logits, rk_error *err);
+
+/* The state as rk_model_info.state_bytes bytes of f32: per layer the time_mix shift (n_embd), S
+ * (n_head, head_size value, head_size key), the channel_mix shift (n_embd).
+ * Errors  RK_ERR_ARG: bytes is not state_bytes. */
+RK_API rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_error *err);
+RK_API rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err);
+/* The state as a .safetensors file with layout and model fingerprint. Loading refuses another
+ * model's state (RK_ERR_FORMAT) unless force is set, and always one of other shapes. */
+RK_API rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err);
+RK_API rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err);
+
+/* Log-probability (natural) of one token under (n) logits, summed in double. */
+RK_API double rk_logprob(const float *logits, int64_t n, int32_t token);
+
+/* --------------------------------------------------------------------------------- tokenizer */
+
+typedef struct rk_tokenizer rk_tokenizer;
+
+/* name: "byte" (id = byte, 256 ids), "world" (built in, 65536 ids, 0 ends a document), or the path
+ * of a vocabulary file in the format of rwkv_vocab_v20230424.txt. */
+RK_API rk_status rk_tokenizer_new(rk_tokenizer **out, const char *name, rk_error *err);
+RK_API void rk_tokenizer_free(rk_tokenizer *t);
+RK_API int64_t rk_tokenizer_n_vocab(const rk_tokenizer *t);
+/* Token ids of bytes (any bytes; never fails to encode). Returns the number of ids; writes at most
+ * max of them. Call with max 0 to learn the number; it is at most n. */
+RK_API int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
+                                   int64_t max);
+/* The bytes of one id, borrowed from the tokenizer; *n is 0 for ids without text. */
+RK_API const char *rk_tokenizer_bytes(const rk_tokenizer *t, int32_t id, size_t *n);
+
+/* Turns tokens into text that is always whole UTF-8 characters; what can never become one is
+ * written as U+FFFD. */
+typedef struct rk_decoder rk_decoder;
+RK_API rk_status rk_decoder_new(rk_decoder **out, const rk_tokenizer *t, rk_error *err);
+RK_API void rk_decoder_free(rk_decoder *d);
+/* The text that has become complete, NUL-terminated, valid until the next call; "" while waiting. */
+RK_API const char *rk_decoder_push(rk_decoder *d, int32_t id, size_t *n);
+/* What is left at the end of a stream. */
+RK_API const char *rk_decoder_flush(rk_decoder *d, size_t *n);
+
+/* ----------------------------------------------------------------------------------- sampler */
+
+typedef struct rk_sampler_params {
+    float temp;              /* 0: the highest logit (lowest id on ties), penalties off */
+    float top_p;             /* in (0, 1]; 1: off. Acts on the untempered distribution */
+    int32_t top_k;           /* 0: off */
+    float min_p;             /* keep p >= min_p * max p; 0: off */
+    float typical_p;         /* in (0, 1]; 1: off */
+    float repeat_penalty;    /* 1: off; logits of seen tokens are divided (or multiplied) by it */
+    float presence_penalty;  /* subtracted from the logit of every generated token */
+    float frequency_penalty; /* times its decayed count, subtracted too */
+    float penalty_decay;     /* counts are multiplied by it at every token, in [0, 1] */
+    uint64_t seed;
+} rk_sampler_params;
+
+/* temp 1, top_p 0.85, the rest off, penalty_decay 0.996, seed 0. */
+RK_API rk_sampler_params rk_sampler_defaults(void);
+
+typedef struct rk_sampler rk_sampler;
+/* Errors  RK_ERR_ARG: a parameter outside its range, by name. tokenizer (may be NULL) tells which
+ * tokens are digits and spaces, which count for presence only. */
+RK_API rk_status rk_sampler_new(rk_sampler **out, const rk_sampler_params *p, int64_t n_vocab,
+                                const rk_tokenizer *tokenizer, rk_error *err);
+RK_API void rk_sampler_free(rk_sampler *s);
+/* Forget the generated tokens and start the random stream again. */
+RK_API void rk_sampler_reset(rk_sampler *s);
+/* Add to a token's logit before everything else; -INFINITY bans it. */
+RK_API rk_status rk_sampler_bias(rk_sampler *s, int32_t token, float bias, rk_error *err);
+/* Draw the next token from (n_vocab) logits, which are not changed, and note it for the penalties.
+ * Errors  RK_ERR_NUMERIC: no finite logit is left. */
+RK_API rk_status rk_sampler_next(rk_sampler *s, const float *logits, int32_t *token, rk_error *err);
+
+/* ---------------------------------------------------------------------------------- training */
+
+typedef struct rk_train_params {
+    const char *arch;  /* "rwkv7" */
+    int64_t n_vocab, n_layer, n_embd, head_size;
+    int64_t lora_rank_w, lora_rank_a, lora_rank_v, lora_rank_g; /* 0: the current formulas */
+    int64_t dim_ffn;   /* 0: 4 * n_embd */
+    int64_t ctx_len, batch, micro_batch; /* batch: sequences of a step; micro_batch 0: all at once */
+    int64_t grad_slices; /* a power of two that divides batch; 1 */
+    int64_t steps, warmup; /* of the schedule */
+    double lr, lr_final;   /* lr_final < 0: lr / 10 */
+    double weight_decay, beta1, beta2, eps, clip; /* clip 0: off */
+    double l2wrap;     /* 1e-4 of BlinkDL/RWKV-LM; 0: off */
+    double dropout;
+    bool bf16;         /* operands of the matrix products rounded to bf16 */
+    bool checkpoint_blocks; /* recompute each block in the backward pass: less memory, more time */
+    uint64_t seed;
+} rk_train_params;
+
+/* The defaults of docs/reference.md for a model of the given sizes left 0. */
+RK_API rk_train_params rk_train_defaults(void);
+
+typedef struct rk_step_info {
+    int64_t step;     /* steps done, this one included */
+    double loss;      /* mean cross-entropy in nats a token, before the update */
+    double grad_norm; /* before clipping */
+    double lr;
+    bool skipped;     /* a gradient was not finite: no update was made */
+} rk_step_info;
+
+/* A model being trained: f32 weights, moments, step counter. */
+typedef struct rk_trainer rk_trainer;
+/* Errors  RK_ERR_ARG (which parameter, its range), RK_ERR_NOMEM. Initialised as BlinkDL/RWKV-LM does. */
+RK_API rk_status rk_trainer_new(rk_trainer **out, const rk_train_params *p, rk_engine *e,
+                                rk_error *err);
+RK_API void rk_trainer_free(rk_trainer *t);
+/* One update from tokens (batch, ctx_len + 1): row b predicts its elements 1.. from those before. */
+RK_API rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_info *info,
+                                 rk_error *err);
+/* Mean loss of n sequences (n, ctx_len + 1) without an update. */
+RK_API rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, double *loss,
+                                 rk_error *err);
+/* The f32 weights as a .safetensors model file, written whole or not at all. */
+RK_API rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* RK_H */

@@ -1,0 +1,19 @@
+/* error.h: failing with a sentence. The types are public (rk.h). */
+#ifndef RK_BASE_ERROR_H
+#define RK_BASE_ERROR_H
+
+#include "rk.h"
+
+#if defined(__GNUC__)
+#define RK_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define RK_PRINTF(fmt, args)
+#endif
+
+/* Fill err (NULL is fine) and return code, so that a failing branch is one statement. */
+rk_status rk_fail(rk_error *err, rk_status code, const char *fmt, ...) RK_PRINTF(3, 4);
+
+/* Exit status of a program that ends with this status: 0 done, 1 the environment, 2 the input. */
+int rk_exit_status(rk_status code);
+
+#endif

@@ -1,0 +1,31 @@
+/* pool.h: a fork-join thread pool.
+ *
+ * Tasks are indices taken from one counter, so a thread that loses its core delays only the task
+ * in its hands. Workers spin a bounded time after a join, because the next fork follows within
+ * microseconds while a model runs, and then sleep in the kernel. What a task computes must depend
+ * on its index alone, never on the worker: then the number of threads changes no bit. */
+#ifndef RK_BASE_POOL_H
+#define RK_BASE_POOL_H
+
+#include <stdatomic.h>
+
+#include "error.h"
+
+typedef struct rk_pool rk_pool;
+/* i: index of the task; worker in [0, n_threads): for scratch that belongs to a thread. */
+typedef void rk_task_fn(void *arg, int64_t i, int worker);
+
+/* n_threads 0: usable cores under affinity mask and cgroup quota. The caller is one of them.
+ * abort (may be NULL): while it is non-zero, tasks that have not begun are skipped. It is also set
+ * by the pool when poll(user) returns true, which the calling thread asks between its tasks. */
+rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_fn *poll,
+                      void *poll_user, rk_error *err);
+void rk_pool_free(rk_pool *p);
+int rk_pool_n_threads(const rk_pool *p);
+/* Run fn(arg, i, worker) for i in [0, n), return when all have ended. One caller at a time; not
+ * from inside a task. */
+void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
+/* Usable cores of this process. */
+int rk_usable_cores(void);
+
+#endif

@@ -1,0 +1,219 @@
+/* kernels.h: the table of loops over raw pointers that everything above is made of.
+ *
+ * One row per instruction-set path. The reference (ref/) is the definition, built for float and
+ * for double from one source; the others (simd/, one source for AVX2, AVX-512 and NEON) compute
+ * the same in f32 to rounding. A kernel works on the calling thread, on the piece it is given;
+ * whoever calls cuts the work by output element, so that threads change no bit.
+ *
+ * `real` below is the table's element type: float, or double in rk_kernels_ref_f64. Pointers to
+ * reals are void so that one table type serves both. Arrays are row-major and contiguous, do not
+ * overlap unless said, need no alignment. Gradient outputs (names beginning with d) are added to,
+ * never overwritten, unless said. Names: B batch, T time, C n_embd, H n_head, N head_size. */
+#ifndef RK_KERNELS_H
+#define RK_KERNELS_H
+
+#include "base/dtype.h"
+#include "base/error.h"
+
+typedef enum rk_unary {
+    RK_SIGMOID, /* 1 / (1 + e^-x) */
+    RK_TANH,
+    RK_EXP,
+    RK_RELU2, /* max(x, 0)^2 */
+    RK_SILU,  /* x sigmoid(x) */
+    RK_UNARY_COUNT
+} rk_unary;
+
+/* Steps between the states that wkv7_forward saves for the backward pass. */
+enum { RK_WKV_SEGMENT = 16 };
+/* Normalisation below this length divides by it instead. */
+#define RK_L2_EPS 1e-12
+
+/* Which elements a step of a linear recurrence sees: for one (batch, head), row t of an input is at
+ * pointer + t * stride. */
+typedef struct rk_wkv7_args {
+    int64_t n_steps, head_size, stride;
+    const void *r, *w, *k, *v, *a, *b; /* w is the decay itself, in (0, 1) */
+    void *y;                           /* forward only, same stride */
+    void *state;                       /* (N value, N key) in: before, out: after the steps */
+    void *saved; /* NULL, or (ceil(n_steps/16), N, N): the state before steps 0, 16, 32 ... in a
+                  * layout of the path's own; the backward of the same path reads it */
+} rk_wkv7_args;
+
+typedef struct rk_wkv7_grads {
+    const void *dy;                    /* same stride as the inputs */
+    void *dr, *dw, *dk, *dv, *da, *db; /* added to */
+    void *dstate; /* (N value, N key): in the gradient of the last state, out of the first */
+} rk_wkv7_grads;
+
+/* Columns [col0, col0 + n) of the logits of some rows, for a cross-entropy over vocabulary blocks. */
+typedef struct rk_ce_row {
+    double max, sum; /* running maximum m and sum of e^(x - m); start at -INFINITY and 0 */
+    double target;   /* the target's logit, once its block has passed */
+    int64_t argmax;  /* column of the maximum, lowest on ties */
+} rk_ce_row;
+
+typedef struct rk_adamw {
+    double lr, beta1, beta2, eps, weight_decay;
+    double correct1, correct2; /* 1 - beta^step */
+    double grad_scale;         /* gradients are multiplied by it first (clipping) */
+} rk_adamw;
+
+typedef struct rk_kernels {
+    const char *name; /* "ref", "avx2", "avx512", "neon" */
+    rk_dtype real;
+
+    /* y[i] = f(x[i]); dx[i] += dy[i] f'(x[i]), from x and y = f(x), whichever is handier. */
+    void (*unary)(rk_unary op, int64_t n, const void *x, void *y);
+    void (*unary_bwd)(rk_unary op, int64_t n, const void *x, const void *y, const void *dy,
+                      void *dx);
+
+    /* z = x + y, z = x * y, z = x + (y - x) * w, y += alpha * x, y = alpha * x. z may be x or y. */
+    void (*add)(int64_t n, const void *x, const void *y, void *z);
+    void (*mul)(int64_t n, const void *x, const void *y, void *z);
+    void (*lerp)(int64_t n, const void *x, const void *y, const void *w, void *z);
+    void (*axpy)(int64_t n, double alpha, const void *x, void *y);
+    void (*scale)(int64_t n, double alpha, const void *x, void *y);
+    /* z += x * y: the backward of mul. */
+    void (*mul_add)(int64_t n, const void *x, const void *y, void *z);
+    /* Backward of lerp: dx += dz (1 - w), dy += dz w, dw += dz (y - x); any of the three may be NULL. */
+    void (*lerp_bwd)(int64_t n, const void *x, const void *y, const void *w, const void *dz,
+                     void *dx, void *dy, void *dw);
+    /* Sum, and sum of squares, in double, of 8 interleaved partial sums added in a fixed tree. */
+    double (*sum)(int64_t n, const void *x);
+    double (*sum_squares)(int64_t n, const void *x);
+    /* out[c] += sum over rows of x[row * ld + c], row after row, for c in [0, n). */
+    void (*add_rows)(int64_t rows, int64_t n, int64_t ld, const void *x, void *out);
+
+    /* Normalisation of `groups` groups of n values in each of `rows` rows of groups * n (layer norm:
+     * one group; group norm over heads: n = N): y = (x - mean) rstd w + b, rstd = 1/sqrt(var + eps),
+     * population variance; w, b (groups * n). stats (rows, groups, 2): mean, rstd; may be NULL. */
+    void (*norm)(int64_t rows, int64_t groups, int64_t n, const void *x, const void *w,
+                 const void *b, double eps, void *y, void *stats);
+    void (*norm_bwd_x)(int64_t rows, int64_t groups, int64_t n, const void *x, const void *w,
+                       const void *stats, const void *dy, void *dx);
+    /* dw, db for channels [c0, c1), row after row. */
+    void (*norm_bwd_w)(int64_t rows, int64_t groups, int64_t n, int64_t c0, int64_t c1,
+                       const void *x, const void *stats, const void *dy, void *dw, void *db);
+
+    /* Rows of n: y = x / max(|x|, RK_L2_EPS); softmax over n. */
+    void (*l2norm)(int64_t rows, int64_t n, const void *x, void *y);
+    void (*l2norm_bwd)(int64_t rows, int64_t n, const void *x, const void *dy, void *dx);
+    void (*softmax)(int64_t rows, int64_t n, const void *x, void *y);
+    void (*softmax_bwd)(int64_t rows, int64_t n, const void *y, const void *dy, void *dx);
+
+    /* Token shift with n_mix mixes, for rows [t0, t1) of one sequence x (T, C):
+     * y_q[t] = x[t] + (x[t-1] - x[t]) mu_q, x[-1] = prev (C); mu (n_mix, C); y_q = y + q * y_stride. */
+    void (*shift_mix)(int64_t t0, int64_t t1, int64_t c, const void *x, const void *prev,
+                      int64_t n_mix, const void *const *mu, void *y, int64_t y_stride);
+    /* dx[t] for t in [t0, t1) of T: takes dy_q[t] (1 - mu_q) + dy_q[t + 1] mu_q. */
+    void (*shift_mix_bwd_x)(int64_t t0, int64_t t1, int64_t n_steps, int64_t c, int64_t n_mix,
+                            const void *const *mu, const void *dy, int64_t dy_stride, void *dx);
+    /* dmu_q[c] for channels [c0, c1) over all rows of one sequence; dprev (may be NULL) likewise. */
+    void (*shift_mix_bwd_mu)(int64_t n_steps, int64_t c, int64_t c0, int64_t c1, const void *x,
+                             const void *prev, int64_t n_mix, const void *const *mu,
+                             const void *dy, int64_t dy_stride, void *const *dmu, void *dprev);
+
+    /* RWKV-7 between the projections and the recurrence, for `rows` tokens of H heads of N. wl is
+     * the decay logit without w0, al and vl those of iclr and value residual without a0 and v0:
+     *   w = exp(-e^(-1/2) sigmoid(w0 + wl));  a = sigmoid(a0 + al);  kk = l2norm(k0 k_k) per head
+     *   k = k0 (1 + (a - 1) k_a);  v = v0 + (v_first - v0) sigmoid(vb + vl)
+     * outputs w, k, na = -kk, b = kk a, v; the iclr `a` itself is not kept, backward computes it
+     * again. v_first NULL (layer 0): v is the input and is not written. */
+    void (*rwkv7_prepare)(int64_t rows, int64_t h, int64_t n, const struct rk_rwkv7_prepare *p);
+    /* Backward for the inputs (wl, al, vl, k0, v, v_first), row by row. */
+    void (*rwkv7_prepare_bwd)(int64_t rows, int64_t h, int64_t n,
+                              const struct rk_rwkv7_prepare *p,
+                              const struct rk_rwkv7_prepare_grads *g);
+    /* Backward for the vectors w0, a0, v0, k_k, k_a is add_rows over per-row terms that
+     * rwkv7_prepare_bwd leaves in g->dk_k_rows and g->dk_a_rows (w0, a0, v0 take dwl, dal, dvl). */
+
+    /* RWKV-7 after the recurrence: z = (norm(y; ln_w, ln_b, eps) + (sum_j r k r_k) v) g, per head. */
+    void (*rwkv7_output)(int64_t rows, int64_t h, int64_t n, const struct rk_rwkv7_output *p);
+    void (*rwkv7_output_bwd)(int64_t rows, int64_t h, int64_t n, const struct rk_rwkv7_output *p,
+                             const struct rk_rwkv7_output_grads *g);
+
+    /* The recurrence S = S diag(w) + (S a) b^T + v k^T, y = S r (arXiv 2503.14456; the
+     * definition in RWKV-LM, RWKV-v7), for one batch row and head. Backward needs
+     * wkv7_scratch(N) bytes of scratch, 64-byte aligned; forward needs it too. */
+    size_t (*wkv7_scratch)(int64_t head_size);
+    void (*wkv7)(const rk_wkv7_args *p, void *scratch);
+    void (*wkv7_bwd)(const rk_wkv7_args *p, const rk_wkv7_grads *g, void *scratch);
+
+    /* Cross-entropy over vocabulary blocks. logits (rows, n) at ld; targets (rows), < 0: not counted.
+     * ce_block updates row[i]; ce_grad replaces the logits by
+     *   scale (e^(x - lse) - [col = target] + [col = argmax] l2wrap max)
+     * (0 for rows that do not count) with lse = row.max + log(row.sum). */
+    void (*ce_block)(int64_t rows, int64_t n, int64_t ld, int64_t col0, const void *logits,
+                     const int32_t *targets, rk_ce_row *row);
+    void (*ce_grad)(int64_t rows, int64_t n, int64_t ld, int64_t col0, void *logits,
+                    const int32_t *targets, const rk_ce_row *row, double scale, double l2wrap);
+
+    /* Optimisers, element-wise. p weights, g gradients (read), m, v moments.
+     * AdamW with decoupled decay: m, v updated; p -= lr (m^ / (sqrt(v^) + eps) + weight_decay p). */
+    void (*adamw)(int64_t n, const rk_adamw *a, const void *g, void *m, void *v, void *p);
+    /* v = momentum v + g (scaled); p -= lr (v + weight_decay p). */
+    void (*sgd)(int64_t n, double lr, double momentum, double weight_decay, double grad_scale,
+                const void *g, void *v, void *p);
+
+    /* Widen n elements of any floating dtype to reals; narrow reals (round to nearest even). */
+    void (*widen)(int64_t n, const void *x, rk_dtype from, void *y);
+    void (*narrow)(int64_t n, const void *x, void *y, rk_dtype to);
+
+    /* Matrix products of the long class (gemm.h drives them). gemm_tile: C (mr, nr) at ldc:
+     * c[i][j] is loaded (or starts at 0) and fused multiply-adds over l = 0 .. k-1 in order follow:
+     * one rounding each, so cutting k anywhere changes no bit. a (k, mr) and b (k, nr) are packed. */
+    int64_t gemm_mr, gemm_nr;
+    void (*gemm_tile)(int64_t k, const void *a, const void *b, void *c, int64_t ldc, bool load);
+    /* Write `width` columns, padded with zeros from n_valid, of a packed panel (k, width):
+     * out[l * width + j] = src[j * js + l * ls], widened; bf16 rounding to bf16 first. */
+    void (*gemm_pack)(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
+                      int64_t js, int64_t ls, bool round_bf16, void *out);
+
+    /* Matrix products of the short class: y[i][j] (+)= sum over l of x[i][l] W[j][l], for `rows` rows x
+     * (ldx), n outputs, weights of any floating dtype. Each sum has one order that depends on k alone.
+     * gemv_dot: W (n, k) row-major at ldw. gemv_axpy: W stored (k, n) row-major at ldw. */
+    void (*gemv_dot)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
+                     rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
+    void (*gemv_axpy)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx,
+                      const void *w, rk_dtype wt, int64_t ldw, void *y, int64_t ldy,
+                      bool accumulate);
+} rk_kernels;
+
+typedef struct rk_rwkv7_prepare {
+    const void *w0, *a0, *v0, *k_k, *k_a; /* (C) */
+    const void *wl, *al, *vl, *k0, *v_in, *v_first; /* (rows, C); vl, v_first NULL in layer 0 */
+    void *w, *k, *na, *b, *v; /* (rows, C) */
+} rk_rwkv7_prepare;
+
+typedef struct rk_rwkv7_prepare_grads {
+    const void *dw, *dk, *dna, *db, *dv;               /* (rows, C) in */
+    void *dwl, *dal, *dvl, *dk0, *dv_in, *dv_first;    /* (rows, C) added to; in layer 0 (v_first
+                                                        * NULL) dvl, dv_in, dv_first are NULL: v is
+                                                        * the input itself, dv already its gradient */
+    void *dk_k_rows, *dk_a_rows; /* (rows, C) overwritten: per-row terms of dk_k, dk_a */
+} rk_rwkv7_prepare_grads;
+
+typedef struct rk_rwkv7_output {
+    const void *y, *r, *k, *v, *g; /* (rows, C) */
+    const void *r_k, *ln_w, *ln_b; /* (C) */
+    double eps;
+    void *stats; /* (rows, H, 2) mean, rstd: written by forward, read by backward; may be NULL forward */
+    void *z;     /* (rows, C) */
+} rk_rwkv7_output;
+
+typedef struct rk_rwkv7_output_grads {
+    const void *dz;                /* (rows, C) */
+    void *dy, *dr, *dk, *dv, *dg;  /* (rows, C) added to */
+    void *dr_k_rows, *dln_w_rows, *dln_b_rows; /* (rows, C) overwritten: per-row terms */
+} rk_rwkv7_output_grads;
+
+extern const rk_kernels rk_kernels_ref_f32, rk_kernels_ref_f64;
+
+/* The f32 table of a path by name, or the best this CPU runs (NULL). Errors: RK_ERR_ARG no such path,
+ * with the list; RK_ERR_UNSUPPORTED not on this CPU or not in this build. */
+rk_status rk_kernels_find(const rk_kernels **out, const char *path, rk_error *err);
+/* The i-th path of this build that this CPU runs, NULL past the end; 0 is "ref". For tests. */
+const rk_kernels *rk_kernels_at(int i);
+
+#endif
