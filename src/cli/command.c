@@ -1,0 +1,72 @@
+/* command.c: what commands share: help pages, failing, an engine, JSON output. */
+#include "cli/command.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int rk_command_help(const rk_command *c)
+{
+    rk_buf b = {0};
+    rk_buf_printf(&b, "rwkv %s: %s\n\nusage: rwkv %s %s\n", c->name, c->summary, c->name, c->usage);
+    rk_options_help(c->options, &b);
+    rk_buf_printf(&b, "\nexamples:\n%s\n", c->examples);
+    rk_error err = {0};
+    if (b.failed)
+        rk_fail(&err, RK_ERR_NOMEM, "out of memory");
+    else
+        fputs(b.data, stdout);
+    rk_buf_deinit(&b);
+    return err.code ? rk_command_fail(&err) : 0;
+}
+
+bool rk_command_options(const rk_command *c, int argc, char **argv, void *into, int *status)
+{
+    rk_error err = {0};
+    bool help = false;
+    if (rk_options_parse(c->options, argc, argv, into, &help, &err) != RK_OK) {
+        fprintf(stderr, "rwkv %s: %s; see 'rwkv help %s'\n", c->name, err.msg, c->name);
+        *status = rk_exit_status(err.code);
+        return false;
+    }
+    if (help)
+        *status = rk_command_help(c);
+    return !help;
+}
+
+int rk_command_fail(const rk_error *err)
+{
+    fflush(stdout);
+    fprintf(stderr, "rwkv: %s\n", err->msg);
+    return rk_exit_status(err->code);
+}
+
+static void print_log(void *user, rk_log_level level, const char *line)
+{
+    const rk_common_options *o = user;
+    const rk_log_level lowest = o->quiet ? RK_LOG_ERROR : o->verbose ? RK_LOG_DEBUG : RK_LOG_WARN;
+    if (level >= lowest)
+        fprintf(stderr, "rwkv: %s\n", line);
+}
+
+rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
+                            void *abort_user, rk_error *err)
+{
+    const rk_engine_params p = {.n_threads = (int)o->n_threads,
+                                .path = o->path,
+                                .log = print_log,
+                                .log_user = (void *)o,
+                                .abort = abort,
+                                .abort_user = abort_user};
+    return rk_engine_new(out, &p, err);
+}
+
+rk_status rk_command_json(json_t *object, rk_error *err)
+{
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(object);
+    if (!text)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the JSON output");
+    puts(text);
+    free(text);
+    return RK_OK;
+}

@@ -1,0 +1,56 @@
+/* command.h: what a command of the program is, and what commands share.
+ *
+ * A command is one file that defines `const rk_command rk_cmd_NAME` and one line in main.c. Its
+ * main usually reads:
+ *
+ *     static int greet_main(int argc, char **argv)
+ *     {
+ *         greet_options o = {.n = 1};
+ *         int status = 0;
+ *         rk_error err = {0};
+ *         if (!rk_command_options(&rk_cmd_greet, argc, argv, &o, &status))
+ *             return status;
+ *         if (greet(&o, &err) != RK_OK)
+ *             return rk_command_fail(&err);
+ *         return 0;
+ *     }
+ *
+ * Exit statuses: 0 done; 2 the input is at fault; 1 the environment is; 128 + signal interrupted.
+ */
+#ifndef RK_CLI_COMMAND_H
+#define RK_CLI_COMMAND_H
+
+#include <jansson.h>
+
+#include "cli/options.h"
+
+typedef struct rk_command {
+    const char *name;
+    const char *summary; /* one line for the overview, lower case, no full stop */
+    const char *usage;   /* what follows the name: "-m MODEL [-p TEXT]" */
+    rk_option_table options;
+    const char *examples;               /* two real calls, a line each, two spaces in front */
+    int (*main)(int argc, char **argv); /* argv[0] is the first word after the command's name */
+} rk_command;
+
+extern const rk_command rk_cmd_train;
+
+/* Parse the command's options. False: the command ends with *status, because help was asked for or
+ * the options are wrong; what is to be said has been printed. */
+bool rk_command_options(const rk_command *c, int argc, char **argv, void *into, int *status);
+/* Print the help page; returns the exit status. */
+int rk_command_help(const rk_command *c);
+
+/* Print "rwkv: sentence" on stderr and return the exit status that goes with err. */
+int rk_command_fail(const rk_error *err);
+
+/* A new engine as -t and --path say, whose log lines go to stderr as -v and -q say. abort may be
+ * NULL. The options must outlive the engine. */
+rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
+                            void *abort_user, rk_error *err);
+
+/* Print the object of --json on stdout, one line, and give it back; NULL means memory ran out while
+ * it was built. */
+rk_status rk_command_json(json_t *object, rk_error *err);
+
+#endif

@@ -1,0 +1,84 @@
+/* main.c: finds the command in the table and runs it. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "cli/command.h"
+
+/* A new command is one file and one line here; the overview walks the table. Ends with NULL. */
+static const rk_command *const commands[] = {
+    NULL,
+};
+
+static const rk_command *find_command(const char *name)
+{
+    for (size_t i = 0; commands[i]; i++)
+        if (!strcmp(commands[i]->name, name))
+            return commands[i];
+    return NULL;
+}
+
+static void print_overview(FILE *f)
+{
+    fputs("rwkv: run and train RWKV models\n\nusage: rwkv COMMAND [options]\n\ncommands:\n", f);
+    for (size_t i = 0; commands[i]; i++)
+        fprintf(f, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("  help       show the options of a command: rwkv help COMMAND\n\n"
+          "rwkv --version shows the version and the instruction-set path in use.\n",
+          f);
+}
+
+/* Versions and numerics=PATH: results share bits within a version and a path. */
+static int print_version(void)
+{
+    rk_engine *e = NULL;
+    rk_error err = {0};
+    if (rk_engine_new(&e, &(rk_engine_params){.n_threads = 1}, &err) != RK_OK)
+        return rk_command_fail(&err);
+    printf("rwkv %s numerics=%s\n", rk_version(), rk_engine_path(e));
+    rk_engine_free(e);
+    return 0;
+}
+
+static int unknown_command(const char *name)
+{
+    fprintf(stderr, "rwkv: unknown command '%s'; 'rwkv help' lists them\n", name);
+    return 2;
+}
+
+static int print_help(int argc, char **argv)
+{
+    if (argc == 0) {
+        print_overview(stdout);
+        return 0;
+    }
+    const rk_command *c = find_command(argv[0]);
+    return c ? rk_command_help(c) : unknown_command(argv[0]);
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_overview(stderr);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
+        return print_help(argc - 2, argv + 2);
+    if (!strcmp(name, "--version"))
+        return print_version();
+    const rk_command *c = find_command(name);
+    return c ? c->main(argc - 2, argv + 2) : unknown_command(name);
+}
+
+/* A result that did not reach the disk or the pipe is a failure, so stdout is closed and asked. */
+int main(int argc, char **argv)
+{
+    const int status = run(argc, argv);
+    errno = 0;
+    if ((fflush(stdout) || ferror(stdout)) && status == 0) {
+        fprintf(stderr, "rwkv: stdout: %s\n", errno ? strerror(errno) : "writing failed");
+        return 1;
+    }
+    return status;
+}

@@ -1,0 +1,198 @@
+/* options.c: parsing by table. Each word is split into an option and perhaps a value attached to
+ * it; the row then says whether it needs one and what is a good one. */
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const rk_option *find_name(rk_option_table t, const char *name, size_t n)
+{
+    for (size_t i = 0; i < t.n; i++)
+        if (t.rows[i].name && strlen(t.rows[i].name) == n && !strncmp(t.rows[i].name, name, n))
+            return &t.rows[i];
+    return NULL;
+}
+
+static const rk_option *find_letter(rk_option_table t, char letter)
+{
+    for (size_t i = 0; letter && i < t.n; i++)
+        if (t.rows[i].letter == letter)
+            return &t.rows[i];
+    return NULL;
+}
+
+/* The row of a word such as --times=3, --times, -n3 or -n; *value is what is attached to it or
+ * NULL. A flag has no letter form with text behind it, so -vq is unknown and not a value of -v. */
+static const rk_option *find_word(rk_option_table t, const char *word, const char **value)
+{
+    *value = NULL;
+    if (word[0] == '-' && word[1] == '-') {
+        const size_t n = strcspn(word + 2, "=");
+        if (word[2 + n] == '=')
+            *value = word + 2 + n + 1;
+        return find_name(t, word + 2, n);
+    }
+    if (word[0] != '-' || !word[1])
+        return NULL;
+    const rk_option *o = find_letter(t, word[1]);
+    if (word[2])
+        *value = word + 2;
+    return o && o->type == RK_OPT_FLAG && *value ? NULL : o;
+}
+
+static rk_status check_range(const rk_option *o, double x, const char *text, rk_error *err)
+{
+    if (o->min != o->max && !(x >= o->min && x <= o->max))
+        return rk_fail(err, RK_ERR_ARG, "--%s: %s is outside %.10g to %.10g", o->name, text, o->min,
+                       o->max);
+    return RK_OK;
+}
+
+static rk_status put_int(const rk_option *o, const char *text, int64_t *out, rk_error *err)
+{
+    char *end = NULL;
+    errno = 0;
+    const intmax_t x = strtoimax(text, &end, 10);
+    if (!*text || isspace((unsigned char)*text) || *end)
+        return rk_fail(err, RK_ERR_ARG, "--%s: '%s' is not a whole number", o->name, text);
+    if (errno == ERANGE || x > INT64_MAX || x < INT64_MIN)
+        return rk_fail(err, RK_ERR_ARG, "--%s: %s does not fit 64 bits", o->name, text);
+    *out = (int64_t)x;
+    return check_range(o, (double)x, text, err);
+}
+
+static rk_status put_number(const rk_option *o, const char *text, double *out, rk_error *err)
+{
+    char *end = NULL;
+    *out = strtod(text, &end);
+    if (!*text || isspace((unsigned char)*text) || *end || !isfinite(*out))
+        return rk_fail(err, RK_ERR_ARG, "--%s: '%s' is not a number", o->name, text);
+    return check_range(o, *out, text, err);
+}
+
+static rk_status put_choice(const rk_option *o, const char *text, int *out, rk_error *err)
+{
+    int i = 0;
+    for (const char *p = o->arg;; i++) {
+        const size_t n = strcspn(p, "|");
+        if (strlen(text) == n && !strncmp(p, text, n)) {
+            *out = i;
+            return RK_OK;
+        }
+        if (!p[n])
+            return rk_fail(err, RK_ERR_ARG, "--%s: '%s' is none of %s", o->name, text, o->arg);
+        p += n + 1;
+    }
+}
+
+static rk_status put_item(const rk_option *o, const char *text, rk_opt_list *out, rk_error *err)
+{
+    if (out->n == RK_OPT_LIST_MAX)
+        return rk_fail(err, RK_ERR_ARG, "--%s: given more than %d times", o->name, RK_OPT_LIST_MAX);
+    out->at[out->n++] = text;
+    return RK_OK;
+}
+
+static rk_status put(const rk_option *o, const char *text, void *into, rk_error *err)
+{
+    void *at = (char *)into + o->offset;
+    switch (o->type) {
+    case RK_OPT_FLAG:
+        *(bool *)at = true;
+        return RK_OK;
+    case RK_OPT_INT:
+        return put_int(o, text, at, err);
+    case RK_OPT_NUMBER:
+        return put_number(o, text, at, err);
+    case RK_OPT_TEXT:
+        *(const char **)at = text;
+        return RK_OK;
+    case RK_OPT_LIST:
+        return put_item(o, text, at, err);
+    case RK_OPT_CHOICE:
+        return put_choice(o, text, at, err);
+    case RK_OPT_HEADING:
+        break;
+    }
+    return rk_fail(err, RK_ERR_ARG, "a heading is no option");
+}
+
+static rk_status check_required(rk_option_table t, const void *into, rk_error *err)
+{
+    for (size_t i = 0; i < t.n; i++) {
+        const rk_option *o = &t.rows[i];
+        if (o->type == RK_OPT_TEXT && o->shown && !strcmp(o->shown, RK_REQUIRED) &&
+            !*(const char *const *)((const char *)into + o->offset))
+            return rk_fail(err, RK_ERR_ARG, "--%s %s is missing", o->name, o->arg);
+    }
+    return RK_OK;
+}
+
+rk_status rk_options_parse(rk_option_table t, int argc, char *const *argv, void *into, bool *help,
+                           rk_error *err)
+{
+    *help = false;
+    for (int i = 0; i < argc; i++) {
+        const char *value = NULL;
+        if (!strcmp(argv[i], "-h") || !strcmp(argv[i], "--help")) {
+            *help = true;
+            return RK_OK;
+        }
+        const rk_option *o = find_word(t, argv[i], &value);
+        if (!o)
+            return rk_fail(err, RK_ERR_ARG, "unknown %s '%s'",
+                           argv[i][0] == '-' ? "option" : "argument", argv[i]);
+        if (o->type == RK_OPT_FLAG && value)
+            return rk_fail(err, RK_ERR_ARG, "--%s takes no value, '%s' was given", o->name, value);
+        if (o->type != RK_OPT_FLAG && !value) {
+            if (++i == argc)
+                return rk_fail(err, RK_ERR_ARG, "--%s needs a value: --%s %s", o->name, o->name,
+                               o->arg);
+            value = argv[i];
+        }
+        const rk_status st = put(o, value, into, err);
+        if (st != RK_OK)
+            return st;
+    }
+    return check_required(t, into, err);
+}
+
+/* "(default 10; 1 to 1024)", whichever parts there are. */
+static void help_facts(const rk_option *o, rk_buf *out)
+{
+    const bool required = o->shown && !strcmp(o->shown, RK_REQUIRED);
+    const bool ranged = o->min != o->max;
+    if (!o->shown && !ranged)
+        return;
+    rk_buf_puts(out, " (");
+    if (o->shown)
+        rk_buf_printf(out, "%s%s", required ? "" : "default ", o->shown);
+    if (ranged)
+        rk_buf_printf(out, "%s%.10g to %.10g", o->shown ? "; " : "", o->min, o->max);
+    rk_buf_puts(out, ")");
+}
+
+void rk_options_help(rk_option_table t, rk_buf *out)
+{
+    enum { COLUMN = 30 };
+    for (size_t i = 0; i < t.n; i++) {
+        const rk_option *o = &t.rows[i];
+        if (o->type == RK_OPT_HEADING) {
+            rk_buf_printf(out, "\n%s:\n", o->help);
+            continue;
+        }
+        char head[80];
+        if (o->letter)
+            snprintf(head, sizeof head, "  -%c, --%s %s", o->letter, o->name, o->arg ? o->arg : "");
+        else
+            snprintf(head, sizeof head, "      --%s %s", o->name, o->arg ? o->arg : "");
+        rk_buf_printf(out, "%-*s %s", COLUMN, head, o->help);
+        help_facts(o, out);
+        rk_buf_puts(out, "\n");
+    }
+    rk_buf_puts(out, "  -h, --help                    show this page\n");
+}

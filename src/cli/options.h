@@ -1,0 +1,104 @@
+/* options.h: the options of a command as rows of a table; parsing, ranges and help walk the rows.
+ *
+ *     typedef struct greet_options { rk_common_options common; const char *name; int64_t n; } ...;
+ *     static const rk_option rows[] = {
+ *         {"name", 'm', RK_OPT_TEXT, "NAME", offsetof(greet_options, name), 0, 0, RK_REQUIRED,
+ * "who"},
+ *         {"times", 'n', RK_OPT_INT, "N", offsetof(greet_options, n), 1, 100, "1", "how often"},
+ *         RK_COMMON_ROWS(greet_options, common),
+ *     };
+ *
+ * The command fills its struct with the defaults, parsing overwrites what was given. Values are
+ * `--times 3`, `--times=3`, `-n 3` or `-n3`; the word after an option is its value whatever it
+ * begins with, so `-p -` and `--bias -1` need no quoting. getopt_long is not used: it prints its
+ * own messages, keeps its place in globals and knows neither ranges nor help. */
+#ifndef RK_CLI_OPTIONS_H
+#define RK_CLI_OPTIONS_H
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+typedef enum rk_opt_type {
+    RK_OPT_HEADING, /* no option: help is a heading of the help page, the rest is unused */
+    RK_OPT_FLAG,    /* bool, takes no value */
+    RK_OPT_INT,     /* int64_t */
+    RK_OPT_NUMBER,  /* double, finite */
+    RK_OPT_TEXT,    /* const char *, points into argv */
+    RK_OPT_LIST,    /* rk_opt_list: may be given several times */
+    RK_OPT_CHOICE,  /* int: the position of the value in arg, which reads "f32|bf16" */
+} rk_opt_type;
+
+/* The values of a RK_OPT_LIST in the order given. */
+enum { RK_OPT_LIST_MAX = 64 };
+typedef struct rk_opt_list {
+    const char *at[RK_OPT_LIST_MAX];
+    int n;
+} rk_opt_list;
+
+typedef struct rk_option {
+    const char *name; /* "ctx-len" for --ctx-len */
+    char letter;      /* 't' for -t; 0: none */
+    rk_opt_type type;
+    const char *arg;   /* name of the value in the help, choices of a CHOICE; NULL for a FLAG */
+    size_t offset;     /* of the member in the command's struct */
+    double min, max;   /* of INT and NUMBER; equal: any value */
+    const char *shown; /* default as the help shows it; RK_REQUIRED; NULL: nothing to say */
+    const char *help;
+} rk_option;
+
+/* As `shown` of a TEXT: parsing fails when it was not given. */
+#define RK_REQUIRED "required"
+#define RK_OPT_GROUP(title)                                                                        \
+    {                                                                                              \
+        NULL, 0, RK_OPT_HEADING, NULL, 0, 0, 0, NULL, title                                        \
+    }
+
+/* Options that every command has. */
+typedef struct rk_common_options {
+    int64_t n_threads; /* 0: usable cores */
+    const char *path;  /* NULL: best here */
+    bool verbose, quiet;
+} rk_common_options;
+#define RK_COMMON_ROWS(type, member)                                                               \
+    RK_OPT_GROUP("everywhere"),                                                                    \
+        {"threads",                                                                                \
+         't',                                                                                      \
+         RK_OPT_INT,                                                                               \
+         "N",                                                                                      \
+         offsetof(type, member.n_threads),                                                         \
+         1,                                                                                        \
+         1024,                                                                                     \
+         "usable cores",                                                                           \
+         "threads that compute; no result depends on it"},                                         \
+        {"path",                                                                                   \
+         0,                                                                                        \
+         RK_OPT_TEXT,                                                                              \
+         "NAME",                                                                                   \
+         offsetof(type, member.path),                                                              \
+         0,                                                                                        \
+         0,                                                                                        \
+         "best here",                                                                              \
+         "instruction-set path: ref, avx2, avx512, neon"},                                         \
+        {"verbose", 'v',  RK_OPT_FLAG,         NULL, offsetof(type, member.verbose), 0,            \
+         0,         NULL, "say more on stderr"},                                                   \
+    {                                                                                              \
+        "quiet", 'q', RK_OPT_FLAG, NULL, offsetof(type, member.quiet), 0, 0, NULL,                 \
+            "say only what went wrong"                                                             \
+    }
+
+typedef struct rk_option_table {
+    const rk_option *rows;
+    size_t n;
+} rk_option_table;
+
+/* Put the options of argv[0..argc) (the command's name is not among them) into the struct `into`.
+ * *help is set when -h or --help was met; nothing after it is looked at then.
+ * Errors  RK_ERR_ARG: unknown, malformed, out of range, missing; names the option. */
+rk_status rk_options_parse(rk_option_table table, int argc, char *const *argv, void *into,
+                           bool *help, rk_error *err);
+/* The table as the lines of a help page. */
+void rk_options_help(rk_option_table table, rk_buf *out);
+
+#endif
