@@ -1,0 +1,38 @@
+# Examples, benchmarks, fuzz targets: one executable for each file.
+
+# Examples see what a user sees: rk.h and the shared library.
+file(GLOB EXAMPLES CONFIGURE_DEPENDS examples/*.c)
+foreach(file IN LISTS EXAMPLES)
+  get_filename_component(name ${file} NAME_WE)
+  add_executable(example_${name} ${file})
+  target_link_libraries(example_${name} PRIVATE rk_shared)
+endforeach()
+
+# Benchmarks are built on request (ninja bench). OpenBLAS is the yardstick of bench/gemm.c only.
+file(GLOB BENCHES CONFIGURE_DEPENDS bench/*.c)
+add_custom_target(bench)
+foreach(file IN LISTS BENCHES)
+  get_filename_component(name ${file} NAME_WE)
+  add_executable(bench_${name} EXCLUDE_FROM_ALL ${file})
+  target_include_directories(bench_${name} PRIVATE src bench)
+  target_link_libraries(bench_${name} PRIVATE rk_static)
+  add_dependencies(bench bench_${name})
+endforeach()
+if(TARGET bench_gemm)
+  pkg_check_modules(OPENBLAS IMPORTED_TARGET openblas)
+  if(OPENBLAS_FOUND)
+    target_compile_definitions(bench_gemm PRIVATE RK_HAVE_OPENBLAS)
+    target_link_libraries(bench_gemm PRIVATE PkgConfig::OPENBLAS)
+  endif()
+endif()
+
+if(RK_FUZZ)
+  file(GLOB FUZZERS CONFIGURE_DEPENDS fuzz/fuzz_*.c)
+  foreach(file IN LISTS FUZZERS)
+    get_filename_component(name ${file} NAME_WE)
+    add_executable(${name} ${file})
+    target_include_directories(${name} PRIVATE src fuzz)
+    target_link_libraries(${name} PRIVATE rk_static)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  endforeach()
+endif()
