@@ -1,0 +1,207 @@
+/* vec_neon.h: the vector of 4 floats under simd/ for AArch64; the names are explained in
+ * x86/vec_avx2.h. */
+#ifndef RK_KERNELS_VEC_NEON_H
+#define RK_KERNELS_VEC_NEON_H
+
+#include <arm_neon.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef float32x4_t vf;
+typedef uint32x4_t vm;
+typedef struct v8d {
+    float64x2_t q[4];
+} v8d;
+enum { VF = 4 };
+
+static inline vf vf_load(const float *p)
+{
+    return vld1q_f32(p);
+}
+static inline void vf_store(float *p, vf x)
+{
+    vst1q_f32(p, x);
+}
+static inline vf vf_load_n(const float *p, int n)
+{
+    float lanes[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    memcpy(lanes, p, (size_t)n * sizeof *p);
+    return vld1q_f32(lanes);
+}
+static inline void vf_store_n(float *p, vf x, int n)
+{
+    float lanes[4];
+    vst1q_f32(lanes, x);
+    memcpy(p, lanes, (size_t)n * sizeof *p);
+}
+static inline vf vf_set1(float x)
+{
+    return vdupq_n_f32(x);
+}
+static inline vf vf_zero(void)
+{
+    return vdupq_n_f32(0.0f);
+}
+static inline void vf_prefetch(const void *p)
+{
+    __builtin_prefetch(p);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return vaddq_f32(a, b);
+}
+static inline vf vf_sub(vf a, vf b)
+{
+    return vsubq_f32(a, b);
+}
+static inline vf vf_mul(vf a, vf b)
+{
+    return vmulq_f32(a, b);
+}
+static inline vf vf_div(vf a, vf b)
+{
+    return vdivq_f32(a, b);
+}
+static inline vf vf_sqrt(vf a)
+{
+    return vsqrtq_f32(a);
+}
+static inline vf vf_min(vf a, vf b)
+{
+    return vminq_f32(a, b);
+}
+static inline vf vf_max(vf a, vf b)
+{
+    return vmaxq_f32(a, b);
+}
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return vfmaq_f32(c, a, b);
+}
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return vfmsq_f32(c, a, b);
+}
+
+static inline vf vf_abs(vf a)
+{
+    return vabsq_f32(a);
+}
+static inline vf vf_copysign(vf a, vf b)
+{
+    return vbslq_f32(vdupq_n_u32(0x80000000u), b, a);
+}
+static inline vf vf_round(vf a)
+{
+    return vrndnq_f32(a);
+}
+static inline vf vf_pow2(vf n)
+{
+    const vf t = vaddq_f32(n, vdupq_n_f32(0x1.8p23f + 127.0f));
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
+}
+static inline vf vf_ldexp(vf p, vf n)
+{
+    const vf half = vf_round(vf_mul(n, vf_set1(0.5f)));
+    return vf_mul(vf_mul(p, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
+}
+
+static inline vm vf_lt(vf a, vf b)
+{
+    return vcltq_f32(a, b);
+}
+static inline vm vf_gt(vf a, vf b)
+{
+    return vcgtq_f32(a, b);
+}
+static inline vm vf_eq(vf a, vf b)
+{
+    return vceqq_f32(a, b);
+}
+static inline vf vf_select(vm m, vf a, vf b)
+{
+    return vbslq_f32(m, a, b);
+}
+static inline unsigned vm_bits(vm m)
+{
+    static const uint32_t weight[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(m, vld1q_u32(weight)));
+}
+
+/* Lane i with i + 2, then the two. */
+static inline float vf_sum(vf a)
+{
+    const float32x2_t s = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+    return vget_lane_f32(vpadd_f32(s, s), 0);
+}
+static inline float vf_hmax(vf a)
+{
+    return vmaxvq_f32(a);
+}
+static inline void vf_sum4(vf v0, vf v1, vf v2, vf v3, float *out)
+{
+    vst1q_f32(out, vpaddq_f32(vpaddq_f32(v0, v1), vpaddq_f32(v2, v3)));
+}
+
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+static inline uint32x4_t vf_bf16_bits(vf x)
+{
+    const uint32x4_t bits = vreinterpretq_u32_f32(x);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    const uint32x4_t nan = vorrq_u32(bits, vdupq_n_u32(0x400000));
+    return vshrq_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, nan), 16);
+}
+static inline vf vf_round_bf16(vf x)
+{
+    return vreinterpretq_f32_u32(vshlq_n_u32(vf_bf16_bits(x), 16));
+}
+static inline void vf_store_bf16(uint16_t *p, vf x)
+{
+    vst1_u16(p, vmovn_u32(vf_bf16_bits(x)));
+}
+static inline void vf_store_f16(uint16_t *p, vf x)
+{
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)));
+}
+static inline vf vf_load_f64(const double *p)
+{
+    return vcombine_f32(vcvt_f32_f64(vld1q_f64(p)), vcvt_f32_f64(vld1q_f64(p + 2)));
+}
+
+static inline v8d v8d_zero(void)
+{
+    const float64x2_t z = vdupq_n_f64(0.0);
+    return (v8d){{z, z, z, z}};
+}
+static inline v8d v8d_load(const float *p)
+{
+    const float32x4_t a = vld1q_f32(p), b = vld1q_f32(p + 4);
+    return (v8d){{vcvt_f64_f32(vget_low_f32(a)), vcvt_high_f64_f32(a),
+                  vcvt_f64_f32(vget_low_f32(b)), vcvt_high_f64_f32(b)}};
+}
+static inline v8d v8d_add(v8d a, v8d b)
+{
+    return (v8d){{vaddq_f64(a.q[0], b.q[0]), vaddq_f64(a.q[1], b.q[1]), vaddq_f64(a.q[2], b.q[2]),
+                  vaddq_f64(a.q[3], b.q[3])}};
+}
+static inline v8d v8d_fma(v8d a, v8d b, v8d c)
+{
+    return (v8d){{vfmaq_f64(c.q[0], a.q[0], b.q[0]), vfmaq_f64(c.q[1], a.q[1], b.q[1]),
+                  vfmaq_f64(c.q[2], a.q[2], b.q[2]), vfmaq_f64(c.q[3], a.q[3], b.q[3])}};
+}
+static inline void v8d_store(double *p, v8d a)
+{
+    for (int i = 0; i < 4; i++)
+        vst1q_f64(p + 2 * i, a.q[i]);
+}
+
+#endif

@@ -1,0 +1,229 @@
+/* vec_avx512.h: the vector of 16 floats under simd/ for AVX-512 F, BW, DQ and VL; the names are
+ * explained in vec_avx2.h. A build that defines RK_EMULATE_AVX512 compiles the same source through
+ * SIMDe, so that the path is tested on machines without it. */
+#ifndef RK_KERNELS_VEC_AVX512_H
+#define RK_KERNELS_VEC_AVX512_H
+
+#ifdef RK_EMULATE_AVX512
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
+#else
+#include <immintrin.h>
+#endif
+#include <stdint.h>
+#include <string.h>
+
+typedef __m512 vf;
+typedef __mmask16 vm;
+typedef __m512d v8d;
+enum { VF = 16 };
+
+/* The first n lanes. */
+static inline __mmask16 vf_first(int n)
+{
+    return (__mmask16)((1u << n) - 1u);
+}
+
+static inline vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline vf vf_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(vf_first(n), p);
+}
+static inline void vf_store(float *p, vf x)
+{
+    _mm512_storeu_ps(p, x);
+}
+static inline void vf_store_n(float *p, vf x, int n)
+{
+    _mm512_mask_storeu_ps(p, vf_first(n), x);
+}
+static inline vf vf_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+static inline vf vf_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+static inline void vf_prefetch(const void *p)
+{
+    _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+static inline vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+static inline vf vf_sqrt(vf a)
+{
+    return _mm512_sqrt_ps(a);
+}
+static inline vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+static inline vf vf_abs(vf a)
+{
+    return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a);
+}
+static inline vf vf_copysign(vf a, vf b)
+{
+    return _mm512_or_ps(vf_abs(a), _mm512_and_ps(_mm512_set1_ps(-0.0f), b));
+}
+/* Adding 1.5 2^23 leaves no bits below 1; right for |a| < 2^22. */
+static inline vf vf_round(vf a)
+{
+    const vf magic = _mm512_set1_ps(0x1.8p23f);
+    return _mm512_sub_ps(_mm512_add_ps(a, magic), magic);
+}
+static inline vf vf_pow2(vf n)
+{
+    const vf t = _mm512_add_ps(n, _mm512_set1_ps(0x1.8p23f + 127.0f));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
+}
+static inline vf vf_ldexp(vf p, vf n)
+{
+    const vf half = vf_round(_mm512_mul_ps(n, _mm512_set1_ps(0.5f)));
+    return vf_mul(vf_mul(p, vf_pow2(half)), vf_pow2(vf_sub(n, half)));
+}
+
+static inline vm vf_lt(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+static inline vm vf_gt(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+}
+static inline vm vf_eq(vf a, vf b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+static inline vf vf_select(vm m, vf a, vf b)
+{
+    return _mm512_mask_blend_ps(m, b, a);
+}
+static inline unsigned vm_bits(vm m)
+{
+    return m;
+}
+
+/* Lane i with i + 8, then as in vec_avx2.h. */
+static inline __m256 vf_upper(vf a)
+{
+    return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+}
+static inline float vf_sum(vf a)
+{
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), vf_upper(a));
+    const __m128 s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 t = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
+}
+static inline float vf_hmax(vf a)
+{
+    const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(a), vf_upper(a));
+    const __m128 s = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    const __m128 t = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(t, _mm_movehdup_ps(t)));
+}
+static inline void vf_sum4(vf v0, vf v1, vf v2, vf v3, float *out)
+{
+    const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(v0, v1), _mm512_unpackhi_ps(v0, v1));
+    const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(v2, v3), _mm512_unpackhi_ps(v2, v3));
+    const __m512 s = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(s), vf_upper(s));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1)));
+}
+
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    const __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+static inline __m512i vf_bf16_bits(vf x)
+{
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_add_epi32(bits, bias);
+    const __m512i nan = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_srli_epi32(_mm512_mask_blend_epi32(is_nan, rounded, nan), 16);
+}
+static inline vf vf_round_bf16(vf x)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(vf_bf16_bits(x), 16));
+}
+static inline void vf_store_bf16(uint16_t *p, vf x)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(vf_bf16_bits(x)));
+}
+static inline void vf_store_f16(uint16_t *p, vf x)
+{
+    const __m256i h = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256((__m256i *)(void *)p, h);
+}
+static inline vf vf_load_f64(const double *p)
+{
+    const __m256 lo = _mm512_cvtpd_ps(_mm512_loadu_pd(p));
+    const __m256 hi = _mm512_cvtpd_ps(_mm512_loadu_pd(p + 8));
+    return _mm512_insertf32x8(_mm512_castps256_ps512(lo), hi, 1);
+}
+
+static inline v8d v8d_zero(void)
+{
+    return _mm512_setzero_pd();
+}
+static inline v8d v8d_load(const float *p)
+{
+    return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+static inline v8d v8d_add(v8d a, v8d b)
+{
+    return _mm512_add_pd(a, b);
+}
+static inline v8d v8d_fma(v8d a, v8d b, v8d c)
+{
+    return _mm512_fmadd_pd(a, b, c);
+}
+static inline void v8d_store(double *p, v8d a)
+{
+    _mm512_storeu_pd(p, a);
+}
+
+#endif
