@@ -1,0 +1,61 @@
+/* dtype.c: sizes and names of element types; binary16 in integer arithmetic, so every machine gives
+ * the bits that the conversion instructions of x86 and ARM give. */
+#include "dtype.h"
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} dtypes[RK_DTYPE_COUNT] = {
+    [RK_F32] = {"f32", 4}, [RK_F64] = {"f64", 8}, [RK_BF16] = {"bf16", 2}, [RK_F16] = {"f16", 2},
+    [RK_I32] = {"i32", 4}, [RK_I64] = {"i64", 8}, [RK_U8] = {"u8", 1},
+};
+
+size_t rk_dtype_bytes(rk_dtype t)
+{
+    return dtypes[t].bytes;
+}
+const char *rk_dtype_name(rk_dtype t)
+{
+    return dtypes[t].name;
+}
+
+static float float_of_bits(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* A binary16 has 5 exponent bits with bias 15 and 10 mantissa bits; an f32 has 8, 127 and 23. So
+ * the bits move up by 13 places and the exponent grows by 127 - 15 = 112. */
+float rk_f16_to_f32(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, magnitude = h & 0x7fffu;
+    if (magnitude > 0x7c00u) /* NaN, made quiet */
+        return float_of_bits(sign | 0x7fc00000u | magnitude << 13);
+    if (magnitude == 0x7c00u)
+        return float_of_bits(sign | 0x7f800000u);
+    if (magnitude >= 0x0400u)
+        return float_of_bits(sign | ((magnitude << 13) + (112u << 23)));
+    const float f = (float)magnitude * 0x1p-24f; /* zero and subnormal: exact */
+    return sign ? -f : f;
+}
+
+uint16_t rk_f32_to_f16(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) /* NaN, made quiet */
+        return (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+    if (magnitude >= 143u << 23) /* 2^16 and above */
+        return (uint16_t)(sign | 0x7c00u);
+    if (magnitude >= 113u << 23) { /* 2^-14 and above: drop 13 bits; a carry may reach infinity */
+        const uint32_t shifted = magnitude - (112u << 23);
+        return (uint16_t)(sign | (shifted + 0xfffu + (shifted >> 13 & 1u)) >> 13);
+    }
+    /* Subnormal: a unit of 0.5f's last place is 2^-24, the unit here, so this sum rounds. */
+    const float sum = float_of_bits(magnitude) + 0.5f;
+    memcpy(&bits, &sum, sizeof bits);
+    return (uint16_t)(sign | (bits - (126u << 23)));
+}

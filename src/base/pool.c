@@ -1,0 +1,287 @@
+/* pool.c: fork-join on one atomic word.
+ *
+ * `work` holds the number of the current job (upper half) and how many of its tasks nobody has
+ * taken yet (lower half). Storing it forks; taking a task is a compare-and-swap that lowers the
+ * lower half; a thread that finds nothing left adds the number of tasks it has finished to `ended`,
+ * and the caller returns when all are accounted for. The join therefore waits for tasks and not for
+ * threads: a worker that sleeps or has lost its core takes no part and delays nobody, where a
+ * barrier over all threads would stop everything for a time slice.
+ *
+ * Memory ordering. The caller writes the job (fn, arg, n, first), then stores `work`. A worker
+ * loads `work`, reads the job, and swaps `work`: success means that the word was unchanged, job
+ * number included, and still had tasks left; then that job cannot have ended in between, so what
+ * was read belongs to it. The job's fields are relaxed atomics, because a worker whose swap will
+ * fail may read them while the caller writes the next ones. What tasks wrote reaches the caller
+ * through the adds to `ended`. `work`, `ended` and `stop` are sequentially consistent because
+ * event.h asks for it.
+ *
+ * Waiting is a bounded spin, then sleep. Spinning is worth it only on a core of one's own, so it is
+ * cut short when there are more threads than cores. OpenMP's barriers, which spin without bound,
+ * fall to a hundredth of the speed when another process takes a core; a mutex and a condition
+ * variable per fork cost 55 us. */
+#include "pool.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "event.h"
+#include "num.h"
+
+enum { N_THREADS_MAX = 1024, CACHE_LINE = 64 };
+static const int64_t tasks_max = UINT32_MAX; /* of one job: the lower half of `work` */
+static const double spin_s = 100e-6, spin_crowded_s = 2e-6, poll_interval_s = 5e-3;
+
+typedef struct worker {
+    rk_pool *pool;
+    pthread_t thread;
+    int index; /* the caller is 0 */
+} worker;
+
+struct rk_pool {
+    int n_threads, n_started; /* threads besides the caller that run */
+    double spin_s;
+    atomic_int *abort;
+    rk_abort_fn *poll;
+    void *poll_user;
+    double polled_s; /* when poll was last asked */
+    worker *workers; /* n_threads - 1 */
+    atomic_bool stop;
+    rk_event forked, joined;
+    /* The job. */
+    _Atomic(rk_task_fn *) fn;
+    _Atomic(void *) arg;
+    _Atomic(int64_t) end; /* one past its last task */
+    /* Written by all threads: each on a line of its own. */
+    _Alignas(CACHE_LINE) _Atomic(uint64_t) work;
+    _Alignas(CACHE_LINE) _Atomic(int64_t) ended;
+};
+
+static void spin_hint(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static int64_t tasks_left(uint64_t work)
+{
+    return (int64_t)(work & UINT32_MAX);
+}
+
+static bool aborted(const rk_pool *p)
+{
+    return p->abort && atomic_load_explicit(p->abort, memory_order_relaxed) != 0;
+}
+
+/* On the calling thread, between tasks. The clock costs as much as taking a task, so it is read
+ * only when there is somebody to ask. */
+static void ask_poll(rk_pool *p)
+{
+    if (!p->poll || aborted(p))
+        return;
+    const double now = rk_now_s();
+    if (now - p->polled_s < poll_interval_s)
+        return;
+    p->polled_s = now;
+    if (p->poll(p->poll_user))
+        atomic_store_explicit(p->abort, 1, memory_order_relaxed);
+}
+
+typedef struct job_view {
+    rk_task_fn *fn;
+    void *arg;
+    int64_t end;
+} job_view;
+
+/* Take one task, or all that are left when they are to be skipped. Returns how many were taken, 0
+ * when none is left; *i is the first of them. */
+static int64_t take(rk_pool *p, bool all, job_view *job, int64_t *i)
+{
+    uint64_t work = atomic_load(&p->work);
+    while (tasks_left(work) > 0) {
+        const int64_t left = tasks_left(work), n = all ? left : 1;
+        job->fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
+        job->arg = atomic_load_explicit(&p->arg, memory_order_relaxed);
+        job->end = atomic_load_explicit(&p->end, memory_order_relaxed);
+        if (atomic_compare_exchange_weak(&p->work, &work, work - (uint64_t)n)) {
+            *i = job->end - left;
+            return n;
+        }
+    }
+    return 0;
+}
+
+/* Run tasks until none is left; returns how many this thread has ended. */
+static int64_t run_tasks(rk_pool *p, int index)
+{
+    job_view job;
+    int64_t ended = 0, i = 0;
+    for (;;) {
+        if (index == 0)
+            ask_poll(p);
+        const bool skip = aborted(p);
+        const int64_t n = take(p, skip, &job, &i);
+        if (n == 0)
+            return ended;
+        if (!skip)
+            job.fn(job.arg, i, index);
+        ended += n;
+    }
+}
+
+typedef bool condition(const rk_pool *p, int64_t value);
+
+static bool work_or_stop(const rk_pool *p, int64_t unused)
+{
+    (void)unused;
+    return tasks_left(atomic_load(&p->work)) > 0 || atomic_load(&p->stop);
+}
+
+static bool all_ended(const rk_pool *p, int64_t n)
+{
+    return atomic_load(&p->ended) == n;
+}
+
+/* Spin, then sleep, until the condition holds. */
+static void wait_until(rk_pool *p, rk_event *e, condition *holds, int64_t value)
+{
+    enum { CHECKS_PER_CLOCK = 32 };
+    if (holds(p, value))
+        return;
+    for (const double start = rk_now_s(); rk_now_s() - start < p->spin_s;)
+        for (int i = 0; i < CHECKS_PER_CLOCK; i++) {
+            spin_hint();
+            if (holds(p, value))
+                return;
+        }
+    while (!holds(p, value)) {
+        const unsigned seen = rk_event_prepare(e);
+        if (holds(p, value))
+            rk_event_cancel(e);
+        else
+            rk_event_wait(e, seen);
+    }
+}
+
+static void *worker_main(void *arg)
+{
+    const worker *w = arg;
+    rk_pool *p = w->pool;
+    while (!atomic_load(&p->stop)) {
+        const int64_t ended = run_tasks(p, w->index);
+        if (ended > 0) {
+            atomic_fetch_add(&p->ended, ended);
+            rk_event_notify(&p->joined, 1);
+        }
+        wait_until(p, &p->forked, work_or_stop, 0);
+    }
+    return NULL;
+}
+
+/* Tasks [first, first + n) by all threads. */
+static void fork_join(rk_pool *p, int64_t first, int64_t n, rk_task_fn *fn, void *arg)
+{
+    const uint64_t job = atomic_load_explicit(&p->work, memory_order_relaxed) >> 32;
+    atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
+    atomic_store_explicit(&p->arg, arg, memory_order_relaxed);
+    atomic_store_explicit(&p->end, first + n, memory_order_relaxed);
+    atomic_store_explicit(&p->ended, 0, memory_order_relaxed);
+    atomic_store(&p->work, (job + 1) << 32 | (uint64_t)n);
+    rk_event_notify(&p->forked, (int)rk_min_i64(n - 1, INT_MAX));
+    const int64_t own = run_tasks(p, 0);
+    wait_until(p, &p->joined, all_ended, n - own);
+}
+
+void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
+{
+    if (p->n_threads > 1 && n > 1) {
+        for (int64_t first = 0; first < n; first += tasks_max)
+            fork_join(p, first, rk_min_i64(n - first, tasks_max), fn, arg);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        ask_poll(p);
+        if (aborted(p))
+            return;
+        fn(arg, i, 0);
+    }
+}
+
+/* Workers block all signals: a handler then runs on the program's own threads. */
+static rk_status start_workers(rk_pool *p, rk_error *err)
+{
+    sigset_t all, old;
+    int refused = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    while (p->n_started < p->n_threads - 1 && !refused) {
+        worker *w = &p->workers[p->n_started];
+        *w = (worker){.pool = p, .index = p->n_started + 1};
+        refused = pthread_create(&w->thread, NULL, worker_main, w);
+        p->n_started += !refused;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (refused)
+        return rk_fail(err, RK_ERR_NOMEM, "cannot start thread %d of %d: %s", p->n_started + 2,
+                       p->n_threads, strerror(refused));
+    return RK_OK;
+}
+
+rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_fn *poll,
+                      void *poll_user, rk_error *err)
+{
+    if (n_threads < 0 || n_threads > N_THREADS_MAX)
+        return rk_fail(err, RK_ERR_ARG, "n_threads is %d, expected 0 to %d", n_threads,
+                       N_THREADS_MAX);
+    assert(abort || !poll); /* a poll needs a flag to set */
+    const int cores = rk_usable_cores();
+    if (n_threads == 0)
+        n_threads = (int)rk_min_i64(cores, N_THREADS_MAX);
+    rk_pool *p = aligned_alloc(CACHE_LINE, sizeof *p);
+    if (!p)
+        return rk_fail(err, RK_ERR_NOMEM, "thread pool: out of memory");
+    memset(p, 0, sizeof *p);
+    p->n_threads = n_threads;
+    p->spin_s = n_threads <= cores ? spin_s : spin_crowded_s;
+    p->abort = abort;
+    p->poll = poll;
+    p->poll_user = poll_user;
+    rk_event_init(&p->forked);
+    rk_event_init(&p->joined);
+    rk_status st = RK_OK;
+    if (n_threads > 1 && !(p->workers = calloc((size_t)n_threads - 1, sizeof *p->workers)))
+        st = rk_fail(err, RK_ERR_NOMEM, "%d threads: out of memory", n_threads);
+    if (st == RK_OK)
+        st = start_workers(p, err);
+    if (st != RK_OK) {
+        rk_pool_free(p);
+        return st;
+    }
+    *out = p;
+    return RK_OK;
+}
+
+void rk_pool_free(rk_pool *p)
+{
+    if (!p)
+        return;
+    atomic_store(&p->stop, true);
+    rk_event_notify(&p->forked, INT_MAX);
+    for (int i = 0; i < p->n_started; i++)
+        pthread_join(p->workers[i].thread, NULL);
+    rk_event_deinit(&p->joined);
+    rk_event_deinit(&p->forked);
+    free(p->workers);
+    free(p);
+}
+
+int rk_pool_n_threads(const rk_pool *p)
+{
+    return p->n_threads;
+}
