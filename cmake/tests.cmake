@@ -13,6 +13,12 @@ if(NOT RK_CORE_ONLY AND NOT CMOCKA_FOUND)
   set(TEST_SOURCES)
 endif()
 
+# Under the thread sanitizer only what starts threads is of interest.
+if(RK_SANITIZE STREQUAL "thread")
+  list(FILTER TEST_SOURCES INCLUDE REGEX "pool|gemm|engine|session|train")
+  set(TEST_SCRIPTS)
+endif()
+
 # Tests that start the program or read files of the source tree are told where both are.
 set(RK_PROGRAM ${CMAKE_BINARY_DIR}/rwkv)
 set(RK_TEST_ENVIRONMENT RK_SOURCE_DIR=${CMAKE_SOURCE_DIR} RK_BINARY_DIR=${CMAKE_BINARY_DIR}

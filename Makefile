@@ -1,0 +1,76 @@
+# A thin front of CMake: `make` builds, `make run` writes text, `make test` tests. `make help` lists
+# the rest. Only run, test and the checks install packages; make itself never does.
+MODEL ?= models/rwkv7-byte-6m.safetensors
+PROMPT ?= It is a truth
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 10
+
+define build
+cmake --preset $(1)
+cmake --build --preset $(1)
+endef
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+
+all: ## build the optimised program, build/rwkv
+	@sh tools/setup.sh --check build
+	$(call build,release)
+
+run: ## install what is missing, build, write text with the bundled model
+	@sh tools/setup.sh build
+	$(call build,release)
+	build/rwkv run -m $(MODEL) -p "$(PROMPT)" -n 64
+
+test: ## install what is missing, build, run the tests
+	@sh tools/setup.sh build test
+	$(call build,release)
+	ctest --preset release
+
+check-asan: ## all tests under the address and undefined behaviour sanitizers
+	@sh tools/setup.sh build test
+	$(call build,asan)
+	ctest --preset asan
+
+check-tsan: ## the tests that use threads, under the thread sanitizer
+	@sh tools/setup.sh build test
+	$(call build,tsan)
+	ctest --preset tsan
+
+check-arm: ## base and kernels cross-compiled for 64-bit ARM, tested under qemu
+	@sh tools/setup.sh build arm
+	$(call build,aarch64)
+	ctest --preset aarch64
+
+fuzz: ## every reader on damaged input for FUZZ_SECONDS each
+	@sh tools/setup.sh build clang
+	$(call build,fuzz)
+	sh tools/fuzz.sh $(FUZZ_SECONDS)
+
+lint: ## gcc and clang with warnings as errors, clang-tidy, cppcheck
+	@sh tools/setup.sh build test clang lint
+	$(call build,lint-gcc)
+	$(call build,lint-clang)
+	sh tools/lint.sh build-lint-clang
+
+format: ## clang-format over all C files
+	@sh tools/setup.sh lint
+	clang-format -i $(C_FILES)
+
+bench: ## build the benchmarks and run them
+	@sh tools/setup.sh build bench
+	cmake --preset release
+	cmake --build --preset release --target bench
+	set -e; for b in build/bench_*; do echo "== $$b"; $$b; done
+
+install: all ## install program, library and header under PREFIX (and DESTDIR)
+	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	DESTDIR=$(DESTDIR) cmake --install build
+
+clean: ## remove every build folder
+	rm -rf build build-*/
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
+
+.PHONY: all run test check-asan check-tsan check-arm fuzz lint format bench install clean help
