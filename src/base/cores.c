@@ -36,14 +36,14 @@ static bool read_line(const char *dir, const char *file, char *line, int size)
 
 static double quota_cores(double quota, double period)
 {
-    return quota > 0 && period > 0 ? quota / period : INFINITY;
+    return quota > 0 && period > 0 ? quota / period : HUGE_VAL;
 }
 
 static double group_cores_v2(const char *dir)
 {
     char line[64], *end;
     if (!read_line(dir, "cpu.max", line, sizeof line) || strncmp(line, "max", 3) == 0)
-        return INFINITY;
+        return HUGE_VAL;
     const double quota = strtod(line, &end);
     return quota_cores(quota, strtod(end, NULL));
 }
@@ -53,7 +53,7 @@ static double group_cores_v1(const char *dir)
     char quota[64], period[64];
     if (!read_line(dir, "cpu.cfs_quota_us", quota, sizeof quota) ||
         !read_line(dir, "cpu.cfs_period_us", period, sizeof period))
-        return INFINITY; /* a quota of -1 is none */
+        return HUGE_VAL; /* a quota of -1 is none */
     return quota_cores(strtod(quota, NULL), strtod(period, NULL));
 }
 
@@ -64,8 +64,8 @@ static double path_cores(const char *mount, const char *group, double (*cores)(c
     const size_t root = strlen(mount);
     const int n = snprintf(dir, sizeof dir, "%s%s", mount, group);
     if (n < 0 || n >= PATH_BYTES)
-        return INFINITY;
-    double least = INFINITY;
+        return HUGE_VAL;
+    double least = HUGE_VAL;
     while (strlen(dir) > root) {
         least = fmin(least, cores(dir));
         *strrchr(dir, '/') = '\0';
@@ -94,24 +94,24 @@ static double line_cores(char *line, const char *mount)
     char *controllers = strchr(line, ':');
     char *group = controllers ? strchr(controllers + 1, ':') : NULL;
     if (!group || group[1] != '/')
-        return INFINITY;
+        return HUGE_VAL;
     *group++ = '\0';
     controllers++;
     if (*controllers == '\0')
         return path_cores(mount, group, group_cores_v2);
     const int n = snprintf(dir, sizeof dir, "%s/cpu", mount);
     if (!lists_cpu(controllers) || n < 0 || n >= PATH_BYTES)
-        return INFINITY;
+        return HUGE_VAL;
     return path_cores(dir, group, group_cores_v1);
 }
 
 double rk_cgroup_cores(const char *proc_cgroup, const char *mount)
 {
     char line[LINE_BYTES];
-    double least = INFINITY;
+    double least = HUGE_VAL;
     FILE *f = fopen(proc_cgroup, "r");
     if (!f)
-        return INFINITY;
+        return HUGE_VAL;
     while (fgets(line, sizeof line, f))
         least = fmin(least, line_cores(line, mount));
     fclose(f);

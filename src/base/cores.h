@@ -2,7 +2,7 @@
 #ifndef RK_BASE_CORES_H
 #define RK_BASE_CORES_H
 
-/* The CPU quota of control groups, in cores; INFINITY when there is none or it cannot be read.
+/* The CPU quota of control groups, in cores; HUGE_VAL when there is none or it cannot be read.
  * proc_cgroup: the file that names the process's groups, /proc/self/cgroup. mount: /sys/fs/cgroup.
  */
 double rk_cgroup_cores(const char *proc_cgroup, const char *mount);
