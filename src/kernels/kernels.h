@@ -59,6 +59,34 @@ typedef struct rk_adamw {
     double grad_scale;         /* gradients are multiplied by it first (clipping) */
 } rk_adamw;
 
+typedef struct rk_rwkv7_prepare {
+    const void *w0, *a0, *v0, *k_k, *k_a; /* (C) */
+    const void *wl, *al, *vl, *k0, *v_in, *v_first; /* (rows, C); vl, v_first NULL in layer 0 */
+    void *w, *k, *na, *b, *v; /* (rows, C) */
+} rk_rwkv7_prepare;
+
+typedef struct rk_rwkv7_prepare_grads {
+    const void *dw, *dk, *dna, *db, *dv;               /* (rows, C) in */
+    void *dwl, *dal, *dvl, *dk0, *dv_in, *dv_first;    /* (rows, C) added to; in layer 0 (v_first
+                                                        * NULL) dvl, dv_in, dv_first are NULL: v is
+                                                        * the input itself, dv already its gradient */
+    void *dk_k_rows, *dk_a_rows; /* (rows, C) overwritten: per-row terms of dk_k, dk_a */
+} rk_rwkv7_prepare_grads;
+
+typedef struct rk_rwkv7_output {
+    const void *y, *r, *k, *v, *g; /* (rows, C) */
+    const void *r_k, *ln_w, *ln_b; /* (C) */
+    double eps;
+    void *stats; /* (rows, H, 2) mean, rstd: written by forward, read by backward; may be NULL forward */
+    void *z;     /* (rows, C) */
+} rk_rwkv7_output;
+
+typedef struct rk_rwkv7_output_grads {
+    const void *dz;                /* (rows, C) */
+    void *dy, *dr, *dk, *dv, *dg;  /* (rows, C) added to */
+    void *dr_k_rows, *dln_w_rows, *dln_b_rows; /* (rows, C) overwritten: per-row terms */
+} rk_rwkv7_output_grads;
+
 typedef struct rk_kernels {
     const char *name; /* "ref", "avx2", "avx512", "neon" */
     rk_dtype real;
@@ -120,18 +148,18 @@ typedef struct rk_kernels {
      *   k = k0 (1 + (a - 1) k_a);  v = v0 + (v_first - v0) sigmoid(vb + vl)
      * outputs w, k, na = -kk, b = kk a, v; the iclr `a` itself is not kept, backward computes it
      * again. v_first NULL (layer 0): v is the input and is not written. */
-    void (*rwkv7_prepare)(int64_t rows, int64_t h, int64_t n, const struct rk_rwkv7_prepare *p);
+    void (*rwkv7_prepare)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_prepare *p);
     /* Backward for the inputs (wl, al, vl, k0, v, v_first), row by row. */
     void (*rwkv7_prepare_bwd)(int64_t rows, int64_t h, int64_t n,
-                              const struct rk_rwkv7_prepare *p,
-                              const struct rk_rwkv7_prepare_grads *g);
+                              const rk_rwkv7_prepare *p,
+                              const rk_rwkv7_prepare_grads *g);
     /* Backward for the vectors w0, a0, v0, k_k, k_a is add_rows over per-row terms that
      * rwkv7_prepare_bwd leaves in g->dk_k_rows and g->dk_a_rows (w0, a0, v0 take dwl, dal, dvl). */
 
     /* RWKV-7 after the recurrence: z = (norm(y; ln_w, ln_b, eps) + (sum_j r k r_k) v) g, per head. */
-    void (*rwkv7_output)(int64_t rows, int64_t h, int64_t n, const struct rk_rwkv7_output *p);
-    void (*rwkv7_output_bwd)(int64_t rows, int64_t h, int64_t n, const struct rk_rwkv7_output *p,
-                             const struct rk_rwkv7_output_grads *g);
+    void (*rwkv7_output)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_output *p);
+    void (*rwkv7_output_bwd)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_output *p,
+                             const rk_rwkv7_output_grads *g);
 
     /* The recurrence S = S diag(w) + (S a) b^T + v k^T, y = S r (arXiv 2503.14456; the
      * definition in RWKV-LM, RWKV-v7), for one batch row and head. Backward needs
@@ -179,34 +207,6 @@ typedef struct rk_kernels {
                       const void *w, rk_dtype wt, int64_t ldw, void *y, int64_t ldy,
                       bool accumulate);
 } rk_kernels;
-
-typedef struct rk_rwkv7_prepare {
-    const void *w0, *a0, *v0, *k_k, *k_a; /* (C) */
-    const void *wl, *al, *vl, *k0, *v_in, *v_first; /* (rows, C); vl, v_first NULL in layer 0 */
-    void *w, *k, *na, *b, *v; /* (rows, C) */
-} rk_rwkv7_prepare;
-
-typedef struct rk_rwkv7_prepare_grads {
-    const void *dw, *dk, *dna, *db, *dv;               /* (rows, C) in */
-    void *dwl, *dal, *dvl, *dk0, *dv_in, *dv_first;    /* (rows, C) added to; in layer 0 (v_first
-                                                        * NULL) dvl, dv_in, dv_first are NULL: v is
-                                                        * the input itself, dv already its gradient */
-    void *dk_k_rows, *dk_a_rows; /* (rows, C) overwritten: per-row terms of dk_k, dk_a */
-} rk_rwkv7_prepare_grads;
-
-typedef struct rk_rwkv7_output {
-    const void *y, *r, *k, *v, *g; /* (rows, C) */
-    const void *r_k, *ln_w, *ln_b; /* (C) */
-    double eps;
-    void *stats; /* (rows, H, 2) mean, rstd: written by forward, read by backward; may be NULL forward */
-    void *z;     /* (rows, C) */
-} rk_rwkv7_output;
-
-typedef struct rk_rwkv7_output_grads {
-    const void *dz;                /* (rows, C) */
-    void *dy, *dr, *dk, *dv, *dg;  /* (rows, C) added to */
-    void *dr_k_rows, *dln_w_rows, *dln_b_rows; /* (rows, C) overwritten: per-row terms */
-} rk_rwkv7_output_grads;
 
 extern const rk_kernels rk_kernels_ref_f32, rk_kernels_ref_f64;
 

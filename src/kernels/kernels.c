@@ -1,0 +1,122 @@
+/* kernels.c: which paths this build has, which of them this CPU runs, and which is best.
+ *
+ * Rows stand in the order of preference, the last that runs is the best one. The flags of the CPU
+ * decide; a CPU whose flag promises what its clock or its microcode takes back would be a row of
+ * its own here, by model, so that a choice never hangs on a measurement. */
+#include "kernels/kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/num.h"
+
+extern const rk_kernels rk_kernels_avx2, rk_kernels_avx512, rk_kernels_neon;
+
+typedef struct path {
+    const char *name;
+    const rk_kernels *kern; /* NULL: not in this build */
+    bool (*runs)(void);
+} path;
+
+static bool runs_always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__) && __has_include("kernels/x86/kernels_avx2.c")
+/* The compiler's test also asks whether the system saves the wide registers. */
+static bool runs_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#define AVX2_ROW                                                                                   \
+    {                                                                                              \
+        "avx2", &rk_kernels_avx2, runs_avx2                                                        \
+    }
+#else
+#define AVX2_ROW                                                                                   \
+    {                                                                                              \
+        "avx2", NULL, NULL                                                                         \
+    }
+#endif
+#if defined(__x86_64__) && __has_include("kernels/x86/kernels_avx512.c")
+static bool runs_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#define AVX512_ROW                                                                                 \
+    {                                                                                              \
+        "avx512", &rk_kernels_avx512, runs_avx512                                                  \
+    }
+#else
+#define AVX512_ROW                                                                                 \
+    {                                                                                              \
+        "avx512", NULL, NULL                                                                       \
+    }
+#endif
+#if defined(__aarch64__) && __has_include("kernels/arm/kernels_neon.c")
+#define NEON_ROW                                                                                   \
+    {                                                                                              \
+        "neon", &rk_kernels_neon, runs_always                                                      \
+    }
+#else
+#define NEON_ROW                                                                                   \
+    {                                                                                              \
+        "neon", NULL, NULL                                                                         \
+    }
+#endif
+
+static const path paths[] = {
+    {"ref", &rk_kernels_ref_f32, runs_always},
+    NEON_ROW,
+    AVX2_ROW,
+    AVX512_ROW,
+};
+
+const rk_kernels *rk_kernels_at(int i)
+{
+    for (size_t p = 0; p < RK_COUNT(paths); p++)
+        if (paths[p].kern && paths[p].runs() && i-- == 0)
+            return paths[p].kern;
+    return NULL;
+}
+
+static rk_status fail_unknown(const char *name, rk_error *err)
+{
+    char list[64] = "";
+    size_t used = 0;
+    for (size_t p = 0; p < RK_COUNT(paths); p++) {
+        const int n =
+            snprintf(list + used, sizeof list - used, "%s%s", p ? ", " : "", paths[p].name);
+        used += (size_t)n;
+    }
+    return rk_fail(err, RK_ERR_ARG, "no instruction-set path '%s'; there are %s", name, list);
+}
+
+static const rk_kernels *best(void)
+{
+    const rk_kernels *kern = NULL, *next;
+    for (int i = 0; (next = rk_kernels_at(i)); i++)
+        kern = next;
+    return kern;
+}
+
+rk_status rk_kernels_find(const rk_kernels **out, const char *name, rk_error *err)
+{
+    if (!name) {
+        *out = best();
+        return RK_OK;
+    }
+    for (size_t p = 0; p < RK_COUNT(paths); p++) {
+        if (strcmp(paths[p].name, name) != 0)
+            continue;
+        if (!paths[p].kern)
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "path '%s' is not in this build", name);
+        if (!paths[p].runs())
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "this CPU does not run the path '%s'", name);
+        *out = paths[p].kern;
+        return RK_OK;
+    }
+    return fail_unknown(name, err);
+}

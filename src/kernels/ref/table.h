@@ -1,0 +1,37 @@
+/* table.h: every family of the reference, and the row that lists them. */
+#ifndef RK_KERNELS_REF_TABLE_H
+#define RK_KERNELS_REF_TABLE_H
+
+#include "kernels/ref/elementwise.h"
+#include "kernels/ref/loss.h"
+#include "kernels/ref/matrix.h"
+#include "kernels/ref/norm.h"
+#include "kernels/ref/optim.h"
+#include "kernels/ref/rwkv7.h"
+#include "kernels/ref/shift.h"
+#include "kernels/ref/wkv7.h"
+
+/* clang-format off */
+#define RK_REF_TABLE {                                                                             \
+    .name = "ref", .real = RK_REF_DTYPE,                                                           \
+    .unary = unary, .unary_bwd = unary_bwd,                                                        \
+    .add = add, .mul = mul, .lerp = lerp, .axpy = axpy, .scale = scale,                            \
+    .mul_add = mul_add, .lerp_bwd = lerp_bwd,                                                      \
+    .sum = sum, .sum_squares = sum_squares, .add_rows = add_rows,                                  \
+    .norm = norm, .norm_bwd_x = norm_bwd_x, .norm_bwd_w = norm_bwd_w,                              \
+    .l2norm = l2norm, .l2norm_bwd = l2norm_bwd,                                                    \
+    .softmax = softmax, .softmax_bwd = softmax_bwd,                                                \
+    .shift_mix = shift_mix, .shift_mix_bwd_x = shift_mix_bwd_x,                                    \
+    .shift_mix_bwd_mu = shift_mix_bwd_mu,                                                          \
+    .rwkv7_prepare = rwkv7_prepare, .rwkv7_prepare_bwd = rwkv7_prepare_bwd,                        \
+    .rwkv7_output = rwkv7_output, .rwkv7_output_bwd = rwkv7_output_bwd,                            \
+    .wkv7_scratch = wkv7_scratch, .wkv7 = wkv7, .wkv7_bwd = wkv7_bwd,                              \
+    .ce_block = ce_block, .ce_grad = ce_grad,                                                      \
+    .adamw = adamw, .sgd = sgd,                                                                    \
+    .widen = widen, .narrow = narrow,                                                              \
+    .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
+    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
+}
+/* clang-format on */
+
+#endif
