@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installed into an empty prefix, the library serves a user who knows pkg-config and nothing else:
+# the examples compile against it, shared and static, and run; the header is C11 and C++.
+set -eu
+if [ -n "${RK_SANITIZE:-}" ]; then
+    echo "skipped: programs of users are not built with sanitizers"
+    exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+prefix=$work/prefix
+cmake --install "$RK_BINARY_DIR" --prefix "$prefix" >"$work/log" || {
+    cat "$work/log"
+    exit 1
+}
+lib=$(dirname "$(find "$prefix" -name librk.a)")
+export PKG_CONFIG_PATH="$lib/pkgconfig" LD_LIBRARY_PATH="$lib"
+[ "$("$prefix/bin/rwkv" --version | grep -c "$(pkg-config --modversion librk)")" = 1 ] || {
+    echo "rwkv --version and librk.pc disagree: $("$prefix/bin/rwkv" --version)"
+    exit 1
+}
+
+flags="-std=c11 -Wall -Wextra -Wpedantic -Werror"
+for example in "$RK_SOURCE_DIR"/examples/*.c; do
+    name=$(basename "$example" .c)
+    # shellcheck disable=SC2046,SC2086 # lists of flags
+    $RK_CC $flags -D_POSIX_C_SOURCE=200809L "$example" $(pkg-config --cflags --libs librk) \
+        -o "$work/$name"
+    # shellcheck disable=SC2046,SC2086
+    $RK_CC $flags -D_POSIX_C_SOURCE=200809L "$example" $(pkg-config --cflags librk) \
+        "$lib/librk.a" $(pkg-config --static --libs librk | sed 's/-lrk //') -o "$work/$name-static"
+done
+printf '#include <rk.h>\nint main(void) { return rk_version() == 0; }\n' >"$work/header.c"
+cp "$work/header.c" "$work/header.cpp"
+# shellcheck disable=SC2086
+$RK_CC $flags -I "$prefix/include" -fsyntax-only "$work/header.c"
+if command -v c++ >/dev/null 2>&1; then
+    sed -i 's/(void)/()/' "$work/header.cpp"
+    c++ -Wall -Wextra -Werror -I "$prefix/include" -fsyntax-only "$work/header.cpp"
+fi
