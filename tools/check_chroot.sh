@@ -21,9 +21,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Suite: bookworm' 'Created-By: Packages' |
-    head -n 1)
-[ -n "$mirror" ] || mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' |
+# shellcheck disable=SC2016 # a format of apt-get, not of the shell
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Created-By: Packages' |
     head -n 1)
 proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
 [ -z "$proxy" ] || export http_proxy="$proxy"
@@ -32,7 +31,8 @@ debootstrap --variant=minbase bookworm "$root" "$mirror" >"$root.log" 2>&1 || {
     tail -n 20 "$root.log"
     exit 1
 }
-rm -f "$root.log"
+rm -f "$root.log" "$root/etc/apt/sources.list"
+chmod 755 "$root"
 for part in sources.list sources.list.d apt.conf.d auth.conf.d keyrings preferences.d; do
     [ ! -e "/etc/apt/$part" ] || cp -rL "/etc/apt/$part" "$root/etc/apt/"
 done
