@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -132,6 +133,11 @@ static inline int32_t *test_tokens(test_ctx *t, int64_t n, int64_t n_vocab)
     for (int64_t i = 0; i < n; i++)
         ids[i] = (int32_t)rk_rng_below(t->seed, RK_RNG_TEST, step, (uint64_t)i, below);
     return ids;
+}
+
+static inline void test_sleep_ms(int ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
 }
 
 /* ------------------------------------------------------------------------------------ closeness */
