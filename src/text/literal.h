@@ -1,0 +1,14 @@
+/* literal.h: a Python string literal as repr() writes it, turned into bytes; nothing is evaluated.
+ */
+#ifndef RK_TEXT_LITERAL_H
+#define RK_TEXT_LITERAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Decode '...', "...", b'...' or b"..." that fills all n bytes at s. A str becomes UTF-8. out has
+ * room for n bytes. On failure *reason says why, in a few words. */
+bool rk_literal_decode(const unsigned char *s, size_t n, unsigned char *out, size_t *n_out,
+                       const char **reason);
+
+#endif
