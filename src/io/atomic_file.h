@@ -18,6 +18,8 @@ rk_status rk_out_open(rk_out **out, const char *path, bool overwrite, rk_error *
 /* Append. After a failure the output keeps the reason, ignores further writes and returns false;
  * rk_out_commit reports it, so only long work needs to look at the result. */
 bool rk_out_write(rk_out *o, const void *bytes, size_t n);
+/* False once a write has failed. */
+bool rk_out_ok(const rk_out *o);
 /* Bytes written so far, and their XXH3-64. */
 uint64_t rk_out_bytes(const rk_out *o);
 uint64_t rk_out_checksum(const rk_out *o);

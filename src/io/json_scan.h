@@ -1,0 +1,34 @@
+/* json_scan.h: a strict JSON scanner over bytes, for readers that know what they expect.
+ *
+ * It builds no tree: a reader asks for the next token and gets it or a failure, so hostile input
+ * can cost no memory beyond what the reader keeps of it. RFC 8259, numbers and nesting as narrow as
+ * the caller asks; strings must be UTF-8. */
+#ifndef RK_IO_JSON_SCAN_H
+#define RK_IO_JSON_SCAN_H
+
+#include "base/error.h"
+
+typedef struct rk_json_scan {
+    const unsigned char *p, *end;
+    const char *expected; /* after a failure: what the scanner wanted at p */
+} rk_json_scan;
+
+/* Skip white space and take the character c, which is one of {}[]:, */
+bool rk_json_take(rk_json_scan *s, char c);
+/* The same where c may be absent; its absence is no failure. */
+bool rk_json_peek_take(rk_json_scan *s, char c);
+/* A string, decoded to out, which has room for the rest of the input and may be NULL; *n its bytes.
+ * No NUL is added. */
+bool rk_json_string(rk_json_scan *s, char *out, size_t *n);
+/* An unsigned integer without sign, fraction, exponent or leading zeros. */
+bool rk_json_uint(rk_json_scan *s, uint64_t *out);
+/* Any value, checked and passed over; nested at most depth_max. */
+bool rk_json_skip(rk_json_scan *s, int depth_max);
+/* Nothing but white space is left. */
+bool rk_json_at_end(rk_json_scan *s);
+
+/* Bytes of the UTF-8 character at p, 0 when none begins there (truncated, overlong, a surrogate,
+ * above U+10FFFF). */
+size_t rk_utf8_length(const unsigned char *p, size_t left);
+
+#endif

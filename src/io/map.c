@@ -1,0 +1,171 @@
+/* map.c: files mapped read-only and private.
+ *
+ * The descriptor stays open, because only fstat of the same inode can tell that its content
+ * changed: another file renamed over the name is no harm, the mapping keeps the old one. What a cut
+ * file does to a reader is a SIGBUS. Looking before each access cannot prevent it (the cut may come
+ * right after), reading everything into memory would cost twice the memory, so the signal is turned
+ * into a sentence by the program's handler. */
+#include "io/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static rk_status open_regular(rk_map *m, struct stat *info, rk_error *err)
+{
+    /* Without O_NONBLOCK the open of a pipe waits for its writer. */
+    m->fd = open(m->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (m->fd < 0 || fstat(m->fd, info) != 0)
+        return rk_fail(err, RK_ERR_IO, "%s: %s", m->name, strerror(errno));
+    if (!S_ISREG(info->st_mode))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: is %s, expected a regular file", m->name,
+                       S_ISDIR(info->st_mode) ? "a directory" : "a pipe or device");
+    if (info->st_size == 0)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: the file is empty", m->name);
+    if ((uintmax_t)info->st_size > SIZE_MAX / 2)
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: %jd bytes are more than can be mapped",
+                       m->name, (intmax_t)info->st_size);
+    return RK_OK;
+}
+
+static rk_status map_whole(rk_map *m, const struct stat *info, rk_error *err)
+{
+    const size_t size = (size_t)info->st_size;
+    void *p = mmap(NULL, size, PROT_READ, MAP_PRIVATE, m->fd, 0);
+    if (p == MAP_FAILED)
+        return rk_fail(err, RK_ERR_IO, "%s: cannot map its %zu bytes: %s", m->name, size,
+                       strerror(errno));
+    m->data = p;
+    m->size = size;
+    m->mtime = info->st_mtim;
+    return RK_OK;
+}
+
+rk_status rk_map_open(rk_map *m, const char *path, rk_error *err)
+{
+    struct stat info;
+    *m = (rk_map){.fd = -1, .name = strdup(path)};
+    if (!m->name)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
+    rk_status st = open_regular(m, &info, err);
+    if (st == RK_OK)
+        st = map_whole(m, &info, err);
+    if (st != RK_OK)
+        rk_map_close(m);
+    return st;
+}
+
+rk_status rk_map_memory(rk_map *m, const void *data, size_t bytes, const char *name, rk_error *err)
+{
+    *m = (rk_map){.fd = -1};
+    if (bytes == 0)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: no bytes", name);
+    m->name = strdup(name);
+    if (!m->name)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", name);
+    m->data = data;
+    m->size = bytes;
+    return RK_OK;
+}
+
+void rk_map_close(rk_map *m)
+{
+    /* A zeroed map has descriptor 0, which is nobody's: only what has a name was ever opened. */
+    if (m->name && m->fd >= 0) {
+        if (m->data)
+            munmap((void *)(uintptr_t)m->data, m->size);
+        close(m->fd);
+    }
+    free(m->name);
+    *m = (rk_map){.fd = -1};
+}
+
+rk_status rk_map_check(const rk_map *m, rk_error *err)
+{
+    struct stat now;
+    if (m->fd < 0)
+        return RK_OK;
+    if (fstat(m->fd, &now) != 0)
+        return rk_fail(err, RK_ERR_IO, "%s: %s", m->name, strerror(errno));
+    if ((uintmax_t)now.st_size != m->size)
+        return rk_fail(err, RK_ERR_IO, "%s: the file was %s while in use: %jd bytes, it had %zu",
+                       m->name, (uintmax_t)now.st_size < m->size ? "cut" : "extended",
+                       (intmax_t)now.st_size, m->size);
+    if (now.st_mtim.tv_sec != m->mtime.tv_sec || now.st_mtim.tv_nsec != m->mtime.tv_nsec)
+        return rk_fail(err, RK_ERR_IO, "%s: the file was written to while in use", m->name);
+    return RK_OK;
+}
+
+/* What follows runs in a signal handler: no stdio, no allocation, only open, read, write. */
+
+/* One line of /proc/self/maps: "begin-end perms offset device inode      path". */
+typedef struct map_line {
+    char text[4096 + 128];
+    size_t n; /* longer lines lose their end */
+} map_line;
+
+/* The hexadecimal number at *p, which moves past it. */
+static uintptr_t hex_number(const char **p)
+{
+    static const char digits[] = "0123456789abcdef";
+    uintptr_t x = 0;
+    for (;; (*p)++) {
+        const char *d = **p ? strchr(digits, **p) : NULL;
+        if (!d)
+            return x;
+        x = x * 16 + (uintptr_t)(d - digits);
+    }
+}
+
+/* The path of a mapping that holds addr, else NULL. Anonymous memory has no path. */
+static const char *path_of_line(const map_line *l, uintptr_t addr)
+{
+    const char *p = l->text;
+    const uintptr_t begin = hex_number(&p);
+    if (*p++ != '-')
+        return NULL;
+    const uintptr_t end = hex_number(&p);
+    return addr >= begin && addr < end ? strchr(p, '/') : NULL;
+}
+
+/* Read byte by byte into lines; the table is short and this happens once in a process's life. */
+static bool next_line(int fd, map_line *l)
+{
+    char c;
+    l->n = 0;
+    while (read(fd, &c, 1) == 1 && c != '\n')
+        if (l->n < sizeof l->text - 1)
+            l->text[l->n++] = c;
+    l->text[l->n] = '\0';
+    return l->n > 0;
+}
+
+static void say(const char *s)
+{
+    if (write(STDERR_FILENO, s, strlen(s)) < 0)
+        return; /* nowhere left to say it */
+}
+
+bool rk_map_report_fault(const void *addr, const char *prefix)
+{
+    map_line line;
+    const char *path = NULL;
+    const int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    while (!path && next_line(fd, &line))
+        path = path_of_line(&line, (uintptr_t)addr);
+    close(fd);
+    if (!path)
+        return false;
+    say(prefix);
+    say(": ");
+    say(path);
+    say(": the file was cut or replaced while in use, or its disk failed\n");
+    return true;
+}
