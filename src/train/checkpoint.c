@@ -1,0 +1,376 @@
+/* checkpoint.c: saving, finding and restoring; state.json itself is in run_state.c.
+ *
+ * The order of steps is the whole point. A folder gets its final name after everything in it is on
+ * the disk, so a name means a whole checkpoint unless the disk lost bytes, which the checksums
+ * tell. The older ones go last, so at every moment one is whole: killed anywhere, a run loses what
+ * it computed since then and nothing else. */
+#include "train/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/num.h"
+#include "io/checksum.h"
+#include "train/run_state.h"
+
+#define PREFIX "checkpoint-"
+
+enum { KEPT = 2 };
+
+struct rk_checkpoint {
+    char *path;
+    rk_saved_state *state;
+};
+
+/* dir/name, or dir/checkpoint-step; NULL when memory is out. */
+static char *join(const char *dir, const char *name)
+{
+    rk_buf b = {0};
+    rk_buf_printf(&b, "%s/%s", dir, name);
+    if (b.failed)
+        rk_buf_deinit(&b);
+    return b.data;
+}
+
+static char *checkpoint_path(const char *dir, int64_t step)
+{
+    char name[40];
+    snprintf(name, sizeof name, PREFIX "%" PRId64, step);
+    return join(dir, name);
+}
+
+/* ------------------------------------------------------------------------------------- saving */
+
+/* Arrays that go into a file under their names with a prefix that tells the parts apart. */
+typedef struct part {
+    const char *prefix;
+    const rk_named_array *arrays;
+} part;
+
+static rk_status put_arrays(const char *path, const part *parts, int n_parts, int64_t n,
+                            rk_saved_file *file, rk_error *err)
+{
+    enum { NAME_MAX_BYTES = 128 };
+    const int64_t total = n * n_parts;
+    rk_st_tensor *tensors = calloc((size_t)total, sizeof *tensors);
+    char(*names)[NAME_MAX_BYTES] = calloc((size_t)total, sizeof *names);
+    rk_status st = tensors && names ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
+    for (int64_t i = 0; i < total && st == RK_OK; i++) {
+        const rk_named_array *a = &parts[i / n].arrays[i % n];
+        snprintf(names[i], sizeof names[i], "%s%s", parts[i / n].prefix, a->name);
+        tensors[i] = (rk_st_tensor){.name = names[i],
+                                    .dtype = RK_F32,
+                                    .n_dims = a->n_dims,
+                                    .data = a->data,
+                                    .bytes = (size_t)a->n * sizeof(float)};
+        memcpy(tensors[i].dims, a->dims, sizeof a->dims);
+    }
+    const rk_st_contents contents = {.tensors = tensors, .n_tensors = total};
+    if (st == RK_OK)
+        st = rk_st_file_bytes(&contents, &file->bytes, err);
+    if (st == RK_OK)
+        st = rk_st_write(path, &contents, false, &file->checksum, err);
+    free(tensors);
+    free(names);
+    return st;
+}
+
+static rk_status write_model(const char *dir, const rk_run_arrays *a, rk_saved_file *file,
+                             rk_error *err)
+{
+    char *path = join(dir, RK_SAVED_MODEL);
+    const part weights = {"", a->weights};
+    const rk_status st = path ? put_arrays(path, &weights, 1, a->n, file, err)
+                              : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    free(path);
+    return st;
+}
+
+static rk_status write_moments(const char *dir, const rk_run_arrays *a, rk_saved_file *file,
+                               rk_error *err)
+{
+    char *path = join(dir, RK_SAVED_OPTIM);
+    const part moments[2] = {{"m.", a->m}, {"v.", a->v}};
+    const rk_status st = path ? put_arrays(path, moments, 2, a->n, file, err)
+                              : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    free(path);
+    return st;
+}
+
+static rk_status write_files(const char *dir, const rk_run_state *s, const rk_run_arrays *a,
+                             rk_error *err)
+{
+    rk_saved_file files[RK_SAVED_COUNT] = {{0}};
+    rk_status st = write_model(dir, a, &files[0], err);
+    if (st == RK_OK)
+        st = write_moments(dir, a, &files[1], err);
+    if (st == RK_OK)
+        st = rk_run_state_write(dir, s, files, err);
+    return st;
+}
+
+uint64_t rk_checkpoint_bytes(const rk_run_arrays *a)
+{
+    uint64_t n = 0;
+    for (int64_t i = 0; i < a->n; i++)
+        n += (uint64_t)a->weights[i].n;
+    return 3 * n * sizeof(float);
+}
+
+/* ---------------------------------------------------------------------------------- the folder */
+
+typedef struct step_list {
+    int64_t *at; /* falling */
+    int64_t n, max;
+} step_list;
+
+/* The number behind "checkpoint-", or -1 for every other name. */
+static int64_t step_of_name(const char *name)
+{
+    const size_t n = strlen(PREFIX);
+    if (strncmp(name, PREFIX, n) != 0 || name[n] < '0' || name[n] > '9')
+        return -1;
+    char *end = NULL;
+    errno = 0;
+    const long long step = strtoll(name + n, &end, 10);
+    return *end || errno ? -1 : (int64_t)step;
+}
+
+static int compare_falling(const void *a, const void *b)
+{
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+static bool list_add(step_list *l, int64_t step)
+{
+    if (l->n == l->max) {
+        const int64_t max = 2 * l->max + 8;
+        int64_t *at = realloc(l->at, (size_t)max * sizeof *at);
+        if (!at)
+            return false;
+        l->at = at;
+        l->max = max;
+    }
+    l->at[l->n++] = step;
+    return true;
+}
+
+/* The steps of the checkpoints in dir, whole or not; at is the caller's to free. */
+static rk_status list_steps(const char *dir, step_list *l, rk_error *err)
+{
+    *l = (step_list){0};
+    DIR *d = opendir(dir);
+    if (!d)
+        return rk_fail(err, RK_ERR_IO, "%s: %s", dir, strerror(errno));
+    rk_status st = RK_OK;
+    for (const struct dirent *e; st == RK_OK && (e = readdir(d));) {
+        const int64_t step = step_of_name(e->d_name);
+        if (step >= 0 && !list_add(l, step))
+            st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    }
+    closedir(d);
+    if (l->n > 0)
+        qsort(l->at, (size_t)l->n, sizeof *l->at, compare_falling);
+    return st;
+}
+
+/* Keep the new checkpoint and the one before it. One with a later step was broken when the run was
+ * resumed from an earlier one, and goes too. */
+static rk_status remove_others(const char *dir, int64_t step, rk_error *err)
+{
+    step_list l;
+    rk_status st = list_steps(dir, &l, err);
+    int kept = 0;
+    for (int64_t i = 0; i < l.n && st == RK_OK; i++) {
+        if (l.at[i] <= step && kept++ < KEPT)
+            continue;
+        char *path = checkpoint_path(dir, l.at[i]);
+        st = path ? rk_dir_remove(path, err) : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+        free(path);
+    }
+    free(l.at);
+    return st;
+}
+
+/* ------------------------------------------------------------------------------------ checking */
+
+static rk_status check_file(const char *dir, const char *name, const rk_saved_file *want,
+                            rk_error *err)
+{
+    char *path = join(dir, name);
+    if (!path)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    rk_saved_file found = {0};
+    rk_status st = rk_checksum_file(path, &found.checksum, &found.bytes, err);
+    if (st == RK_OK && found.bytes != want->bytes)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRIu64 " bytes, expected %" PRIu64, path,
+                     found.bytes, want->bytes);
+    if (st == RK_OK && found.checksum != want->checksum)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: its checksum is %016" PRIx64 ", expected %016" PRIx64,
+                     path, found.checksum, want->checksum);
+    free(path);
+    return st;
+}
+
+/* Open the checkpoint of a step and compare its files with their checksums. Takes path. */
+static rk_status open_checked(rk_checkpoint **out, char *path, int64_t step, rk_error *err)
+{
+    static const char *const names[RK_SAVED_COUNT] = {RK_SAVED_MODEL, RK_SAVED_OPTIM};
+    rk_checkpoint *c = calloc(1, sizeof *c);
+    if (!c || !path) {
+        free(c);
+        free(path);
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a checkpoint");
+    }
+    c->path = path;
+    rk_status st = rk_saved_state_read(&c->state, path, err);
+    if (st == RK_OK && c->state->step != step)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: holds step %" PRId64, path, c->state->step);
+    for (int i = 0; i < RK_SAVED_COUNT && st == RK_OK; i++)
+        st = check_file(path, names[i], &c->state->files[i], err);
+    if (st == RK_OK)
+        *out = c;
+    else
+        rk_checkpoint_close(c);
+    return st;
+}
+
+rk_status rk_checkpoint_save(const char *dir, const rk_run_state *s, const rk_run_arrays *a,
+                             rk_error *err)
+{
+    char *path = checkpoint_path(dir, s->step), *tmp = NULL;
+    if (!path)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    rk_status st = rk_dir_begin(&tmp, path, err);
+    if (st == RK_OK) {
+        st = write_files(tmp, s, a, err);
+        if (st == RK_OK)
+            st = rk_dir_commit(tmp, path, err);
+        else
+            rk_dir_abort(tmp);
+    }
+    if (st != RK_OK) {
+        free(path);
+        return st;
+    }
+    rk_checkpoint *back = NULL;
+    st = open_checked(&back, path, s->step, err);
+    rk_checkpoint_close(back);
+    return st == RK_OK ? remove_others(dir, s->step, err) : st;
+}
+
+/* A checkpoint is broken when its bytes are, or cannot be had; running out of memory is no verdict.
+ */
+rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log *log, rk_error *err)
+{
+    *out = NULL;
+    step_list l;
+    rk_status st = list_steps(dir, &l, err);
+    for (int64_t i = 0; i < l.n && st == RK_OK && !*out; i++) {
+        rk_error why = {0};
+        const rk_status found = open_checked(out, checkpoint_path(dir, l.at[i]), l.at[i], &why);
+        if (found == RK_ERR_NOMEM)
+            st = rk_fail(err, found, "%s", why.msg);
+        else if (found != RK_OK)
+            rk_log_line(log, RK_LOG_WARN, "passing over %s/" PREFIX "%" PRId64 ": %s", dir, l.at[i],
+                        why.msg);
+    }
+    free(l.at);
+    return st;
+}
+
+void rk_checkpoint_close(rk_checkpoint *c)
+{
+    if (!c)
+        return;
+    rk_saved_state_free(c->state);
+    free(c->path);
+    free(c);
+}
+
+const char *rk_checkpoint_path(const rk_checkpoint *c)
+{
+    return c->path;
+}
+
+int64_t rk_checkpoint_step(const rk_checkpoint *c)
+{
+    return c->state->step;
+}
+
+int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c)
+{
+    return c->state->skipped_in_row;
+}
+
+const char *rk_checkpoint_numerics(const rk_checkpoint *c)
+{
+    return c->state->numerics;
+}
+
+rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_st_pair *options,
+                                      int64_t n_options, rk_error *err)
+{
+    for (int64_t i = 0; i < n_options; i++) {
+        const char *was = rk_saved_state_option(c->state, options[i].key);
+        if (!was || strcmp(was, options[i].value) != 0)
+            return rk_fail(err, RK_ERR_ARG,
+                           "--%s is %s, but %s was made with %s; a resumed run keeps it",
+                           options[i].key, options[i].value, c->path, was ? was : "none");
+    }
+    return RK_OK;
+}
+
+/* ----------------------------------------------------------------------------------- restoring */
+
+static bool same_shape(const rk_st_tensor *t, const rk_named_array *a)
+{
+    return t->dtype == RK_F32 && t->n_dims == a->n_dims &&
+           memcmp(t->dims, a->dims, (size_t)a->n_dims * sizeof *a->dims) == 0;
+}
+
+static rk_status restore_array(const rk_st *f, const char *prefix, const rk_named_array *a,
+                               rk_error *err)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s%s", prefix, a->name);
+    const rk_st_tensor *t = rk_st_find(f, name);
+    if (!t)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is missing", rk_st_name(f), name);
+    if (!same_shape(t, a))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' has another shape than the model's",
+                       rk_st_name(f), name);
+    memcpy(a->data, t->data, t->bytes);
+    return RK_OK;
+}
+
+static rk_status restore_file(const char *dir, const char *file, const part *parts, int n_parts,
+                              int64_t n, rk_error *err)
+{
+    char *path = join(dir, file);
+    if (!path)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    rk_st *f = NULL;
+    rk_status st = rk_st_open(&f, path, err);
+    for (int64_t i = 0; i < n * n_parts && st == RK_OK; i++)
+        st = restore_array(f, parts[i / n].prefix, &parts[i / n].arrays[i % n], err);
+    if (st == RK_OK)
+        st = rk_st_check(f, err);
+    rk_st_close(f);
+    free(path);
+    return st;
+}
+
+rk_status rk_checkpoint_restore(const rk_checkpoint *c, const rk_run_arrays *a, rk_error *err)
+{
+    const part weights = {"", a->weights};
+    const part moments[2] = {{"m.", a->m}, {"v.", a->v}};
+    const rk_status st = restore_file(c->path, RK_SAVED_MODEL, &weights, 1, a->n, err);
+    return st == RK_OK ? restore_file(c->path, RK_SAVED_OPTIM, moments, 2, a->n, err) : st;
+}

@@ -1,0 +1,61 @@
+/* checkpoint.h: a training run on disk, so that it can die at any moment and go on to the bit.
+ *
+ * DIR/checkpoint-STEP/ holds model.safetensors (f32 weights), optim.safetensors (the moments, as
+ * m.NAME and v.NAME) and state.json: step, options, numerics path, size and XXH3-64 of both files,
+ * and at its end a checksum of itself. A checkpoint is made in a temporary folder, synced, renamed,
+ * and read back; only then are older ones removed, all but one. */
+#ifndef RK_TRAIN_CHECKPOINT_H
+#define RK_TRAIN_CHECKPOINT_H
+
+#include "base/log.h"
+#include "io/safetensors.h"
+
+/* An f32 array of the trainer under its checkpoint name. */
+typedef struct rk_named_array {
+    const char *name;
+    int64_t dims[5];
+    int n_dims;
+    float *data;
+    int64_t n; /* elements */
+} rk_named_array;
+
+typedef struct rk_run_state {
+    int64_t step;
+    int64_t skipped_in_row;    /* steps without an update at the end of those made */
+    const char *numerics;      /* instruction-set path the run is on */
+    const rk_st_pair *options; /* what the run depends on: names of options and their values */
+    int64_t n_options;
+} rk_run_state;
+
+/* What a trainer is made of; the three have the same names and shapes in the same order. */
+typedef struct rk_run_arrays {
+    const rk_named_array *weights, *m, *v;
+    int64_t n;
+} rk_run_arrays;
+
+/* Write DIR/checkpoint-STEP, read it back, remove the older ones but the last.
+ * Errors  RK_ERR_IO, RK_ERR_NOMEM; the checkpoints that were there are then still there. */
+rk_status rk_checkpoint_save(const char *dir, const rk_run_state *s, const rk_run_arrays *a,
+                             rk_error *err);
+
+/* Bytes that a checkpoint of these arrays takes, up to some kilobytes. */
+uint64_t rk_checkpoint_bytes(const rk_run_arrays *a);
+
+/* A checkpoint that has been found whole. */
+typedef struct rk_checkpoint rk_checkpoint;
+/* The newest valid one in DIR, *out NULL when there is none. Broken ones are named on the log and
+ * passed over, but not removed: the next save does that. */
+rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log *log,
+                             rk_error *err);
+void rk_checkpoint_close(rk_checkpoint *c);
+const char *rk_checkpoint_path(const rk_checkpoint *c);
+int64_t rk_checkpoint_step(const rk_checkpoint *c);
+int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c);
+const char *rk_checkpoint_numerics(const rk_checkpoint *c);
+/* Errors  RK_ERR_ARG: an option differs from the first call's; names it and both values. */
+rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_st_pair *options,
+                                      int64_t n_options, rk_error *err);
+/* Fill the arrays' data. Errors  RK_ERR_FORMAT: file, tensor, found, expected. */
+rk_status rk_checkpoint_restore(const rk_checkpoint *c, const rk_run_arrays *a, rk_error *err);
+
+#endif

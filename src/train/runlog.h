@@ -1,0 +1,34 @@
+/* runlog.h: log.jsonl of a run folder: one object a line, {"step": ...} first in each.
+ *
+ * A line of a step has step, tokens, loss, lr, grad_norm, val_loss where it was measured, skipped
+ * where no update was made, tokens_per_s. Lines with "status" (started, resumed, interrupted,
+ * failed, done) tell where the program began and ended, and on which instruction-set path. */
+#ifndef RK_TRAIN_RUNLOG_H
+#define RK_TRAIN_RUNLOG_H
+
+#include "base/error.h"
+
+typedef struct rk_log_entry {
+    int64_t step, tokens;
+    double loss, lr, grad_norm, tokens_per_s;
+    double val_loss; /* NAN: not measured at this step */
+    bool skipped;
+} rk_log_entry;
+
+typedef struct rk_runlog rk_runlog;
+/* Open DIR/log.jsonl for appending after `step` steps: lines of later steps are what a killed run
+ * wrote after its last checkpoint, and are dropped first, the file being replaced as a whole. */
+rk_status rk_runlog_open(rk_runlog **out, const char *dir, int64_t step, rk_error *err);
+rk_status rk_runlog_step(rk_runlog *l, const rk_log_entry *e, rk_error *err);
+rk_status rk_runlog_status(rk_runlog *l, int64_t step, const char *status, const char *numerics,
+                           rk_error *err);
+/* Make the lines so far durable: before a checkpoint, so that none is older than the other. */
+rk_status rk_runlog_sync(rk_runlog *l, rk_error *err);
+void rk_runlog_close(rk_runlog *l);
+
+/* Call fn with each line of a step in DIR/log.jsonl; it returns false to stop, which is
+ * RK_ERR_NOMEM. Lines that are none are passed over; a log that is not there has none. */
+typedef bool rk_log_entry_fn(void *user, const rk_log_entry *e);
+rk_status rk_runlog_read(const char *dir, rk_log_entry_fn *fn, void *user, rk_error *err);
+
+#endif
