@@ -12,7 +12,7 @@ typedef uint32x4_t vm;
 typedef struct v8d {
     float64x2_t q[4];
 } v8d;
-enum { VF = 4 };
+enum { VF = 4, VF_REGISTERS = 32 };
 
 static inline vf vf_load(const float *p)
 {
@@ -202,6 +202,19 @@ static inline void v8d_store(double *p, v8d a)
 {
     for (int i = 0; i < 4; i++)
         vst1q_f64(p + 2 * i, a.q[i]);
+}
+
+/* v[i] lane j becomes v[j] lane i. */
+static inline void vf_transpose(vf v[4])
+{
+    const float64x2_t even0 = vreinterpretq_f64_f32(vtrn1q_f32(v[0], v[1]));
+    const float64x2_t odd0 = vreinterpretq_f64_f32(vtrn2q_f32(v[0], v[1]));
+    const float64x2_t even1 = vreinterpretq_f64_f32(vtrn1q_f32(v[2], v[3]));
+    const float64x2_t odd1 = vreinterpretq_f64_f32(vtrn2q_f32(v[2], v[3]));
+    v[0] = vreinterpretq_f32_f64(vtrn1q_f64(even0, even1));
+    v[1] = vreinterpretq_f32_f64(vtrn1q_f64(odd0, odd1));
+    v[2] = vreinterpretq_f32_f64(vtrn2q_f64(even0, even1));
+    v[3] = vreinterpretq_f32_f64(vtrn2q_f64(odd0, odd1));
 }
 
 #endif

@@ -2,7 +2,7 @@
  *
  * vec_avx2.h, vec_avx512.h and arm/vec_neon.h define the same names for vectors of 8, 16 and 4, and
  * simd/ is written once over them:
- *   vf, VF       VF floats; VF
+ *   vf, VF       a vector of VF floats; VF_REGISTERS of them are at hand
  *   vm           a truth value per lane, from comparisons (false for NaN)
  *   v8d          8 doubles, whatever VF, so that sums in double are the same on every path
  * Partial loads and stores (_n) take n in [0, VF], read zeros past n and touch no memory there.
@@ -19,7 +19,7 @@ typedef __m256 vm;
 typedef struct v8d {
     __m256d lo, hi;
 } v8d;
-enum { VF = 8 };
+enum { VF = 8, VF_REGISTERS = 16 };
 
 /* The first n lanes, as the sign bits that masked moves look at. */
 static inline __m256i vf_first(int n)
@@ -235,6 +235,25 @@ static inline void v8d_store(double *p, v8d a)
 {
     _mm256_storeu_pd(p, a.lo);
     _mm256_storeu_pd(p + 4, a.hi);
+}
+
+/* v[i] lane j becomes v[j] lane i: 4 x 4 blocks in the 128-bit halves, then the halves. */
+static inline void vf_transpose(vf v[8])
+{
+    vf r[8];
+    for (int i = 0; i < 8; i += 4) {
+        const vf lo0 = _mm256_unpacklo_ps(v[i], v[i + 1]), hi0 = _mm256_unpackhi_ps(v[i], v[i + 1]);
+        const vf lo1 = _mm256_unpacklo_ps(v[i + 2], v[i + 3]);
+        const vf hi1 = _mm256_unpackhi_ps(v[i + 2], v[i + 3]);
+        r[i] = _mm256_shuffle_ps(lo0, lo1, 0x44);
+        r[i + 1] = _mm256_shuffle_ps(lo0, lo1, 0xee);
+        r[i + 2] = _mm256_shuffle_ps(hi0, hi1, 0x44);
+        r[i + 3] = _mm256_shuffle_ps(hi0, hi1, 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    }
 }
 
 #endif

@@ -18,7 +18,7 @@
 typedef __m512 vf;
 typedef __mmask16 vm;
 typedef __m512d v8d;
-enum { VF = 16 };
+enum { VF = 16, VF_REGISTERS = 32 };
 
 /* The first n lanes. */
 static inline __mmask16 vf_first(int n)
@@ -224,6 +224,31 @@ static inline v8d v8d_fma(v8d a, v8d b, v8d c)
 static inline void v8d_store(double *p, v8d a)
 {
     _mm512_storeu_pd(p, a);
+}
+
+/* v[i] lane j becomes v[j] lane i: 4 x 4 blocks in the 128-bit quarters, then the quarters. */
+static inline void vf_transpose(vf v[16])
+{
+    vf r[16];
+    for (int i = 0; i < 16; i += 4) {
+        const vf lo0 = _mm512_unpacklo_ps(v[i], v[i + 1]), hi0 = _mm512_unpackhi_ps(v[i], v[i + 1]);
+        const vf lo1 = _mm512_unpacklo_ps(v[i + 2], v[i + 3]);
+        const vf hi1 = _mm512_unpackhi_ps(v[i + 2], v[i + 3]);
+        r[i] = _mm512_shuffle_ps(lo0, lo1, 0x44);
+        r[i + 1] = _mm512_shuffle_ps(lo0, lo1, 0xee);
+        r[i + 2] = _mm512_shuffle_ps(hi0, hi1, 0x44);
+        r[i + 3] = _mm512_shuffle_ps(hi0, hi1, 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        const vf even0 = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+        const vf even1 = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+        const vf odd0 = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+        const vf odd1 = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+        v[i] = _mm512_shuffle_f32x4(even0, even1, 0x88);
+        v[i + 4] = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
+        v[i + 8] = _mm512_shuffle_f32x4(even0, even1, 0xdd);
+        v[i + 12] = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
+    }
 }
 
 #endif

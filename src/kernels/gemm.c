@@ -1,0 +1,188 @@
+/* gemm.c: the blocked driver of the packed matrix product.
+ *
+ * As in Goto, van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): k is cut
+ * into blocks, so that a panel of B (a block of k by nr columns) stays in the first cache while the
+ * panels of a block of A stream from the second one. A step is one block of k, of rows and of
+ * columns: first all panels of A and B of the step are packed, then the blocks of C are computed,
+ * both as tasks of the pool. Which tasks there are depends on the shape alone; the bits depend not
+ * even on that, since every element continues its own chain from C.
+ *
+ * A packed by each task for itself would save one join a step, but packs it again for every column
+ * block. The edges of C go through a tile on the stack, so the tile has one form. */
+#include "kernels/gemm.h"
+
+#include <assert.h>
+
+#include "base/num.h"
+
+enum {
+    BLOCK_K = 256,      /* B panel: 16 KiB with nr 16 */
+    BLOCK_MN = 4096,    /* rows and columns of a step: what the packed copies take */
+    TASK_ROWS = 96,     /* A block of a task: 96 KiB, a part of the second cache */
+    TASKS_PER_ROW = 16, /* aim: enough tasks also where there are few rows */
+    PACK_ELEMENTS = 8192,
+    PACK_CHUNK = 64,          /* rows of l packed before the next panel's: lines are used up */
+    TILE_BYTES = 14 * 32 * 4, /* largest tile of any table */
+    ALIGN = 64
+};
+
+typedef struct step {
+    const rk_kernels *kern;
+    rk_matrix a, b; /* pointing at the first element of the step */
+    bool round_bf16;
+    size_t size; /* of a real */
+    int64_t m, n, k;
+    int64_t task_panels_m, task_panels_n; /* panels of a block of C */
+    int64_t pack_panels_a, pack_panels_b, n_pack_a;
+    char *packed_a, *packed_b, *c;
+    int64_t ldc;
+    bool load;
+} step;
+
+/* A cut into equal parts of at most `most`, rounded up to whole panels; at least one. */
+static int64_t even_part(int64_t total, int64_t most, int64_t panel)
+{
+    const int64_t parts = rk_max_i64(rk_ceil_div(total, most), 1);
+    return rk_ceil_div(rk_ceil_div(total, parts), panel) * panel;
+}
+
+static size_t packed_bytes(const rk_kernels *kern, int64_t extent, int64_t panel, int64_t k)
+{
+    const int64_t rows = even_part(extent, BLOCK_MN, panel), depth = even_part(k, BLOCK_K, 1);
+    return rk_align_up((size_t)(rows * depth) * rk_dtype_bytes(kern->real), ALIGN);
+}
+
+size_t rk_gemm_scratch(const rk_kernels *kern, int n_threads, rk_gemm_shape s)
+{
+    (void)n_threads; /* the packed copies are shared */
+    return packed_bytes(kern, s.m, kern->gemm_mr, s.k) +
+           packed_bytes(kern, s.n, kern->gemm_nr, s.k);
+}
+
+/* Panels [p0, p1) of `extent` rows or columns at src, whose strides are js across and ls along k.
+ */
+static void pack_panels(const step *s, const rk_matrix *src, int64_t extent, int64_t js, int64_t ls,
+                        int64_t panel, int64_t p0, int64_t p1, char *packed)
+{
+    const size_t src_size = rk_dtype_bytes(src->dtype);
+    p1 = rk_min_i64(p1, rk_ceil_div(extent, panel));
+    for (int64_t l = 0; l < s->k; l += PACK_CHUNK)
+        for (int64_t p = p0; p < p1; p++) {
+            const int64_t at = p * panel * js + l * ls; /* may be negative with a stride */
+            s->kern->gemm_pack(rk_min_i64(s->k - l, PACK_CHUNK), panel,
+                               rk_min_i64(extent - p * panel, panel),
+                               (const char *)src->data + at * (int64_t)src_size, src->dtype, js, ls,
+                               s->round_bf16, packed + (size_t)((p * s->k + l) * panel) * s->size);
+        }
+}
+
+static void pack_task(void *arg, int64_t i, int worker)
+{
+    const step *s = arg;
+    (void)worker;
+    if (i < s->n_pack_a) {
+        pack_panels(s, &s->a, s->m, s->a.row_stride, s->a.col_stride, s->kern->gemm_mr,
+                    i * s->pack_panels_a, (i + 1) * s->pack_panels_a, s->packed_a);
+    } else {
+        i -= s->n_pack_a;
+        pack_panels(s, &s->b, s->n, s->b.col_stride, s->b.row_stride, s->kern->gemm_nr,
+                    i * s->pack_panels_b, (i + 1) * s->pack_panels_b, s->packed_b);
+    }
+}
+
+static void copy_tile(int64_t rows, size_t row_bytes, const char *from, size_t from_ld, char *to,
+                      size_t to_ld)
+{
+    for (int64_t i = 0; i < rows; i++, from += from_ld, to += to_ld)
+        memcpy(to, from, row_bytes);
+}
+
+/* The tile at row i and column j of the step; at the edges on a copy. */
+static void compute_tile(const step *s, int64_t i, int64_t j, const char *a, const char *b)
+{
+    const int64_t mr = s->kern->gemm_mr, nr = s->kern->gemm_nr;
+    const int64_t rows = rk_min_i64(s->m - i, mr), cols = rk_min_i64(s->n - j, nr);
+    char *c = s->c + (size_t)(i * s->ldc + j) * s->size;
+    if (rows == mr && cols == nr) {
+        s->kern->gemm_tile(s->k, a, b, c, s->ldc, s->load);
+        return;
+    }
+    _Alignas(ALIGN) char tile[TILE_BYTES] = {0};
+    const size_t ld = (size_t)nr * s->size, c_ld = (size_t)s->ldc * s->size;
+    if (s->load)
+        copy_tile(rows, (size_t)cols * s->size, c, c_ld, tile, ld);
+    s->kern->gemm_tile(s->k, a, b, tile, nr, s->load);
+    copy_tile(rows, (size_t)cols * s->size, tile, ld, c, c_ld);
+}
+
+/* One block of C: a panel of B against all panels of A, then the next panel of B. */
+static void block_task(void *arg, int64_t task, int worker)
+{
+    const step *s = arg;
+    const int64_t mr = s->kern->gemm_mr, nr = s->kern->gemm_nr;
+    const int64_t block_m = s->task_panels_m * mr, block_n = s->task_panels_n * nr;
+    const int64_t across = rk_ceil_div(s->n, block_n);
+    const int64_t i0 = task / across * block_m, i1 = rk_min_i64(i0 + block_m, s->m);
+    const int64_t j0 = task % across * block_n, j1 = rk_min_i64(j0 + block_n, s->n);
+    (void)worker;
+    for (int64_t j = j0; j < j1; j += nr)
+        for (int64_t i = i0; i < i1; i += mr)
+            compute_tile(s, i, j, s->packed_a + (size_t)(i * s->k) * s->size,
+                         s->packed_b + (size_t)(j * s->k) * s->size);
+}
+
+/* Sizes of the tasks of a step, from its shape alone. */
+static void plan_tasks(step *s)
+{
+    const int64_t mr = s->kern->gemm_mr, nr = s->kern->gemm_nr;
+    s->task_panels_m = even_part(s->m, TASK_ROWS, mr) / mr;
+    s->task_panels_n = rk_ceil_div(rk_ceil_div(s->n, nr), TASKS_PER_ROW);
+    s->pack_panels_a = rk_max_i64(PACK_ELEMENTS / (mr * rk_max_i64(s->k, 1)), 1);
+    s->pack_panels_b = rk_max_i64(PACK_ELEMENTS / (nr * rk_max_i64(s->k, 1)), 1);
+    s->n_pack_a = rk_ceil_div(rk_ceil_div(s->m, mr), s->pack_panels_a);
+}
+
+static void run_step(step *s, rk_pool *pool)
+{
+    plan_tasks(s);
+    const int64_t n_pack_b = rk_ceil_div(rk_ceil_div(s->n, s->kern->gemm_nr), s->pack_panels_b);
+    const int64_t down = rk_ceil_div(s->m, s->task_panels_m * s->kern->gemm_mr);
+    const int64_t across = rk_ceil_div(s->n, s->task_panels_n * s->kern->gemm_nr);
+    if (s->k > 0)
+        rk_pool_run(pool, s->n_pack_a + n_pack_b, pack_task, s);
+    rk_pool_run(pool, down * across, block_task, s);
+}
+
+static rk_matrix at_element(rk_matrix x, int64_t i, int64_t j)
+{
+    const int64_t at = i * x.row_stride + j * x.col_stride;
+    x.data = (const char *)x.data + at * (int64_t)rk_dtype_bytes(x.dtype);
+    return x;
+}
+
+void rk_gemm(const rk_kernels *kern, rk_pool *pool, void *scratch, rk_gemm_shape s, rk_matrix a,
+             rk_matrix b, void *c, int64_t ldc, bool accumulate, bool round_bf16)
+{
+    const size_t size = rk_dtype_bytes(kern->real);
+    const int64_t part_m = even_part(s.m, BLOCK_MN, kern->gemm_mr);
+    const int64_t part_n = even_part(s.n, BLOCK_MN, kern->gemm_nr);
+    const int64_t part_k = rk_max_i64(even_part(s.k, BLOCK_K, 1), 1);
+    char *packed_b = (char *)scratch + packed_bytes(kern, s.m, kern->gemm_mr, s.k);
+    assert(kern->gemm_mr * kern->gemm_nr * (int64_t)size <= TILE_BYTES);
+
+    for (int64_t j = 0; j < s.n; j += part_n)
+        for (int64_t i = 0; i < s.m; i += part_m)
+            for (int64_t l = 0; l == 0 || l < s.k; l += part_k) {
+                step st = {.kern = kern, .round_bf16 = round_bf16, .size = size, .ldc = ldc};
+                st.a = at_element(a, i, l);
+                st.b = at_element(b, l, j);
+                st.m = rk_min_i64(part_m, s.m - i);
+                st.n = rk_min_i64(part_n, s.n - j);
+                st.k = rk_min_i64(part_k, s.k - l);
+                st.packed_a = scratch;
+                st.packed_b = packed_b;
+                st.c = (char *)c + (size_t)(i * ldc + j) * size;
+                st.load = accumulate || l > 0;
+                run_step(&st, pool);
+            }
+}
