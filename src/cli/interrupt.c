@@ -1,0 +1,77 @@
+/* interrupt.c: a thread that waits for the signals.
+ *
+ * A signal handler can reach nothing but globals and may call next to nothing. So the signals are
+ * blocked everywhere and one thread takes them out of sigwait like messages: the first becomes a
+ * number in the context, the second is _exit. It answers while the other threads are busy. */
+#include "cli/interrupt.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct rk_interrupt {
+    pthread_t thread;
+    sigset_t waited, before;
+    atomic_int signal;
+    atomic_bool closing;
+};
+
+static void *wait_for_signals(void *arg)
+{
+    rk_interrupt *in = arg;
+    for (;;) {
+        int number = 0;
+        if (sigwait(&in->waited, &number) != 0)
+            continue;
+        if (atomic_load(&in->closing))
+            return NULL;
+        if (atomic_load(&in->signal))
+            _exit(128 + number);
+        atomic_store(&in->signal, number);
+    }
+}
+
+rk_status rk_interrupt_open(rk_interrupt **out, rk_error *err)
+{
+    rk_interrupt *in = calloc(1, sizeof *in);
+    if (!in)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory");
+    sigemptyset(&in->waited);
+    sigaddset(&in->waited, SIGINT);
+    sigaddset(&in->waited, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &in->waited, &in->before);
+    const int failed = pthread_create(&in->thread, NULL, wait_for_signals, in);
+    if (failed) {
+        pthread_sigmask(SIG_SETMASK, &in->before, NULL);
+        free(in);
+        return rk_fail(err, RK_ERR_NOMEM, "no thread for signals: %s", strerror(failed));
+    }
+    *out = in;
+    return RK_OK;
+}
+
+/* The thread is woken by a signal of its own, meant for it alone. */
+void rk_interrupt_close(rk_interrupt *in)
+{
+    if (!in)
+        return;
+    atomic_store(&in->closing, true);
+    pthread_kill(in->thread, SIGTERM);
+    pthread_join(in->thread, NULL);
+    pthread_sigmask(SIG_SETMASK, &in->before, NULL);
+    free(in);
+}
+
+int rk_interrupt_signal(void *interrupt)
+{
+    rk_interrupt *in = interrupt;
+    return atomic_load(&in->signal);
+}
+
+bool rk_interrupt_came(void *interrupt)
+{
+    return rk_interrupt_signal(interrupt) != 0;
+}

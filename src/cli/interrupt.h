@@ -1,0 +1,21 @@
+/* interrupt.h: SIGINT and SIGTERM as a question that work asks when it suits it.
+ *
+ * While one is open the first signal is only noted, so that work can come to an end and save; a
+ * second one ends the program at once. */
+#ifndef RK_CLI_INTERRUPT_H
+#define RK_CLI_INTERRUPT_H
+
+#include "base/error.h"
+
+typedef struct rk_interrupt rk_interrupt;
+
+/* Before any other thread is made: they inherit the blocked signals. One at a time. */
+rk_status rk_interrupt_open(rk_interrupt **out, rk_error *err);
+/* The signals do again what they did before. NULL is fine. */
+void rk_interrupt_close(rk_interrupt *i);
+/* The number of the signal that came, 0 while none has. Takes the rk_interrupt, from any thread. */
+int rk_interrupt_signal(void *interrupt);
+/* The same as a rk_abort_fn: work stops as soon as a signal has come. */
+bool rk_interrupt_came(void *interrupt);
+
+#endif
