@@ -48,6 +48,11 @@ static void print_log(void *user, rk_log_level level, const char *line)
         fprintf(stderr, "rwkv: %s\n", line);
 }
 
+rk_log rk_command_log(const rk_common_options *o)
+{
+    return (rk_log){.fn = print_log, .user = (void *)o, .level = RK_LOG_DEBUG};
+}
+
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err)
 {

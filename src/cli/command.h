@@ -22,6 +22,7 @@
 
 #include <jansson.h>
 
+#include "base/log.h"
 #include "cli/options.h"
 
 typedef struct rk_command {
@@ -44,8 +45,9 @@ int rk_command_help(const rk_command *c);
 /* Print "rwkv: sentence" on stderr and return the exit status that goes with err. */
 int rk_command_fail(const rk_error *err);
 
-/* A new engine as -t and --path say, whose log lines go to stderr as -v and -q say. abort may be
- * NULL. The options must outlive the engine. */
+/* Log lines on stderr as -v and -q say. The options must outlive it. */
+rk_log rk_command_log(const rk_common_options *o);
+/* A new engine as -t and --path say, whose log lines go to rk_command_log. abort may be NULL. */
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err);
 

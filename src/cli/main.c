@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/num.h"
 #include "cli/command.h"
 
 /* A new command is one file and one line here; the overview walks the table. Ends with NULL. */

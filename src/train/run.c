@@ -1,0 +1,353 @@
+/* run.c: the training loop and what is around it.
+ *
+ * A run is its options, its data and the number of steps made: the trainer draws dropout, the data
+ * their windows, the schedule its rate from that number alone. So going on after a checkpoint is
+ * loading three arrays and a number, and ends with the bits of a run that was never stopped. */
+#include "train/run.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/num.h"
+#include "train/checkpoint.h"
+#include "train/curve.h"
+#include "train/data.h"
+#include "train/progress.h"
+#include "train/run_dir.h"
+#include "train/runlog.h"
+#include "train/trainer.h"
+
+enum { SKIPPED_MAX = 5 };
+
+typedef struct run {
+    rk_run_params p;
+    const rk_run_env *env;
+    rk_run_options options;
+    int lock; /* on the folder; -1: none */
+    rk_tokenizer *tok;
+    rk_dataset data;
+    rk_trainer *trainer;
+    rk_run_arrays arrays;
+    rk_runlog *log;
+    rk_progress progress;
+    int32_t *tokens; /* (batch, ctx_len + 1) */
+    double bytes_per_token;
+    int64_t step, saved_step; /* steps made; step of the newest checkpoint, -1: none */
+    int64_t skipped_in_row;
+    rk_run_result result;
+} run;
+
+static int asked_to_stop(const run *r)
+{
+    return r->env->signal ? r->env->signal(r->env->signal_user) : 0;
+}
+
+/* ---------------------------------------------------------------------------------- preparing */
+
+static rk_status load_data(run *r, rk_error *err)
+{
+    const rk_data_params p = {.path = r->p.data,
+                              .val_frac = r->p.val_frac,
+                              .ctx_len = r->p.model.ctx_len,
+                              .seed = r->p.model.seed};
+    rk_status st = rk_tokenizer_new(&r->tok, r->p.tokenizer, err);
+    if (st == RK_OK)
+        st = rk_dataset_init(&r->data, &p, r->tok, err);
+    if (st != RK_OK)
+        return st;
+    r->p.model.n_vocab = rk_tokenizer_n_vocab(r->tok);
+    r->bytes_per_token = rk_dataset_val_bytes_per_token(&r->data, r->tok);
+    rk_run_options_init(&r->options, &r->p, r->data.checksum);
+    return RK_OK;
+}
+
+/* Said before the memory is taken. */
+static rk_status show_plan(const run *r, rk_error *err)
+{
+    static const double mib = 1024.0 * 1024.0;
+    size_t bytes = 0;
+    const rk_status st =
+        rk_trainer_plan(&r->p.model, rk_engine_n_threads(r->env->engine), &bytes, err);
+    const double data_bytes = (double)(r->data.train.n + r->data.val.n) * sizeof(uint16_t);
+    if (st == RK_OK && r->env->out)
+        fprintf(r->env->out, "memory: %.1f MiB for training, %.1f MiB for %" PRId64 " tokens\n",
+                (double)bytes / mib, data_bytes / mib, r->data.train.n + r->data.val.n);
+    return st;
+}
+
+static void find_arrays(run *r)
+{
+    r->arrays.n = rk_trainer_arrays(r->trainer, 0, &r->arrays.weights);
+    rk_trainer_arrays(r->trainer, 1, &r->arrays.m);
+    rk_trainer_arrays(r->trainer, 2, &r->arrays.v);
+    for (int64_t i = 0; i < r->arrays.n; i++)
+        r->result.n_params += r->arrays.weights[i].n;
+}
+
+static rk_status make_trainer(run *r, rk_error *err)
+{
+    size_t row_bytes, bytes;
+    if (!rk_mul_ok((size_t)r->p.model.ctx_len + 1, sizeof *r->tokens, &row_bytes) ||
+        !rk_mul_ok((size_t)r->p.model.batch, row_bytes, &bytes) || !(r->tokens = malloc(bytes)))
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a batch of tokens");
+    const rk_status st = rk_trainer_new(&r->trainer, &r->p.model, r->env->engine, err);
+    if (st == RK_OK)
+        find_arrays(r);
+    return st;
+}
+
+/* Room for the two checkpoints that are kept, the one being written and the model. */
+static rk_status check_space(const run *r, rk_error *err)
+{
+    const uint64_t checkpoint = rk_checkpoint_bytes(&r->arrays);
+    return rk_check_free_space(r->p.dir, 3 * checkpoint + checkpoint / 3, err);
+}
+
+static rk_status restore(run *r, const rk_checkpoint *c, rk_error *err)
+{
+    rk_status st = rk_checkpoint_check_options(c, r->options.pairs, r->options.n, err);
+    if (st == RK_OK && rk_checkpoint_step(c) > r->p.model.steps)
+        st = rk_fail(err, RK_ERR_ARG, "--steps is %" PRId64 ", but %s is past it", r->p.model.steps,
+                     rk_checkpoint_path(c));
+    if (st == RK_OK)
+        st = rk_checkpoint_restore(c, &r->arrays, err);
+    if (st != RK_OK)
+        return st;
+    const char *path = rk_engine_path(r->env->engine);
+    if (strcmp(rk_checkpoint_numerics(c), path) != 0)
+        rk_log_line(r->env->log, RK_LOG_WARN,
+                    "%s: made with numerics=%s, going on with %s: the "
+                    "results agree to rounding only",
+                    rk_checkpoint_path(c), rk_checkpoint_numerics(c), path);
+    r->step = r->saved_step = rk_checkpoint_step(c);
+    r->skipped_in_row = rk_checkpoint_skipped_in_row(c);
+    rk_trainer_set_step(r->trainer, r->step);
+    return RK_OK;
+}
+
+static rk_status go_on(run *r, rk_error *err)
+{
+    rk_checkpoint *c = NULL;
+    rk_status st = rk_checkpoint_find(&c, r->p.dir, r->env->log, err);
+    if (st == RK_OK && c)
+        st = restore(r, c, err);
+    rk_checkpoint_close(c);
+    return st;
+}
+
+static rk_status prepare(run *r, rk_error *err)
+{
+    rk_status st = rk_run_dir_check(r->p.dir, r->p.resume, err);
+    if (st == RK_OK)
+        st = load_data(r, err);
+    if (st == RK_OK)
+        st = show_plan(r, err);
+    if (st == RK_OK)
+        st = make_trainer(r, err);
+    if (st == RK_OK)
+        st = rk_run_dir_enter(r->p.dir, &r->lock, err);
+    if (st == RK_OK)
+        st = check_space(r, err);
+    if (st == RK_OK && r->p.resume)
+        st = go_on(r, err);
+    if (st == RK_OK)
+        st = rk_run_dir_write_config(&r->p, &r->options, r->result.n_params,
+                                     rk_engine_path(r->env->engine), err);
+    if (st == RK_OK)
+        st = rk_runlog_open(&r->log, r->p.dir, r->step, err);
+    return st;
+}
+
+/* -------------------------------------------------------------------------------------- saving */
+
+static rk_status draw_curve(const run *r, rk_error *err)
+{
+    const rk_train_params *m = &r->p.model;
+    char title[160];
+    snprintf(title, sizeof title,
+             "%s, %" PRId64 " layers of %" PRId64 ", windows of %" PRId64 " tokens, batch %" PRId64,
+             m->arch, m->n_layer, m->n_embd, m->ctx_len, m->batch);
+    return rk_curve_write(r->p.dir, title, err);
+}
+
+static rk_status save_checkpoint(run *r, rk_error *err)
+{
+    const rk_run_state s = {.step = r->step,
+                            .skipped_in_row = r->skipped_in_row,
+                            .numerics = rk_engine_path(r->env->engine),
+                            .options = r->options.pairs,
+                            .n_options = r->options.n};
+    rk_status st = r->saved_step == r->step ? RK_OK : rk_runlog_sync(r->log, err);
+    if (st == RK_OK && r->saved_step != r->step)
+        st = rk_checkpoint_save(r->p.dir, &s, &r->arrays, err);
+    if (st != RK_OK)
+        return st;
+    r->saved_step = r->step;
+    return draw_curve(r, err);
+}
+
+static rk_status save_model(const run *r, rk_error *err)
+{
+    rk_buf path = {0};
+    rk_buf_printf(&path, "%s/model.safetensors", r->p.dir);
+    const rk_status st = path.failed ? rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", r->p.dir)
+                                     : rk_trainer_save_model(r->trainer, path.data, err);
+    rk_buf_deinit(&path);
+    return st;
+}
+
+/* --------------------------------------------------------------------------------------- steps */
+
+/* Mean loss of the held-out windows, a few at a time; left NAN when a signal comes meanwhile. */
+static rk_status validate(run *r, rk_error *err)
+{
+    const rk_train_params *m = &r->p.model;
+    const int64_t n = rk_dataset_n_val(&r->data), row = m->ctx_len + 1;
+    const int64_t at_once = m->micro_batch > 0 ? m->micro_batch : m->batch;
+    double sum = 0.0;
+    r->result.val_loss = (double)NAN;
+    for (int64_t i = 0; i < n; i += at_once) {
+        const int64_t take = rk_min_i64(at_once, n - i);
+        double loss = 0.0;
+        for (int64_t j = 0; j < take; j++)
+            rk_dataset_val_window(&r->data, i + j, r->tokens + j * row);
+        const rk_status st = rk_trainer_loss(r->trainer, r->tokens, take, &loss, err);
+        if (st != RK_OK || asked_to_stop(r))
+            return st;
+        sum += loss * (double)take;
+    }
+    if (n == 0)
+        return RK_OK;
+    r->result.val_loss = sum / (double)n;
+    r->result.bits_per_byte = r->result.val_loss / (log(2.0) * r->bytes_per_token);
+    rk_progress_note(&r->progress,
+                     "step %" PRId64 ": validation loss %.4f nats a token, %.4f bits a byte",
+                     r->step, r->result.val_loss, r->result.bits_per_byte);
+    return RK_OK;
+}
+
+/* Count steps without an update; the run ends when they follow each other. */
+static rk_status guard(run *r, const rk_step_info *info, rk_error *err)
+{
+    if (!info->skipped) {
+        r->skipped_in_row = 0;
+        return RK_OK;
+    }
+    r->skipped_in_row++;
+    rk_progress_note(&r->progress,
+                     "step %" PRId64 ": loss %g, gradient norm %g: no update, %" PRId64 " in a row",
+                     r->step, info->loss, info->grad_norm, r->skipped_in_row);
+    if (r->skipped_in_row < SKIPPED_MAX)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_NUMERIC,
+                   "step %" PRId64 ": %d steps in a row gave no finite gradient; a lower --lr may "
+                   "help",
+                   r->step, SKIPPED_MAX);
+}
+
+static rk_status note_step(run *r, const rk_step_info *info, double seconds, rk_error *err)
+{
+    const double tokens = (double)(r->p.model.batch * r->p.model.ctx_len);
+    const rk_log_entry e = {.step = r->step,
+                            .tokens = r->step * r->p.model.batch * r->p.model.ctx_len,
+                            .loss = info->loss,
+                            .lr = info->lr,
+                            .grad_norm = info->grad_norm,
+                            .tokens_per_s = tokens / fmax(seconds, 1e-9),
+                            .val_loss = r->result.val_loss,
+                            .skipped = info->skipped};
+    rk_progress_step(&r->progress, r->step, info->loss);
+    return rk_runlog_step(r->log, &e, err);
+}
+
+static rk_status one_step(run *r, rk_error *err)
+{
+    const rk_train_params *m = &r->p.model;
+    rk_step_info info = {0};
+    for (int64_t b = 0; b < m->batch; b++)
+        rk_dataset_window(&r->data, (uint64_t)(r->step * m->batch + b),
+                          r->tokens + b * (m->ctx_len + 1));
+    const double began = rk_now_s();
+    rk_status st = rk_trainer_step(r->trainer, r->tokens, &info, err);
+    const double seconds = rk_now_s() - began;
+    if (st != RK_OK)
+        return st;
+    r->step++;
+    r->result.loss = info.loss;
+    r->result.val_loss = (double)NAN;
+    if (r->step % r->p.eval_every == 0 || r->step == m->steps)
+        st = validate(r, err);
+    if (st == RK_OK)
+        st = note_step(r, &info, seconds, err);
+    return st == RK_OK ? guard(r, &info, err) : st;
+}
+
+static rk_status make_steps(run *r, rk_error *err)
+{
+    rk_status st = RK_OK;
+    while (st == RK_OK && r->step < r->p.model.steps && !(r->result.signal = asked_to_stop(r))) {
+        st = one_step(r, err);
+        if (st == RK_OK && r->step % r->p.save_every == 0)
+            st = save_checkpoint(r, err);
+    }
+    return st == RK_OK ? save_checkpoint(r, err) : st;
+}
+
+/* The last validation may be missing: a signal came during it, or there was nothing left to do. */
+static rk_status finish(run *r, rk_error *err)
+{
+    rk_status st = isnan(r->result.val_loss) ? validate(r, err) : RK_OK;
+    return st == RK_OK ? save_model(r, err) : st;
+}
+
+static rk_status work(run *r, rk_error *err)
+{
+    const char *numerics = rk_engine_path(r->env->engine);
+    rk_status st =
+        rk_runlog_status(r->log, r->step, r->step > 0 ? "resumed" : "started", numerics, err);
+    if (st == RK_OK)
+        st = make_steps(r, err);
+    if (st == RK_OK && !r->result.signal)
+        st = finish(r, err);
+    rk_progress_end(&r->progress);
+    const char *status = st != RK_OK ? "failed" : r->result.signal ? "interrupted" : "done";
+    const rk_status noted =
+        rk_runlog_status(r->log, r->step, status, numerics, st == RK_OK ? err : NULL);
+    return st == RK_OK ? noted : st;
+}
+
+rk_status rk_run_train(const rk_run_params *p, const rk_run_env *env, rk_run_result *result,
+                       rk_error *err)
+{
+    run *r = calloc(1, sizeof *r);
+    if (!r)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory");
+    r->p = *p;
+    r->env = env;
+    r->lock = -1;
+    r->saved_step = -1;
+    r->result =
+        (rk_run_result){.loss = (double)NAN, .val_loss = (double)NAN, .bits_per_byte = (double)NAN};
+    rk_status st = prepare(r, err);
+    rk_progress_init(&r->progress, env->out, r->step, p->model.steps,
+                     p->model.batch * p->model.ctx_len);
+    if (st == RK_OK)
+        st = work(r, err);
+    r->result.step = r->step;
+    *result = r->result;
+
+    rk_runlog_close(r->log);
+    rk_trainer_free(r->trainer);
+    rk_dataset_deinit(&r->data);
+    rk_tokenizer_free(r->tok);
+    free(r->tokens);
+    if (r->lock >= 0)
+        close(r->lock);
+    free(r);
+    return st;
+}

@@ -1,0 +1,34 @@
+/* run.h: a whole training run: data, model, steps, validation, checkpoints, log, curve. */
+#ifndef RK_TRAIN_RUN_H
+#define RK_TRAIN_RUN_H
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "train/run_options.h"
+
+/* The surroundings of a run: none of it changes a result. */
+typedef struct rk_run_env {
+    rk_engine *engine;
+    const rk_log *log; /* warnings */
+    FILE *out;         /* progress; NULL: silent */
+    int (*signal)(
+        void *user); /* the signal that asks to stop, 0 while there is none; may be NULL */
+    void *signal_user;
+} rk_run_env;
+
+typedef struct rk_run_result {
+    int64_t step, n_params;
+    double loss;                    /* of the last step; NAN when none was made */
+    double val_loss, bits_per_byte; /* NAN without validation */
+    int signal;                     /* that ended the run, after saving; 0 when it is done */
+} rk_run_result;
+
+/* Train as p says in folder p->dir. When a signal asks, the step is finished and a checkpoint
+ * saved. Errors  those of reading data, of rk_trainer_new, of writing; RK_ERR_ARG: the folder holds
+ * a run and p->resume is not set, or an option differs from the first call's; RK_ERR_NUMERIC: five
+ *         steps in a row gave no finite gradient. */
+rk_status rk_run_train(const rk_run_params *p, const rk_run_env *env, rk_run_result *result,
+                       rk_error *err);
+
+#endif

@@ -1,0 +1,18 @@
+/* run_dir.h: the folder of a training run. */
+#ifndef RK_TRAIN_RUN_DIR_H
+#define RK_TRAIN_RUN_DIR_H
+
+#include "train/run_options.h"
+
+/* May a run begin here? Errors  RK_ERR_ARG: the folder holds a run and resume is not set, or the
+ * name is taken by something that is no folder. */
+rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err);
+/* Make the folder unless it is there, take it for this process alone (*lock, held until it is
+ * closed or the process ends) and remove what dead writers left in it.
+ * Errors  RK_ERR_IO: also when another process has it. */
+rk_status rk_run_dir_enter(const char *dir, int *lock, rk_error *err);
+/* DIR/config.json: the model's sizes, then the options. */
+rk_status rk_run_dir_write_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
+                                  const char *numerics, rk_error *err);
+
+#endif

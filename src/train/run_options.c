@@ -1,0 +1,88 @@
+/* run_options.c: a table of what a run depends on. --steps, -t, --out, --save-every and
+ * --eval-every are missing on purpose: they may differ when a run is continued. */
+#include "train/run_options.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/num.h"
+#include "io/checksum.h"
+
+typedef enum value_kind { INTEGER, REAL, BOOLEAN, DTYPE, SEED, STRING } value_kind;
+
+#define MODEL(name, kind, member)                                                                  \
+    {                                                                                              \
+        name, kind, offsetof(rk_run_params, model.member)                                          \
+    }
+
+static const struct {
+    const char *name;
+    value_kind kind;
+    size_t offset;
+} rows[] = {
+    MODEL("arch", STRING, arch),
+    {"tokenizer", STRING, offsetof(rk_run_params, tokenizer)},
+    MODEL("n-layer", INTEGER, n_layer),
+    MODEL("n-embd", INTEGER, n_embd),
+    MODEL("head-size", INTEGER, head_size),
+    MODEL("dim-ffn", INTEGER, dim_ffn),
+    MODEL("lora-rank-w", INTEGER, lora_rank_w),
+    MODEL("lora-rank-a", INTEGER, lora_rank_a),
+    MODEL("lora-rank-v", INTEGER, lora_rank_v),
+    MODEL("lora-rank-g", INTEGER, lora_rank_g),
+    MODEL("ctx-len", INTEGER, ctx_len),
+    MODEL("batch", INTEGER, batch),
+    MODEL("micro-batch", INTEGER, micro_batch),
+    MODEL("grad-slices", INTEGER, grad_slices),
+    MODEL("recompute", BOOLEAN, checkpoint_blocks),
+    MODEL("dtype", DTYPE, bf16),
+    MODEL("seed", SEED, seed),
+    {"val-frac", REAL, offsetof(rk_run_params, val_frac)},
+    MODEL("lr", REAL, lr),
+    MODEL("lr-final", REAL, lr_final),
+    MODEL("warmup", INTEGER, warmup),
+    MODEL("weight-decay", REAL, weight_decay),
+    MODEL("beta1", REAL, beta1),
+    MODEL("beta2", REAL, beta2),
+    MODEL("eps", REAL, eps),
+    MODEL("clip", REAL, clip),
+    MODEL("l2wrap", REAL, l2wrap),
+    MODEL("dropout", REAL, dropout),
+};
+_Static_assert(RK_COUNT(rows) < RK_RUN_OPTIONS_MAX, "rows and --data must fit");
+
+static void put_value(char *text, value_kind kind, const void *at)
+{
+    switch (kind) {
+    case INTEGER:
+        snprintf(text, RK_RUN_VALUE_MAX, "%" PRId64, *(const int64_t *)at);
+        break;
+    case REAL:
+        snprintf(text, RK_RUN_VALUE_MAX, "%.17g", *(const double *)at);
+        break;
+    case BOOLEAN:
+        snprintf(text, RK_RUN_VALUE_MAX, "%s", *(const bool *)at ? "on" : "off");
+        break;
+    case DTYPE:
+        snprintf(text, RK_RUN_VALUE_MAX, "%s", *(const bool *)at ? "bf16" : "f32");
+        break;
+    case SEED:
+        snprintf(text, RK_RUN_VALUE_MAX, "%" PRIu64, *(const uint64_t *)at);
+        break;
+    case STRING:
+        snprintf(text, RK_RUN_VALUE_MAX, "%s", *(const char *const *)at);
+        break;
+    }
+}
+
+void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum)
+{
+    *o = (rk_run_options){.n = RK_COUNT(rows) + 1};
+    for (size_t i = 0; i < RK_COUNT(rows); i++) {
+        put_value(o->values[i], rows[i].kind, (const char *)p + rows[i].offset);
+        o->pairs[i] = (rk_st_pair){rows[i].name, o->values[i]};
+    }
+    char *last = o->values[RK_COUNT(rows)];
+    snprintf(last, RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);
+    o->pairs[RK_COUNT(rows)] = (rk_st_pair){"data", last};
+}

@@ -1,0 +1,29 @@
+/* run_options.h: what a training run is told, and which of it has to stay the same when the run is
+ * continued. */
+#ifndef RK_TRAIN_RUN_OPTIONS_H
+#define RK_TRAIN_RUN_OPTIONS_H
+
+#include "io/safetensors.h"
+
+typedef struct rk_run_params {
+    rk_train_params model; /* n_vocab is taken from the tokenizer */
+    const char *data, *tokenizer, *dir;
+    double val_frac;
+    int64_t eval_every, save_every; /* steps; >= 1 */
+    bool resume;
+} rk_run_params;
+
+enum { RK_RUN_OPTIONS_MAX = 40, RK_RUN_VALUE_MAX = 64 };
+
+/* Names and values of the options that a result depends on, as text; a double has 17 digits, so
+ * equal text means equal bits. */
+typedef struct rk_run_options {
+    rk_st_pair pairs[RK_RUN_OPTIONS_MAX];
+    char values[RK_RUN_OPTIONS_MAX][RK_RUN_VALUE_MAX];
+    int64_t n;
+} rk_run_options;
+
+/* data_checksum stands for the file of --data: it may move, but not change. */
+void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum);
+
+#endif
