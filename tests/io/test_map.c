@@ -1,0 +1,172 @@
+/* Mapping files: what is refused, what is noticed, and what a cut file does. */
+#include "test_util.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "io/map.h"
+
+static void test_open(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    rk_error err;
+    rk_map m;
+    const char *path = test_path(&t, test_temp_dir(&t), "f");
+    test_write_file(path, "abc", 3);
+    test_ok(rk_map_open(&m, path, &err), &err);
+    assert_int_equal(m.size, 3);
+    assert_memory_equal(m.data, "abc", 3);
+    assert_string_equal(m.name, path);
+    test_ok(rk_map_check(&m, &err), &err);
+    rk_map_close(&m);
+    rk_map_close(&m);
+    rk_map_close(&(rk_map){0});
+    test_end(&t);
+}
+
+static void refused(const char *path, rk_status code, const char *part)
+{
+    rk_error err;
+    rk_map m;
+    assert_int_equal(rk_map_open(&m, path, &err), code);
+    assert_int_equal(err.code, code);
+    if (!strstr(err.msg, path) || !strstr(err.msg, part))
+        fail_msg("'%s' does not name '%s' and '%s'", err.msg, path, part);
+    assert_null(m.data);
+    rk_map_close(&m);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    const char *dir = test_temp_dir(&t);
+    const char *fifo = test_path(&t, dir, "fifo"), *empty = test_path(&t, dir, "empty");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    test_write_file(empty, "", 0);
+    refused(dir, RK_ERR_FORMAT, "directory");
+    refused(fifo, RK_ERR_FORMAT, "pipe");
+    refused("/dev/null", RK_ERR_FORMAT, "device");
+    refused(empty, RK_ERR_FORMAT, "empty");
+    refused(test_path(&t, dir, "none"), RK_ERR_IO, "No such file");
+    test_end(&t);
+}
+
+static void test_memory(void **state)
+{
+    (void)state;
+    rk_error err;
+    rk_map m;
+    const char bytes[] = "xy";
+    test_ok(rk_map_memory(&m, bytes, 2, "here", &err), &err);
+    assert_ptr_equal(m.data, bytes);
+    test_ok(rk_map_check(&m, &err), &err);
+    rk_map_close(&m);
+    assert_int_equal(rk_map_memory(&m, bytes, 0, "here", &err), RK_ERR_FORMAT);
+}
+
+static void changed(const rk_map *m, const char *part)
+{
+    rk_error err;
+    assert_int_equal(rk_map_check(m, &err), RK_ERR_IO);
+    if (!strstr(err.msg, part))
+        fail_msg("'%s' does not say '%s'", err.msg, part);
+}
+
+static void test_check(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    rk_error err;
+    rk_map m;
+    const char *dir = test_temp_dir(&t);
+    const char *path = test_path(&t, dir, "f"), *other = test_path(&t, dir, "g");
+    test_write_file(path, "abc", 3);
+    test_write_file(other, "xyz", 3);
+    test_ok(rk_map_open(&m, path, &err), &err);
+    /* Another file under the name is not ours to notice. */
+    const int fd = open(path, O_WRONLY);
+    assert_int_equal(rename(other, path), 0);
+    test_ok(rk_map_check(&m, &err), &err);
+    /* What happens to the mapped one is. Its times are set apart: a clock tick may be coarse. */
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = 1000}};
+    assert_int_equal(futimens(fd, times), 0);
+    changed(&m, "written");
+    assert_int_equal(ftruncate(fd, 7), 0);
+    changed(&m, "extended");
+    assert_int_equal(ftruncate(fd, 1), 0);
+    changed(&m, "cut");
+    close(fd);
+    rk_map_close(&m);
+    test_end(&t);
+}
+
+/* A program as it should be: the handler says its sentence and ends with status 1. */
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (rk_map_report_fault(info->si_addr, "prog"))
+        _exit(1);
+    signal(sig, SIG_DFL);
+}
+
+/* Map two pages, cut the file to one, touch the second. Returns the child's wait status. */
+static int touch_cut_file(const char *path, const char *log)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        rk_map m;
+        struct sigaction act = {.sa_flags = SA_SIGINFO};
+        act.sa_sigaction = on_bus;
+        sigaction(SIGBUS, &act, NULL);
+        const int fd = open(log, O_WRONLY | O_CREAT, 0600);
+        const bool ready = dup2(fd, STDERR_FILENO) >= 0 && rk_map_open(&m, path, NULL) == RK_OK &&
+                           truncate(path, 1) == 0;
+        const volatile unsigned char *touched = m.data;
+        _exit(ready && touched[m.size - 1] ? 3 : 4);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void test_fault(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    const char *dir = test_temp_dir(&t);
+    const char *path = test_path(&t, dir, "model"), *log = test_path(&t, dir, "stderr");
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *bytes = test_alloc(&t, 2 * page);
+    memset(bytes, 'x', 2 * page);
+    test_write_file(path, bytes, 2 * page);
+    const int status = touch_cut_file(path, log);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+    const char *said = test_read_file(&t, log, NULL);
+    if (strncmp(said, "prog: ", 6) != 0 || !strstr(said, path) || !strstr(said, "cut"))
+        fail_msg("stderr: '%s'", said);
+    test_end(&t);
+}
+
+/* An address in no file, and addresses in nothing at all. */
+static void test_fault_elsewhere(void **state)
+{
+    (void)state;
+    int *heap = calloc(1, sizeof *heap);
+    assert_false(rk_map_report_fault(heap, "prog"));
+    assert_false(rk_map_report_fault(NULL, "prog"));
+    free(heap);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_open),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_check),
+        cmocka_unit_test(test_fault),  cmocka_unit_test(test_fault_elsewhere),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
