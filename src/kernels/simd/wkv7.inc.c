@@ -1,212 +1,228 @@
 /* wkv7.inc.c: the RWKV-7 recurrence of one head, S = S diag(w) + (S a) b^T + v k^T, y = S r, and
  * its backward; the formulas are in ref/wkv7.h.
  *
- * Forward: lanes run over value rows, the state lies transposed in scratch as [key][value lane].
- * Then S a and S r are sums over keys of whole vectors, without a sum across lanes, and a block of
- * WKV_BLOCK vectors of values goes through all steps alone, in L1. The pass that updates a step's
- * state also sums S a of the next step, so the state is read once a step. (Rows of keys, with two
- * sums across lanes a row and step, took 1.3 times as long at N = 64.)
+ * Training and prompts: lanes run over value rows, the state lies transposed in scratch as
+ * [key][value lane]. Then S a and S r are sums over keys of whole vectors, without a sum across
+ * lanes, and a block of WKV_BLOCK vectors of values goes through all steps alone, in L1. The pass
+ * that updates a step's state also sums S a of the next step, so the state is read once a step.
+ *
+ * Decoding: up to WKV_FEW steps leave the state as it lies, lanes over keys, two passes over it.
+ * Transposing it there and back would cost more than the step.
  *
  * Backward: lanes run over keys, because five of the seven sums (dr, dw, dk, da, db) are sums over
  * value rows and become additions of vectors; dv and dsa, along keys, are reduced for WKV_ROWS rows
  * at once. A block of WKV_ROWS rows is independent of the others but for those five sums: it
- * computes its states of a segment again and walks back through them in L1.
+ * computes its states of a segment again and walks back through them in L1. All that an inner loop
+ * touches for one vector of keys lies side by side (see `tile`), so that a few pointers do:
+ * with plain rows the pointers spilled and their loads took a quarter of the time.
  *
- * Any head size: lanes are padded with zeros to np = N rounded up to VF. */
+ * Any head size: lanes are padded with zeros to np = N rounded up to WKV_BLOCK vectors. */
 
-enum { WKV_BLOCK = VF_REGISTERS >= 32 ? 4 : 2, WKV_ROWS = 4 };
+enum { WKV_BLOCK = VF == 4 ? 4 : 2, WKV_ROWS = 4, WKV_FEW = 16 };
 
 static inline int64_t wkv_padded(int64_t n)
 {
-    return (n + VF - 1) / VF * VF;
+    return rk_ceil_div(n, WKV_BLOCK * VF) * (WKV_BLOCK * VF);
 }
 
-/* The backward's scratch, carved from one block; each row is np floats. */
-typedef struct wkv_scratch {
-    float *h;                           /* (np, np): gradient of the state */
-    float *r, *w, *k, *v, *a, *b, *dy;  /* (16, np): the segment's inputs */
-    float *dr, *dw, *dk, *dv, *da, *db; /* (16, np): its sums */
-    float *states;                      /* (17, WKV_ROWS, np): a block's states */
-} wkv_scratch;
-enum { WKV_STEP_ARRAYS = 13 };
-
-static size_t wkv7_scratch(int64_t n)
+/* out (n, ld_out) = in (n, ld_in) transposed, one square of vectors after the other. */
+static void wkv_transpose(int64_t n, int64_t ld_in, const float *in, int64_t ld_out, float *out)
 {
-    const int64_t np = wkv_padded(n);
-    const int64_t per_step = WKV_STEP_ARRAYS * RK_WKV_SEGMENT + WKV_ROWS * (RK_WKV_SEGMENT + 1);
-    return (size_t)(np * (np + per_step)) * sizeof(float);
-}
-
-static wkv_scratch wkv_carve(int64_t np, float *f)
-{
-    const int64_t step = RK_WKV_SEGMENT * np;
-    float *s = f + np * np;
-    return (wkv_scratch){.h = f,
-                         .r = s,
-                         .w = s + step,
-                         .k = s + 2 * step,
-                         .v = s + 3 * step,
-                         .a = s + 4 * step,
-                         .b = s + 5 * step,
-                         .dy = s + 6 * step,
-                         .dr = s + 7 * step,
-                         .dw = s + 8 * step,
-                         .dk = s + 9 * step,
-                         .dv = s + 10 * step,
-                         .da = s + 11 * step,
-                         .db = s + 12 * step,
-                         .states = s + WKV_STEP_ARRAYS * step};
-}
-
-/* Keep the block of nb vectors of values at i0 of the state, as [key][value], rows of n. */
-static void wkv_save(int nb, int64_t n, int64_t np, int64_t i0, const float *S, float *saved)
-{
-    for (int64_t j = 0; j < n; j++)
-        for (int64_t i = i0; i < i0 + nb * VF && i < n; i += VF)
-            vf_store_upto(saved + j * n + i, vf_load(S + j * np + i), n - i);
-}
-
-/* All steps for the nb <= 4 vectors of values at i0. nb is a constant where this is inlined. */
-static inline void wkv_block(const int nb, const rk_wkv7_args *p, int64_t i0, float *S)
-{
-    const int64_t n = p->head_size, np = wkv_padded(n);
-    const float *a = p->a;
-    vf sa[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
-    for (int64_t j = 0; j < n; j++)
-        for (int q = 0; q < nb; q++)
-            sa[q] = vf_fma(vf_load(S + j * np + i0 + q * VF), vf_set1(a[j]), sa[q]);
-
-    for (int64_t t = 0; t < p->n_steps; t++) {
-        const int64_t at = t * p->stride, next = t + 1 < p->n_steps ? at + p->stride : at;
-        const float *r = (const float *)p->r + at, *w = (const float *)p->w + at,
-                    *k = (const float *)p->k + at, *b = (const float *)p->b + at,
-                    *a_next = a + next;
-        if (p->saved && t % RK_WKV_SEGMENT == 0)
-            wkv_save(nb, n, np, i0, S, (float *)p->saved + t / RK_WKV_SEGMENT * n * n);
-        vf v[4], y[4], sum[4];
-        for (int q = 0; q < nb; q++) {
-            const int64_t i = i0 + q * VF;
-            v[q] = vf_load_upto((const float *)p->v + at + i, n - i);
-            y[q] = sum[q] = vf_zero();
+    for (int64_t i = 0; i < n; i += VF)
+        for (int64_t j = 0; j < n; j += VF) {
+            vf v[VF];
+            for (int64_t q = 0; q < VF; q++)
+                v[q] = i + q < n ? vf_load_upto(in + (i + q) * ld_in + j, n - j) : vf_zero();
+            vf_transpose(v);
+            for (int64_t q = 0; q < VF && j + q < n; q++)
+                vf_store_upto(out + (j + q) * ld_out + i, v[q], n - i);
         }
-        for (int64_t j = 0; j < n; j++) {
-            const vf rj = vf_set1(r[j]), wj = vf_set1(w[j]), kj = vf_set1(k[j]);
-            const vf bj = vf_set1(b[j]), aj = vf_set1(a_next[j]);
-            for (int q = 0; q < nb; q++) {
-                float *at_s = S + j * np + i0 + q * VF;
-                const vf in = vf_fma(sa[q], bj, vf_mul(v[q], kj));
-                const vf s = vf_fma(vf_load(at_s), wj, in);
-                vf_store(at_s, s);
-                y[q] = vf_fma(s, rj, y[q]);
-                sum[q] = vf_fma(s, aj, sum[q]);
-            }
+}
+
+/* Keep the WKV_BLOCK vectors of values at i0 of the state, as [key][value], rows of n. */
+static void wkv_save(int64_t n, int64_t np, int64_t i0, const float *S, float *saved)
+{
+    const int64_t end = rk_min_i64(n, i0 + WKV_BLOCK * VF);
+    for (int64_t j = 0; j < n; j++)
+        for (int64_t i = i0; i < end; i += VF)
+            vf_store_upto(saved + j * n + i, vf_load(S + j * np + i), end - i);
+}
+
+/* Step t for the WKV_BLOCK vectors of values whose first key is at S. sa is S a, in of this step,
+ * out of the next. */
+static inline void wkv_block_step(const rk_wkv7_args *p, int64_t t, int64_t i0, float *S, vf *sa)
+{
+    const int64_t n = p->head_size, np = wkv_padded(n), at = t * p->stride;
+    const float *r = (const float *)p->r + at, *w = (const float *)p->w + at,
+                *k = (const float *)p->k + at, *b = (const float *)p->b + at,
+                *a_next = (const float *)p->a + (t + 1 < p->n_steps ? at + p->stride : at);
+    vf v[WKV_BLOCK], y[WKV_BLOCK], sum[WKV_BLOCK];
+    for (int q = 0; q < WKV_BLOCK; q++) {
+        const int64_t i = i0 + q * VF;
+        v[q] = i < n ? vf_load_upto((const float *)p->v + at + i, n - i) : vf_zero();
+        y[q] = sum[q] = vf_zero();
+    }
+    for (int64_t j = 0; j < n; j++, S += np) {
+        const vf rj = vf_set1(r[j]), wj = vf_set1(w[j]), kj = vf_set1(k[j]);
+        const vf bj = vf_set1(b[j]), aj = vf_set1(a_next[j]);
+        for (int q = 0; q < WKV_BLOCK; q++) {
+            const vf in = vf_fma(sa[q], bj, vf_mul(v[q], kj));
+            const vf s = vf_fma(vf_load(S + q * VF), wj, in);
+            vf_store(S + q * VF, s);
+            y[q] = vf_fma(s, rj, y[q]);
+            sum[q] = vf_fma(s, aj, sum[q]);
         }
-        for (int q = 0; q < nb; q++) {
-            const int64_t i = i0 + q * VF;
+    }
+    for (int q = 0; q < WKV_BLOCK; q++) {
+        const int64_t i = i0 + q * VF;
+        if (i < n)
             vf_store_upto((float *)p->y + at + i, y[q], n - i);
-            sa[q] = sum[q];
-        }
+        sa[q] = sum[q];
     }
 }
 
-/* out (cols, ld_out) = in (rows, ld_in) transposed. */
-static void transpose(int64_t rows, int64_t cols, int64_t ld_in, const float *in, int64_t ld_out,
-                      float *out)
+/* All steps for the WKV_BLOCK vectors of values at i0. */
+static void wkv_block(const rk_wkv7_args *p, int64_t i0, float *S)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++)
-            out[j * ld_out + i] = in[i * ld_in + j];
+    const int64_t n = p->head_size, np = wkv_padded(n);
+    const float *a = p->a;
+    float *saved = p->saved;
+    vf sa[WKV_BLOCK];
+    for (int q = 0; q < WKV_BLOCK; q++)
+        sa[q] = vf_zero();
+    for (int64_t j = 0; j < n; j++)
+        for (int q = 0; q < WKV_BLOCK; q++)
+            sa[q] = vf_fma(vf_load(S + j * np + i0 + q * VF), vf_set1(a[j]), sa[q]);
+    for (int64_t t = 0; t < p->n_steps; t++) {
+        if (saved && t % RK_WKV_SEGMENT == 0)
+            wkv_save(n, np, i0, S, saved + t / RK_WKV_SEGMENT * n * n);
+        wkv_block_step(p, t, i0, S + i0, sa);
+    }
+}
+
+/* One step of value row i, in place, lanes over keys. */
+static void wkv_row_step(const rk_wkv7_args *p, int64_t t, int64_t i)
+{
+    const int64_t n = p->head_size, at = t * p->stride;
+    const float *r = (const float *)p->r + at, *w = (const float *)p->w + at,
+                *k = (const float *)p->k + at, *b = (const float *)p->b + at;
+    float *S = (float *)p->state + i * n;
+    const vf sa = vf_set1(row_dot(n, S, (const float *)p->a + at));
+    const vf v = vf_set1(((const float *)p->v)[at + i]);
+    vf y = vf_zero();
+    for (int64_t j = 0; j < n; j += VF) {
+        const int64_t left = n - j;
+        const vf in = vf_fma(sa, vf_load_upto(b + j, left), vf_mul(v, vf_load_upto(k + j, left)));
+        const vf s = vf_fma(vf_load_upto(S + j, left), vf_load_upto(w + j, left), in);
+        vf_store_upto(S + j, s, left);
+        y = vf_fma(s, vf_load_upto(r + j, left), y);
+    }
+    ((float *)p->y)[at + i] = vf_sum(y);
 }
 
 static void wkv7(const rk_wkv7_args *p, void *scratch)
 {
     const int64_t n = p->head_size, np = wkv_padded(n);
-    float *S = memset(scratch, 0, (size_t)(n * np) * sizeof *S);
-    if (p->n_steps == 0)
+    if (p->n_steps <= WKV_FEW && !p->saved) {
+        for (int64_t t = 0; t < p->n_steps; t++)
+            for (int64_t i = 0; i < n; i++)
+                wkv_row_step(p, t, i);
         return;
-    transpose(n, n, n, p->state, np, S);
-    for (int64_t i = 0; i < np;) {
-        const int64_t vectors = (np - i) / VF;
-        if (WKV_BLOCK >= 4 && vectors >= 4) {
-            wkv_block(4, p, i, S);
-            i += 4 * VF;
-        } else if (vectors >= 2) {
-            wkv_block(2, p, i, S);
-            i += 2 * VF;
-        } else {
-            wkv_block(1, p, i, S);
-            i += VF;
-        }
     }
-    transpose(n, n, np, S, n, p->state);
+    float *S = memset(scratch, 0, (size_t)(n * np) * sizeof *S);
+    wkv_transpose(n, n, p->state, np, S);
+    for (int64_t i = 0; i < n; i += WKV_BLOCK * VF)
+        wkv_block(p, i, S);
+    wkv_transpose(n, np, S, n, p->state);
 }
 
-/* Copy steps rows of n at ld to rows of np, followed by zeros. */
-static void wkv_gather(int64_t steps, int64_t n, int64_t ld, const float *in, float *out)
+/* ------------------------------------------------------------------------------------ backward */
+
+/* What the loops over keys read and add to: for each step and vector of keys one vector of each. */
+enum { IN_R, IN_W, IN_K, IN_A, IN_B, IN_COUNT };
+enum { SUM_DR, SUM_DW, SUM_DK, SUM_DA, SUM_DB, SUM_COUNT };
+
+/* Scratch of the backward. A matrix (np value rows, np keys) lies as blocks of WKV_ROWS rows, a
+ * block as [vector of keys][row][lane]. */
+typedef struct wkv_scratch {
+    float *h;           /* (np, np): gradient of the state */
+    float *start;       /* (np, np): the state before the segment */
+    float *states;      /* (16 + 1) of one block: before each of its steps and after them */
+    float *in, *sums;   /* (16, np / VF, IN_COUNT or SUM_COUNT, VF) */
+    float *v, *dy, *dv; /* (16, np) */
+} wkv_scratch;
+
+static int64_t wkv_scratch_floats(int64_t np)
 {
-    const int64_t np = wkv_padded(n);
-    for (int64_t t = 0; t < steps; t++) {
-        memset(out + (t + 1) * np - VF, 0, VF * sizeof *out);
-        memcpy(out + t * np, in + t * ld, (size_t)n * sizeof *out);
+    return np *
+           (2 * np + WKV_ROWS * (RK_WKV_SEGMENT + 1) + RK_WKV_SEGMENT * (IN_COUNT + SUM_COUNT + 3));
+}
+
+static size_t wkv7_scratch(int64_t n)
+{
+    return (size_t)wkv_scratch_floats(wkv_padded(n)) * sizeof(float);
+}
+
+static wkv_scratch wkv_carve(int64_t np, float *f)
+{
+    wkv_scratch m = {.h = f, .start = f + np * np, .states = f + 2 * np * np};
+    m.in = m.states + WKV_ROWS * (RK_WKV_SEGMENT + 1) * np;
+    m.sums = m.in + RK_WKV_SEGMENT * IN_COUNT * np;
+    m.v = m.sums + RK_WKV_SEGMENT * SUM_COUNT * np;
+    m.dy = m.v + RK_WKV_SEGMENT * np;
+    m.dv = m.dy + RK_WKV_SEGMENT * np;
+    return m;
+}
+
+/* Where keys j .. j + VF of value row i lie in such a matrix. */
+static inline float *tile(float *matrix, int64_t np, int64_t i, int64_t j)
+{
+    return matrix + i / WKV_ROWS * WKV_ROWS * np + j * WKV_ROWS + i % WKV_ROWS * VF;
+}
+
+/* Step t of a block, in the order of time: next = the state after it; what it adds to dr; sa, the
+ * block's S a, in of this step, out of the next one. */
+static void wkv_states_step(int64_t t, int64_t np, int64_t i0, const wkv_scratch *m,
+                            const float *sa, float *sa_next)
+{
+    const float *S = m->states + t * WKV_ROWS * np, *in = m->in + t * IN_COUNT * np;
+    const float *in_next = t + 1 < RK_WKV_SEGMENT ? in + IN_COUNT * np : in;
+    float *next = m->states + (t + 1) * WKV_ROWS * np, *sums = m->sums + t * SUM_COUNT * np;
+    vf u[WKV_ROWS], v[WKV_ROWS], dy[WKV_ROWS], sum[WKV_ROWS];
+    for (int q = 0; q < WKV_ROWS; q++) {
+        u[q] = vf_set1(sa[q]);
+        v[q] = vf_set1(m->v[t * np + i0 + q]);
+        dy[q] = vf_set1(m->dy[t * np + i0 + q]);
+        sum[q] = vf_zero();
     }
-}
-
-/* Add steps rows of np, less their padding, to rows of n at ld. */
-static void wkv_scatter(int64_t steps, int64_t n, int64_t ld, const float *in, float *out)
-{
-    for (int64_t t = 0; t < steps; t++)
-        add(n, out + t * ld, in + t * wkv_padded(n), out + t * ld);
-}
-
-/* One row per value; sa[t] = S_t a_t of the block's rows. Computes states 1 .. steps of the block
- * from state 0, and what it adds to dr. */
-static void wkv_states(int64_t steps, int64_t np, int64_t i0, const wkv_scratch *m,
-                       float sa[][WKV_ROWS])
-{
-    const int64_t block = WKV_ROWS * np;
-    vf sum[WKV_ROWS] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
-    for (int64_t j = 0; j < np; j += VF)
-        for (int q = 0; q < WKV_ROWS; q++)
-            sum[q] = vf_fma(vf_load(m->states + q * np + j), vf_load(m->a + j), sum[q]);
-    vf_sum4(sum[0], sum[1], sum[2], sum[3], sa[0]);
-
-    for (int64_t t = 0; t < steps; t++) {
-        const float *w = m->w + t * np, *k = m->k + t * np, *b = m->b + t * np;
-        const float *a_next = t + 1 < steps ? m->a + (t + 1) * np : m->a;
-        const float *S = m->states + t * block;
-        float *S_next = m->states + (t + 1) * block, *dr = m->dr + t * np;
-        vf u[WKV_ROWS], v[WKV_ROWS], dy[WKV_ROWS];
+    for (int64_t j = 0; j < np; j += VF) {
+        const vf w = vf_load(in + IN_W * VF), k = vf_load(in + IN_K * VF);
+        const vf b = vf_load(in + IN_B * VF), a = vf_load(in_next + IN_A * VF);
+        vf dr = vf_load(sums + SUM_DR * VF);
         for (int q = 0; q < WKV_ROWS; q++) {
-            u[q] = vf_set1(sa[t][q]);
-            v[q] = vf_set1(m->v[t * np + i0 + q]);
-            dy[q] = vf_set1(m->dy[t * np + i0 + q]);
-            sum[q] = vf_zero();
+            const vf add_to = vf_fma(u[q], b, vf_mul(v[q], k));
+            const vf s = vf_fma(vf_load(S + q * VF), w, add_to);
+            vf_store(next + q * VF, s);
+            dr = vf_fma(s, dy[q], dr);
+            sum[q] = vf_fma(s, a, sum[q]);
         }
-        for (int64_t j = 0; j < np; j += VF) {
-            const vf wj = vf_load(w + j), kj = vf_load(k + j), bj = vf_load(b + j);
-            const vf aj = vf_load(a_next + j);
-            vf drj = vf_load(dr + j);
-            for (int q = 0; q < WKV_ROWS; q++) {
-                const vf in = vf_fma(u[q], bj, vf_mul(v[q], kj));
-                const vf s = vf_fma(vf_load(S + q * np + j), wj, in);
-                vf_store(S_next + q * np + j, s);
-                drj = vf_fma(s, dy[q], drj);
-                sum[q] = vf_fma(s, aj, sum[q]);
-            }
-            vf_store(dr + j, drj);
-        }
-        vf_sum4(sum[0], sum[1], sum[2], sum[3], sa[t + 1]);
+        vf_store(sums + SUM_DR * VF, dr);
+        in += IN_COUNT * VF;
+        in_next += IN_COUNT * VF;
+        sums += SUM_COUNT * VF;
+        S += WKV_ROWS * VF;
+        next += WKV_ROWS * VF;
     }
+    vf_sum4(sum[0], sum[1], sum[2], sum[3], sa_next);
 }
 
-/* Step t of the walk back, first half: H becomes G = H + dy r^T; what the block adds to dw, dk, db;
- * its dv, and dsa = G b. */
-static void wkv_step_g(int64_t t, int64_t np, int64_t i0, const wkv_scratch *m,
-                       const float sa[WKV_ROWS], float dsa[WKV_ROWS])
+/* Step t of a block, going back: H becomes G = H + dy r^T; what it adds to dw, dk, db; its dv, and
+ * dsa = G b. */
+static void wkv_step_g(int64_t t, int64_t np, int64_t i0, const wkv_scratch *m, const float *sa,
+                       float *dsa)
 {
-    const float *r = m->r + t * np, *k = m->k + t * np, *b = m->b + t * np;
-    const float *S = m->states + t * WKV_ROWS * np;
-    float *H = m->h + i0 * np, *dw = m->dw + t * np, *dk = m->dk + t * np, *db = m->db + t * np;
+    const float *S = m->states + t * WKV_ROWS * np, *in = m->in + t * IN_COUNT * np;
+    float *H = m->h + i0 * np, *sums = m->sums + t * SUM_COUNT * np;
     vf u[WKV_ROWS], v[WKV_ROWS], dy[WKV_ROWS], gk[WKV_ROWS], gb[WKV_ROWS];
     for (int q = 0; q < WKV_ROWS; q++) {
         u[q] = vf_set1(sa[q]);
@@ -215,90 +231,150 @@ static void wkv_step_g(int64_t t, int64_t np, int64_t i0, const wkv_scratch *m,
         gk[q] = gb[q] = vf_zero();
     }
     for (int64_t j = 0; j < np; j += VF) {
-        const vf rj = vf_load(r + j), kj = vf_load(k + j), bj = vf_load(b + j);
-        vf dwj = vf_load(dw + j), dkj = vf_load(dk + j), dbj = vf_load(db + j);
+        const vf r = vf_load(in + IN_R * VF), k = vf_load(in + IN_K * VF);
+        const vf b = vf_load(in + IN_B * VF);
+        vf dw = vf_load(sums + SUM_DW * VF), dk = vf_load(sums + SUM_DK * VF);
+        vf db = vf_load(sums + SUM_DB * VF);
         for (int q = 0; q < WKV_ROWS; q++) {
-            const vf G = vf_fma(dy[q], rj, vf_load(H + q * np + j));
-            vf_store(H + q * np + j, G);
-            dwj = vf_fma(G, vf_load(S + q * np + j), dwj);
-            dkj = vf_fma(G, v[q], dkj);
-            dbj = vf_fma(G, u[q], dbj);
-            gk[q] = vf_fma(G, kj, gk[q]);
-            gb[q] = vf_fma(G, bj, gb[q]);
+            const vf G = vf_fma(dy[q], r, vf_load(H + q * VF));
+            vf_store(H + q * VF, G);
+            dw = vf_fma(G, vf_load(S + q * VF), dw);
+            dk = vf_fma(G, v[q], dk);
+            db = vf_fma(G, u[q], db);
+            gk[q] = vf_fma(G, k, gk[q]);
+            gb[q] = vf_fma(G, b, gb[q]);
         }
-        vf_store(dw + j, dwj);
-        vf_store(dk + j, dkj);
-        vf_store(db + j, dbj);
+        vf_store(sums + SUM_DW * VF, dw);
+        vf_store(sums + SUM_DK * VF, dk);
+        vf_store(sums + SUM_DB * VF, db);
+        in += IN_COUNT * VF;
+        sums += SUM_COUNT * VF;
+        S += WKV_ROWS * VF;
+        H += WKV_ROWS * VF;
     }
     vf_sum4(gk[0], gk[1], gk[2], gk[3], m->dv + t * np + i0);
     vf_sum4(gb[0], gb[1], gb[2], gb[3], dsa);
 }
 
-/* Second half: da, and H = G diag(w) + dsa a^T. */
-static void wkv_step_h(int64_t t, int64_t np, int64_t i0, const wkv_scratch *m,
-                       const float dsa[WKV_ROWS])
+/* The rest of the step: what it adds to da, and H = G diag(w) + dsa a^T. */
+static void wkv_step_h(int64_t t, int64_t np, int64_t i0, const wkv_scratch *m, const float *dsa)
 {
-    const float *w = m->w + t * np, *a = m->a + t * np, *S = m->states + t * WKV_ROWS * np;
-    float *H = m->h + i0 * np, *da = m->da + t * np;
+    const float *S = m->states + t * WKV_ROWS * np, *in = m->in + t * IN_COUNT * np;
+    float *H = m->h + i0 * np, *sums = m->sums + t * SUM_COUNT * np;
     vf u[WKV_ROWS];
     for (int q = 0; q < WKV_ROWS; q++)
         u[q] = vf_set1(dsa[q]);
     for (int64_t j = 0; j < np; j += VF) {
-        const vf wj = vf_load(w + j), aj = vf_load(a + j);
-        vf daj = vf_load(da + j);
+        const vf w = vf_load(in + IN_W * VF), a = vf_load(in + IN_A * VF);
+        vf da = vf_load(sums + SUM_DA * VF);
         for (int q = 0; q < WKV_ROWS; q++) {
-            const vf G = vf_load(H + q * np + j);
-            daj = vf_fma(vf_load(S + q * np + j), u[q], daj);
-            vf_store(H + q * np + j, vf_fma(G, wj, vf_mul(u[q], aj)));
+            const vf G = vf_load(H + q * VF);
+            da = vf_fma(vf_load(S + q * VF), u[q], da);
+            vf_store(H + q * VF, vf_fma(G, w, vf_mul(u[q], a)));
         }
-        vf_store(da + j, daj);
+        vf_store(sums + SUM_DA * VF, da);
+        in += IN_COUNT * VF;
+        sums += SUM_COUNT * VF;
+        S += WKV_ROWS * VF;
+        H += WKV_ROWS * VF;
     }
 }
 
-/* The block of WKV_ROWS value rows at i0 through one segment. */
-static void wkv_rows_bwd(int64_t steps, int64_t n, int64_t i0, const float *saved,
-                         const wkv_scratch *m)
+/* The block of WKV_ROWS value rows at i0 through one segment, there and back. */
+static void wkv_rows_bwd(int64_t steps, int64_t np, int64_t i0, const wkv_scratch *m)
 {
-    const int64_t np = wkv_padded(n);
     float sa[RK_WKV_SEGMENT + 1][WKV_ROWS], dsa[WKV_ROWS];
-    memset(m->states, 0, (size_t)(WKV_ROWS * np) * sizeof *m->states);
-    transpose(n, rk_min_i64(WKV_ROWS, n - i0), n, saved + i0, np, m->states);
-    wkv_states(steps, np, i0, m, sa);
+    vf sum[WKV_ROWS];
+    memcpy(m->states, m->start + i0 * np, (size_t)(WKV_ROWS * np) * sizeof *m->states);
+    for (int q = 0; q < WKV_ROWS; q++) {
+        sum[q] = vf_zero();
+        for (int64_t j = 0; j < np; j += VF)
+            sum[q] = vf_fma(vf_load(tile(m->states, np, q, j)),
+                            vf_load(m->in + j * IN_COUNT + IN_A * VF), sum[q]);
+    }
+    vf_sum4(sum[0], sum[1], sum[2], sum[3], sa[0]);
+    for (int64_t t = 0; t < steps; t++)
+        wkv_states_step(t, np, i0, m, sa[t], sa[t + 1]);
     for (int64_t t = steps - 1; t >= 0; t--) {
         wkv_step_g(t, np, i0, m, sa[t], dsa);
         wkv_step_h(t, np, i0, m, dsa);
     }
 }
 
-static void wkv_segment_bwd(const rk_wkv7_args *p, const rk_wkv7_grads *g, int64_t t0,
+/* m->start from what the forward saved: [key][value], rows of n. */
+static void wkv_load_start(int64_t n, const float *saved, const wkv_scratch *m)
+{
+    const int64_t np = wkv_padded(n);
+    for (int64_t i = 0; i < np; i += VF)
+        for (int64_t j = 0; j < np; j += VF) {
+            vf v[VF];
+            for (int64_t q = 0; q < VF; q++)
+                v[q] =
+                    i < n && j + q < n ? vf_load_upto(saved + (j + q) * n + i, n - i) : vf_zero();
+            vf_transpose(v);
+            for (int64_t q = 0; q < VF; q++)
+                vf_store(tile(m->start, np, i + q, j), v[q]);
+        }
+}
+
+/* The segment's inputs from t0 on, followed by zeros. */
+static void wkv_gather(const rk_wkv7_args *p, const float *dy, int64_t t0, int64_t steps,
+                       const wkv_scratch *m)
+{
+    const int64_t n = p->head_size, np = wkv_padded(n);
+    const float *const in[IN_COUNT] = {p->r, p->w, p->k, p->a, p->b};
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t j = 0; j < np; j += VF) {
+            const int64_t at = (t0 + t) * p->stride + j, to = t * np + j, left = n - j;
+            const bool any = left > 0;
+            for (int q = 0; q < IN_COUNT; q++)
+                vf_store(m->in + to * IN_COUNT + q * VF,
+                         any ? vf_load_upto(in[q] + at, left) : vf_zero());
+            vf_store(m->v + to, any ? vf_load_upto((const float *)p->v + at, left) : vf_zero());
+            vf_store(m->dy + to, any ? vf_load_upto(dy + at, left) : vf_zero());
+        }
+}
+
+/* Add the segment's sums to the gradients. */
+static void wkv_scatter(const rk_wkv7_args *p, const rk_wkv7_grads *g, int64_t t0, int64_t steps,
+                        const wkv_scratch *m)
+{
+    const int64_t n = p->head_size, np = wkv_padded(n);
+    float *const out[SUM_COUNT] = {g->dr, g->dw, g->dk, g->da, g->db};
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t j = 0; j < n; j += VF) {
+            const int64_t at = (t0 + t) * p->stride + j, from = t * np + j;
+            for (int q = 0; q < SUM_COUNT; q++)
+                vf_add_upto(out[q] + at, vf_load(m->sums + from * SUM_COUNT + q * VF), n - j);
+            vf_add_upto((float *)g->dv + at, vf_load(m->dv + from), n - j);
+        }
+}
+
+static void wkv_segment_bwd(const rk_wkv7_args *p, const rk_wkv7_grads *g, int64_t segment,
                             const wkv_scratch *m)
 {
-    const int64_t n = p->head_size, np = wkv_padded(n), ld = p->stride, at = t0 * ld;
+    const int64_t n = p->head_size, np = wkv_padded(n), t0 = segment * RK_WKV_SEGMENT;
     const int64_t steps = rk_min_i64(RK_WKV_SEGMENT, p->n_steps - t0);
-    const float *const in[] = {p->r, p->w, p->k, p->v, p->a, p->b, g->dy};
-    float *const in_rows[] = {m->r, m->w, m->k, m->v, m->a, m->b, m->dy};
-    float *const out[] = {g->dr, g->dw, g->dk, g->dv, g->da, g->db};
-    float *const out_rows[] = {m->dr, m->dw, m->dk, m->dv, m->da, m->db};
-    for (size_t i = 0; i < RK_COUNT(in); i++)
-        wkv_gather(steps, n, ld, in[i] + at, in_rows[i]);
-    for (size_t i = 0; i < RK_COUNT(out); i++)
-        memset(out_rows[i], 0, (size_t)(steps * np) * sizeof(float));
+    wkv_load_start(n, (const float *)p->saved + segment * n * n, m);
+    wkv_gather(p, g->dy, t0, steps, m);
+    memset(m->sums, 0, (size_t)(steps * SUM_COUNT * np) * sizeof *m->sums);
     for (int64_t i = 0; i < n; i += WKV_ROWS)
-        wkv_rows_bwd(steps, n, i, (const float *)p->saved + t0 / RK_WKV_SEGMENT * n * n, m);
-    for (size_t i = 0; i < RK_COUNT(out); i++)
-        wkv_scatter(steps, n, ld, out_rows[i], out[i] + at);
+        wkv_rows_bwd(steps, np, i, m);
+    wkv_scatter(p, g, t0, steps, m);
 }
 
 static void wkv7_bwd(const rk_wkv7_args *p, const rk_wkv7_grads *g, void *scratch)
 {
     const int64_t n = p->head_size, np = wkv_padded(n);
     const wkv_scratch m = wkv_carve(np, scratch);
-    float *H = g->dstate;
+    float *dstate = g->dstate;
     memset(m.h, 0, (size_t)(np * np) * sizeof *m.h);
     for (int64_t i = 0; i < n; i++)
-        memcpy(m.h + i * np, H + i * n, (size_t)n * sizeof *H);
-    for (int64_t seg = rk_ceil_div(p->n_steps, RK_WKV_SEGMENT) - 1; seg >= 0; seg--)
-        wkv_segment_bwd(p, g, seg * RK_WKV_SEGMENT, &m);
+        for (int64_t j = 0; j < n; j += VF)
+            vf_store(tile(m.h, np, i, j), vf_load_upto(dstate + i * n + j, n - j));
+    for (int64_t segment = rk_ceil_div(p->n_steps, RK_WKV_SEGMENT); segment-- > 0;)
+        wkv_segment_bwd(p, g, segment, &m);
     for (int64_t i = 0; i < n; i++)
-        memcpy(H + i * n, m.h + i * np, (size_t)n * sizeof *H);
+        for (int64_t j = 0; j < n; j += VF)
+            vf_store_upto(dstate + i * n + j, vf_load(tile(m.h, np, i, j)), n - j);
 }
