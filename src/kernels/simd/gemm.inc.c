@@ -4,6 +4,8 @@
  * broadcasts of A feed MR NR / VF fused multiply-adds. It takes as many rows as the registers hold,
  * which leaves the loads far from being the bound: 12 of 16 registers with AVX2, 28 of 32 with
  * AVX-512, 24 of 32 with NEON. No unrolling over l: the processor overlaps the turns itself. */
+#include "base/inline.h"
+#include "base/num.h"
 
 enum {
     GEMM_COLS = VF == 4 ? 3 : 2, /* vectors in a row of the tile */
@@ -21,6 +23,7 @@ static void gemm_tile(int64_t k, const void *a_, const void *b_, void *c_, int64
     for (int i = 0; i < GEMM_MR; i++)
         for (int j = 0; j < GEMM_COLS; j++)
             sum[i][j] = load ? vf_load(c + i * ldc + j * VF) : vf_zero();
+#pragma GCC unroll 4
     for (int64_t l = 0; l < k; l++, a += GEMM_MR, b += GEMM_NR) {
         vf row[GEMM_COLS];
         for (int j = 0; j < GEMM_COLS; j++)
@@ -37,7 +40,7 @@ static void gemm_tile(int64_t k, const void *a_, const void *b_, void *c_, int64
 }
 
 /* VF elements of src from element `at`, of which n are there, widened; zeros past n. */
-static inline vf pack_load(const void *src, rk_dtype from, int64_t at, int64_t n, bool round_bf16)
+RK_INLINE vf pack_load(const void *src, rk_dtype from, int64_t at, int64_t n, bool round_bf16)
 {
     vf x;
     if (from == RK_F32) {
@@ -57,7 +60,7 @@ static inline vf pack_load(const void *src, rk_dtype from, int64_t at, int64_t n
 
 /* Elements [j, j + VF) of row l of a panel. Where the row ends before, the vector may run into the
  * next row, which is written later; only the panel's end takes a partial store. */
-static inline void pack_store(int64_t k, int64_t width, int64_t l, int64_t j, vf x, float *out)
+RK_INLINE void pack_store(int64_t k, int64_t width, int64_t l, int64_t j, vf x, float *out)
 {
     const int64_t at = l * width + j;
     if (j + VF <= width || (width < VF && at + VF <= k * width))
@@ -67,8 +70,8 @@ static inline void pack_store(int64_t k, int64_t width, int64_t l, int64_t j, vf
 }
 
 /* Columns that lie side by side (js = 1): rows are copied. */
-static inline void pack_rows(int64_t k, int64_t width, int64_t n_valid, const void *src,
-                             rk_dtype from, int64_t ls, bool round_bf16, float *out)
+RK_INLINE void pack_rows(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
+                         int64_t ls, bool round_bf16, float *out)
 {
     for (int64_t l = 0; l < k; l++)
         for (int64_t j = 0; j < width; j += VF) {
@@ -81,8 +84,8 @@ static inline void pack_rows(int64_t k, int64_t width, int64_t n_valid, const vo
 }
 
 /* Columns that lie along memory (ls = 1): blocks of VF columns by VF are transposed. */
-static inline void pack_columns(int64_t k, int64_t width, int64_t n_valid, const void *src,
-                                rk_dtype from, int64_t js, bool round_bf16, float *out)
+RK_INLINE void pack_columns(int64_t k, int64_t width, int64_t n_valid, const void *src,
+                            rk_dtype from, int64_t js, bool round_bf16, float *out)
 {
     for (int64_t l = 0; l < k; l += VF)
         for (int64_t j = 0; j < width; j += VF) {
@@ -97,8 +100,8 @@ static inline void pack_columns(int64_t k, int64_t width, int64_t n_valid, const
 }
 
 /* Any strides, one element at a time. */
-static void pack_any(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
-                     int64_t js, int64_t ls, bool round_bf16, float *out)
+RK_INLINE void pack_any(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
+                        int64_t js, int64_t ls, bool round_bf16, float *out)
 {
     for (int64_t l = 0; l < k; l++)
         for (int64_t j = 0; j < width; j++) {
@@ -109,8 +112,8 @@ static void pack_any(int64_t k, int64_t width, int64_t n_valid, const void *src,
         }
 }
 
-static inline void pack_from(int64_t k, int64_t width, int64_t n_valid, const void *src,
-                             rk_dtype from, int64_t js, int64_t ls, bool round_bf16, float *out)
+RK_INLINE void pack_from(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
+                         int64_t js, int64_t ls, bool round_bf16, float *out)
 {
     if (js == 1)
         pack_rows(k, width, n_valid, src, from, ls, round_bf16, out);
@@ -120,14 +123,15 @@ static inline void pack_from(int64_t k, int64_t width, int64_t n_valid, const vo
         pack_any(k, width, n_valid, src, from, js, ls, round_bf16, out);
 }
 
-/* The common forms get copies of their own, in which nothing is asked per element. */
+/* Whole panels of floats get copies of their own, in which nothing is asked per element. */
 static void gemm_pack(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
                       int64_t js, int64_t ls, bool round_bf16, void *out)
 {
-    if (from == RK_F32 && !round_bf16 && width == GEMM_MR)
-        pack_from(k, GEMM_MR, n_valid, src, RK_F32, js, ls, false, out);
-    else if (from == RK_F32 && !round_bf16 && width == GEMM_NR)
-        pack_from(k, GEMM_NR, n_valid, src, RK_F32, js, ls, false, out);
+    const bool plain = from == RK_F32 && !round_bf16 && n_valid == width;
+    if (plain && width == GEMM_MR)
+        pack_from(k, GEMM_MR, GEMM_MR, src, RK_F32, js, ls, false, out);
+    else if (plain && width == GEMM_NR)
+        pack_from(k, GEMM_NR, GEMM_NR, src, RK_F32, js, ls, false, out);
     else
         pack_from(k, width, n_valid, src, from, js, ls, round_bf16, out);
 }
