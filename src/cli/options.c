@@ -194,5 +194,5 @@ void rk_options_help(rk_option_table t, rk_buf *out)
         help_facts(o, out);
         rk_buf_puts(out, "\n");
     }
-    rk_buf_puts(out, "  -h, --help                    show this page\n");
+    rk_buf_printf(out, "%-*s show this page\n", COLUMN, "  -h, --help");
 }

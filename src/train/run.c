@@ -314,6 +314,8 @@ static rk_status work(run *r, rk_error *err)
         st = make_steps(r, err);
     if (st == RK_OK && !r->result.signal)
         st = finish(r, err);
+    if (st == RK_OK && r->result.signal)
+        rk_progress_note(&r->progress, "stopped after step %" PRId64 "; --resume goes on", r->step);
     rk_progress_end(&r->progress);
     const char *status = st != RK_OK ? "failed" : r->result.signal ? "interrupted" : "done";
     const rk_status noted =

@@ -1,0 +1,228 @@
+/* test_checkpoint.c: saving, keeping two, and finding the newest that is whole among broken ones.
+ */
+#include "test_util.h"
+
+#include "train/checkpoint.h"
+
+enum { N_ARRAYS = 3 };
+
+/* Three sets of three arrays of odd shapes; the values tell set, array and step. */
+typedef struct model {
+    rk_named_array sets[3][N_ARRAYS];
+    float values[3][N_ARRAYS][40];
+    rk_run_arrays arrays;
+} model;
+
+static void model_fill(model *m, float base)
+{
+    static const rk_named_array shapes[N_ARRAYS] = {
+        {.name = "emb.weight", .dims = {8, 5}, .n_dims = 2, .n = 40},
+        {.name = "blocks.0.att.x_r", .dims = {1, 1, 5}, .n_dims = 3, .n = 5},
+        {.name = "ln_out.bias", .dims = {7}, .n_dims = 1, .n = 7},
+    };
+    for (int s = 0; s < 3; s++)
+        for (int a = 0; a < N_ARRAYS; a++) {
+            m->sets[s][a] = shapes[a];
+            m->sets[s][a].data = m->values[s][a];
+            for (int i = 0; i < 40; i++)
+                m->values[s][a][i] = base + (float)(s * 1000 + a * 100 + i) / 7.0f;
+        }
+    m->arrays = (rk_run_arrays){m->sets[0], m->sets[1], m->sets[2], N_ARRAYS};
+}
+
+static const rk_st_pair options[] = {{"lr", "0.001"}, {"seed", "1"}};
+
+static void save(const char *dir, int64_t step)
+{
+    model m;
+    rk_error err = {0};
+    model_fill(&m, (float)step);
+    const rk_run_state s = {step, step % 3, "ref", options, RK_COUNT(options)};
+    test_ok(rk_checkpoint_save(dir, &s, &m.arrays, &err), &err);
+}
+
+static int64_t newest(const char *dir)
+{
+    rk_checkpoint *c = NULL;
+    rk_error err = {0};
+    test_ok(rk_checkpoint_find(&c, dir, &(rk_log){0}, &err), &err);
+    const int64_t step = c ? rk_checkpoint_step(c) : -1;
+    rk_checkpoint_close(c);
+    return step;
+}
+
+static bool there(test_ctx *t, const char *dir, const char *name)
+{
+    return access(test_path(t, dir, name), F_OK) == 0;
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    rk_error err = {0};
+    const char *dir = test_temp_dir(&t);
+    model want, got;
+    rk_checkpoint *c = NULL;
+    assert_int_equal(newest(dir), -1);
+    save(dir, 11);
+    model_fill(&want, 11.0f);
+    model_fill(&got, 0.0f);
+    memset(got.values, 0, sizeof got.values);
+    test_ok(rk_checkpoint_find(&c, dir, &(rk_log){0}, &err), &err);
+    test_ok(rk_checkpoint_restore(c, &got.arrays, &err), &err);
+    for (int s = 0; s < 3; s++)
+        for (int a = 0; a < N_ARRAYS; a++)
+            test_same(&t, want.sets[s][a].name, want.values[s][a], got.values[s][a],
+                      (size_t)want.sets[s][a].n * sizeof(float));
+    assert_int_equal(rk_checkpoint_skipped_in_row(c), 2);
+    assert_string_equal(rk_checkpoint_numerics(c), "ref");
+    got.sets[1][2].dims[0] = 6;
+    assert_int_equal(rk_checkpoint_restore(c, &got.arrays, &err), RK_ERR_FORMAT);
+    assert_non_null(strstr(err.msg, "'m.ln_out.bias'"));
+    rk_checkpoint_close(c);
+    test_end(&t);
+}
+
+static void test_two_are_kept(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(2);
+    const char *dir = test_temp_dir(&t);
+    save(dir, 9);
+    save(dir, 90);
+    save(dir, 100); /* sorted as numbers, not as names */
+    assert_false(there(&t, dir, "checkpoint-9"));
+    assert_true(there(&t, dir, "checkpoint-90") && there(&t, dir, "checkpoint-100"));
+    assert_int_equal(newest(dir), 100);
+    test_end(&t);
+}
+
+static void test_options(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(3);
+    rk_error err = {0};
+    const char *dir = test_temp_dir(&t);
+    rk_checkpoint *c = NULL;
+    save(dir, 5);
+    test_ok(rk_checkpoint_find(&c, dir, &(rk_log){0}, &err), &err);
+    test_ok(rk_checkpoint_check_options(c, options, RK_COUNT(options), &err), &err);
+    const rk_st_pair changed[] = {{"lr", "0.001"}, {"seed", "2"}};
+    assert_int_equal(rk_checkpoint_check_options(c, changed, 2, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "--seed is 2"));
+    assert_non_null(strstr(err.msg, "made with 1"));
+    const rk_st_pair unknown[] = {{"dropout", "0.5"}};
+    assert_int_equal(rk_checkpoint_check_options(c, unknown, 1, &err), RK_ERR_ARG);
+    rk_checkpoint_close(c);
+    test_end(&t);
+}
+
+/* Ways to break a file. */
+static void cut_short(const char *path, const char *bytes, size_t n)
+{
+    test_write_file(path, bytes, n / 2);
+}
+static void cut_last(const char *path, const char *bytes, size_t n)
+{
+    test_write_file(path, bytes, n - 1);
+}
+static void make_empty(const char *path, const char *bytes, size_t n)
+{
+    (void)n;
+    test_write_file(path, bytes, 0);
+}
+static void remove_it(const char *path, const char *bytes, size_t n)
+{
+    (void)bytes;
+    (void)n;
+    remove(path);
+}
+static void flip_a_bit(const char *path, const char *bytes, size_t n)
+{
+    char copy[8192];
+    assert_true(n < sizeof copy);
+    memcpy(copy, bytes, n);
+    copy[n / 2] ^= 4;
+    test_write_file(path, copy, n);
+}
+static void make_zeros(const char *path, const char *bytes, size_t n)
+{
+    static const char zeros[8192];
+    (void)bytes;
+    assert_true(n < sizeof zeros);
+    test_write_file(path, zeros, n);
+}
+
+static void note_line(void *user, rk_log_level level, const char *line)
+{
+    int *n = user;
+    assert_int_equal(level, RK_LOG_WARN);
+    assert_non_null(strstr(line, "checkpoint-20"));
+    ++*n;
+}
+
+/* Every file of the newest, broken in every way: the one before it is found, with one warning. */
+static void test_broken_newest(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"model.safetensors", "optim.safetensors", "state.json"};
+    static void (*const ways[])(const char *, const char *, size_t) = {
+        cut_short, cut_last, make_empty, remove_it, flip_a_bit, make_zeros};
+    test_ctx t = test_begin(4);
+    rk_error err = {0};
+    const char *dir = test_temp_dir(&t);
+    save(dir, 10);
+    save(dir, 20);
+    for (size_t f = 0; f < RK_COUNT(files); f++)
+        for (size_t w = 0; w < RK_COUNT(ways); w++) {
+            const char *path = test_path(&t, test_path(&t, dir, "checkpoint-20"), files[f]);
+            size_t n;
+            const char *bytes = test_read_file(&t, path, &n);
+            int warnings = 0;
+            const rk_log log = {note_line, &warnings, RK_LOG_DEBUG};
+            rk_checkpoint *c = NULL;
+            ways[w](path, bytes, n);
+            test_ok(rk_checkpoint_find(&c, dir, &log, &err), &err);
+            assert_non_null(c);
+            assert_int_equal(rk_checkpoint_step(c), 10);
+            assert_int_equal(warnings, 1);
+            rk_checkpoint_close(c);
+            test_write_file(path, bytes, n);
+            assert_int_equal(newest(dir), 20);
+        }
+    test_end(&t);
+}
+
+/* A valid checkpoint under another number is broken too, and saving clears what was passed over. */
+static void test_after_broken(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(5);
+    const char *dir = test_temp_dir(&t);
+    save(dir, 10);
+    save(dir, 20);
+    assert_int_equal(
+        rename(test_path(&t, dir, "checkpoint-20"), test_path(&t, dir, "checkpoint-30")), 0);
+    assert_int_equal(mkdir(test_path(&t, dir, "checkpoint-x"), 0777), 0);
+    assert_int_equal(mkdir(test_path(&t, dir, "checkpoint-40.tmp-7"), 0777), 0);
+    assert_int_equal(newest(dir), 10);
+    save(dir, 15);
+    assert_false(there(&t, dir, "checkpoint-30"));
+    assert_true(there(&t, dir, "checkpoint-x"));
+    assert_int_equal(newest(dir), 15);
+    /* The same step once more replaces what is there. */
+    save(dir, 15);
+    assert_int_equal(newest(dir), 15);
+    test_end(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_two_are_kept),
+        cmocka_unit_test(test_options),      cmocka_unit_test(test_broken_newest),
+        cmocka_unit_test(test_after_broken),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

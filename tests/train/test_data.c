@@ -1,0 +1,232 @@
+/* test_data.c: documents, held-out parts and windows. */
+#include "test_util.h"
+
+#include "train/data.h"
+
+static rk_dataset load(const char *path, const char *tokenizer, double val_frac, int64_t ctx_len,
+                       uint64_t seed)
+{
+    const rk_data_params p = {path, val_frac, ctx_len, seed};
+    rk_tokenizer *tok = NULL;
+    rk_dataset d;
+    rk_error err = {0};
+    test_ok(rk_tokenizer_new(&tok, tokenizer, &err), &err);
+    test_ok(rk_dataset_init(&d, &p, tok, &err), &err);
+    rk_tokenizer_free(tok);
+    return d;
+}
+
+/* A text whose byte at i is i mod 251, which tells where a window lies. */
+static const char *counting_text(test_ctx *t, const char *dir, size_t n)
+{
+    char *text = test_alloc(t, n), *path = test_path(t, dir, "count.txt");
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)(i % 251);
+    test_write_file(path, text, n);
+    return path;
+}
+
+static void test_tail_is_held_out(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    const char *path = counting_text(&t, test_temp_dir(&t), 1009);
+    rk_dataset d = load(path, "byte", 0.1, 16, 7);
+    assert_int_equal(d.train.n, 908); /* floor(0.9 * 1009) */
+    assert_int_equal(d.val.n, 101);
+    assert_int_equal(d.train.ids[907], 907 % 251);
+    assert_int_equal(d.val.ids[0], 908 % 251);
+    assert_int_equal(rk_dataset_n_val(&d), 6); /* 6 * 16 + 1 <= 101 < 7 * 16 + 1 */
+    int32_t ids[17];
+    rk_dataset_val_window(&d, 5, ids);
+    for (int i = 0; i < 17; i++)
+        assert_int_equal(ids[i], (908 + 80 + i) % 251);
+    rk_dataset_deinit(&d);
+    test_end(&t);
+}
+
+/* In each epoch the windows are disjoint pieces of one grid and every one comes once. */
+static void test_epochs(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(2);
+    const char *dir = test_temp_dir(&t);
+    static const int64_t sizes[] = {5, 6, 8, 9, 17, 100, 250};
+    enum { CTX = 4 };
+    for (size_t s = 0; s < RK_COUNT(sizes); s++) {
+        rk_dataset d = load(counting_text(&t, dir, (size_t)sizes[s]), "byte", 0.0, CTX, 3);
+        const int64_t n = sizes[s], n_windows = rk_max_i64(1, (n - CTX) / CTX);
+        uint64_t phases = 0;
+        for (int64_t epoch = 0; epoch < 40; epoch++) {
+            bool seen[64] = {false};
+            int64_t phase = -1;
+            for (int64_t i = 0; i < n_windows; i++) {
+                int32_t ids[CTX + 1];
+                test_shape(&t, "n %" PRId64 ", epoch %" PRId64 ", window %" PRId64, n, epoch, i);
+                rk_dataset_window(&d, (uint64_t)(epoch * n_windows + i), ids);
+                const int64_t start = ids[0];
+                for (int64_t j = 0; j <= CTX; j++)
+                    assert_int_equal(ids[j], start + j);
+                assert_true(start + CTX < n);
+                if (phase < 0)
+                    phase = start % CTX;
+                assert_int_equal(start % CTX, phase);
+                assert_false(seen[start / CTX]);
+                seen[start / CTX] = true;
+            }
+            phases |= UINT64_C(1) << phase;
+        }
+        if (n >= 2 * CTX)
+            assert_int_equal(phases, 15); /* every phase in 40 epochs */
+        rk_dataset_deinit(&d);
+        test_reset(&t);
+    }
+    test_end(&t);
+}
+
+/* A window is a function of its number alone; another seed or epoch gives another order. */
+static void test_order(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(3);
+    const char *path = counting_text(&t, test_temp_dir(&t), 20000);
+    rk_dataset a = load(path, "byte", 0.0, 8, 1), b = load(path, "byte", 0.0, 8, 2);
+    int32_t x[9], y[9], z[9];
+    int same_seed = 0, other_seed = 0, next = 0;
+    rk_dataset_window(&a, 0, z);
+    for (uint64_t i = 0; i < 500; i++) {
+        rk_dataset_window(&a, i, x);
+        rk_dataset_window(&b, i, y);
+        other_seed += memcmp(x, y, sizeof x) == 0;
+        rk_dataset_window(&a, i, y);
+        same_seed += memcmp(x, y, sizeof x) == 0;
+        next += i > 0 && x[0] == (z[0] + 8) % 251; /* not in the order of the text */
+        memcpy(z, x, sizeof z);
+    }
+    assert_int_equal(same_seed, 500);
+    assert_in_range(other_seed, 0, 20);
+    assert_in_range(next, 0, 20);
+    rk_dataset_deinit(&a);
+    rk_dataset_deinit(&b);
+    test_end(&t);
+}
+
+static char *documents(test_ctx *t, const char *dir, int n)
+{
+    char *path = test_path(t, dir, "docs.jsonl");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "{\"text\": \"%c%c%c%c\"}\n", '0' + i, '0' + i, '0' + i, '0' + i);
+    fclose(f);
+    return path;
+}
+
+/* Whole documents of "XXXX" and token 0, in their order; returns a bit for each X. */
+static uint64_t kinds(const rk_token_row *r)
+{
+    uint64_t found = 0;
+    assert_int_equal(r->n % 5, 0);
+    for (int64_t i = 0; i < r->n; i += 5) {
+        const int kind = r->ids[i];
+        for (int j = 0; j < 4; j++)
+            assert_int_equal(r->ids[i + j], kind);
+        assert_int_equal(r->ids[i + 4], 0);
+        assert_true(found < UINT64_C(1) << (kind - '0'));
+        found |= UINT64_C(1) << (kind - '0');
+    }
+    return found;
+}
+
+static void test_documents_are_held_out_whole(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(4);
+    const char *path = documents(&t, test_temp_dir(&t), 40);
+    rk_dataset a = load(path, "byte", 0.1, 4, 1), b = load(path, "byte", 0.1, 4, 2);
+    const uint64_t held = kinds(&a.val), trained = kinds(&a.train);
+    assert_int_equal(a.val.n, 4 * 5);
+    assert_true((held & trained) == 0 && (held | trained) == (UINT64_C(1) << 40) - 1);
+    assert_true(held != kinds(&b.val));
+    assert_true(a.checksum != b.checksum);
+    rk_dataset_deinit(&a);
+    rk_dataset_deinit(&b);
+    test_end(&t);
+}
+
+static void test_few_documents_lose_their_tail(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(5);
+    rk_dataset d = load(documents(&t, test_temp_dir(&t), 19), "byte", 0.1, 4, 1);
+    assert_int_equal(d.train.n, 85); /* floor(0.9 * 95) */
+    assert_int_equal(d.val.n, 10);
+    rk_dataset_deinit(&d);
+    test_end(&t);
+}
+
+/* Text longer than the encoder's pieces comes out as the whole text would; and bytes are counted.
+ */
+static void test_long_text(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(6);
+    rk_error err = {0};
+    const char *dir = test_temp_dir(&t), *line = "It is a truth universally acknowledged,\n";
+    const size_t n_line = strlen(line), n = n_line * 5000;
+    char *text = test_alloc(&t, n), *path = test_path(&t, dir, "long.txt");
+    for (size_t i = 0; i < n; i++)
+        text[i] = line[i % n_line];
+    test_write_file(path, text, n);
+    rk_tokenizer *tok = NULL;
+    test_ok(rk_tokenizer_new(&tok, "world", &err), &err);
+    int32_t *ids = test_alloc(&t, n * sizeof *ids);
+    const int64_t n_ids = rk_tokenizer_encode(tok, text, n, ids, (int64_t)n);
+    rk_dataset d = load(path, "world", 0.5, 8, 1);
+    assert_int_equal(d.train.n + d.val.n, n_ids);
+    for (int64_t i = 0; i < n_ids; i++)
+        assert_int_equal(i < d.train.n ? d.train.ids[i] : d.val.ids[i - d.train.n], ids[i]);
+    const double per_token = rk_dataset_val_bytes_per_token(&d, tok);
+    assert_true(fabs(per_token - (double)n / (double)n_ids) < 1e-2);
+    rk_dataset_deinit(&d);
+    rk_tokenizer_free(tok);
+    test_end(&t);
+}
+
+static void test_too_small(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(7);
+    const char *path = counting_text(&t, test_temp_dir(&t), 100);
+    rk_tokenizer *tok = NULL;
+    rk_error err = {0};
+    rk_dataset d;
+    test_ok(rk_tokenizer_new(&tok, "byte", &err), &err);
+    rk_data_params p = {path, 0.1, 90, 1};
+    assert_int_equal(rk_dataset_init(&d, &p, tok, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "90 tokens to train on"));
+    p.ctx_len = 10;
+    assert_int_equal(rk_dataset_init(&d, &p, tok, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "--val-frac 0.1 holds out 10 tokens"));
+    p.val_frac = 0.0;
+    test_ok(rk_dataset_init(&d, &p, tok, &err), &err);
+    assert_int_equal(rk_dataset_n_val(&d), 0);
+    assert_true(rk_dataset_val_bytes_per_token(&d, tok) == 0.0);
+    rk_dataset_deinit(&d);
+    rk_tokenizer_free(tok);
+    test_end(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tail_is_held_out),
+        cmocka_unit_test(test_epochs),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_documents_are_held_out_whole),
+        cmocka_unit_test(test_few_documents_lose_their_tail),
+        cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_too_small),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
