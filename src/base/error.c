@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-rk_status rk_fail(rk_error *err, rk_status code, const char *fmt, ...)
+/* In parentheses, past the macro of the same name. */
+rk_status(rk_fail)(rk_error *err, rk_status code, const char *fmt, ...)
 {
     if (!err)
         return code;
