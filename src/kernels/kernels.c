@@ -23,55 +23,33 @@ static bool runs_always(void)
     return true;
 }
 
-#if defined(__x86_64__) && __has_include("kernels/x86/kernels_avx2.c")
+#if defined(__x86_64__)
 /* The compiler's test also asks whether the system saves the wide registers. */
 static bool runs_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
-#define AVX2_ROW                                                                                   \
-    {                                                                                              \
-        "avx2", &rk_kernels_avx2, runs_avx2                                                        \
-    }
-#else
-#define AVX2_ROW                                                                                   \
-    {                                                                                              \
-        "avx2", NULL, NULL                                                                         \
-    }
-#endif
-#if defined(__x86_64__) && __has_include("kernels/x86/kernels_avx512.c")
 static bool runs_avx512(void)
 {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-#define AVX512_ROW                                                                                 \
-    {                                                                                              \
-        "avx512", &rk_kernels_avx512, runs_avx512                                                  \
-    }
-#else
-#define AVX512_ROW                                                                                 \
-    {                                                                                              \
-        "avx512", NULL, NULL                                                                       \
-    }
-#endif
-#if defined(__aarch64__) && __has_include("kernels/arm/kernels_neon.c")
-#define NEON_ROW                                                                                   \
-    {                                                                                              \
-        "neon", &rk_kernels_neon, runs_always                                                      \
-    }
-#else
-#define NEON_ROW                                                                                   \
-    {                                                                                              \
-        "neon", NULL, NULL                                                                         \
-    }
 #endif
 
 static const path paths[] = {
     {"ref", &rk_kernels_ref_f32, runs_always},
-    NEON_ROW,
-    AVX2_ROW,
-    AVX512_ROW,
+#if defined(__aarch64__)
+    {"neon", &rk_kernels_neon, runs_always}, /* a part of the architecture */
+#else
+    {"neon", NULL, NULL},
+#endif
+#if defined(__x86_64__)
+    {"avx2", &rk_kernels_avx2, runs_avx2},
+    {"avx512", &rk_kernels_avx512, runs_avx512},
+#else
+    {"avx2", NULL, NULL},
+    {"avx512", NULL, NULL},
+#endif
 };
 
 const rk_kernels *rk_kernels_at(int i)

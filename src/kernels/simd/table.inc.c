@@ -10,20 +10,7 @@
 
 #include "kernels/simd/elementwise.inc.c"
 #include "kernels/simd/gemm.inc.c"
-#if __has_include("kernels/simd/gemv.inc.c")
 #include "kernels/simd/gemv.inc.c"
-#else
-static void gemv_dot(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
-                     rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate)
-{
-    rk_kernels_ref_f32.gemv_dot(rows, n, k, x, ldx, w, wt, ldw, y, ldy, accumulate);
-}
-static void gemv_axpy(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
-                      rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate)
-{
-    rk_kernels_ref_f32.gemv_axpy(rows, n, k, x, ldx, w, wt, ldw, y, ldy, accumulate);
-}
-#endif
 #include "kernels/simd/loss.inc.c"
 #include "kernels/simd/norm.inc.c"
 #include "kernels/simd/optim.inc.c"
