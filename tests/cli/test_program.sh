@@ -1,0 +1,115 @@
+#!/bin/sh
+# What the program answers and with which exit status: 0 done, 2 the input is at fault, 1 the
+# environment is, 128 + signal after an interruption.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failures=0
+
+# expect STATUS PATTERN WORD...: run the program; its messages must match PATTERN, in one line
+# unless it is all right
+expect() {
+    status=$1 pattern=$2
+    shift 2
+    got=0
+    "$RK_PROGRAM" "$@" >out 2>err || got=$?
+    if [ $got -ne "$status" ] || ! cat out err | grep -q -e "$pattern"; then
+        echo "rwkv $*: status $got, expected $status and '$pattern':"
+        cat out err
+        failures=$((failures + 1))
+    fi
+    if [ "$status" -ne 0 ] && [ $# -gt 0 ] && [ "$(grep -c '^rwkv' err)" -ne 1 ]; then
+        echo "rwkv $*: expected one sentence on stderr:"
+        cat err
+        failures=$((failures + 1))
+    fi
+}
+
+expect 2 'usage: rwkv COMMAND'
+expect 0 'usage: rwkv COMMAND' help
+expect 0 'usage: rwkv COMMAND' --help
+expect 0 '^rwkv [0-9.]* numerics=' --version
+expect 2 "unknown command 'frob'" frob
+expect 2 "unknown command 'frob'" help frob
+for command in $("$RK_PROGRAM" help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    [ "$command" = help ] && continue
+    expect 0 "^usage: rwkv $command" help "$command"
+    [ "$(sed -n '/^examples:/,$p' out | grep -c "^  rwkv $command")" -eq 2 ] || {
+        echo "rwkv help $command: expected two examples"
+        failures=$((failures + 1))
+    }
+    expect 0 "^usage: rwkv $command" "$command" --help
+    expect 2 "unknown option '--frob'" "$command" --frob
+done
+
+i=0
+while [ $i -lt 40 ]; do
+    echo "$i: to be, or not to be, that is the question"
+    i=$((i + 1))
+done >text.txt
+sizes="--n-layer 1 --n-embd 32 --head-size 16 --ctx-len 16 --batch 2 --warmup 2 -t 1"
+# shellcheck disable=SC2086
+train() {
+    status=$1 pattern=$2
+    shift 2
+    expect "$status" "$pattern" train $sizes "$@"
+}
+
+train 2 '--data FILE is missing' --out run
+train 2 '--out DIR is missing' --data text.txt
+train 2 "'x' is not a whole number" --data text.txt --out run --steps x
+train 2 'is outside' --data text.txt --out run --lr=-1
+train 2 'none of f32|bf16' --data text.txt --out run --dtype f8
+train 1 'nowhere.txt' --data nowhere.txt --out run
+train 2 'to train on, a window of' --data text.txt --out run --ctx-len 5000
+train 2 'text.txt' --data text.txt --out text.txt
+train 1 'no/run' --data text.txt --out no/run
+[ ! -e run ] || {
+    echo "a call that failed left a run folder"
+    failures=$((failures + 1))
+}
+
+sed 's/question/answer/' text.txt >other.txt
+train 0 'validation loss' --data text.txt --out run --steps 6 --save-every 2
+train 2 'holds a run already; --resume' --data text.txt --out run --steps 6
+train 2 '--lr is 0.01, but' --data text.txt --out run --steps 6 --lr 0.01 --resume
+train 2 '--data is text with checksum' --data other.txt --out run --steps 6 --resume
+train 2 'is past it' --data text.txt --out run --steps 3 --resume
+train 0 '^{"step":8,.*"status":"done"' --data text.txt --out run --steps 8 --resume -q --json
+(cd run && echo *) >out
+[ "$(cat out)" = "checkpoint-6 checkpoint-8 config.json curve.svg log.jsonl model.safetensors" ] || {
+    echo "run holds $(cat out)"
+    failures=$((failures + 1))
+}
+
+# A signal: the step is finished, a checkpoint is saved, the log says so.
+# shellcheck disable=SC2086
+"$RK_PROGRAM" train $sizes --data text.txt --out long --steps 1000000 >out 2>err &
+pid=$!
+tries=0
+until grep -q '"step": 3, "tokens"' long/log.jsonl 2>/dev/null || [ $tries -gt 200 ]; do
+    sleep 0.05
+    tries=$((tries + 1))
+done
+kill -TERM $pid
+got=0
+wait $pid || got=$?
+step=$(sed -n 's/.*"step": \([0-9]*\), "status": "interrupted".*/\1/p' long/log.jsonl)
+if [ $got -ne 143 ] || [ ! -e "long/checkpoint-$step/state.json" ]; then
+    echo "after SIGTERM: status $got, expected 143 and a checkpoint:"
+    cat err
+    ls long
+    failures=$((failures + 1))
+fi
+
+# A result that cannot be written is a failure.
+if [ -e /dev/full ]; then
+    got=0
+    "$RK_PROGRAM" help >/dev/full 2>err || got=$?
+    if [ $got -ne 1 ] || ! grep -q 'stdout' err; then
+        echo "a full disk behind stdout: status $got, expected 1"
+        failures=$((failures + 1))
+    fi
+fi
+exit $((failures > 0))
