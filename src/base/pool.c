@@ -7,7 +7,7 @@
  * threads: a worker that sleeps or has lost its core takes no part and delays nobody, where a
  * barrier over all threads would stop everything for a time slice.
  *
- * Memory ordering. The caller writes the job (fn, arg, n, first), then stores `work`. A worker
+ * Memory ordering. The caller writes the job (fn, arg, end), then stores `work`. A worker
  * loads `work`, reads the job, and swaps `work`: success means that the word was unchanged, job
  * number included, and still had tasks left; then that job cannot have ended in between, so what
  * was read belongs to it. The job's fields are relaxed atomics, because a worker whose swap will
@@ -15,14 +15,17 @@
  * through the adds to `ended`. `work`, `ended` and `stop` are sequentially consistent because
  * event.h asks for it.
  *
- * Waiting is a bounded spin, then sleep. Spinning is worth it only on a core of one's own, so it is
- * cut short when there are more threads than cores. OpenMP's barriers, which spin without bound,
- * fall to a hundredth of the speed when another process takes a core; a mutex and a condition
- * variable per fork cost 55 us. */
+ * Waiting is a bounded spin, then sleep. The spin offers the core to others every half microsecond:
+ * who waits holds no task, so it is the better one to lose the core (bench/pool.c: with two threads
+ * and two cores, one of them taken by another process, a job then takes about 120 us instead of
+ * 150, and 62 as before when alone). With more threads than cores spinning only takes time from
+ * those that work and is cut short. Lost: OpenMP's barriers, which fall to a hundredth of the speed
+ * beside a busy process; a mutex and a condition variable per fork, 55 us. */
 #include "pool.h"
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +36,7 @@
 
 enum { N_THREADS_MAX = 1024, CACHE_LINE = 64 };
 static const int64_t tasks_max = UINT32_MAX; /* of one job: the lower half of `work` */
-static const double spin_s = 100e-6, spin_crowded_s = 2e-6, poll_interval_s = 5e-3;
+static const double spin_s = 50e-6, spin_crowded_s = 2e-6, poll_interval_s = 5e-3;
 
 typedef struct worker {
     rk_pool *pool;
@@ -148,14 +151,14 @@ static bool all_ended(const rk_pool *p, int64_t n)
     return atomic_load(&p->ended) == n;
 }
 
-/* Spin, then sleep, until the condition holds. */
+/* Until the condition holds: spin, then sleep. */
 static void wait_until(rk_pool *p, rk_event *e, condition *holds, int64_t value)
 {
-    enum { CHECKS_PER_CLOCK = 32 };
+    enum { CHECKS_PER_YIELD = 32 };
     if (holds(p, value))
         return;
-    for (const double start = rk_now_s(); rk_now_s() - start < p->spin_s;)
-        for (int i = 0; i < CHECKS_PER_CLOCK; i++) {
+    for (const double start = rk_now_s(); rk_now_s() - start < p->spin_s; sched_yield())
+        for (int i = 0; i < CHECKS_PER_YIELD; i++) {
             spin_hint();
             if (holds(p, value))
                 return;
@@ -239,19 +242,18 @@ rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_
     if (n_threads < 0 || n_threads > N_THREADS_MAX)
         return rk_fail(err, RK_ERR_ARG, "n_threads is %d, expected 0 to %d", n_threads,
                        N_THREADS_MAX);
-    assert(abort || !poll); /* a poll needs a flag to set */
+    assert(abort || !poll);
     const int cores = rk_usable_cores();
     if (n_threads == 0)
         n_threads = (int)rk_min_i64(cores, N_THREADS_MAX);
     rk_pool *p = aligned_alloc(CACHE_LINE, sizeof *p);
     if (!p)
         return rk_fail(err, RK_ERR_NOMEM, "thread pool: out of memory");
-    memset(p, 0, sizeof *p);
-    p->n_threads = n_threads;
-    p->spin_s = n_threads <= cores ? spin_s : spin_crowded_s;
-    p->abort = abort;
-    p->poll = poll;
-    p->poll_user = poll_user;
+    *p = (rk_pool){.n_threads = n_threads,
+                   .spin_s = n_threads <= cores ? spin_s : spin_crowded_s,
+                   .abort = abort,
+                   .poll = poll,
+                   .poll_user = poll_user};
     rk_event_init(&p->forked);
     rk_event_init(&p->joined);
     rk_status st = RK_OK;

@@ -17,13 +17,17 @@ typedef void rk_task_fn(void *arg, int64_t i, int worker);
 
 /* n_threads 0: usable cores under affinity mask and cgroup quota. The caller is one of them.
  * abort (may be NULL): while it is non-zero, tasks that have not begun are skipped. It is also set
- * by the pool when poll(user) returns true, which the calling thread asks between its tasks. */
+ * by the pool when poll(user) returns true, which the calling thread asks between its tasks, every
+ * 5 ms at most. poll may be NULL, and needs abort.
+ * Errors  RK_ERR_ARG: n_threads outside 0..1024; RK_ERR_NOMEM: no memory, or a thread is refused.
+ */
 rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_fn *poll,
                       void *poll_user, rk_error *err);
 void rk_pool_free(rk_pool *p);
 int rk_pool_n_threads(const rk_pool *p);
-/* Run fn(arg, i, worker) for i in [0, n), return when all have ended. One caller at a time; not
- * from inside a task. */
+/* Run fn(arg, i, worker) for i in [0, n), return when all have ended (or were skipped: look at
+ * *abort). What the caller wrote before is seen by the tasks, what they wrote by the caller after.
+ * One caller at a time; not from inside a task of the same pool. Inline for one task or thread. */
 void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
 /* Usable cores of this process. */
 int rk_usable_cores(void);

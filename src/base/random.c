@@ -4,7 +4,7 @@
  *     [0] index, low word    [1] index, high word
  *     [2] step, low word     [3] bits 0-23: step, high bits; bits 24-31: purpose
  * so steps are below 2^56. A draw uses the low words of its own block of four and leaves the rest:
- * a block costs 10 ns, and sharing it would make f32 and f64 draws of one index overlap. */
+ * a block costs about 20 ns, and sharing it would make f32 and f64 draws of one index overlap. */
 #include "random.h"
 
 #include <math.h>
