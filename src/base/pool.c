@@ -44,6 +44,7 @@ typedef struct worker {
     int index; /* the caller is 0 */
 } worker;
 
+/* Padded on purpose, see its end. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 struct rk_pool {
     int n_threads, n_started; /* threads besides the caller that run */
     double spin_s;
