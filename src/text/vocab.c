@@ -19,7 +19,7 @@ enum { N_BYTES = 256 };
 
 typedef struct parser {
     rk_vocab *v;
-    uint8_t *id_used; /* (RK_VOCAB_IDS_MAX) */
+    uint8_t *ids_used; /* (RK_VOCAB_IDS_MAX / 8) a bit each */
     int64_t line;
     char reason[192]; /* what is wrong in this line */
 } parser;
@@ -86,9 +86,9 @@ static bool read_line(parser *p, const unsigned char *s, size_t n)
     const int64_t id = read_number(s, first, RK_VOCAB_IDS_MAX - 1);
     if (id == 0)
         return fail(p, "the id is no number in 1 .. %d", RK_VOCAB_IDS_MAX - 1);
-    if (p->id_used[id])
+    if (p->ids_used[id / 8] >> (id % 8) & 1)
         return fail(p, "id %" PRId64 " was given before", id);
-    p->id_used[id] = 1;
+    p->ids_used[id / 8] |= (uint8_t)(1u << (id % 8));
     const int64_t length = read_number(last + 1, end, RK_VOCAB_TOKEN_MAX);
     if (length == 0)
         return fail(p, "the length is no number in 1 .. %d", RK_VOCAB_TOKEN_MAX);
@@ -174,15 +174,15 @@ static rk_status parse(parser *p, const void *text, size_t n, int64_t n_lines, c
     rk_status st = vocab_init(p->v, n, n_lines, err);
     if (st != RK_OK)
         return st;
-    p->id_used = calloc(RK_VOCAB_IDS_MAX, 1);
-    if (!p->id_used)
+    p->ids_used = calloc(RK_VOCAB_IDS_MAX / 8, 1);
+    if (!p->ids_used)
         return out_of_memory(err);
     bool ok = read_lines(p, text, n);
     if (ok) {
         qsort(p->v->tokens, (size_t)p->v->n_tokens, sizeof *p->v->tokens, compare_tokens);
         ok = all_different(p) && has_all_bytes(p);
     }
-    free(p->id_used);
+    free(p->ids_used);
     return ok ? RK_OK
               : rk_fail(err, RK_ERR_FORMAT, "%s: line %" PRId64 ": %s", name, p->line, p->reason);
 }
