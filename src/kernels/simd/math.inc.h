@@ -61,7 +61,7 @@ static inline vf vf_tanh(vf x)
     const vf small = vf_fma(vf_mul(x, x2), p, x);
     const vf e = vf_exp(vf_add(mag, mag));
     const vf large = vf_sub(one, vf_div(vf_set1(2.0f), vf_add(e, one)));
-    return vf_select(vf_lt(mag, vf_set1(0.625f)), small, vf_copysign(large, x));
+    return vf_copysign(vf_select(vf_lt(mag, vf_set1(0.625f)), small, large), x);
 }
 
 /* Sums over a row, in four chains of vectors that are added in a fixed order. */
