@@ -3,8 +3,8 @@
 #
 #   fuzz.sh SECONDS|runs=N [TARGET]      fuzz.sh 10      fuzz.sh runs=10000000 fuzz_safetensors
 #
-# Seeds lie in fuzz/seeds/<target without fuzz_>/; inputs that reach new code are collected in
-# build-fuzz/corpus/. A crash prints the end of its log and leaves its input in build-fuzz/.
+# Seeds are the files of tests/data/<target without fuzz_>/; inputs that reach new code are
+# collected in build-fuzz/corpus/. A crash prints the end of its log and leaves its input in build-fuzz/.
 set -eu
 limit=$1
 cd "$(dirname "$0")/.."
@@ -16,7 +16,7 @@ if [ $# = 1 ]; then
 fi
 
 target=$2
-seeds=$PWD/fuzz/seeds/${target#fuzz_}
+seeds=$PWD/tests/data/${target#fuzz_}
 case $limit in
 runs=*) limit=-$limit ;;
 *) limit=-max_total_time=$limit ;;
