@@ -67,8 +67,8 @@ static void test_marks(void **state)
     }
 }
 
-/* Blocks are used again: after a reset the same requests get the same memory, also when the order
- * of sizes makes smaller blocks be skipped. */
+/* Blocks are used again: after a reset the same requests get the same memory, and a large one
+ * passes over the blocks that are too small for it. */
 static void test_growing(void **state)
 {
     (void)state;
@@ -93,8 +93,29 @@ static void test_growing(void **state)
             round % 2 ? rk_arena_reset(&a) : rk_arena_release(&a, start);
             assert_int_equal(a.used, 0);
         }
+        const bool one_block = firsts[k] == 1 << 20;
+        void *large = rk_arena_alloc(&a, 400000);
+        assert_ptr_equal(large, first[one_block ? 0 : 7]);
+        memset(large, 1, 400000);
         rk_arena_deinit(&a);
     }
+}
+
+static void test_no_bytes(void **state)
+{
+    (void)state;
+    rk_error err;
+    rk_arena a;
+    test_ok(rk_arena_init(&a, RK_ARENA_FIXED, 128, &err), &err);
+    const void *first = rk_arena_alloc(&a, 0), *second = rk_arena_alloc(&a, 0);
+    assert_non_null(first);
+    assert_non_null(second);
+    assert_ptr_not_equal(first, second);
+    assert_null(rk_arena_alloc(&a, 0));
+    rk_arena_deinit(&a);
+    test_ok(rk_arena_init(&a, RK_ARENA_FIXED, 0, &err), &err);
+    assert_null(rk_arena_alloc(&a, 1));
+    rk_arena_deinit(&a);
 }
 
 static void test_too_large(void **state)
@@ -124,9 +145,8 @@ static void test_too_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plan_fits),
-        cmocka_unit_test(test_marks),
-        cmocka_unit_test(test_growing),
+        cmocka_unit_test(test_plan_fits), cmocka_unit_test(test_marks),
+        cmocka_unit_test(test_growing),   cmocka_unit_test(test_no_bytes),
         cmocka_unit_test(test_too_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
