@@ -24,11 +24,11 @@ struct rk_stop {
 };
 
 /* The length of the beginning that the text ends with after one more byte. */
-static size_t advance(const pattern *p, size_t matched, char c)
+static size_t advance(const pattern *p, size_t n, char c)
 {
-    while (matched > 0 && p->bytes[matched] != c)
-        matched = p->border[matched - 1];
-    return matched + (p->bytes[matched] == c);
+    while (n > 0 && p->bytes[n] != c)
+        n = p->border[n - 1];
+    return n + (p->bytes[n] == c);
 }
 
 static rk_status pattern_init(pattern *p, const char *bytes, rk_error *err)
@@ -105,17 +105,21 @@ static void advance_all(rk_stop *s, char c)
     }
 }
 
+static size_t matched(const rk_stop *s, int64_t i)
+{
+    return i < 0 ? 0 : s->patterns[i].matched;
+}
+
 int64_t rk_stop_push(rk_stop *s, const char *bytes, size_t n, rk_buf *out)
 {
     for (size_t i = 0; i < n && s->found < 0; i++) {
-        const pattern *before = s->held < 0 ? NULL : &s->patterns[s->held];
-        const size_t n_before = before ? before->matched : 0;
+        const int64_t before = s->held;
+        const size_t n_before = matched(s, before);
         advance_all(s, bytes[i]);
-        const int64_t keep = s->found >= 0 ? s->found : s->held;
-        const size_t n_after = keep < 0 ? 0 : s->patterns[keep].matched;
+        const size_t n_after = matched(s, s->found >= 0 ? s->found : s->held);
         /* Of the n_before bytes held back and this one, all but the last n_after are certain. */
-        if (before)
-            rk_buf_add(out, before->bytes, n_after ? n_before + 1 - n_after : n_before);
+        if (before >= 0)
+            rk_buf_add(out, s->patterns[before].bytes, n_before + (n_after > 0) - n_after);
         if (n_after == 0)
             rk_buf_add(out, &bytes[i], 1);
     }
@@ -125,6 +129,6 @@ int64_t rk_stop_push(rk_stop *s, const char *bytes, size_t n, rk_buf *out)
 void rk_stop_flush(rk_stop *s, rk_buf *out)
 {
     if (s->found < 0 && s->held >= 0)
-        rk_buf_add(out, s->patterns[s->held].bytes, s->patterns[s->held].matched);
+        rk_buf_add(out, s->patterns[s->held].bytes, matched(s, s->held));
     rk_stop_reset(s);
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_BYTES = 256 };
+enum { N_BYTES = 256, N_PAIRS = N_BYTES * N_BYTES };
 
 /* The tokens below a node: those in [lo, hi) of the sorted list share their first depth bytes. */
 typedef struct range {
@@ -70,7 +70,7 @@ rk_status rk_trie_init(rk_trie *t, const rk_vocab *v, rk_error *err)
                    .first = malloc((n + 1) * sizeof *t->first),
                    .label = malloc(n),
                    .id = malloc(n * sizeof *t->id),
-                   .pair = calloc(N_BYTES * N_BYTES, sizeof *t->pair)};
+                   .pair = calloc(N_PAIRS, sizeof *t->pair)};
     if (!ranges || !t->first || !t->label || !t->id || !t->pair) {
         free(ranges);
         rk_trie_deinit(t);
@@ -124,5 +124,5 @@ size_t rk_trie_longest(const rk_trie *t, const unsigned char *p, size_t n, int32
 size_t rk_trie_memory(const rk_trie *t)
 {
     return (t->n_nodes + 1) * sizeof *t->first + t->n_nodes * (sizeof *t->label + sizeof *t->id) +
-           N_BYTES * N_BYTES * sizeof *t->pair;
+           N_PAIRS * sizeof *t->pair;
 }

@@ -503,6 +503,8 @@ static void test_logprob(void **state)
     assert_true(fabs(rk_logprob(huge, 3, 1) + log(2)) < 1e-15);
     assert_true(rk_logprob(banned, 2, 0) == 0.0);
     assert_true(isinf(rk_logprob(banned, 2, 1)));
+    assert_true(isnan(rk_logprob(banned, 2, 2)));
+    assert_true(isnan(rk_logprob(banned, 2, -1)));
     test_end(&t);
 }
 
