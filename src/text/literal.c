@@ -91,7 +91,7 @@ static bool put_character(literal *l)
         return fail(l, "an unescaped control character");
     if (l->is_bytes && c >= 0x80)
         return fail(l, "an unescaped byte above 127 in a bytes literal");
-    const int length = rk_utf8_length(l->p, (size_t)(l->end - l->p));
+    const int length = rk_utf8_classify(l->p, (size_t)(l->end - l->p));
     if (length <= 0)
         return fail(l, "bytes that are not UTF-8");
     for (int i = 0; i < length; i++)

@@ -29,7 +29,7 @@ static int second_fits(unsigned char lead, unsigned char c)
     return c >= low && c <= high;
 }
 
-int rk_utf8_length(const unsigned char *p, size_t n)
+int rk_utf8_classify(const unsigned char *p, size_t n)
 {
     const size_t length = length_of_lead(p[0]);
     if (length == 0 || (length > 1 && n > 1 && !second_fits(p[0], p[1])))
@@ -61,11 +61,11 @@ size_t rk_utf8_push(rk_utf8_stream *s, const unsigned char *bytes, size_t n, cha
     char *const begin = out;
     for (size_t i = 0; i < n; i++) {
         s->pending[s->n++] = bytes[i];
-        int length = rk_utf8_length(s->pending, s->n);
+        int length = rk_utf8_classify(s->pending, s->n);
         if (length < 0 && s->n > 1) {
             out += rk_utf8_flush(s, out);
             s->pending[s->n++] = bytes[i];
-            length = rk_utf8_length(s->pending, s->n);
+            length = rk_utf8_classify(s->pending, s->n);
         }
         if (length < 0)
             out += rk_utf8_flush(s, out);

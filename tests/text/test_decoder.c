@@ -66,10 +66,10 @@ static void test_all_characters(void **state)
     for (uint32_t code = 0; code < 0x110400; code++) {
         const size_t n = rk_utf8_encode(code, bytes);
         const bool exists = code < 0x110000 && (code < 0xd800 || code > 0xdfff);
-        if ((n > 0) != exists || (exists && rk_utf8_length(bytes, n) != (int)n))
+        if ((n > 0) != exists || (exists && rk_utf8_classify(bytes, n) != (int)n))
             fail_msg("U+%04X", code);
         for (size_t part = 1; part < n; part++)
-            assert_int_equal(rk_utf8_length(bytes, part), 0);
+            assert_int_equal(rk_utf8_classify(bytes, part), 0);
     }
 }
 
@@ -91,7 +91,7 @@ static void test_random_streams(void **state)
         assert_int_equal(run(in, sizeof in, 1 + round % 7, cut), n);
         test_same(&t, "in pieces", whole, cut, n);
         for (size_t at = 0; at < n;) {
-            const int length = rk_utf8_length((unsigned char *)whole + at, n - at);
+            const int length = rk_utf8_classify((unsigned char *)whole + at, n - at);
             assert_true(length > 0);
             at += (size_t)length;
         }
