@@ -110,7 +110,7 @@ static void test_no_bytes(void **state)
     const void *first = rk_arena_alloc(&a, 0), *second = rk_arena_alloc(&a, 0);
     assert_non_null(first);
     assert_non_null(second);
-    assert_ptr_not_equal(first, second);
+    assert_true(first != second);
     assert_null(rk_arena_alloc(&a, 0));
     rk_arena_deinit(&a);
     test_ok(rk_arena_init(&a, RK_ARENA_FIXED, 0, &err), &err);
