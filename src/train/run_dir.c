@@ -5,8 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 #include "base/buf.h"
 #include "base/num.h"
 #include "io/atomic_file.h"
+#include "io/json_line.h"
 
 /* config.json is the first file of a run, the others tell of runs that lost it. */
 static bool holds_run(int dir)
@@ -54,47 +54,45 @@ rk_status rk_run_dir_enter(const char *dir, int *lock, rk_error *err)
     return rk_dir_remove_leftovers(dir, err);
 }
 
-static json_t *options_json(const rk_run_options *o)
-{
-    json_t *json = json_object();
-    for (int64_t i = 0; i < o->n; i++)
-        if (json_object_set_new(json, o->pairs[i].key, json_string(o->pairs[i].value)) != 0) {
-            json_decref(json);
-            return NULL;
-        }
-    return json;
-}
-
-static char *config_text(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
-                         const char *numerics)
+static void put_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
+                       const char *numerics, rk_buf *b)
 {
     const rk_train_params *m = &p->model;
-    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:o}",
-                             "model_type", m->arch, "n_vocab", (json_int_t)m->n_vocab, "n_embd",
-                             (json_int_t)m->n_embd, "n_layer", (json_int_t)m->n_layer, "head_size",
-                             (json_int_t)m->head_size, "ctx_len", (json_int_t)m->ctx_len,
-                             "n_params", (json_int_t)n_params, "tokenizer", p->tokenizer, "version",
-                             rk_version(), "numerics", numerics, "options", options_json(o));
-    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-    json_decref(json);
-    return text;
+    rk_json_begin(b);
+    rk_json_str(b, "model_type", m->arch);
+    rk_json_int(b, "n_vocab", m->n_vocab);
+    rk_json_int(b, "n_embd", m->n_embd);
+    rk_json_int(b, "n_layer", m->n_layer);
+    rk_json_int(b, "head_size", m->head_size);
+    rk_json_int(b, "ctx_len", m->ctx_len);
+    rk_json_int(b, "n_params", n_params);
+    rk_json_str(b, "tokenizer", p->tokenizer);
+    rk_json_str(b, "version", rk_version());
+    rk_json_str(b, "numerics", numerics);
+    for (int64_t i = 0; i < o->n; i++) {
+        char key[RK_RUN_VALUE_MAX];
+        snprintf(key, sizeof key, "--%s", o->pairs[i].key);
+        rk_json_str(b, key, o->pairs[i].value);
+    }
+    rk_json_end(b);
+    rk_buf_puts(b, "\n");
 }
 
 rk_status rk_run_dir_write_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
                                   const char *numerics, rk_error *err)
 {
-    rk_buf path = {0};
+    rk_buf path = {0}, text = {0};
     rk_out *out = NULL;
-    char *text = config_text(p, o, n_params, numerics);
     rk_buf_printf(&path, "%s/config.json", p->dir);
-    rk_status st = text && !path.failed ? rk_out_open(&out, path.data, true, err)
-                                        : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir);
+    put_config(p, o, n_params, numerics, &text);
+    rk_status st = path.failed || text.failed
+                       ? rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir)
+                       : rk_out_open(&out, path.data, true, err);
     if (st == RK_OK) {
-        rk_out_write(out, text, strlen(text));
-        rk_out_write(out, "\n", 1);
+        rk_out_write(out, text.data, text.len);
         st = rk_out_commit(out, err);
     }
     rk_buf_deinit(&path);
-    free(text);
+    rk_buf_deinit(&text);
     return st;
 }

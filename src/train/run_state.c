@@ -1,7 +1,9 @@
-/* run_state.c: state.json. The file is one JSON object whose last member is the checksum of every
- * byte before that member, so it is written behind the finished text and checked before parsing:
- *     {"format":1, ... ,"checksum":"0123456789abcdef"}
- * Numbers that must come back to the bit (options) and 64-bit checksums are strings. */
+/* run_state.c: state.json. The file is one flat JSON object whose last member is the checksum of
+ * every byte before that member, so it is written behind the finished text and checked before
+ * parsing:
+ *     {"format": 1, "step": 200, ... "--lr": "0.001", "checksum": "0123456789abcdef"}
+ * Values that must come back to the bit (options, 64-bit checksums) are strings. It is read with a
+ * scanner and not into a tree of jansson's, which does not survive an allocation that fails. */
 #include "train/run_state.h"
 
 #include <inttypes.h>
@@ -9,61 +11,43 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "io/checksum.h"
+#include "io/json_line.h"
+#include "io/json_scan.h"
 #include "io/map.h"
 
 #define STATE_NAME "state.json"
-#define TAIL_FORMAT ",\"checksum\":\"%016" PRIx64 "\"}\n"
+#define TAIL_FORMAT ", \"checksum\": \"%016" PRIx64 "\"}\n"
 
-enum { FORMAT = 1, TAIL_BYTES = 32 };
+enum { FORMAT = 1, TAIL_BYTES = 34 };
 
-static const char *const file_names[RK_SAVED_COUNT] = {RK_SAVED_MODEL, RK_SAVED_OPTIM};
+static const char *const bytes_keys[RK_SAVED_COUNT] = {RK_SAVED_MODEL " bytes",
+                                                       RK_SAVED_OPTIM " bytes"};
+static const char *const sum_keys[RK_SAVED_COUNT] = {RK_SAVED_MODEL " xxh3",
+                                                     RK_SAVED_OPTIM " xxh3"};
 
 /* ------------------------------------------------------------------------------------- writing */
 
-static json_t *options_json(const rk_run_state *s)
+static void put_state(const rk_run_state *s, const rk_saved_file files[RK_SAVED_COUNT], rk_buf *b)
 {
-    json_t *o = json_object();
-    for (int64_t i = 0; i < s->n_options; i++)
-        if (json_object_set_new(o, s->options[i].key, json_string(s->options[i].value)) != 0) {
-            json_decref(o);
-            return NULL;
-        }
-    return o;
-}
-
-static json_t *files_json(const rk_saved_file files[RK_SAVED_COUNT])
-{
-    json_t *o = json_object();
+    char text[64];
+    rk_json_begin(b);
+    rk_json_int(b, "format", FORMAT);
+    rk_json_int(b, "step", s->step);
+    rk_json_int(b, "skipped_in_row", s->skipped_in_row);
+    rk_json_str(b, "version", rk_version());
+    rk_json_str(b, "numerics", s->numerics);
     for (int i = 0; i < RK_SAVED_COUNT; i++) {
-        char sum[20];
-        snprintf(sum, sizeof sum, "%016" PRIx64, files[i].checksum);
-        json_t *f = json_pack("{s:I, s:s}", "bytes", (json_int_t)files[i].bytes, "xxh3", sum);
-        if (json_object_set_new(o, file_names[i], f) != 0) {
-            json_decref(o);
-            return NULL;
-        }
+        snprintf(text, sizeof text, "%016" PRIx64, files[i].checksum);
+        rk_json_int(b, bytes_keys[i], (int64_t)files[i].bytes);
+        rk_json_str(b, sum_keys[i], text);
     }
-    return o;
-}
-
-/* The whole text; false when memory is out. */
-static bool state_text(const rk_run_state *s, const rk_saved_file files[RK_SAVED_COUNT], rk_buf *b)
-{
-    json_t *json = json_pack("{s:i, s:I, s:I, s:s, s:s, s:o, s:o}", "format", FORMAT, "step",
-                             (json_int_t)s->step, "skipped_in_row", (json_int_t)s->skipped_in_row,
-                             "version", rk_version(), "numerics", s->numerics, "options",
-                             options_json(s), "files", files_json(files));
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    if (!text)
-        return false;
-    rk_buf_add(b, text, strlen(text) - 1);
-    free(text);
+    for (int64_t i = 0; i < s->n_options; i++) {
+        snprintf(text, sizeof text, "--%s", s->options[i].key);
+        rk_json_str(b, text, s->options[i].value);
+    }
     if (!b->failed)
         rk_buf_printf(b, TAIL_FORMAT, rk_checksum_bytes(b->data, b->len));
-    return !b->failed;
 }
 
 rk_status rk_run_state_write(const char *dir, const rk_run_state *s,
@@ -72,11 +56,9 @@ rk_status rk_run_state_write(const char *dir, const rk_run_state *s,
     rk_buf path = {0}, text = {0};
     rk_out *out = NULL;
     rk_buf_printf(&path, "%s/" STATE_NAME, dir);
-    rk_status st = RK_OK;
-    if (path.failed || !state_text(s, files, &text))
-        st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-    if (st == RK_OK)
-        st = rk_out_open(&out, path.data, false, err);
+    put_state(s, files, &text);
+    rk_status st = path.failed || text.failed ? rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir)
+                                              : rk_out_open(&out, path.data, false, err);
     if (st == RK_OK) {
         rk_out_write(out, text.data, text.len);
         st = rk_out_commit(out, err);
@@ -100,48 +82,104 @@ static rk_status check_tail(const rk_map *m, rk_error *err)
     return RK_OK;
 }
 
-static bool read_checksum(const char *hex, uint64_t *out)
+/* One string at *text, which is moved behind it and its NUL. A decoded string is shorter than its
+ * source by two quotes, so there is room for both. */
+static bool take_string(rk_json_scan *s, char **text, const char **out)
 {
-    char *end = NULL;
-    *out = strtoull(hex, &end, 16);
-    return *hex && !*end;
+    size_t n;
+    if (!rk_json_string(s, *text, &n))
+        return false;
+    *out = *text;
+    (*text)[n] = '\0';
+    *text += n + 1;
+    return true;
 }
 
-static rk_status read_members(rk_saved_state *s, const char *name, rk_error *err)
+/* A string, or a number as it is written. */
+static bool take_value(rk_json_scan *s, char **text, const char **out)
 {
-    int format = 0;
-    json_int_t step = -1, skipped = 0;
-    json_t *files = NULL, *options = NULL;
-    if (json_unpack(s->json, "{s:i, s:I, s:I, s:s, s:o, s:o}", "format", &format, "step", &step,
-                    "skipped_in_row", &skipped, "numerics", &s->numerics, "options", &options,
-                    "files", &files) != 0 ||
-        !json_is_object(options))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: is no state of a training run", name);
-    if (format != FORMAT)
-        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: format %d, expected %d", name, format, FORMAT);
-    s->step = step;
-    s->skipped_in_row = skipped;
-    for (int i = 0; i < RK_SAVED_COUNT; i++) {
-        json_int_t bytes = 0;
-        const char *sum = "";
-        if (json_unpack(files, "{s:{s:I, s:s}}", file_names[i], "bytes", &bytes, "xxh3", &sum) ||
-            bytes < 0 || !read_checksum(sum, &s->files[i].checksum))
-            return rk_fail(err, RK_ERR_FORMAT, "%s: says nothing about %s", name, file_names[i]);
-        s->files[i].bytes = (uint64_t)bytes;
-    }
-    return RK_OK;
+    while (s->p < s->end && *s->p == ' ')
+        s->p++;
+    if (s->p < s->end && *s->p == '"')
+        return take_string(s, text, out);
+    const unsigned char *from = s->p;
+    if (!rk_json_skip(s, 0))
+        return false;
+    const size_t n = (size_t)(s->p - from);
+    memcpy(*text, from, n);
+    *out = *text;
+    (*text)[n] = '\0';
+    *text += n + 1;
+    return true;
+}
+
+static bool take_members(rk_saved_state *state, const rk_map *m)
+{
+    rk_json_scan s = {m->data, m->data + m->size, NULL};
+    char *text = state->text;
+    if (!rk_json_take(&s, '{'))
+        return false;
+    do {
+        rk_st_pair *pair = &state->members[state->n_members];
+        if (state->n_members == RK_SAVED_MEMBERS_MAX || !take_string(&s, &text, &pair->key) ||
+            !rk_json_take(&s, ':') || !take_value(&s, &text, &pair->value))
+            return false;
+        state->n_members++;
+    } while (rk_json_peek_take(&s, ','));
+    return rk_json_take(&s, '}') && rk_json_at_end(&s);
+}
+
+static const char *find_member(const rk_saved_state *s, const char *key)
+{
+    for (int64_t i = 0; i < s->n_members; i++)
+        if (!strcmp(s->members[i].key, key))
+            return s->members[i].value;
+    return NULL;
+}
+
+static bool get_number(const rk_saved_state *s, const char *key, int base, uint64_t *out)
+{
+    const char *text = find_member(s, key);
+    char *end = NULL;
+    if (!text || !*text)
+        return false;
+    *out = strtoull(text, &end, base);
+    return !*end;
+}
+
+static bool get_members(rk_saved_state *s)
+{
+    uint64_t step, skipped;
+    s->numerics = find_member(s, "numerics");
+    if (!s->numerics || !get_number(s, "step", 10, &step) || step > INT64_MAX ||
+        !get_number(s, "skipped_in_row", 10, &skipped) || skipped > INT64_MAX)
+        return false;
+    s->step = (int64_t)step;
+    s->skipped_in_row = (int64_t)skipped;
+    for (int i = 0; i < RK_SAVED_COUNT; i++)
+        if (!get_number(s, bytes_keys[i], 10, &s->files[i].bytes) ||
+            !get_number(s, sum_keys[i], 16, &s->files[i].checksum))
+            return false;
+    return true;
 }
 
 static rk_status read_map(rk_saved_state *s, const rk_map *m, rk_error *err)
 {
+    uint64_t format;
     const rk_status st = check_tail(m, err);
     if (st != RK_OK)
         return st;
-    json_error_t why;
-    s->json = json_loadb((const char *)m->data, m->size, JSON_REJECT_DUPLICATES, &why);
-    if (!s->json)
-        return rk_fail(err, RK_ERR_FORMAT, "%s: line %d: %s", m->name, why.line, why.text);
-    return read_members(s, m->name, err);
+    s->text = malloc(m->size);
+    if (!s->text)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", m->name);
+    if (!take_members(s, m) || !get_number(s, "format", 10, &format))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: is no state of a training run", m->name);
+    if (format != FORMAT)
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: format %" PRIu64 ", expected %d", m->name,
+                       format, FORMAT);
+    if (!get_members(s))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: a member is missing", m->name);
+    return RK_OK;
 }
 
 rk_status rk_saved_state_read(rk_saved_state **out, const char *dir, rk_error *err)
@@ -168,11 +206,13 @@ void rk_saved_state_free(rk_saved_state *s)
 {
     if (!s)
         return;
-    json_decref(s->json);
+    free(s->text);
     free(s);
 }
 
 const char *rk_saved_state_option(const rk_saved_state *s, const char *name)
 {
-    return json_string_value(json_object_get(json_object_get(s->json, "options"), name));
+    char key[64];
+    snprintf(key, sizeof key, "--%s", name);
+    return find_member(s, key);
 }

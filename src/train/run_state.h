@@ -2,24 +2,24 @@
 #ifndef RK_TRAIN_RUN_STATE_H
 #define RK_TRAIN_RUN_STATE_H
 
-#include <jansson.h>
-
 #include "train/checkpoint.h"
 
 #define RK_SAVED_MODEL "model.safetensors"
 #define RK_SAVED_OPTIM "optim.safetensors"
-enum { RK_SAVED_COUNT = 2 };
+enum { RK_SAVED_COUNT = 2, RK_SAVED_MEMBERS_MAX = 96 };
 
 typedef struct rk_saved_file {
     uint64_t bytes, checksum;
 } rk_saved_file;
 
-/* What state.json said; strings belong to json. */
+/* What state.json said. */
 typedef struct rk_saved_state {
-    json_t *json;
     int64_t step, skipped_in_row;
     const char *numerics;
     rk_saved_file files[RK_SAVED_COUNT]; /* in the order model, optim */
+    char *text;                          /* holds the members' strings */
+    rk_st_pair members[RK_SAVED_MEMBERS_MAX];
+    int64_t n_members;
 } rk_saved_state;
 
 /* DIR/state.json, which must not exist. */

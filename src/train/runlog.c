@@ -2,17 +2,20 @@
  */
 #include "train/runlog.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/num.h"
 #include "io/atomic_file.h"
 #include "io/json_line.h"
+#include "io/json_scan.h"
 #include "io/map.h"
 
 #define LOG_NAME "log.jsonl"
+
+enum { LINE_MAX_BYTES = 1024 };
 
 struct rk_runlog {
     rk_line_log *lines;
@@ -46,35 +49,70 @@ static bool next_line(const char **p, const char *end, const char **line, size_t
     return true;
 }
 
-/* The line's object when it is whole and says which step it is of, else NULL. */
-static json_t *parse_line(const char *line, size_t n, int64_t *step)
+/* What a line says; has_step and has_loss tell a line of the log and a line of a step. */
+typedef struct parsed {
+    rk_log_entry entry;
+    bool has_step, has_loss;
+} parsed;
+
+/* The number at text, which is a checked JSON value with a character after it; null is NAN. */
+static double number_at(const unsigned char *text)
 {
-    json_t *o = json_loadb(line, n, 0, NULL);
-    const json_t *s = json_object_get(o, "step");
-    if (!json_is_integer(s)) {
-        json_decref(o);
-        return NULL;
+    char *end = NULL;
+    const double x = strtod((const char *)text, &end);
+    return end == (const char *)text ? (double)NAN : x;
+}
+
+static void take_member(parsed *l, const char *key, size_t n, const unsigned char *value)
+{
+    static const struct {
+        const char *key;
+        size_t offset;
+    } numbers[] = {
+        {"loss", offsetof(rk_log_entry, loss)},
+        {"lr", offsetof(rk_log_entry, lr)},
+        {"grad_norm", offsetof(rk_log_entry, grad_norm)},
+        {"tokens_per_s", offsetof(rk_log_entry, tokens_per_s)},
+        {"val_loss", offsetof(rk_log_entry, val_loss)},
+    };
+    for (size_t i = 0; i < RK_COUNT(numbers); i++)
+        if (strlen(numbers[i].key) == n && !memcmp(key, numbers[i].key, n))
+            *(double *)((char *)&l->entry + numbers[i].offset) = number_at(value);
+    const double x = number_at(value);
+    const bool whole = x >= 0.0 && x < 9e15;
+    if (n == 4 && !memcmp(key, "step", n) && whole) {
+        l->entry.step = (int64_t)x;
+        l->has_step = true;
+    } else if (n == 6 && !memcmp(key, "tokens", n) && whole) {
+        l->entry.tokens = (int64_t)x;
+    } else if (n == 7 && !memcmp(key, "skipped", n)) {
+        l->entry.skipped = *value == 't';
+    } else if (n == 4 && !memcmp(key, "loss", n)) {
+        l->has_loss = true;
     }
-    *step = json_integer_value(s);
-    return o;
 }
 
-static double number_or_nan(const json_t *o, const char *key)
+/* Without a tree and so without memory: a line must not get lost because there was none. False for
+ * what is no whole line of this log. */
+static bool parse_line(const char *line, size_t n, parsed *l)
 {
-    const json_t *x = json_object_get(o, key);
-    return json_is_number(x) ? json_number_value(x) : (double)NAN;
-}
-
-static rk_log_entry entry_of(const json_t *o, int64_t step)
-{
-    return (rk_log_entry){.step = step,
-                          .tokens = json_integer_value(json_object_get(o, "tokens")),
-                          .loss = number_or_nan(o, "loss"),
-                          .lr = number_or_nan(o, "lr"),
-                          .grad_norm = number_or_nan(o, "grad_norm"),
-                          .tokens_per_s = number_or_nan(o, "tokens_per_s"),
-                          .val_loss = number_or_nan(o, "val_loss"),
-                          .skipped = json_is_true(json_object_get(o, "skipped"))};
+    char key[LINE_MAX_BYTES];
+    rk_json_scan s = {(const unsigned char *)line, (const unsigned char *)line + n, NULL};
+    *l = (parsed){.entry = {.loss = (double)NAN, .val_loss = (double)NAN}};
+    if (n > sizeof key || line[n - 1] != '\n' || !rk_json_take(&s, '{'))
+        return false;
+    do {
+        size_t n_key;
+        if (!rk_json_string(&s, key, &n_key) || !rk_json_take(&s, ':'))
+            return false;
+        while (*s.p == ' ')
+            s.p++;
+        const unsigned char *value = s.p;
+        if (!rk_json_skip(&s, 2))
+            return false;
+        take_member(l, key, n_key, value);
+    } while (rk_json_peek_take(&s, ','));
+    return rk_json_take(&s, '}') && rk_json_at_end(&s) && l->has_step;
 }
 
 static rk_status read_map(const rk_map *m, rk_log_entry_fn *fn, void *user, rk_error *err)
@@ -83,13 +121,9 @@ static rk_status read_map(const rk_map *m, rk_log_entry_fn *fn, void *user, rk_e
     size_t n;
     bool go_on = true;
     while (go_on && next_line(&p, end, &line, &n)) {
-        int64_t step = 0;
-        json_t *o = parse_line(line, n, &step);
-        if (o && json_object_get(o, "loss")) {
-            const rk_log_entry e = entry_of(o, step);
-            go_on = fn(user, &e);
-        }
-        json_decref(o);
+        parsed l;
+        if (parse_line(line, n, &l) && l.has_loss)
+            go_on = fn(user, &l.entry);
     }
     return go_on ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", m->name);
 }
@@ -120,11 +154,9 @@ static rk_status copy_until(const rk_map *m, const char *path, int64_t last, rk_
     const char *p = (const char *)m->data, *end = p + m->size, *line;
     size_t n;
     while (next_line(&p, end, &line, &n)) {
-        int64_t step = 0;
-        json_t *o = parse_line(line, n, &step);
-        if (o && step <= last && line[n - 1] == '\n')
+        parsed l;
+        if (parse_line(line, n, &l) && l.entry.step <= last)
             rk_out_write(out, line, n);
-        json_decref(o);
     }
     return rk_out_commit(out, err);
 }
