@@ -725,5 +725,8 @@ int main(void)
         print_message("no path but the reference runs here\n");
     for (int i = 1; rk_kernels_at(i); i++)
         print_message("path %s\n", rk_kernels_at(i)->name);
+#ifdef RK_EMULATE_AVX512
+    print_message("avx512 is emulated by SIMDe: its results are tested, not its instructions\n");
+#endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -111,10 +111,6 @@ static inline vm vf_lt(vf a, vf b)
 {
     return vcltq_f32(a, b);
 }
-static inline vm vf_gt(vf a, vf b)
-{
-    return vcgtq_f32(a, b);
-}
 static inline vm vf_eq(vf a, vf b)
 {
     return vceqq_f32(a, b);
@@ -171,10 +167,6 @@ static inline void vf_store_bf16(uint16_t *p, vf x)
 static inline void vf_store_f16(uint16_t *p, vf x)
 {
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(x)));
-}
-static inline vf vf_load_f64(const double *p)
-{
-    return vcombine_f32(vcvt_f32_f64(vld1q_f64(p)), vcvt_f32_f64(vld1q_f64(p + 2)));
 }
 
 static inline v8d v8d_zero(void)

@@ -128,10 +128,6 @@ static inline vm vf_lt(vf a, vf b)
 {
     return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
 }
-static inline vm vf_gt(vf a, vf b)
-{
-    return _mm256_cmp_ps(a, b, _CMP_GT_OQ);
-}
 static inline vm vf_eq(vf a, vf b)
 {
     return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
@@ -207,12 +203,6 @@ static inline void vf_store_f16(uint16_t *p, vf x)
 {
     const __m128i h = _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm_storeu_si128((__m128i *)(void *)p, h);
-}
-/* f64 narrowed to f32, as it is stored by widen. */
-static inline vf vf_load_f64(const double *p)
-{
-    return _mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 4)),
-                           _mm256_cvtpd_ps(_mm256_loadu_pd(p)));
 }
 
 static inline v8d v8d_zero(void)

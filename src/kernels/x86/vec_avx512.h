@@ -1,14 +1,11 @@
 /* vec_avx512.h: the vector of 16 floats under simd/ for AVX-512 F, BW, DQ and VL; the names are
- * explained in vec_avx2.h. A build that defines RK_EMULATE_AVX512 compiles the same source through
- * SIMDe, so that the path is tested on machines without it. */
+ * explained in vec_avx2.h. A test build defines RK_EMULATE_AVX512 and brings the intrinsics as
+ * functions, so that the path is tested on machines without it. */
 #ifndef RK_KERNELS_VEC_AVX512_H
 #define RK_KERNELS_VEC_AVX512_H
 
 #ifdef RK_EMULATE_AVX512
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
-#include <simde/x86/f16c.h>
-#include <simde/x86/fma.h>
+#include "avx512_emulated.h"
 #else
 #include <immintrin.h>
 #endif
@@ -121,10 +118,6 @@ static inline vm vf_lt(vf a, vf b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
 }
-static inline vm vf_gt(vf a, vf b)
-{
-    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
-}
 static inline vm vf_eq(vf a, vf b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
@@ -197,12 +190,6 @@ static inline void vf_store_f16(uint16_t *p, vf x)
 {
     const __m256i h = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm256_storeu_si256((__m256i *)(void *)p, h);
-}
-static inline vf vf_load_f64(const double *p)
-{
-    const __m256 lo = _mm512_cvtpd_ps(_mm512_loadu_pd(p));
-    const __m256 hi = _mm512_cvtpd_ps(_mm512_loadu_pd(p + 8));
-    return _mm512_insertf32x8(_mm512_castps256_ps512(lo), hi, 1);
 }
 
 static inline v8d v8d_zero(void)
