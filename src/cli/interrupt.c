@@ -53,13 +53,13 @@ rk_status rk_interrupt_open(rk_interrupt **out, rk_error *err)
     return RK_OK;
 }
 
-/* The thread is woken by a signal of its own, meant for it alone. */
+/* The thread is woken by a signal of its own, which it takes with sigwait and does not die of. */
 void rk_interrupt_close(rk_interrupt *in)
 {
     if (!in)
         return;
     atomic_store(&in->closing, true);
-    pthread_kill(in->thread, SIGTERM);
+    pthread_kill(in->thread, SIGTERM); /* NOLINT(bugprone-bad-signal-to-kill-thread) */
     pthread_join(in->thread, NULL);
     pthread_sigmask(SIG_SETMASK, &in->before, NULL);
     free(in);

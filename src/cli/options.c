@@ -13,7 +13,7 @@ static const rk_option *find_name(rk_option_table t, const char *name, size_t n)
 {
     for (size_t i = 0; i < t.n; i++)
         if (t.rows[i].name && strlen(t.rows[i].name) == n && !strncmp(t.rows[i].name, name, n))
-            return &t.rows[i];
+            return t.rows + i;
     return NULL;
 }
 
@@ -21,7 +21,7 @@ static const rk_option *find_letter(rk_option_table t, char letter)
 {
     for (size_t i = 0; letter && i < t.n; i++)
         if (t.rows[i].letter == letter)
-            return &t.rows[i];
+            return t.rows + i;
     return NULL;
 }
 

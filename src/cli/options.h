@@ -50,10 +50,6 @@ typedef struct rk_option {
 
 /* As `shown` of a TEXT: parsing fails when it was not given. */
 #define RK_REQUIRED "required"
-#define RK_OPT_GROUP(title)                                                                        \
-    {                                                                                              \
-        NULL, 0, RK_OPT_HEADING, NULL, 0, 0, 0, NULL, title                                        \
-    }
 
 /* Options that every command has. */
 typedef struct rk_common_options {
@@ -61,32 +57,24 @@ typedef struct rk_common_options {
     const char *path;  /* NULL: best here */
     bool verbose, quiet;
 } rk_common_options;
-#define RK_COMMON_ROWS(type, member)                                                               \
-    RK_OPT_GROUP("everywhere"),                                                                    \
-        {"threads",                                                                                \
-         't',                                                                                      \
-         RK_OPT_INT,                                                                               \
-         "N",                                                                                      \
-         offsetof(type, member.n_threads),                                                         \
-         1,                                                                                        \
-         1024,                                                                                     \
-         "usable cores",                                                                           \
-         "threads that compute; no result depends on it"},                                         \
-        {"path",                                                                                   \
-         0,                                                                                        \
-         RK_OPT_TEXT,                                                                              \
-         "NAME",                                                                                   \
-         offsetof(type, member.path),                                                              \
-         0,                                                                                        \
-         0,                                                                                        \
-         "best here",                                                                              \
-         "instruction-set path: ref, avx2, avx512, neon"},                                         \
-        {"verbose", 'v',  RK_OPT_FLAG,         NULL, offsetof(type, member.verbose), 0,            \
-         0,         NULL, "say more on stderr"},                                                   \
-    {                                                                                              \
-        "quiet", 'q', RK_OPT_FLAG, NULL, offsetof(type, member.quiet), 0, 0, NULL,                 \
-            "say only what went wrong"                                                             \
-    }
+
+/* Rows as macros: types, members and initialisers bear no parentheses, and the formatter takes the
+ * braces for blocks.
+ * NOLINTBEGIN(bugprone-macro-parentheses) */
+/* clang-format off */
+#define RK_OPT_GROUP(title) {NULL, 0, RK_OPT_HEADING, NULL, 0, 0, 0, NULL, title}
+#define RK_COMMON_ROWS(type, member) \
+    RK_OPT_GROUP("everywhere"), \
+    {"threads", 't', RK_OPT_INT, "N", offsetof(type, member.n_threads), 1, 1024, "usable cores", \
+     "threads that compute; no result depends on it"}, \
+    {"path", 0, RK_OPT_TEXT, "NAME", offsetof(type, member.path), 0, 0, "best here", \
+     "instruction-set path: ref, avx2, avx512, neon"}, \
+    {"verbose", 'v', RK_OPT_FLAG, NULL, offsetof(type, member.verbose), 0, 0, NULL, \
+     "say more on stderr"}, \
+    {"quiet", 'q', RK_OPT_FLAG, NULL, offsetof(type, member.quiet), 0, 0, NULL, \
+     "say only what went wrong"}
+/* clang-format on */
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 typedef struct rk_option_table {
     const rk_option *rows;
