@@ -3,9 +3,9 @@
  * The order is that of the rwkv package: bias, penalties, softmax, top_p, top_k, then min_p and
  * typical_p, and the temperature last, as p^(1/temp); so top_p acts on the untempered distribution.
  * The filters need no sorted list of tokens, only the key at which a mass or a number is reached: a
- * radix selection finds it in four passes over the candidates, whatever the distribution. (A heap
- * is as fast when few tokens are kept and ten times slower when most are.) Candidates stay in the
- * order of their ids, which settles ties and the draw.
+ * radix selection finds it in four passes over the candidates, whatever the distribution. (Taking
+ * tokens from a heap costs more the flatter the distribution is.) Candidates stay in the order of
+ * their ids, which settles ties and the draw.
  *
  * Everything is taken when the sampler is made; drawing allocates nothing. */
 #include <float.h>
