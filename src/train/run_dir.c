@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -29,6 +30,8 @@ static bool holds_run(int dir)
 
 rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err)
 {
+    if (!*dir)
+        return rk_fail(err, RK_ERR_ARG, "the run folder's name is empty");
     const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT)
         return RK_OK;
@@ -42,10 +45,36 @@ rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err)
     return RK_OK;
 }
 
+/* Cut path at each of its slashes in turn, and last not at all, and make the folder it then names.
+ */
+static rk_status make_folders(char *path, rk_error *err)
+{
+    for (size_t n = strcspn(path + 1, "/") + 1;; n += strcspn(path + n + 1, "/") + 1) {
+        const char cut = path[n];
+        path[n] = '\0';
+        if (mkdir(path, 0777) != 0 && errno != EEXIST)
+            return rk_fail(err, RK_ERR_IO, "%s: cannot make the folder: %s", path, strerror(errno));
+        path[n] = cut;
+        if (!cut)
+            return RK_OK;
+    }
+}
+
+static rk_status make_folder(const char *dir, rk_error *err)
+{
+    char *path = strdup(dir);
+    if (!path)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    const rk_status st = make_folders(path, err);
+    free(path);
+    return st;
+}
+
 rk_status rk_run_dir_enter(const char *dir, int *lock, rk_error *err)
 {
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST)
-        return rk_fail(err, RK_ERR_IO, "%s: cannot make the folder: %s", dir, strerror(errno));
+    const rk_status st = make_folder(dir, err);
+    if (st != RK_OK)
+        return st;
     *lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*lock < 0)
         return rk_fail(err, RK_ERR_IO, "%s: %s", dir, strerror(errno));

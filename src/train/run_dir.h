@@ -7,8 +7,8 @@
 /* May a run begin here? Errors  RK_ERR_ARG: the folder holds a run and resume is not set, or the
  * name is taken by something that is no folder. */
 rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err);
-/* Make the folder unless it is there, take it for this process alone (*lock, held until it is
- * closed or the process ends) and remove what dead writers left in it.
+/* Make the folder, and those above it, unless they are there, take it for this process alone
+ * (*lock, held until it is closed or the process ends) and remove what dead writers left in it.
  * Errors  RK_ERR_IO: also when another process has it. */
 rk_status rk_run_dir_enter(const char *dir, int *lock, rk_error *err);
 /* DIR/config.json: the model's sizes, then the options. */

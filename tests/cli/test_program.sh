@@ -63,15 +63,18 @@ train 2 'is outside' --data text.txt --out run --lr=-1
 train 2 'none of f32|bf16' --data text.txt --out run --dtype f8
 train 1 'nowhere.txt' --data nowhere.txt --out run
 train 2 'to train on, a window of' --data text.txt --out run --ctx-len 5000
+train 2 'name is empty' --data text.txt --out ''
 train 2 'text.txt' --data text.txt --out text.txt
-train 1 'no/run' --data text.txt --out no/run
+train 2 'text.txt/run' --data text.txt --out text.txt/run
+train 1 '/proc/no: cannot make' --data text.txt --out /proc/no/run
 [ ! -e run ] || {
     echo "a call that failed left a run folder"
     failures=$((failures + 1))
 }
 
 sed 's/question/answer/' text.txt >other.txt
-train 0 'validation loss' --data text.txt --out run --steps 6 --save-every 2
+train 0 'validation loss' --data text.txt --out runs/run --steps 6 --save-every 2
+mv runs/run run
 train 2 'holds a run already; --resume' --data text.txt --out run --steps 6
 train 2 '--lr is 0.01, but' --data text.txt --out run --steps 6 --lr 0.01 --resume
 train 2 '--data is text with checksum' --data other.txt --out run --steps 6 --resume
