@@ -19,7 +19,7 @@ foreach(name test_simd test_gemm test_gemv)
   if(EXISTS ${CMAKE_SOURCE_DIR}/${file})
     add_executable(${name}_avx512_emulated ${file} $<TARGET_OBJECTS:rk_emulated>)
     target_include_directories(${name}_avx512_emulated PRIVATE src tests)
-    target_compile_definitions(${name}_avx512_emulated PRIVATE 
+    target_compile_definitions(${name}_avx512_emulated PRIVATE
       RK_SOURCE_DIR="${CMAKE_SOURCE_DIR}" RK_EMULATE_AVX512)
     target_link_libraries(${name}_avx512_emulated PRIVATE rk_static PkgConfig::CMOCKA)
     add_test(NAME ${name}_avx512_emulated COMMAND ${name}_avx512_emulated)

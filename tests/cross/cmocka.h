@@ -43,13 +43,15 @@ static jmp_buf cross_test;
 #define assert_string_equal(a, b) assert_true(strcmp(a, b) == 0)
 #define assert_memory_equal(a, b, n) assert_true(memcmp(a, b, n) == 0)
 
-static inline int cross_run_one(const struct CMUnitTest *test)
+/* Run a test, or a setup or teardown, which fails by returning non-zero; NULL: none. How it ended.
+ */
+static inline int cross_run_one(void (*test)(void **), int (*fixture)(void **), void **state)
 {
-    void *state = NULL;
     switch (setjmp(cross_test)) {
     case CROSS_PASSED:
-        test->run(&state);
-        return CROSS_PASSED;
+        if (test)
+            test(state);
+        return fixture && fixture(state) != 0 ? CROSS_FAILED : CROSS_PASSED;
     case CROSS_SKIPPED:
         return CROSS_SKIPPED;
     default:
@@ -57,18 +59,22 @@ static inline int cross_run_one(const struct CMUnitTest *test)
     }
 }
 
-static inline int cross_run(const struct CMUnitTest *tests, size_t n)
+static inline int cross_run(const struct CMUnitTest *tests, size_t n, int (*setup)(void **),
+                            int (*teardown)(void **))
 {
     static const char *const says[] = {"OK", "FAILED", "SKIPPED"};
+    void *state = NULL; /* the group's, handed to each test */
     int failed = 0;
+    if (cross_run_one(NULL, setup, &state) != CROSS_PASSED)
+        return 1;
     for (size_t i = 0; i < n; i++) {
-        const int result = cross_run_one(&tests[i]);
+        const int result = cross_run_one(tests[i].run, NULL, &state);
         printf("[%9s] %s\n", says[result], tests[i].name);
         failed += result == CROSS_FAILED;
     }
-    return failed;
+    return failed + (cross_run_one(NULL, teardown, &state) == CROSS_FAILED);
 }
 #define cmocka_run_group_tests(tests, setup, teardown)                                             \
-    cross_run(tests, sizeof(tests) / sizeof((tests)[0]))
+    cross_run(tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
 
 #endif
