@@ -156,22 +156,29 @@ static rk_status take_name(const char *tmp, const char *path, char **old, rk_err
     return rk_fail(err, RK_ERR_IO, "%s: cannot replace it: %s", path, strerror(why));
 }
 
+static rk_status sync_all(const char *dir, rk_error *err)
+{
+    const rk_status st = for_each_entry(dir, sync_entry, err);
+    return st == RK_OK ? rk_dir_sync(dir, err) : st;
+}
+
 rk_status rk_dir_commit(char *tmp, const char *path, rk_error *err)
 {
-    char *old = NULL;
-    rk_status st = for_each_entry(tmp, sync_entry, err);
-    if (st == RK_OK)
-        st = rk_dir_sync(tmp, err);
+    char *old = NULL, *parent = rk_path_parent(path);
+    rk_status st =
+        parent ? sync_all(tmp, err) : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
     if (st == RK_OK)
         st = take_name(tmp, path, &old, err);
     if (st != RK_OK) {
-        free(old);
         rk_dir_abort(tmp);
-        return st;
+        tmp = NULL;
+        goto done;
     }
-    st = rk_path_sync_parent(path, err);
+    st = rk_dir_sync(parent, err);
     if (st == RK_OK && old)
         st = rk_dir_remove(old, err);
+done:
+    free(parent);
     free(old);
     free(tmp);
     return st;

@@ -22,8 +22,9 @@
 enum { BUFFER_BYTES = 256 * 1024, TEMPORARIES_MAX = 100 };
 
 struct rk_out {
-    char *path; /* the final name; symbolic links resolved */
-    char *tmp;  /* NULL: a device or pipe, written directly */
+    char *path;   /* the final name; symbolic links resolved */
+    char *tmp;    /* NULL: a device or pipe, written directly */
+    char *parent; /* the directory both lie in; known early, so that commit takes no memory */
     int fd;
     bool overwrite;
     int failed; /* errno of the first failing write, 0 while all is well */
@@ -40,12 +41,16 @@ static void out_free(rk_out *o)
     rk_checksum_free(o->checksum);
     free(o->path);
     free(o->tmp);
+    free(o->parent);
     free(o);
 }
 
 /* A file PATH.tmp-PID, or PATH.tmp-PID-N while another output of this process has that name. */
 static rk_status open_temporary(rk_out *o, rk_error *err)
 {
+    o->parent = rk_path_parent(o->path);
+    if (!o->parent)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", o->path);
     for (int i = 0; i < TEMPORARIES_MAX; i++) {
         o->tmp = rk_path_temporary(o->path, "tmp", i);
         if (!o->tmp)
@@ -90,7 +95,7 @@ rk_status rk_out_open(rk_out **out, const char *path, bool overwrite, rk_error *
     rk_out *o = malloc(sizeof *o);
     if (!o)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
-    o->path = o->tmp = NULL;
+    o->path = o->tmp = o->parent = NULL;
     o->fd = -1;
     o->overwrite = overwrite;
     o->failed = 0;
@@ -208,7 +213,7 @@ rk_status rk_out_commit(rk_out *o, rk_error *err)
         goto done;
     free(o->tmp); /* it has its final name: there is nothing to remove */
     o->tmp = NULL;
-    st = rk_path_sync_parent(o->path, err);
+    st = rk_dir_sync(o->parent, err);
 done:
     rk_out_abort(o);
     return st;

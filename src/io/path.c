@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "io/atomic_file.h"
 
 /* The buffer's string, which the caller frees; NULL when it could not grow. */
 static char *take(rk_buf *b)
@@ -65,14 +64,4 @@ char *rk_path_join(const char *dir, const char *name)
     rk_buf_puts(&b, "/");
     rk_buf_puts(&b, name);
     return take(&b);
-}
-
-rk_status rk_path_sync_parent(const char *path, rk_error *err)
-{
-    char *parent = rk_path_parent(path);
-    if (!parent)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
-    const rk_status st = rk_dir_sync(parent, err);
-    free(parent);
-    return st;
 }

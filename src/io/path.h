@@ -12,7 +12,5 @@ bool rk_path_is_temporary(const char *name, const char *kind);
 char *rk_path_parent(const char *path);
 /* DIR/NAME; to be freed. NULL when memory ran out. */
 char *rk_path_join(const char *dir, const char *name);
-/* Make a new name durable: sync the directory the path lies in. */
-rk_status rk_path_sync_parent(const char *path, rk_error *err);
 
 #endif
