@@ -163,12 +163,9 @@ static bool get_members(rk_saved_state *s)
     return true;
 }
 
-static rk_status read_map(rk_saved_state *s, const rk_map *m, rk_error *err)
+static rk_status parse_map(rk_saved_state *s, const rk_map *m, rk_error *err)
 {
     uint64_t format;
-    const rk_status st = check_tail(m, err);
-    if (st != RK_OK)
-        return st;
     s->text = malloc(m->size);
     if (!s->text)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", m->name);
@@ -182,23 +179,32 @@ static rk_status read_map(rk_saved_state *s, const rk_map *m, rk_error *err)
     return RK_OK;
 }
 
-rk_status rk_saved_state_read(rk_saved_state **out, const char *dir, rk_error *err)
+rk_status rk_saved_state_read_map(rk_saved_state **out, const rk_map *m, rk_error *err)
 {
-    rk_buf path = {0};
-    rk_map map = {0};
     rk_saved_state *s = calloc(1, sizeof *s);
-    rk_buf_printf(&path, "%s/" STATE_NAME, dir);
-    rk_status st = s && !path.failed ? rk_map_open(&map, path.data, err)
-                                     : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-    if (st == RK_OK) {
-        st = read_map(s, &map, err);
-        rk_map_close(&map);
-    }
-    rk_buf_deinit(&path);
+    rk_status st =
+        s ? check_tail(m, err) : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", m->name);
+    if (st == RK_OK)
+        st = parse_map(s, m, err);
     if (st == RK_OK)
         *out = s;
     else
         rk_saved_state_free(s);
+    return st;
+}
+
+rk_status rk_saved_state_read(rk_saved_state **out, const char *dir, rk_error *err)
+{
+    rk_buf path = {0};
+    rk_map map = {0};
+    rk_buf_printf(&path, "%s/" STATE_NAME, dir);
+    rk_status st = path.failed ? rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir)
+                               : rk_map_open(&map, path.data, err);
+    if (st == RK_OK) {
+        st = rk_saved_state_read_map(out, &map, err);
+        rk_map_close(&map);
+    }
+    rk_buf_deinit(&path);
     return st;
 }
 

@@ -27,6 +27,8 @@ rk_status rk_run_state_write(const char *dir, const rk_run_state *s,
                              const rk_saved_file files[RK_SAVED_COUNT], rk_error *err);
 /* Errors  RK_ERR_FORMAT: cut, changed or not such a file; RK_ERR_IO, RK_ERR_NOMEM. */
 rk_status rk_saved_state_read(rk_saved_state **out, const char *dir, rk_error *err);
+/* The same from a file that is mapped, or memory that looks so. */
+rk_status rk_saved_state_read_map(rk_saved_state **out, const rk_map *m, rk_error *err);
 void rk_saved_state_free(rk_saved_state *s);
 /* The value of an option, NULL when it was not recorded. */
 const char *rk_saved_state_option(const rk_saved_state *s, const char *name);

@@ -115,9 +115,9 @@ static bool parse_line(const char *line, size_t n, parsed *l)
     return rk_json_take(&s, '}') && rk_json_at_end(&s) && l->has_step;
 }
 
-static rk_status read_map(const rk_map *m, rk_log_entry_fn *fn, void *user, rk_error *err)
+bool rk_runlog_read_bytes(const void *bytes, size_t n_bytes, rk_log_entry_fn *fn, void *user)
 {
-    const char *p = (const char *)m->data, *end = p + m->size, *line;
+    const char *p = bytes, *end = p + n_bytes, *line;
     size_t n;
     bool go_on = true;
     while (go_on && next_line(&p, end, &line, &n)) {
@@ -125,7 +125,7 @@ static rk_status read_map(const rk_map *m, rk_log_entry_fn *fn, void *user, rk_e
         if (parse_line(line, n, &l) && l.has_loss)
             go_on = fn(user, &l.entry);
     }
-    return go_on ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", m->name);
+    return go_on;
 }
 
 rk_status rk_runlog_read(const char *dir, rk_log_entry_fn *fn, void *user, rk_error *err)
@@ -135,8 +135,8 @@ rk_status rk_runlog_read(const char *dir, rk_log_entry_fn *fn, void *user, rk_er
     rk_status st = log_path(&path, dir, err);
     if (st == RK_OK && has_bytes(path.data)) {
         st = rk_map_open(&map, path.data, err);
-        if (st == RK_OK)
-            st = read_map(&map, fn, user, err);
+        if (st == RK_OK && !rk_runlog_read_bytes(map.data, map.size, fn, user))
+            st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path.data);
         rk_map_close(&map);
     }
     rk_buf_deinit(&path);

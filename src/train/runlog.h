@@ -30,5 +30,7 @@ void rk_runlog_close(rk_runlog *l);
  * RK_ERR_NOMEM. Lines that are none are passed over; a log that is not there has none. */
 typedef bool rk_log_entry_fn(void *user, const rk_log_entry *e);
 rk_status rk_runlog_read(const char *dir, rk_log_entry_fn *fn, void *user, rk_error *err);
+/* The same with the bytes of a log; false when fn stopped it. */
+bool rk_runlog_read_bytes(const void *bytes, size_t n, rk_log_entry_fn *fn, void *user);
 
 #endif

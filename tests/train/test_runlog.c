@@ -92,6 +92,58 @@ static void test_not_finite_is_null(void **state)
     test_end(&t);
 }
 
+static bool sum_steps(void *user, const rk_log_entry *e)
+{
+    *(int64_t *)user += e->step;
+    return true;
+}
+
+/* Lines that are none are passed over and take no other with them. */
+static void test_malformed_lines(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "",
+        "{}",
+        "null",
+        "{\"step\": 1}",
+        "{\"loss\": 1}",
+        "{\"step\": -1, \"loss\": 1}",
+        "{\"step\": \"1\", \"loss\": 1}",
+        "{\"step\": null, \"loss\": 1}",
+        "{\"step\": 1e300, \"loss\": 1}",
+        "{\"step\": 1, \"loss\": }",
+        "{\"step\": 1, \"loss\"",
+        "{\"step\": 1, \"loss\": 1",
+        "{\"step\": 1, \"loss\": 1}}",
+        "{\"step\": 1, \"loss\": 1} x",
+        "{\"step\": 1 \"loss\": 1}",
+        "[1, 2]",
+        "\xff\xfe",
+    };
+    for (size_t i = 0; i < RK_COUNT(lines); i++) {
+        char text[256];
+        int64_t sum = 0;
+        const int n = snprintf(text, sizeof text,
+                               "{\"step\": 100, \"loss\": 2.5}\n%s\n"
+                               "{\"step\": 200, \"other\": [1, {}], \"loss\": null}\n",
+                               lines[i]);
+        assert_true(rk_runlog_read_bytes(text, (size_t)n, sum_steps, &sum));
+        if (sum != 300)
+            fail_msg("line %zu: the steps add up to %" PRId64, i, sum);
+    }
+    /* A line too long to be of this log, and one that a crash has torn. */
+    char text[4000];
+    int64_t sum = 0;
+    const int n = snprintf(text, sizeof text,
+                           "{\"step\": 1, \"loss\": 1, \"x\": \"%02000d\"}\n"
+                           "{\"step\": 2, \"loss\": 1}\n{\"step\": 4, \"loss\": 1}",
+                           0);
+    assert_true(rk_runlog_read_bytes(text, (size_t)n, sum_steps, &sum));
+    assert_int_equal(sum, 2);
+    assert_true(rk_runlog_read_bytes(text, 0, sum_steps, &sum));
+}
+
 static int count(const char *text, const char *what)
 {
     int n = 0;
@@ -137,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resume_drops_later_lines),
         cmocka_unit_test(test_not_finite_is_null),
+        cmocka_unit_test(test_malformed_lines),
         cmocka_unit_test(test_curve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
