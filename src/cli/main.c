@@ -6,6 +6,7 @@
 
 /* A new command is one file and one line here; the overview walks the table. Ends with NULL. */
 static const rk_command *const commands[] = {
+    &rk_cmd_train,
     NULL,
 };
 

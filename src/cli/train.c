@@ -1,0 +1,184 @@
+/* train.c: `rwkv train`: options to a training run, signals to its end. */
+#include <math.h>
+
+#include "base/num.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "train/run.h"
+
+typedef struct train_options {
+    rk_common_options common;
+    rk_run_params run;
+    int64_t seed;
+    int arch, dtype; /* positions in the choices of their rows */
+    bool json;
+} train_options;
+
+#define RUN(member) offsetof(train_options, run.member)
+#define MODEL(member) offsetof(train_options, run.model.member)
+
+enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
+
+static const rk_option rows[] = {
+    RK_OPT_GROUP("files"),
+    {"data", 0, RK_OPT_TEXT, "FILE", RUN(data), 0, 0, RK_REQUIRED,
+     "text to learn: .txt, or .jsonl with {\"text\": ...} a line"},
+    {"out", 0, RK_OPT_TEXT, "DIR", RUN(dir), 0, 0, RK_REQUIRED,
+     "run folder: model, checkpoints, log.jsonl, curve.svg"},
+    {"resume", 0, RK_OPT_FLAG, NULL, RUN(resume), 0, 0, NULL,
+     "go on from the newest valid checkpoint in DIR, or start where there is "
+     "none"},
+    {"tokenizer", 0, RK_OPT_TEXT, "NAME", RUN(tokenizer), 0, 0, "byte",
+     "byte, world, or a vocabulary file"},
+    {"vocab", 0, RK_OPT_TEXT, "NAME", RUN(tokenizer), 0, 0, NULL, "the same as --tokenizer"},
+    {"val-frac", 0, RK_OPT_NUMBER, "F", RUN(val_frac), 0, 0.9, "0.1",
+     "share of the data held out for validation"},
+    {"save-every", 0, RK_OPT_INT, "N", RUN(save_every), 1, STEPS_MAX_OPTION, "1000",
+     "steps between checkpoints; two are kept"},
+    {"eval-every", 0, RK_OPT_INT, "N", RUN(eval_every), 1, STEPS_MAX_OPTION, "500",
+     "steps between validations"},
+    RK_OPT_GROUP("model"),
+    {"arch", 0, RK_OPT_CHOICE, "rwkv7", offsetof(train_options, arch), 0, 0, "rwkv7",
+     "architecture"},
+    {"n-layer", 0, RK_OPT_INT, "N", MODEL(n_layer), 1, 1024, "6", "layers"},
+    {"n-embd", 0, RK_OPT_INT, "N", MODEL(n_embd), 1, SIZE_MAX_OPTION, "512",
+     "channels, a multiple of the head size"},
+    {"head-size", 0, RK_OPT_INT, "N", MODEL(head_size), 1, 1024, "64", "channels of a head"},
+    {"dim-ffn", 0, RK_OPT_INT, "N", MODEL(dim_ffn), 1, SIZE_MAX_OPTION, "4 x n-embd",
+     "channels inside the channel mix"},
+    {"lora-rank-w", 0, RK_OPT_INT, "N", MODEL(lora_rank_w), 1, SIZE_MAX_OPTION, "by n-embd",
+     "rank of the decay's matrices"},
+    {"lora-rank-a", 0, RK_OPT_INT, "N", MODEL(lora_rank_a), 1, SIZE_MAX_OPTION, "by n-embd",
+     "rank of the in-context learning rate's"},
+    {"lora-rank-v", 0, RK_OPT_INT, "N", MODEL(lora_rank_v), 1, SIZE_MAX_OPTION, "by n-embd",
+     "rank of the value residual's"},
+    {"lora-rank-g", 0, RK_OPT_INT, "N", MODEL(lora_rank_g), 1, SIZE_MAX_OPTION, "by n-embd",
+     "rank of the gate's"},
+    RK_OPT_GROUP("training"),
+    {"steps", 0, RK_OPT_INT, "N", MODEL(steps), 1, STEPS_MAX_OPTION, "1000",
+     "updates, those of earlier calls included"},
+    {"ctx-len", 0, RK_OPT_INT, "N", MODEL(ctx_len), 1, SIZE_MAX_OPTION, "512",
+     "tokens of a sequence"},
+    {"batch", 0, RK_OPT_INT, "N", MODEL(batch), 1, SIZE_MAX_OPTION, "8", "sequences of an update"},
+    {"micro-batch", 0, RK_OPT_INT, "N", MODEL(micro_batch), 1, SIZE_MAX_OPTION, "all",
+     "sequences computed at once: less takes less memory"},
+    {"grad-slices", 0, RK_OPT_INT, "N", MODEL(grad_slices), 1, SIZE_MAX_OPTION, "1",
+     "parts a gradient is summed from, a power of two"},
+    {"recompute", 0, RK_OPT_FLAG, NULL, MODEL(checkpoint_blocks), 0, 0, NULL,
+     "compute each block again in the backward pass: less memory, more time"},
+    {"dtype", 0, RK_OPT_CHOICE, "f32|bf16", offsetof(train_options, dtype), 0, 0, "f32",
+     "operands of the matrix products; weights stay f32"},
+    {"lr", 0, RK_OPT_NUMBER, "X", MODEL(lr), 0, 10, "6e-4", "learning rate after the warm-up"},
+    {"lr-final", 0, RK_OPT_NUMBER, "X", MODEL(lr_final), 0, 10, "lr / 10",
+     "learning rate at the end of the cosine"},
+    {"warmup", 0, RK_OPT_INT, "N", MODEL(warmup), 0, STEPS_MAX_OPTION, "10",
+     "steps of rising learning rate"},
+    {"weight-decay", 0, RK_OPT_NUMBER, "X", MODEL(weight_decay), 0, 10, "0.1",
+     "of matrices named .weight"},
+    {"beta1", 0, RK_OPT_NUMBER, "X", MODEL(beta1), 0, 0.999999, "0.9", "of the first moment"},
+    {"beta2", 0, RK_OPT_NUMBER, "X", MODEL(beta2), 0, 0.999999, "0.99", "of the second moment"},
+    {"eps", 0, RK_OPT_NUMBER, "X", MODEL(eps), 0, 1, "1e-18", "added to the root of the second"},
+    {"clip", 0, RK_OPT_NUMBER, "X", MODEL(clip), 0, 1e9, "1", "largest gradient norm; 0: any"},
+    {"l2wrap", 0, RK_OPT_NUMBER, "X", MODEL(l2wrap), 0, 1, "1e-4",
+     "pull on the largest logit; 0: none"},
+    {"dropout", 0, RK_OPT_NUMBER, "X", MODEL(dropout), 0, 0.9, "0", "share of activations dropped"},
+    {"seed", 's', RK_OPT_INT, "N", offsetof(train_options, seed), 0, 9e18, "42",
+     "of weights, order of the data, choice of documents, dropout"},
+    {"json", 0, RK_OPT_FLAG, NULL, offsetof(train_options, json), 0, 0, NULL,
+     "print the result as one JSON object on stdout"},
+    RK_COMMON_ROWS(train_options, common),
+};
+
+static int train_main(int argc, char **argv);
+
+const rk_command rk_cmd_train = {
+    .name = "train",
+    .summary = "train a model on text, stop it, continue it to the bit",
+    .usage = "--data FILE --out DIR [options]",
+    .options = {rows, RK_COUNT(rows)},
+    .examples = "  rwkv train --data shakespeare.txt --out run --n-layer 4 --n-embd "
+                "128 "
+                "--head-size 32 --ctx-len 64 --batch 12 --steps 2000 --lr 1e-3\n"
+                "  rwkv train --data notes.jsonl --tokenizer world --out run --steps "
+                "5000 --resume",
+    .main = train_main,
+};
+
+static train_options defaults(void)
+{
+    train_options o = {.seed = 42};
+    o.run.model = rk_train_defaults();
+    o.run.model.n_layer = 6;
+    o.run.model.n_embd = 512;
+    o.run.model.head_size = 64;
+    o.run.model.steps = 1000;
+    o.run.tokenizer = "byte";
+    o.run.val_frac = 0.1;
+    o.run.save_every = 1000;
+    o.run.eval_every = 500;
+    return o;
+}
+
+static void settle(train_options *o)
+{
+    rk_train_params *m = &o->run.model;
+    m->arch = "rwkv7";
+    m->bf16 = o->dtype == 1;
+    m->seed = (uint64_t)o->seed;
+    if (m->lr_final < 0.0)
+        m->lr_final = m->lr / 10.0;
+}
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static rk_status print_result(const rk_run_result *r, rk_error *err)
+{
+    json_t *o = json_pack("{s:I, s:I, s:s, s:o, s:o, s:o}", "step", (json_int_t)r->step, "n_params",
+                          (json_int_t)r->n_params, "status", r->signal ? "interrupted" : "done",
+                          "loss", number(r->loss), "val_loss", number(r->val_loss), "bits_per_byte",
+                          number(r->bits_per_byte));
+    return rk_command_json(o, err);
+}
+
+/* Train with an engine; *signal is the one that ended the run. */
+static rk_status train(const train_options *o, rk_interrupt *interrupt, int *signal, rk_error *err)
+{
+    rk_engine *engine = NULL;
+    rk_run_result result = {0};
+    const rk_log log = rk_command_log(&o->common);
+    rk_status st = rk_command_engine(&engine, &o->common, NULL, NULL, err);
+    if (st != RK_OK)
+        return st;
+    const rk_run_env env = {.engine = engine,
+                            .log = &log,
+                            .out = o->common.quiet ? NULL : stderr,
+                            .signal = rk_interrupt_signal,
+                            .signal_user = interrupt};
+    st = rk_run_train(&o->run, &env, &result, err);
+    rk_engine_free(engine);
+    if (st == RK_OK && o->json)
+        st = print_result(&result, err);
+    *signal = result.signal;
+    return st;
+}
+
+static int train_main(int argc, char **argv)
+{
+    train_options o = defaults();
+    rk_interrupt *interrupt = NULL;
+    rk_error err = {0};
+    int status = 0, signal = 0;
+    if (!rk_command_options(&rk_cmd_train, argc, argv, &o, &status))
+        return status;
+    settle(&o);
+    rk_status st = rk_interrupt_open(&interrupt, &err);
+    if (st == RK_OK)
+        st = train(&o, interrupt, &signal, &err);
+    rk_interrupt_close(interrupt);
+    if (st != RK_OK)
+        return rk_command_fail(&err);
+    return signal ? 128 + signal : 0;
+}
