@@ -11,7 +11,7 @@ static void check_utf8(rk_document doc)
 {
     const unsigned char *p = (const unsigned char *)doc.text;
     for (size_t at = 0, n; at < doc.bytes; at += n) {
-        n = rk_utf8_length(p + at, doc.bytes - at);
+        n = rk_json_utf8_length(p + at, doc.bytes - at);
         if (n == 0)
             abort();
     }

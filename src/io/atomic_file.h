@@ -23,10 +23,10 @@ bool rk_out_ok(const rk_out *o);
 /* Bytes written so far, and their XXH3-64. */
 uint64_t rk_out_bytes(const rk_out *o);
 uint64_t rk_out_checksum(const rk_out *o);
-/* Finish: all writes, fsync, the final name. Frees o whatever the result; after a failure nothing
- * is left under either name, unless it was the directory's sync that failed: the file is then
- * there. Errors  RK_ERR_IO (a write or one of these steps), RK_ERR_ARG (a file of that name has
- * appeared). */
+/* Finish: all writes, fsync, the final name. Frees o whatever the result. After a failure nothing
+ * is left under either name, unless the directory's sync failed: the file is then there.
+ *
+ * Errors  RK_ERR_IO (a write or one of these steps), RK_ERR_ARG (a file of that name appeared). */
 rk_status rk_out_commit(rk_out *o, rk_error *err);
 /* Give up: remove the temporary file and free o. NULL is fine. */
 void rk_out_abort(rk_out *o);

@@ -17,7 +17,7 @@ void rk_json_quote(rk_buf *b, const char *s, size_t n)
     const unsigned char *p = (const unsigned char *)s, *const end = p + n;
     rk_buf_puts(b, "\"");
     while (p < end) {
-        const size_t length = rk_utf8_length(p, (size_t)(end - p));
+        const size_t length = rk_json_utf8_length(p, (size_t)(end - p));
         if (length == 0)
             rk_buf_puts(b, "\xef\xbf\xbd"); /* U+FFFD */
         else if (*p == '"' || *p == '\\')

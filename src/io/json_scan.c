@@ -39,7 +39,7 @@ bool rk_json_at_end(rk_json_scan *s)
     return s->p == s->end || fail(s, "the end");
 }
 
-size_t rk_utf8_length(const unsigned char *p, size_t left)
+size_t rk_json_utf8_length(const unsigned char *p, size_t left)
 {
     /* The second byte's range excludes overlong forms, surrogates and what is above U+10FFFF. */
     const unsigned char c = left > 0 ? p[0] : 0xff;
@@ -128,7 +128,7 @@ static bool plain_run(rk_json_scan *s, char *out, size_t *n)
 {
     const unsigned char *from = s->p;
     while (s->p < s->end && *s->p != '"' && *s->p != '\\') {
-        const size_t length = rk_utf8_length(s->p, (size_t)(s->end - s->p));
+        const size_t length = rk_json_utf8_length(s->p, (size_t)(s->end - s->p));
         if (*s->p < 0x20)
             return fail(s, "an escape for a control character");
         if (length == 0)

@@ -29,6 +29,6 @@ bool rk_json_at_end(rk_json_scan *s);
 
 /* Bytes of the UTF-8 character at p, 0 when none begins there (truncated, overlong, a surrogate,
  * above U+10FFFF). */
-size_t rk_utf8_length(const unsigned char *p, size_t left);
+size_t rk_json_utf8_length(const unsigned char *p, size_t left);
 
 #endif
