@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/inline.h"
 #include "base/num.h"
 #include "kernels/kernels.h"
 

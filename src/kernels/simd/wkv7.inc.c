@@ -100,24 +100,46 @@ static void wkv_block(const rk_wkv7_args *p, int64_t i0, float *S)
     }
 }
 
-/* One step of value row i, in place, lanes over keys. */
-static void wkv_row_step(const rk_wkv7_args *p, int64_t t, int64_t i)
+/* One step of `rows` <= WKV_ROWS value rows at i, in place, lanes over keys. */
+RK_INLINE void wkv_rows_step(const int rows, const rk_wkv7_args *p, int64_t t, int64_t i)
 {
     const int64_t n = p->head_size, at = t * p->stride;
     const float *r = (const float *)p->r + at, *w = (const float *)p->w + at,
-                *k = (const float *)p->k + at, *b = (const float *)p->b + at;
-    float *S = (float *)p->state + i * n;
-    const vf sa = vf_set1(row_dot(n, S, (const float *)p->a + at));
-    const vf v = vf_set1(((const float *)p->v)[at + i]);
-    vf y = vf_zero();
+                *k = (const float *)p->k + at, *a = (const float *)p->a + at,
+                *b = (const float *)p->b + at;
+    float *S = (float *)p->state + i * n, sa[WKV_ROWS], y[WKV_ROWS];
+    vf sum[WKV_ROWS] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()}, u[WKV_ROWS], v[WKV_ROWS];
+    for (int64_t j = 0; j < n; j += VF)
+        for (int q = 0; q < rows; q++)
+            sum[q] = vf_fma(vf_load_upto(S + q * n + j, n - j), vf_load_upto(a + j, n - j), sum[q]);
+    vf_sum4(sum[0], sum[1], sum[2], sum[3], sa);
+    for (int q = 0; q < rows; q++) {
+        u[q] = vf_set1(sa[q]);
+        v[q] = vf_set1(((const float *)p->v)[at + i + q]);
+        sum[q] = vf_zero();
+    }
     for (int64_t j = 0; j < n; j += VF) {
         const int64_t left = n - j;
-        const vf in = vf_fma(sa, vf_load_upto(b + j, left), vf_mul(v, vf_load_upto(k + j, left)));
-        const vf s = vf_fma(vf_load_upto(S + j, left), vf_load_upto(w + j, left), in);
-        vf_store_upto(S + j, s, left);
-        y = vf_fma(s, vf_load_upto(r + j, left), y);
+        const vf rj = vf_load_upto(r + j, left), wj = vf_load_upto(w + j, left);
+        const vf kj = vf_load_upto(k + j, left), bj = vf_load_upto(b + j, left);
+        for (int q = 0; q < rows; q++) {
+            const vf in = vf_fma(u[q], bj, vf_mul(v[q], kj));
+            const vf s = vf_fma(vf_load_upto(S + q * n + j, left), wj, in);
+            vf_store_upto(S + q * n + j, s, left);
+            sum[q] = vf_fma(s, rj, sum[q]);
+        }
     }
-    ((float *)p->y)[at + i] = vf_sum(y);
+    vf_sum4(sum[0], sum[1], sum[2], sum[3], y);
+    memcpy((float *)p->y + at + i, y, (size_t)rows * sizeof *y);
+}
+
+static void wkv_step_in_place(const rk_wkv7_args *p, int64_t t)
+{
+    int64_t i = 0;
+    for (; i + WKV_ROWS <= p->head_size; i += WKV_ROWS)
+        wkv_rows_step(WKV_ROWS, p, t, i);
+    for (; i < p->head_size; i++)
+        wkv_rows_step(1, p, t, i);
 }
 
 static void wkv7(const rk_wkv7_args *p, void *scratch)
@@ -125,8 +147,7 @@ static void wkv7(const rk_wkv7_args *p, void *scratch)
     const int64_t n = p->head_size, np = wkv_padded(n);
     if (p->n_steps <= WKV_FEW && !p->saved) {
         for (int64_t t = 0; t < p->n_steps; t++)
-            for (int64_t i = 0; i < n; i++)
-                wkv_row_step(p, t, i);
+            wkv_step_in_place(p, t);
         return;
     }
     float *S = memset(scratch, 0, (size_t)(n * np) * sizeof *S);
