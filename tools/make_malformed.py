@@ -287,6 +287,8 @@ def jsonl():
     yield "bad_utf8", "FORMAT", "UTF-8", b'{"text":"\xe9"}\n'
     yield "surrogate_utf8", "FORMAT", "UTF-8", b'{"text":"\xed\xa0\x80"}\n'
     yield "above_10ffff", "FORMAT", "UTF-8", b'{"text":"\xf4\x90\x80\x80"}\n'
+    yield "overlong_3", "FORMAT", "UTF-8", b'{"text":"\xe0\x80\xaf"}\n'
+    yield "overlong_4", "FORMAT", "UTF-8", b'{"text":"\xf0\x80\x80\xaf"}\n'
     yield "cut_utf8", "FORMAT", "UTF-8", b'{"text":"\xf0\x9f\x98'
     yield "half_surrogate", "FORMAT", "low surrogate", b'{"text":"\\ud83d x"}\n'
     yield "two_high_surrogates", "FORMAT", "low surrogate", b'{"text":"\\ud83d\\ud83d"}\n'
