@@ -72,18 +72,16 @@ static void product(const problem *p)
     rk_gemm(p->kern, p->pool, p->scratch, s, a, b, p->c, s.n, false, false);
 }
 
+#ifdef RK_HAVE_OPENBLAS
 static void openblas(const problem *p)
 {
-#ifdef RK_HAVE_OPENBLAS
     const rk_gemm_shape s = p->sh->s;
     const int m = (int)s.m, n = (int)s.n, k = (int)s.k;
     const bool ta = p->sh->ta == 'T', tb = p->sh->tb == 'T';
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n,
                 k, 1.0f, p->a, ta ? m : k, p->b, tb ? k : n, 0.0f, p->c, n);
-#else
-    (void)p;
-#endif
 }
+#endif
 
 /* Operations a second of about 30 ms of a product. */
 static double rate(void (*run)(const problem *), const problem *p)
@@ -140,28 +138,34 @@ static void report(const char *name, const double *flops, const double *peak, in
            100.0 * median(share, rounds));
 }
 
+#ifdef RK_HAVE_OPENBLAS
 static void rest(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = 40000000}, NULL);
 }
+#endif
 
 /* One line: a shape on some threads. */
 static void measure(problem *p, int rounds)
 {
-    double peak[ROUNDS_MAX], own[ROUNDS_MAX], blas[ROUNDS_MAX];
+    double peak[ROUNDS_MAX], own[ROUNDS_MAX];
+    const rk_gemm_shape s = p->sh->s;
     const int n_threads = rk_pool_n_threads(p->pool);
 #ifdef RK_HAVE_OPENBLAS
+    double blas[ROUNDS_MAX];
     openblas_set_num_threads(n_threads);
 #endif
     for (int i = 0; i < rounds; i++) {
         peak[i] = peak_rate(p);
         own[i] = rate(product, p);
+#ifdef RK_HAVE_OPENBLAS
         blas[i] = rate(openblas, p);
         rest();
+#endif
     }
     char name[48];
-    snprintf(name, sizeof name, "%" PRId64 "x%" PRId64 "x%" PRId64 " %c%c", p->sh->s.m, p->sh->s.n,
-             p->sh->s.k, p->sh->ta, p->sh->tb);
+    snprintf(name, sizeof name, "%" PRId64 "x%" PRId64 "x%" PRId64 " %c%c", s.m, s.n, s.k,
+             p->sh->ta, p->sh->tb);
     printf("%-18s t%d", name, n_threads);
     report("rk", own, peak, rounds);
 #ifdef RK_HAVE_OPENBLAS

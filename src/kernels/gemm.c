@@ -13,6 +13,7 @@
 
 #include <assert.h>
 
+#include "base/inline.h"
 #include "base/num.h"
 
 enum {
@@ -102,13 +103,15 @@ static void compute_tile(const step *s, int64_t i, int64_t j, const char *a, con
 {
     const int64_t mr = s->kern->gemm_mr, nr = s->kern->gemm_nr;
     const int64_t rows = rk_min_i64(s->m - i, mr), cols = rk_min_i64(s->n - j, nr);
+    const size_t ld = (size_t)nr * s->size, c_ld = (size_t)s->ldc * s->size;
     char *c = s->c + (size_t)(i * s->ldc + j) * s->size;
+    for (int64_t next = mr; next < rk_min_i64(2 * mr, s->m - i); next++)
+        rk_prefetch(c + (size_t)next * c_ld); /* a tile begins with its loads of C */
     if (rows == mr && cols == nr) {
         s->kern->gemm_tile(s->k, a, b, c, s->ldc, s->load);
         return;
     }
     _Alignas(ALIGN) char tile[TILE_BYTES] = {0};
-    const size_t ld = (size_t)nr * s->size, c_ld = (size_t)s->ldc * s->size;
     if (s->load)
         copy_tile(rows, (size_t)cols * s->size, c, c_ld, tile, ld);
     s->kern->gemm_tile(s->k, a, b, tile, nr, s->load);

@@ -366,6 +366,46 @@ static void test_prepare(void **state)
     test_end(&t);
 }
 
+/* A key shorter than the floor: kk = k0 k_k / floor is linear. */
+static void test_prepare_floor(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(12);
+    const double zero[2] = {0}, one[2] = {1, 1}, k0[2] = {2e-13, -1e-13}, dna[2] = {1, -2};
+    double out[8], sums[4] = {0}, dk0[2] = {0}, terms[4], want[4];
+    const rk_rwkv7_prepare p = {.w0 = zero,
+                                .a0 = zero,
+                                .k_k = one,
+                                .k_a = one,
+                                .wl = zero,
+                                .al = zero,
+                                .k0 = k0,
+                                .v_in = zero,
+                                .w = out,
+                                .k = out + 2,
+                                .na = out + 4,
+                                .b = out + 6};
+    const rk_rwkv7_prepare_grads g = {.dw = zero,
+                                      .dk = zero,
+                                      .dna = dna,
+                                      .db = zero,
+                                      .dv = zero,
+                                      .dwl = sums,
+                                      .dal = sums + 2,
+                                      .dk0 = dk0,
+                                      .dk_k_rows = terms,
+                                      .dk_a_rows = terms + 2};
+    REF->rwkv7_prepare(1, 1, 2, &p);
+    REF->rwkv7_prepare_bwd(1, 1, 2, &p, &g);
+    for (int i = 0; i < 2; i++) {
+        want[i] = -k0[i] / RK_L2_EPS;
+        want[2 + i] = -dna[i] / RK_L2_EPS;
+    }
+    test_close_f64(&t, "na", want, out + 4, 2, 1e-14);
+    test_close_f64(&t, "dk0", want + 2, dk0, 2, 1e-14);
+    test_end(&t);
+}
+
 static rk_rwkv7_output output_args(const problem *p, double *stats)
 {
     double *const *x = p->x;
@@ -498,7 +538,7 @@ static const int32_t ce_targets[] = {4, -1, 0, 10};
 static void ce_blocks(const problem *p, rk_ce_row *row)
 {
     for (int64_t i = 0; i < p->d[0]; i++)
-        row[i] = (rk_ce_row){.max = -INFINITY};
+        row[i] = (rk_ce_row){.max = -HUGE_VAL};
     for (int64_t c = 0; c < p->d[1]; c += p->d[2])
         REF->ce_block(p->d[0], rk_min_i64(p->d[2], p->d[1] - c), p->d[1], c, p->x[0] + c,
                       ce_targets, row);
@@ -545,7 +585,7 @@ static void test_argmax_of_ties(void **state)
     (void)state;
     const double x[6] = {1, 3, 2, 3, 3, -1};
     const int32_t target = -1;
-    rk_ce_row row = {.max = -INFINITY};
+    rk_ce_row row = {.max = -HUGE_VAL};
     REF->ce_block(1, 3, 3, 0, x, &target, &row);
     REF->ce_block(1, 3, 3, 3, x + 3, &target, &row);
     assert_int_equal(row.argmax, 1);
@@ -583,12 +623,13 @@ static void test_optimisers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unary),          cmocka_unit_test(test_products),
-        cmocka_unit_test(test_sums),           cmocka_unit_test(test_norms),
-        cmocka_unit_test(test_l2norm_floor),   cmocka_unit_test(test_shift),
-        cmocka_unit_test(test_prepare),        cmocka_unit_test(test_output),
-        cmocka_unit_test(test_wkv7),           cmocka_unit_test(test_cross_entropy),
-        cmocka_unit_test(test_argmax_of_ties), cmocka_unit_test(test_optimisers),
+        cmocka_unit_test(test_unary),         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_sums),          cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_l2norm_floor),  cmocka_unit_test(test_shift),
+        cmocka_unit_test(test_prepare),       cmocka_unit_test(test_prepare_floor),
+        cmocka_unit_test(test_output),        cmocka_unit_test(test_wkv7),
+        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_argmax_of_ties),
+        cmocka_unit_test(test_optimisers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
