@@ -17,6 +17,7 @@ build pkg-config             command pkg-config
 build libjansson-dev         library jansson
 build libxxhash-dev          library libxxhash
 test  libcmocka-dev          library cmocka
+test  libsimde-dev           file /usr/include/simde/x86/avx512.h
 arm   gcc-aarch64-linux-gnu  command aarch64-linux-gnu-gcc
 arm   libc6-dev-arm64-cross  file /usr/aarch64-linux-gnu/lib/libc.a
 arm   qemu-user              command qemu-aarch64
