@@ -123,15 +123,20 @@ RK_INLINE void pack_from(int64_t k, int64_t width, int64_t n_valid, const void *
         pack_any(k, width, n_valid, src, from, js, ls, round_bf16, out);
 }
 
-/* Whole panels of floats get copies of their own, in which nothing is asked per element. */
+/* Whole panels get copies of their own, in which the width is known; so do those of plain floats.
+ */
 static void gemm_pack(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
                       int64_t js, int64_t ls, bool round_bf16, void *out)
 {
-    const bool plain = from == RK_F32 && !round_bf16 && n_valid == width;
-    if (plain && width == GEMM_MR)
+    const bool whole = n_valid == width, plain = from == RK_F32 && !round_bf16;
+    if (whole && plain && width == GEMM_MR)
         pack_from(k, GEMM_MR, GEMM_MR, src, RK_F32, js, ls, false, out);
-    else if (plain && width == GEMM_NR)
+    else if (whole && plain && width == GEMM_NR)
         pack_from(k, GEMM_NR, GEMM_NR, src, RK_F32, js, ls, false, out);
+    else if (whole && width == GEMM_MR)
+        pack_from(k, GEMM_MR, GEMM_MR, src, from, js, ls, round_bf16, out);
+    else if (whole && width == GEMM_NR)
+        pack_from(k, GEMM_NR, GEMM_NR, src, from, js, ls, round_bf16, out);
     else
         pack_from(k, width, n_valid, src, from, js, ls, round_bf16, out);
 }
