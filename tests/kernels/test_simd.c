@@ -223,13 +223,17 @@ static void test_elementwise(void **state)
     on_each_path(check_elementwise);
 }
 
-/* The sums are defined to the bit: eight interleaved doubles, one tree. */
+/* The sums are defined to the bit: eight interleaved doubles, one tree. Numbers of one size would
+ * add up without rounding, in any order. */
 static void check_sums(test_ctx *t, const rk_kernels *k, int64_t n)
 {
     const int64_t rows = 5, ld = n + 3;
     const both x = draw_unit(t, rows * ld - 3), out = draw_unit(t, n);
-    const double sum = rk_kernels_ref_f32.sum(n, x.f), got = k->sum(n, x.f);
-    const double squares = rk_kernels_ref_f32.sum_squares(n, x.f), got2 = k->sum_squares(n, x.f);
+    float *wide = test_uniform(t, n, -1, 1);
+    for (int64_t i = 0; i < n; i++)
+        wide[i] = ldexpf(wide[i], (int)(i * 37 % 61) - 30);
+    const double sum = rk_kernels_ref_f32.sum(n, wide), got = k->sum(n, wide);
+    const double squares = rk_kernels_ref_f32.sum_squares(n, wide), got2 = k->sum_squares(n, wide);
     test_same(t, "sum", &sum, &got, sizeof sum);
     test_same(t, "sum of squares", &squares, &got2, sizeof squares);
     k->add_rows(rows, n, ld, x.f, out.f);

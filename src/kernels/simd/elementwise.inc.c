@@ -219,7 +219,7 @@ static void widen(int64_t n, const void *xp, rk_dtype from, void *yp)
 
 static inline void store_half(uint16_t *p, rk_dtype to, vf x, int64_t left)
 {
-    uint16_t last[VF], *at = left < VF ? last : p;
+    uint16_t last[VF] = {0}, *at = left < VF ? last : p;
     if (to == RK_BF16)
         vf_store_bf16(at, x);
     else

@@ -21,7 +21,7 @@
 
 /* clang-format off */
 #define SIMD_TABLE(path) {                                                                         \
-    .name = path, .real = RK_F32,                                                                  \
+    .name = (path), .real = RK_F32,                                                                \
     .unary = unary, .unary_bwd = unary_bwd,                                                        \
     .add = add, .mul = mul, .lerp = lerp, .axpy = axpy, .scale = scale,                            \
     .mul_add = mul_add, .lerp_bwd = lerp_bwd,                                                      \
