@@ -49,7 +49,11 @@ static void test_silent(void **state)
 static size_t longest_line(test_ctx *t, unsigned short width, const char **text)
 {
     const int master = posix_openpt(O_RDWR | O_NOCTTY);
-    assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+    if (master < 0) {
+        print_message("skipped: no pseudo-terminals here\n");
+        skip();
+    }
+    assert_true(grantpt(master) == 0 && unlockpt(master) == 0);
     FILE *f = fopen(ptsname(master), "w");
     assert_non_null(f);
     assert_int_equal(ioctl(fileno(f), TIOCSWINSZ, &(struct winsize){.ws_row = 24, .ws_col = width}),
