@@ -39,11 +39,17 @@ bool rk_json_at_end(rk_json_scan *s)
     return s->p == s->end || fail(s, "the end");
 }
 
+/* Bytes of the character that begins with c, 0 when none does. */
+static size_t utf8_bytes(unsigned char c)
+{
+    return c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+}
+
 size_t rk_json_utf8_length(const unsigned char *p, size_t left)
 {
     /* The second byte's range excludes overlong forms, surrogates and what is above U+10FFFF. */
     const unsigned char c = left > 0 ? p[0] : 0xff;
-    const size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+    const size_t n = utf8_bytes(c);
     if (n == 0 || n > left)
         return 0;
     const unsigned char low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
@@ -171,6 +177,7 @@ bool rk_json_uint(rk_json_scan *s, uint64_t *out)
         return fail(s, "an unsigned integer");
     if (*first == '0' && s->p - first > 1)
         return fail(s, "no zero before other digits");
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): strchr would find a NUL byte as well */
     if (s->p < s->end && memchr(".eE", *s->p, 3))
         return fail(s, "an integer without fraction or exponent");
     return true;
@@ -187,6 +194,7 @@ static size_t digits(rk_json_scan *s)
 /* One character out of a set, when it comes next. */
 static bool one_of(rk_json_scan *s, const char *set)
 {
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): strchr would find a NUL byte as well */
     if (s->p == s->end || !memchr(set, *s->p, strlen(set)))
         return false;
     s->p++;

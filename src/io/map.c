@@ -77,8 +77,10 @@ void rk_map_close(rk_map *m)
 {
     /* A zeroed map has descriptor 0, which is nobody's: only what has a name was ever opened. */
     if (m->name && m->fd >= 0) {
-        if (m->data)
+        if (m->data) {
+            /* NOLINTNEXTLINE(performance-no-int-to-ptr): munmap takes no pointer to const */
             munmap((void *)(uintptr_t)m->data, m->size);
+        }
         close(m->fd);
     }
     free(m->name);

@@ -77,6 +77,7 @@ static void take_member(parsed *l, const char *key, size_t n, const unsigned cha
     };
     for (size_t i = 0; i < RK_COUNT(numbers); i++)
         if (strlen(numbers[i].key) == n && !memcmp(key, numbers[i].key, n))
+            /* cppcheck-suppress invalidPointerCast; the offset is that of a double */
             *(double *)((char *)&l->entry + numbers[i].offset) = number_at(value);
     const double x = number_at(value);
     const bool whole = x >= 0.0 && x < 9e15;
