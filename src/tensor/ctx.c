@@ -1,0 +1,134 @@
+/* ctx.c: contexts, their memory and their threads. */
+#include "tensor/ctx.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/num.h"
+
+enum { META_BYTES = 64 * 1024 };
+
+rk_status rk_ctx_init(rk_ctx *ctx, const rk_ctx_params *p, rk_error *err)
+{
+    *ctx = (rk_ctx){.kernels = p->kernels,
+                    .pool = p->pool,
+                    .abort = p->abort,
+                    .planning = p->data_kind == RK_ARENA_COUNTING};
+    rk_status st = rk_arena_init(&ctx->meta, RK_ARENA_GROWING, META_BYTES, err);
+    if (st != RK_OK)
+        return st;
+    st = rk_arena_init(&ctx->data, p->data_kind, p->data_bytes, err);
+    if (st != RK_OK)
+        rk_arena_deinit(&ctx->meta);
+    return st;
+}
+
+void rk_ctx_deinit(rk_ctx *ctx)
+{
+    rk_arena_deinit(&ctx->meta);
+    rk_arena_deinit(&ctx->data);
+}
+
+void rk_ctx_reset(rk_ctx *ctx)
+{
+    rk_arena_reset(&ctx->meta);
+    rk_arena_reset(&ctx->data);
+    ctx->tape = NULL;
+    ctx->err = (rk_error){0};
+}
+
+rk_status rk_ctx_status(const rk_ctx *ctx, rk_error *err)
+{
+    if (rk_ctx_failed(ctx) && err)
+        *err = ctx->err;
+    return ctx->err.code;
+}
+
+void rk_ctx_fail(rk_ctx *ctx, rk_status code, const char *fmt, ...)
+{
+    if (rk_ctx_failed(ctx))
+        return;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(ctx->err.msg, sizeof ctx->err.msg, fmt, args);
+    va_end(args);
+    ctx->err.code = code;
+}
+
+void *rk_ctx_alloc(rk_ctx *ctx, size_t bytes)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    void *p = rk_arena_alloc(&ctx->data, bytes);
+    if (!p && !ctx->planning)
+        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory: %zu bytes beyond the %zu in use", bytes,
+                    ctx->data.used);
+    return p;
+}
+
+rk_tensor *rk_new(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    rk_tensor *t = rk_arena_alloc(&ctx->meta, sizeof *t);
+    if (!t) {
+        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for a tensor's description");
+        return NULL;
+    }
+    *t = rk_tensor_over(dtype, n_dims, dims, NULL);
+    t->data = rk_ctx_alloc(ctx, rk_tensor_bytes(t));
+    return rk_ctx_failed(ctx) ? NULL : t;
+}
+
+rk_tensor *rk_new_like(rk_ctx *ctx, const rk_tensor *t)
+{
+    return t ? rk_new(ctx, t->dtype, t->n_dims, t->dims) : NULL;
+}
+
+rk_tensor *rk_new_zeros(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims)
+{
+    rk_tensor *t = rk_new(ctx, dtype, n_dims, dims);
+    if (t && t->data)
+        memset(t->data, 0, rk_tensor_bytes(t));
+    return t;
+}
+
+void *rk_grad(rk_ctx *ctx, rk_tensor *t)
+{
+    if (!t || !t->requires_grad || rk_ctx_failed(ctx))
+        return NULL;
+    rk_tensor *root = t->base ? t->base : t;
+    if (!root->has_grad) {
+        const size_t bytes = rk_tensor_bytes(root);
+        root->grad = rk_ctx_alloc(ctx, bytes);
+        root->has_grad = true;
+        if (root->grad)
+            memset(root->grad, 0, bytes);
+    }
+    if (!root->grad)
+        return NULL;
+    return (unsigned char *)root->grad + (size_t)t->offset * rk_dtype_bytes(t->dtype);
+}
+
+typedef struct range_job {
+    rk_range_fn *fn;
+    void *arg;
+    int64_t n, grain;
+} range_job;
+
+static void range_task(void *arg, int64_t i, int worker)
+{
+    const range_job *j = arg;
+    j->fn(j->arg, i * j->grain, rk_min_i64(j->n, (i + 1) * j->grain), worker);
+}
+
+void rk_parallel(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, void *arg)
+{
+    if (rk_ctx_failed(ctx) || n <= 0)
+        return;
+    range_job job = {fn, arg, n, rk_max_i64(grain, 1)};
+    rk_pool_run(ctx->pool, rk_ceil_div(n, job.grain), range_task, &job);
+    if (ctx->abort && atomic_load_explicit(ctx->abort, memory_order_relaxed))
+        rk_ctx_fail(ctx, RK_ERR_ABORTED, "stopped on request");
+}

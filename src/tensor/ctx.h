@@ -1,0 +1,74 @@
+/* ctx.h: what an op needs to run: kernels, threads, memory, a tape, and the first error.
+ *
+ * Ops take a context first. After a failure the context holds the error and further ops do nothing
+ * and return NULL, so model code reads like its equations and its caller checks once, with
+ * rk_ctx_status. A context runs ops at once, records them on a tape as well, or only plans them:
+ * shapes and bytes without data, from the same code. There are no globals; two contexts in one
+ * process do not know each other. */
+#ifndef RK_CTX_H
+#define RK_CTX_H
+
+#include "base/arena.h"
+#include "base/pool.h"
+#include "kernels/kernels.h"
+#include "tensor/tensor.h"
+
+typedef struct rk_node rk_node;
+
+typedef struct rk_ctx {
+    const rk_kernels *kernels; /* the f32 path; f64 always uses the reference */
+    rk_pool *pool;
+    const atomic_int *abort; /* non-zero: stop with RK_ERR_ABORTED; may be NULL */
+    bool planning;           /* ops compute shapes and count bytes, nothing else */
+    bool recording;          /* ops whose inputs need gradients go on the tape */
+    bool long_class;         /* matrix products of the long class (packed), see docs/numerics.md */
+    bool round_bf16;         /* their operands are rounded to bf16 */
+    uint64_t seed;           /* dropout draws are keyed by (seed, step, index) */
+    uint64_t step;
+    rk_arena meta; /* tensors and tape nodes: small, grows, kept across resets */
+    rk_arena data; /* elements, gradients, scratch */
+    rk_node *tape; /* the newest node */
+    rk_error err;  /* the first error */
+} rk_ctx;
+
+typedef struct rk_ctx_params {
+    const rk_kernels *kernels;
+    rk_pool *pool;
+    const atomic_int *abort;
+    rk_arena_kind data_kind; /* COUNTING makes a planning context */
+    size_t data_bytes;       /* of a FIXED data arena */
+} rk_ctx_params;
+
+rk_status rk_ctx_init(rk_ctx *ctx, const rk_ctx_params *p, rk_error *err);
+void rk_ctx_deinit(rk_ctx *ctx);
+/* Forget all tensors, the tape and the error; memory is kept. */
+void rk_ctx_reset(rk_ctx *ctx);
+/* Copies the first error out. */
+rk_status rk_ctx_status(const rk_ctx *ctx, rk_error *err);
+static inline bool rk_ctx_failed(const rk_ctx *ctx) { return ctx->err.code != RK_OK; }
+/* Record an error unless there is one already. */
+void rk_ctx_fail(rk_ctx *ctx, rk_status code, const char *fmt, ...) RK_PRINTF(3, 4);
+
+/* The kernels for tensors of this dtype. */
+static inline const rk_kernels *rk_ctx_kernels(const rk_ctx *ctx, rk_dtype dtype)
+{
+    return dtype == RK_F64 ? &rk_kernels_ref_f64 : ctx->kernels;
+}
+
+/* A tensor with memory that is not cleared; NULL after a failure. */
+rk_tensor *rk_new(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims);
+rk_tensor *rk_new_like(rk_ctx *ctx, const rk_tensor *t);
+rk_tensor *rk_new_zeros(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims);
+/* 64-byte aligned memory from the data arena; NULL while planning and after a failure. */
+void *rk_ctx_alloc(rk_ctx *ctx, size_t bytes);
+
+/* The gradient of t, with t's strides, zeroed when it is first asked for. NULL when t needs none,
+ * while planning, and after a failure. */
+void *rk_grad(rk_ctx *ctx, rk_tensor *t);
+
+/* Run fn(arg, lo, hi, worker) over [0, n) cut into pieces of `grain`: the cut depends on n and grain
+ * alone. An abort becomes the context's error. */
+typedef void rk_range_fn(void *arg, int64_t lo, int64_t hi, int worker);
+void rk_parallel(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, void *arg);
+
+#endif

@@ -1,0 +1,134 @@
+/* op.h: the op table, and how a row of it is applied, recorded and run backwards.
+ *
+ * A row holds a name, a shape rule, a forward and a backward function. Adding an op is a row in
+ * op.c, a declaration in ops.h and a file. Inside this layer only; model code calls ops.h. */
+#ifndef RK_OP_H
+#define RK_OP_H
+
+#include "tensor/ctx.h"
+#include "tensor/ops.h"
+
+enum { RK_MAX_IN = 12, RK_MAX_OUT = 6 };
+
+typedef enum rk_op_id {
+    RK_OP_UNARY,
+    RK_OP_ADD,
+    RK_OP_MUL,
+    RK_OP_LERP,
+    RK_OP_SCALE,
+    RK_OP_SUM,
+    RK_OP_COPY,
+    RK_OP_CONCAT,
+    RK_OP_DROPOUT,
+    RK_OP_SOFTMAX,
+    RK_OP_L2NORM,
+    RK_OP_NORM,
+    RK_OP_EMBEDDING,
+    RK_OP_LINEAR,
+    RK_OP_MATMUL,
+    RK_OP_CROSS_ENTROPY,
+    RK_OP_SHIFT_MIX,
+    RK_OP_WKV7,
+    RK_OP_RWKV7_PREPARE,
+    RK_OP_RWKV7_OUTPUT,
+    RK_OP_CHECKPOINT,
+    RK_OP_COUNT
+} rk_op_id;
+
+struct rk_node {
+    rk_op_id op;
+    rk_node *prev; /* the node recorded before */
+    int n_in, n_out;
+    rk_tensor *in[RK_MAX_IN]; /* NULL where an input is optional and absent */
+    rk_tensor *out[RK_MAX_OUT];
+    void *saved;   /* saved_bytes that forward keeps for backward; NULL when not recording */
+    void *scratch; /* during forward and backward only */
+    size_t saved_bytes, scratch_bytes, scratch_bwd_bytes; /* asked for by the shape rule */
+    union {
+        rk_unary unary;
+        int dim;
+        double factor;
+        struct {
+            double p;
+            uint64_t index;
+        } dropout;
+        struct {
+            int64_t groups;
+            double eps;
+        } norm;
+        rk_layout layout;
+        double l2wrap;
+        struct {
+            rk_segment_fn *fn;
+            void *user;
+        } checkpoint;
+    } attr;
+};
+
+typedef struct rk_op {
+    const char *name;
+    /* Check the inputs (rk_ctx_fail with a sentence), make the outputs with rk_new, fill in the
+     * bytes of saved and scratch. */
+    void (*shape)(rk_ctx *ctx, rk_node *n);
+    void (*forward)(rk_ctx *ctx, rk_node *n);
+    /* Add to the gradients (rk_grad) of those inputs that need one. */
+    void (*backward)(rk_ctx *ctx, rk_node *n);
+} rk_op;
+
+extern const rk_op rk_ops[RK_OP_COUNT];
+
+/* Shape rule, memory, forward, tape. False after a failure. */
+bool rk_apply(rk_ctx *ctx, rk_node *n);
+/* As rk_apply, for ops of one output. */
+rk_tensor *rk_apply1(rk_ctx *ctx, rk_node *n);
+
+/* Shape-rule helper: fail with the op's name unless ok. Returns ok. */
+bool rk_expect(rk_ctx *ctx, const rk_node *n, bool ok, const char *expected);
+/* Every input that is present is contiguous and of the real type of the first one. */
+bool rk_expect_plain(rk_ctx *ctx, const rk_node *n);
+/* Bytes of n reals of t's dtype. */
+static inline size_t rk_reals(const rk_tensor *t, int64_t n)
+{
+    return (size_t)n * rk_dtype_bytes(t->dtype);
+}
+/* Address of element i of contiguous memory of t's dtype; NULL stays NULL. */
+static inline void *rk_at(const rk_tensor *t, const void *data, int64_t i)
+{
+    return data ? (unsigned char *)data + (size_t)i * rk_dtype_bytes(t->dtype) : NULL;
+}
+
+enum {
+    RK_GRAIN_ROWS = 16,  /* rows of a task in row-wise ops */
+    RK_GRAIN_COLS = 64,  /* channels of a task in sums over rows */
+    RK_GRAIN_FLAT = 8192 /* elements of a task in element-wise ops */
+};
+
+/* One file per family defines these rows. */
+#define RK_OP_ROW(name)                                                                            \
+    void rk_##name##_shape(rk_ctx *ctx, rk_node *n);                                               \
+    void rk_##name##_forward(rk_ctx *ctx, rk_node *n);                                             \
+    void rk_##name##_backward(rk_ctx *ctx, rk_node *n)
+RK_OP_ROW(unary);
+RK_OP_ROW(add);
+RK_OP_ROW(mul);
+RK_OP_ROW(lerp);
+RK_OP_ROW(scale);
+RK_OP_ROW(sum);
+RK_OP_ROW(copy);
+RK_OP_ROW(concat);
+RK_OP_ROW(dropout);
+RK_OP_ROW(softmax);
+RK_OP_ROW(l2norm);
+RK_OP_ROW(norm);
+RK_OP_ROW(embedding);
+RK_OP_ROW(linear);
+RK_OP_ROW(matmul);
+RK_OP_ROW(cross_entropy);
+RK_OP_ROW(shift_mix);
+RK_OP_ROW(wkv7);
+RK_OP_ROW(rwkv7_prepare);
+RK_OP_ROW(rwkv7_output);
+RK_OP_ROW(checkpoint);
+#undef RK_OP_ROW
+
+#endif

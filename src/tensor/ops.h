@@ -1,0 +1,117 @@
+/* ops.h: the operations models are written in.
+ *
+ * Each takes a context and tensors and returns new tensors; all have a backward. After a failure
+ * they do nothing and return NULL. Inputs are contiguous unless said; reals are f32, or f64 all
+ * through (gradient tests); weights of `linear` and `embedding` may also be bf16 or f16. Shapes
+ * that do not fit are answered by the context's error, naming the op and the shapes. */
+#ifndef RK_OPS_H
+#define RK_OPS_H
+
+#include "tensor/ctx.h"
+
+/* ---- views: no data moves; the gradient is the base's ---- */
+
+/* The same elements in another shape; t contiguous. */
+rk_tensor *rk_view(rk_ctx *ctx, rk_tensor *t, int n_dims, const int64_t *dims);
+/* Elements [lo, hi) of dimension dim. */
+rk_tensor *rk_slice(rk_ctx *ctx, rk_tensor *t, int dim, int64_t lo, int64_t hi);
+/* Index i of dimension 0, which disappears. */
+rk_tensor *rk_index(rk_ctx *ctx, rk_tensor *t, int64_t i);
+/* Dimensions a and b exchanged. */
+rk_tensor *rk_transpose(rk_ctx *ctx, rk_tensor *t, int a, int b);
+
+/* ---- element-wise ---- */
+
+rk_tensor *rk_unary_op(rk_ctx *ctx, rk_unary op, rk_tensor *x);
+/* y has x's shape, or its trailing dimensions (a row that is repeated), or one element. */
+rk_tensor *rk_add(rk_ctx *ctx, rk_tensor *x, rk_tensor *y);
+rk_tensor *rk_mul(rk_ctx *ctx, rk_tensor *x, rk_tensor *y);
+/* x + (y - x) w; y of x's shape, w as y in rk_add. */
+rk_tensor *rk_lerp(rk_ctx *ctx, rk_tensor *x, rk_tensor *y, rk_tensor *w);
+rk_tensor *rk_scale(rk_ctx *ctx, rk_tensor *x, double factor);
+/* Zeroes elements with probability p and multiplies the rest by 1/(1-p), while recording; the mask
+ * is a function of (ctx seed, ctx step, index, element). p = 0 returns x. */
+rk_tensor *rk_dropout(rk_ctx *ctx, rk_tensor *x, double p, uint64_t index);
+
+/* ---- shape ---- */
+
+/* A contiguous copy of any view. */
+rk_tensor *rk_copy(rk_ctx *ctx, rk_tensor *x);
+/* Joined along dim; n <= 12 tensors that agree elsewhere. */
+rk_tensor *rk_concat(rk_ctx *ctx, rk_tensor *const *x, int n, int dim);
+/* All elements, as a tensor of one. */
+rk_tensor *rk_sum(rk_ctx *ctx, rk_tensor *x);
+
+/* ---- rows: over the last dimension ---- */
+
+rk_tensor *rk_softmax(rk_ctx *ctx, rk_tensor *x);
+/* x / max(|x|, RK_L2_EPS). */
+rk_tensor *rk_l2norm(rk_ctx *ctx, rk_tensor *x);
+/* Layer norm (groups 1) or group norm over `groups` equal parts; w, b over the last dimension. */
+rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_t groups,
+                   double eps);
+
+/* ---- products ---- */
+
+/* How a weight is stored: `linear` weights (out, in), low-rank ones (in, out). */
+typedef enum rk_layout { RK_OUT_IN, RK_IN_OUT } rk_layout;
+/* x (..., in) times w, plus `add` (..., out) when it is not NULL (the residual). */
+rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add);
+/* (batch..., M, K) x (batch..., K, N); any views whose last two strides hold a 1. */
+rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b);
+/* Rows of table (V, C) by ids (i32, any shape): ids' shape with C appended. */
+rk_tensor *rk_embedding(rk_ctx *ctx, rk_tensor *table, rk_tensor *ids);
+/* -log softmax(head h)[target] for each row of hidden (..., C): targets i32 of the leading shape,
+ * negative ones do not count (0). Runs over blocks of the vocabulary and never holds all logits.
+ * l2wrap adds 0.5 l2wrap max(logits)^2 to the gradient only (BlinkDL/RWKV-LM). */
+rk_tensor *rk_cross_entropy(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head, rk_tensor *targets,
+                            double l2wrap);
+
+/* ---- RWKV ---- */
+
+/* Token shift and n mixes: out (n, B, T, C), out_q = x + (prev - x) mu_q with prev the row before
+ * and before the first row `shift` (B, C). *shift_out (B, C): the last row. */
+rk_tensor *rk_shift_mix(rk_ctx *ctx, rk_tensor *x, rk_tensor *shift, rk_tensor *const *mu, int n,
+                        rk_tensor **shift_out);
+
+typedef struct rk_wkv7_in {
+    rk_tensor *r, *w, *k, *v, *a, *b; /* (B, T, H, N); w the decay itself */
+    rk_tensor *state;                 /* (B, H, N value, N key) */
+} rk_wkv7_in;
+/* The RWKV-7 recurrence: y (B, T, H, N); *state_out as state. */
+rk_tensor *rk_wkv7(rk_ctx *ctx, const rk_wkv7_in *in, rk_tensor **state_out);
+
+typedef struct rk_rwkv7_prepare_in {
+    rk_tensor *w0, *a0, *v0, *k_k, *k_a;            /* C elements each */
+    rk_tensor *wl, *al, *vl, *k, *v, *v_first;      /* (B, T, H, N); vl, v_first NULL in layer 0 */
+} rk_rwkv7_prepare_in;
+typedef struct rk_rwkv7_prepare_out {
+    rk_tensor *w, *k, *a, *b, *v; /* what rk_wkv7 takes */
+} rk_rwkv7_prepare_out;
+/* From the projections to the recurrence's inputs; the equations stand at rwkv7_prepare in
+ * kernels.h. */
+rk_rwkv7_prepare_out rk_rwkv7_prepare_op(rk_ctx *ctx, const rk_rwkv7_prepare_in *in);
+
+typedef struct rk_rwkv7_output_in {
+    rk_tensor *y, *r, *k, *v, *g;    /* (B, T, H, N) */
+    rk_tensor *r_k, *ln_w, *ln_b;    /* C elements each */
+    double eps;
+} rk_rwkv7_output_in;
+/* Group norm, bonus and gate: (norm(y) + (r . k r_k) v) g. */
+rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in);
+
+/* ---- recomputation and gradients ---- */
+
+/* A piece of a model: reads in[0 .. n_in), leaves its results in out[0 .. n_out). */
+typedef void rk_segment_fn(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out);
+/* Run a segment, keeping only its results; the backward pass runs it again. `out` holds tensors of
+ * the results' shapes (see rk_new_like) and receives them. Everything that needs a gradient beside
+ * the inputs must have its gradient memory already (parameters do). user must outlive the tape. */
+void rk_checkpoint(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
+                   rk_tensor **out, int n_out);
+
+/* Walk the tape backwards from t with its gradient set to `seed` everywhere; gradients add up in
+ * every tensor that requires one. The tape is empty afterwards. */
+void rk_backward(rk_ctx *ctx, rk_tensor *t, double seed);
+
+#endif

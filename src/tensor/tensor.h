@@ -1,0 +1,37 @@
+/* tensor.h: an array with a type and a shape, and the views that share its storage. */
+#ifndef RK_TENSOR_H
+#define RK_TENSOR_H
+
+#include "base/dtype.h"
+#include "base/error.h"
+
+enum { RK_MAX_DIMS = 5 };
+
+/* Row-major, PyTorch order. A view has the root tensor in `base` and shares its data and gradient;
+ * transposing and slicing make views whose strides are not those of a contiguous tensor. */
+typedef struct rk_tensor {
+    rk_dtype dtype;
+    int n_dims;
+    int64_t dims[RK_MAX_DIMS];
+    int64_t strides[RK_MAX_DIMS]; /* in elements */
+    void *data;                   /* NULL while planning */
+    struct rk_tensor *base;       /* NULL unless a view */
+    int64_t offset;               /* of a view's first element from its base's */
+    bool requires_grad;
+    bool has_grad; /* grad was asked for; its memory exists unless planning */
+    void *grad;    /* as data; of a root tensor only, see rk_grad */
+} rk_tensor;
+
+/* A contiguous shape over memory of the caller's. */
+rk_tensor rk_tensor_over(rk_dtype dtype, int n_dims, const int64_t *dims, void *data);
+int64_t rk_tensor_count(const rk_tensor *t);
+size_t rk_tensor_bytes(const rk_tensor *t);
+bool rk_tensor_is_contiguous(const rk_tensor *t);
+bool rk_tensor_same_shape(const rk_tensor *a, const rk_tensor *b);
+/* Size of the last dimension, and the product of all others. */
+int64_t rk_tensor_cols(const rk_tensor *t);
+int64_t rk_tensor_rows(const rk_tensor *t);
+/* "f32 (2,3,4)" into buf, for messages; returns buf. */
+const char *rk_tensor_describe(const rk_tensor *t, char *buf, size_t size);
+
+#endif
