@@ -1,0 +1,126 @@
+/* model.h: what an architecture is, and a model: its parameters in table order.
+ *
+ * An architecture is one file and one row in arch.c. Its table of parameters (checkpoint name, shape
+ * formula, initialisation, optimiser group, place in its structs) is all that loading, saving,
+ * initialising and grouping walk. Its forward takes tokens and a state to hidden rows and the next
+ * state, in every shape: training (B,T), prompts (1,T), decoding (1,1) and (B,1). */
+#ifndef RK_MODEL_H
+#define RK_MODEL_H
+
+#include "io/safetensors.h"
+#include "tensor/ops.h"
+
+typedef struct rk_hparams {
+    int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
+    int64_t rank_w, rank_a, rank_v, rank_g;
+    double ln_eps, ln_x_eps;
+} rk_hparams;
+
+enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 4 };
+
+typedef enum rk_scope {
+    RK_SCOPE_MODEL, /* once; `field` is an offset into the architecture's top struct */
+    RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
+    RK_SCOPE_LATER, /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
+} rk_scope;
+
+/* Where an initial value goes: the parameter, its place, the random stream. */
+typedef struct rk_init {
+    const rk_hparams *hp;
+    int64_t layer, index; /* index: number of the parameter, which keys its random draws */
+    uint64_t seed;
+    int64_t rows, cols; /* of the matrix; a vector is one row */
+    float *x;
+    double arg; /* of the table's row: a gain, an exponent, a constant */
+} rk_init;
+typedef rk_status rk_init_fn(const rk_init *p, rk_error *err);
+
+typedef struct rk_param_spec {
+    const char *name;  /* "blocks.%d.att.w0"; %d is the layer */
+    const char *shape; /* a letter a dimension: V C F H N, ranks w a v g, 1 */
+    rk_scope scope;
+    size_t field; /* offset of the rk_tensor * in the top or layer struct */
+    rk_init_fn *init;
+    double init_arg;
+    double lr_scale;
+} rk_param_spec;
+
+/* A part of a layer's recurrent state: f32 (B, shape). */
+typedef struct rk_state_spec {
+    const char *name;
+    const char *shape;
+} rk_state_spec;
+
+typedef struct rk_model rk_model;
+
+/* One call of a forward. state holds n_layer * n_state tensors, layer by layer; forward replaces
+ * them by those after the last token. */
+typedef struct rk_forward {
+    rk_tensor *ids; /* (B, T) i32 */
+    rk_tensor **state;
+    double dropout;         /* after each residual addition, while recording */
+    bool checkpoint_blocks; /* recompute each block in the backward pass */
+} rk_forward;
+
+typedef struct rk_arch {
+    const char *name;
+    const rk_param_spec *params;
+    int n_params;
+    const rk_state_spec *state;
+    int n_state; /* per layer */
+    size_t top_bytes, layer_bytes;
+    /* Is this file one of mine? By tensor names alone. */
+    bool (*detect)(const rk_st *f);
+    /* Sizes from the file's shapes. */
+    rk_status (*read_hparams)(const rk_st *f, rk_hparams *hp, rk_error *err);
+    /* Sizes left 0 take their defaults; the rest is checked. */
+    rk_status (*default_hparams)(rk_hparams *hp, rk_error *err);
+    /* Hidden rows (B, T, C) after the last norm. */
+    rk_tensor *(*forward)(rk_ctx *ctx, const rk_model *m, const rk_forward *f);
+} rk_arch;
+
+extern const rk_arch *const rk_archs[]; /* ends with NULL */
+extern const rk_arch rk_arch_rwkv7;
+/* NULL when there is none of this name. */
+const rk_arch *rk_arch_find(const char *name);
+
+typedef struct rk_param {
+    char name[RK_PARAM_NAME_MAX];
+    const rk_param_spec *spec;
+    int64_t layer; /* 0 for those of the model */
+    bool decay;    /* weight decay: 2-D and named .weight */
+    bool used;     /* false: what layer 0 stores but does not compute with */
+    rk_tensor tensor;
+} rk_param;
+
+struct rk_model {
+    const rk_arch *arch;
+    rk_hparams hp;
+    rk_param *params; /* those of the model before the layers, the layers, those after */
+    int64_t n_params; /* entries of params */
+    void *top;        /* the architecture's top struct */
+    void *layers;     /* n_layer of its layer structs */
+    const rk_tensor *head; /* (V, C) */
+    int64_t ctx_len;
+    uint64_t fingerprint;
+    rk_st *file;    /* that weights are mapped from; NULL for a trainer's model */
+    void *owned;    /* memory of tensors that are not in the file's pages */
+};
+
+/* A model of the given sizes whose tensors have shapes but no data yet. */
+rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp, rk_error *err);
+/* Initial values for every parameter; the tensors must be f32 with data. */
+rk_status rk_model_init(rk_model *m, uint64_t seed, rk_error *err);
+/* Dimensions of a shape formula; returns their number. */
+int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims);
+/* Elements of one stream's whole state. */
+int64_t rk_model_state_count(const rk_model *m);
+int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
+/* Write the tensors, widened or narrowed to dtype (vectors stay f32 when it is not f32), as a model
+ * file with metadata: format, arch, ctx_len and the pairs given. */
+rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_st_pair *meta,
+                        int64_t n_meta, bool overwrite, rk_error *err);
+/* Tensor bytes that decoding one token reads. */
+int64_t rk_model_bytes_per_token(const rk_model *m);
+
+#endif
