@@ -45,7 +45,10 @@ void rk_ctx_deinit(rk_ctx *ctx);
 void rk_ctx_reset(rk_ctx *ctx);
 /* Copies the first error out. */
 rk_status rk_ctx_status(const rk_ctx *ctx, rk_error *err);
-static inline bool rk_ctx_failed(const rk_ctx *ctx) { return ctx->err.code != RK_OK; }
+static inline bool rk_ctx_failed(const rk_ctx *ctx)
+{
+    return ctx->err.code != RK_OK;
+}
 /* Record an error unless there is one already. */
 void rk_ctx_fail(rk_ctx *ctx, rk_status code, const char *fmt, ...) RK_PRINTF(3, 4);
 
@@ -66,8 +69,8 @@ void *rk_ctx_alloc(rk_ctx *ctx, size_t bytes);
  * while planning, and after a failure. */
 void *rk_grad(rk_ctx *ctx, rk_tensor *t);
 
-/* Run fn(arg, lo, hi, worker) over [0, n) cut into pieces of `grain`: the cut depends on n and grain
- * alone. An abort becomes the context's error. */
+/* Run fn(arg, lo, hi, worker) over [0, n) cut into pieces of `grain`: the cut depends on n and
+ * grain alone. An abort becomes the context's error. */
 typedef void rk_range_fn(void *arg, int64_t lo, int64_t hi, int worker);
 void rk_parallel(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, void *arg);
 

@@ -8,7 +8,10 @@
 
 #include <string.h>
 
-#define ROW(name) {#name, rk_##name##_shape, rk_##name##_forward, rk_##name##_backward}
+#define ROW(name)                                                                                  \
+    {                                                                                              \
+#name, rk_##name##_shape, rk_##name##_forward, rk_##name##_backward                        \
+    }
 const rk_op rk_ops[RK_OP_COUNT] = {
     [RK_OP_UNARY] = ROW(unary),
     [RK_OP_ADD] = ROW(add),
@@ -45,7 +48,8 @@ bool rk_expect(rk_ctx *ctx, const rk_node *n, bool ok, const char *expected)
         rk_tensor_describe(n->in[0], a, sizeof a);
     if (n->n_in > 1 && n->in[1])
         rk_tensor_describe(n->in[1], b, sizeof b);
-    rk_ctx_fail(ctx, RK_ERR_ARG, "%s of %s and %s: expected %s", rk_ops[n->op].name, a, b, expected);
+    rk_ctx_fail(ctx, RK_ERR_ARG, "%s of %s and %s: expected %s", rk_ops[n->op].name, a, b,
+                expected);
     return false;
 }
 
@@ -119,7 +123,10 @@ bool rk_apply(rk_ctx *ctx, rk_node *n)
     return !rk_ctx_failed(ctx);
 }
 
-rk_tensor *rk_apply1(rk_ctx *ctx, rk_node *n) { return rk_apply(ctx, n) ? n->out[0] : NULL; }
+rk_tensor *rk_apply1(rk_ctx *ctx, rk_node *n)
+{
+    return rk_apply(ctx, n) ? n->out[0] : NULL;
+}
 
 /* ---- backwards ---- */
 

@@ -97,6 +97,14 @@ static inline void *rk_at(const rk_tensor *t, const void *data, int64_t i)
     return data ? (unsigned char *)data + (size_t)i * rk_dtype_bytes(t->dtype) : NULL;
 }
 
+/* The gradient of t, or `spare` memory for kernels that write all gradients whether needed or not.
+ */
+static inline void *rk_grad_or(rk_ctx *ctx, rk_tensor *t, void *spare)
+{
+    void *grad = rk_grad(ctx, t);
+    return grad ? grad : spare;
+}
+
 enum {
     RK_GRAIN_ROWS = 16,  /* rows of a task in row-wise ops */
     RK_GRAIN_COLS = 64,  /* channels of a task in sums over rows */

@@ -49,8 +49,7 @@ typedef struct piece_job {
 } piece_job;
 
 /* Flat pieces where shapes are equal, whole rows where the second operand repeats. */
-static void over_pieces(rk_ctx *ctx, const rk_node *n, void *const *p, int64_t row,
-                        rk_range_fn *fn)
+static void over_pieces(rk_ctx *ctx, const rk_node *n, void *const *p, int64_t row, rk_range_fn *fn)
 {
     const int64_t count = rk_tensor_count(n->in[0]);
     piece_job job = {rk_ctx_kernels(ctx, n->in[0]->dtype), n, p, row};
@@ -112,8 +111,14 @@ rk_tensor *rk_unary_op(rk_ctx *ctx, rk_unary op, rk_tensor *x)
 
 /* ---- add and mul ---- */
 
-void rk_add_shape(rk_ctx *ctx, rk_node *n) { binary_shape(ctx, n); }
-void rk_mul_shape(rk_ctx *ctx, rk_node *n) { binary_shape(ctx, n); }
+void rk_add_shape(rk_ctx *ctx, rk_node *n)
+{
+    binary_shape(ctx, n);
+}
+void rk_mul_shape(rk_ctx *ctx, rk_node *n)
+{
+    binary_shape(ctx, n);
+}
 
 static double one_element(const rk_tensor *t)
 {
@@ -146,8 +151,8 @@ static void binary_piece(void *arg, int64_t lo, int64_t hi, int worker)
     void (*fn)(int64_t, const void *, const void *, void *) =
         j->n->op == RK_OP_ADD ? j->kern->add : j->kern->mul;
     (void)worker;
-    FOR_RUNS (j, lo, hi, at, at2, len)
-        fn(len, rk_at(x, x->data, at), rk_at(y, y->data, at2), rk_at(z, z->data, at));
+    FOR_RUNS(j, lo, hi, at, at2, len)
+    fn(len, rk_at(x, x->data, at), rk_at(y, y->data, at2), rk_at(z, z->data, at));
 }
 
 static void binary_forward(rk_ctx *ctx, rk_node *n)
@@ -159,8 +164,14 @@ static void binary_forward(rk_ctx *ctx, rk_node *n)
         over_pieces(ctx, n, NULL, row, binary_piece);
 }
 
-void rk_add_forward(rk_ctx *ctx, rk_node *n) { binary_forward(ctx, n); }
-void rk_mul_forward(rk_ctx *ctx, rk_node *n) { binary_forward(ctx, n); }
+void rk_add_forward(rk_ctx *ctx, rk_node *n)
+{
+    binary_forward(ctx, n);
+}
+void rk_mul_forward(rk_ctx *ctx, rk_node *n)
+{
+    binary_forward(ctx, n);
+}
 
 /* p: dz, other factor, gradient: gradient += dz * other (mul), or += dz (add: other is NULL), the
  * other factor repeating. */
@@ -169,7 +180,8 @@ static void product_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0];
     (void)worker;
-    FOR_RUNS (j, lo, hi, at, at2, len) {
+    FOR_RUNS(j, lo, hi, at, at2, len)
+    {
         if (j->p[1])
             j->kern->mul_add(len, rk_at(x, j->p[0], at), rk_at(x, j->p[1], at2),
                              rk_at(x, j->p[2], at));
@@ -209,16 +221,28 @@ static void binary_backward(rk_ctx *ctx, rk_node *n)
                     column_piece, &job);
 }
 
-void rk_add_backward(rk_ctx *ctx, rk_node *n) { binary_backward(ctx, n); }
-void rk_mul_backward(rk_ctx *ctx, rk_node *n) { binary_backward(ctx, n); }
+void rk_add_backward(rk_ctx *ctx, rk_node *n)
+{
+    binary_backward(ctx, n);
+}
+void rk_mul_backward(rk_ctx *ctx, rk_node *n)
+{
+    binary_backward(ctx, n);
+}
 
 static rk_tensor *binary(rk_ctx *ctx, rk_op_id op, rk_tensor *x, rk_tensor *y)
 {
     rk_node n = {.op = op, .n_in = 2, .in = {x, y}};
     return rk_apply1(ctx, &n);
 }
-rk_tensor *rk_add(rk_ctx *ctx, rk_tensor *x, rk_tensor *y) { return binary(ctx, RK_OP_ADD, x, y); }
-rk_tensor *rk_mul(rk_ctx *ctx, rk_tensor *x, rk_tensor *y) { return binary(ctx, RK_OP_MUL, x, y); }
+rk_tensor *rk_add(rk_ctx *ctx, rk_tensor *x, rk_tensor *y)
+{
+    return binary(ctx, RK_OP_ADD, x, y);
+}
+rk_tensor *rk_mul(rk_ctx *ctx, rk_tensor *x, rk_tensor *y)
+{
+    return binary(ctx, RK_OP_MUL, x, y);
+}
 
 /* ---- lerp ---- */
 
@@ -237,9 +261,9 @@ static void lerp_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_node *n = j->n;
     const rk_tensor *x = n->in[0];
     (void)worker;
-    FOR_RUNS (j, lo, hi, at, at2, len)
-        j->kern->lerp(len, rk_at(x, x->data, at), rk_at(x, n->in[1]->data, at),
-                      rk_at(x, n->in[2]->data, at2), rk_at(x, n->out[0]->data, at));
+    FOR_RUNS(j, lo, hi, at, at2, len)
+    j->kern->lerp(len, rk_at(x, x->data, at), rk_at(x, n->in[1]->data, at),
+                  rk_at(x, n->in[2]->data, at2), rk_at(x, n->out[0]->data, at));
 }
 
 void rk_lerp_forward(rk_ctx *ctx, rk_node *n)
@@ -254,10 +278,10 @@ static void lerp_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_node *n = j->n;
     const rk_tensor *x = n->in[0];
     (void)worker;
-    FOR_RUNS (j, lo, hi, at, at2, len)
-        j->kern->lerp_bwd(len, rk_at(x, x->data, at), rk_at(x, n->in[1]->data, at),
-                          rk_at(x, n->in[2]->data, at2), rk_at(x, j->p[0], at),
-                          rk_at(x, j->p[1], at), rk_at(x, j->p[2], at), NULL);
+    FOR_RUNS(j, lo, hi, at, at2, len)
+    j->kern->lerp_bwd(len, rk_at(x, x->data, at), rk_at(x, n->in[1]->data, at),
+                      rk_at(x, n->in[2]->data, at2), rk_at(x, j->p[0], at), rk_at(x, j->p[1], at),
+                      rk_at(x, j->p[2], at), NULL);
 }
 
 static void lerp_bwd_weight_piece(void *arg, int64_t lo, int64_t hi, int worker)
@@ -295,7 +319,10 @@ rk_tensor *rk_lerp(rk_ctx *ctx, rk_tensor *x, rk_tensor *y, rk_tensor *w)
 
 /* ---- scale ---- */
 
-void rk_scale_shape(rk_ctx *ctx, rk_node *n) { rk_unary_shape(ctx, n); }
+void rk_scale_shape(rk_ctx *ctx, rk_node *n)
+{
+    rk_unary_shape(ctx, n);
+}
 
 static void scale_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {

@@ -90,7 +90,8 @@ rk_tensor *rk_transpose(rk_ctx *ctx, rk_tensor *t, int a, int b)
     return v;
 }
 
-/* ---- strided copies: element by element, with the last dimension in one call where it is dense ---- */
+/* ---- strided copies: element by element, with the last dimension in one call where it is dense
+ * ---- */
 
 typedef enum copy_kind { COPY, ADD } copy_kind;
 

@@ -82,8 +82,8 @@ typedef struct rk_wkv7_in {
 rk_tensor *rk_wkv7(rk_ctx *ctx, const rk_wkv7_in *in, rk_tensor **state_out);
 
 typedef struct rk_rwkv7_prepare_in {
-    rk_tensor *w0, *a0, *v0, *k_k, *k_a;            /* C elements each */
-    rk_tensor *wl, *al, *vl, *k, *v, *v_first;      /* (B, T, H, N); vl, v_first NULL in layer 0 */
+    rk_tensor *w0, *a0, *v0, *k_k, *k_a;       /* C elements each */
+    rk_tensor *wl, *al, *vl, *k, *v, *v_first; /* (B, T, H, N); vl, v_first NULL in layer 0 */
 } rk_rwkv7_prepare_in;
 typedef struct rk_rwkv7_prepare_out {
     rk_tensor *w, *k, *a, *b, *v; /* what rk_wkv7 takes */
@@ -93,8 +93,8 @@ typedef struct rk_rwkv7_prepare_out {
 rk_rwkv7_prepare_out rk_rwkv7_prepare_op(rk_ctx *ctx, const rk_rwkv7_prepare_in *in);
 
 typedef struct rk_rwkv7_output_in {
-    rk_tensor *y, *r, *k, *v, *g;    /* (B, T, H, N) */
-    rk_tensor *r_k, *ln_w, *ln_b;    /* C elements each */
+    rk_tensor *y, *r, *k, *v, *g; /* (B, T, H, N) */
+    rk_tensor *r_k, *ln_w, *ln_b; /* C elements each */
     double eps;
 } rk_rwkv7_output_in;
 /* Group norm, bonus and gate: (norm(y) + (r . k r_k) v) g. */

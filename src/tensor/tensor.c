@@ -50,7 +50,10 @@ bool rk_tensor_same_shape(const rk_tensor *a, const rk_tensor *b)
     return true;
 }
 
-int64_t rk_tensor_cols(const rk_tensor *t) { return t->n_dims ? t->dims[t->n_dims - 1] : 1; }
+int64_t rk_tensor_cols(const rk_tensor *t)
+{
+    return t->n_dims ? t->dims[t->n_dims - 1] : 1;
+}
 
 int64_t rk_tensor_rows(const rk_tensor *t)
 {

@@ -1,0 +1,338 @@
+/* op_product.c: linear, matmul and embedding.
+ *
+ * A linear of the long class is a packed product (gemm.h); of the short class, at most 16 tokens of
+ * a stream, each output is a sum of one fixed order whatever the number of rows (gemv). Gradients
+ * are always packed products: of x with the weight, of the weight with one chain over the rows in
+ * order, which makes a batch computed in pieces add up to the same bits. */
+#include <string.h>
+
+#include "base/num.h"
+#include "kernels/gemm.h"
+#include "tensor/op.h"
+
+static bool is_float(rk_dtype t)
+{
+    return t == RK_F32 || t == RK_BF16 || t == RK_F16;
+}
+
+static size_t product_scratch(const rk_ctx *ctx, rk_dtype dtype, int64_t m, int64_t n, int64_t k)
+{
+    return rk_gemm_scratch(rk_ctx_kernels(ctx, dtype), rk_pool_n_threads(ctx->pool),
+                           (rk_gemm_shape){m, n, k});
+}
+
+/* C (m,n) (+)= A B with the context's kernels, in the scratch of the node. */
+static void product(rk_ctx *ctx, const rk_node *node, rk_gemm_shape s, rk_matrix a, rk_matrix b,
+                    void *c, int64_t ldc, bool accumulate)
+{
+    const rk_dtype real = node->in[0]->dtype;
+    rk_gemm(rk_ctx_kernels(ctx, real), ctx->pool, node->scratch, s, a, b, c, ldc, accumulate,
+            ctx->round_bf16);
+    if (ctx->abort && atomic_load_explicit(ctx->abort, memory_order_relaxed))
+        rk_ctx_fail(ctx, RK_ERR_ABORTED, "stopped on request");
+}
+
+/* ---- linear ---- */
+
+typedef struct linear_sizes {
+    int64_t rows, in, out;
+} linear_sizes;
+
+static linear_sizes sizes_of(const rk_node *n)
+{
+    const bool out_in = n->attr.layout == RK_OUT_IN;
+    return (linear_sizes){rk_tensor_rows(n->in[0]), n->in[1]->dims[out_in ? 1 : 0],
+                          n->in[1]->dims[out_in ? 0 : 1]};
+}
+
+/* The weight as (in, out), or transposed. */
+static rk_matrix weight_of(const rk_node *n, bool transposed)
+{
+    const bool out_in = n->attr.layout == RK_OUT_IN;
+    const int64_t ld = n->in[1]->dims[1];
+    const bool rows_are_in = out_in == transposed;
+    return (rk_matrix){n->in[1]->data, n->in[1]->dtype, rows_are_in ? ld : 1, rows_are_in ? 1 : ld};
+}
+
+void rk_linear_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *x = n->in[0], *w = n->in[1], *add = n->in[2];
+    if (!rk_expect(ctx, n, w && w->n_dims == 2 && x->n_dims > 0, "an input and a matrix"))
+        return;
+    const linear_sizes s = sizes_of(n);
+    const bool types =
+        x->dtype == RK_F64 ? w->dtype == RK_F64 : x->dtype == RK_F32 && is_float(w->dtype);
+    if (!rk_expect(ctx, n, types && rk_tensor_is_contiguous(x) && rk_tensor_is_contiguous(w),
+                   "contiguous reals") ||
+        !rk_expect(ctx, n, rk_tensor_cols(x) == s.in, "the weight's inputs in the last dimension"))
+        return;
+    int64_t dims[RK_MAX_DIMS];
+    memcpy(dims, x->dims, sizeof dims);
+    dims[x->n_dims - 1] = s.out;
+    n->n_out = 1;
+    n->out[0] = rk_new(ctx, x->dtype, x->n_dims, dims);
+    if (!n->out[0] || !rk_expect(ctx, n,
+                                 !add || (add->dtype == x->dtype && rk_tensor_is_contiguous(add) &&
+                                          rk_tensor_same_shape(add, n->out[0])),
+                                 "a summand of the result's shape"))
+        return;
+    n->scratch_bytes = ctx->long_class ? product_scratch(ctx, x->dtype, s.rows, s.out, s.in) : 0;
+    const size_t dx = product_scratch(ctx, x->dtype, s.rows, s.in, s.out);
+    const size_t dw = n->attr.layout == RK_OUT_IN
+                          ? product_scratch(ctx, x->dtype, s.out, s.in, s.rows)
+                          : product_scratch(ctx, x->dtype, s.in, s.out, s.rows);
+    n->scratch_bwd_bytes = dx > dw ? dx : dw;
+}
+
+typedef struct gemv_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    linear_sizes s;
+} gemv_job;
+
+static void gemv_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const gemv_job *j = arg;
+    const rk_tensor *x = j->n->in[0], *w = j->n->in[1], *y = j->n->out[0];
+    const int64_t ld = w->dims[1];
+    void *out = rk_at(y, y->data, lo);
+    (void)worker;
+    if (j->n->attr.layout == RK_OUT_IN)
+        j->kern->gemv_dot(j->s.rows, hi - lo, j->s.in, x->data, j->s.in, rk_at(w, w->data, lo * ld),
+                          w->dtype, ld, out, j->s.out, j->n->in[2] != NULL);
+    else
+        j->kern->gemv_axpy(j->s.rows, hi - lo, j->s.in, x->data, j->s.in, rk_at(w, w->data, lo),
+                           w->dtype, ld, out, j->s.out, j->n->in[2] != NULL);
+}
+
+void rk_linear_forward(rk_ctx *ctx, rk_node *n)
+{
+    const linear_sizes s = sizes_of(n);
+    const rk_tensor *x = n->in[0], *y = n->out[0];
+    if (n->in[2])
+        memcpy(y->data, n->in[2]->data, rk_tensor_bytes(y));
+    if (ctx->long_class) {
+        const rk_matrix a = {x->data, x->dtype, s.in, 1};
+        product(ctx, n, (rk_gemm_shape){s.rows, s.out, s.in}, a, weight_of(n, false), y->data,
+                s.out, n->in[2] != NULL);
+        return;
+    }
+    gemv_job job = {rk_ctx_kernels(ctx, x->dtype), n, s};
+    rk_parallel(ctx, s.out, RK_GRAIN_COLS, gemv_piece, &job);
+}
+
+static void axpy_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    void *const *p = arg; /* kernels, tensor, source, destination */
+    const rk_kernels *kern = p[0];
+    const rk_tensor *t = p[1];
+    (void)worker;
+    kern->axpy(hi - lo, 1.0, rk_at(t, p[2], lo), rk_at(t, p[3], lo));
+}
+
+void rk_linear_backward(rk_ctx *ctx, rk_node *n)
+{
+    const linear_sizes s = sizes_of(n);
+    const rk_tensor *x = n->in[0], *y = n->out[0];
+    void *dy = rk_grad(ctx, n->out[0]), *dx = rk_grad(ctx, n->in[0]), *dw = rk_grad(ctx, n->in[1]);
+    void *dadd = rk_grad(ctx, n->in[2]);
+    const rk_matrix out = {dy, y->dtype, s.out, 1}, out_t = {dy, y->dtype, 1, s.out};
+    const rk_matrix in = {x->data, x->dtype, s.in, 1}, in_t = {x->data, x->dtype, 1, s.in};
+    if (dx)
+        product(ctx, n, (rk_gemm_shape){s.rows, s.in, s.out}, out, weight_of(n, true), dx, s.in,
+                true);
+    if (dw && n->attr.layout == RK_OUT_IN)
+        product(ctx, n, (rk_gemm_shape){s.out, s.in, s.rows}, out_t, in, dw, s.in, true);
+    else if (dw)
+        product(ctx, n, (rk_gemm_shape){s.in, s.out, s.rows}, in_t, out, dw, s.out, true);
+    if (dadd) {
+        union {
+            const void *in;
+            void *p;
+        } kern = {rk_ctx_kernels(ctx, y->dtype)}, shape = {y};
+        void *p[] = {kern.p, shape.p, dy, dadd};
+        rk_parallel(ctx, rk_tensor_count(y), RK_GRAIN_FLAT, axpy_piece, p);
+    }
+}
+
+rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add)
+{
+    rk_node n = {.op = RK_OP_LINEAR, .n_in = 3, .in = {x, w, add}, .attr.layout = layout};
+    return rk_apply1(ctx, &n);
+}
+
+/* ---- matmul: a product per batch entry ---- */
+
+/* The last two dimensions of a view, at batch entry i. */
+static rk_matrix batch_matrix(const rk_tensor *t, const void *data, int64_t i)
+{
+    const int d = t->n_dims;
+    int64_t at = 0;
+    for (int b = d - 3; b >= 0; b--) {
+        at += i % t->dims[b] * t->strides[b];
+        i /= t->dims[b];
+    }
+    return (rk_matrix){rk_at(t, data, at), t->dtype, t->strides[d - 2], t->strides[d - 1]};
+}
+
+static rk_matrix transposed(rk_matrix m)
+{
+    return (rk_matrix){m.data, m.dtype, m.col_stride, m.row_stride};
+}
+
+static bool has_unit_stride(const rk_tensor *t)
+{
+    return t->strides[t->n_dims - 1] == 1 || t->strides[t->n_dims - 2] == 1;
+}
+
+void rk_matmul_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *a = n->in[0], *b = n->in[1];
+    const int d = a->n_dims;
+    int64_t dims[RK_MAX_DIMS];
+    bool ok = b && d >= 2 && b->n_dims == d && a->dtype == b->dtype &&
+              (a->dtype == RK_F32 || a->dtype == RK_F64) && a->dims[d - 1] == b->dims[d - 2] &&
+              has_unit_stride(a) && has_unit_stride(b);
+    for (int i = 0; ok && i < d - 2; i++)
+        ok = a->dims[i] == b->dims[i];
+    if (!rk_expect(ctx, n, ok, "(batch..., M, K) and (batch..., K, N) of one real type"))
+        return;
+    memcpy(dims, a->dims, sizeof dims);
+    dims[d - 1] = b->dims[d - 1];
+    const int64_t m = a->dims[d - 2], k = a->dims[d - 1], c = dims[d - 1];
+    const size_t da = product_scratch(ctx, a->dtype, rk_max_i64(m, k), rk_max_i64(m, k), c);
+    const size_t db = product_scratch(ctx, a->dtype, rk_max_i64(k, c), rk_max_i64(k, c), m);
+    n->scratch_bytes = product_scratch(ctx, a->dtype, m, c, k);
+    n->scratch_bwd_bytes = da > db ? da : db;
+    n->n_out = 1;
+    n->out[0] = rk_new(ctx, a->dtype, d, dims);
+}
+
+static int64_t batches(const rk_tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 0; i < t->n_dims - 2; i++)
+        n *= t->dims[i];
+    return n;
+}
+
+/* C += A B into a strided view: where its columns are dense, as the transposed product. */
+static void product_into(rk_ctx *ctx, const rk_node *node, rk_gemm_shape s, rk_matrix a,
+                         rk_matrix b, rk_matrix c, void *data, bool accumulate)
+{
+    if (c.col_stride == 1)
+        product(ctx, node, s, a, b, data, c.row_stride, accumulate);
+    else
+        product(ctx, node, (rk_gemm_shape){s.n, s.m, s.k}, transposed(b), transposed(a), data,
+                c.col_stride, accumulate);
+}
+
+void rk_matmul_forward(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *a = n->in[0], *b = n->in[1], *c = n->out[0];
+    const int d = a->n_dims;
+    const rk_gemm_shape s = {a->dims[d - 2], b->dims[d - 1], a->dims[d - 1]};
+    for (int64_t i = 0; i < batches(a); i++)
+        product(ctx, n, s, batch_matrix(a, a->data, i), batch_matrix(b, b->data, i),
+                rk_at(c, c->data, i * s.m * s.n), s.n, false);
+}
+
+/* Where batch entry i of a view's gradient begins. */
+static void *batch_grad(const rk_tensor *t, void *grad, int64_t i)
+{
+    const size_t at = (size_t)((const unsigned char *)batch_matrix(t, grad, i).data -
+                               (const unsigned char *)grad);
+    return (unsigned char *)grad + at;
+}
+
+void rk_matmul_backward(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *a = n->in[0], *b = n->in[1], *c = n->out[0];
+    const int d = a->n_dims;
+    const int64_t m = a->dims[d - 2], k = a->dims[d - 1], cols = b->dims[d - 1];
+    void *dc = rk_grad(ctx, n->out[0]), *da = rk_grad(ctx, n->in[0]), *db = rk_grad(ctx, n->in[1]);
+    for (int64_t i = 0; i < batches(a); i++) {
+        const rk_matrix ma = batch_matrix(a, a->data, i), mb = batch_matrix(b, b->data, i);
+        const rk_matrix mc = batch_matrix(c, dc, i);
+        if (da)
+            product_into(ctx, n, (rk_gemm_shape){m, k, cols}, mc, transposed(mb), ma,
+                         batch_grad(a, da, i), true);
+        if (db)
+            product_into(ctx, n, (rk_gemm_shape){k, cols, m}, transposed(ma), mc, mb,
+                         batch_grad(b, db, i), true);
+    }
+}
+
+rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b)
+{
+    rk_node n = {.op = RK_OP_MATMUL, .n_in = 2, .in = {a, b}};
+    return rk_apply1(ctx, &n);
+}
+
+/* ---- embedding ---- */
+
+void rk_embedding_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *table = n->in[0], *ids = n->in[1];
+    int64_t dims[RK_MAX_DIMS];
+    if (!rk_expect(ctx, n,
+                   ids && table->n_dims == 2 && ids->n_dims < RK_MAX_DIMS && ids->dtype == RK_I32 &&
+                       rk_tensor_is_contiguous(ids) && rk_tensor_is_contiguous(table) &&
+                       (is_float(table->dtype) || table->dtype == RK_F64),
+                   "a table and i32 ids"))
+        return;
+    memcpy(dims, ids->dims, sizeof dims);
+    dims[ids->n_dims] = table->dims[1];
+    n->n_out = 1;
+    n->out[0] = rk_new(ctx, table->dtype == RK_F64 ? RK_F64 : RK_F32, ids->n_dims + 1, dims);
+    for (int64_t i = 0; !ctx->planning && i < rk_tensor_count(ids); i++) {
+        const int32_t id = ((const int32_t *)ids->data)[i];
+        if (id < 0 || id >= table->dims[0]) {
+            rk_ctx_fail(ctx, RK_ERR_ARG, "token %lld is %d: expected 0 to %lld", (long long)i, id,
+                        (long long)table->dims[0] - 1);
+            return;
+        }
+    }
+}
+
+void rk_embedding_forward(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *table = n->in[0], *ids = n->in[1], *y = n->out[0];
+    const int64_t c = table->dims[1];
+    for (int64_t i = 0; i < rk_tensor_count(ids); i++)
+        rk_ctx_kernels(ctx, y->dtype)
+            ->widen(c, rk_at(table, table->data, ((const int32_t *)ids->data)[i] * c), table->dtype,
+                    rk_at(y, y->data, i * c));
+}
+
+typedef struct scatter_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    void *dy, *dtable;
+} scatter_job;
+
+/* Channels [lo, hi) of every token, in order. */
+static void scatter_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const scatter_job *j = arg;
+    const rk_tensor *y = j->n->out[0], *ids = j->n->in[1];
+    const int64_t c = j->n->in[0]->dims[1];
+    (void)worker;
+    for (int64_t i = 0; i < rk_tensor_count(ids); i++)
+        j->kern->axpy(hi - lo, 1.0, rk_at(y, j->dy, i * c + lo),
+                      rk_at(y, j->dtable, ((const int32_t *)ids->data)[i] * c + lo));
+}
+
+void rk_embedding_backward(rk_ctx *ctx, rk_node *n)
+{
+    scatter_job job = {rk_ctx_kernels(ctx, n->out[0]->dtype), n, rk_grad(ctx, n->out[0]),
+                       rk_grad(ctx, n->in[0])};
+    if (job.dtable)
+        rk_parallel(ctx, n->in[0]->dims[1], RK_GRAIN_COLS, scatter_piece, &job);
+}
+
+rk_tensor *rk_embedding(rk_ctx *ctx, rk_tensor *table, rk_tensor *ids)
+{
+    rk_node n = {.op = RK_OP_EMBEDDING, .n_in = 2, .in = {table, ids}};
+    return rk_apply1(ctx, &n);
+}

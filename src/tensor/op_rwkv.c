@@ -1,0 +1,278 @@
+/* op_rwkv.c: token shift with mixes, and the three pieces of an RWKV-7 time mix that lie between
+ * its matrix products: prepare, the wkv7 recurrence, output. They are large on purpose:
+ * element-wise passes over activations cost as much as the products when each step of the equations
+ * is one. */
+#include <string.h>
+
+#include "base/num.h"
+#include "tensor/op.h"
+
+/* ---- token shift: in x, shift, mu[0 .. n); out (n,B,T,C) and the next shift ---- */
+
+enum { MU = 2, SHIFT_STEPS = 16 };
+
+typedef struct shift_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    int64_t steps, width, stride; /* T, C, B T C */
+    int64_t pieces;               /* of a sequence, SHIFT_STEPS tokens each */
+    int n_mix;
+    const void *mu[RK_MAX_IN];
+    void *dmu[RK_MAX_IN];
+    void *dy, *dx, *dshift;
+} shift_job;
+
+void rk_shift_mix_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *x = n->in[0], *shift = n->in[1];
+    const int n_mix = n->n_in - MU;
+    bool ok = shift && x->n_dims == 3 && shift->n_dims == 2 && shift->dims[0] == x->dims[0] &&
+              shift->dims[1] == x->dims[2];
+    for (int q = 0; ok && q < n_mix; q++)
+        ok = n->in[MU + q] && rk_tensor_count(n->in[MU + q]) == x->dims[2];
+    if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,C), (B,C) and mixes of C"))
+        return;
+    const int64_t dims[] = {n_mix, x->dims[0], x->dims[1], x->dims[2]};
+    n->n_out = 2;
+    n->out[0] = rk_new(ctx, x->dtype, 4, dims);
+    n->out[1] = rk_new_like(ctx, shift);
+}
+
+static shift_job shift_job_of(rk_ctx *ctx, const rk_node *n)
+{
+    const rk_tensor *x = n->in[0];
+    shift_job j = {.kern = rk_ctx_kernels(ctx, x->dtype),
+                   .n = n,
+                   .steps = x->dims[1],
+                   .width = x->dims[2],
+                   .stride = rk_tensor_count(x),
+                   .pieces = rk_ceil_div(x->dims[1], SHIFT_STEPS),
+                   .n_mix = n->n_in - MU};
+    for (int q = 0; q < j.n_mix; q++)
+        j.mu[q] = n->in[MU + q]->data;
+    return j;
+}
+
+/* Task i is piece i % pieces of sequence i / pieces. */
+static void shift_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const shift_job *j = arg;
+    const rk_tensor *x = j->n->in[0];
+    (void)worker;
+    for (int64_t i = lo; i < hi; i++) {
+        const int64_t b = i / j->pieces, t0 = i % j->pieces * SHIFT_STEPS, c = j->width;
+        const int64_t t1 = rk_min_i64(j->steps, t0 + SHIFT_STEPS), at = b * j->steps * c;
+        j->kern->shift_mix(t0, t1, c, rk_at(x, x->data, at), rk_at(x, j->n->in[1]->data, b * c),
+                           j->n_mix, j->mu, rk_at(x, j->n->out[0]->data, at), j->stride);
+        if (t1 == j->steps)
+            memcpy(rk_at(x, j->n->out[1]->data, b * c), rk_at(x, x->data, at + (t1 - 1) * c),
+                   rk_reals(x, c));
+    }
+}
+
+void rk_shift_mix_forward(rk_ctx *ctx, rk_node *n)
+{
+    shift_job j = shift_job_of(ctx, n);
+    rk_parallel(ctx, n->in[0]->dims[0] * j.pieces, 1, shift_piece, &j);
+}
+
+static void shift_bwd_x_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const shift_job *j = arg;
+    const rk_tensor *x = j->n->in[0];
+    (void)worker;
+    for (int64_t i = lo; i < hi; i++) {
+        const int64_t b = i / j->pieces, t0 = i % j->pieces * SHIFT_STEPS;
+        const int64_t t1 = rk_min_i64(j->steps, t0 + SHIFT_STEPS), at = b * j->steps * j->width;
+        j->kern->shift_mix_bwd_x(t0, t1, j->steps, j->width, j->n_mix, j->mu, rk_at(x, j->dy, at),
+                                 j->stride, rk_at(x, j->dx, at));
+    }
+}
+
+static void shift_bwd_mu_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const shift_job *j = arg;
+    const rk_tensor *x = j->n->in[0];
+    (void)worker;
+    for (int64_t b = 0; b < x->dims[0]; b++) {
+        const int64_t at = b * j->steps * j->width;
+        j->kern->shift_mix_bwd_mu(j->steps, j->width, lo, hi, rk_at(x, x->data, at),
+                                  rk_at(x, j->n->in[1]->data, b * j->width), j->n_mix, j->mu,
+                                  rk_at(x, j->dy, at), j->stride, j->dmu,
+                                  rk_at(x, j->dshift, b * j->width));
+    }
+}
+
+/* The shift state is the last row of x. */
+static void add_shift_grad(const shift_job *j, const void *dlast)
+{
+    const rk_tensor *x = j->n->in[0];
+    for (int64_t b = 0; b < x->dims[0]; b++)
+        j->kern->axpy(j->width, 1.0, rk_at(x, dlast, b * j->width),
+                      rk_at(x, j->dx, ((b + 1) * j->steps - 1) * j->width));
+}
+
+void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
+{
+    shift_job j = shift_job_of(ctx, n);
+    bool any_mu = false;
+    j.dy = rk_grad(ctx, n->out[0]);
+    j.dx = rk_grad(ctx, n->in[0]);
+    j.dshift = rk_grad(ctx, n->in[1]);
+    for (int q = 0; q < j.n_mix; q++) {
+        j.dmu[q] = rk_grad(ctx, n->in[MU + q]);
+        any_mu = any_mu || j.dmu[q];
+    }
+    if (j.dx) {
+        rk_parallel(ctx, n->in[0]->dims[0] * j.pieces, 1, shift_bwd_x_piece, &j);
+        add_shift_grad(&j, rk_grad(ctx, n->out[1]));
+    }
+    if (any_mu || j.dshift)
+        rk_parallel(ctx, j.width, RK_GRAIN_COLS, shift_bwd_mu_piece, &j);
+}
+
+rk_tensor *rk_shift_mix(rk_ctx *ctx, rk_tensor *x, rk_tensor *shift, rk_tensor *const *mu,
+                        int n_mix, rk_tensor **shift_out)
+{
+    rk_node n = {.op = RK_OP_SHIFT_MIX, .n_in = MU + n_mix, .in = {x, shift}};
+    if (n_mix < 1 || MU + n_mix > RK_MAX_IN) {
+        rk_ctx_fail(ctx, RK_ERR_ARG, "shift_mix: %d mixes, expected 1 to %d", n_mix,
+                    RK_MAX_IN - MU);
+        return NULL;
+    }
+    memcpy(n.in + MU, mu, (size_t)n_mix * sizeof *mu);
+    if (!rk_apply(ctx, &n))
+        return NULL;
+    *shift_out = n.out[1];
+    return n.out[0];
+}
+
+/* ---- wkv7: in r, w, k, v, a, b (B,T,H,N), state (B,H,N,N); out y, state ---- */
+
+enum { WKV_STATE = 6 };
+
+typedef struct wkv_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    int64_t steps, heads, size, segments; /* T, H, N, ceil(T/16) */
+    size_t scratch_bytes;                 /* of one thread */
+    unsigned char *scratch;
+    const void *dy;
+    void *dx[WKV_STATE], *dstate; /* dstate (B,H,N,N): scratch, in and out */
+} wkv_job;
+
+static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
+{
+    const rk_tensor *r = n->in[0];
+    const rk_kernels *kern = rk_ctx_kernels(ctx, r->dtype);
+    return (wkv_job){.kern = kern,
+                     .n = n,
+                     .steps = r->dims[1],
+                     .heads = r->dims[2],
+                     .size = r->dims[3],
+                     .segments = rk_ceil_div(r->dims[1], RK_WKV_SEGMENT),
+                     .scratch_bytes = rk_align_up(kern->wkv7_scratch(r->dims[3]), RK_ARENA_ALIGN),
+                     .scratch = n->scratch};
+}
+
+void rk_wkv7_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *r = n->in[0], *s = n->in[WKV_STATE];
+    bool ok = r->n_dims == 4 && s && s->n_dims == 4 && s->dims[0] == r->dims[0] &&
+              s->dims[1] == r->dims[2] && s->dims[2] == r->dims[3] && s->dims[3] == r->dims[3];
+    for (int i = 1; ok && i < WKV_STATE; i++)
+        ok = n->in[i] && rk_tensor_same_shape(n->in[i], r);
+    if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,H,N) six times and (B,H,N,N)"))
+        return;
+    const wkv_job j = wkv_job_of(ctx, n);
+    n->saved_bytes = rk_reals(r, r->dims[0] * j.heads * j.segments * j.size * j.size);
+    n->scratch_bytes = j.scratch_bytes * (size_t)rk_pool_n_threads(ctx->pool);
+    n->scratch_bwd_bytes = n->scratch_bytes + rk_tensor_bytes(s) + rk_tensor_bytes(r);
+    n->n_out = 2;
+    n->out[0] = rk_new_like(ctx, r);
+    n->out[1] = rk_new_like(ctx, s);
+}
+
+/* Arguments for head i % H of batch row i / H. */
+static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i)
+{
+    const rk_node *n = j->n;
+    const rk_tensor *r = n->in[0];
+    const int64_t stride = j->heads * j->size, square = j->size * j->size;
+    const int64_t at = (i / j->heads * j->steps * j->heads + i % j->heads) * j->size;
+    rk_wkv7_args a = {.n_steps = j->steps, .head_size = j->size, .stride = stride};
+    a.r = rk_at(r, n->in[0]->data, at);
+    a.w = rk_at(r, n->in[1]->data, at);
+    a.k = rk_at(r, n->in[2]->data, at);
+    a.v = rk_at(r, n->in[3]->data, at);
+    a.a = rk_at(r, n->in[4]->data, at);
+    a.b = rk_at(r, n->in[5]->data, at);
+    a.y = rk_at(r, n->out[0]->data, at);
+    a.state = rk_at(r, n->out[1]->data, i * square);
+    a.saved = rk_at(r, n->saved, i * j->segments * square);
+    return a;
+}
+
+static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const wkv_job *j = arg;
+    const rk_tensor *s = j->n->in[WKV_STATE];
+    const int64_t square = j->size * j->size;
+    for (int64_t i = lo; i < hi; i++) {
+        const rk_wkv7_args a = wkv_args(j, i);
+        memcpy(a.state, rk_at(s, s->data, i * square), rk_reals(s, square));
+        j->kern->wkv7(&a, j->scratch + (size_t)worker * j->scratch_bytes);
+    }
+}
+
+void rk_wkv7_forward(rk_ctx *ctx, rk_node *n)
+{
+    wkv_job j = wkv_job_of(ctx, n);
+    rk_parallel(ctx, n->in[0]->dims[0] * j.heads, 1, wkv_piece, &j);
+}
+
+static void wkv_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const wkv_job *j = arg;
+    const rk_tensor *r = j->n->in[0];
+    for (int64_t i = lo; i < hi; i++) {
+        const rk_wkv7_args a = wkv_args(j, i);
+        const int64_t at = (i / j->heads * j->steps * j->heads + i % j->heads) * j->size;
+        const rk_wkv7_grads g = {.dy = rk_at(r, j->dy, at),
+                                 .dr = rk_at(r, j->dx[0], at),
+                                 .dw = rk_at(r, j->dx[1], at),
+                                 .dk = rk_at(r, j->dx[2], at),
+                                 .dv = rk_at(r, j->dx[3], at),
+                                 .da = rk_at(r, j->dx[4], at),
+                                 .db = rk_at(r, j->dx[5], at),
+                                 .dstate = rk_at(r, j->dstate, i * j->size * j->size)};
+        j->kern->wkv7_bwd(&a, &g, j->scratch + (size_t)worker * j->scratch_bytes);
+    }
+}
+
+void rk_wkv7_backward(rk_ctx *ctx, rk_node *n)
+{
+    wkv_job j = wkv_job_of(ctx, n);
+    rk_tensor *state = n->in[WKV_STATE];
+    const size_t threads = (size_t)rk_pool_n_threads(ctx->pool);
+    void *dstate_in = rk_grad(ctx, state);
+    j.dy = rk_grad(ctx, n->out[0]);
+    j.dstate = j.scratch + j.scratch_bytes * threads;
+    for (int i = 0; i < WKV_STATE; i++)
+        j.dx[i] = rk_grad_or(ctx, n->in[i], (unsigned char *)j.dstate + rk_tensor_bytes(state));
+    memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
+    rk_parallel(ctx, n->in[0]->dims[0] * j.heads, 1, wkv_bwd_piece, &j);
+    if (dstate_in && !rk_ctx_failed(ctx))
+        j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
+}
+
+rk_tensor *rk_wkv7(rk_ctx *ctx, const rk_wkv7_in *in, rk_tensor **state_out)
+{
+    rk_node n = {.op = RK_OP_WKV7,
+                 .n_in = WKV_STATE + 1,
+                 .in = {in->r, in->w, in->k, in->v, in->a, in->b, in->state}};
+    if (!rk_apply(ctx, &n))
+        return NULL;
+    *state_out = n.out[1];
+    return n.out[0];
+}
