@@ -134,11 +134,13 @@ RK_API void rk_session_reset(rk_session *s);
  *         while every piece stays longer than 16. */
 RK_API rk_status rk_session_eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                                  rk_error *err);
-/* The same with the scores after every token: logits (n, n_vocab) row-major. */
+/* The same with the scores after every token: logits (n, n_vocab) row-major. After RK_ERR_ABORTED the
+ * first rows of logits may have been written; the state is unchanged. */
 RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                                      rk_error *err);
 /* One token for each of n streams of one model and one engine, together: the weights are read once.
- * logits (n, n_vocab). Each stream gets the bits it would get alone. Sessions must be distinct. */
+ * logits (n, n_vocab), or NULL. Each stream gets the bits it would get alone from rk_session_eval.
+ * Sessions must be distinct. The first one's scratch grows when it has not led so many yet. */
 RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const int32_t *tokens,
                                        float *logits, rk_error *err);
 

@@ -1,0 +1,376 @@
+/* session.c: streams of tokens through a model, each with its recurrent state.
+ *
+ * A call goes through the model in chunks of 256 tokens, so its memory does not grow with its
+ * length. Each chunk gathers the streams' states into tensors (B, ...), runs the one forward of the
+ * model, and scatters the states behind it into the sessions' second buffers; the two buffers
+ * change places when the whole call has succeeded, so an aborted call has changed nothing. Copying
+ * a state costs a hundredth of the weights' traffic and lets one stream and many share every line.
+ * Scratch is a block whose size comes from planning the same calls, so evaluating asks the system
+ * for nothing. */
+#include "infer/session.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "infer/engine.h"
+
+enum {
+    CHUNK = 256,    /* tokens computed at once, a multiple of 64 */
+    SHORT_MAX = 16, /* tokens of a call of the short class */
+    HEAD_ROWS = 64  /* rows whose scores are computed at once */
+};
+
+int64_t rk_session_part_count(const rk_session *s, int part)
+{
+    int64_t dims[RK_MAX_DIMS], count = 1;
+    const int n = rk_shape_dims(&s->model->hp, s->model->arch->state[part].shape, dims);
+    for (int d = 0; d < n; d++)
+        count *= dims[d];
+    return count;
+}
+
+/* ---- one chunk ---- */
+
+/* Tokens (n_streams, n_tokens) of some streams, computed with the scratch of one session. */
+typedef struct chunk {
+    rk_session *owner;
+    rk_session *const *streams;
+    int64_t n_streams;
+    const int32_t *tokens; /* NULL while planning */
+    int64_t n_tokens;
+    bool begins; /* of a call: the states are the streams' own */
+} chunk;
+
+typedef enum copy_direction { GATHER, SCATTER } copy_direction;
+
+/* Between part p of all layers' tensors and the streams' buffers. */
+static void copy_states(const chunk *c, copy_direction direction)
+{
+    const rk_arch *arch = c->owner->model->arch;
+    const int n_parts = rk_model_n_state(c->owner->model);
+    int64_t at = 0;
+    for (int i = 0; i < n_parts; i++) {
+        const int64_t count = rk_session_part_count(c->owner, i % arch->n_state);
+        const size_t bytes = (size_t)count * sizeof(float);
+        float *rows = c->owner->parts[i]->data;
+        for (int64_t b = 0; b < c->n_streams; b++) {
+            rk_session *s = c->streams[b];
+            if (direction == GATHER)
+                memcpy(rows + b * count, (c->begins ? s->state : s->next) + at, bytes);
+            else
+                memcpy(s->next + at, rows + b * count, bytes);
+        }
+        at += count;
+    }
+}
+
+/* The tensors of the streams' states; (B, shape) each. */
+static void make_parts(const chunk *c)
+{
+    rk_session *s = c->owner;
+    const rk_arch *arch = s->model->arch;
+    const int n_parts = rk_model_n_state(s->model);
+    for (int i = 0; i < n_parts; i++) {
+        int64_t dims[RK_MAX_DIMS] = {c->n_streams};
+        const int n = rk_shape_dims(&s->model->hp, arch->state[i % arch->n_state].shape, dims + 1);
+        s->parts[i] = rk_new(&s->ctx, RK_F32, n + 1, dims);
+    }
+}
+
+/* Hidden rows (n_streams * n_tokens, C); NULL after a failure. */
+static rk_tensor *forward(const chunk *c)
+{
+    rk_session *s = c->owner;
+    const int64_t dims[2] = {c->n_streams, c->n_tokens};
+    rk_forward f = {.ids = rk_new(&s->ctx, RK_I32, 2, dims), .state = s->parts};
+    make_parts(c);
+    if (rk_ctx_failed(&s->ctx))
+        return NULL;
+    if (!s->ctx.planning) {
+        memcpy(f.ids->data, c->tokens, rk_tensor_bytes(f.ids));
+        copy_states(c, GATHER);
+    }
+    rk_tensor *hidden = s->model->arch->forward(&s->ctx, s->model, &f);
+    const int64_t flat[2] = {c->n_streams * c->n_tokens, s->model->hp.n_embd};
+    return rk_view(&s->ctx, hidden, 2, flat);
+}
+
+/* Scores of rows [lo, hi) into logits, which may be NULL while planning. */
+static void head_rows(rk_session *s, rk_tensor *hidden, int64_t lo, int64_t hi, float *logits)
+{
+    rk_tensor head = *s->model->head;
+    const rk_arena_mark mark = rk_arena_get_mark(&s->ctx.data);
+    rk_tensor *rows = rk_slice(&s->ctx, hidden, 0, lo, hi);
+    const rk_tensor *y = rk_linear(&s->ctx, rows, &head, RK_OUT_IN, NULL);
+    if (y && y->data && !rk_ctx_failed(&s->ctx))
+        memcpy(logits, y->data, rk_tensor_bytes(y));
+    rk_arena_release(&s->ctx.data, mark);
+}
+
+/* Run a chunk; the scores of its last n_rows rows go to logits. */
+static rk_status run_chunk(const chunk *c, int64_t n_rows, float *logits, rk_error *err)
+{
+    rk_session *s = c->owner;
+    rk_ctx_reset(&s->ctx);
+    rk_tensor *hidden = forward(c);
+    if (hidden && !s->ctx.planning)
+        copy_states(c, SCATTER);
+    const int64_t n = c->n_streams * c->n_tokens;
+    for (int64_t lo = n - n_rows; lo < n && !rk_ctx_failed(&s->ctx); lo += HEAD_ROWS) {
+        head_rows(s, hidden, lo, rk_min_i64(n, lo + HEAD_ROWS), logits);
+        if (logits)
+            logits += HEAD_ROWS * s->model->hp.n_vocab;
+    }
+    return rk_ctx_status(&s->ctx, err);
+}
+
+static void commit(rk_session *s)
+{
+    float *const before = s->state;
+    s->state = s->next;
+    s->next = before;
+}
+
+/* ---- planning ---- */
+
+/* The chunks that need most, each with the scores of all its rows. */
+static rk_status plan_chunks(rk_session *s, int64_t n_streams, rk_error *err)
+{
+    const struct {
+        int64_t n_streams, n_tokens;
+        bool long_class;
+    } shapes[] = {{1, CHUNK, true}, {1, SHORT_MAX, false}, {n_streams, 1, false}};
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < RK_COUNT(shapes) && st == RK_OK; i++) {
+        const chunk c = {
+            .owner = s, .n_streams = shapes[i].n_streams, .n_tokens = shapes[i].n_tokens};
+        s->ctx.long_class = shapes[i].long_class;
+        st = run_chunk(&c, c.n_streams * c.n_tokens, NULL, err);
+    }
+    return st;
+}
+
+/* Make the scratch large enough for n_streams. After a failure it is as it was. */
+static rk_status plan(rk_session *s, int64_t n_streams, rk_error *err)
+{
+    const rk_arena held = s->ctx.data;
+    rk_arena planned = {0};
+    rk_status st = rk_arena_init(&s->ctx.data, RK_ARENA_COUNTING, 0, err);
+    s->ctx.planning = true;
+    if (st == RK_OK)
+        st = plan_chunks(s, n_streams, err);
+    const size_t bytes = s->ctx.data.peak;
+    if (st == RK_OK)
+        st = rk_arena_init(&planned, RK_ARENA_FIXED, bytes, err);
+    s->ctx.data = held;
+    s->ctx.planning = false;
+    if (st != RK_OK)
+        return st;
+    rk_arena_deinit(&s->ctx.data);
+    s->ctx.data = planned;
+    s->batch_max = n_streams;
+    return RK_OK;
+}
+
+/* ---- made and freed ---- */
+
+static rk_status session_init(rk_session *s, rk_error *err)
+{
+    const rk_ctx_params p = {.kernels = rk_engine_kernels(s->engine),
+                             .pool = rk_engine_pool(s->engine),
+                             .abort = rk_engine_abort_flag(s->engine),
+                             .data_kind = RK_ARENA_FIXED};
+    const rk_status st = rk_ctx_init(&s->ctx, &p, err);
+    if (st != RK_OK)
+        return st;
+    s->n_state = rk_model_state_count(s->model);
+    s->state = calloc((size_t)s->n_state, sizeof *s->state);
+    s->next = calloc((size_t)s->n_state, sizeof *s->next);
+    s->parts = calloc((size_t)rk_model_n_state(s->model), sizeof(rk_tensor *));
+    if (!s->state || !s->next || !s->parts)
+        return rk_fail(err, RK_ERR_NOMEM, "session: out of memory for a state of %" PRId64 " reals",
+                       s->n_state);
+    return plan(s, 1, err);
+}
+
+rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_error *err)
+{
+    *out = NULL;
+    rk_session *s = calloc(1, sizeof *s);
+    if (!s)
+        return rk_fail(err, RK_ERR_NOMEM, "session: out of memory");
+    s->model = m;
+    s->engine = e;
+    const rk_status st = session_init(s, err);
+    if (st != RK_OK) {
+        rk_session_free(s);
+        return st;
+    }
+    *out = s;
+    return RK_OK;
+}
+
+rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err)
+{
+    const rk_status st = rk_session_new(out, s->model, s->engine, err);
+    if (st == RK_OK)
+        memcpy((*out)->state, s->state, (size_t)s->n_state * sizeof *s->state);
+    return st;
+}
+
+void rk_session_free(rk_session *s)
+{
+    if (!s)
+        return;
+    rk_ctx_deinit(&s->ctx);
+    free(s->state);
+    free(s->next);
+    free(s->parts);
+    free(s);
+}
+
+void rk_session_reset(rk_session *s)
+{
+    memset(s->state, 0, (size_t)s->n_state * sizeof *s->state);
+}
+
+/* ---- evaluating ---- */
+
+static rk_status check_tokens(const rk_session *s, const int32_t *tokens, int64_t n, rk_error *err)
+{
+    const int64_t n_vocab = s->model->hp.n_vocab;
+    if (n < 1)
+        return rk_fail(err, RK_ERR_ARG, "%" PRId64 " tokens, expected at least one", n);
+    for (int64_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= n_vocab)
+            return rk_fail(err, RK_ERR_ARG,
+                           "token %" PRId64 " of %" PRId64 " is %" PRId32
+                           ", expected 0 to %" PRId64,
+                           i + 1, n, tokens[i], n_vocab - 1);
+    return RK_OK;
+}
+
+/* All chunks of a call; logits NULL, of the last token, or of all. */
+static rk_status run_call(rk_session *s, const int32_t *tokens, int64_t n, float *logits, bool all,
+                          rk_error *err)
+{
+    rk_status st = RK_OK;
+    s->ctx.long_class = n > SHORT_MAX;
+    for (int64_t at = 0; at < n && st == RK_OK; at += CHUNK) {
+        const chunk c = {.owner = s,
+                         .streams = &s,
+                         .n_streams = 1,
+                         .tokens = tokens + at,
+                         .n_tokens = rk_min_i64(CHUNK, n - at),
+                         .begins = at == 0};
+        const bool last = at + c.n_tokens == n;
+        const int64_t n_rows = !logits ? 0 : all ? c.n_tokens : last ? 1 : 0;
+        st =
+            run_chunk(&c, n_rows, all && logits ? logits + at * s->model->hp.n_vocab : logits, err);
+    }
+    return st;
+}
+
+static rk_status eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits, bool all,
+                      rk_error *err)
+{
+    rk_status st = check_tokens(s, tokens, n, err);
+    if (st != RK_OK)
+        return st;
+    rk_engine_lock(s->engine);
+    st = run_call(s, tokens, n, logits, all, err);
+    rk_engine_unlock(s->engine);
+    if (st == RK_OK)
+        commit(s);
+    return st;
+}
+
+rk_status rk_session_eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                          rk_error *err)
+{
+    return eval(s, tokens, n, logits, false, err);
+}
+
+rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                              rk_error *err)
+{
+    return eval(s, tokens, n, logits, true, err);
+}
+
+static rk_status check_batch(rk_session *const *sessions, int64_t n, rk_error *err)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (sessions[i]->model != sessions[0]->model || sessions[i]->engine != sessions[0]->engine)
+            return rk_fail(err, RK_ERR_ARG,
+                           "session %" PRId64 " of the batch has another model or engine", i);
+        for (int64_t j = 0; j < i; j++)
+            if (sessions[i] == sessions[j])
+                return rk_fail(err, RK_ERR_ARG,
+                               "sessions %" PRId64 " and %" PRId64 " of the batch are the same", j,
+                               i);
+    }
+    return RK_OK;
+}
+
+static rk_status run_batch(const chunk *c, float *logits, rk_error *err)
+{
+    rk_status st = RK_OK;
+    rk_engine_lock(c->owner->engine);
+    if (c->n_streams > c->owner->batch_max)
+        st = plan(c->owner, c->n_streams, err);
+    c->owner->ctx.long_class = false;
+    if (st == RK_OK)
+        st = run_chunk(c, logits ? c->n_streams : 0, logits, err);
+    rk_engine_unlock(c->owner->engine);
+    return st;
+}
+
+rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const int32_t *tokens,
+                                float *logits, rk_error *err)
+{
+    if (n < 1)
+        return rk_fail(err, RK_ERR_ARG, "%" PRId64 " sessions, expected at least one", n);
+    rk_status st = check_batch(sessions, n, err);
+    if (st == RK_OK)
+        st = check_tokens(sessions[0], tokens, n, err);
+    if (st != RK_OK)
+        return st;
+    const chunk c = {.owner = sessions[0],
+                     .streams = sessions,
+                     .n_streams = n,
+                     .tokens = tokens,
+                     .n_tokens = 1,
+                     .begins = true};
+    st = run_batch(&c, logits, err);
+    for (int64_t i = 0; i < n && st == RK_OK; i++)
+        commit(sessions[i]);
+    return st;
+}
+
+/* ---- states as bytes ---- */
+
+static rk_status check_bytes(const rk_session *s, size_t bytes, rk_error *err)
+{
+    const size_t want = (size_t)s->n_state * sizeof(float);
+    if (bytes != want)
+        return rk_fail(err, RK_ERR_ARG, "a buffer of %zu bytes for a state of %zu", bytes, want);
+    return RK_OK;
+}
+
+rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_error *err)
+{
+    const rk_status st = check_bytes(s, bytes, err);
+    if (st == RK_OK)
+        memcpy(buf, s->state, bytes);
+    return st;
+}
+
+rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err)
+{
+    const rk_status st = check_bytes(s, bytes, err);
+    if (st == RK_OK)
+        memcpy(s->state, buf, bytes);
+    return st;
+}

@@ -1,0 +1,21 @@
+/* session.h: what a session is made of, for the files of this layer. */
+#ifndef RK_INFER_SESSION_H
+#define RK_INFER_SESSION_H
+
+#include "model/model.h"
+
+struct rk_session {
+    const rk_model *model;
+    rk_engine *engine;
+    rk_ctx ctx;        /* scratch of a chunk; its data arena is as large as planned */
+    int64_t n_state;   /* reals of a stream's state */
+    float *state;      /* after the last call that succeeded: layer by layer, part by part */
+    float *next;       /* being made by the call in progress */
+    rk_tensor **parts; /* of a forward: n_layer * arch->n_state */
+    int64_t batch_max; /* streams that the scratch is planned for */
+};
+
+/* Elements of a part of one stream's state. */
+int64_t rk_session_part_count(const rk_session *s, int part);
+
+#endif

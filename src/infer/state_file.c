@@ -1,0 +1,147 @@
+/* state_file.c: a session's state as a .safetensors file.
+ *
+ * A tensor per layer and part, "blocks.0.att.shift", f32, and in the metadata what the state
+ * belongs to: architecture, layout, fingerprint of the model. The fingerprint leaves matrices out,
+ * so a model and its narrowed copy share their states. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "infer/session.h"
+
+/* Of the matrix state: rows are value channels, columns key channels. */
+static const char layout[] = "value-key";
+
+enum { FINGERPRINT_CHARS = 17 };
+
+static void fingerprint_text(const rk_session *s, char text[FINGERPRINT_CHARS])
+{
+    snprintf(text, FINGERPRINT_CHARS, "%016" PRIx64, s->model->fingerprint);
+}
+
+typedef struct part_name {
+    char text[RK_PARAM_NAME_MAX];
+} part_name;
+
+/* Part i of all layers, of the shape it has for one stream. */
+static rk_st_tensor describe(const rk_session *s, int i, part_name *name)
+{
+    const rk_arch *arch = s->model->arch;
+    const rk_state_spec *spec = &arch->state[i % arch->n_state];
+    rk_st_tensor t = {.name = name->text, .dtype = RK_F32};
+    snprintf(name->text, sizeof name->text, "blocks.%d.%s", i / arch->n_state, spec->name);
+    t.n_dims = rk_shape_dims(&s->model->hp, spec->shape, t.dims);
+    t.bytes = (size_t)rk_session_part_count(s, i % arch->n_state) * sizeof(float);
+    return t;
+}
+
+/* ---- save ---- */
+
+static rk_status write_parts(const rk_session *s, const char *path, rk_st_tensor *tensors,
+                             part_name *names, rk_error *err)
+{
+    const int n = rk_model_n_state(s->model);
+    const unsigned char *at = (const unsigned char *)s->state;
+    char fingerprint[FINGERPRINT_CHARS];
+    fingerprint_text(s, fingerprint);
+    const rk_st_pair meta[] = {{"arch", s->model->arch->name},
+                               {"fingerprint", fingerprint},
+                               {"format", "rwkv-state"},
+                               {"layout", layout}};
+    for (int i = 0; i < n; i++) {
+        tensors[i] = describe(s, i, &names[i]);
+        tensors[i].data = at;
+        at += tensors[i].bytes;
+    }
+    const rk_st_contents c = {.tensors = tensors, .n_tensors = n, .meta = meta, .n_meta = 4};
+    return rk_st_write(path, &c, true, NULL, err);
+}
+
+rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err)
+{
+    const size_t n = (size_t)rk_model_n_state(s->model);
+    rk_st_tensor *tensors = calloc(n, sizeof *tensors);
+    part_name *names = calloc(n, sizeof *names);
+    const rk_status st = tensors && names ? write_parts(s, path, tensors, names, err)
+                                          : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
+    free(tensors);
+    free(names);
+    return st;
+}
+
+/* ---- load ---- */
+
+/* What the file says it holds; what it does not say is not asked for. */
+static rk_status check_meta(const rk_session *s, const rk_st *f, bool force, rk_error *err)
+{
+    const char *arch = rk_st_meta(f, "arch"), *found_layout = rk_st_meta(f, "layout");
+    const char *found = rk_st_meta(f, "fingerprint");
+    char want[FINGERPRINT_CHARS];
+    fingerprint_text(s, want);
+    if (arch && strcmp(arch, s->model->arch->name) != 0)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: a state of architecture '%.32s', the model is %s",
+                       rk_st_name(f), arch, s->model->arch->name);
+    if (found_layout && strcmp(found_layout, layout) != 0)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: layout '%.32s', expected '%s'", rk_st_name(f),
+                       found_layout, layout);
+    if (found && strcmp(found, want) != 0 && !force)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: the state of another model: fingerprint %.32s, this one has %s",
+                       rk_st_name(f), found, want);
+    return RK_OK;
+}
+
+static bool same_shape(const rk_st_tensor *a, const rk_st_tensor *b)
+{
+    return a->dtype == b->dtype && a->n_dims == b->n_dims &&
+           memcmp(a->dims, b->dims, (size_t)a->n_dims * sizeof a->dims[0]) == 0;
+}
+
+static rk_status read_part(const rk_session *s, const rk_st *f, int i, float *out, rk_error *err)
+{
+    part_name name;
+    const rk_st_tensor want = describe(s, i, &name);
+    const rk_st_tensor *t = rk_st_find(f, name.text);
+    if (!t)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_st_name(f), name.text);
+    if (!same_shape(t, &want))
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: tensor '%s' is not f32 of %zu bytes in %d dimensions", rk_st_name(f),
+                       name.text, want.bytes, want.n_dims);
+    memcpy(out, t->data, want.bytes);
+    for (size_t k = 0; k < want.bytes / sizeof(float); k++)
+        if (!isfinite(out[k]))
+            return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
+                           rk_st_name(f), name.text);
+    return RK_OK;
+}
+
+/* Into the second buffer, so that a file that fails half-way leaves the state as it was. */
+static rk_status read_parts(rk_session *s, const rk_st *f, bool force, rk_error *err)
+{
+    const int n = rk_model_n_state(s->model);
+    float *at = s->next;
+    rk_status st = check_meta(s, f, force, err);
+    if (st == RK_OK && rk_st_count(f) != n)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
+                     rk_st_name(f), rk_st_count(f), n);
+    for (int i = 0; i < n && st == RK_OK; i++) {
+        st = read_part(s, f, i, at, err);
+        at += rk_session_part_count(s, i % s->model->arch->n_state);
+    }
+    return st == RK_OK ? rk_st_check(f, err) : st;
+}
+
+rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err)
+{
+    rk_st *f = NULL;
+    rk_status st = rk_st_open(&f, path, err);
+    if (st == RK_OK)
+        st = read_parts(s, f, force, err);
+    rk_st_close(f);
+    if (st == RK_OK)
+        memcpy(s->state, s->next, (size_t)s->n_state * sizeof *s->state);
+    return st;
+}
