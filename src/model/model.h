@@ -1,9 +1,9 @@
 /* model.h: what an architecture is, and a model: its parameters in table order.
  *
- * An architecture is one file and one row in arch.c. Its table of parameters (checkpoint name, shape
- * formula, initialisation, optimiser group, place in its structs) is all that loading, saving,
- * initialising and grouping walk. Its forward takes tokens and a state to hidden rows and the next
- * state, in every shape: training (B,T), prompts (1,T), decoding (1,1) and (B,1). */
+ * An architecture is one file and one row in arch.c. Its table of parameters (checkpoint name,
+ * shape formula, initialisation, optimiser group, place in its structs) is all that loading,
+ * saving, initialising and grouping walk. Its forward takes tokens and a state to hidden rows and
+ * the next state, in every shape: training (B,T), prompts (1,T), decoding (1,1) and (B,1). */
 #ifndef RK_MODEL_H
 #define RK_MODEL_H
 
@@ -100,11 +100,11 @@ struct rk_model {
     int64_t n_params; /* entries of params */
     void *top;        /* the architecture's top struct */
     void *layers;     /* n_layer of its layer structs */
-    const rk_tensor *head; /* (V, C) */
+    rk_tensor *head;  /* (V, C) */
     int64_t ctx_len;
     uint64_t fingerprint;
-    rk_st *file;    /* that weights are mapped from; NULL for a trainer's model */
-    void *owned;    /* memory of tensors that are not in the file's pages */
+    rk_st *file; /* that weights are mapped from; NULL for a trainer's model */
+    void *owned; /* memory of tensors that are not in the file's pages */
 };
 
 /* A model of the given sizes whose tensors have shapes but no data yet. */
@@ -120,7 +120,7 @@ int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->
  * file with metadata: format, arch, ctx_len and the pairs given. */
 rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_st_pair *meta,
                         int64_t n_meta, bool overwrite, rk_error *err);
-/* Tensor bytes that decoding one token reads. */
+/* Bytes of weights and state that decoding one token reads and writes. */
 int64_t rk_model_bytes_per_token(const rk_model *m);
 
 #endif

@@ -1,0 +1,489 @@
+/* model.c: models made from a parameter table: built empty, initialised, opened from a file, saved.
+ *
+ * A file's matrices stay in its pages, whatever their type; vectors are widened to f32 in memory of
+ * the model's own, because kernels read them as reals and they are small. */
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "io/checksum.h"
+
+/* ---- shapes and names ---- */
+
+int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims)
+{
+    int n = 0;
+    for (const char *c = shape; *c; c++) {
+        const int64_t d = *c == 'V'   ? hp->n_vocab
+                          : *c == 'C' ? hp->n_embd
+                          : *c == 'F' ? hp->dim_ffn
+                          : *c == 'H' ? hp->n_head
+                          : *c == 'N' ? hp->head_size
+                          : *c == 'w' ? hp->rank_w
+                          : *c == 'a' ? hp->rank_a
+                          : *c == 'v' ? hp->rank_v
+                          : *c == 'g' ? hp->rank_g
+                                      : 1;
+        dims[n++] = d;
+    }
+    return n;
+}
+
+/* The table's name with its layer in place of %d. */
+static void name_of(const rk_param_spec *spec, int64_t layer, char *name)
+{
+    const char *mark = strstr(spec->name, "%d");
+    if (mark)
+        snprintf(name, RK_PARAM_NAME_MAX, "%.*s%lld%s", (int)(mark - spec->name), spec->name,
+                 (long long)layer, mark + 2);
+    else
+        snprintf(name, RK_PARAM_NAME_MAX, "%s", spec->name);
+}
+
+int rk_model_n_state(const rk_model *m)
+{
+    return (int)m->hp.n_layer * m->arch->n_state;
+}
+
+int64_t rk_model_state_count(const rk_model *m)
+{
+    int64_t dims[RK_MAX_DIMS], total = 0;
+    for (int i = 0; i < m->arch->n_state; i++) {
+        const rk_tensor t = rk_tensor_over(
+            RK_F32, rk_shape_dims(&m->hp, m->arch->state[i].shape, dims), dims, NULL);
+        total += rk_tensor_count(&t);
+    }
+    return total * m->hp.n_layer;
+}
+
+/* ---- building from the table ---- */
+
+static bool is_2d_weight(const rk_param *p)
+{
+    const size_t n = strlen(p->name), w = strlen(".weight");
+    return p->tensor.n_dims == 2 && n > w && !strcmp(p->name + n - w, ".weight");
+}
+
+static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
+{
+    rk_param *p = &m->params[m->n_params++];
+    int64_t dims[RK_MAX_DIMS];
+    unsigned char *owner = spec->scope == RK_SCOPE_MODEL
+                               ? m->top
+                               : (unsigned char *)m->layers + (size_t)layer * m->arch->layer_bytes;
+    const int n_dims = rk_shape_dims(&m->hp, spec->shape, dims);
+    rk_tensor *const tensor = &p->tensor;
+    *p = (rk_param){.spec = spec, .layer = layer};
+    name_of(spec, layer, p->name);
+    p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
+    p->decay = is_2d_weight(p);
+    p->used = spec->scope != RK_SCOPE_LATER || layer > 0;
+    memcpy(owner + spec->field, &tensor, sizeof tensor);
+    if (!strcmp(p->name, "head.weight"))
+        m->head = tensor;
+}
+
+/* The order of files: what stands before the layers in the table, the layers, the rest. */
+static void add_params(rk_model *m)
+{
+    const rk_param_spec *t = m->arch->params;
+    int first = 0, last = m->arch->n_params;
+    while (first < last && t[first].scope == RK_SCOPE_MODEL)
+        first++;
+    while (last > first && t[last - 1].scope == RK_SCOPE_MODEL)
+        last--;
+    for (int i = 0; i < first; i++)
+        add_param(m, &t[i], 0);
+    for (int64_t l = 0; l < m->hp.n_layer; l++)
+        for (int i = first; i < last; i++)
+            add_param(m, &t[i], l);
+    for (int i = last; i < m->arch->n_params; i++)
+        add_param(m, &t[i], 0);
+}
+
+rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp, rk_error *err)
+{
+    const size_t layers = (size_t)hp->n_layer;
+    rk_model *m = calloc(1, sizeof *m);
+    if (m) {
+        m->arch = arch;
+        m->hp = *hp;
+        m->top = calloc(1, arch->top_bytes);
+        m->layers = calloc(layers, arch->layer_bytes);
+        m->params =
+            calloc(layers * (size_t)arch->n_params + (size_t)arch->n_params, sizeof *m->params);
+    }
+    if (!m || !m->top || !m->layers || !m->params) {
+        rk_model_close(m);
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a model of %zu layers", layers);
+    }
+    add_params(m);
+    *out = m;
+    return RK_OK;
+}
+
+void rk_model_close(rk_model *m)
+{
+    if (!m)
+        return;
+    rk_st_close(m->file);
+    free(m->owned);
+    free(m->params);
+    free(m->layers);
+    free(m->top);
+    free(m);
+}
+
+rk_status rk_model_init(rk_model *m, uint64_t seed, rk_error *err)
+{
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        const bool matrix = p->tensor.n_dims == 2;
+        const rk_init in = {.hp = &m->hp,
+                            .layer = p->layer,
+                            .index = i,
+                            .seed = seed,
+                            .rows = matrix ? p->tensor.dims[0] : 1,
+                            .cols = rk_tensor_cols(&p->tensor),
+                            .x = p->tensor.data,
+                            .arg = p->spec->init_arg};
+        const rk_status st = p->spec->init(&in, err);
+        if (st != RK_OK)
+            return st;
+    }
+    return RK_OK;
+}
+
+/* ---- opening ---- */
+
+static bool is_float(rk_dtype t)
+{
+    return t == RK_F32 || t == RK_BF16 || t == RK_F16 || t == RK_F64;
+}
+
+/* Equal but for dimensions of 1, which files add and leave out. */
+static bool same_squeezed(const rk_st_tensor *f, const rk_tensor *t)
+{
+    int a = 0, b = 0;
+    for (;;) {
+        while (a < f->n_dims && f->dims[a] == 1)
+            a++;
+        while (b < t->n_dims && t->dims[b] == 1)
+            b++;
+        if (a == f->n_dims || b == t->n_dims)
+            return a == f->n_dims && b == t->n_dims;
+        if (f->dims[a++] != t->dims[b++])
+            return false;
+    }
+}
+
+static rk_status check_param(const rk_model *m, const rk_param *p, const rk_st_tensor *t,
+                             rk_error *err)
+{
+    char found[64], expected[64];
+    if (!t)
+        return p->used ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
+                                 rk_st_name(m->file), p->name, m->arch->name)
+                       : RK_OK;
+    if (!p->used || (is_float(t->dtype) && same_squeezed(t, &p->tensor)))
+        return RK_OK;
+    rk_tensor shape = {.dtype = t->dtype};
+    shape.n_dims = t->n_dims < RK_MAX_DIMS ? t->n_dims : RK_MAX_DIMS;
+    memcpy(shape.dims, t->dims, (size_t)shape.n_dims * sizeof *shape.dims);
+    return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s of a float type",
+                   rk_st_name(m->file), p->name, rk_tensor_describe(&shape, found, sizeof found),
+                   strchr(rk_tensor_describe(&p->tensor, expected, sizeof expected), '('));
+}
+
+/* Matrices stay where they are, but f64 ones, which no kernel takes as weights, are narrowed. */
+static bool stays_mapped(const rk_param *p, const rk_st_tensor *t)
+{
+    return p->tensor.n_dims == 2 && p->tensor.dims[0] != 1 && t->dtype != RK_F64 &&
+           strcmp(p->spec->shape, "HN") != 0;
+}
+
+static float element(const rk_st_tensor *t, int64_t i)
+{
+    switch (t->dtype) {
+    case RK_BF16:
+        return rk_bf16_to_f32(((const uint16_t *)t->data)[i]);
+    case RK_F16:
+        return rk_f16_to_f32(((const uint16_t *)t->data)[i]);
+    case RK_F64:
+        return (float)((const double *)t->data)[i];
+    default:
+        return ((const float *)t->data)[i];
+    }
+}
+
+/* Check every tensor and count the floats that must be widened. */
+static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
+{
+    *floats = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        const rk_st_tensor *t = rk_st_find(m->file, p->name);
+        const rk_status st = check_param(m, p, t, err);
+        if (st != RK_OK)
+            return st;
+        if (t && p->used && !stays_mapped(p, t))
+            *floats += (size_t)rk_tensor_count(&p->tensor);
+    }
+    return RK_OK;
+}
+
+static bool is_known(const rk_model *m, const char *name)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (!strcmp(m->params[i].name, name))
+            return true;
+    return false;
+}
+
+/* An extra tensor means another model than the one that would be run. */
+static rk_status refuse_unknown(const rk_model *m, rk_error *err)
+{
+    if (rk_st_count(m->file) <= m->n_params) {
+        int64_t known = 0;
+        for (int64_t i = 0; i < m->n_params; i++)
+            known += rk_st_find(m->file, m->params[i].name) != NULL;
+        if (known == rk_st_count(m->file))
+            return RK_OK;
+    }
+    for (int64_t i = 0; i < rk_st_count(m->file); i++)
+        if (!is_known(m, rk_st_at(m->file, i)->name))
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' is none of an %s model's",
+                           rk_st_name(m->file), rk_st_at(m->file, i)->name, m->arch->name);
+    return RK_OK;
+}
+
+static rk_status bind_params(rk_model *m, rk_error *err)
+{
+    size_t floats = 0;
+    const rk_status st = check_params(m, &floats, err);
+    if (st != RK_OK)
+        return st;
+    float *at = m->owned = malloc((floats + 1) * sizeof *at);
+    if (!at)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors", rk_st_name(m->file));
+    for (int64_t i = 0; i < m->n_params; i++) {
+        rk_param *p = &m->params[i];
+        const rk_st_tensor *t = rk_st_find(m->file, p->name);
+        if (!t || !p->used)
+            continue;
+        if (stays_mapped(p, t)) {
+            p->tensor.dtype = t->dtype;
+            memcpy(&p->tensor.data, &t->data, sizeof t->data); /* read only from here on */
+            continue;
+        }
+        p->tensor.data = at;
+        for (int64_t e = 0; e < rk_tensor_count(&p->tensor); e++)
+            *at++ = element(t, e);
+    }
+    return RK_OK;
+}
+
+/* Of architecture, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
+static rk_status fingerprint(rk_model *m, rk_error *err)
+{
+    rk_checksum *c = rk_checksum_new();
+    if (!c)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a fingerprint");
+    rk_checksum_add(c, m->arch->name, strlen(m->arch->name));
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        if (!p->used)
+            continue;
+        rk_checksum_add(c, p->name, strlen(p->name));
+        rk_checksum_add(c, p->tensor.dims, (size_t)p->tensor.n_dims * sizeof *p->tensor.dims);
+        if (rk_tensor_rows(&p->tensor) != 1)
+            continue;
+        for (int64_t e = 0; e < rk_tensor_count(&p->tensor); e++) {
+            const uint16_t h = rk_f32_to_bf16(((const float *)p->tensor.data)[e]);
+            rk_checksum_add(c, &h, sizeof h);
+        }
+    }
+    m->fingerprint = rk_checksum_value(c);
+    rk_checksum_free(c);
+    return RK_OK;
+}
+
+static const rk_arch *arch_of(const rk_st *f)
+{
+    for (int i = 0; rk_archs[i]; i++)
+        if (rk_archs[i]->detect(f))
+            return rk_archs[i];
+    return NULL;
+}
+
+/* Takes ownership of f. */
+static rk_status open_file(rk_model **out, rk_st *f, rk_error *err)
+{
+    const rk_arch *arch = arch_of(f);
+    rk_hparams hp;
+    rk_model *m = NULL;
+    rk_status st = RK_OK;
+    if (!arch)
+        st = rk_fail(err, RK_ERR_UNSUPPORTED,
+                     "%s: its tensor names are those of no architecture here", rk_st_name(f));
+    if (st == RK_OK)
+        st = arch->read_hparams(f, &hp, err);
+    if (st == RK_OK && hp.n_layer > rk_st_count(f))
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
+                     rk_st_name(f), (long long)hp.n_layer - 1, (long long)rk_st_count(f));
+    if (st == RK_OK)
+        st = rk_model_new(&m, arch, &hp, err);
+    if (st != RK_OK) {
+        rk_st_close(f);
+        return st;
+    }
+    m->file = f;
+    const char *ctx_len = rk_st_meta(f, "ctx_len");
+    m->ctx_len = ctx_len ? strtoll(ctx_len, NULL, 10) : 0;
+    st = bind_params(m, err);
+    if (st == RK_OK)
+        st = refuse_unknown(m, err);
+    if (st == RK_OK)
+        st = fingerprint(m, err);
+    if (st != RK_OK) {
+        rk_model_close(m);
+        return st;
+    }
+    *out = m;
+    return RK_OK;
+}
+
+rk_status rk_model_open(rk_model **out, const char *path, rk_error *err)
+{
+    rk_st *f = NULL;
+    const rk_status st = rk_st_open(&f, path, err);
+    return st == RK_OK ? open_file(out, f, err) : st;
+}
+
+rk_status rk_model_open_memory(rk_model **out, const void *data, size_t bytes, rk_error *err)
+{
+    rk_st *f = NULL;
+    const rk_status st = rk_st_open_memory(&f, data, bytes, "model in memory", err);
+    return st == RK_OK ? open_file(out, f, err) : st;
+}
+
+/* ---- facts ---- */
+
+void rk_model_get_info(const rk_model *m, rk_model_info *info)
+{
+    *info = (rk_model_info){.arch = m->arch->name,
+                            .n_vocab = m->hp.n_vocab,
+                            .n_embd = m->hp.n_embd,
+                            .n_layer = m->hp.n_layer,
+                            .n_head = m->hp.n_head,
+                            .head_size = m->hp.head_size,
+                            .dim_ffn = m->hp.dim_ffn,
+                            .ctx_len = m->ctx_len,
+                            .fingerprint = m->fingerprint};
+    info->state_bytes = rk_model_state_count(m) * (int64_t)sizeof(float);
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (m->params[i].tensor.data)
+            info->n_params += rk_tensor_count(&m->params[i].tensor);
+}
+
+int64_t rk_model_bytes_per_token(const rk_model *m)
+{
+    int64_t bytes = 2 * rk_model_state_count(m) * (int64_t)sizeof(float);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        const int64_t all = p->used ? (int64_t)rk_tensor_bytes(&p->tensor) : 0;
+        bytes += strcmp(p->name, "emb.weight") ? all : all / p->tensor.dims[0];
+    }
+    return bytes;
+}
+
+/* ---- saving ---- */
+
+typedef struct save_job {
+    const rk_model *m;
+    const rk_param **params;
+    rk_dtype dtype;
+} save_job;
+
+static rk_dtype saved_dtype(const rk_param *p, rk_dtype dtype)
+{
+    return rk_tensor_rows(&p->tensor) == 1 ? RK_F32 : dtype;
+}
+
+static float param_element(const rk_tensor *t, int64_t i)
+{
+    const rk_st_tensor as_file = {.dtype = t->dtype, .data = t->data};
+    return element(&as_file, i);
+}
+
+/* In pieces, so that no second copy of a tensor is held. */
+static rk_status write_param(void *user, int64_t i, rk_out *out, rk_error *err)
+{
+    enum { PIECE = 4096 };
+    const save_job *j = user;
+    const rk_tensor *t = &j->params[i]->tensor;
+    const rk_dtype dtype = saved_dtype(j->params[i], j->dtype);
+    const int64_t n = rk_tensor_count(t);
+    union {
+        float f32[PIECE];
+        uint16_t u16[PIECE];
+    } piece;
+    (void)err;
+    for (int64_t lo = 0; lo < n; lo += PIECE) {
+        const int64_t count = rk_min_i64(PIECE, n - lo);
+        for (int64_t e = 0; e < count; e++) {
+            const float x = param_element(t, lo + e);
+            if (dtype == RK_F32)
+                piece.f32[e] = x;
+            else
+                piece.u16[e] = dtype == RK_BF16 ? rk_f32_to_bf16(x) : rk_f32_to_f16(x);
+        }
+        if (!rk_out_write(out, &piece, (size_t)count * rk_dtype_bytes(dtype)))
+            break; /* the writer reports it */
+    }
+    return RK_OK;
+}
+
+rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_st_pair *meta,
+                        int64_t n_meta, bool overwrite, rk_error *err)
+{
+    char ctx_len[32];
+    rk_st_tensor *tensors = calloc((size_t)m->n_params, sizeof *tensors);
+    const rk_param **params = calloc((size_t)m->n_params, sizeof *params);
+    rk_st_pair *pairs = calloc((size_t)n_meta + 3, sizeof *pairs);
+    rk_status st = RK_ERR_NOMEM;
+    if (!tensors || !params || !pairs) {
+        rk_fail(err, st, "%s: out of memory for its table of tensors", path);
+        goto done;
+    }
+    int64_t n = 0, n_pairs = 0;
+    pairs[n_pairs++] = (rk_st_pair){"arch", m->arch->name};
+    pairs[n_pairs++] = (rk_st_pair){"format", "pt"};
+    if (m->ctx_len > 0) {
+        snprintf(ctx_len, sizeof ctx_len, "%lld", (long long)m->ctx_len);
+        pairs[n_pairs++] = (rk_st_pair){"ctx_len", ctx_len};
+    }
+    for (int64_t i = 0; i < n_meta; i++)
+        pairs[n_pairs++] = meta[i];
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        if (!p->tensor.data)
+            continue;
+        params[n] = p;
+        tensors[n] = (rk_st_tensor){.name = p->name, .dtype = saved_dtype(p, dtype)};
+        tensors[n].n_dims = p->tensor.n_dims;
+        memcpy(tensors[n].dims, p->tensor.dims, sizeof p->tensor.dims);
+        n++;
+    }
+    save_job job = {m, params, dtype};
+    const rk_st_contents contents = {tensors, n, pairs, n_pairs, write_param, &job};
+    st = rk_st_write(path, &contents, overwrite, NULL, err);
+done:
+    free(pairs);
+    free(params);
+    free(tensors);
+    return st;
+}
