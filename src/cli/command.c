@@ -1,6 +1,7 @@
 /* command.c: what commands share: help pages, failing, an engine, JSON output. */
 #include "cli/command.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,31 @@ rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abor
                                 .abort = abort,
                                 .abort_user = abort_user};
     return rk_engine_new(out, &p, err);
+}
+
+static const char *default_vocab(int64_t n_vocab)
+{
+    return n_vocab == 256 ? "byte" : n_vocab == 65536 ? "world" : NULL;
+}
+
+rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, int64_t n_vocab, rk_error *err)
+{
+    *out = NULL;
+    const char *used = name ? name : default_vocab(n_vocab);
+    if (!used)
+        return rk_fail(err, RK_ERR_ARG,
+                       "a model of %" PRId64 " tokens names no vocabulary; --vocab byte, world or "
+                       "a file says which",
+                       n_vocab);
+    const rk_status st = rk_tokenizer_new(out, used, err);
+    if (st != RK_OK || rk_tokenizer_n_vocab(*out) <= n_vocab)
+        return st;
+    const int64_t found = rk_tokenizer_n_vocab(*out);
+    rk_tokenizer_free(*out);
+    *out = NULL;
+    return rk_fail(err, RK_ERR_ARG,
+                   "vocabulary '%s' has %" PRId64 " tokens, the model only %" PRId64, used, found,
+                   n_vocab);
 }
 
 rk_status rk_command_json(json_t *object, rk_error *err)

@@ -34,7 +34,7 @@ typedef struct rk_command {
     int (*main)(int argc, char **argv); /* argv[0] is the first word after the command's name */
 } rk_command;
 
-extern const rk_command rk_cmd_train;
+extern const rk_command rk_cmd_run, rk_cmd_train, rk_cmd_logits, rk_cmd_info, rk_cmd_selftest;
 
 /* Parse the command's options. False: the command ends with *status, because help was asked for or
  * the options are wrong; what is to be said has been printed. */
@@ -50,6 +50,12 @@ rk_log rk_command_log(const rk_common_options *o);
 /* A new engine as -t and --path say, whose log lines go to rk_command_log. abort may be NULL. */
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err);
+
+/* The tokenizer of --vocab for a model of n_vocab tokens. name NULL: byte for 256, world for 65536.
+ * Errors  RK_ERR_ARG: no name and another size, or more tokens than the model has; and those of
+ *         rk_tokenizer_new. */
+rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, int64_t n_vocab,
+                               rk_error *err);
 
 /* Print the object of --json on stdout, one line, and give it back; NULL means memory ran out while
  * it was built. */

@@ -1,13 +1,15 @@
 /* main.c: finds the command in the table and runs it. */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
+#include "io/map.h"
 
 /* A new command is one file and one line here; the overview walks the table. Ends with NULL. */
 static const rk_command *const commands[] = {
-    &rk_cmd_train,
-    NULL,
+    &rk_cmd_run, &rk_cmd_train, &rk_cmd_logits, &rk_cmd_info, &rk_cmd_selftest, NULL,
 };
 
 static const rk_command *find_command(const char *name)
@@ -71,9 +73,30 @@ static int run(int argc, char **argv)
     return c ? c->main(argc - 2, argv + 2) : unknown_command(name);
 }
 
+/* A mapped file that was cut is said; any other bus error happens again and ends the program. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (rk_map_report_fault(info->si_addr, "rwkv"))
+        _exit(1);
+    signal(number, SIG_DFL);
+}
+
+/* Writing to a closed pipe or past the largest file allowed fails with a reason instead of a
+ * signal, so that it is said and what was begun is removed. */
+static void settle_signals(void)
+{
+    struct sigaction bus = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    sigemptyset(&bus.sa_mask);
+    sigaction(SIGBUS, &bus, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
 /* A result that did not reach the disk or the pipe is a failure, so stdout is closed and asked. */
 int main(int argc, char **argv)
 {
+    settle_signals();
     const int status = run(argc, argv);
     errno = 0;
     if ((fflush(stdout) || ferror(stdout)) && status == 0) {

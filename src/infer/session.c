@@ -84,7 +84,9 @@ static rk_tensor *forward(const chunk *c)
 {
     rk_session *s = c->owner;
     const int64_t dims[2] = {c->n_streams, c->n_tokens};
-    rk_forward f = {.ids = rk_new(&s->ctx, RK_I32, 2, dims), .state = s->parts};
+    /* Blocks as checkpoints: each gives back its scratch, so memory does not grow with depth. */
+    rk_forward f = {
+        .ids = rk_new(&s->ctx, RK_I32, 2, dims), .state = s->parts, .checkpoint_blocks = true};
     make_parts(c);
     if (rk_ctx_failed(&s->ctx))
         return NULL;

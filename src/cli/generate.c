@@ -1,0 +1,176 @@
+/* generate.c: the loop of sampling, printing and feeding.
+ *
+ * Text passes the decoder, which waits for whole characters, and then the stop strings, which hold
+ * back what may become one; what remains is printed at once. */
+#include "cli/generate.h"
+
+const char *rk_end_name(rk_end end)
+{
+    static const char *const names[] = {"length", "stop", "eos", "interrupted"};
+    return names[end];
+}
+
+typedef struct loop {
+    const rk_generate_params *p;
+    rk_generated *out;
+    rk_session *session;
+    rk_sampler *sampler;
+    float *logits;
+    rk_decoder *decoder;
+    rk_stop *stop;
+    rk_buf text; /* certain, not yet emitted */
+    bool ended;
+} loop;
+
+static void end_with(loop *l, rk_end end)
+{
+    l->out->end = end;
+    l->ended = true;
+}
+
+static rk_status emit(loop *l, rk_error *err)
+{
+    if (l->text.failed)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for text");
+    const rk_status st =
+        l->text.len > 0 ? l->p->emit(l->p->user, l->text.data, l->text.len, err) : RK_OK;
+    rk_buf_clear(&l->text);
+    return st;
+}
+
+static rk_status emit_token(loop *l, int32_t token, rk_error *err)
+{
+    size_t n;
+    const char *text = rk_decoder_push(l->decoder, token, &n);
+    if (rk_stop_push(l->stop, text, n, &l->text) >= 0)
+        end_with(l, RK_END_STOP);
+    return emit(l, err);
+}
+
+static rk_status emit_rest(loop *l, rk_error *err)
+{
+    size_t n;
+    if (l->out->end == RK_END_STOP)
+        return RK_OK;
+    const char *text = rk_decoder_flush(l->decoder, &n);
+    rk_stop_push(l->stop, text, n, &l->text);
+    rk_stop_flush(l->stop, &l->text);
+    return emit(l, err);
+}
+
+/* ---- what is noted about a token ---- */
+
+static json_t *logprob_of(const loop *l, int32_t token)
+{
+    return json_pack("{s:i, s:f}", "id", (int)token, "logprob",
+                     rk_logprob(l->logits, l->p->n_vocab, token));
+}
+
+/* The most likely token that comes after `before` in the order of falling logit, then rising id;
+ * -1 for the first. */
+static int32_t next_best(const loop *l, int32_t before)
+{
+    int32_t best = -1;
+    for (int32_t i = 0; i < l->p->n_vocab; i++) {
+        const float x = l->logits[i];
+        const bool is_after =
+            before < 0 || x < l->logits[before] || (x == l->logits[before] && i > before);
+        if (is_after && (best < 0 || x > l->logits[best]))
+            best = i;
+    }
+    return best;
+}
+
+static bool note_logprobs(loop *l, int32_t token)
+{
+    json_t *entry = logprob_of(l, token), *top = json_array();
+    int32_t best = -1;
+    bool ok = entry && top;
+    for (int64_t i = 0; i < l->p->n_logprobs && ok; i++) {
+        best = next_best(l, best);
+        if (best < 0)
+            break;
+        ok = json_array_append_new(top, logprob_of(l, best)) == 0;
+    }
+    ok = json_object_set_new(entry, "top", top) == 0 && ok;
+    return json_array_append_new(l->out->logprobs, entry) == 0 && ok;
+}
+
+static rk_status note(loop *l, int32_t token, rk_error *err)
+{
+    l->out->n_tokens++;
+    if (json_array_append_new(l->out->tokens, json_integer(token)) != 0 ||
+        (l->p->n_logprobs > 0 && !note_logprobs(l, token)))
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens' list");
+    return RK_OK;
+}
+
+/* ---- the loop ---- */
+
+static rk_status one_token(loop *l, rk_error *err)
+{
+    int32_t token = 0;
+    rk_status st = rk_sampler_next(l->sampler, l->logits, &token, err);
+    if (st != RK_OK)
+        return st;
+    if (token == 0 && !l->p->ignore_eos) {
+        end_with(l, RK_END_TOKEN);
+        return RK_OK;
+    }
+    st = note(l, token, err);
+    if (st == RK_OK)
+        st = emit_token(l, token, err);
+    if (l->out->n_tokens == l->p->n_max)
+        l->ended = true;
+    if (st == RK_OK && (!l->ended || l->p->feed_last))
+        st = rk_session_eval(l->session, &token, 1, l->logits, err);
+    return st;
+}
+
+static rk_status run_loop(loop *l, rk_error *err)
+{
+    rk_status st = RK_OK;
+    l->ended = l->p->n_max == 0;
+    while (st == RK_OK && !l->ended)
+        st = one_token(l, err);
+    if (st == RK_ERR_ABORTED) {
+        l->out->end = RK_END_INTERRUPTED;
+        st = RK_OK;
+    }
+    return st == RK_OK ? emit_rest(l, err) : st;
+}
+
+static rk_status prepare(loop *l, rk_error *err)
+{
+    rk_status st = rk_decoder_new(&l->decoder, l->p->tokenizer, err);
+    if (st == RK_OK)
+        st = rk_stop_new(&l->stop, l->p->stop, l->p->n_stop, err);
+    if (st != RK_OK)
+        return st;
+    l->out->tokens = json_array();
+    l->out->logprobs = l->p->n_logprobs > 0 ? json_array() : NULL;
+    if (!l->out->tokens || (l->p->n_logprobs > 0 && !l->out->logprobs))
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory");
+    return RK_OK;
+}
+
+rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session *session,
+                      rk_sampler *sampler, float *logits, rk_error *err)
+{
+    loop l = {.p = p, .out = out, .session = session, .sampler = sampler, .logits = logits};
+    *out = (rk_generated){.end = RK_END_LENGTH};
+    rk_status st = prepare(&l, err);
+    if (st == RK_OK)
+        st = run_loop(&l, err);
+    rk_decoder_free(l.decoder);
+    rk_stop_free(l.stop);
+    rk_buf_deinit(&l.text);
+    return st;
+}
+
+void rk_generated_deinit(rk_generated *g)
+{
+    json_decref(g->tokens);
+    json_decref(g->logprobs);
+    *g = (rk_generated){0};
+}

@@ -1,0 +1,47 @@
+/* generate.h: tokens from a session, as text, until there is a reason to stop. */
+#ifndef RK_CLI_GENERATE_H
+#define RK_CLI_GENERATE_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "text/stop.h"
+
+typedef enum rk_end {
+    RK_END_LENGTH,      /* as many tokens as were asked for */
+    RK_END_STOP,        /* a stop string */
+    RK_END_TOKEN,       /* token 0, which ends a document */
+    RK_END_INTERRUPTED, /* a signal: what was made stands */
+} rk_end;
+
+/* "length", "stop", "eos", "interrupted". */
+const char *rk_end_name(rk_end end);
+
+typedef struct rk_generate_params {
+    const rk_tokenizer *tokenizer;
+    int64_t n_vocab;
+    int64_t n_max;
+    int64_t n_logprobs; /* most likely tokens noted beside each token; 0: none */
+    bool ignore_eos;    /* go on after token 0 */
+    bool feed_last;     /* the state goes on from the last token: it will be saved */
+    const char *const *stop;
+    int64_t n_stop;
+    /* Text as it becomes certain; whole UTF-8 characters. */
+    rk_status (*emit)(void *user, const char *text, size_t n, rk_error *err);
+    void *user;
+} rk_generate_params;
+
+typedef struct rk_generated {
+    rk_end end;
+    int64_t n_tokens;
+    json_t *tokens;   /* ids, an array */
+    json_t *logprobs; /* an object a token, NULL unless asked for */
+} rk_generated;
+
+/* Go on from the logits (n_vocab) after the prompt; they are overwritten. RK_ERR_ABORTED of the
+ * engine becomes RK_END_INTERRUPTED. out is to be released whatever the result. */
+rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session *session,
+                      rk_sampler *sampler, float *logits, rk_error *err);
+void rk_generated_deinit(rk_generated *g);
+
+#endif

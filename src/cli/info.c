@@ -1,0 +1,199 @@
+/* info.c: `rwkv info`: what a model file is. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "cli/command.h"
+#include "model/model.h"
+
+typedef struct info_options {
+    rk_common_options common;
+    const char *model;
+    bool json;
+} info_options;
+
+static const rk_option rows[] = {
+    {"model", 'm', RK_OPT_TEXT, "FILE", offsetof(info_options, model), 0, 0, RK_REQUIRED,
+     "a .safetensors model"},
+    {"json", 0, RK_OPT_FLAG, NULL, offsetof(info_options, json), 0, 0, NULL,
+     "print one JSON object"},
+    RK_COMMON_ROWS(info_options, common),
+};
+
+static int info_main(int argc, char **argv);
+
+const rk_command rk_cmd_info = {
+    .name = "info",
+    .summary = "say what a model file is",
+    .usage = "-m FILE [--json]",
+    .options = {rows, RK_COUNT(rows)},
+    .examples = "  rwkv info -m model.safetensors\n"
+                "  rwkv info -m model.safetensors --json",
+    .main = info_main,
+};
+
+/* ---- gathering ---- */
+
+static bool is_parameter(const rk_model *m, const char *name)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (!strcmp(m->params[i].name, name))
+            return true;
+    return false;
+}
+
+/* Names of the file's tensors that the architecture does not know. */
+static json_t *unknown_tensors(const rk_model *m)
+{
+    json_t *names = json_array();
+    for (int64_t i = 0; i < rk_st_count(m->file) && names; i++) {
+        const char *name = rk_st_at(m->file, i)->name;
+        if (!is_parameter(m, name) && json_array_append_new(names, json_string(name)) != 0) {
+            json_decref(names);
+            names = NULL;
+        }
+    }
+    return names;
+}
+
+/* How many tensors, elements and bytes the file holds of each type. */
+static json_t *types(const rk_st *f)
+{
+    json_t *all = json_object();
+    for (int t = 0; t < RK_DTYPE_COUNT && all; t++) {
+        size_t n = 0, bytes = 0;
+        for (int64_t i = 0; i < rk_st_count(f); i++)
+            if (rk_st_at(f, i)->dtype == (rk_dtype)t) {
+                n++;
+                bytes += rk_st_at(f, i)->bytes;
+            }
+        json_t *row = n == 0 ? NULL
+                             : json_pack("{s:I, s:I, s:I}", "tensors", (json_int_t)n, "elements",
+                                         (json_int_t)(bytes / rk_dtype_bytes((rk_dtype)t)), "bytes",
+                                         (json_int_t)bytes);
+        if (n > 0 && json_object_set_new(all, rk_st_dtype_name((rk_dtype)t), row) != 0) {
+            json_decref(all);
+            all = NULL;
+        }
+    }
+    return all;
+}
+
+static json_t *metadata(const rk_st *f)
+{
+    json_t *all = json_object();
+    for (int64_t i = 0; i < rk_st_meta_count(f) && all; i++) {
+        const rk_st_pair pair = rk_st_meta_at(f, i);
+        if (json_object_set_new(all, pair.key, json_string(pair.value)) != 0) {
+            json_decref(all);
+            all = NULL;
+        }
+    }
+    return all;
+}
+
+/* Everything there is to say; the text output reads it too. NULL: memory ran out. */
+static json_t *describe(const char *path, const rk_model *m)
+{
+    char fingerprint[17];
+    rk_model_info i;
+    rk_model_get_info(m, &i);
+    snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, i.fingerprint);
+    return json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o}", "path",
+        path, "arch", i.arch, "n_vocab", (json_int_t)i.n_vocab, "n_embd", (json_int_t)i.n_embd,
+        "n_layer", (json_int_t)i.n_layer, "n_head", (json_int_t)i.n_head, "head_size",
+        (json_int_t)i.head_size, "dim_ffn", (json_int_t)i.dim_ffn, "ctx_len", (json_int_t)i.ctx_len,
+        "n_params", (json_int_t)i.n_params, "state_bytes", (json_int_t)i.state_bytes,
+        "bytes_per_token", (json_int_t)(rk_model_bytes_per_token(m) + 2 * i.state_bytes),
+        "fingerprint", fingerprint, "types", types(m->file), "metadata", metadata(m->file),
+        "unknown_tensors", unknown_tensors(m));
+}
+
+/* ---- printing ---- */
+
+static json_int_t number(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
+/* A string from a file, without what could steer a terminal. */
+static void print_harmless(const char *s)
+{
+    for (; *s; s++)
+        putchar((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
+}
+
+static void print_tables(const json_t *o)
+{
+    const char *key;
+    json_t *value;
+    size_t i;
+    json_object_foreach(json_object_get(o, "types"), key, value)
+        printf("  %-16s %" JSON_INTEGER_FORMAT " tensors, %.1f MB\n", key, number(value, "tensors"),
+               (double)number(value, "bytes") / 1e6);
+    json_object_foreach(json_object_get(o, "metadata"), key, value)
+    {
+        fputs("metadata ", stdout);
+        print_harmless(key);
+        fputs(": ", stdout);
+        print_harmless(json_string_value(value));
+        putchar('\n');
+    }
+    json_array_foreach(json_object_get(o, "unknown_tensors"), i, value)
+    {
+        fputs("unknown tensor, not used: ", stdout);
+        print_harmless(json_string_value(value));
+        putchar('\n');
+    }
+}
+
+static void print_text(const json_t *o)
+{
+    static const char *const sizes[] = {"n_layer", "n_embd",  "n_head", "head_size",
+                                        "dim_ffn", "n_vocab", "ctx_len"};
+    printf("%s: %s, %.2f million parameters\n", text(o, "path"), text(o, "arch"),
+           (double)number(o, "n_params") / 1e6);
+    for (size_t i = 0; i < RK_COUNT(sizes); i++)
+        if (number(o, sizes[i]) > 0)
+            printf("  %-16s %" JSON_INTEGER_FORMAT "\n", sizes[i], number(o, sizes[i]));
+    printf("  %-16s %" JSON_INTEGER_FORMAT " bytes a stream\n", "state", number(o, "state_bytes"));
+    printf("  %-16s %.2f MB of weights and state read and written a token\n", "decoding",
+           (double)number(o, "bytes_per_token") / 1e6);
+    printf("  %-16s %s\n", "fingerprint", text(o, "fingerprint"));
+    print_tables(o);
+}
+
+static rk_status work(const info_options *o, rk_error *err)
+{
+    rk_model *m = NULL;
+    rk_status st = rk_model_open(&m, o->model, err);
+    if (st != RK_OK)
+        return st;
+    json_t *all = describe(o->model, m);
+    st = rk_st_check(m->file, err);
+    rk_model_close(m);
+    if (st == RK_OK && !all)
+        st = rk_fail(err, RK_ERR_NOMEM, "%s: its path is not UTF-8, or memory ran out", o->model);
+    if (st == RK_OK && o->json)
+        return rk_command_json(all, err);
+    if (st == RK_OK)
+        print_text(all);
+    json_decref(all);
+    return st;
+}
+
+static int info_main(int argc, char **argv)
+{
+    info_options o = {0};
+    int status = 0;
+    rk_error err = {0};
+    if (!rk_command_options(&rk_cmd_info, argc, argv, &o, &status))
+        return status;
+    return work(&o, &err) == RK_OK ? 0 : rk_command_fail(&err);
+}

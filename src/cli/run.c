@@ -1,0 +1,374 @@
+/* run.c: `rwkv run`: a prompt, then the model's own text as it is made. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "cli/command.h"
+#include "cli/generate.h"
+#include "cli/interrupt.h"
+#include "cli/prompt.h"
+#include "model/model.h"
+
+typedef struct run_options {
+    rk_common_options common;
+    const char *model, *vocab, *state_in, *state_out;
+    rk_prompt_source prompt;
+    bool no_display_prompt, ignore_eos, force, force_base, json;
+    int64_t n_tokens, top_k, logprobs, seed; /* seed < 0: draw one */
+    double temp, top_p, min_p, typical_p;
+    double repeat_penalty, presence_penalty, frequency_penalty, penalty_decay;
+    rk_opt_list stop, logit_bias;
+} run_options;
+
+#define AT(member) offsetof(run_options, member)
+
+static const rk_option rows[] = {
+    RK_OPT_GROUP("model"),
+    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED, "a .safetensors model"},
+    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "by the model's size",
+     "byte, world, or a vocabulary file"},
+    {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
+    {"state-in", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "start from a saved state"},
+    {"state-out", 0, RK_OPT_TEXT, "FILE", AT(state_out), 0, 0, NULL,
+     "save the state after the last token"},
+    {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
+     "take a state that another model made"},
+    {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of --state-out"},
+    RK_OPT_GROUP("text"),
+    {"prompt", 'p', RK_OPT_TEXT, "TEXT", AT(prompt.text), 0, 0, "stdin",
+     "what the text begins with; - is stdin"},
+    {"file", 'f', RK_OPT_TEXT, "FILE", AT(prompt.file), 0, 0, NULL, "the prompt from a file"},
+    {"escape", 'e', RK_OPT_FLAG, NULL, AT(prompt.escapes), 0, 0, NULL,
+     "read \\n \\t \\xHH and the like in the prompt"},
+    {"no-display-prompt", 0, RK_OPT_FLAG, NULL, AT(no_display_prompt), 0, 0, NULL,
+     "print the new text only"},
+    {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), 0, 1e12, "256", "tokens at most"},
+    {"stop", 0, RK_OPT_LIST, "TEXT", AT(stop), 0, 0, NULL,
+     "end before this text; may be given several times"},
+    {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL, "go on after token 0"},
+    {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
+     "one object on stdout: text, tokens, seed, timings"},
+    {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
+     "with --json: log-probability of each token and of the N likeliest"},
+    RK_OPT_GROUP("sampling"),
+    {"seed", 's', RK_OPT_INT, "N", AT(seed), 0, 9e18, "random", "of the draws; printed"},
+    {"temp", 0, RK_OPT_NUMBER, "X", AT(temp), 0, 100, "1",
+     "temperature; 0: the highest score, penalties off"},
+    {"top-p", 0, RK_OPT_NUMBER, "X", AT(top_p), 0, 1, "0.85", "likeliest tokens that hold X"},
+    {"top-k", 0, RK_OPT_INT, "N", AT(top_k), 0, 1 << 30, "0", "likeliest N tokens; 0: all"},
+    {"min-p", 0, RK_OPT_NUMBER, "X", AT(min_p), 0, 1, "0",
+     "tokens at least X times as likely as the likeliest"},
+    {"typical", 0, RK_OPT_NUMBER, "X", AT(typical_p), 0, 1, "1", "locally typical tokens; 1: all"},
+    {"repeat-penalty", 0, RK_OPT_NUMBER, "X", AT(repeat_penalty), 0, 100, "1",
+     "scores of generated tokens are divided by X"},
+    {"presence-penalty", 0, RK_OPT_NUMBER, "X", AT(presence_penalty), -100, 100, "0",
+     "subtracted from scores of generated tokens"},
+    {"frequency-penalty", 0, RK_OPT_NUMBER, "X", AT(frequency_penalty), -100, 100, "0",
+     "subtracted from them as often as they came"},
+    {"penalty-decay", 0, RK_OPT_NUMBER, "X", AT(penalty_decay), 0, 1, "0.996",
+     "what a count is worth one token later"},
+    {"logit-bias", 0, RK_OPT_LIST, "ID=B", AT(logit_bias), 0, 0, NULL,
+     "add B to a token's score; -inf bans it; may be given several times"},
+    RK_COMMON_ROWS(run_options, common),
+};
+
+static int run_main(int argc, char **argv);
+
+const rk_command rk_cmd_run = {
+    .name = "run",
+    .summary = "write text after a prompt",
+    .usage = "-m FILE [-p TEXT] [options]",
+    .options = {rows, RK_COUNT(rows)},
+    .examples = "  rwkv run -m model.safetensors -p \"It is a truth\" -n 64 --temp 0\n"
+                "  rwkv run -m model.safetensors -f prompt.txt --temp 0.8 --stop \"THE END\"",
+    .main = run_main,
+};
+
+static run_options defaults(void)
+{
+    const rk_sampler_params s = rk_sampler_defaults();
+    return (run_options){.n_tokens = 256,
+                         .seed = -1,
+                         .temp = 1.0,
+                         .top_p = 0.85,
+                         .typical_p = 1.0,
+                         .repeat_penalty = (double)s.repeat_penalty,
+                         .penalty_decay = 0.996};
+}
+
+static rk_sampler_params sampler_params(const run_options *o)
+{
+    return (rk_sampler_params){.temp = (float)o->temp,
+                               .top_p = (float)o->top_p,
+                               .top_k = (int32_t)o->top_k,
+                               .min_p = (float)o->min_p,
+                               .typical_p = (float)o->typical_p,
+                               .repeat_penalty = (float)o->repeat_penalty,
+                               .presence_penalty = (float)o->presence_penalty,
+                               .frequency_penalty = (float)o->frequency_penalty,
+                               .penalty_decay = (float)o->penalty_decay,
+                               .seed = (uint64_t)o->seed};
+}
+
+/* Everything a run holds. */
+typedef struct run {
+    const run_options *o;
+    rk_buf prompt;
+    rk_interrupt *interrupt;
+    rk_engine *engine;
+    rk_model *model;
+    rk_tokenizer *tokenizer;
+    rk_session *session;
+    rk_sampler *sampler;
+    int32_t *tokens; /* of the prompt */
+    int64_t n_tokens;
+    float *logits;
+    rk_buf text; /* generated, kept for --json */
+    rk_generated made;
+    double prompt_s, generate_s;
+} run;
+
+/* ---- preparing ---- */
+
+static rk_status check_options(const run_options *o, rk_error *err)
+{
+    if (o->logprobs > 0 && !o->json)
+        return rk_fail(err, RK_ERR_ARG, "--logprobs needs --json, which shows them");
+    if (o->state_out && !o->force && access(o->state_out, F_OK) == 0)
+        return rk_fail(err, RK_ERR_ARG, "%s exists; --force overwrites it", o->state_out);
+    return RK_OK;
+}
+
+/* A seed that nobody chose; 32 bits, so that it is easily typed. */
+static rk_status draw_seed(int64_t *seed, rk_error *err)
+{
+    uint32_t bits = 0;
+    FILE *f = fopen("/dev/urandom", "rb");
+    const bool ok = f && fread(&bits, sizeof bits, 1, f) == 1;
+    if (f)
+        fclose(f);
+    if (!ok)
+        return rk_fail(err, RK_ERR_IO, "/dev/urandom: no random bits; --seed says a number");
+    *seed = bits;
+    return RK_OK;
+}
+
+static rk_status add_bias(rk_sampler *sampler, const char *text, rk_error *err)
+{
+    char *end = NULL, *end_of_bias = NULL;
+    errno = 0;
+    const long long id = strtoll(text, &end, 10);
+    const bool has_id = end != text && *end == '=' && errno == 0 && id >= 0 && id <= INT32_MAX;
+    const double bias = has_id ? strtod(end + 1, &end_of_bias) : 0.0;
+    if (!has_id || end_of_bias == end + 1 || *end_of_bias || isnan(bias))
+        return rk_fail(err, RK_ERR_ARG, "--logit-bias '%s': expected ID=B, such as 10=-inf", text);
+    return rk_sampler_bias(sampler, (int32_t)id, (float)bias, err);
+}
+
+static rk_status make_sampler(run *r, rk_error *err)
+{
+    const rk_sampler_params p = sampler_params(r->o);
+    rk_status st = rk_sampler_new(&r->sampler, &p, r->model->hp.n_vocab, r->tokenizer, err);
+    for (int i = 0; i < r->o->logit_bias.n && st == RK_OK; i++)
+        st = add_bias(r->sampler, r->o->logit_bias.at[i], err);
+    return st;
+}
+
+/* The prompt as tokens. Where there is nothing to go on from, token 0 stands before a text. */
+static rk_status encode_prompt(run *r, rk_error *err)
+{
+    const size_t n = r->prompt.len;
+    r->tokens = calloc(n + 1, sizeof *r->tokens);
+    r->logits = calloc((size_t)r->model->hp.n_vocab, sizeof *r->logits);
+    if (!r->tokens || !r->logits)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a prompt of %zu bytes", n);
+    if (n > 0)
+        r->n_tokens = rk_tokenizer_encode(r->tokenizer, r->prompt.data, n, r->tokens, (int64_t)n);
+    else
+        r->n_tokens = 1;
+    return RK_OK;
+}
+
+static rk_status open_all(run *r, rk_error *err)
+{
+    const run_options *o = r->o;
+    rk_status st = rk_command_engine(&r->engine, &o->common, rk_interrupt_came, r->interrupt, err);
+    if (st == RK_OK)
+        st = rk_model_open(&r->model, o->model, err);
+    if (st == RK_OK)
+        st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model->hp.n_vocab, err);
+    if (st == RK_OK)
+        st = make_sampler(r, err);
+    if (st == RK_OK)
+        st = encode_prompt(r, err);
+    if (st == RK_OK)
+        st = rk_session_new(&r->session, r->model, r->engine, err);
+    if (st == RK_OK && o->state_in)
+        st = rk_session_state_load(r->session, o->state_in, o->force_base, err);
+    return st;
+}
+
+static void close_all(run *r)
+{
+    rk_generated_deinit(&r->made);
+    rk_session_free(r->session);
+    rk_sampler_free(r->sampler);
+    rk_tokenizer_free(r->tokenizer);
+    rk_model_close(r->model);
+    rk_engine_free(r->engine);
+    rk_interrupt_close(r->interrupt);
+    free(r->tokens);
+    free(r->logits);
+    rk_buf_deinit(&r->prompt);
+    rk_buf_deinit(&r->text);
+}
+
+/* ---- running ---- */
+
+static rk_status print(const char *text, size_t n, rk_error *err)
+{
+    errno = 0;
+    if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
+}
+
+static rk_status emit(void *user, const char *text, size_t n, rk_error *err)
+{
+    run *r = user;
+    if (!r->o->json)
+        return print(text, n, err);
+    rk_buf_add(&r->text, text, n);
+    return r->text.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for text") : RK_OK;
+}
+
+/* The prompt is shown before it is computed, so that something is seen while it is. */
+static rk_status feed_prompt(run *r, rk_error *err)
+{
+    rk_status st = RK_OK;
+    if (!r->o->json && !r->o->no_display_prompt && r->prompt.len > 0)
+        st = print(r->prompt.data, r->prompt.len, err);
+    const double began = rk_now_s();
+    if (st == RK_OK)
+        st = rk_session_eval(r->session, r->tokens, r->n_tokens, r->logits, err);
+    r->prompt_s = rk_now_s() - began;
+    return st;
+}
+
+static rk_status generate(run *r, rk_error *err)
+{
+    const rk_generate_params p = {.tokenizer = r->tokenizer,
+                                  .n_vocab = r->model->hp.n_vocab,
+                                  .n_max = r->o->n_tokens,
+                                  .n_logprobs = r->o->logprobs,
+                                  .ignore_eos = r->o->ignore_eos,
+                                  .feed_last = r->o->state_out != NULL,
+                                  .stop = r->o->stop.at,
+                                  .n_stop = r->o->stop.n,
+                                  .emit = emit,
+                                  .user = r};
+    const double began = rk_now_s();
+    const rk_status st = rk_generate(&r->made, &p, r->session, r->sampler, r->logits, err);
+    r->generate_s = rk_now_s() - began;
+    return st;
+}
+
+static double rate(int64_t n, double seconds)
+{
+    return seconds > 0.0 ? (double)n / seconds : 0.0;
+}
+
+static void print_timings(const run *r)
+{
+    const int64_t n = r->made.n_tokens;
+    if (isatty(STDOUT_FILENO) && !r->o->json)
+        putchar('\n');
+    fflush(stdout);
+    if (r->o->common.quiet)
+        return;
+    fprintf(stderr,
+            "prompt %" PRId64 " tokens, %.1f tokens/s; text %" PRId64
+            " tokens, %.1f tokens/s; ended by %s\n",
+            r->n_tokens, rate(r->n_tokens, r->prompt_s), n, rate(n, r->generate_s),
+            rk_end_name(r->made.end));
+}
+
+static json_t *array_or_empty(json_t *array)
+{
+    return array ? json_incref(array) : json_array();
+}
+
+static rk_status print_json(const run *r, rk_error *err)
+{
+    json_t *timings =
+        json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", r->prompt_s, "prompt_tokens_per_s",
+                  rate(r->n_tokens, r->prompt_s), "generate_s", r->generate_s, "tokens_per_s",
+                  rate(r->made.n_tokens, r->generate_s));
+    json_t *o = json_pack(
+        "{s:s%, s:o, s:I, s:I, s:I, s:s, s:o}", "text", r->text.data ? r->text.data : "",
+        r->text.len, "tokens", array_or_empty(r->made.tokens), "n_prompt", (json_int_t)r->n_tokens,
+        "n_generated", (json_int_t)r->made.n_tokens, "seed", (json_int_t)r->o->seed, "stop_reason",
+        rk_end_name(r->made.end), "timings", timings);
+    if (o && r->made.logprobs && json_object_set(o, "logprobs", r->made.logprobs) != 0) {
+        json_decref(o);
+        o = NULL;
+    }
+    return rk_command_json(o, err);
+}
+
+/* The model's file is asked at the end whether it is still the one that was opened. */
+static rk_status finish(const run *r, rk_error *err)
+{
+    rk_status st = rk_st_check(r->model->file, err);
+    if (st == RK_OK && r->o->state_out)
+        st = rk_session_state_save(r->session, r->o->state_out, err);
+    print_timings(r);
+    if (st == RK_OK && r->o->json)
+        st = print_json(r, err);
+    return st;
+}
+
+static rk_status work(run *r, rk_error *err)
+{
+    rk_status st = rk_prompt_read(&r->o->prompt, &r->prompt, err);
+    if (st == RK_OK) /* not before: reading a prompt from a terminal is interrupted as always */
+        st = rk_interrupt_open(&r->interrupt, err);
+    if (st == RK_OK)
+        st = open_all(r, err);
+    if (st == RK_OK && r->o->temp > 0.0 && !r->o->common.quiet)
+        fprintf(stderr, "seed %" PRId64 "\n", r->o->seed);
+    if (st == RK_OK)
+        st = feed_prompt(r, err);
+    if (st == RK_OK)
+        st = generate(r, err);
+    else if (st == RK_ERR_ABORTED) {
+        r->made.end = RK_END_INTERRUPTED;
+        st = RK_OK;
+    }
+    return st == RK_OK ? finish(r, err) : st;
+}
+
+static int run_main(int argc, char **argv)
+{
+    run_options o = defaults();
+    int status = 0;
+    rk_error err = {0};
+    if (!rk_command_options(&rk_cmd_run, argc, argv, &o, &status))
+        return status;
+    run r = {.o = &o};
+    rk_status st = check_options(&o, &err);
+    if (st == RK_OK && o.seed < 0)
+        st = draw_seed(&o.seed, &err);
+    if (st == RK_OK)
+        st = work(&r, &err);
+    const int signal = r.interrupt ? rk_interrupt_signal(r.interrupt) : 0;
+    close_all(&r);
+    if (st != RK_OK)
+        return rk_command_fail(&err);
+    return signal ? 128 + signal : 0;
+}
