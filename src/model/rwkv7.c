@@ -284,7 +284,7 @@ static void checkpointed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
     }
     if (rk_ctx_failed(ctx))
         return;
-    rk_checkpoint(ctx, block_results_copied, j, in, N_BLOCK, out, 1 + N_STATE + (first ? 1 : 0));
+    rk_recompute(ctx, block_results_copied, j, in, N_BLOCK, out, 1 + N_STATE + (first ? 1 : 0));
     io[X] = out[0];
     memcpy(io + STATE, out + 1, N_STATE * sizeof *io);
     if (first)

@@ -23,12 +23,13 @@ typedef struct rk_ctx {
     bool recording;          /* ops whose inputs need gradients go on the tape */
     bool long_class;         /* matrix products of the long class (packed), see docs/numerics.md */
     bool round_bf16;         /* their operands are rounded to bf16 */
-    uint64_t seed;           /* dropout draws are keyed by (seed, step, index) */
+    uint64_t seed;           /* dropout draws are keyed by (seed, step, index, element) */
     uint64_t step;
-    rk_arena meta; /* tensors and tape nodes: small, grows, kept across resets */
-    rk_arena data; /* elements, gradients, scratch */
-    rk_node *tape; /* the newest node */
-    rk_error err;  /* the first error */
+    int64_t first_row; /* where this piece of a batch begins: elements are counted from the batch */
+    rk_arena meta;     /* tensors and tape nodes: small, grows, kept across resets */
+    rk_arena data;     /* elements, gradients, scratch */
+    rk_node *tape;     /* the newest node */
+    rk_error err;      /* the first error */
 } rk_ctx;
 
 typedef struct rk_ctx_params {

@@ -2,7 +2,7 @@
  *
  * The tape is a list of nodes from the newest back; each holds the op's inputs, outputs and what
  * its forward kept. Gradients are memory that is made when first asked for, so what no gradient
- * reaches costs nothing. A checkpoint is a node like any other whose backward records its segment
+ * reaches costs nothing. A recomputed segment is a node like any other whose backward records its segment
  * on a tape of its own. */
 #include "tensor/op.h"
 
@@ -33,7 +33,7 @@ const rk_op rk_ops[RK_OP_COUNT] = {
     [RK_OP_WKV7] = ROW(wkv7),
     [RK_OP_RWKV7_PREPARE] = ROW(rwkv7_prepare),
     [RK_OP_RWKV7_OUTPUT] = ROW(rwkv7_output),
-    [RK_OP_CHECKPOINT] = ROW(checkpoint),
+    [RK_OP_RECOMPUTE] = ROW(recompute),
 };
 #undef ROW
 
@@ -73,12 +73,12 @@ static bool needs_tape(const rk_ctx *ctx, const rk_node *n)
 }
 
 /* Run one direction of an op with its scratch, which is given back afterwards. A plan counts the
- * scratch and goes into checkpoints only, which are made of other ops. */
+ * scratch and goes into recomputed segments only, which are made of other ops. */
 static void run(rk_ctx *ctx, rk_node *n, void (*direction)(rk_ctx *, rk_node *), size_t scratch)
 {
     const rk_arena_mark mark = rk_arena_get_mark(&ctx->data);
     n->scratch = scratch ? rk_ctx_alloc(ctx, scratch) : NULL;
-    if (!rk_ctx_failed(ctx) && (!ctx->planning || n->op == RK_OP_CHECKPOINT))
+    if (!rk_ctx_failed(ctx) && (!ctx->planning || n->op == RK_OP_RECOMPUTE))
         direction(ctx, n);
     rk_arena_release(&ctx->data, mark);
     n->scratch = NULL;
@@ -183,25 +183,25 @@ void rk_backward(rk_ctx *ctx, rk_tensor *t, double seed)
     walk_back(ctx);
 }
 
-/* ---- checkpoint: forward keeps the results only, backward records the segment again ---- */
+/* ---- recompute: forward keeps the results only, backward records the segment again ---- */
 
 static void run_segment(rk_ctx *ctx, const rk_node *n, rk_tensor **result)
 {
     for (int i = 0; i < n->n_out; i++)
         result[i] = NULL;
-    n->attr.checkpoint.fn(ctx, n->attr.checkpoint.user, n->in, result);
+    n->attr.recompute.fn(ctx, n->attr.recompute.user, n->in, result);
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++)
         if (!result[i] || !rk_tensor_same_shape(result[i], n->out[i]))
-            rk_ctx_fail(ctx, RK_ERR_ARG, "checkpoint: result %d has not the shape announced", i);
+            rk_ctx_fail(ctx, RK_ERR_ARG, "recompute: result %d has not the shape announced", i);
 }
 
-void rk_checkpoint_shape(rk_ctx *ctx, rk_node *n)
+void rk_recompute_shape(rk_ctx *ctx, rk_node *n)
 {
     for (int i = 0; i < n->n_out; i++)
         rk_expect(ctx, n, n->out[i] && rk_tensor_is_contiguous(n->out[i]), "contiguous results");
 }
 
-void rk_checkpoint_forward(rk_ctx *ctx, rk_node *n)
+void rk_recompute_forward(rk_ctx *ctx, rk_node *n)
 {
     const bool recording = ctx->recording;
     rk_tensor *result[RK_MAX_OUT];
@@ -212,7 +212,7 @@ void rk_checkpoint_forward(rk_ctx *ctx, rk_node *n)
         memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
 }
 
-void rk_checkpoint_backward(rk_ctx *ctx, rk_node *n)
+void rk_recompute_backward(rk_ctx *ctx, rk_node *n)
 {
     rk_node *const outer = ctx->tape;
     rk_tensor *result[RK_MAX_OUT];
@@ -223,7 +223,7 @@ void rk_checkpoint_backward(rk_ctx *ctx, rk_node *n)
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++) {
         rk_tensor *root = result[i]->base ? result[i]->base : result[i];
         if (root != result[i] || root->has_grad) {
-            rk_ctx_fail(ctx, RK_ERR_ARG, "checkpoint: result %d is a view or given twice", i);
+            rk_ctx_fail(ctx, RK_ERR_ARG, "recompute: result %d is a view or given twice", i);
             return;
         }
         root->grad = n->out[i]->grad;
@@ -233,13 +233,13 @@ void rk_checkpoint_backward(rk_ctx *ctx, rk_node *n)
     ctx->tape = outer;
 }
 
-void rk_checkpoint(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
+void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
                    rk_tensor **out, int n_out)
 {
-    rk_node n = {.op = RK_OP_CHECKPOINT, .n_in = n_in, .n_out = n_out};
+    rk_node n = {.op = RK_OP_RECOMPUTE, .n_in = n_in, .n_out = n_out};
     memcpy(n.in, in, (size_t)n_in * sizeof *in);
     memcpy(n.out, out, (size_t)n_out * sizeof *out);
-    n.attr.checkpoint.fn = fn;
-    n.attr.checkpoint.user = user;
+    n.attr.recompute.fn = fn;
+    n.attr.recompute.user = user;
     rk_apply(ctx, &n);
 }

@@ -31,7 +31,7 @@ typedef enum rk_op_id {
     RK_OP_WKV7,
     RK_OP_RWKV7_PREPARE,
     RK_OP_RWKV7_OUTPUT,
-    RK_OP_CHECKPOINT,
+    RK_OP_RECOMPUTE,
     RK_OP_COUNT
 } rk_op_id;
 
@@ -61,7 +61,7 @@ struct rk_node {
         struct {
             rk_segment_fn *fn;
             void *user;
-        } checkpoint;
+        } recompute;
     } attr;
 };
 
@@ -136,7 +136,7 @@ RK_OP_ROW(shift_mix);
 RK_OP_ROW(wkv7);
 RK_OP_ROW(rwkv7_prepare);
 RK_OP_ROW(rwkv7_output);
-RK_OP_ROW(checkpoint);
+RK_OP_ROW(recompute);
 #undef RK_OP_ROW
 
 #endif

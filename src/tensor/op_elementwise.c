@@ -376,9 +376,10 @@ static void dropout_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const dropout_job *j = arg;
     const rk_tensor *x = j->n->in[0];
     const double p = j->n->attr.dropout.p;
+    const int64_t before = j->ctx->first_row * (rk_tensor_count(x) / x->dims[0]);
     (void)worker;
     for (int64_t i = lo; i < hi; i++) {
-        const uint64_t index = (j->n->attr.dropout.index << 40) + (uint64_t)i;
+        const uint64_t index = (j->n->attr.dropout.index << 40) + (uint64_t)(before + i);
         const bool drop = rk_rng_f64(j->ctx->seed, RK_RNG_DROPOUT, j->ctx->step, index) < p;
         const double m = drop ? 0.0 : 1.0 / (1.0 - p);
         if (x->dtype == RK_F64)

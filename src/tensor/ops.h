@@ -30,7 +30,7 @@ rk_tensor *rk_mul(rk_ctx *ctx, rk_tensor *x, rk_tensor *y);
 rk_tensor *rk_lerp(rk_ctx *ctx, rk_tensor *x, rk_tensor *y, rk_tensor *w);
 rk_tensor *rk_scale(rk_ctx *ctx, rk_tensor *x, double factor);
 /* Zeroes elements with probability p and multiplies the rest by 1/(1-p), while recording; the mask
- * is a function of (ctx seed, ctx step, index, element). p = 0 returns x. */
+ * is a function of (ctx seed, ctx step, index, element of the whole batch). p = 0 returns x. */
 rk_tensor *rk_dropout(rk_ctx *ctx, rk_tensor *x, double p, uint64_t index);
 
 /* ---- shape ---- */
@@ -107,7 +107,7 @@ typedef void rk_segment_fn(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_ten
 /* Run a segment, keeping only its results; the backward pass runs it again. `out` holds tensors of
  * the results' shapes (see rk_new_like) and receives them. Everything that needs a gradient beside
  * the inputs must have its gradient memory already (parameters do). user must outlive the tape. */
-void rk_checkpoint(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
+void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
                    rk_tensor **out, int n_out);
 
 /* Walk the tape backwards from t with its gradient set to `seed` everywhere; gradients add up in

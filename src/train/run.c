@@ -71,8 +71,7 @@ static rk_status show_plan(const run *r, rk_error *err)
 {
     static const double mib = 1024.0 * 1024.0;
     size_t bytes = 0;
-    const rk_status st =
-        rk_trainer_plan(&r->p.model, rk_engine_n_threads(r->env->engine), &bytes, err);
+    const rk_status st = rk_trainer_plan(&r->p.model, r->env->engine, &bytes, err);
     const double data_bytes = (double)(r->data.train.n + r->data.val.n) * sizeof(uint16_t);
     if (st == RK_OK && r->env->out)
         fprintf(r->env->out, "memory: %.1f MiB for training, %.1f MiB for %" PRId64 " tokens\n",

@@ -4,8 +4,8 @@
 
 #include "train/checkpoint.h"
 
-/* Bytes that rk_trainer_new will take. */
-rk_status rk_trainer_plan(const rk_train_params *p, int n_threads, size_t *bytes, rk_error *err);
+/* Bytes that rk_trainer_new will take with this engine. */
+rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err);
 /* Number of arrays and the arrays: which 0 weights, 1 first moments, 2 second moments. */
 int64_t rk_trainer_arrays(rk_trainer *t, int which, const rk_named_array **out);
 /* Steps made, as the schedule and the random numbers see them. */
