@@ -34,28 +34,6 @@ const rk_command rk_cmd_info = {
 
 /* ---- gathering ---- */
 
-static bool is_parameter(const rk_model *m, const char *name)
-{
-    for (int64_t i = 0; i < m->n_params; i++)
-        if (!strcmp(m->params[i].name, name))
-            return true;
-    return false;
-}
-
-/* Names of the file's tensors that the architecture does not know. */
-static json_t *unknown_tensors(const rk_model *m)
-{
-    json_t *names = json_array();
-    for (int64_t i = 0; i < rk_st_count(m->file) && names; i++) {
-        const char *name = rk_st_at(m->file, i)->name;
-        if (!is_parameter(m, name) && json_array_append_new(names, json_string(name)) != 0) {
-            json_decref(names);
-            names = NULL;
-        }
-    }
-    return names;
-}
-
 /* How many tensors, elements and bytes the file holds of each type. */
 static json_t *types(const rk_st *f)
 {
@@ -99,15 +77,14 @@ static json_t *describe(const char *path, const rk_model *m)
     rk_model_info i;
     rk_model_get_info(m, &i);
     snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, i.fingerprint);
-    return json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, s:o}", "path",
-        path, "arch", i.arch, "n_vocab", (json_int_t)i.n_vocab, "n_embd", (json_int_t)i.n_embd,
-        "n_layer", (json_int_t)i.n_layer, "n_head", (json_int_t)i.n_head, "head_size",
-        (json_int_t)i.head_size, "dim_ffn", (json_int_t)i.dim_ffn, "ctx_len", (json_int_t)i.ctx_len,
-        "n_params", (json_int_t)i.n_params, "state_bytes", (json_int_t)i.state_bytes,
-        "bytes_per_token", (json_int_t)(rk_model_bytes_per_token(m) + 2 * i.state_bytes),
-        "fingerprint", fingerprint, "types", types(m->file), "metadata", metadata(m->file),
-        "unknown_tensors", unknown_tensors(m));
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}",
+                     "path", path, "arch", i.arch, "n_vocab", (json_int_t)i.n_vocab, "n_embd",
+                     (json_int_t)i.n_embd, "n_layer", (json_int_t)i.n_layer, "n_head",
+                     (json_int_t)i.n_head, "head_size", (json_int_t)i.head_size, "dim_ffn",
+                     (json_int_t)i.dim_ffn, "ctx_len", (json_int_t)i.ctx_len, "n_params",
+                     (json_int_t)i.n_params, "state_bytes", (json_int_t)i.state_bytes,
+                     "bytes_per_token", (json_int_t)rk_model_bytes_per_token(m), "fingerprint",
+                     fingerprint, "types", types(m->file), "metadata", metadata(m->file));
 }
 
 /* ---- printing ---- */
@@ -133,7 +110,6 @@ static void print_tables(const json_t *o)
 {
     const char *key;
     json_t *value;
-    size_t i;
     json_object_foreach(json_object_get(o, "types"), key, value)
         printf("  %-16s %" JSON_INTEGER_FORMAT " tensors, %.1f MB\n", key, number(value, "tensors"),
                (double)number(value, "bytes") / 1e6);
@@ -142,12 +118,6 @@ static void print_tables(const json_t *o)
         fputs("metadata ", stdout);
         print_harmless(key);
         fputs(": ", stdout);
-        print_harmless(json_string_value(value));
-        putchar('\n');
-    }
-    json_array_foreach(json_object_get(o, "unknown_tensors"), i, value)
-    {
-        fputs("unknown tensor, not used: ", stdout);
         print_harmless(json_string_value(value));
         putchar('\n');
     }

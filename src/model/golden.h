@@ -1,0 +1,27 @@
+/* golden.h: a small RWKV-7 model of known weights and what it must compute.
+ *
+ * Its weights come from a linear congruential generator, so nothing is stored; the results were
+ * computed in double by another implementation, gradients by fourth-order central differences. The
+ * tests and `rwkv selftest` compare with them. */
+#ifndef RK_GOLDEN_H
+#define RK_GOLDEN_H
+
+#include "model/model.h"
+
+enum { RK_GOLDEN_TOKENS = 5, RK_GOLDEN_VOCAB = 11 };
+
+/* The model with tensors of RK_F64 or RK_F32; rk_model_close frees it. */
+rk_status rk_golden_model(rk_model **out, rk_dtype real, rk_error *err);
+
+/* Largest distances from what is known, each relative to max(1, |known|). */
+typedef struct rk_golden_error {
+    double weights; /* sum of all parameters, the last parameter */
+    double logits, loss, state, grads;
+    const char *worst_grad; /* its name */
+} rk_golden_error;
+
+/* Forward, loss and backward of the five tokens in a context that runs; recording is switched on.
+ */
+rk_status rk_golden_compare(rk_ctx *ctx, rk_model *m, rk_golden_error *out, rk_error *err);
+
+#endif

@@ -1,0 +1,53 @@
+/* test_model_util.h: a small random model for tests of what runs models. */
+#ifndef RK_TEST_MODEL_UTIL_H
+#define RK_TEST_MODEL_UTIL_H
+
+#include "test_util.h"
+
+#include "model/model.h"
+
+typedef struct test_model {
+    rk_model *model;
+    char *path; /* of its file, until test_end */
+} test_model;
+
+/* Write a model of random weights into a temporary folder and open it. seed changes its vectors and
+ * with them its fingerprint. */
+static inline test_model test_model_open(test_ctx *t, uint64_t seed, int64_t n_layer,
+                                         int64_t n_embd, rk_dtype dtype)
+{
+    rk_hparams hp = {.n_vocab = 97, .n_layer = n_layer, .n_embd = n_embd, .head_size = 16};
+    rk_model *m = NULL;
+    rk_error err = {0};
+    int64_t n = 0;
+    test_ok(rk_arch_rwkv7.default_hparams(&hp, &err), &err);
+    test_ok(rk_model_new(&m, &rk_arch_rwkv7, &hp, &err), &err);
+    for (int64_t i = 0; i < m->n_params; i++)
+        n += rk_tensor_count(&m->params[i].tensor);
+    float *at = m->owned = calloc((size_t)n, sizeof *at);
+    assert_non_null(at);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        rk_tensor *p = &m->params[i].tensor;
+        const bool vector = rk_tensor_rows(p) == 1;
+        const float scale = vector ? 0.5f : 1.5f / sqrtf((float)rk_tensor_cols(p));
+        p->data = at;
+        for (int64_t e = 0; e < rk_tensor_count(p); e++)
+            *at++ = (vector ? 0.5f : 0.0f) +
+                    scale * (2.0f * rk_rng_f32(seed, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 1.0f);
+    }
+    test_model out = {NULL, test_path(t, test_temp_dir(t), "model.safetensors")};
+    test_ok(rk_model_save(m, out.path, dtype, NULL, 0, false, &err), &err);
+    rk_model_close(m);
+    test_ok(rk_model_open(&out.model, out.path, &err), &err);
+    return out;
+}
+
+static inline rk_engine *test_engine(int n_threads)
+{
+    rk_engine *e = NULL;
+    rk_error err = {0};
+    test_ok(rk_engine_new(&e, &(rk_engine_params){.n_threads = n_threads}, &err), &err);
+    return e;
+}
+
+#endif
