@@ -1,16 +1,22 @@
 /* rwkv7.c: RWKV-7 "Goose" (arXiv 2503.14456; BlinkDL/RWKV-LM, RWKV-v7, x070).
  *
- * A block is x += time_mix(LN1(x)); x += channel_mix(LN2(x)). The time mix is written in three ops
- * beside its matrix products (ops.h: prepare, wkv7, output), which hold the equations. v_first is
- * layer 0's value of the same token, not a part of the state. Where paper and code differ (order of
- * the value residual), this follows the code. */
-#include "model/rwkv7.h"
-
+ * A block is x += time_mix(LN1(x)); x += channel_mix(LN2(x)), with the mixers of nn/rwkv7.h. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "model/init.h"
+#include "nn/rwkv7.h"
+
+typedef struct rwkv7_top {
+    rk_tensor *emb, *ln0_w, *ln0_b, *ln_out_w, *ln_out_b, *head;
+} rwkv7_top;
+
+typedef struct rwkv7_layer {
+    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_rwkv7_time_mix att;
+    rk_rwkv7_channel_mix ffn;
+} rwkv7_layer;
 
 #define TOP(f) RK_SCOPE_MODEL, offsetof(rwkv7_top, f)
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv7_layer, f)
@@ -27,35 +33,35 @@ static const rk_param_spec params[] = {
     {"blocks.%d.ln1.bias", "C", LAYER(ln1_b), rk_init_constant, 0, 1},
     {"blocks.%d.ln2.weight", "C", LAYER(ln2_w), rk_init_constant, 1, 1},
     {"blocks.%d.ln2.bias", "C", LAYER(ln2_b), rk_init_constant, 0, 1},
-    {"blocks.%d.att.x_r", "11C", LAYER(x_r), rk_init_mix, 0.2, 1},
-    {"blocks.%d.att.x_w", "11C", LAYER(x_w), rk_init_mix, 0.9, 1},
-    {"blocks.%d.att.x_k", "11C", LAYER(x_k), rk_init_mix, 0.7, 1},
-    {"blocks.%d.att.x_v", "11C", LAYER(x_v), rk_init_mix, 0.7, 1},
-    {"blocks.%d.att.x_a", "11C", LAYER(x_a), rk_init_mix, 0.9, 1},
-    {"blocks.%d.att.x_g", "11C", LAYER(x_g), rk_init_mix, 0.2, 1},
-    {"blocks.%d.att.w0", "11C", LAYER(w0), rk_init_w0, 0, 2},
-    {"blocks.%d.att.w1", "Cw", LAYER(w1), rk_init_constant, 0, 1},
-    {"blocks.%d.att.w2", "wC", LAYER(w2), rk_init_orthogonal_tall, 0.1, 1},
-    {"blocks.%d.att.a0", "11C", LAYER(a0), rk_init_a0, 0, 1},
-    {"blocks.%d.att.a1", "Ca", LAYER(a1), rk_init_constant, 0, 1},
-    {"blocks.%d.att.a2", "aC", LAYER(a2), rk_init_orthogonal_tall, 0.1, 1},
-    {"blocks.%d.att.v0", "11C", LATER(v0), rk_init_slope, 0.73, 1},
-    {"blocks.%d.att.v1", "Cv", LATER(v1), rk_init_constant, 0, 1},
-    {"blocks.%d.att.v2", "vC", LATER(v2), rk_init_orthogonal_tall, 0.1, 1},
-    {"blocks.%d.att.g1", "Cg", LAYER(g1), rk_init_constant, 0, 1},
-    {"blocks.%d.att.g2", "gC", LAYER(g2), rk_init_orthogonal_tall, 0.1, 1},
-    {"blocks.%d.att.k_k", "11C", LAYER(k_k), rk_init_k_k, 0.71, 1},
-    {"blocks.%d.att.k_a", "11C", LAYER(k_a), rk_init_constant, 1.02, 1},
-    {"blocks.%d.att.r_k", "HN", LAYER(r_k), rk_init_constant, -0.04, 1},
-    {"blocks.%d.att.receptance.weight", "CC", LAYER(receptance), rk_init_orthogonal, 1, 1},
-    {"blocks.%d.att.key.weight", "CC", LAYER(key), rk_init_orthogonal, 0.1, 1},
-    {"blocks.%d.att.value.weight", "CC", LAYER(value), rk_init_orthogonal, 1, 1},
-    {"blocks.%d.att.output.weight", "CC", LAYER(output), rk_init_constant, 0, 1},
-    {"blocks.%d.att.ln_x.weight", "C", LAYER(ln_x_w), rk_init_ln_x, 0.7, 1},
-    {"blocks.%d.att.ln_x.bias", "C", LAYER(ln_x_b), rk_init_constant, 0, 1},
-    {"blocks.%d.ffn.x_k", "11C", LAYER(ffn_x_k), rk_init_mix_ffn, 4, 1},
-    {"blocks.%d.ffn.key.weight", "FC", LAYER(ffn_key), rk_init_orthogonal, 1, 1},
-    {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn_value), rk_init_constant, 0, 1},
+    {"blocks.%d.att.x_r", "11C", LAYER(att.x_r), rk_init_mix, 0.2, 1},
+    {"blocks.%d.att.x_w", "11C", LAYER(att.x_w), rk_init_mix, 0.9, 1},
+    {"blocks.%d.att.x_k", "11C", LAYER(att.x_k), rk_init_mix, 0.7, 1},
+    {"blocks.%d.att.x_v", "11C", LAYER(att.x_v), rk_init_mix, 0.7, 1},
+    {"blocks.%d.att.x_a", "11C", LAYER(att.x_a), rk_init_mix, 0.9, 1},
+    {"blocks.%d.att.x_g", "11C", LAYER(att.x_g), rk_init_mix, 0.2, 1},
+    {"blocks.%d.att.w0", "11C", LAYER(att.w0), rk_init_w0, 0, 2},
+    {"blocks.%d.att.w1", "Cw", LAYER(att.w1), rk_init_constant, 0, 1},
+    {"blocks.%d.att.w2", "wC", LAYER(att.w2), rk_init_orthogonal_tall, 0.1, 1},
+    {"blocks.%d.att.a0", "11C", LAYER(att.a0), rk_init_a0, 0, 1},
+    {"blocks.%d.att.a1", "Ca", LAYER(att.a1), rk_init_constant, 0, 1},
+    {"blocks.%d.att.a2", "aC", LAYER(att.a2), rk_init_orthogonal_tall, 0.1, 1},
+    {"blocks.%d.att.v0", "11C", LATER(att.v0), rk_init_slope, 0.73, 1},
+    {"blocks.%d.att.v1", "Cv", LATER(att.v1), rk_init_constant, 0, 1},
+    {"blocks.%d.att.v2", "vC", LATER(att.v2), rk_init_orthogonal_tall, 0.1, 1},
+    {"blocks.%d.att.g1", "Cg", LAYER(att.g1), rk_init_constant, 0, 1},
+    {"blocks.%d.att.g2", "gC", LAYER(att.g2), rk_init_orthogonal_tall, 0.1, 1},
+    {"blocks.%d.att.k_k", "11C", LAYER(att.k_k), rk_init_k_k, 0.71, 1},
+    {"blocks.%d.att.k_a", "11C", LAYER(att.k_a), rk_init_constant, 1.02, 1},
+    {"blocks.%d.att.r_k", "HN", LAYER(att.r_k), rk_init_constant, -0.04, 1},
+    {"blocks.%d.att.receptance.weight", "CC", LAYER(att.receptance), rk_init_orthogonal, 1, 1},
+    {"blocks.%d.att.key.weight", "CC", LAYER(att.key), rk_init_orthogonal, 0.1, 1},
+    {"blocks.%d.att.value.weight", "CC", LAYER(att.value), rk_init_orthogonal, 1, 1},
+    {"blocks.%d.att.output.weight", "CC", LAYER(att.output), rk_init_constant, 0, 1},
+    {"blocks.%d.att.ln_x.weight", "C", LAYER(att.ln_x_w), rk_init_ln_x, 0.7, 1},
+    {"blocks.%d.att.ln_x.bias", "C", LAYER(att.ln_x_b), rk_init_constant, 0, 1},
+    {"blocks.%d.ffn.x_k", "11C", LAYER(ffn.x_k), rk_init_mix_ffn, 4, 1},
+    {"blocks.%d.ffn.key.weight", "FC", LAYER(ffn.key), rk_init_orthogonal, 1, 1},
+    {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn.value), rk_init_constant, 0, 1},
     {"ln_out.weight", "C", TOP(ln_out_w), rk_init_constant, 1, 1},
     {"ln_out.bias", "C", TOP(ln_out_b), rk_init_constant, 0, 1},
     {"head.weight", "VC", TOP(head), rk_init_orthogonal_tall, 0.5, 1},
@@ -99,6 +105,23 @@ static int64_t count_layers(const rk_st *f)
     return n;
 }
 
+/* An empty tensor may claim any size beside its 0, so every size is looked at. */
+static rk_status check_sizes(const rk_st *f, const rk_hparams *hp, rk_error *err)
+{
+    const int64_t sizes[] = {hp->n_vocab, hp->n_embd, hp->n_layer, hp->n_head, hp->head_size,
+                             hp->dim_ffn, hp->rank_w, hp->rank_a,  hp->rank_v, hp->rank_g};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i] < 1 || sizes[i] > INT32_MAX)
+            return rk_fail(err, RK_ERR_FORMAT, "%s: a size of %lld, expected 1 to %d",
+                           rk_st_name(f), (long long)sizes[i], INT32_MAX);
+    if (hp->n_head * hp->head_size != hp->n_embd)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: tensor 'blocks.0.att.r_k' has %lld x %lld elements, n_embd is %lld",
+                       rk_st_name(f), (long long)hp->n_head, (long long)hp->head_size,
+                       (long long)hp->n_embd);
+    return RK_OK;
+}
+
 static rk_status read_hparams(const rk_st *f, rk_hparams *hp, rk_error *err)
 {
     static const struct {
@@ -125,7 +148,7 @@ static rk_status read_hparams(const rk_st *f, rk_hparams *hp, rk_error *err)
     }
     if (hp->n_layer < 2)
         hp->rank_v = 1;
-    return RK_OK;
+    return check_sizes(f, hp, err);
 }
 
 /* max(32, 32 round(x / 32)), halves to even, as the trainer of RWKV-LM computes ranks. */
@@ -168,96 +191,33 @@ typedef struct block_job {
     double dropout;
 } block_job;
 
-static rk_tensor *low_rank(rk_ctx *ctx, rk_tensor *x, rk_tensor *down, rk_tensor *up)
-{
-    return rk_linear(ctx, rk_linear(ctx, x, down, RK_IN_OUT, NULL), up, RK_IN_OUT, NULL);
-}
-
-static rk_tensor *low_rank_with(rk_ctx *ctx, rk_tensor *x, rk_tensor *down, rk_unary inner,
-                                rk_tensor *up)
-{
-    rk_tensor *h = rk_unary_op(ctx, inner, rk_linear(ctx, x, down, RK_IN_OUT, NULL));
-    return rk_linear(ctx, h, up, RK_IN_OUT, NULL);
-}
-
-static rk_tensor *heads(rk_ctx *ctx, const rk_hparams *hp, rk_tensor *x)
-{
-    if (!x)
-        return NULL;
-    const int64_t dims[] = {x->dims[0], x->dims[1], hp->n_head, hp->head_size};
-    return rk_view(ctx, x, 4, dims);
-}
-
-/* x + time_mix(LN1(x)). *v_first is written in layer 0 and read above. */
-static rk_tensor *time_mix(rk_ctx *ctx, const block_job *j, rk_tensor *x, rk_tensor **s,
-                           rk_tensor **v_first)
-{
-    enum { XR, XW, XK, XV, XA, XG };
-    const rk_hparams *hp = &j->m->hp;
-    const rwkv7_layer *p = (const rwkv7_layer *)j->m->layers + j->layer;
-    rk_tensor *const mu[] = {p->x_r, p->x_w, p->x_k, p->x_v, p->x_a, p->x_g};
-    rk_tensor *ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, hp->ln_eps);
-    rk_tensor *mixed = rk_shift_mix(ctx, ln, s[ATT_SHIFT], mu, 6, &s[ATT_SHIFT]);
-    rk_tensor *xr = rk_index(ctx, mixed, XR), *xw = rk_index(ctx, mixed, XW);
-    rk_tensor *xk = rk_index(ctx, mixed, XK), *xv = rk_index(ctx, mixed, XV);
-    rk_tensor *xa = rk_index(ctx, mixed, XA), *xg = rk_index(ctx, mixed, XG);
-
-    rk_tensor *r = heads(ctx, hp, rk_linear(ctx, xr, p->receptance, RK_OUT_IN, NULL));
-    rk_tensor *v = heads(ctx, hp, rk_linear(ctx, xv, p->value, RK_OUT_IN, NULL));
-    rk_tensor *g = heads(ctx, hp, low_rank_with(ctx, xg, p->g1, RK_SIGMOID, p->g2));
-    rk_rwkv7_prepare_in in = {
-        .w0 = p->w0, .a0 = p->a0, .v0 = p->v0, .k_k = p->k_k, .k_a = p->k_a, .v = v};
-    in.wl = heads(ctx, hp, low_rank_with(ctx, xw, p->w1, RK_TANH, p->w2));
-    in.al = heads(ctx, hp, low_rank(ctx, xa, p->a1, p->a2));
-    in.k = heads(ctx, hp, rk_linear(ctx, xk, p->key, RK_OUT_IN, NULL));
-    if (j->layer > 0) {
-        in.vl = heads(ctx, hp, low_rank(ctx, xv, p->v1, p->v2));
-        in.v_first = *v_first;
-    }
-    const rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(ctx, &in);
-    if (j->layer == 0)
-        *v_first = v;
-
-    const rk_wkv7_in wkv = {r, q.w, q.k, q.v, q.a, q.b, s[ATT_WKV]};
-    rk_tensor *y = rk_wkv7(ctx, &wkv, &s[ATT_WKV]);
-    rk_rwkv7_output_in out = {
-        .y = y, .r = r, .k = q.k, .v = q.v, .g = g, .r_k = p->r_k, .eps = hp->ln_x_eps};
-    out.ln_w = p->ln_x_w;
-    out.ln_b = p->ln_x_b;
-    rk_tensor *z = rk_rwkv7_output_op(ctx, &out);
-    return z ? rk_linear(ctx, rk_view(ctx, z, 3, x->dims), p->output, RK_OUT_IN, x) : NULL;
-}
-
-/* x + channel_mix(LN2(x)). */
-static rk_tensor *channel_mix(rk_ctx *ctx, const block_job *j, rk_tensor *x, rk_tensor **s)
-{
-    const rwkv7_layer *p = (const rwkv7_layer *)j->m->layers + j->layer;
-    rk_tensor *ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, j->m->hp.ln_eps);
-    rk_tensor *mixed = rk_shift_mix(ctx, ln, s[FFN_SHIFT], &p->ffn_x_k, 1, &s[FFN_SHIFT]);
-    rk_tensor *k = rk_linear(ctx, rk_index(ctx, mixed, 0), p->ffn_key, RK_OUT_IN, NULL);
-    return rk_linear(ctx, rk_unary_op(ctx, RK_RELU2, k), p->ffn_value, RK_OUT_IN, x);
-}
-
 /* What a block takes and leaves: x, v_first, its state. */
 enum { X, VF, STATE, N_BLOCK = STATE + N_STATE };
 
 static void block(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
 {
     const block_job *j = user;
+    const rk_hparams *hp = &j->m->hp;
+    const rwkv7_layer *p = (const rwkv7_layer *)j->m->layers + j->layer;
     const uint64_t drop = 2 * (uint64_t)j->layer;
-    rk_tensor *v_first = in[VF], *s[N_STATE];
-    memcpy(s, in + STATE, sizeof s);
-    rk_tensor *x = time_mix(ctx, j, in[X], s, &v_first);
+    rk_rwkv7_time_mix_io io = {in[STATE + ATT_SHIFT], in[STATE + ATT_WKV], in[VF]};
+    rk_tensor *x = in[X], *ffn_shift = in[STATE + FFN_SHIFT], *ln;
+
+    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, hp->ln_eps);
+    x = rk_rwkv7_time_mix_forward(ctx, &p->att, ln, x, hp->ln_x_eps, &io);
     x = rk_dropout(ctx, x, j->dropout, drop + 1);
-    x = channel_mix(ctx, j, x, s);
+    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, hp->ln_eps);
+    x = rk_rwkv7_channel_mix_forward(ctx, &p->ffn, ln, x, &ffn_shift);
     out[X] = rk_dropout(ctx, x, j->dropout, drop + 2);
-    memcpy(out + STATE, s, sizeof s);
-    out[VF] = v_first;
+    out[VF] = io.v_first;
+    out[STATE + ATT_SHIFT] = io.shift;
+    out[STATE + ATT_WKV] = io.wkv;
+    out[STATE + FFN_SHIFT] = ffn_shift;
 }
 
-/* The same through a checkpoint. Its results must be tensors of its own: layer 0's value, which is
- * a view, is copied, and the layers above hand v_first round it. */
-static void block_results_copied(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
+/* The same, recomputed in the backward pass. Its results must be tensors of its own: layer 0's
+ * value, which is a view, is copied, and the layers above hand v_first round it. */
+static void block_results(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
 {
     rk_tensor *all[N_BLOCK];
     const block_job *j = user;
@@ -268,7 +228,7 @@ static void block_results_copied(rk_ctx *ctx, void *user, rk_tensor *const *in, 
         out[1 + N_STATE] = rk_copy(ctx, all[VF]);
 }
 
-static void checkpointed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
+static void recomputed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
 {
     const bool first = j->layer == 0;
     rk_tensor *out[1 + N_STATE + 1];
@@ -284,7 +244,7 @@ static void checkpointed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
     }
     if (rk_ctx_failed(ctx))
         return;
-    rk_recompute(ctx, block_results_copied, j, in, N_BLOCK, out, 1 + N_STATE + (first ? 1 : 0));
+    rk_recompute(ctx, block_results, j, in, N_BLOCK, out, 1 + N_STATE + (first ? 1 : 0));
     io[X] = out[0];
     memcpy(io + STATE, out + 1, N_STATE * sizeof *io);
     if (first)
@@ -308,7 +268,7 @@ static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
         jobs[l] = (block_job){m, l, f->dropout};
         memcpy(io + STATE, s, N_STATE * sizeof *s);
         if (recompute)
-            checkpointed_block(ctx, &jobs[l], io);
+            recomputed_block(ctx, &jobs[l], io);
         else
             block(ctx, &jobs[l], io, io);
         memcpy(s, io + STATE, N_STATE * sizeof *s);

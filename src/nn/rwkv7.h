@@ -1,0 +1,45 @@
+/* rwkv7.h: the mixers of RWKV-7, for any architecture that has them in its blocks. */
+#ifndef RK_NN_RWKV7_H
+#define RK_NN_RWKV7_H
+
+#include "tensor/ops.h"
+
+/* x @ down, an inner function or none, @ up; down (C, r) and up (r, C) as checkpoints store them.
+ */
+typedef enum rk_low_rank_inner {
+    RK_LOW_RANK_PLAIN,
+    RK_LOW_RANK_TANH,
+    RK_LOW_RANK_SIGMOID
+} rk_low_rank_inner;
+rk_tensor *rk_low_rank(rk_ctx *ctx, rk_tensor *x, rk_tensor *down, rk_low_rank_inner inner,
+                       rk_tensor *up);
+
+/* Tensors by their checkpoint names. */
+typedef struct rk_rwkv7_time_mix {
+    rk_tensor *x_r, *x_w, *x_k, *x_v, *x_a, *x_g;                    /* (C) mixes */
+    rk_tensor *w0, *w1, *w2, *a0, *a1, *a2, *v0, *v1, *v2, *g1, *g2; /* (C), (C,r), (r,C) */
+    rk_tensor *k_k, *k_a, *r_k;                                      /* (C), (C), (H,N) */
+    rk_tensor *receptance, *key, *value, *output;                    /* (C,C) */
+    rk_tensor *ln_x_w, *ln_x_b;                                      /* (C) */
+} rk_rwkv7_time_mix;
+
+typedef struct rk_rwkv7_time_mix_io {
+    rk_tensor *shift;   /* (B, C): in the row before, out the last row */
+    rk_tensor *wkv;     /* (B, H, N, N): the recurrent state, replaced */
+    rk_tensor *v_first; /* NULL in the first layer, which leaves its value here */
+} rk_rwkv7_time_mix_io;
+
+/* residual + time mix of x (B, T, C), the normalised input. eps is that of the group norm. */
+rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
+                                     rk_tensor *residual, double eps, rk_rwkv7_time_mix_io *io);
+
+typedef struct rk_rwkv7_channel_mix {
+    rk_tensor *x_k;         /* (C) */
+    rk_tensor *key, *value; /* (F,C), (C,F) */
+} rk_rwkv7_channel_mix;
+
+/* residual + W_v relu(W_k x')^2 with x' the shifted mix; *shift as above. */
+rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *x,
+                                        rk_tensor *residual, rk_tensor **shift);
+
+#endif
