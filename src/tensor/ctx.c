@@ -99,6 +99,11 @@ void *rk_grad(rk_ctx *ctx, rk_tensor *t)
     if (!t || !t->requires_grad || rk_ctx_failed(ctx))
         return NULL;
     rk_tensor *root = t->base ? t->base : t;
+    if (root->dtype != RK_F32 && root->dtype != RK_F64) {
+        rk_ctx_fail(ctx, RK_ERR_ARG, "gradient of a %s tensor: expected f32 or f64",
+                    rk_dtype_name(root->dtype));
+        return NULL;
+    }
     if (!root->has_grad) {
         const size_t bytes = rk_tensor_bytes(root);
         root->grad = rk_ctx_alloc(ctx, bytes);

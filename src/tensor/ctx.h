@@ -21,6 +21,7 @@ typedef struct rk_ctx {
     const atomic_int *abort; /* non-zero: stop with RK_ERR_ABORTED; may be NULL */
     bool planning;           /* ops compute shapes and count bytes, nothing else */
     bool recording;          /* ops whose inputs need gradients go on the tape */
+    bool recomputed;         /* in the forward of a segment that backward will record */
     bool long_class;         /* matrix products of the long class (packed), see docs/numerics.md */
     bool round_bf16;         /* their operands are rounded to bf16 */
     uint64_t seed;           /* dropout draws are keyed by (seed, step, index, element) */

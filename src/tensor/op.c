@@ -2,8 +2,8 @@
  *
  * The tape is a list of nodes from the newest back; each holds the op's inputs, outputs and what
  * its forward kept. Gradients are memory that is made when first asked for, so what no gradient
- * reaches costs nothing. A recomputed segment is a node like any other whose backward records its segment
- * on a tape of its own. */
+ * reaches costs nothing. A recomputed segment is a node like any other whose backward records its
+ * segment on a tape of its own. */
 #include "tensor/op.h"
 
 #include <string.h>
@@ -66,6 +66,8 @@ bool rk_expect_plain(rk_ctx *ctx, const rk_node *n)
 
 static bool needs_tape(const rk_ctx *ctx, const rk_node *n)
 {
+    if (ctx->recording && n->op == RK_OP_RECOMPUTE)
+        return true; /* parameters that its segment uses are not among its inputs */
     for (int i = 0; ctx->recording && i < n->n_in; i++)
         if (n->in[i] && n->in[i]->requires_grad)
             return true;
@@ -191,7 +193,8 @@ static void run_segment(rk_ctx *ctx, const rk_node *n, rk_tensor **result)
         result[i] = NULL;
     n->attr.recompute.fn(ctx, n->attr.recompute.user, n->in, result);
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++)
-        if (!result[i] || !rk_tensor_same_shape(result[i], n->out[i]))
+        if (!result[i] || result[i]->dtype != n->out[i]->dtype ||
+            !rk_tensor_is_contiguous(result[i]) || !rk_tensor_same_shape(result[i], n->out[i]))
             rk_ctx_fail(ctx, RK_ERR_ARG, "recompute: result %d has not the shape announced", i);
 }
 
@@ -203,11 +206,13 @@ void rk_recompute_shape(rk_ctx *ctx, rk_node *n)
 
 void rk_recompute_forward(rk_ctx *ctx, rk_node *n)
 {
-    const bool recording = ctx->recording;
+    const bool recording = ctx->recording, recomputed = ctx->recomputed;
     rk_tensor *result[RK_MAX_OUT];
     ctx->recording = false;
+    ctx->recomputed = recording || recomputed;
     run_segment(ctx, n, result);
     ctx->recording = recording;
+    ctx->recomputed = recomputed;
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx) && !ctx->planning; i++)
         memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
 }
@@ -234,9 +239,15 @@ void rk_recompute_backward(rk_ctx *ctx, rk_node *n)
 }
 
 void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
-                   rk_tensor **out, int n_out)
+                  rk_tensor **out, int n_out)
 {
     rk_node n = {.op = RK_OP_RECOMPUTE, .n_in = n_in, .n_out = n_out};
+    if (n_in < 1 || n_in > RK_MAX_IN || n_out < 1 || n_out > RK_MAX_OUT) {
+        rk_ctx_fail(ctx, RK_ERR_ARG,
+                    "recompute: %d inputs and %d results, expected up to %d and %d", n_in, n_out,
+                    RK_MAX_IN, RK_MAX_OUT);
+        return;
+    }
     memcpy(n.in, in, (size_t)n_in * sizeof *in);
     memcpy(n.out, out, (size_t)n_out * sizeof *out);
     n.attr.recompute.fn = fn;

@@ -86,6 +86,11 @@ rk_tensor *rk_apply1(rk_ctx *ctx, rk_node *n);
 bool rk_expect(rk_ctx *ctx, const rk_node *n, bool ok, const char *expected);
 /* Every input that is present is contiguous and of the real type of the first one. */
 bool rk_expect_plain(rk_ctx *ctx, const rk_node *n);
+/* What a weight may be beside f32 activations. */
+static inline bool rk_is_float(rk_dtype t)
+{
+    return t == RK_F32 || t == RK_BF16 || t == RK_F16;
+}
 /* Bytes of n reals of t's dtype. */
 static inline size_t rk_reals(const rk_tensor *t, int64_t n)
 {

@@ -16,7 +16,7 @@ static int64_t repeats(const rk_tensor *x, const rk_tensor *y)
     const int64_t n = rk_tensor_count(y);
     if (n == 1)
         return rk_tensor_count(x);
-    if (y->n_dims > x->n_dims)
+    if (n == 0 || y->n_dims > x->n_dims)
         return 0;
     for (int d = 1; d <= y->n_dims; d++)
         if (y->dims[y->n_dims - d] != x->dims[x->n_dims - d])
@@ -358,7 +358,8 @@ rk_tensor *rk_scale(rk_ctx *ctx, rk_tensor *x, double factor)
     return rk_apply1(ctx, &n);
 }
 
-/* ---- dropout: the mask is kept as reals (0 or 1/(1-p)), so backward is a product ---- */
+/* ---- dropout: the mask is kept as reals (0 or 1/(1-p)), so backward is a product; where no
+ * backward follows it is made in the result ---- */
 
 void rk_dropout_shape(rk_ctx *ctx, rk_node *n)
 {
@@ -376,6 +377,7 @@ static void dropout_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const dropout_job *j = arg;
     const rk_tensor *x = j->n->in[0];
     const double p = j->n->attr.dropout.p;
+    void *mask = j->n->saved ? j->n->saved : j->n->out[0]->data;
     const int64_t before = j->ctx->first_row * (rk_tensor_count(x) / x->dims[0]);
     (void)worker;
     for (int64_t i = lo; i < hi; i++) {
@@ -383,13 +385,12 @@ static void dropout_piece(void *arg, int64_t lo, int64_t hi, int worker)
         const bool drop = rk_rng_f64(j->ctx->seed, RK_RNG_DROPOUT, j->ctx->step, index) < p;
         const double m = drop ? 0.0 : 1.0 / (1.0 - p);
         if (x->dtype == RK_F64)
-            ((double *)j->n->saved)[i] = m;
+            ((double *)mask)[i] = m;
         else
-            ((float *)j->n->saved)[i] = (float)m;
+            ((float *)mask)[i] = (float)m;
     }
     rk_ctx_kernels(j->ctx, x->dtype)
-        ->mul(hi - lo, rk_at(x, x->data, lo), rk_at(x, j->n->saved, lo),
-              rk_at(x, j->n->out[0]->data, lo));
+        ->mul(hi - lo, rk_at(x, x->data, lo), rk_at(x, mask, lo), rk_at(x, j->n->out[0]->data, lo));
 }
 
 void rk_dropout_forward(rk_ctx *ctx, rk_node *n)
@@ -407,7 +408,7 @@ void rk_dropout_backward(rk_ctx *ctx, rk_node *n)
 rk_tensor *rk_dropout(rk_ctx *ctx, rk_tensor *x, double p, uint64_t index)
 {
     rk_node n = {.op = RK_OP_DROPOUT, .n_in = 1, .in = {x}};
-    if (!x || p == 0.0 || !ctx->recording || !x->requires_grad)
+    if (!x || p == 0.0 || !(ctx->recording || ctx->recomputed))
         return x;
     n.attr.dropout.p = p;
     n.attr.dropout.index = index;

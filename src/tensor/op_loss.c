@@ -50,7 +50,8 @@ void rk_cross_entropy_shape(rk_ctx *ctx, rk_node *n)
                     targets->dtype == RK_I32 && rk_tensor_cols(h) == head->dims[1] &&
                     rk_tensor_count(targets) == rk_tensor_rows(h) && rk_tensor_is_contiguous(h) &&
                     rk_tensor_is_contiguous(head) && rk_tensor_is_contiguous(targets) &&
-                    (h->dtype == RK_F64 ? head->dtype == RK_F64 : h->dtype == RK_F32);
+                    (h->dtype == RK_F64 ? head->dtype == RK_F64
+                                        : h->dtype == RK_F32 && rk_is_float(head->dtype));
     if (!rk_expect(ctx, n, ok, "hidden rows, a head of their width and an i32 target a row"))
         return;
     const loss_sizes s = sizes_of(n);

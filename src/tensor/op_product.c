@@ -10,11 +10,6 @@
 #include "kernels/gemm.h"
 #include "tensor/op.h"
 
-static bool is_float(rk_dtype t)
-{
-    return t == RK_F32 || t == RK_BF16 || t == RK_F16;
-}
-
 static size_t product_scratch(const rk_ctx *ctx, rk_dtype dtype, int64_t m, int64_t n, int64_t k)
 {
     return rk_gemm_scratch(rk_ctx_kernels(ctx, dtype), rk_pool_n_threads(ctx->pool),
@@ -61,7 +56,7 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
         return;
     const linear_sizes s = sizes_of(n);
     const bool types =
-        x->dtype == RK_F64 ? w->dtype == RK_F64 : x->dtype == RK_F32 && is_float(w->dtype);
+        x->dtype == RK_F64 ? w->dtype == RK_F64 : x->dtype == RK_F32 && rk_is_float(w->dtype);
     if (!rk_expect(ctx, n, types && rk_tensor_is_contiguous(x) && rk_tensor_is_contiguous(w),
                    "contiguous reals") ||
         !rk_expect(ctx, n, rk_tensor_cols(x) == s.in, "the weight's inputs in the last dimension"))
@@ -278,7 +273,7 @@ void rk_embedding_shape(rk_ctx *ctx, rk_node *n)
     if (!rk_expect(ctx, n,
                    ids && table->n_dims == 2 && ids->n_dims < RK_MAX_DIMS && ids->dtype == RK_I32 &&
                        rk_tensor_is_contiguous(ids) && rk_tensor_is_contiguous(table) &&
-                       (is_float(table->dtype) || table->dtype == RK_F64),
+                       (rk_is_float(table->dtype) || table->dtype == RK_F64),
                    "a table and i32 ids"))
         return;
     memcpy(dims, ids->dims, sizeof dims);

@@ -130,6 +130,7 @@ void rk_norm_shape(rk_ctx *ctx, rk_node *n)
                    "weight and bias of the last dimension, which the groups divide"))
         return;
     n->saved_bytes = rk_reals(n->in[0], rk_tensor_rows(n->in[0]) * groups * 2);
+    n->scratch_bwd_bytes = rk_reals(n->in[0], cols);
     rows_shape(ctx, n);
 }
 
@@ -176,11 +177,11 @@ static void norm_bwd_w_piece(void *arg, int64_t lo, int64_t hi, int worker)
 void rk_norm_backward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = bwd_job_of(ctx, n);
-    j.dw = rk_grad(ctx, n->in[1]);
-    j.db = rk_grad(ctx, n->in[2]);
+    j.dw = rk_grad_or(ctx, n->in[1], n->scratch);
+    j.db = rk_grad_or(ctx, n->in[2], n->scratch);
     if (j.dx)
         rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, norm_bwd_x_piece, &j);
-    if (j.dw && j.db)
+    if (j.dw != n->scratch || j.db != n->scratch)
         rk_parallel(ctx, j.cols, RK_GRAIN_COLS, norm_bwd_w_piece, &j);
 }
 

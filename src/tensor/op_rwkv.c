@@ -33,6 +33,7 @@ void rk_shift_mix_shape(rk_ctx *ctx, rk_node *n)
     if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,C), (B,C) and mixes of C"))
         return;
     const int64_t dims[] = {n_mix, x->dims[0], x->dims[1], x->dims[2]};
+    n->scratch_bwd_bytes = rk_reals(x, x->dims[2]);
     n->n_out = 2;
     n->out[0] = rk_new(ctx, x->dtype, 4, dims);
     n->out[1] = rk_new_like(ctx, shift);
@@ -120,8 +121,8 @@ void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
     j.dx = rk_grad(ctx, n->in[0]);
     j.dshift = rk_grad(ctx, n->in[1]);
     for (int q = 0; q < j.n_mix; q++) {
-        j.dmu[q] = rk_grad(ctx, n->in[MU + q]);
-        any_mu = any_mu || j.dmu[q];
+        j.dmu[q] = rk_grad_or(ctx, n->in[MU + q], n->scratch);
+        any_mu = any_mu || j.dmu[q] != n->scratch;
     }
     if (j.dx) {
         rk_parallel(ctx, n->in[0]->dims[0] * j.pieces, 1, shift_bwd_x_piece, &j);

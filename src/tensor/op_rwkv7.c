@@ -76,7 +76,9 @@ void rk_rwkv7_prepare_shape(rk_ctx *ctx, rk_node *n)
     bool present = true;
     for (int i = 0; i < PREPARE_IN; i++)
         present = present && (n->in[i] || i == VL || i == V_FIRST || i == V0);
-    if (!rk_expect(ctx, n, present && !n->in[VL] == !n->in[V_FIRST], "all inputs") ||
+    if (!rk_expect(ctx, n,
+                   present && !n->in[VL] == !n->in[V_FIRST] && !n->in[V0] == !n->in[V_FIRST],
+                   "all inputs") ||
         !rk_expect_plain(ctx, n) ||
         !rk_expect(ctx, n,
                    all_like_first(n, WL, PREPARE_IN, k) && all_vectors(n, W0, WL, width_of(k)),

@@ -108,7 +108,7 @@ typedef void rk_segment_fn(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_ten
  * the results' shapes (see rk_new_like) and receives them. Everything that needs a gradient beside
  * the inputs must have its gradient memory already (parameters do). user must outlive the tape. */
 void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
-                   rk_tensor **out, int n_out);
+                  rk_tensor **out, int n_out);
 
 /* Walk the tape backwards from t with its gradient set to `seed` everywhere; gradients add up in
  * every tensor that requires one. The tape is empty afterwards. */
