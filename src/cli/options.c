@@ -109,6 +109,7 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
     case RK_OPT_NUMBER:
         return put_number(o, text, at, err);
     case RK_OPT_TEXT:
+    case RK_OPT_OPERAND:
         *(const char **)at = text;
         return RK_OK;
     case RK_OPT_LIST:
@@ -121,13 +122,27 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
     return rk_fail(err, RK_ERR_ARG, "a heading is no option");
 }
 
+/* The first operand that has no word yet. */
+static const rk_option *next_operand(rk_option_table t, const void *into)
+{
+    for (size_t i = 0; i < t.n; i++)
+        if (t.rows[i].type == RK_OPT_OPERAND &&
+            !*(const char *const *)((const char *)into + t.rows[i].offset))
+            return &t.rows[i];
+    return NULL;
+}
+
 static rk_status check_required(rk_option_table t, const void *into, rk_error *err)
 {
     for (size_t i = 0; i < t.n; i++) {
         const rk_option *o = &t.rows[i];
-        if (o->type == RK_OPT_TEXT && o->shown && !strcmp(o->shown, RK_REQUIRED) &&
-            !*(const char *const *)((const char *)into + o->offset))
-            return rk_fail(err, RK_ERR_ARG, "--%s %s is missing", o->name, o->arg);
+        const bool operand = o->type == RK_OPT_OPERAND;
+        if ((!operand && o->type != RK_OPT_TEXT) || !o->shown || strcmp(o->shown, RK_REQUIRED) ||
+            *(const char *const *)((const char *)into + o->offset))
+            continue;
+        if (operand)
+            return rk_fail(err, RK_ERR_ARG, "%s is missing", o->arg);
+        return rk_fail(err, RK_ERR_ARG, "--%s %s is missing", o->name, o->arg);
     }
     return RK_OK;
 }
@@ -143,6 +158,10 @@ rk_status rk_options_parse(rk_option_table t, int argc, char *const *argv, void 
             return RK_OK;
         }
         const rk_option *o = find_word(t, argv[i], &value);
+        if (!o && argv[i][0] != '-' && argv[i][0]) {
+            o = next_operand(t, into);
+            value = argv[i];
+        }
         if (!o)
             return rk_fail(err, RK_ERR_ARG, "unknown %s '%s'",
                            argv[i][0] == '-' ? "option" : "argument", argv[i]);
@@ -186,7 +205,9 @@ void rk_options_help(rk_option_table t, rk_buf *out)
             continue;
         }
         char head[80];
-        if (o->letter)
+        if (o->type == RK_OPT_OPERAND)
+            snprintf(head, sizeof head, "  %s", o->arg);
+        else if (o->letter)
             snprintf(head, sizeof head, "  -%c, --%s %s", o->letter, o->name, o->arg ? o->arg : "");
         else
             snprintf(head, sizeof head, "      --%s %s", o->name, o->arg ? o->arg : "");

@@ -27,6 +27,7 @@ typedef enum rk_opt_type {
     RK_OPT_NUMBER,  /* double, finite */
     RK_OPT_TEXT,    /* const char *, points into argv */
     RK_OPT_LIST,    /* rk_opt_list: may be given several times */
+    RK_OPT_OPERAND, /* const char *, a word of its own; rows take such words in order */
     RK_OPT_CHOICE,  /* int: the position of the value in arg, which reads "f32|bf16" */
 } rk_opt_type;
 
@@ -48,7 +49,7 @@ typedef struct rk_option {
     const char *help;
 } rk_option;
 
-/* As `shown` of a TEXT: parsing fails when it was not given. */
+/* As `shown` of a TEXT or OPERAND: parsing fails when it was not given. */
 #define RK_REQUIRED "required"
 
 /* Options that every command has. */
