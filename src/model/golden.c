@@ -207,25 +207,29 @@ static void zero_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, rk_tensor 
     }
 }
 
+rk_tensor *rk_golden_loss(rk_ctx *ctx, rk_model *m, rk_tensor **logits, rk_tensor **wkv)
+{
+    rk_tensor *state[2 * RK_STATE_MAX], *head = NULL;
+    zero_state(ctx, m, m->params[0].tensor.dtype, state);
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (&m->params[i].tensor == m->head)
+            head = &m->params[i].tensor;
+    const rk_forward f = {.ids = ids(ctx, tokens), .state = state};
+    rk_tensor *hidden = m->arch->forward(ctx, m, &f);
+    *logits = rk_linear(ctx, hidden, head, RK_OUT_IN, NULL);
+    *wkv = state[m->arch->n_state + 1];
+    rk_tensor *losses = rk_cross_entropy(ctx, hidden, head, ids(ctx, targets), 0.0);
+    return rk_scale(ctx, rk_sum(ctx, losses), 1.0 / RK_GOLDEN_TOKENS);
+}
+
 rk_status rk_golden_compare(rk_ctx *ctx, rk_model *m, rk_golden_error *out, rk_error *err)
 {
-    const rk_dtype real = m->params[0].tensor.dtype;
-    rk_tensor *state[2 * RK_STATE_MAX], head = *m->head;
+    rk_tensor *logits = NULL, *wkv = NULL;
     *out = (rk_golden_error){.worst_grad = "none"};
     ctx->recording = true;
     for (int64_t i = 0; i < m->n_params; i++)
         m->params[i].tensor.requires_grad = true;
-    zero_state(ctx, m, real, state);
-    const rk_forward f = {.ids = ids(ctx, tokens), .state = state};
-    rk_tensor *hidden = m->arch->forward(ctx, m, &f);
-    head.requires_grad = false;
-    const rk_tensor *logits = rk_linear(ctx, hidden, &head, RK_OUT_IN, NULL);
-    union {
-        const rk_tensor *read;
-        rk_tensor *used;
-    } own_head = {m->head};
-    rk_tensor *losses = rk_cross_entropy(ctx, hidden, own_head.used, ids(ctx, targets), 0.0);
-    rk_tensor *loss = rk_scale(ctx, rk_sum(ctx, losses), 1.0 / RK_GOLDEN_TOKENS);
+    rk_tensor *loss = rk_golden_loss(ctx, m, &logits, &wkv);
     if (loss)
         rk_backward(ctx, loss, 1.0);
     if (rk_ctx_failed(ctx))
@@ -235,7 +239,7 @@ rk_status rk_golden_compare(rk_ctx *ctx, rk_model *m, rk_golden_error *out, rk_e
     note_row(&out->logits, known_last, RK_GOLDEN_VOCAB, logits,
              (int64_t)(RK_GOLDEN_TOKENS - 1) * RK_GOLDEN_VOCAB);
     note_row(&out->loss, &known_loss, 1, loss, 0);
-    note_row(&out->state, known_state, 8, state[m->arch->n_state + 1], 0);
+    note_row(&out->state, known_state, 8, wkv, 0);
     compare_grads(ctx, m, out);
     return RK_OK;
 }

@@ -20,6 +20,9 @@ typedef struct rk_golden_error {
     const char *worst_grad; /* its name */
 } rk_golden_error;
 
+/* The mean loss of the five tokens from the zero state; beside it their logits and layer 1's matrix
+ * state. */
+rk_tensor *rk_golden_loss(rk_ctx *ctx, rk_model *m, rk_tensor **logits, rk_tensor **wkv);
 /* Forward, loss and backward of the five tokens in a context that runs; recording is switched on.
  */
 rk_status rk_golden_compare(rk_ctx *ctx, rk_model *m, rk_golden_error *out, rk_error *err);
