@@ -156,7 +156,8 @@ typedef struct wkv_job {
     const rk_kernels *kern;
     const rk_node *n;
     int64_t steps, heads, size, segments; /* T, H, N, ceil(T/16) */
-    size_t scratch_bytes;                 /* of one thread */
+    size_t scratch_bytes;                 /* of one thread: the kernel's, and a state */
+    bool long_class;
     unsigned char *scratch;
     const void *dy;
     void *dx[WKV_STATE], *dstate; /* dstate (B,H,N,N): scratch, in and out */
@@ -172,7 +173,10 @@ static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
                      .heads = r->dims[2],
                      .size = r->dims[3],
                      .segments = rk_ceil_div(r->dims[1], RK_WKV_SEGMENT),
-                     .scratch_bytes = rk_align_up(kern->wkv7_scratch(r->dims[3]), RK_ARENA_ALIGN),
+                     .scratch_bytes =
+                         rk_align_up(kern->wkv7_scratch(r->dims[3]), RK_ARENA_ALIGN) +
+                         rk_align_up(rk_reals(r, r->dims[3] * r->dims[3]), RK_ARENA_ALIGN),
+                     .long_class = ctx->long_class,
                      .scratch = n->scratch};
 }
 
@@ -214,15 +218,21 @@ static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i)
     return a;
 }
 
+/* A kernel that is given nowhere to save states may take a few steps in another order, which is
+ * the short class. A recomputed segment or the rest of a prompt must not: its state is saved for
+ * nothing, behind the kernel's scratch. */
 static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const wkv_job *j = arg;
     const rk_tensor *s = j->n->in[WKV_STATE];
     const int64_t square = j->size * j->size;
     for (int64_t i = lo; i < hi; i++) {
-        const rk_wkv7_args a = wkv_args(j, i);
+        unsigned char *scratch = j->scratch + (size_t)worker * j->scratch_bytes;
+        rk_wkv7_args a = wkv_args(j, i);
+        if (j->long_class && j->segments == 1 && !a.saved)
+            a.saved = scratch + rk_align_up(j->kern->wkv7_scratch(j->size), RK_ARENA_ALIGN);
         memcpy(a.state, rk_at(s, s->data, i * square), rk_reals(s, square));
-        j->kern->wkv7(&a, j->scratch + (size_t)worker * j->scratch_bytes);
+        j->kern->wkv7(&a, scratch);
     }
 }
 
