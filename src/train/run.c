@@ -66,16 +66,31 @@ static rk_status load_data(run *r, rk_error *err)
     return RK_OK;
 }
 
+/* What the process holds now: program, libraries, the data just read. 0 where /proc is not there. */
+static double resident_bytes(void)
+{
+    long total = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f)
+        return 0.0;
+    if (fscanf(f, "%ld %ld", &total, &resident) != 2)
+        resident = 0;
+    fclose(f);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
 /* Said before the memory is taken. */
 static rk_status show_plan(const run *r, rk_error *err)
 {
     static const double mib = 1024.0 * 1024.0;
     size_t bytes = 0;
+    const double before = resident_bytes();
     const rk_status st = rk_trainer_plan(&r->p.model, r->env->engine, &bytes, err);
-    const double data_bytes = (double)(r->data.train.n + r->data.val.n) * sizeof(uint16_t);
     if (st == RK_OK && r->env->out)
-        fprintf(r->env->out, "memory: %.1f MiB for training, %.1f MiB for %" PRId64 " tokens\n",
-                (double)bytes / mib, data_bytes / mib, r->data.train.n + r->data.val.n);
+        fprintf(r->env->out,
+                "memory: %.1f MiB, of which %.1f for training; %" PRId64 " tokens of data\n",
+                (before + (double)bytes) / mib, (double)bytes / mib,
+                r->data.train.n + r->data.val.n);
     return st;
 }
 
