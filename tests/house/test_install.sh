@@ -30,6 +30,27 @@ for example in "$RK_SOURCE_DIR"/examples/*.c; do
     $RK_CC $flags -D_POSIX_C_SOURCE=200809L "$example" $(pkg-config --cflags librk) \
         "$lib/librk.a" $(pkg-config --static --libs librk | sed 's/-lrk //') -o "$work/$name-static"
 done
+
+# A model is trained by one example and read by the other, each in both forms.
+i=0
+while [ $i -lt 40 ]; do
+    echo "$i: to be, or not to be, that is the question"
+    i=$((i + 1))
+done >"$work/text"
+for form in "" -static; do
+    "$work/train$form" "$work/text" 3 "$work/model$form" >"$work/log"
+    [ "$(grep -c '^step [1-3]: [0-9.]* nats' "$work/log")" = 3 ] || {
+        echo "examples/train.c$form printed:"
+        cat "$work/log"
+        exit 1
+    }
+    "$work/generate$form" "$work/model$form" "to be" 8 | grep -q '^to be' || {
+        echo "examples/generate.c$form did not go on from its prompt"
+        exit 1
+    }
+done
+cmp "$work/model" "$work/model-static"
+
 printf '#include <rk.h>\nint main(void) { return rk_version() == 0; }\n' >"$work/header.c"
 cp "$work/header.c" "$work/header.cpp"
 # shellcheck disable=SC2086

@@ -1,0 +1,426 @@
+"""rwkv_c: librk from Python, in one file and with the standard library alone.
+
+    import rwkv_c
+    engine = rwkv_c.Engine()
+    model = rwkv_c.Model("model.safetensors")
+    tokenizer = rwkv_c.Tokenizer("byte")
+    session = rwkv_c.Session(model, engine)
+    sampler = rwkv_c.Sampler(model.info.n_vocab, tokenizer, temp=0.8, seed=1)
+    for piece in rwkv_c.generate(session, sampler, tokenizer, "It is a truth", 64):
+        print(piece, end="", flush=True)
+
+The library is looked for in RWKV_C_LIBRARY, then where the system looks for librk.so. Scores are
+ctypes arrays of float, which have the buffer protocol: numpy.frombuffer(logits, "f4") copies
+nothing. What may be called from which thread stands at the top of rk.h; an object keeps those alive
+that it was made from. Failures raise rwkv_c.Error with the library's sentence.
+"""
+
+import ctypes as c
+import os
+
+# ------------------------------------------------------------------------------------ structures
+
+OK, ARG, IO, FORMAT, NOMEM, UNSUPPORTED, ABORTED, NUMERIC = range(8)
+DEBUG, INFO, WARN, ERROR = range(4)
+_LOG = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_char_p)
+_ABORT = c.CFUNCTYPE(c.c_bool, c.c_void_p)
+
+
+class _Error(c.Structure):
+    _fields_ = [("code", c.c_int), ("msg", c.c_char * 256)]
+
+
+class _EngineParams(c.Structure):
+    _fields_ = [("n_threads", c.c_int), ("path", c.c_char_p), ("log", _LOG),
+                ("log_user", c.c_void_p), ("abort", _ABORT), ("abort_user", c.c_void_p)]
+
+
+class ModelInfo(c.Structure):
+    _fields_ = [("_arch", c.c_char_p)] + [(name, c.c_int64) for name in (
+        "n_vocab", "n_embd", "n_layer", "n_head", "head_size", "dim_ffn", "n_params",
+        "state_bytes", "ctx_len")] + [("fingerprint", c.c_uint64)]
+
+    @property
+    def arch(self):
+        return self._arch.decode()
+
+
+class _SamplerParams(c.Structure):
+    _fields_ = [("temp", c.c_float), ("top_p", c.c_float), ("top_k", c.c_int32),
+                ("min_p", c.c_float), ("typical_p", c.c_float), ("repeat_penalty", c.c_float),
+                ("presence_penalty", c.c_float), ("frequency_penalty", c.c_float),
+                ("penalty_decay", c.c_float), ("seed", c.c_uint64)]
+
+
+class _TrainParams(c.Structure):
+    _fields_ = [("arch", c.c_char_p)] + [(name, c.c_int64) for name in (
+        "n_vocab", "n_layer", "n_embd", "head_size", "lora_rank_w", "lora_rank_a", "lora_rank_v",
+        "lora_rank_g", "dim_ffn", "ctx_len", "batch", "micro_batch", "grad_slices", "steps",
+        "warmup")] + [(name, c.c_double) for name in (
+            "lr", "lr_final", "weight_decay", "beta1", "beta2", "eps", "clip", "l2wrap",
+            "dropout")] + [("bf16", c.c_bool), ("checkpoint_blocks", c.c_bool),
+                           ("seed", c.c_uint64)]
+
+
+class StepInfo(c.Structure):
+    _fields_ = [("step", c.c_int64), ("loss", c.c_double), ("grad_norm", c.c_double),
+                ("lr", c.c_double), ("skipped", c.c_bool)]
+
+
+class Error(Exception):
+    """A call failed: .code is one of ARG, IO, ..., the text is the library's sentence."""
+
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
+
+
+# ------------------------------------------------------------------------------------ functions
+
+_P, _PP, _S, _N = c.c_void_p, c.POINTER(c.c_void_p), c.c_char_p, c.c_int64
+_F, _I, _Z = c.POINTER(c.c_float), c.POINTER(c.c_int32), c.POINTER(c.c_size_t)
+_E = c.POINTER(_Error)
+
+# name: (result, arguments); a result of _E says that the call returns a status and takes an rk_error
+# last.
+_SIGNATURES = {
+    "rk_version": (_S, []),
+    "rk_engine_new": (_E, [_PP, c.POINTER(_EngineParams)]),
+    "rk_engine_free": (None, [_P]),
+    "rk_engine_n_threads": (c.c_int, [_P]),
+    "rk_engine_path": (_S, [_P]),
+    "rk_engine_abort": (None, [_P]),
+    "rk_engine_clear_abort": (None, [_P]),
+    "rk_model_open": (_E, [_PP, _S]),
+    "rk_model_open_memory": (_E, [_PP, _P, c.c_size_t]),
+    "rk_model_close": (None, [_P]),
+    "rk_model_get_info": (None, [_P, c.POINTER(ModelInfo)]),
+    "rk_session_new": (_E, [_PP, _P, _P]),
+    "rk_session_clone": (_E, [_PP, _P]),
+    "rk_session_free": (None, [_P]),
+    "rk_session_reset": (None, [_P]),
+    "rk_session_eval": (_E, [_P, _I, _N, _F]),
+    "rk_session_eval_all": (_E, [_P, _I, _N, _F]),
+    "rk_session_eval_batch": (_E, [_PP, _N, _I, _F]),
+    "rk_session_state_get": (_E, [_P, _P, c.c_size_t]),
+    "rk_session_state_set": (_E, [_P, _P, c.c_size_t]),
+    "rk_session_state_save": (_E, [_P, _S]),
+    "rk_session_state_load": (_E, [_P, _S, c.c_bool]),
+    "rk_logprob": (c.c_double, [_F, _N, c.c_int32]),
+    "rk_tokenizer_new": (_E, [_PP, _S]),
+    "rk_tokenizer_free": (None, [_P]),
+    "rk_tokenizer_n_vocab": (_N, [_P]),
+    "rk_tokenizer_encode": (_N, [_P, _S, c.c_size_t, _I, _N]),
+    "rk_tokenizer_bytes": (_P, [_P, c.c_int32, _Z]),
+    "rk_decoder_new": (_E, [_PP, _P]),
+    "rk_decoder_free": (None, [_P]),
+    "rk_decoder_push": (_P, [_P, c.c_int32, _Z]),
+    "rk_decoder_flush": (_P, [_P, _Z]),
+    "rk_sampler_defaults": (_SamplerParams, []),
+    "rk_sampler_new": (_E, [_PP, c.POINTER(_SamplerParams), _N, _P]),
+    "rk_sampler_free": (None, [_P]),
+    "rk_sampler_reset": (None, [_P]),
+    "rk_sampler_bias": (_E, [_P, c.c_int32, c.c_float]),
+    "rk_sampler_next": (_E, [_P, _F, _I]),
+    "rk_train_defaults": (_TrainParams, []),
+    "rk_trainer_new": (_E, [_PP, c.POINTER(_TrainParams), _P]),
+    "rk_trainer_free": (None, [_P]),
+    "rk_trainer_step": (_E, [_P, _I, c.POINTER(StepInfo)]),
+    "rk_trainer_loss": (_E, [_P, _I, _N, c.POINTER(c.c_double)]),
+    "rk_trainer_save_model": (_E, [_P, _S]),
+}
+
+
+def _checked(function):
+    def call(*arguments):
+        error = _Error()
+        if function(*arguments, c.byref(error)) != OK:
+            raise Error(error.code, error.msg.decode(errors="replace"))
+    return call
+
+
+class _Functions:
+    """The library's functions without their prefix; those with a status raise Error instead."""
+
+    def __init__(self):
+        library = c.CDLL(os.environ.get("RWKV_C_LIBRARY", "librk.so.0"))
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            fails = result is _E
+            function.restype = c.c_int if fails else result
+            function.argtypes = arguments + ([_E] if fails else [])
+            setattr(self, name[len("rk_"):], _checked(function) if fails else function)
+
+
+_rk = _Functions()
+
+
+def version():
+    return _rk.version().decode()
+
+
+# -------------------------------------------------------------------------------------- handles
+
+
+class _Handle:
+    """Frees what it holds when nobody needs it any more, or at close()."""
+
+    _free = ""
+    _handle = None
+
+    def _make(self, new, *arguments, keep=()):
+        handle = c.c_void_p()
+        new(c.byref(handle), *arguments)
+        self._handle = handle
+        self._keep = keep
+        return self
+
+    def close(self):
+        handle, self._handle = self._handle, None
+        if handle:
+            getattr(_rk, self._free)(handle)
+
+    def __del__(self):
+        self.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _ids(tokens):
+    return (c.c_int32 * len(tokens))(*tokens)
+
+
+def _path(path):
+    return os.fsencode(path)
+
+
+class Engine(_Handle):
+    """Threads and kernels. log(level, line) and abort() -> bool are called on the calling thread."""
+
+    _free = "engine_free"
+
+    def __init__(self, n_threads=0, path=None, log=None, abort=None):
+        params = _EngineParams(
+            n_threads=n_threads, path=path.encode() if path else None,
+            log=_LOG(lambda _, level, line: log(level, line.decode(errors="replace")))
+            if log else _LOG(), abort=_ABORT(lambda _: bool(abort())) if abort else _ABORT())
+        self._make(_rk.engine_new, c.byref(params), keep=params)
+
+    @property
+    def n_threads(self):
+        return _rk.engine_n_threads(self._handle)
+
+    @property
+    def path(self):
+        return _rk.engine_path(self._handle).decode()
+
+    def abort(self):
+        _rk.engine_abort(self._handle)
+
+    def clear_abort(self):
+        _rk.engine_clear_abort(self._handle)
+
+
+class Model(_Handle):
+    """Weights from a file's path, or from bytes, which are kept."""
+
+    _free = "model_close"
+
+    def __init__(self, source):
+        if isinstance(source, bytes):
+            data = c.cast(c.c_char_p(source), c.c_void_p)
+            self._make(_rk.model_open_memory, data, len(source), keep=source)
+        else:
+            self._make(_rk.model_open, _path(source))
+
+    @property
+    def info(self):
+        info = ModelInfo()
+        _rk.model_get_info(self._handle, c.byref(info))
+        return info
+
+
+class Session(_Handle):
+    """A stream of tokens with its state."""
+
+    _free = "session_free"
+
+    def __init__(self, model, engine):
+        self._model, self._engine = model, engine
+        self._info = model.info
+        self._make(_rk.session_new, model._handle, engine._handle)
+
+    def clone(self):
+        other = Session.__new__(Session)
+        other._model, other._engine, other._info = self._model, self._engine, self._info
+        return other._make(_rk.session_clone, self._handle)
+
+    def reset(self):
+        _rk.session_reset(self._handle)
+
+    def eval(self, tokens, logits=True):
+        """Feed tokens; the scores after the last, or None when they are not wanted."""
+        out = (c.c_float * self._info.n_vocab)() if logits else None
+        _rk.session_eval(self._handle, _ids(tokens), len(tokens), out)
+        return out
+
+    def eval_all(self, tokens):
+        """Feed tokens; the scores after each, row by row in one array."""
+        out = (c.c_float * (self._info.n_vocab * len(tokens)))()
+        _rk.session_eval_all(self._handle, _ids(tokens), len(tokens), out)
+        return out
+
+    @staticmethod
+    def eval_batch(sessions, tokens):
+        """One token for each of several sessions; the scores, row by row in one array."""
+        if len(sessions) != len(tokens) or not sessions:
+            raise ValueError("as many tokens as sessions, and at least one")
+        handles = (c.c_void_p * len(sessions))(*(s._handle.value for s in sessions))
+        out = (c.c_float * (sessions[0]._info.n_vocab * len(sessions)))()
+        _rk.session_eval_batch(handles, len(sessions), _ids(tokens), out)
+        return out
+
+    @property
+    def state(self):
+        """The whole state as bytes; may be set."""
+        out = c.create_string_buffer(self._info.state_bytes)
+        _rk.session_state_get(self._handle, out, len(out))
+        return out.raw
+
+    @state.setter
+    def state(self, data):
+        _rk.session_state_set(self._handle, c.cast(c.c_char_p(data), c.c_void_p), len(data))
+
+    def save_state(self, path):
+        _rk.session_state_save(self._handle, _path(path))
+
+    def load_state(self, path, force=False):
+        _rk.session_state_load(self._handle, _path(path), force)
+
+
+def logprob(logits, token):
+    return _rk.logprob(logits, len(logits), token)
+
+
+class Tokenizer(_Handle):
+    """"byte", "world", or the path of a vocabulary file."""
+
+    _free = "tokenizer_free"
+
+    def __init__(self, name):
+        self._make(_rk.tokenizer_new, _path(name))
+
+    @property
+    def n_vocab(self):
+        return _rk.tokenizer_n_vocab(self._handle)
+
+    def encode(self, text):
+        data = text.encode() if isinstance(text, str) else bytes(text)
+        ids = (c.c_int32 * len(data))()
+        return ids[:_rk.tokenizer_encode(self._handle, data, len(data), ids, len(ids))]
+
+    def bytes(self, token):
+        n = c.c_size_t()
+        at = _rk.tokenizer_bytes(self._handle, token, c.byref(n))
+        return c.string_at(at, n.value) if n.value else b""
+
+    def decode(self, tokens):
+        return b"".join(map(self.bytes, tokens)).decode(errors="replace")
+
+
+class Decoder(_Handle):
+    """Tokens to whole characters."""
+
+    _free = "decoder_free"
+
+    def __init__(self, tokenizer):
+        self._make(_rk.decoder_new, tokenizer._handle, keep=tokenizer)
+
+    def push(self, token):
+        n = c.c_size_t()
+        at = _rk.decoder_push(self._handle, token, c.byref(n))
+        return c.string_at(at, n.value).decode()
+
+    def flush(self):
+        n = c.c_size_t()
+        at = _rk.decoder_flush(self._handle, c.byref(n))
+        return c.string_at(at, n.value).decode()
+
+
+def _filled(params, values):
+    for name, value in values.items():
+        if name not in dict(params._fields_):
+            raise TypeError(f"no parameter '{name}'")
+        setattr(params, name, value.encode() if isinstance(value, str) else value)
+    return params
+
+
+class Sampler(_Handle):
+    """Keywords are the members of rk_sampler_params: temp, top_p, top_k, ..., seed."""
+
+    _free = "sampler_free"
+
+    def __init__(self, n_vocab, tokenizer=None, **params):
+        filled = _filled(_rk.sampler_defaults(), params)
+        self._make(_rk.sampler_new, c.byref(filled), n_vocab,
+                   tokenizer._handle if tokenizer else None, keep=tokenizer)
+
+    def reset(self):
+        _rk.sampler_reset(self._handle)
+
+    def bias(self, token, bias):
+        _rk.sampler_bias(self._handle, token, bias)
+
+    def next(self, logits):
+        token = c.c_int32()
+        _rk.sampler_next(self._handle, logits, c.byref(token))
+        return token.value
+
+
+class Trainer(_Handle):
+    """Keywords are the members of rk_train_params; arch is "rwkv7" unless given."""
+
+    _free = "trainer_free"
+
+    def __init__(self, engine, **params):
+        filled = _filled(_rk.train_defaults(), {"arch": "rwkv7", **params})
+        self._row = filled.ctx_len + 1
+        self._batch = filled.batch
+        self._make(_rk.trainer_new, c.byref(filled), engine._handle, keep=engine)
+
+    def _rows(self, tokens, n):
+        if len(tokens) != n * self._row:
+            raise ValueError(f"{len(tokens)} tokens, expected {n} rows of {self._row}")
+        return _ids(tokens)
+
+    def step(self, tokens):
+        """One update from batch rows of ctx_len + 1 tokens, as one flat list; a StepInfo."""
+        info = StepInfo()
+        _rk.trainer_step(self._handle, self._rows(tokens, self._batch), c.byref(info))
+        return info
+
+    def loss(self, tokens):
+        """Mean loss of rows of ctx_len + 1 tokens, as one flat list, without an update."""
+        n, loss = len(tokens) // self._row, c.c_double()
+        _rk.trainer_loss(self._handle, self._rows(tokens, n), n, c.byref(loss))
+        return loss.value
+
+    def save_model(self, path):
+        _rk.trainer_save_model(self._handle, _path(path))
+
+
+def generate(session, sampler, tokenizer, prompt, n):
+    """Pieces of text after a prompt that is not empty, until n tokens or token 0."""
+    decoder = Decoder(tokenizer)
+    logits = session.eval(tokenizer.encode(prompt))
+    for _ in range(n):
+        token = sampler.next(logits)
+        if token == 0:
+            break
+        yield decoder.push(token)
+        logits = session.eval([token])
+    yield decoder.flush()

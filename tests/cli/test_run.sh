@@ -1,0 +1,174 @@
+#!/bin/sh
+# rwkv run, logits, info and selftest on a model that rwkv train has made in a moment.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+# expect STATUS PATTERN WORD...: run the program; out and err are what it said
+expect() {
+    status=$1 pattern=$2
+    shift 2
+    got=0
+    "$RK_PROGRAM" "$@" >out 2>err </dev/null || got=$?
+    if [ $got -ne "$status" ] || ! (cat out err && echo) | grep -q -e "$pattern"; then
+        complain "rwkv $*: status $got, expected $status and '$pattern':"
+        cat out err
+    fi
+    if [ "$status" -ne 0 ] && [ "$(grep -c '^rwkv' err)" -ne 1 ]; then
+        complain "rwkv $*: expected one sentence on stderr:"
+        cat err
+    fi
+}
+
+# same WHAT A B: two files hold the same bytes
+same() {
+    cmp -s "$2" "$3" || {
+        complain "$1: expected the same from both:"
+        cat "$2" "$3"
+    }
+}
+
+i=0
+while [ $i -lt 40 ]; do
+    echo "$i: to be, or not to be, that is the question"
+    i=$((i + 1))
+done >text.txt
+"$RK_PROGRAM" train --data text.txt --out made --n-layer 1 --n-embd 32 --head-size 16 \
+    --ctx-len 16 --batch 2 --warmup 0 --steps 1 -t 1 -q
+mv made/model.safetensors m.safetensors
+
+# ---- the text
+run="run -m m.safetensors -t 1 -q"
+# shellcheck disable=SC2086 # a list of words
+{
+    expect 0 '^to be' $run -p 'to be' -n 8 --temp 0
+    cp out argument
+    printf 'to be' >prompt
+    expect 0 '^to be' $run -f prompt -n 8 --temp 0
+    same 'prompt from a file' argument out
+    "$RK_PROGRAM" $run -p - -n 8 --temp 0 <prompt >out
+    same 'prompt from stdin' argument out
+    "$RK_PROGRAM" $run -n 8 --temp 0 <prompt >out
+    same 'prompt from stdin, unasked' argument out
+    expect 0 '^to be' $run -e -p 't\x6f be' -n 8 --temp 0
+    same 'prompt with escapes' argument out
+    expect 0 '^to be' $run -p 'to be' -n 8 --temp 0 -t 2
+    same 'two threads' argument out
+    expect 0 '' $run -p 'to be' -n 8 --temp 0 --no-display-prompt
+    (printf 'to be' && cat out) >joined
+    same 'prompt not shown' argument joined
+
+    expect 0 '' $run -p 'to be' -n 20 --seed 5
+    cp out seeded
+    expect 0 '' $run -p 'to be' -n 20 --seed 5
+    same 'the same seed' seeded out
+    expect 0 '' $run -p 'to be' -n 20 --seed 6
+    cmp -s seeded out && complain 'seeds 5 and 6 gave the same text'
+    expect 0 '^to beAAAA$' $run -p 'to be' -n 4 --logit-bias 65=1000 --logit-bias 66=-inf
+    expect 0 '^to be$' $run -p 'to be' -n 4 --logit-bias 0=1000
+    expect 0 '^to be$' $run -p 'to be' -n 9 --seed 1 --logit-bias 65=1000 --stop AAAA --stop AAA
+    expect 0 '^to beAAAA$' $run -p 'to be' -n 4 --seed 1 --logit-bias 65=1000 --stop AAAAA
+    expect 0 '' run -m m.safetensors -p x -n 1
+}
+grep -q '^seed [0-9]*$' err || complain 'a drawn seed was not printed'
+grep -q '^prompt 1 tokens, .* ended by length$' err || complain 'no timings on stderr'
+
+# The stop string never shows: "AAA" is complete after three of them.
+# shellcheck disable=SC2086
+{
+    expect 0 '^{"text":"","tokens":\[65,65,65\],"n_prompt":1,"n_generated":3,"seed":7,"stop_reason":"stop",' \
+        $run -p x -n 9 --seed 7 --json --logit-bias 65=1000 --stop AAA
+    [ "$(wc -l <out)" -eq 1 ] || complain '--json printed more than a line'
+    expect 0 '"logprobs":\[{"id":65,"logprob":.*"top":\[{"id":.*},{"id":.*}\]}\]' \
+        $run -p x -n 1 --seed 7 --json --logit-bias 65=1000 --logprobs 2
+    expect 0 '"stop_reason":"eos"' $run -p x -n 9 --json --logit-bias 0=1000
+    expect 0 '"n_generated":3,.*"stop_reason":"length"' \
+        $run -p x -n 3 --json --logit-bias 0=1000 --ignore-eos
+
+    # ---- states: a text in two halves is the text
+    expect 0 '' $run -p 'to be, or' -n 0 --state-out s.state
+    expect 0 '' $run -p ' not to be' -n 8 --temp 0 --state-in s.state --no-display-prompt
+    cp out halves
+    expect 0 '' $run -p 'to be, or not to be' -n 8 --temp 0 --no-display-prompt
+    same 'a text in two halves' out halves
+    expect 2 's.state exists; --force' $run -p x -n 0 --state-out s.state
+    expect 0 '' $run -p x -n 0 --state-out s.state --force
+    expect 1 'nowhere' $run -p x --state-in nowhere
+    expect 2 'm.safetensors: ' $run -p x --state-in m.safetensors
+
+    # ---- what is refused
+    expect 1 'nowhere' run -m nowhere -p x
+    expect 2 'text.txt' run -m text.txt -p x
+    expect 2 'escape at byte 1' $run -e -p 'x\q'
+    expect 2 'not by both' $run -p x -f prompt
+    expect 2 "'65' *: expected ID=B" $run -p x --logit-bias 65
+    expect 2 'logit-bias\|token\|256' $run -p x --logit-bias 256=1
+    expect 2 '65536 tokens, the model only 256' $run -p x --vocab world
+    expect 2 'needs --json' $run -p x --logprobs 2
+    expect 2 'outside' $run -p x --top-p 2
+}
+
+# ---- logits
+expect 0 '' logits -m m.safetensors --tokens 1,2,3 -o last.npy -t 1
+expect 0 '' logits -m m.safetensors --tokens 1,2,3 -o all.npy --all -t 2
+[ "$(wc -c <last.npy) $(wc -c <all.npy)" = "1152 3200" ] || complain 'npy files of another size'
+tail -c 1024 last.npy >a
+tail -c 1024 all.npy >b
+same 'last of all scores' a b
+expect 2 'last.npy: exists' logits -m m.safetensors --tokens 1 -o last.npy
+expect 0 '' logits -m m.safetensors --tokens 1 -o last.npy --force
+expect 2 "id 2: 'x" logits -m m.safetensors --tokens 1,x -o x.npy
+expect 2 "id 2: ''" logits -m m.safetensors --tokens 1, -o x.npy
+expect 2 'token 2 of 2 is 256, expected 0 to 255' logits -m m.safetensors --tokens 1,256 -o x.npy
+expect 1 'none/x.npy' logits -m m.safetensors --tokens 1 -o none/x.npy
+
+# ---- info and selftest
+expect 0 'm.safetensors: rwkv7, ' info -m m.safetensors
+expect 0 '^{"path":"m.safetensors","arch":"rwkv7","n_vocab":256,"n_embd":32,"n_layer":1,' \
+    info -m m.safetensors --json
+expect 2 'text.txt' info -m text.txt
+expect 0 '^[0-9]* of [0-9]* checks passed' selftest
+grep -q '^FAIL' out && complain 'selftest counted a failure as passed'
+expect 0 'checks passed' selftest --path ref -q -t 1
+
+# ---- a signal ends the text where it is; a closed pipe ends it with a sentence
+"$RK_PROGRAM" run -m m.safetensors -p x -n 1000000000 --ignore-eos -q -t 1 --state-out int.state \
+    >long.txt 2>err &
+pid=$!
+while [ ! -s long.txt ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+kill -INT $pid
+got=0
+wait $pid || got=$?
+[ $got -eq 130 ] && [ -s int.state ] || {
+    complain "SIGINT: status $got, expected 130 and a state:"
+    cat err
+}
+(
+    got=0
+    "$RK_PROGRAM" run -m m.safetensors -p x -n 100000000 --ignore-eos -q -t 1 2>pipe.err || got=$?
+    echo $got >pipe.status
+) | head -c 10 >out
+[ "$(cat pipe.status)" = 1 ] && grep -q '^rwkv: stdout: ' pipe.err ||
+    complain "closed pipe: status $(cat pipe.status): $(cat pipe.err)"
+
+# ---- a model that is cut while it is used
+cp m.safetensors cut.safetensors
+"$RK_PROGRAM" run -m cut.safetensors -p x -n 1000000000 --ignore-eos -q -t 1 >cut.txt 2>err &
+pid=$!
+while [ ! -s cut.txt ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+: >cut.safetensors
+got=0
+wait $pid || got=$?
+[ $got -eq 1 ] && grep -q 'cut.safetensors: the file was cut' err || {
+    complain "a cut model: status $got, expected 1:"
+    cat err
+}
+
+[ $failures -eq 0 ]

@@ -1,0 +1,77 @@
+"""Every call of the Python binding once: python_smoke.py FOLDER, with rwkv_c on PYTHONPATH."""
+
+import os
+import re
+import sys
+
+import rwkv_c as rk
+
+folder = sys.argv[1]
+model_path = os.path.join(folder, "model.safetensors")
+state_path = os.path.join(folder, "state.safetensors")
+
+# The binding names every function of the header and no other.
+with open(os.path.join(os.environ["RK_SOURCE_DIR"], "include", "rk.h")) as f:
+    declared = set(re.findall(r"^RK_API .*?\b(rk_\w+)\(", f.read(), re.M))
+assert declared == set(rk._SIGNATURES), declared ^ set(rk._SIGNATURES)
+assert re.match(r"\d+\.\d+\.\d+$", rk.version())
+
+lines = []
+engine = rk.Engine(n_threads=2, log=lambda level, line: lines.append(line))
+assert engine.n_threads == 2 and engine.path and any("2 threads" in line for line in lines)
+tokenizer = rk.Tokenizer("byte")
+text = "to be, or not to be: that is the question. " * 4
+trainer = rk.Trainer(engine, n_vocab=256, n_layer=1, n_embd=32, head_size=16, ctx_len=16, batch=2,
+                     steps=3, lr=1e-2)
+rows = tokenizer.encode(text[:34])
+first = trainer.loss(rows)
+steps = [trainer.step(rows) for _ in range(3)]
+assert [s.step for s in steps] == [1, 2, 3] and trainer.loss(rows) < first
+trainer.save_model(model_path)
+
+model = rk.Model(model_path)
+assert (model.info.arch, model.info.n_vocab, model.info.n_embd) == ("rwkv7", 256, 32)
+with open(model_path, "rb") as f:
+    same = rk.Model(f.read())
+assert same.info.fingerprint == model.info.fingerprint
+
+a = rk.Session(model, engine)
+logits = a.eval(tokenizer.encode("to be"))
+every = rk.Session(same, engine).eval_all(tokenizer.encode("to be"))
+assert list(every[-256:]) == list(logits) and rk.logprob(logits, 32) < 0
+b = a.clone()
+together = rk.Session.eval_batch([a, b], [44, 44])
+assert list(together[:256]) == list(together[256:])
+assert a.state == b.state
+a.save_state(state_path)
+b.reset()
+assert a.state != b.state
+b.load_state(state_path)
+assert a.state == b.state
+b.reset()
+b.state = a.state
+assert a.state == b.state
+
+sampler = rk.Sampler(256, tokenizer, temp=0, seed=3)
+sampler.bias(65, 1e9)
+assert sampler.next(logits) == 65
+sampler.reset()
+assert "".join(rk.generate(a, sampler, tokenizer, "to be", 5)) == "AAAAA"
+assert tokenizer.decode(tokenizer.encode("h\u00e4tte")) == "h\u00e4tte" and tokenizer.n_vocab == 256
+
+for code, call in [(rk.IO, lambda: rk.Model(folder + "/nowhere")),
+                   (rk.ARG, lambda: a.eval([256])),
+                   (rk.ARG, lambda: rk.Engine(path="mmx"))]:
+    try:
+        call()
+    except rk.Error as e:
+        assert e.code == code and str(e), e
+    else:
+        raise AssertionError("an error was expected")
+engine.abort()
+try:
+    a.eval([1])
+except rk.Error as e:
+    assert e.code == rk.ABORTED
+engine.clear_abort()
+print("python binding: all calls answered")
