@@ -137,3 +137,11 @@ void rk_parallel(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, void *a
     if (ctx->abort && atomic_load_explicit(ctx->abort, memory_order_relaxed))
         rk_ctx_fail(ctx, RK_ERR_ABORTED, "stopped on request");
 }
+
+void rk_parallel_whole(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, void *arg)
+{
+    if (rk_ctx_failed(ctx) || n <= 0)
+        return;
+    range_job job = {fn, arg, n, rk_max_i64(grain, 1)};
+    rk_pool_run_whole(ctx->pool, rk_ceil_div(n, job.grain), range_task, &job);
+}

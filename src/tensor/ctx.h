@@ -75,5 +75,7 @@ void *rk_grad(rk_ctx *ctx, rk_tensor *t);
  * grain alone. An abort becomes the context's error. */
 typedef void rk_range_fn(void *arg, int64_t lo, int64_t hi, int worker);
 void rk_parallel(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, void *arg);
+/* The same, but an abort waits until all pieces are done. */
+void rk_parallel_whole(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, void *arg);
 
 #endif

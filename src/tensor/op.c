@@ -8,32 +8,32 @@
 
 #include <string.h>
 
-#define ROW(name)                                                                                  \
+#define ROW(name, family)                                                                          \
     {                                                                                              \
-#name, rk_##name##_shape, rk_##name##_forward, rk_##name##_backward                        \
+        name, rk_##family##_shape, rk_##family##_forward, rk_##family##_backward                   \
     }
 const rk_op rk_ops[RK_OP_COUNT] = {
-    [RK_OP_UNARY] = ROW(unary),
-    [RK_OP_ADD] = ROW(add),
-    [RK_OP_MUL] = ROW(mul),
-    [RK_OP_LERP] = ROW(lerp),
-    [RK_OP_SCALE] = ROW(scale),
-    [RK_OP_SUM] = ROW(sum),
-    [RK_OP_COPY] = ROW(copy),
-    [RK_OP_CONCAT] = ROW(concat),
-    [RK_OP_DROPOUT] = ROW(dropout),
-    [RK_OP_SOFTMAX] = ROW(softmax),
-    [RK_OP_L2NORM] = ROW(l2norm),
-    [RK_OP_NORM] = ROW(norm),
-    [RK_OP_EMBEDDING] = ROW(embedding),
-    [RK_OP_LINEAR] = ROW(linear),
-    [RK_OP_MATMUL] = ROW(matmul),
-    [RK_OP_CROSS_ENTROPY] = ROW(cross_entropy),
-    [RK_OP_SHIFT_MIX] = ROW(shift_mix),
-    [RK_OP_WKV7] = ROW(wkv7),
-    [RK_OP_RWKV7_PREPARE] = ROW(rwkv7_prepare),
-    [RK_OP_RWKV7_OUTPUT] = ROW(rwkv7_output),
-    [RK_OP_RECOMPUTE] = ROW(recompute),
+    [RK_OP_UNARY] = ROW("unary", unary),
+    [RK_OP_ADD] = ROW("add", binary),
+    [RK_OP_MUL] = ROW("mul", binary),
+    [RK_OP_LERP] = ROW("lerp", lerp),
+    [RK_OP_SCALE] = ROW("scale", scale),
+    [RK_OP_SUM] = ROW("sum", sum),
+    [RK_OP_COPY] = ROW("copy", copy),
+    [RK_OP_CONCAT] = ROW("concat", concat),
+    [RK_OP_DROPOUT] = ROW("dropout", dropout),
+    [RK_OP_SOFTMAX] = ROW("softmax", rowwise),
+    [RK_OP_L2NORM] = ROW("l2norm", rowwise),
+    [RK_OP_NORM] = ROW("norm", norm),
+    [RK_OP_EMBEDDING] = ROW("embedding", embedding),
+    [RK_OP_LINEAR] = ROW("linear", linear),
+    [RK_OP_MATMUL] = ROW("matmul", matmul),
+    [RK_OP_CROSS_ENTROPY] = ROW("cross_entropy", cross_entropy),
+    [RK_OP_SHIFT_MIX] = ROW("shift_mix", shift_mix),
+    [RK_OP_WKV7] = ROW("wkv7", wkv7),
+    [RK_OP_RWKV7_PREPARE] = ROW("rwkv7_prepare", rwkv7_prepare),
+    [RK_OP_RWKV7_OUTPUT] = ROW("rwkv7_output", rwkv7_output),
+    [RK_OP_RECOMPUTE] = ROW("recompute", recompute),
 };
 #undef ROW
 

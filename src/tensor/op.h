@@ -116,32 +116,30 @@ enum {
     RK_GRAIN_FLAT = 8192 /* elements of a task in element-wise ops */
 };
 
-/* One file per family defines these rows. */
-#define RK_OP_ROW(name)                                                                            \
+/* What rows are made of; add and mul, softmax and l2norm are one family each. */
+#define RK_OP_FAMILY(name)                                                                         \
     void rk_##name##_shape(rk_ctx *ctx, rk_node *n);                                               \
     void rk_##name##_forward(rk_ctx *ctx, rk_node *n);                                             \
     void rk_##name##_backward(rk_ctx *ctx, rk_node *n)
-RK_OP_ROW(unary);
-RK_OP_ROW(add);
-RK_OP_ROW(mul);
-RK_OP_ROW(lerp);
-RK_OP_ROW(scale);
-RK_OP_ROW(sum);
-RK_OP_ROW(copy);
-RK_OP_ROW(concat);
-RK_OP_ROW(dropout);
-RK_OP_ROW(softmax);
-RK_OP_ROW(l2norm);
-RK_OP_ROW(norm);
-RK_OP_ROW(embedding);
-RK_OP_ROW(linear);
-RK_OP_ROW(matmul);
-RK_OP_ROW(cross_entropy);
-RK_OP_ROW(shift_mix);
-RK_OP_ROW(wkv7);
-RK_OP_ROW(rwkv7_prepare);
-RK_OP_ROW(rwkv7_output);
-RK_OP_ROW(recompute);
-#undef RK_OP_ROW
+RK_OP_FAMILY(unary);
+RK_OP_FAMILY(binary);
+RK_OP_FAMILY(lerp);
+RK_OP_FAMILY(scale);
+RK_OP_FAMILY(sum);
+RK_OP_FAMILY(copy);
+RK_OP_FAMILY(concat);
+RK_OP_FAMILY(dropout);
+RK_OP_FAMILY(rowwise);
+RK_OP_FAMILY(norm);
+RK_OP_FAMILY(embedding);
+RK_OP_FAMILY(linear);
+RK_OP_FAMILY(matmul);
+RK_OP_FAMILY(cross_entropy);
+RK_OP_FAMILY(shift_mix);
+RK_OP_FAMILY(wkv7);
+RK_OP_FAMILY(rwkv7_prepare);
+RK_OP_FAMILY(rwkv7_output);
+RK_OP_FAMILY(recompute);
+#undef RK_OP_FAMILY
 
 #endif

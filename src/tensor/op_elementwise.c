@@ -31,7 +31,7 @@ static void like_first(rk_ctx *ctx, rk_node *n)
 }
 
 /* A binary op's inputs fit; the second operand's repeat count is derived where it is needed. */
-static void binary_shape(rk_ctx *ctx, rk_node *n)
+void rk_binary_shape(rk_ctx *ctx, rk_node *n)
 {
     if (rk_expect(ctx, n, n->in[1] != NULL, "two inputs") && rk_expect_plain(ctx, n) &&
         rk_expect(ctx, n, repeats(n->in[0], n->in[1]) > 0,
@@ -111,15 +111,6 @@ rk_tensor *rk_unary_op(rk_ctx *ctx, rk_unary op, rk_tensor *x)
 
 /* ---- add and mul ---- */
 
-void rk_add_shape(rk_ctx *ctx, rk_node *n)
-{
-    binary_shape(ctx, n);
-}
-void rk_mul_shape(rk_ctx *ctx, rk_node *n)
-{
-    binary_shape(ctx, n);
-}
-
 static double one_element(const rk_tensor *t)
 {
     return t->dtype == RK_F64 ? *(const double *)t->data : (double)*(const float *)t->data;
@@ -155,7 +146,7 @@ static void binary_piece(void *arg, int64_t lo, int64_t hi, int worker)
     fn(len, rk_at(x, x->data, at), rk_at(y, y->data, at2), rk_at(z, z->data, at));
 }
 
-static void binary_forward(rk_ctx *ctx, rk_node *n)
+void rk_binary_forward(rk_ctx *ctx, rk_node *n)
 {
     const int64_t count = rk_tensor_count(n->in[0]), row = rk_tensor_count(n->in[1]);
     if (row == 1 && count > 1)
@@ -163,16 +154,6 @@ static void binary_forward(rk_ctx *ctx, rk_node *n)
     else
         over_pieces(ctx, n, NULL, row, binary_piece);
 }
-
-void rk_add_forward(rk_ctx *ctx, rk_node *n)
-{
-    binary_forward(ctx, n);
-}
-void rk_mul_forward(rk_ctx *ctx, rk_node *n)
-{
-    binary_forward(ctx, n);
-}
-
 /* p: dz, other factor, gradient: gradient += dz * other (mul), or += dz (add: other is NULL), the
  * other factor repeating. */
 static void product_piece(void *arg, int64_t lo, int64_t hi, int worker)
@@ -206,7 +187,7 @@ static void column_piece(void *arg, int64_t lo, int64_t hi, int worker)
                          rk_at(x, j->p[1], r * j->row + lo), rk_at(x, j->p[2], lo));
 }
 
-static void binary_backward(rk_ctx *ctx, rk_node *n)
+void rk_binary_backward(rk_ctx *ctx, rk_node *n)
 {
     const bool is_mul = n->op == RK_OP_MUL;
     const int64_t row = rk_tensor_count(n->in[1]);
@@ -220,16 +201,6 @@ static void binary_backward(rk_ctx *ctx, rk_node *n)
         rk_parallel(ctx, row, row == rk_tensor_count(n->in[0]) ? RK_GRAIN_FLAT : RK_GRAIN_COLS,
                     column_piece, &job);
 }
-
-void rk_add_backward(rk_ctx *ctx, rk_node *n)
-{
-    binary_backward(ctx, n);
-}
-void rk_mul_backward(rk_ctx *ctx, rk_node *n)
-{
-    binary_backward(ctx, n);
-}
-
 static rk_tensor *binary(rk_ctx *ctx, rk_op_id op, rk_tensor *x, rk_tensor *y)
 {
     rk_node n = {.op = op, .n_in = 2, .in = {x, y}};

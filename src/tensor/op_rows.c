@@ -32,84 +32,51 @@ static void rows_shape(rk_ctx *ctx, rk_node *n)
         n->out[0] = rk_new_like(ctx, n->in[0]);
 }
 
-/* ---- softmax ---- */
+/* ---- softmax and L2 normalisation: the gradient of one is a function of y, of the other of x ----
+ */
 
-void rk_softmax_shape(rk_ctx *ctx, rk_node *n)
+void rk_rowwise_shape(rk_ctx *ctx, rk_node *n)
 {
     rows_shape(ctx, n);
 }
 
-static void softmax_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void rowwise_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const rows_job *j = arg;
     const rk_tensor *x = j->n->in[0];
+    const int64_t at = lo * j->cols;
     (void)worker;
-    j->kern->softmax(hi - lo, j->cols, rk_at(x, x->data, lo * j->cols),
-                     rk_at(x, j->n->out[0]->data, lo * j->cols));
+    (j->n->op == RK_OP_SOFTMAX ? j->kern->softmax : j->kern->l2norm)(
+        hi - lo, j->cols, rk_at(x, x->data, at), rk_at(x, j->n->out[0]->data, at));
 }
 
-void rk_softmax_forward(rk_ctx *ctx, rk_node *n)
+void rk_rowwise_forward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = job_of(ctx, n);
-    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, softmax_piece, &j);
+    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, rowwise_piece, &j);
 }
 
-static void softmax_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void rowwise_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const rows_job *j = arg;
-    const rk_tensor *y = j->n->out[0];
+    const bool softmax = j->n->op == RK_OP_SOFTMAX;
+    const rk_tensor *t = softmax ? j->n->out[0] : j->n->in[0];
+    const int64_t at = lo * j->cols;
     (void)worker;
-    j->kern->softmax_bwd(hi - lo, j->cols, rk_at(y, y->data, lo * j->cols),
-                         rk_at(y, j->dy, lo * j->cols), rk_at(y, j->dx, lo * j->cols));
+    (softmax ? j->kern->softmax_bwd : j->kern->l2norm_bwd)(
+        hi - lo, j->cols, rk_at(t, t->data, at), rk_at(t, j->dy, at), rk_at(t, j->dx, at));
 }
 
-void rk_softmax_backward(rk_ctx *ctx, rk_node *n)
+void rk_rowwise_backward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = bwd_job_of(ctx, n);
-    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, softmax_bwd_piece, &j);
+    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, rowwise_bwd_piece, &j);
 }
 
 rk_tensor *rk_softmax(rk_ctx *ctx, rk_tensor *x)
 {
     rk_node n = {.op = RK_OP_SOFTMAX, .n_in = 1, .in = {x}};
     return rk_apply1(ctx, &n);
-}
-
-/* ---- L2 normalisation ---- */
-
-void rk_l2norm_shape(rk_ctx *ctx, rk_node *n)
-{
-    rows_shape(ctx, n);
-}
-
-static void l2norm_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const rows_job *j = arg;
-    const rk_tensor *x = j->n->in[0];
-    (void)worker;
-    j->kern->l2norm(hi - lo, j->cols, rk_at(x, x->data, lo * j->cols),
-                    rk_at(x, j->n->out[0]->data, lo * j->cols));
-}
-
-void rk_l2norm_forward(rk_ctx *ctx, rk_node *n)
-{
-    rows_job j = job_of(ctx, n);
-    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, l2norm_piece, &j);
-}
-
-static void l2norm_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const rows_job *j = arg;
-    const rk_tensor *x = j->n->in[0];
-    (void)worker;
-    j->kern->l2norm_bwd(hi - lo, j->cols, rk_at(x, x->data, lo * j->cols),
-                        rk_at(x, j->dy, lo * j->cols), rk_at(x, j->dx, lo * j->cols));
-}
-
-void rk_l2norm_backward(rk_ctx *ctx, rk_node *n)
-{
-    rows_job j = bwd_job_of(ctx, n);
-    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, l2norm_bwd_piece, &j);
 }
 
 rk_tensor *rk_l2norm(rk_ctx *ctx, rk_tensor *x)
