@@ -289,6 +289,47 @@ static void test_recompute_frozen_input(void **state)
     test_end(&t);
 }
 
+/* ---------------------------------------------------------------------------------------- tape */
+
+/* Scratch, and all that a recomputed segment made but its results, is given back at once; the
+ * seed is a factor of all gradients; the tape is empty afterwards. */
+static void test_memory_and_seed(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(6);
+    net once, twice;
+    net_init(&t, &once, &rk_kernels_ref_f32, true);
+    t.n_arrays = 0;
+    net_init(&t, &twice, &rk_kernels_ref_f32, true);
+    const int64_t dims[] = {2, STEPS, C};
+    rk_ctx *ctx = &once.ctx;
+    rk_tensor *x = rk_new_zeros(ctx, RK_F32, 3, dims), *out[2] = {0};
+    out[0] = rk_new_like(ctx, x);
+    out[1] = rk_new(ctx, RK_F32, 4, (const int64_t[]){2, H, N, N});
+    const size_t before = ctx->data.used;
+    rk_recompute(ctx, layer, &once, &x, 1, out, 2);
+    assert_int_equal(ctx->data.used, before);
+    rk_linear(ctx, x, &once.p[W_R], RK_OUT_IN, NULL);
+    assert_int_equal(ctx->data.used, before + rk_align_up(rk_tensor_bytes(x), RK_ARENA_ALIGN));
+    for (int i = 0; i < 2; i++) {
+        net *m = i ? &twice : &once;
+        rk_ctx_reset(&m->ctx);
+        m->ctx.recording = true;
+        rk_tensor *sum =
+            rk_sum(&m->ctx, rk_linear(&m->ctx, &m->p[EMB], &m->p[W_K], RK_OUT_IN, NULL));
+        rk_backward(&m->ctx, sum, i ? 2.0 : 1.0);
+        assert_false(rk_ctx_failed(&m->ctx));
+        assert_null(m->ctx.tape);
+    }
+    for (int64_t i = 0; i < (int64_t)V * C; i++) {
+        const float g = ((const float *)once.p[EMB].grad)[i] * 2.0f;
+        test_same(&t, "gradient", &g, (const float *)twice.p[EMB].grad + i, sizeof g);
+    }
+    net_deinit(&once);
+    net_deinit(&twice);
+    test_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_micro_batches),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_recompute_frozen_input),
+        cmocka_unit_test(test_memory_and_seed),
     };
     return cmocka_run_group_tests_name("tape", tests, NULL, NULL);
 }

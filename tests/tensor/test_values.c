@@ -321,7 +321,7 @@ static const struct {
     {"linear of", wrong_linear}, {"a summand of the result's shape", wrong_residual}, {"matmul of", wrong_matmul},
     {"embedding of", wrong_embedding}, {"cross_entropy of", wrong_head}, {"shift_mix of", wrong_shift},
     {"shift_mix: 11 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},
-    {"rwkv7_prepare of", wrong_v0}, {"rwkv7_output of", wrong_output}, {"backward: the result was not recorded", wrong_backward},
+    {"expected all inputs", wrong_v0}, {"rwkv7_output of", wrong_output}, {"backward: the result was not recorded", wrong_backward},
     {"recompute: result 0", wrong_recompute}, {"recompute: 1 inputs and 7 results", wrong_count},
 };
 /* clang-format on */
