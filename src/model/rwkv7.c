@@ -254,7 +254,7 @@ static void recomputed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
 static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
 {
     const rwkv7_top *p = m->top;
-    const bool recompute = f->checkpoint_blocks && ctx->recording;
+    const bool recompute = f->checkpoint_blocks;
     block_job *jobs = rk_arena_alloc(&ctx->meta, (size_t)m->hp.n_layer * sizeof *jobs);
     rk_tensor *io[N_BLOCK] = {NULL};
     if (!jobs) {
