@@ -137,7 +137,8 @@ static rk_status check_required(rk_option_table t, const void *into, rk_error *e
     for (size_t i = 0; i < t.n; i++) {
         const rk_option *o = &t.rows[i];
         const bool operand = o->type == RK_OPT_OPERAND;
-        if ((!operand && o->type != RK_OPT_TEXT) || !o->shown || strcmp(o->shown, RK_REQUIRED) ||
+        if ((!operand && o->type != RK_OPT_TEXT) || !o->shown ||
+            strcmp(o->shown, RK_REQUIRED) != 0 ||
             *(const char *const *)((const char *)into + o->offset))
             continue;
         if (operand)

@@ -50,7 +50,7 @@ static int hex_digit(char c)
 static int escape(const char **p, const char *end)
 {
     static const char names[] = "ntr0\\'\"", bytes[] = "\n\t\r\0\\'\"";
-    const char c = *p < end ? *(*p)++ : '\0';
+    const int c = *p < end ? *(*p)++ : '\0';
     const char *at = c ? strchr(names, c) : NULL;
     if (at)
         return bytes[at - names];

@@ -79,6 +79,7 @@ static double check_convert(const rk_kernels *k, optim_arrays *a, rk_dtype to)
         const float x = a->p.f[i];
         const float want =
             to == RK_BF16 ? rk_bf16_to_f32(rk_f32_to_bf16(x)) : rk_f16_to_f32(rk_f32_to_f16(x));
+        /* Of bits, on purpose. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
         if (memcmp(&want, &a->m.f[i], sizeof want) != 0)
             return 1.0;
     }

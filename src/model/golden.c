@@ -97,6 +97,7 @@ static rk_status give_memory(rk_model *m, rk_dtype real, rk_error *err)
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++)
         n += rk_tensor_count(&m->params[i].tensor);
+    /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
     double *at = m->owned = calloc((size_t)n, sizeof *at);
     if (!at)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for the golden model");

@@ -149,7 +149,7 @@ static rk_status orthogonal(const rk_init *p, double gain, rk_error *err)
 {
     const bool wide = p->cols >= p->rows;
     const int64_t n = wide ? p->cols : p->rows, rows = wide ? p->rows : p->cols;
-    double *q = malloc((size_t)n * (size_t)rows * sizeof *q);
+    double *q = calloc((size_t)n * (size_t)rows, sizeof *q);
     if (!q)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for an orthogonal matrix of %lld x %lld",
                        (long long)p->rows, (long long)p->cols);

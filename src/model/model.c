@@ -13,22 +13,31 @@
 
 /* ---- shapes and names ---- */
 
+static const struct {
+    char letter;
+    size_t offset;
+} letters[] = {
+    {'V', offsetof(rk_hparams, n_vocab)},   {'C', offsetof(rk_hparams, n_embd)},
+    {'F', offsetof(rk_hparams, dim_ffn)},   {'H', offsetof(rk_hparams, n_head)},
+    {'N', offsetof(rk_hparams, head_size)}, {'w', offsetof(rk_hparams, rank_w)},
+    {'a', offsetof(rk_hparams, rank_a)},    {'v', offsetof(rk_hparams, rank_v)},
+    {'g', offsetof(rk_hparams, rank_g)},
+};
+
+/* What a letter of a shape stands for; 1 for '1'. */
+static int64_t size_of(const rk_hparams *hp, char letter)
+{
+    for (size_t i = 0; i < RK_COUNT(letters); i++)
+        if (letters[i].letter == letter)
+            return *(const int64_t *)((const char *)hp + letters[i].offset);
+    return 1;
+}
+
 int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims)
 {
     int n = 0;
-    for (const char *c = shape; *c; c++) {
-        const int64_t d = *c == 'V'   ? hp->n_vocab
-                          : *c == 'C' ? hp->n_embd
-                          : *c == 'F' ? hp->dim_ffn
-                          : *c == 'H' ? hp->n_head
-                          : *c == 'N' ? hp->head_size
-                          : *c == 'w' ? hp->rank_w
-                          : *c == 'a' ? hp->rank_a
-                          : *c == 'v' ? hp->rank_v
-                          : *c == 'g' ? hp->rank_g
-                                      : 1;
-        dims[n++] = d;
-    }
+    for (const char *c = shape; *c; c++)
+        dims[n++] = size_of(hp, *c);
     return n;
 }
 

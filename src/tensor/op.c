@@ -39,18 +39,15 @@ const rk_op rk_ops[RK_OP_COUNT] = {
 
 /* ---- shape-rule helpers ---- */
 
-bool rk_expect(rk_ctx *ctx, const rk_node *n, bool ok, const char *expected)
+void rk_unexpected(rk_ctx *ctx, const rk_node *n, const char *expected)
 {
     char a[64] = "nothing", b[64] = "nothing";
-    if (ok || rk_ctx_failed(ctx))
-        return ok;
     if (n->n_in > 0 && n->in[0])
         rk_tensor_describe(n->in[0], a, sizeof a);
     if (n->n_in > 1 && n->in[1])
         rk_tensor_describe(n->in[1], b, sizeof b);
     rk_ctx_fail(ctx, RK_ERR_ARG, "%s of %s and %s: expected %s", rk_ops[n->op].name, a, b,
                 expected);
-    return false;
 }
 
 bool rk_expect_plain(rk_ctx *ctx, const rk_node *n)

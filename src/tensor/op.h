@@ -82,8 +82,15 @@ bool rk_apply(rk_ctx *ctx, rk_node *n);
 /* As rk_apply, for ops of one output. */
 rk_tensor *rk_apply1(rk_ctx *ctx, rk_node *n);
 
-/* Shape-rule helper: fail with the op's name unless ok. Returns ok. */
-bool rk_expect(rk_ctx *ctx, const rk_node *n, bool ok, const char *expected);
+/* Fail with the op's name, its first two inputs and what was expected of them. */
+void rk_unexpected(rk_ctx *ctx, const rk_node *n, const char *expected);
+/* Shape-rule helper: that, unless ok, which is returned. Inline, for analysers to see it. */
+static inline bool rk_expect(rk_ctx *ctx, const rk_node *n, bool ok, const char *expected)
+{
+    if (!ok)
+        rk_unexpected(ctx, n, expected);
+    return ok;
+}
 /* Every input that is present is contiguous and of the real type of the first one. */
 bool rk_expect_plain(rk_ctx *ctx, const rk_node *n);
 /* What a weight may be beside f32 activations. */

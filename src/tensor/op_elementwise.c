@@ -59,13 +59,15 @@ static void over_pieces(rk_ctx *ctx, const rk_node *n, void *const *p, int64_t r
         rk_parallel(ctx, count / row, rk_max_i64(1, RK_GRAIN_FLAT / row), fn, &job);
 }
 
-/* Call body for each run of elements: `at` in the first operand, `at2` in the second, `len`. */
+/* Call body for each run of elements: `at` in the first operand, `at2` in the second, `len`.
+ * Names bear no parentheses where they are declared. NOLINTBEGIN(bugprone-macro-parentheses) */
 #define FOR_RUNS(job, lo, hi, at, at2, len)                                                        \
     const bool flat_ = (job)->row == rk_tensor_count((job)->n->in[0]);                             \
     int64_t at2 = flat_ ? (lo) : 0;                                                                \
     const int64_t len = flat_ ? (hi) - (lo) : (job)->row;                                          \
     for (int64_t run_ = (lo), at = flat_ ? (lo) : (lo) * (job)->row; run_ < (hi);                  \
          run_ += flat_ ? len : 1, at += len, at2 = flat_ ? at : 0)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* ---- unary ---- */
 
