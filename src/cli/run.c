@@ -131,6 +131,7 @@ typedef struct run {
     rk_buf text; /* generated, kept for --json */
     rk_generated made;
     double prompt_s, generate_s;
+    bool shown; /* something stands on stdout */
 } run;
 
 /* ---- preparing ---- */
@@ -230,8 +231,9 @@ static void close_all(run *r)
 
 /* ---- running ---- */
 
-static rk_status print(const char *text, size_t n, rk_error *err)
+static rk_status print(run *r, const char *text, size_t n, rk_error *err)
 {
+    r->shown = true;
     errno = 0;
     if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0)
         return RK_OK;
@@ -242,7 +244,7 @@ static rk_status emit(void *user, const char *text, size_t n, rk_error *err)
 {
     run *r = user;
     if (!r->o->json)
-        return print(text, n, err);
+        return print(r, text, n, err);
     rk_buf_add(&r->text, text, n);
     return r->text.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for text") : RK_OK;
 }
@@ -252,7 +254,7 @@ static rk_status feed_prompt(run *r, rk_error *err)
 {
     rk_status st = RK_OK;
     if (!r->o->json && !r->o->no_display_prompt && r->prompt.len > 0)
-        st = print(r->prompt.data, r->prompt.len, err);
+        st = print(r, r->prompt.data, r->prompt.len, err);
     const double began = rk_now_s();
     if (st == RK_OK)
         st = rk_session_eval(r->session, r->tokens, r->n_tokens, r->logits, err);
@@ -368,6 +370,8 @@ static int run_main(int argc, char **argv)
         st = work(&r, &err);
     const int signal = r.interrupt ? rk_interrupt_signal(r.interrupt) : 0;
     close_all(&r);
+    if (st != RK_OK && r.shown)
+        putchar('\n'); /* the sentence begins a line of its own */
     if (st != RK_OK)
         return rk_command_fail(&err);
     return signal ? 128 + signal : 0;
