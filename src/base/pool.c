@@ -59,6 +59,7 @@ struct rk_pool {
     _Atomic(rk_task_fn *) fn;
     _Atomic(void *) arg;
     _Atomic(int64_t) end; /* one past its last task */
+    atomic_bool whole;    /* an abort waits for its end */
     /* Written by all threads: each on a line of its own. */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) work;
     _Alignas(CACHE_LINE) _Atomic(int64_t) ended;
@@ -101,15 +102,18 @@ typedef struct job_view {
     rk_task_fn *fn;
     void *arg;
     int64_t end;
+    bool skip; /* aborted: its tasks are taken and not run */
 } job_view;
 
 /* Take one task, or all that are left when they are to be skipped. Returns how many were taken, 0
- * when none is left; *i is the first of them. */
-static int64_t take(rk_pool *p, bool all, job_view *job, int64_t *i)
+ * when none is left; *i is the first of them. Whether to skip is asked of the very job that the
+ * exchange then takes from. */
+static int64_t take(rk_pool *p, job_view *job, int64_t *i)
 {
     uint64_t work = atomic_load(&p->work);
     while (tasks_left(work) > 0) {
-        const int64_t left = tasks_left(work), n = all ? left : 1;
+        job->skip = !atomic_load_explicit(&p->whole, memory_order_relaxed) && aborted(p);
+        const int64_t left = tasks_left(work), n = job->skip ? left : 1;
         job->fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
         job->arg = atomic_load_explicit(&p->arg, memory_order_relaxed);
         job->end = atomic_load_explicit(&p->end, memory_order_relaxed);
@@ -129,11 +133,10 @@ static int64_t run_tasks(rk_pool *p, int index)
     for (;;) {
         if (index == 0)
             ask_poll(p);
-        const bool skip = aborted(p);
-        const int64_t n = take(p, skip, &job, &i);
+        const int64_t n = take(p, &job, &i);
         if (n == 0)
             return ended;
-        if (!skip)
+        if (!job.skip)
             job.fn(job.arg, i, index);
         ended += n;
     }
@@ -202,8 +205,9 @@ static void fork_join(rk_pool *p, int64_t first, int64_t n, rk_task_fn *fn, void
     wait_until(p, &p->joined, all_ended, n - own);
 }
 
-void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
+static void run(rk_pool *p, bool whole, int64_t n, rk_task_fn *fn, void *arg)
 {
+    atomic_store_explicit(&p->whole, whole, memory_order_relaxed);
     if (p->n_threads > 1 && n > 1) {
         for (int64_t first = 0; first < n; first += tasks_max)
             fork_join(p, first, rk_min_i64(n - first, tasks_max), fn, arg);
@@ -211,10 +215,19 @@ void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
     }
     for (int64_t i = 0; i < n; i++) {
         ask_poll(p);
-        if (aborted(p))
+        if (!whole && aborted(p))
             return;
         fn(arg, i, 0);
     }
+}
+
+void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
+{
+    run(p, false, n, fn, arg);
+}
+void rk_pool_run_whole(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
+{
+    run(p, true, n, fn, arg);
 }
 
 /* Workers block all signals: a handler then runs on the program's own threads. */

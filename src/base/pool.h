@@ -29,6 +29,8 @@ int rk_pool_n_threads(const rk_pool *p);
  * *abort). What the caller wrote before is seen by the tasks, what they wrote by the caller after.
  * One caller at a time; not from inside a task of the same pool. Inline for one task or thread. */
 void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
+/* The same, but no task is skipped: for short jobs that must not end half done. */
+void rk_pool_run_whole(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
 /* Usable cores of this process. */
 int rk_usable_cores(void);
 

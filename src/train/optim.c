@@ -1,5 +1,6 @@
 /* optim.c: optimisers over parameter groups. Updates are element-wise, so they are cut into pieces
- * of any kind; the norm is a sum, so its pieces are fixed. */
+ * of any kind; the norm is a sum, so its pieces are fixed. An abort does not cut an update in two.
+ */
 #include "train/optim.h"
 
 #include <math.h>
@@ -30,7 +31,7 @@ void rk_optim_adamw(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_adamw *
         piece_job j = {.kern = ctx->kernels, .u = &u[i], .adamw = *a};
         j.adamw.lr = a->lr * u[i].lr_scale;
         j.adamw.weight_decay = u[i].decay ? a->weight_decay : 0.0;
-        rk_parallel(ctx, u[i].n, PIECE, adamw_piece, &j);
+        rk_parallel_whole(ctx, u[i].n, PIECE, adamw_piece, &j);
     }
 }
 
@@ -53,7 +54,7 @@ void rk_optim_sgd(rk_ctx *ctx, const rk_update *u, int64_t n, double lr, double 
                        .momentum = momentum,
                        .weight_decay = u[i].decay ? weight_decay : 0.0,
                        .grad_scale = grad_scale};
-        rk_parallel(ctx, u[i].n, PIECE, sgd_piece, &j);
+        rk_parallel_whole(ctx, u[i].n, PIECE, sgd_piece, &j);
     }
 }
 

@@ -71,14 +71,20 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
     } ranges[] = {
         {"ctx_len", (double)p->ctx_len, 1, 1 << 24},
         {"batch", (double)p->batch, 1, 1 << 20},
+        {"dim_ffn", (double)p->dim_ffn, 0, 1 << 20},
+        {"lora_rank_w", (double)p->lora_rank_w, 0, 1 << 16},
+        {"lora_rank_a", (double)p->lora_rank_a, 0, 1 << 16},
+        {"lora_rank_v", (double)p->lora_rank_v, 0, 1 << 16},
+        {"lora_rank_g", (double)p->lora_rank_g, 0, 1 << 16},
         {"micro_batch", (double)p->micro_batch, 0, 1 << 20},
         {"grad_slices", (double)p->grad_slices, 1, 1 << 16},
         {"steps", (double)p->steps, 1, 1e15},
         {"warmup", (double)p->warmup, 0, 1e15},
         {"lr", p->lr, 0, 1e3},
+        {"lr_final", p->lr_final, -1e3, 1e3},
         {"weight_decay", p->weight_decay, 0, 1e3},
-        {"beta1", p->beta1, 0, 1},
-        {"beta2", p->beta2, 0, 1},
+        {"beta1", p->beta1, 0, 0.999999},
+        {"beta2", p->beta2, 0, 0.999999},
         {"eps", p->eps, 0, 1},
         {"clip", p->clip, 0, 1e30},
         {"l2wrap", p->l2wrap, 0, 1},
@@ -155,6 +161,9 @@ static void split_tokens(rk_ctx *ctx, const int32_t *tokens, int64_t n, int64_t 
         const int32_t *row = tokens + b * (t + 1);
         memcpy((int32_t *)(*ids)->data + b * t, row, (size_t)t * sizeof *row);
         memcpy((int32_t *)(*targets)->data + b * t, row + 1, (size_t)t * sizeof *row);
+        if (row[t] < 0) /* a loss would leave it out; what stands before it is looked up */
+            rk_ctx_fail(ctx, RK_ERR_ARG, "token %d at the end of a sequence, expected 0 or more",
+                        row[t]);
     }
 }
 
@@ -278,6 +287,7 @@ static rk_status allocate(rk_trainer *t, rk_error *err)
 {
     const size_t n = (size_t)t->model->n_params;
     t->n_floats = floats_of(t->model);
+    /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
     t->memory = calloc(1, memory_bytes(&t->p, t->n_floats));
     t->update = calloc(n, sizeof *t->update);
     bool ok = t->memory && t->update;
@@ -397,6 +407,9 @@ static rk_status locked_step(rk_trainer *t, const int32_t *tokens, rk_step_info 
     if (st != RK_OK)
         return st;
     const double norm = rk_optim_grad_norm(&t->ctx, t->update, t->n_update, t->partial, &at);
+    st = rk_ctx_status(&t->ctx, err);
+    if (st != RK_OK)
+        return st;
     const double updates = (double)(t->step + 1);
     const rk_adamw a = {
         .lr = rk_schedule_lr(&schedule, t->step),
@@ -414,11 +427,9 @@ static rk_status locked_step(rk_trainer *t, const int32_t *tokens, rk_step_info 
         say_where(t, at);
     if (!skipped)
         rk_optim_adamw(&t->ctx, t->update, t->n_update, &a);
-    st = rk_ctx_status(&t->ctx, err);
-    if (st == RK_OK)
-        t->step++;
+    t->step++;
     *info = (rk_step_info){t->step, mean, norm, a.lr, skipped};
-    return st;
+    return RK_OK;
 }
 
 rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_info *info, rk_error *err)

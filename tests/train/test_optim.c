@@ -1,0 +1,183 @@
+/* The optimisers against plain double arithmetic, group by group; the gradient's norm. */
+#include "test_util.h"
+
+#include <float.h>
+
+#include "infer/engine.h"
+#include "train/optim.h"
+
+enum { GROUPS = 3 };
+static const int64_t sizes[GROUPS] = {7, 16384 + 5, 40};
+
+typedef struct fixture {
+    rk_engine *engine;
+    rk_ctx ctx;
+    rk_update u[GROUPS];
+    double *weight[GROUPS], *m[GROUPS], *v[GROUPS]; /* the reference's */
+} fixture;
+
+/* Without decay, with decay, with twice the rate. */
+static void begin(test_ctx *t, fixture *f, int n_threads)
+{
+    rk_error err = {0};
+    test_ok(rk_engine_new(&f->engine, &(rk_engine_params){.n_threads = n_threads}, &err), &err);
+    const rk_ctx_params p = {.kernels = rk_engine_kernels(f->engine),
+                             .pool = rk_engine_pool(f->engine),
+                             .data_kind = RK_ARENA_GROWING};
+    test_ok(rk_ctx_init(&f->ctx, &p, &err), &err);
+    for (int g = 0; g < GROUPS; g++) {
+        const int64_t n = sizes[g];
+        f->u[g] = (rk_update){n,
+                              test_uniform(t, n, -1, 1),
+                              test_uniform(t, n, -1, 1),
+                              test_uniform(t, n, -0.1f, 0.1f),
+                              test_uniform(t, n, 0.001f, 0.1f),
+                              g == 2 ? 2.0 : 1.0,
+                              g == 1};
+        f->weight[g] = test_alloc_f64(t, n);
+        f->m[g] = test_alloc_f64(t, n);
+        f->v[g] = test_alloc_f64(t, n);
+        for (int64_t i = 0; i < n; i++) {
+            f->weight[g][i] = (double)f->u[g].weight[i];
+            f->m[g][i] = (double)f->u[g].m[i];
+            f->v[g][i] = (double)f->u[g].v[i];
+        }
+    }
+}
+
+static void end(fixture *f)
+{
+    rk_ctx_deinit(&f->ctx);
+    rk_engine_free(f->engine);
+}
+
+static void expect(const char *what, const double *want, const float *got, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!test_is_close(want[i], (double)got[i], 2e-6))
+            fail_msg("%s [%" PRId64 "]: want %.9g, got %.9g", what, i, want[i], (double)got[i]);
+}
+
+static void adamw_reference(fixture *f, const rk_adamw *a)
+{
+    for (int g = 0; g < GROUPS; g++)
+        for (int64_t i = 0; i < sizes[g]; i++) {
+            const double grad = (double)f->u[g].grad[i] * a->grad_scale;
+            const double lr = a->lr * (g == 2 ? 2.0 : 1.0), decay = g == 1 ? a->weight_decay : 0.0;
+            double *m = &f->m[g][i], *v = &f->v[g][i], *w = &f->weight[g][i];
+            *m = a->beta1 * *m + (1.0 - a->beta1) * grad;
+            *v = a->beta2 * *v + (1.0 - a->beta2) * grad * grad;
+            *w -= lr * (*m / a->correct1 / (sqrt(*v / a->correct2) + a->eps) + decay * *w);
+        }
+}
+
+static void test_adamw(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    fixture f;
+    begin(&t, &f, 2);
+    for (int step = 1; step <= 3; step++) {
+        const rk_adamw a = {.lr = 1e-2,
+                            .beta1 = 0.9,
+                            .beta2 = 0.99,
+                            .eps = 1e-8,
+                            .weight_decay = 0.1,
+                            .correct1 = 1.0 - pow(0.9, step),
+                            .correct2 = 1.0 - pow(0.99, step),
+                            .grad_scale = 0.3};
+        adamw_reference(&f, &a);
+        rk_optim_adamw(&f.ctx, f.u, GROUPS, &a);
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        expect("weight", f.weight[g], f.u[g].weight, sizes[g]);
+        expect("m", f.m[g], f.u[g].m, sizes[g]);
+        expect("v", f.v[g], f.u[g].v, sizes[g]);
+    }
+    end(&f);
+    test_end(&t);
+}
+
+/* An abort before or during an update waits for its end. */
+static void test_whole(void **state)
+{
+    (void)state;
+    const rk_adamw a = {
+        .lr = 1e-2, .eps = 1e-8, .correct1 = 1.0, .correct2 = 1.0, .grad_scale = 1.0};
+    for (int n_threads = 1; n_threads <= 2; n_threads++) {
+        test_ctx t = test_begin(4);
+        fixture f;
+        begin(&t, &f, n_threads);
+        f.ctx.abort = rk_engine_abort_flag(f.engine);
+        rk_engine_abort(f.engine);
+        adamw_reference(&f, &a);
+        rk_optim_adamw(&f.ctx, f.u, GROUPS, &a);
+        for (int g = 0; g < GROUPS; g++)
+            expect("weight", f.weight[g], f.u[g].weight, sizes[g]);
+        end(&f);
+        test_end(&t);
+    }
+}
+
+static void test_sgd(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(2);
+    fixture f;
+    begin(&t, &f, 2);
+    for (int step = 0; step < 3; step++) {
+        for (int g = 0; g < GROUPS; g++)
+            for (int64_t i = 0; i < sizes[g]; i++) {
+                double *m = &f.m[g][i], *w = &f.weight[g][i];
+                *m = 0.9 * *m + 0.5 * (double)f.u[g].grad[i];
+                *w -= 1e-2 * (g == 2 ? 2.0 : 1.0) * (*m + (g == 1 ? 0.1 : 0.0) * *w);
+            }
+        rk_optim_sgd(&f.ctx, f.u, GROUPS, 1e-2, 0.9, 0.1, 0.5);
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        expect("weight", f.weight[g], f.u[g].weight, sizes[g]);
+        expect("m", f.m[g], f.u[g].m, sizes[g]);
+        expect("v, which it does not use", f.v[g], f.u[g].v, sizes[g]);
+    }
+    end(&f);
+    test_end(&t);
+}
+
+/* Pieces are cut by the shape alone: any number of threads gives the same bits. */
+static void test_norm(void **state)
+{
+    (void)state;
+    double first = 0.0;
+    for (int n_threads = 1; n_threads <= 4; n_threads *= 2) {
+        test_ctx t = test_begin(3);
+        fixture f;
+        int64_t at = 0;
+        double want = 0.0;
+        begin(&t, &f, n_threads);
+        assert_int_equal(rk_optim_norm_parts(f.u, GROUPS), 2);
+        double *partial = test_alloc_f64(&t, 2);
+        for (int g = 0; g < GROUPS; g++)
+            for (int64_t i = 0; i < sizes[g]; i++)
+                want += (double)f.u[g].grad[i] * (double)f.u[g].grad[i];
+        const double got = rk_optim_grad_norm(&f.ctx, f.u, GROUPS, partial, &at);
+        assert_int_equal(at, -1);
+        assert_true(test_is_close(sqrt(want), got, 1e-12));
+        assert_true(n_threads == 1 || got == first);
+        first = got;
+
+        f.u[1].grad[16384] = NAN; /* in the second piece of the second group */
+        f.u[2].grad[0] = INFINITY;
+        assert_false(fabs(rk_optim_grad_norm(&f.ctx, f.u, GROUPS, partial, &at)) <= DBL_MAX);
+        assert_int_equal(at, 1);
+        assert_false(fabs(rk_optim_grad_norm(&f.ctx, f.u, GROUPS, partial, NULL)) <= DBL_MAX);
+        end(&f);
+        test_end(&t);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_adamw), cmocka_unit_test(test_whole),
+                                       cmocka_unit_test(test_sgd), cmocka_unit_test(test_norm)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

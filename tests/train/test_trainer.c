@@ -1,0 +1,735 @@
+/* The trainer: what may not change a bit, what an update does to which parameter, what stops it. */
+#include "test_util.h"
+
+#include <pthread.h>
+
+#include "base/clock.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+
+enum { N_VOCAB = 31, CTX_LEN = 24, BATCH = 8, STEPS = 3 };
+
+static rk_train_params small(void)
+{
+    rk_train_params p = rk_train_defaults();
+    p.n_vocab = N_VOCAB;
+    p.n_layer = 2;
+    p.n_embd = 32;
+    p.head_size = 16;
+    p.ctx_len = CTX_LEN;
+    p.batch = BATCH;
+    p.steps = 10;
+    p.warmup = 2;
+    p.lr = 1e-2;
+    return p;
+}
+
+/* Batches for STEPS steps. The last id does not occur. */
+static const int32_t *batches(test_ctx *t)
+{
+    return test_tokens(t, (int64_t)STEPS * BATCH * (CTX_LEN + 1), N_VOCAB - 1);
+}
+static const int32_t *batch_of(const int32_t *data, int64_t step)
+{
+    return data + step * BATCH * (CTX_LEN + 1);
+}
+
+typedef struct fixture {
+    rk_engine *engine;
+    rk_trainer *trainer;
+} fixture;
+
+/* Initial matrices are full of zeros that hide gradients, so noise goes on every weight. */
+static void shake(rk_trainer *trainer)
+{
+    const rk_named_array *w;
+    const int64_t n = rk_trainer_arrays(trainer, 0, &w);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t e = 0; e < w[i].n; e++)
+            w[i].data[e] += 0.2f * (rk_rng_f32(1, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 0.5f);
+}
+
+static fixture begin_with(const rk_train_params *p, const rk_engine_params *ep)
+{
+    fixture f = {NULL, NULL};
+    rk_error err = {0};
+    test_ok(rk_engine_new(&f.engine, ep, &err), &err);
+    test_ok(rk_trainer_new(&f.trainer, p, f.engine, &err), &err);
+    shake(f.trainer);
+    return f;
+}
+static fixture begin(const rk_train_params *p, int n_threads)
+{
+    return begin_with(p, &(rk_engine_params){.n_threads = n_threads});
+}
+static void end(fixture *f)
+{
+    rk_trainer_free(f->trainer);
+    rk_engine_free(f->engine);
+}
+
+static rk_step_info step(rk_trainer *trainer, const int32_t *tokens)
+{
+    rk_step_info info;
+    rk_error err = {0};
+    test_ok(rk_trainer_step(trainer, tokens, &info, &err), &err);
+    return info;
+}
+
+typedef struct floats {
+    float *x;
+    int64_t n;
+} floats;
+
+/* A copy of arrays [first, last] end to end: 0 weights, 1 and 2 moments. */
+static floats copy_of(test_ctx *t, rk_trainer *trainer, int first, int last)
+{
+    floats all = {NULL, 0};
+    const rk_named_array *a;
+    for (int which = first; which <= last; which++)
+        for (int64_t i = 0, n = rk_trainer_arrays(trainer, which, &a); i < n; i++)
+            all.n += a[i].n;
+    float *at = all.x = test_alloc_f32(t, all.n);
+    for (int which = first; which <= last; which++)
+        for (int64_t i = 0, n = rk_trainer_arrays(trainer, which, &a); i < n; at += a[i++].n)
+            memcpy(at, a[i].data, (size_t)a[i].n * sizeof *at);
+    return all;
+}
+static void expect_same(const test_ctx *t, floats want, floats got)
+{
+    assert_int_equal(want.n, got.n);
+    test_same(t, "weights and moments", want.x, got.x, (size_t)want.n * sizeof *want.x);
+}
+static bool differ(floats a, floats b)
+{
+    return memcmp(a.x, b.x, (size_t)a.n * sizeof *a.x) != 0;
+}
+
+static const rk_named_array *array_named(rk_trainer *trainer, int which, const char *name)
+{
+    const rk_named_array *a;
+    const int64_t n = rk_trainer_arrays(trainer, which, &a);
+    for (int64_t i = 0; i < n; i++)
+        if (!strcmp(a[i].name, name))
+            return &a[i];
+    fail_msg("no array %s", name);
+    return NULL;
+}
+
+/* Weights and moments after STEPS steps. */
+static floats trained(test_ctx *t, const rk_train_params *p, int n_threads, const int32_t *data)
+{
+    fixture f = begin(p, n_threads);
+    for (int64_t s = 0; s < STEPS; s++)
+        step(f.trainer, batch_of(data, s));
+    const floats all = copy_of(t, f.trainer, 0, 2);
+    end(&f);
+    return all;
+}
+
+/* ---- what changes no bit ---- */
+
+static void test_threads(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    const int32_t *data = batches(&t);
+    rk_train_params p = small();
+    p.dropout = 0.1;
+    const floats want = trained(&t, &p, 1, data);
+    for (int n_threads = 2; n_threads <= 4; n_threads *= 2) {
+        test_shape(&t, "%d threads", n_threads);
+        expect_same(&t, want, trained(&t, &p, n_threads, data));
+    }
+    test_end(&t);
+}
+
+/* The plain trainer and its variants. */
+enum { PLAIN, DROPOUT, L2WRAP, BF16, RECOMPUTED, N_VARIANTS };
+static rk_train_params variant(int which)
+{
+    rk_train_params p = small();
+    p.dropout = which == DROPOUT || which == RECOMPUTED ? 0.1 : 0.0;
+    p.l2wrap = which == L2WRAP ? 1e-4 : 0.0;
+    p.bf16 = which == BF16;
+    p.checkpoint_blocks = which == RECOMPUTED;
+    return p;
+}
+
+static void test_micro_batches(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(2);
+    const int32_t *data = batches(&t);
+    for (int v = 0; v < N_VARIANTS; v++)
+        for (int64_t slices = 1; slices <= 4; slices *= 2) {
+            rk_train_params p = variant(v);
+            p.grad_slices = slices;
+            const floats want = trained(&t, &p, 2, data);
+            for (p.micro_batch = 1; p.micro_batch <= BATCH / slices; p.micro_batch++) {
+                test_shape(&t, "variant %d, %d slices, micro-batches of %d", v, (int)slices,
+                           (int)p.micro_batch);
+                expect_same(&t, want, trained(&t, &p, 2, data));
+            }
+        }
+    test_end(&t);
+}
+
+/* Other slices round otherwise. Without clipping the first moment is a tenth of the gradient. */
+static void test_slices(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(3);
+    const int32_t *data = batches(&t);
+    rk_train_params p = small();
+    floats want = {NULL, 0};
+    p.clip = 0.0;
+    for (p.grad_slices = 1; p.grad_slices <= BATCH; p.grad_slices *= 2) {
+        fixture f = begin(&p, 2);
+        step(f.trainer, data);
+        const floats got = copy_of(&t, f.trainer, 1, 1);
+        test_shape(&t, "%d slices", (int)p.grad_slices);
+        if (p.grad_slices == 1)
+            want = got;
+        test_close(&t, "gradient / 10", want.x, got.x, want.n, 1e-7f);
+        assert_true(p.grad_slices == 1 || differ(want, got));
+        end(&f);
+    }
+    test_end(&t);
+}
+
+static void test_recomputed_blocks(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(4);
+    const int32_t *data = batches(&t);
+    rk_train_params p = variant(RECOMPUTED);
+    const floats got = trained(&t, &p, 2, data);
+    p.checkpoint_blocks = false;
+    expect_same(&t, trained(&t, &p, 2, data), got);
+    test_end(&t);
+}
+
+/* Stop after k steps, carry arrays and step over to a new trainer, go on. */
+static void test_resume(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(5);
+    const int32_t *data = batches(&t);
+    rk_train_params p = variant(DROPOUT);
+    const floats want = trained(&t, &p, 2, data);
+    for (int64_t k = 0; k < STEPS; k++) {
+        fixture a = begin(&p, 2), b = begin(&p, 1);
+        for (int64_t s = 0; s < k; s++)
+            step(a.trainer, batch_of(data, s));
+        for (int which = 0; which < 3; which++) {
+            const rk_named_array *from, *to;
+            const int64_t n = rk_trainer_arrays(a.trainer, which, &from);
+            assert_int_equal(rk_trainer_arrays(b.trainer, which, &to), n);
+            for (int64_t i = 0; i < n; i++)
+                memcpy(to[i].data, from[i].data, (size_t)from[i].n * sizeof(float));
+        }
+        rk_trainer_set_step(b.trainer, rk_trainer_step_count(a.trainer));
+        for (int64_t s = k; s < STEPS; s++)
+            step(b.trainer, batch_of(data, s));
+        assert_int_equal(rk_trainer_step_count(b.trainer), STEPS);
+        test_shape(&t, "stopped after %d steps", (int)k);
+        expect_same(&t, want, copy_of(&t, b.trainer, 0, 2));
+        end(&a);
+        end(&b);
+    }
+    test_end(&t);
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(6);
+    const int32_t *data = batches(&t);
+    rk_train_params p = small();
+    fixture f32 = begin(&p, 2);
+    p.bf16 = true;
+    fixture bf16 = begin(&p, 2);
+    const double want = step(f32.trainer, data).loss, got = step(bf16.trainer, data).loss;
+    assert_true(want != got);
+    assert_true(fabs(want - got) < 0.02);
+    assert_true(differ(copy_of(&t, f32.trainer, 0, 0), copy_of(&t, bf16.trainer, 0, 0)));
+    end(&f32);
+    end(&bf16);
+    test_end(&t);
+}
+
+/* ---- an update ---- */
+
+static bool ends_with(const char *s, const char *tail)
+{
+    const size_t n = strlen(s), m = strlen(tail);
+    return n >= m && !strcmp(s + n - m, tail);
+}
+
+/* AdamW's first step moves by the rate, whatever the gradient; w0 by twice the rate. */
+static void test_rates(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(7);
+    rk_train_params p = small();
+    p.weight_decay = 0.0;
+    p.warmup = 0;
+    fixture f = begin(&p, 2);
+    const floats before = copy_of(&t, f.trainer, 0, 0);
+    step(f.trainer, batches(&t));
+    const rk_named_array *w, *m;
+    const int64_t n = rk_trainer_arrays(f.trainer, 0, &w);
+    int64_t at = 0, moved = 0;
+    rk_trainer_arrays(f.trainer, 1, &m);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t e = 0; e < w[i].n; e++, at++) {
+            const double rate = ends_with(w[i].name, ".att.w0") ? 2e-2 : 1e-2;
+            const double by = fabs((double)w[i].data[e] - (double)before.x[at]);
+            const double want = m[i].data[e] == 0.0f ? 0.0 : rate;
+            if (fabs(by - want) > 1e-6)
+                fail_msg("%s [%d] moved by %g, expected %g", w[i].name, (int)e, by, want);
+            moved += want > 0.0;
+        }
+    assert_true(moved > at * 3 / 4);
+    end(&f);
+    test_end(&t);
+}
+
+/* One step with decay and one without differ in matrices named .weight alone, by lr decay p. */
+static void test_decay(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(8);
+    const int32_t *data = batches(&t);
+    rk_train_params p = small();
+    p.warmup = 0;
+    fixture with = begin(&p, 2);
+    p.weight_decay = 0.0;
+    fixture without = begin(&p, 2);
+    const floats before = copy_of(&t, with.trainer, 0, 0);
+    step(with.trainer, data);
+    step(without.trainer, data);
+    const rk_named_array *a, *b;
+    const int64_t n = rk_trainer_arrays(with.trainer, 0, &a);
+    const float *old = before.x;
+    rk_trainer_arrays(without.trainer, 0, &b);
+    for (int64_t i = 0; i < n; old += a[i++].n) {
+        const bool decays = a[i].n_dims == 2 && ends_with(a[i].name, ".weight");
+        for (int64_t e = 0; e < a[i].n; e++) {
+            const double by = (double)b[i].data[e] - (double)a[i].data[e];
+            const double want = decays ? 1e-2 * 0.1 * (double)old[e] : 0.0;
+            if (fabs(by - want) > (decays ? 2.5e-7 : 0.0))
+                fail_msg("%s [%d] decayed by %g, expected %g", a[i].name, (int)e, by, want);
+        }
+    }
+    /* The id that does not occur: its row only decays. */
+    const rk_named_array *emb = array_named(with.trainer, 0, "emb.weight");
+    for (int64_t e = emb->n - 32; e < emb->n; e++)
+        assert_true(fabs((double)emb->data[e] - (1.0 - 1e-3) * (double)before.x[e]) < 1e-7);
+    end(&with);
+    end(&without);
+    test_end(&t);
+}
+
+static double norm_of(floats a)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < a.n; i++)
+        sum += (double)a.x[i] * (double)a.x[i];
+    return sqrt(sum);
+}
+
+/* The norm that is reported is the gradient's own; the one that acts is at most clip. */
+static void test_clip(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(9);
+    const int32_t *data = batches(&t);
+    static const double clips[] = {0.0, 1e-3, 1e3};
+    double first = 0.0;
+    for (size_t i = 0; i < RK_COUNT(clips); i++) {
+        rk_train_params p = small();
+        p.clip = clips[i];
+        fixture f = begin(&p, 2);
+        const double norm = step(f.trainer, data).grad_norm;
+        const double used = norm_of(copy_of(&t, f.trainer, 1, 1)) / (1.0 - p.beta1);
+        first = i == 0 ? norm : first;
+        assert_true(norm == first && norm > 1e-2);
+        test_shape(&t, "clip %g", clips[i]);
+        const double want = i == 1 ? clips[i] * norm / (norm + 1e-6) : norm;
+        if (fabs(used - want) > 1e-5 * want)
+            fail_msg("clip %g: a gradient of norm %g acted, expected %g", clips[i], used, want);
+        end(&f);
+    }
+    test_end(&t);
+}
+
+static void test_schedule(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(10);
+    const int32_t *data = batches(&t);
+    const rk_train_params p = small();
+    const rk_schedule s = {p.lr, p.lr / 10.0, p.warmup, p.steps};
+    fixture f = begin(&p, 1);
+    for (int64_t i = 0; i < STEPS; i++) {
+        const rk_step_info info = step(f.trainer, batch_of(data, i));
+        assert_int_equal(info.step, i + 1);
+        assert_true(info.lr == rk_schedule_lr(&s, i));
+        assert_false(info.skipped);
+    }
+    end(&f);
+    test_end(&t);
+}
+
+typedef struct lines {
+    int n;
+    char last[256];
+} lines;
+
+static void note_warning(void *user, rk_log_level level, const char *line)
+{
+    lines *l = user;
+    if (level != RK_LOG_WARN)
+        return;
+    l->n++;
+    snprintf(l->last, sizeof l->last, "%s", line);
+}
+
+/* A weight that is not a number: no update, its place on the log, and on it goes when it is mended.
+ */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(11);
+    const int32_t *data = batches(&t);
+    const rk_train_params p = small();
+    lines log = {0, ""};
+    fixture f =
+        begin_with(&p, &(rk_engine_params){.n_threads = 2, .log = note_warning, .log_user = &log});
+    step(f.trainer, data);
+    float *poked = array_named(f.trainer, 0, "blocks.1.ffn.key.weight")->data + 5, was = *poked;
+    *poked = NAN;
+    const floats before = copy_of(&t, f.trainer, 0, 2);
+    const rk_step_info info = step(f.trainer, data);
+    assert_true(info.skipped);
+    assert_int_equal(info.step, 2);
+    expect_same(&t, before, copy_of(&t, f.trainer, 0, 2));
+    assert_int_equal(log.n, 1);
+    assert_non_null(strstr(log.last, "step 2"));
+    assert_non_null(strstr(log.last, "emb.weight"));
+    *poked = was;
+    assert_false(step(f.trainer, data).skipped);
+    assert_int_equal(log.n, 1);
+    end(&f);
+    test_end(&t);
+}
+
+/* ---- losses ---- */
+
+static void test_learns(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(12);
+    rk_train_params p = small();
+    int32_t *tokens = test_alloc(&t, (size_t)BATCH * (CTX_LEN + 1) * sizeof *tokens);
+    for (int64_t i = 0; i < (int64_t)BATCH * (CTX_LEN + 1); i++)
+        tokens[i] = (int32_t)(i % 5);
+    p.steps = 40;
+    fixture f = begin(&p, 2);
+    const double first = step(f.trainer, tokens).loss;
+    double last = first;
+    for (int s = 1; s < 40; s++)
+        last = step(f.trainer, tokens).loss;
+    print_message("a repeating sequence: loss %.3f, after 40 steps %.3f\n", first, last);
+    assert_true(first > 2.0 && last < 0.2);
+    end(&f);
+    test_end(&t);
+}
+
+/* The loss of a step is that of the weights before it, without dropout. */
+static void test_loss(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(13);
+    const int32_t *data = batches(&t);
+    rk_train_params p = small();
+    rk_error err = {0};
+    double before, after, part, rest;
+    p.micro_batch = 3;
+    fixture f = begin(&p, 2);
+    test_ok(rk_trainer_loss(f.trainer, data, BATCH, &before, &err), &err);
+    assert_int_equal(rk_trainer_step_count(f.trainer), 0);
+    assert_true(step(f.trainer, data).loss == before);
+    test_ok(rk_trainer_loss(f.trainer, data, BATCH, &after, &err), &err);
+    assert_true(after != before);
+    test_ok(rk_trainer_loss(f.trainer, data, 1, &part, &err), &err);
+    test_ok(rk_trainer_loss(f.trainer, data + CTX_LEN + 1, BATCH - 1, &rest, &err), &err);
+    assert_true(test_is_close(after, (part + (BATCH - 1) * rest) / BATCH, 1e-12));
+    assert_int_equal(rk_trainer_loss(f.trainer, data, 0, &part, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "0 sequences"));
+    end(&f);
+    test_end(&t);
+}
+
+/* The saved model, opened and run by a session, gives the trainer's loss. */
+static void test_saved_model(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(14);
+    const int32_t *data = batches(&t);
+    const rk_train_params p = small();
+    const char *path = test_path(&t, test_temp_dir(&t), "model.safetensors");
+    rk_error err = {0};
+    rk_model *m = NULL;
+    rk_session *s = NULL;
+    rk_model_info info;
+    double want, got = 0.0;
+    float *logits = test_alloc_f32(&t, (int64_t)CTX_LEN * N_VOCAB);
+    fixture f = begin(&p, 2);
+    step(f.trainer, data);
+    test_ok(rk_trainer_loss(f.trainer, data, 1, &want, &err), &err);
+    test_ok(rk_trainer_save_model(f.trainer, path, &err), &err);
+    test_ok(rk_model_open(&m, path, &err), &err);
+    rk_model_get_info(m, &info);
+    assert_int_equal(info.ctx_len, CTX_LEN);
+    test_ok(rk_session_new(&s, m, f.engine, &err), &err);
+    test_ok(rk_session_eval_all(s, data, CTX_LEN, logits, &err), &err);
+    for (int64_t i = 0; i < CTX_LEN; i++)
+        got -= rk_logprob(logits + i * N_VOCAB, N_VOCAB, data[i + 1]) / CTX_LEN;
+    assert_true(test_is_close(want, got, 1e-5));
+    rk_session_free(s);
+    rk_model_close(m);
+    end(&f);
+    test_end(&t);
+}
+
+/* ---- plans and refusals ---- */
+
+static size_t plan(const rk_train_params *p, rk_engine *e)
+{
+    size_t bytes = 0;
+    rk_error err = {0};
+    test_ok(rk_trainer_plan(p, e, &bytes, &err), &err);
+    return bytes;
+}
+
+/* Weights, two moments, a gradient and one for every level of the tree, beside a step's arena. That
+ * the arena is enough is seen whenever a step succeeds: it cannot grow. */
+static void test_plan(void **state)
+{
+    (void)state;
+    rk_train_params p = small();
+    fixture f = begin(&p, 2);
+    const rk_named_array *a;
+    size_t weights = 0;
+    for (int64_t i = 0, n = rk_trainer_arrays(f.trainer, 0, &a); i < n; i++)
+        weights += (size_t)a[i].n * sizeof(float);
+    p.micro_batch = 2;
+    const size_t whole = plan(&p, f.engine);
+    assert_true(whole > 4 * weights);
+    p.grad_slices = 4;
+    assert_int_equal(plan(&p, f.engine), whole + 2 * weights);
+    p.grad_slices = 1;
+    p.checkpoint_blocks = true;
+    assert_true(plan(&p, f.engine) < whole);
+    p.checkpoint_blocks = false;
+    p.micro_batch = 1;
+    assert_true(plan(&p, f.engine) < whole);
+    p.micro_batch = BATCH;
+    const size_t most = plan(&p, f.engine);
+    p.micro_batch = 0;
+    assert_int_equal(plan(&p, f.engine), most);
+    end(&f);
+}
+
+static void refuse(rk_engine *e, const rk_train_params *p, const char *word)
+{
+    rk_trainer *trainer = NULL;
+    rk_error err = {0};
+    size_t bytes;
+    if (rk_trainer_new(&trainer, p, e, &err) != RK_ERR_ARG || !strstr(err.msg, word))
+        fail_msg("%s: '%s'", word, err.msg);
+    assert_null(trainer);
+    assert_int_equal(rk_trainer_plan(p, e, &bytes, NULL), RK_ERR_ARG);
+}
+
+#define REFUSE(field, bad)                                                                         \
+    do {                                                                                           \
+        rk_train_params p = small();                                                               \
+        p.field = bad;                                                                             \
+        refuse(e, &p, #field);                                                                     \
+    } while (0)
+
+static void test_bad_params(void **state)
+{
+    (void)state;
+    rk_engine *e = NULL;
+    rk_error err = {0};
+    test_ok(rk_engine_new(&e, NULL, &err), &err);
+    REFUSE(n_vocab, 0);
+    REFUSE(n_vocab, INT64_MAX);
+    REFUSE(n_layer, 0);
+    REFUSE(n_layer, 1 << 20);
+    REFUSE(n_embd, -1);
+    REFUSE(n_embd, 33); /* no multiple of head_size */
+    REFUSE(head_size, -16);
+    REFUSE(dim_ffn, -1);
+    REFUSE(dim_ffn, INT64_MAX);
+    REFUSE(lora_rank_w, -1);
+    REFUSE(lora_rank_a, -1);
+    REFUSE(lora_rank_v, -1);
+    REFUSE(lora_rank_g, INT64_MAX);
+    REFUSE(ctx_len, 0);
+    REFUSE(batch, 0);
+    REFUSE(micro_batch, -1);
+    REFUSE(grad_slices, 0);
+    REFUSE(grad_slices, 3);
+    REFUSE(grad_slices, 16); /* does not divide the batch */
+    REFUSE(steps, 0);
+    REFUSE(warmup, -1);
+    REFUSE(lr, NAN);
+    REFUSE(lr, -1e-3);
+    REFUSE(lr_final, NAN);
+    REFUSE(weight_decay, -0.1);
+    REFUSE(beta1, 1.0);
+    REFUSE(beta2, 1.0);
+    REFUSE(eps, -1.0);
+    REFUSE(clip, -1.0);
+    REFUSE(l2wrap, NAN);
+    REFUSE(dropout, 1.0);
+    rk_train_params p = small();
+    p.arch = "rwkv99";
+    refuse(e, &p, "rwkv99");
+    rk_engine_free(e);
+}
+
+static void test_bad_tokens(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(15);
+    const rk_train_params p = small();
+    static const int32_t bad[] = {-7, N_VOCAB, INT32_MAX};
+    static const int64_t places[] = {0, 30, CTX_LEN}; /* the last is a target only */
+    fixture f = begin(&p, 2);
+    int32_t *tokens = test_copy(&t, batches(&t), BATCH * (CTX_LEN + 1) * sizeof *tokens);
+    const floats before = copy_of(&t, f.trainer, 0, 2);
+    for (size_t i = 0; i < RK_COUNT(bad); i++)
+        for (size_t k = 0; k < RK_COUNT(places); k++) {
+            rk_error err = {0};
+            const int32_t was = tokens[places[k]];
+            tokens[places[k]] = bad[i];
+            if (rk_trainer_step(f.trainer, tokens, NULL, &err) != RK_ERR_ARG || !err.msg[0])
+                fail_msg("token %d at %d: '%s'", (int)bad[i], (int)places[k], err.msg);
+            tokens[places[k]] = was;
+        }
+    assert_int_equal(rk_trainer_step_count(f.trainer), 0);
+    expect_same(&t, before, copy_of(&t, f.trainer, 0, 2));
+    end(&f);
+    test_end(&t);
+}
+
+/* ---- stopping ---- */
+
+typedef struct alarm_clock {
+    rk_engine *engine;
+    double after_s;
+} alarm_clock;
+
+static void *abort_later(void *arg)
+{
+    const alarm_clock *a = arg;
+    for (const double start = rk_now_s(); rk_now_s() - start < a->after_s;)
+        ;
+    rk_engine_abort(a->engine);
+    return NULL;
+}
+
+/* At whatever moment a step is stopped, it is done whole or not at all, and then goes on. */
+static void test_abort_any_time(void **state)
+{
+    (void)state;
+    enum { TRIES = 24 };
+    test_ctx t = test_begin(16);
+    const int32_t *data = batches(&t);
+    const rk_train_params p = small();
+    fixture f = begin(&p, 2), calm = begin(&p, 2);
+    int stopped = 0;
+    const double start = rk_now_s();
+    step(f.trainer, data);
+    step(calm.trainer, data);
+    const double step_s = (rk_now_s() - start) / 2.0;
+    for (int i = 0; i < TRIES; i++) {
+        const floats before = copy_of(&t, f.trainer, 0, 2);
+        alarm_clock a = {f.engine, step_s * 1.2 * i / TRIES};
+        rk_error err = {0};
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, abort_later, &a), 0);
+        const rk_status st = rk_trainer_step(f.trainer, data, NULL, &err);
+        pthread_join(thread, NULL);
+        rk_engine_clear_abort(f.engine);
+        if (st == RK_ERR_ABORTED) {
+            stopped++;
+            expect_same(&t, before, copy_of(&t, f.trainer, 0, 2));
+            step(f.trainer, data);
+        } else {
+            test_ok(st, &err);
+        }
+        step(calm.trainer, data);
+        expect_same(&t, copy_of(&t, calm.trainer, 0, 2), copy_of(&t, f.trainer, 0, 2));
+        test_reset(&t);
+        data = batches(&t);
+    }
+    print_message("stopped in %d of %d steps\n", stopped, TRIES);
+    assert_true(stopped > 0);
+    end(&f);
+    end(&calm);
+    test_end(&t);
+}
+
+static bool is_time(void *user)
+{
+    return rk_now_s() > *(const double *)user;
+}
+
+/* A step of half a second ends soon after the callback asks. A busy machine gets three tries. */
+static void test_abort_soon(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(17);
+    rk_train_params p = small();
+    double deadline = INFINITY, late = INFINITY;
+    p.n_embd = 128;
+    p.ctx_len = 256;
+    p.batch = 32;
+    fixture f = begin_with(&p, &(rk_engine_params){.abort = is_time, .abort_user = &deadline});
+    const int32_t *tokens = test_tokens(&t, p.batch * (p.ctx_len + 1), N_VOCAB);
+    for (int i = 0; i < 3 && late > 0.05; i++) {
+        deadline = rk_now_s() + 0.05;
+        assert_int_equal(rk_trainer_step(f.trainer, tokens, NULL, NULL), RK_ERR_ABORTED);
+        late = rk_now_s() - deadline;
+        rk_engine_clear_abort(f.engine);
+    }
+    print_message("stopped %.1f ms after the request\n", 1e3 * late);
+    assert_true(late < 0.05);
+    end(&f);
+    test_end(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads),    cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_slices),     cmocka_unit_test(test_recomputed_blocks),
+        cmocka_unit_test(test_resume),     cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_rates),      cmocka_unit_test(test_decay),
+        cmocka_unit_test(test_clip),       cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_loss),       cmocka_unit_test(test_saved_model),
+        cmocka_unit_test(test_plan),       cmocka_unit_test(test_bad_params),
+        cmocka_unit_test(test_bad_tokens), cmocka_unit_test(test_abort_any_time),
+        cmocka_unit_test(test_abort_soon),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
