@@ -150,8 +150,8 @@ static void prepare_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
                                          .dk_k_rows = rk_at(j->like, g->dk_k_rows, at),
                                          .dk_a_rows = rk_at(j->like, g->dk_a_rows, at)};
     (void)worker;
-    /* Both are there: a gradient or scratch. NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker)
-     */
+    /* Both are there, as gradient or scratch.
+     * NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker) */
     memset(here.dwl, 0, rk_reals(j->like, (hi - lo) * j->width));
     memset(here.dal, 0, rk_reals(j->like, (hi - lo) * j->width));
     /* NOLINTEND(clang-analyzer-core.NonNullParamChecker) */
