@@ -4,6 +4,8 @@
  * back what may become one; what remains is printed at once. */
 #include "cli/generate.h"
 
+#include <math.h>
+
 const char *rk_end_name(rk_end end)
 {
     static const char *const names[] = {"length", "stop", "eos", "interrupted"};
@@ -70,11 +72,11 @@ static json_t *logprob_of(const loop *l, int32_t token)
  * -1 for the first. */
 static int32_t next_best(const loop *l, int32_t before)
 {
+    const float last = before < 0 ? INFINITY : l->logits[before];
     int32_t best = -1;
     for (int32_t i = 0; i < l->p->n_vocab; i++) {
         const float x = l->logits[i];
-        const bool is_after =
-            before < 0 || x < l->logits[before] || (x == l->logits[before] && i > before);
+        const bool is_after = x < last || (x == last && i > before);
         if (is_after && (best < 0 || x > l->logits[best]))
             best = i;
     }

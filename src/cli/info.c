@@ -106,19 +106,22 @@ static void print_harmless(const char *s)
         putchar((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
 }
 
-static void print_tables(const json_t *o)
+static void print_types(json_t *o)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach(json_object_get(o, "types"), key, value)
-        printf("  %-16s %" JSON_INTEGER_FORMAT " tensors, %.1f MB\n", key, number(value, "tensors"),
-               (double)number(value, "bytes") / 1e6);
-    json_object_foreach(json_object_get(o, "metadata"), key, value)
-    {
+    for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {
+        const json_t *row = json_object_iter_value(i);
+        printf("  %-16s %" JSON_INTEGER_FORMAT " tensors, %.1f MB\n", json_object_iter_key(i),
+               number(row, "tensors"), (double)number(row, "bytes") / 1e6);
+    }
+}
+
+static void print_metadata(json_t *o)
+{
+    for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {
         fputs("metadata ", stdout);
-        print_harmless(key);
+        print_harmless(json_object_iter_key(i));
         fputs(": ", stdout);
-        print_harmless(json_string_value(value));
+        print_harmless(json_string_value(json_object_iter_value(i)));
         putchar('\n');
     }
 }
@@ -136,7 +139,8 @@ static void print_text(const json_t *o)
     printf("  %-16s %.2f MB of weights and state read and written a token\n", "decoding",
            (double)number(o, "bytes_per_token") / 1e6);
     printf("  %-16s %s\n", "fingerprint", text(o, "fingerprint"));
-    print_tables(o);
+    print_types(json_object_get(o, "types"));
+    print_metadata(json_object_get(o, "metadata"));
 }
 
 static rk_status work(const info_options *o, rk_error *err)

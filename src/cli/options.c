@@ -128,7 +128,7 @@ static const rk_option *next_operand(rk_option_table t, const void *into)
     for (size_t i = 0; i < t.n; i++)
         if (t.rows[i].type == RK_OPT_OPERAND &&
             !*(const char *const *)((const char *)into + t.rows[i].offset))
-            return &t.rows[i];
+            return t.rows + i;
     return NULL;
 }
 

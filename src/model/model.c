@@ -332,7 +332,7 @@ static const rk_arch *arch_of(const rk_st *f)
 static rk_status open_file(rk_model **out, rk_st *f, rk_error *err)
 {
     const rk_arch *arch = arch_of(f);
-    rk_hparams hp;
+    rk_hparams hp = {0};
     rk_model *m = NULL;
     rk_status st = RK_OK;
     if (!arch)
