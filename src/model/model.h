@@ -59,7 +59,7 @@ typedef struct rk_forward {
     rk_tensor *ids; /* (B, T) i32 */
     rk_tensor **state;
     double dropout;         /* after each residual addition, while recording */
-    bool checkpoint_blocks;  /* keep each block's results only; backward computes it again */
+    bool checkpoint_blocks; /* keep each block's results only; backward computes it again */
 } rk_forward;
 
 typedef struct rk_arch {
