@@ -589,15 +589,15 @@ static void test_bad_params(void **state)
     REFUSE(grad_slices, 16); /* does not divide the batch */
     REFUSE(steps, 0);
     REFUSE(warmup, -1);
-    REFUSE(lr, NAN);
+    REFUSE(lr, (double)NAN);
     REFUSE(lr, -1e-3);
-    REFUSE(lr_final, NAN);
+    REFUSE(lr_final, (double)NAN);
     REFUSE(weight_decay, -0.1);
     REFUSE(beta1, 1.0);
     REFUSE(beta2, 1.0);
     REFUSE(eps, -1.0);
     REFUSE(clip, -1.0);
-    REFUSE(l2wrap, NAN);
+    REFUSE(l2wrap, (double)NAN);
     REFUSE(dropout, 1.0);
     rk_train_params p = small();
     p.arch = "rwkv99";
@@ -699,7 +699,7 @@ static void test_abort_soon(void **state)
     (void)state;
     test_ctx t = test_begin(17);
     rk_train_params p = small();
-    double deadline = INFINITY, late = INFINITY;
+    double deadline = (double)INFINITY, late = deadline;
     p.n_embd = 128;
     p.ctx_len = 256;
     p.batch = 32;
