@@ -8,6 +8,6 @@ cd "$(dirname "$0")/.."
 build=$1
 sed -n 's/^ *"file": "\(.*\)",*$/\1/p' "$build/compile_commands.json" | grep '/src/' | sort -u |
     xargs -P "$(nproc)" -n 1 clang-tidy -p "$build" --quiet
-cppcheck --project="$build/compile_commands.json" --file-filter='*/src/*' \
+cppcheck --project="$build/compile_commands.json" --file-filter='*src/*' \
     --enable=warning,performance,portability --std=c11 --inline-suppr --error-exitcode=1 --quiet \
     --suppress=missingIncludeSystem -j "$(nproc)"
