@@ -116,6 +116,8 @@ static void add_shift_grad(const shift_job *j, const void *dlast)
 void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
 {
     shift_job j = shift_job_of(ctx, n);
+    /* Gradients are asked for before the first loop: after an abort there are none to be had. */
+    const void *dlast = rk_grad(ctx, n->out[1]);
     bool any_mu = false;
     j.dy = rk_grad(ctx, n->out[0]);
     j.dx = rk_grad(ctx, n->in[0]);
@@ -126,7 +128,7 @@ void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
     }
     if (j.dx) {
         rk_parallel(ctx, n->in[0]->dims[0] * j.pieces, 1, shift_bwd_x_piece, &j);
-        add_shift_grad(&j, rk_grad(ctx, n->out[1]));
+        add_shift_grad(&j, dlast);
     }
     if (any_mu || j.dshift)
         rk_parallel(ctx, j.width, RK_GRAIN_COLS, shift_bwd_mu_piece, &j);
