@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (rk_st_open_memory(&f, data, size, "input", NULL) != RK_OK)
         return 0;
     for (int64_t i = 0; i < rk_st_count(f); i++) {
-        const rk_st_tensor *t = rk_st_at(f, i);
+        const rk_file_tensor *t = rk_st_at(f, i);
         if (rk_st_find(f, t->name) != t)
             abort();
         for (size_t k = 0; k < t->bytes; k++)

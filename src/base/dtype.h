@@ -1,7 +1,9 @@
-/* dtype.h: element types of tensors, and the scalar conversions of the 16-bit ones. */
+/* dtype.h: element types of tensors, plain ones and blocks, and the scalar conversions of the
+ * 16-bit ones. */
 #ifndef RK_BASE_DTYPE_H
 #define RK_BASE_DTYPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -14,11 +16,28 @@ typedef enum rk_dtype {
     RK_I32,
     RK_I64,
     RK_U8,
+    /* The block formats of ggml: a block holds a fixed number of neighbouring elements of a row. */
+    RK_Q4_0,
+    RK_Q4_1,
+    RK_Q5_0,
+    RK_Q5_1,
+    RK_Q8_0,
+    RK_Q2_K,
+    RK_Q3_K,
+    RK_Q4_K,
+    RK_Q5_K,
+    RK_Q6_K,
     RK_DTYPE_COUNT
 } rk_dtype;
 
-/* Bytes of one element. */
+/* Bytes of one block; of a plain type, which has blocks of one, bytes of an element. */
 size_t rk_dtype_bytes(rk_dtype t);
+/* Elements of one block: 1, 32 or 256. */
+int64_t rk_dtype_block(rk_dtype t);
+static inline bool rk_dtype_is_blocks(rk_dtype t)
+{
+    return t >= RK_Q4_0 && t <= RK_Q6_K;
+}
 /* "f32", "bf16", ... for messages. */
 const char *rk_dtype_name(rk_dtype t);
 

@@ -48,7 +48,7 @@ static int convert_main(int argc, char **argv)
     if (st == RK_OK)
         st = rk_model_save(m, o.out, types[o.type], NULL, 0, o.force, &err);
     if (st == RK_OK)
-        st = rk_st_check(m->file, &err);
+        st = rk_file_check(m->file, &err);
     rk_model_close(m);
     return st == RK_OK ? 0 : rk_command_fail(&err);
 }

@@ -35,21 +35,22 @@ const rk_command rk_cmd_info = {
 /* ---- gathering ---- */
 
 /* How many tensors, elements and bytes the file holds of each type. */
-static json_t *types(const rk_st *f)
+static json_t *types(const rk_file *f)
 {
     json_t *all = json_object();
     for (int t = 0; t < RK_DTYPE_COUNT && all; t++) {
         size_t n = 0, bytes = 0;
-        for (int64_t i = 0; i < rk_st_count(f); i++)
-            if (rk_st_at(f, i)->dtype == (rk_dtype)t) {
+        for (int64_t i = 0; i < rk_file_count(f); i++)
+            if (rk_file_at(f, i)->dtype == (rk_dtype)t) {
                 n++;
-                bytes += rk_st_at(f, i)->bytes;
+                bytes += rk_file_at(f, i)->bytes;
             }
         json_t *row = n == 0 ? NULL
                              : json_pack("{s:I, s:I, s:I}", "tensors", (json_int_t)n, "elements",
-                                         (json_int_t)(bytes / rk_dtype_bytes((rk_dtype)t)), "bytes",
-                                         (json_int_t)bytes);
-        if (n > 0 && json_object_set_new(all, rk_st_dtype_name((rk_dtype)t), row) != 0) {
+                                         (json_int_t)(bytes / rk_dtype_bytes((rk_dtype)t)) *
+                                             rk_dtype_block((rk_dtype)t),
+                                         "bytes", (json_int_t)bytes);
+        if (n > 0 && json_object_set_new(all, rk_dtype_name((rk_dtype)t), row) != 0) {
             json_decref(all);
             all = NULL;
         }
@@ -57,11 +58,11 @@ static json_t *types(const rk_st *f)
     return all;
 }
 
-static json_t *metadata(const rk_st *f)
+static json_t *metadata(const rk_file *f)
 {
     json_t *all = json_object();
-    for (int64_t i = 0; i < rk_st_meta_count(f) && all; i++) {
-        const rk_st_pair pair = rk_st_meta_at(f, i);
+    for (int64_t i = 0; i < rk_file_meta_count(f) && all; i++) {
+        const rk_pair pair = rk_file_meta_at(f, i);
         if (json_object_set_new(all, pair.key, json_string(pair.value)) != 0) {
             json_decref(all);
             all = NULL;
@@ -150,7 +151,7 @@ static rk_status work(const info_options *o, rk_error *err)
     if (st != RK_OK)
         return st;
     json_t *all = describe(o->model, m);
-    st = rk_st_check(m->file, err);
+    st = rk_file_check(m->file, err);
     rk_model_close(m);
     if (st == RK_OK && !all)
         st = rk_fail(err, RK_ERR_NOMEM, "%s: its path is not UTF-8, or memory ran out", o->model);

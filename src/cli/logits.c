@@ -103,7 +103,7 @@ static rk_status evaluate(job *j, rk_error *err)
     const rk_status st =
         j->o->all ? rk_session_eval_all(j->session, j->tokens, j->n_tokens, j->logits, err)
                   : rk_session_eval(j->session, j->tokens, j->n_tokens, j->logits, err);
-    return st == RK_OK ? rk_st_check(j->model->file, err) : st;
+    return st == RK_OK ? rk_file_check(j->model->file, err) : st;
 }
 
 static rk_status write_scores(const job *j, rk_error *err)

@@ -326,7 +326,7 @@ static rk_status print_json(const run *r, rk_error *err)
 /* The model's file is asked at the end whether it is still the one that was opened. */
 static rk_status finish(const run *r, rk_error *err)
 {
-    rk_status st = rk_st_check(r->model->file, err);
+    rk_status st = rk_file_check(r->model->file, err);
     if (st == RK_OK && r->o->state_out)
         st = rk_session_state_save(r->session, r->o->state_out, err);
     print_timings(r);

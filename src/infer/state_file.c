@@ -26,11 +26,11 @@ typedef struct part_name {
 } part_name;
 
 /* Part i of all layers, of the shape it has for one stream. */
-static rk_st_tensor describe(const rk_session *s, int i, part_name *name)
+static rk_file_tensor describe(const rk_session *s, int i, part_name *name)
 {
     const rk_arch *arch = s->model->arch;
     const rk_state_spec *spec = &arch->state[i % arch->n_state];
-    rk_st_tensor t = {.name = name->text, .dtype = RK_F32};
+    rk_file_tensor t = {.name = name->text, .dtype = RK_F32};
     snprintf(name->text, sizeof name->text, "blocks.%d.%s", i / arch->n_state, spec->name);
     t.n_dims = rk_shape_dims(&s->model->hp, spec->shape, t.dims);
     t.bytes = (size_t)rk_session_part_count(s, i % arch->n_state) * sizeof(float);
@@ -39,14 +39,14 @@ static rk_st_tensor describe(const rk_session *s, int i, part_name *name)
 
 /* ---- save ---- */
 
-static rk_status write_parts(const rk_session *s, const char *path, rk_st_tensor *tensors,
+static rk_status write_parts(const rk_session *s, const char *path, rk_file_tensor *tensors,
                              part_name *names, rk_error *err)
 {
     const int n = rk_model_n_state(s->model);
     const unsigned char *at = (const unsigned char *)s->state;
     char fingerprint[FINGERPRINT_CHARS];
     fingerprint_text(s, fingerprint);
-    const rk_st_pair meta[] = {{"arch", s->model->arch->name},
+    const rk_pair meta[] = {{"arch", s->model->arch->name},
                                {"fingerprint", fingerprint},
                                {"format", "rwkv-state"},
                                {"layout", layout}};
@@ -62,7 +62,7 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_st_tensor
 rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err)
 {
     const size_t n = (size_t)rk_model_n_state(s->model);
-    rk_st_tensor *tensors = calloc(n, sizeof *tensors);
+    rk_file_tensor *tensors = calloc(n, sizeof *tensors);
     part_name *names = calloc(n, sizeof *names);
     const rk_status st = tensors && names ? write_parts(s, path, tensors, names, err)
                                           : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
@@ -93,7 +93,7 @@ static rk_status check_meta(const rk_session *s, const rk_st *f, bool force, rk_
     return RK_OK;
 }
 
-static bool same_shape(const rk_st_tensor *a, const rk_st_tensor *b)
+static bool same_shape(const rk_file_tensor *a, const rk_file_tensor *b)
 {
     return a->dtype == b->dtype && a->n_dims == b->n_dims &&
            memcmp(a->dims, b->dims, (size_t)a->n_dims * sizeof a->dims[0]) == 0;
@@ -102,8 +102,8 @@ static bool same_shape(const rk_st_tensor *a, const rk_st_tensor *b)
 static rk_status read_part(const rk_session *s, const rk_st *f, int i, float *out, rk_error *err)
 {
     part_name name;
-    const rk_st_tensor want = describe(s, i, &name);
-    const rk_st_tensor *t = rk_st_find(f, name.text);
+    const rk_file_tensor want = describe(s, i, &name);
+    const rk_file_tensor *t = rk_st_find(f, name.text);
     if (!t)
         return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_st_name(f), name.text);
     if (!same_shape(t, &want))

@@ -5,25 +5,8 @@
 #ifndef RK_IO_SAFETENSORS_H
 #define RK_IO_SAFETENSORS_H
 
-#include "base/dtype.h"
-#include "base/error.h"
 #include "io/atomic_file.h"
-#include "io/map.h"
-
-enum { RK_ST_DIMS_MAX = 8 };
-
-typedef struct rk_st_tensor {
-    const char *name;
-    rk_dtype dtype;
-    int n_dims; /* 0: a scalar */
-    int64_t dims[RK_ST_DIMS_MAX];
-    const void *data; /* aligned to its element; in the mapping wherever the file allows that */
-    size_t bytes;
-} rk_st_tensor;
-
-typedef struct rk_st_pair {
-    const char *key, *value;
-} rk_st_pair;
+#include "io/tensor_file.h"
 
 typedef struct rk_st rk_st;
 
@@ -39,13 +22,13 @@ void rk_st_close(rk_st *f);
 
 /* Tensors in the order of the header. */
 int64_t rk_st_count(const rk_st *f);
-const rk_st_tensor *rk_st_at(const rk_st *f, int64_t i);
+const rk_file_tensor *rk_st_at(const rk_st *f, int64_t i);
 /* NULL when there is none of this name. */
-const rk_st_tensor *rk_st_find(const rk_st *f, const char *name);
+const rk_file_tensor *rk_st_find(const rk_st *f, const char *name);
 /* The value of a metadata key, NULL when absent; and all pairs, sorted by key. */
 const char *rk_st_meta(const rk_st *f, const char *key);
 int64_t rk_st_meta_count(const rk_st *f);
-rk_st_pair rk_st_meta_at(const rk_st *f, int64_t i);
+rk_pair rk_st_meta_at(const rk_st *f, int64_t i);
 /* The path, and whether it still holds what was opened (rk_map_check). */
 const char *rk_st_name(const rk_st *f);
 rk_status rk_st_check(const rk_st *f, rk_error *err);
@@ -53,12 +36,12 @@ rk_status rk_st_check(const rk_st *f, rk_error *err);
 /* "F32", "BF16", ...: the format's name of a dtype. */
 const char *rk_st_dtype_name(rk_dtype t);
 
-/* A file to be written. Tensors lie in the file in the order given; of a rk_st_tensor the writer
+/* A file to be written. Tensors lie in the file in the order given; of a rk_file_tensor the writer
  * reads name, dtype and shape, and its data when there is no source. */
 typedef struct rk_st_contents {
-    const rk_st_tensor *tensors;
+    const rk_file_tensor *tensors;
     int64_t n_tensors;
-    const rk_st_pair *meta;
+    const rk_pair *meta;
     int64_t n_meta;
     /* Write the bytes of tensors[i] to out with rk_out_write, in as many pieces as suit it; the
      * writer checks their number. NULL: tensors[i].data. */

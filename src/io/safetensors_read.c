@@ -28,10 +28,10 @@ struct rk_st {
     size_t data_bytes;
     char *strings; /* names, keys and values, each with its NUL */
     size_t strings_used;
-    rk_st_tensor *tensors;
+    rk_file_tensor *tensors;
     size_t n_tensors, n_tensors_max;
-    const rk_st_tensor **sorted; /* by name once the file is open */
-    rk_st_pair *meta;            /* sorted by key once the file is open */
+    const rk_file_tensor **sorted; /* by name once the file is open */
+    rk_pair *meta;                 /* sorted by key once the file is open */
     size_t n_meta, n_meta_max;
     void *moved; /* copies of the tensors that are not aligned in the file */
 };
@@ -150,7 +150,7 @@ static rk_status scan_members(rk_st *f, rk_json_scan *s, bool keep_keys, member_
 
 /* What its members say; seen has a bit for each of them. */
 typedef struct entry {
-    rk_st_tensor *t;
+    rk_file_tensor *t;
     unsigned seen;
     uint64_t begin, end;
 } entry;
@@ -187,7 +187,7 @@ static rk_status scan_shape(rk_st *f, rk_json_scan *s, entry *e, rk_error *err)
             return fail_scan(f, s, err);
         if (dim > INT64_MAX)
             return fail_tensor(f, e->t->name, RK_ERR_FORMAT, "a dimension is above 2^63 - 1", err);
-        if (e->t->n_dims == RK_ST_DIMS_MAX)
+        if (e->t->n_dims == RK_FILE_DIMS_MAX)
             return fail_tensor(f, e->t->name, RK_ERR_UNSUPPORTED,
                                "it has more than eight dimensions", err);
         e->t->dims[e->t->n_dims++] = (int64_t)dim;
@@ -225,28 +225,14 @@ static rk_status scan_entry_member(rk_st *f, rk_json_scan *s, const char *key, v
                    f->map.name, NAME_SHOWN, e->t->name, key);
 }
 
-/* Bytes of a dense tensor; false when they do not fit. */
-static bool tensor_bytes(const rk_st_tensor *t, size_t *bytes)
-{
-    *bytes = rk_dtype_bytes(t->dtype);
-    bool fits = true, zero = false;
-    for (int d = 0; d < t->n_dims; d++) {
-        zero = zero || t->dims[d] == 0;
-        fits = fits && rk_mul_ok(*bytes, (size_t)t->dims[d], bytes);
-    }
-    if (zero)
-        *bytes = 0;
-    return fits || zero;
-}
-
 /* Do dtype, shape and offsets agree with each other and with the file? */
 static rk_status place_tensor(const rk_st *f, const entry *e, rk_error *err)
 {
-    rk_st_tensor *t = e->t;
+    rk_file_tensor *t = e->t;
     if (e->seen != 7)
         return fail_tensor(f, t->name, RK_ERR_FORMAT, "expected dtype, shape and data_offsets",
                            err);
-    if (!tensor_bytes(t, &t->bytes))
+    if (!rk_file_shape_bytes(t->dtype, t->n_dims, t->dims, &t->bytes))
         return fail_tensor(f, t->name, RK_ERR_FORMAT, "its shape overflows", err);
     if (e->begin > e->end || e->end > f->data_bytes)
         return rk_fail(err, RK_ERR_FORMAT,
@@ -278,13 +264,13 @@ static rk_status scan_meta_pair(rk_st *f, rk_json_scan *s, const char *key, void
                        META_PAIRS_MAX);
     if (f->n_meta == f->n_meta_max) {
         const size_t n = f->n_meta_max ? 2 * f->n_meta_max : 16;
-        rk_st_pair *grown = realloc(f->meta, n * sizeof *grown);
+        rk_pair *grown = realloc(f->meta, n * sizeof *grown);
         if (!grown)
             return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", f->map.name);
         f->meta = grown;
         f->n_meta_max = n;
     }
-    f->meta[f->n_meta++] = (rk_st_pair){key, value};
+    f->meta[f->n_meta++] = (rk_pair){key, value};
     return RK_OK;
 }
 
@@ -303,7 +289,7 @@ static rk_status scan_header_member(rk_st *f, rk_json_scan *s, const char *key, 
     }
     assert(f->n_tensors < f->n_tensors_max);
     entry e = {.t = &f->tensors[f->n_tensors]};
-    *e.t = (rk_st_tensor){.name = key};
+    *e.t = (rk_file_tensor){.name = key};
     st = scan_members(f, s, false, scan_entry_member, &e, err);
     if (st == RK_OK)
         st = place_tensor(f, &e, err);
@@ -353,7 +339,8 @@ static rk_status find_header(rk_st *f, const unsigned char **header, size_t *n, 
 
 static int by_place(const void *a, const void *b)
 {
-    const rk_st_tensor *x = *(const rk_st_tensor *const *)a, *y = *(const rk_st_tensor *const *)b;
+    const rk_file_tensor *x = *(const rk_file_tensor *const *)a,
+                         *y = *(const rk_file_tensor *const *)b;
     const uintptr_t xp = (uintptr_t)x->data, yp = (uintptr_t)y->data;
     /* An empty tensor comes before the one that begins where it lies. */
     return xp != yp ? (xp > yp) - (xp < yp) : (x->bytes > y->bytes) - (x->bytes < y->bytes);
@@ -361,13 +348,14 @@ static int by_place(const void *a, const void *b)
 
 static int by_name(const void *a, const void *b)
 {
-    const rk_st_tensor *x = *(const rk_st_tensor *const *)a, *y = *(const rk_st_tensor *const *)b;
+    const rk_file_tensor *x = *(const rk_file_tensor *const *)a,
+                         *y = *(const rk_file_tensor *const *)b;
     return strcmp(x->name, y->name);
 }
 
 static int by_key(const void *a, const void *b)
 {
-    const rk_st_pair *x = a, *y = b;
+    const rk_pair *x = a, *y = b;
     return strcmp(x->key, y->key);
 }
 
@@ -375,7 +363,7 @@ static rk_status check_coverage(const rk_st *f, rk_error *err)
 {
     size_t at = 0;
     for (size_t i = 0; i < f->n_tensors; i++) {
-        const rk_st_tensor *t = f->sorted[i];
+        const rk_file_tensor *t = f->sorted[i];
         const size_t begin = (size_t)((const unsigned char *)t->data - f->data);
         if (begin != at)
             return rk_fail(err, RK_ERR_FORMAT,
@@ -419,7 +407,7 @@ static rk_status check_table(rk_st *f, rk_error *err)
     return check_unique(f, err);
 }
 
-static bool is_aligned(const rk_st_tensor *t)
+static bool is_aligned(const rk_file_tensor *t)
 {
     return (uintptr_t)t->data % rk_dtype_bytes(t->dtype) == 0;
 }
@@ -439,7 +427,7 @@ static rk_status align_tensors(rk_st *f, rk_error *err)
         return rk_fail(err, RK_ERR_NOMEM, "%s: no memory to align %zu bytes of tensors",
                        f->map.name, bytes);
     for (size_t i = 0; i < f->n_tensors; i++) {
-        rk_st_tensor *t = &f->tensors[i];
+        rk_file_tensor *t = &f->tensors[i];
         if (is_aligned(t))
             continue;
         t->data = memcpy((char *)f->moved + used, t->data, t->bytes);
@@ -448,8 +436,7 @@ static rk_status align_tensors(rk_st *f, rk_error *err)
     return RK_OK;
 }
 
-/* ------------------------------------------------------------------------------------- public
- * calls */
+/* ---- public calls ---- */
 
 static rk_status read_tables(rk_st *f, rk_error *err)
 {
@@ -458,11 +445,16 @@ static rk_status read_tables(rk_st *f, rk_error *err)
     rk_status st = find_header(f, &header, &n, err);
     if (st == RK_OK)
         st = scan_header(f, header, n, err);
-    if (st == RK_OK)
-        st = check_table(f, err);
-    if (st == RK_OK)
-        st = align_tensors(f, err);
-    return st;
+    return st == RK_OK ? check_table(f, err) : st;
+}
+
+static void free_tables(rk_st *f)
+{
+    free(f->strings);
+    free(f->tensors);
+    free(f->sorted);
+    free(f->meta);
+    free(f->moved);
 }
 
 /* Takes ownership of the map. */
@@ -475,7 +467,9 @@ static rk_status open_mapped(rk_st **out, rk_map *map, rk_error *err)
         return st;
     }
     f->map = *map;
-    const rk_status st = read_tables(f, err);
+    rk_status st = read_tables(f, err);
+    if (st == RK_OK)
+        st = align_tensors(f, err);
     if (st == RK_OK)
         *out = f;
     else
@@ -503,11 +497,7 @@ void rk_st_close(rk_st *f)
     if (!f)
         return;
     rk_map_close(&f->map);
-    free(f->strings);
-    free(f->tensors);
-    free(f->sorted);
-    free(f->meta);
-    free(f->moved);
+    free_tables(f);
     free(f);
 }
 
@@ -516,22 +506,22 @@ int64_t rk_st_count(const rk_st *f)
     return (int64_t)f->n_tensors;
 }
 
-const rk_st_tensor *rk_st_at(const rk_st *f, int64_t i)
+const rk_file_tensor *rk_st_at(const rk_st *f, int64_t i)
 {
     return &f->tensors[i];
 }
 
-const rk_st_tensor *rk_st_find(const rk_st *f, const char *name)
+const rk_file_tensor *rk_st_find(const rk_st *f, const char *name)
 {
-    const rk_st_tensor key = {.name = name}, *p = &key;
-    const rk_st_tensor **found = bsearch(&p, f->sorted, f->n_tensors, sizeof *f->sorted, by_name);
+    const rk_file_tensor key = {.name = name}, *p = &key;
+    const rk_file_tensor **found = bsearch(&p, f->sorted, f->n_tensors, sizeof *f->sorted, by_name);
     return found ? *found : NULL;
 }
 
 const char *rk_st_meta(const rk_st *f, const char *key)
 {
-    const rk_st_pair wanted = {.key = key};
-    const rk_st_pair *found =
+    const rk_pair wanted = {.key = key};
+    const rk_pair *found =
         f->n_meta ? bsearch(&wanted, f->meta, f->n_meta, sizeof *f->meta, by_key) : NULL;
     return found ? found->value : NULL;
 }
@@ -541,7 +531,7 @@ int64_t rk_st_meta_count(const rk_st *f)
     return (int64_t)f->n_meta;
 }
 
-rk_st_pair rk_st_meta_at(const rk_st *f, int64_t i)
+rk_pair rk_st_meta_at(const rk_st *f, int64_t i)
 {
     return f->meta[i];
 }
@@ -555,3 +545,36 @@ rk_status rk_st_check(const rk_st *f, rk_error *err)
 {
     return rk_map_check(&f->map, err);
 }
+
+/* ---- as a container ---- */
+
+/* Eight bytes of a length that a header may have, and the header's brace. */
+static bool probe(const unsigned char *bytes, size_t n)
+{
+    rk_reader r = {bytes, n};
+    uint64_t length = 0;
+    return rk_read_u64le(&r, &length) && length <= HEADER_BYTES_MAX && r.left > 0 && *r.p == '{';
+}
+
+static rk_status add_all(rk_file *f, const rk_st *from, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < from->n_tensors && st == RK_OK; i++)
+        st = rk_file_add(f, &from->tensors[i], err);
+    for (size_t i = 0; i < from->n_meta && st == RK_OK; i++)
+        st = rk_file_add_meta(f, from->meta[i].key, from->meta[i].value, err);
+    return st;
+}
+
+static rk_status read_container(rk_file *f, const rk_map *map, rk_error *err)
+{
+    /* The map stays f's; tensors that are not aligned are copied by f. */
+    rk_st from = {.map = *map};
+    rk_status st = read_tables(&from, err);
+    if (st == RK_OK)
+        st = add_all(f, &from, err);
+    free_tables(&from);
+    return st;
+}
+
+const rk_file_format rk_format_safetensors = {"safetensors", probe, read_container};

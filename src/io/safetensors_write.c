@@ -14,15 +14,16 @@
 
 enum { DATA_ALIGN = 64, LENGTH_BYTES = 8 };
 
-static rk_status tensor_bytes(const rk_st_tensor *t, size_t *bytes, rk_error *err)
+static rk_status tensor_bytes(const rk_file_tensor *t, size_t *bytes, rk_error *err)
 {
-    if (t->n_dims < 0 || t->n_dims > RK_ST_DIMS_MAX)
+    if (t->n_dims < 0 || t->n_dims > RK_FILE_DIMS_MAX)
         return rk_fail(err, RK_ERR_ARG, "tensor '%s': %d dimensions, expected 0 to %d", t->name,
-                       t->n_dims, RK_ST_DIMS_MAX);
-    *bytes = rk_dtype_bytes(t->dtype);
-    for (int d = 0; d < t->n_dims; d++)
-        if (t->dims[d] < 0 || !rk_mul_ok(*bytes, (size_t)t->dims[d], bytes))
-            return rk_fail(err, RK_ERR_ARG, "tensor '%s': its shape overflows", t->name);
+                       t->n_dims, RK_FILE_DIMS_MAX);
+    if (rk_dtype_is_blocks(t->dtype))
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "tensor '%s': safetensors has no %s", t->name,
+                       rk_dtype_name(t->dtype));
+    if (!rk_file_shape_bytes(t->dtype, t->n_dims, t->dims, bytes))
+        return rk_fail(err, RK_ERR_ARG, "tensor '%s': its shape overflows", t->name);
     return RK_OK;
 }
 
@@ -66,7 +67,7 @@ static void put_meta(rk_buf *h, const rk_st_contents *c)
     rk_buf_puts(h, "}");
 }
 
-static void put_entry(rk_buf *h, const rk_st_tensor *t, uint64_t begin, uint64_t end)
+static void put_entry(rk_buf *h, const rk_file_tensor *t, uint64_t begin, uint64_t end)
 {
     rk_json_quote(h, t->name, strlen(t->name));
     rk_buf_printf(h, ":{\"dtype\":\"%s\",\"shape\":[", rk_st_dtype_name(t->dtype));
@@ -116,7 +117,7 @@ rk_status rk_st_file_bytes(const rk_st_contents *c, uint64_t *bytes, rk_error *e
 
 static rk_status put_tensor(rk_out *out, const rk_st_contents *c, int64_t i, rk_error *err)
 {
-    const rk_st_tensor *t = &c->tensors[i];
+    const rk_file_tensor *t = &c->tensors[i];
     const uint64_t before = rk_out_bytes(out);
     size_t bytes;
     rk_status st = tensor_bytes(t, &bytes, err);

@@ -138,7 +138,7 @@ void rk_model_close(rk_model *m)
 {
     if (!m)
         return;
-    rk_st_close(m->file);
+    rk_file_close(m->file);
     free(m->owned);
     free(m->params);
     free(m->layers);
@@ -174,7 +174,7 @@ static bool is_float(rk_dtype t)
 }
 
 /* Equal but for dimensions of 1, which files add and leave out. */
-static bool same_squeezed(const rk_st_tensor *f, const rk_tensor *t)
+static bool same_squeezed(const rk_file_tensor *f, const rk_tensor *t)
 {
     int a = 0, b = 0;
     for (;;) {
@@ -189,13 +189,13 @@ static bool same_squeezed(const rk_st_tensor *f, const rk_tensor *t)
     }
 }
 
-static rk_status check_param(const rk_model *m, const rk_param *p, const rk_st_tensor *t,
+static rk_status check_param(const rk_model *m, const rk_param *p, const rk_file_tensor *t,
                              rk_error *err)
 {
     char found[64], expected[64];
     if (!t)
         return p->used ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
-                                 rk_st_name(m->file), p->name, m->arch->name)
+                                 rk_file_name(m->file), p->name, m->arch->name)
                        : RK_OK;
     if (!p->used || (is_float(t->dtype) && same_squeezed(t, &p->tensor)))
         return RK_OK;
@@ -203,18 +203,18 @@ static rk_status check_param(const rk_model *m, const rk_param *p, const rk_st_t
     shape.n_dims = t->n_dims < RK_MAX_DIMS ? t->n_dims : RK_MAX_DIMS;
     memcpy(shape.dims, t->dims, (size_t)shape.n_dims * sizeof *shape.dims);
     return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s of a float type",
-                   rk_st_name(m->file), p->name, rk_tensor_describe(&shape, found, sizeof found),
+                   rk_file_name(m->file), p->name, rk_tensor_describe(&shape, found, sizeof found),
                    strchr(rk_tensor_describe(&p->tensor, expected, sizeof expected), '('));
 }
 
 /* Matrices stay where they are, but f64 ones, which no kernel takes as weights, are narrowed. */
-static bool stays_mapped(const rk_param *p, const rk_st_tensor *t)
+static bool stays_mapped(const rk_param *p, const rk_file_tensor *t)
 {
     return p->tensor.n_dims == 2 && p->tensor.dims[0] != 1 && t->dtype != RK_F64 &&
            strcmp(p->spec->shape, "HN") != 0;
 }
 
-static float element(const rk_st_tensor *t, int64_t i)
+static float element(const rk_file_tensor *t, int64_t i)
 {
     switch (t->dtype) {
     case RK_BF16:
@@ -234,7 +234,7 @@ static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
     *floats = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        const rk_st_tensor *t = rk_st_find(m->file, p->name);
+        const rk_file_tensor *t = rk_file_find(m->file, p->name);
         const rk_status st = check_param(m, p, t, err);
         if (st != RK_OK)
             return st;
@@ -255,17 +255,17 @@ static bool is_known(const rk_model *m, const char *name)
 /* An extra tensor means another model than the one that would be run. */
 static rk_status refuse_unknown(const rk_model *m, rk_error *err)
 {
-    if (rk_st_count(m->file) <= m->n_params) {
+    if (rk_file_count(m->file) <= m->n_params) {
         int64_t known = 0;
         for (int64_t i = 0; i < m->n_params; i++)
-            known += rk_st_find(m->file, m->params[i].name) != NULL;
-        if (known == rk_st_count(m->file))
+            known += rk_file_find(m->file, m->params[i].name) != NULL;
+        if (known == rk_file_count(m->file))
             return RK_OK;
     }
-    for (int64_t i = 0; i < rk_st_count(m->file); i++)
-        if (!is_known(m, rk_st_at(m->file, i)->name))
+    for (int64_t i = 0; i < rk_file_count(m->file); i++)
+        if (!is_known(m, rk_file_at(m->file, i)->name))
             return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' is none of an %s model's",
-                           rk_st_name(m->file), rk_st_at(m->file, i)->name, m->arch->name);
+                           rk_file_name(m->file), rk_file_at(m->file, i)->name, m->arch->name);
     return RK_OK;
 }
 
@@ -277,10 +277,10 @@ static rk_status bind_params(rk_model *m, rk_error *err)
         return st;
     float *at = m->owned = malloc((floats + 1) * sizeof *at);
     if (!at)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors", rk_st_name(m->file));
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors", rk_file_name(m->file));
     for (int64_t i = 0; i < m->n_params; i++) {
         rk_param *p = &m->params[i];
-        const rk_st_tensor *t = rk_st_find(m->file, p->name);
+        const rk_file_tensor *t = rk_file_find(m->file, p->name);
         if (!t || !p->used)
             continue;
         if (stays_mapped(p, t)) {
@@ -320,7 +320,7 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
     return RK_OK;
 }
 
-static const rk_arch *arch_of(const rk_st *f)
+static const rk_arch *arch_of(const rk_file *f)
 {
     for (int i = 0; rk_archs[i]; i++)
         if (rk_archs[i]->detect(f))
@@ -329,7 +329,7 @@ static const rk_arch *arch_of(const rk_st *f)
 }
 
 /* Takes ownership of f. */
-static rk_status open_file(rk_model **out, rk_st *f, rk_error *err)
+static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
 {
     const rk_arch *arch = arch_of(f);
     rk_hparams hp = {0};
@@ -337,20 +337,20 @@ static rk_status open_file(rk_model **out, rk_st *f, rk_error *err)
     rk_status st = RK_OK;
     if (!arch)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
-                     "%s: its tensor names are those of no architecture here", rk_st_name(f));
+                     "%s: its tensor names are those of no architecture here", rk_file_name(f));
     if (st == RK_OK)
         st = arch->read_hparams(f, &hp, err);
-    if (st == RK_OK && hp.n_layer > rk_st_count(f))
+    if (st == RK_OK && hp.n_layer > rk_file_count(f))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
-                     rk_st_name(f), (long long)hp.n_layer - 1, (long long)rk_st_count(f));
+                     rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));
     if (st == RK_OK)
         st = rk_model_new(&m, arch, &hp, err);
     if (st != RK_OK) {
-        rk_st_close(f);
+        rk_file_close(f);
         return st;
     }
     m->file = f;
-    const char *ctx_len = rk_st_meta(f, "ctx_len");
+    const char *ctx_len = rk_file_meta(f, "ctx_len");
     m->ctx_len = ctx_len ? strtoll(ctx_len, NULL, 10) : 0;
     st = bind_params(m, err);
     if (st == RK_OK)
@@ -367,15 +367,15 @@ static rk_status open_file(rk_model **out, rk_st *f, rk_error *err)
 
 rk_status rk_model_open(rk_model **out, const char *path, rk_error *err)
 {
-    rk_st *f = NULL;
-    const rk_status st = rk_st_open(&f, path, err);
+    rk_file *f = NULL;
+    const rk_status st = rk_file_open(&f, path, err);
     return st == RK_OK ? open_file(out, f, err) : st;
 }
 
 rk_status rk_model_open_memory(rk_model **out, const void *data, size_t bytes, rk_error *err)
 {
-    rk_st *f = NULL;
-    const rk_status st = rk_st_open_memory(&f, data, bytes, "model in memory", err);
+    rk_file *f = NULL;
+    const rk_status st = rk_file_open_memory(&f, data, bytes, "model in memory", err);
     return st == RK_OK ? open_file(out, f, err) : st;
 }
 
@@ -424,7 +424,7 @@ static rk_dtype saved_dtype(const rk_param *p, rk_dtype dtype)
 
 static float param_element(const rk_tensor *t, int64_t i)
 {
-    const rk_st_tensor as_file = {.dtype = t->dtype, .data = t->data};
+    const rk_file_tensor as_file = {.dtype = t->dtype, .data = t->data};
     return element(&as_file, i);
 }
 
@@ -456,24 +456,24 @@ static rk_status write_param(void *user, int64_t i, rk_out *out, rk_error *err)
     return RK_OK;
 }
 
-rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_st_pair *meta,
+rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_pair *meta,
                         int64_t n_meta, bool overwrite, rk_error *err)
 {
     char ctx_len[32];
-    rk_st_tensor *tensors = calloc((size_t)m->n_params, sizeof *tensors);
+    rk_file_tensor *tensors = calloc((size_t)m->n_params, sizeof *tensors);
     const rk_param **params = calloc((size_t)m->n_params, sizeof *params);
-    rk_st_pair *pairs = calloc((size_t)n_meta + 3, sizeof *pairs);
+    rk_pair *pairs = calloc((size_t)n_meta + 3, sizeof *pairs);
     rk_status st = RK_ERR_NOMEM;
     if (!tensors || !params || !pairs) {
         rk_fail(err, st, "%s: out of memory for its table of tensors", path);
         goto done;
     }
     int64_t n = 0, n_pairs = 0;
-    pairs[n_pairs++] = (rk_st_pair){"arch", m->arch->name};
-    pairs[n_pairs++] = (rk_st_pair){"format", "pt"};
+    pairs[n_pairs++] = (rk_pair){"arch", m->arch->name};
+    pairs[n_pairs++] = (rk_pair){"format", "pt"};
     if (m->ctx_len > 0) {
         snprintf(ctx_len, sizeof ctx_len, "%lld", (long long)m->ctx_len);
-        pairs[n_pairs++] = (rk_st_pair){"ctx_len", ctx_len};
+        pairs[n_pairs++] = (rk_pair){"ctx_len", ctx_len};
     }
     for (int64_t i = 0; i < n_meta; i++)
         pairs[n_pairs++] = meta[i];
@@ -482,7 +482,7 @@ rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, con
         if (!p->tensor.data)
             continue;
         params[n] = p;
-        tensors[n] = (rk_st_tensor){.name = p->name, .dtype = saved_dtype(p, dtype)};
+        tensors[n] = (rk_file_tensor){.name = p->name, .dtype = saved_dtype(p, dtype)};
         tensors[n].n_dims = p->tensor.n_dims;
         memcpy(tensors[n].dims, p->tensor.dims, sizeof p->tensor.dims);
         n++;

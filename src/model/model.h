@@ -70,9 +70,9 @@ typedef struct rk_arch {
     int n_state; /* per layer */
     size_t top_bytes, layer_bytes;
     /* Is this file one of mine? By tensor names alone. */
-    bool (*detect)(const rk_st *f);
+    bool (*detect)(const rk_file *f);
     /* Sizes from the file's shapes. */
-    rk_status (*read_hparams)(const rk_st *f, rk_hparams *hp, rk_error *err);
+    rk_status (*read_hparams)(const rk_file *f, rk_hparams *hp, rk_error *err);
     /* Sizes left 0 take their defaults; the rest is checked. */
     rk_status (*default_hparams)(rk_hparams *hp, rk_error *err);
     /* Hidden rows (B, T, C) after the last norm. */
@@ -103,7 +103,7 @@ struct rk_model {
     rk_tensor *head;  /* (V, C) */
     int64_t ctx_len;
     uint64_t fingerprint;
-    rk_st *file; /* that weights are mapped from; NULL for a trainer's model */
+    rk_file *file; /* that weights are mapped from; NULL for a trainer's model */
     void *owned; /* memory of tensors that are not in the file's pages */
 };
 
@@ -118,7 +118,7 @@ int64_t rk_model_state_count(const rk_model *m);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
 /* Write the tensors, widened or narrowed to dtype (vectors stay f32 when it is not f32), as a model
  * file with metadata: format, arch, ctx_len and the pairs given. */
-rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_st_pair *meta,
+rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_pair *meta,
                         int64_t n_meta, bool overwrite, rk_error *err);
 /* Bytes of weights and state that decoding one token reads and writes. */
 int64_t rk_model_bytes_per_token(const rk_model *m);

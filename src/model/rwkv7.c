@@ -76,53 +76,53 @@ static const rk_state_spec state[N_STATE] = {
 
 /* ---- sizes ---- */
 
-static bool detect(const rk_st *f)
+static bool detect(const rk_file *f)
 {
-    return rk_st_find(f, "blocks.0.att.r_k") != NULL;
+    return rk_file_find(f, "blocks.0.att.r_k") != NULL;
 }
 
-static const rk_st_tensor *need(const rk_st *f, const char *name, int n_dims, rk_error *err)
+static const rk_file_tensor *need(const rk_file *f, const char *name, int n_dims, rk_error *err)
 {
-    const rk_st_tensor *t = rk_st_find(f, name);
+    const rk_file_tensor *t = rk_file_find(f, name);
     if (!t)
-        rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an rwkv7 model has", rk_st_name(f),
+        rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an rwkv7 model has", rk_file_name(f),
                 name);
     else if (t->n_dims != n_dims)
-        rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' has %d dimensions, expected %d", rk_st_name(f),
+        rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' has %d dimensions, expected %d", rk_file_name(f),
                 name, t->n_dims, n_dims);
     return t && t->n_dims == n_dims ? t : NULL;
 }
 
 /* One more than the largest N of a name "blocks.N.": layers need not come in order. */
-static int64_t count_layers(const rk_st *f)
+static int64_t count_layers(const rk_file *f)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < rk_st_count(f); i++) {
+    for (int64_t i = 0; i < rk_file_count(f); i++) {
         int layer = 0;
-        if (sscanf(rk_st_at(f, i)->name, "blocks.%6d.", &layer) == 1 && layer >= n)
+        if (sscanf(rk_file_at(f, i)->name, "blocks.%6d.", &layer) == 1 && layer >= n)
             n = (int64_t)layer + 1;
     }
     return n;
 }
 
 /* An empty tensor may claim any size beside its 0, so every size is looked at. */
-static rk_status check_sizes(const rk_st *f, const rk_hparams *hp, rk_error *err)
+static rk_status check_sizes(const rk_file *f, const rk_hparams *hp, rk_error *err)
 {
     const int64_t sizes[] = {hp->n_vocab, hp->n_embd, hp->n_layer, hp->n_head, hp->head_size,
                              hp->dim_ffn, hp->rank_w, hp->rank_a,  hp->rank_v, hp->rank_g};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i] < 1 || sizes[i] > INT32_MAX)
             return rk_fail(err, RK_ERR_FORMAT, "%s: a size of %lld, expected 1 to %d",
-                           rk_st_name(f), (long long)sizes[i], INT32_MAX);
+                           rk_file_name(f), (long long)sizes[i], INT32_MAX);
     if (hp->n_head * hp->head_size != hp->n_embd)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: tensor 'blocks.0.att.r_k' has %lld x %lld elements, n_embd is %lld",
-                       rk_st_name(f), (long long)hp->n_head, (long long)hp->head_size,
+                       rk_file_name(f), (long long)hp->n_head, (long long)hp->head_size,
                        (long long)hp->n_embd);
     return RK_OK;
 }
 
-static rk_status read_hparams(const rk_st *f, rk_hparams *hp, rk_error *err)
+static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
 {
     static const struct {
         const char *name;
@@ -140,7 +140,7 @@ static rk_status read_hparams(const rk_st *f, rk_hparams *hp, rk_error *err)
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++) {
         if (i == 6 && hp->n_layer < 2)
             break; /* one layer: there is no value residual */
-        const rk_st_tensor *t = need(f, sources[i].name, 2, err);
+        const rk_file_tensor *t = need(f, sources[i].name, 2, err);
         if (!t)
             return RK_ERR_FORMAT;
         memcpy((char *)hp + sources[i].rows, &t->dims[0], sizeof t->dims[0]);

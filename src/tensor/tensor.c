@@ -26,7 +26,7 @@ int64_t rk_tensor_count(const rk_tensor *t)
 
 size_t rk_tensor_bytes(const rk_tensor *t)
 {
-    return (size_t)rk_tensor_count(t) * rk_dtype_bytes(t->dtype);
+    return (size_t)(rk_tensor_count(t) / rk_dtype_block(t->dtype)) * rk_dtype_bytes(t->dtype);
 }
 
 bool rk_tensor_is_contiguous(const rk_tensor *t)

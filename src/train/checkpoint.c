@@ -57,13 +57,13 @@ static rk_status put_arrays(const char *path, const part *parts, int n_parts, in
 {
     enum { NAME_MAX_BYTES = 128 };
     const int64_t total = n * n_parts;
-    rk_st_tensor *tensors = calloc((size_t)total, sizeof *tensors);
+    rk_file_tensor *tensors = calloc((size_t)total, sizeof *tensors);
     char(*names)[NAME_MAX_BYTES] = calloc((size_t)total, sizeof *names);
     rk_status st = tensors && names ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
     for (int64_t i = 0; i < total && st == RK_OK; i++) {
         const rk_named_array *a = &parts[i / n].arrays[i % n];
         snprintf(names[i], sizeof names[i], "%s%s", parts[i / n].prefix, a->name);
-        tensors[i] = (rk_st_tensor){.name = names[i],
+        tensors[i] = (rk_file_tensor){.name = names[i],
                                     .dtype = RK_F32,
                                     .n_dims = a->n_dims,
                                     .data = a->data,
@@ -314,7 +314,7 @@ const char *rk_checkpoint_numerics(const rk_checkpoint *c)
     return c->state->numerics;
 }
 
-rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_st_pair *options,
+rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_pair *options,
                                       int64_t n_options, rk_error *err)
 {
     for (int64_t i = 0; i < n_options; i++) {
@@ -329,7 +329,7 @@ rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_st_pair *
 
 /* ----------------------------------------------------------------------------------- restoring */
 
-static bool same_shape(const rk_st_tensor *t, const rk_named_array *a)
+static bool same_shape(const rk_file_tensor *t, const rk_named_array *a)
 {
     return t->dtype == RK_F32 && t->n_dims == a->n_dims &&
            memcmp(t->dims, a->dims, (size_t)a->n_dims * sizeof *a->dims) == 0;
@@ -340,7 +340,7 @@ static rk_status restore_array(const rk_st *f, const char *prefix, const rk_name
 {
     char name[160];
     snprintf(name, sizeof name, "%s%s", prefix, a->name);
-    const rk_st_tensor *t = rk_st_find(f, name);
+    const rk_file_tensor *t = rk_st_find(f, name);
     if (!t)
         return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is missing", rk_st_name(f), name);
     if (!same_shape(t, a))

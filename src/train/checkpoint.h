@@ -23,7 +23,7 @@ typedef struct rk_run_state {
     int64_t step;
     int64_t skipped_in_row;    /* steps without an update at the end of those made */
     const char *numerics;      /* instruction-set path the run is on */
-    const rk_st_pair *options; /* what the run depends on: names of options and their values */
+    const rk_pair *options; /* what the run depends on: names of options and their values */
     int64_t n_options;
 } rk_run_state;
 
@@ -53,7 +53,7 @@ int64_t rk_checkpoint_step(const rk_checkpoint *c);
 int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c);
 const char *rk_checkpoint_numerics(const rk_checkpoint *c);
 /* Errors  RK_ERR_ARG: an option differs from the first call's; names it and both values. */
-rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_st_pair *options,
+rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_pair *options,
                                       int64_t n_options, rk_error *err);
 /* Fill the arrays' data. Errors  RK_ERR_FORMAT: file, tensor, found, expected. */
 rk_status rk_checkpoint_restore(const rk_checkpoint *c, const rk_run_arrays *a, rk_error *err);

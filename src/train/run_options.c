@@ -80,9 +80,9 @@ void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t dat
     *o = (rk_run_options){.n = RK_COUNT(rows) + 1};
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         put_value(o->values[i], rows[i].kind, (const char *)p + rows[i].offset);
-        o->pairs[i] = (rk_st_pair){rows[i].name, o->values[i]};
+        o->pairs[i] = (rk_pair){rows[i].name, o->values[i]};
     }
     char *last = o->values[RK_COUNT(rows)];
     snprintf(last, RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);
-    o->pairs[RK_COUNT(rows)] = (rk_st_pair){"data", last};
+    o->pairs[RK_COUNT(rows)] = (rk_pair){"data", last};
 }

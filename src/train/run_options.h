@@ -18,7 +18,7 @@ enum { RK_RUN_OPTIONS_MAX = 40, RK_RUN_VALUE_MAX = 64 };
 /* Names and values of the options that a result depends on, as text; a double has 17 digits, so
  * equal text means equal bits. */
 typedef struct rk_run_options {
-    rk_st_pair pairs[RK_RUN_OPTIONS_MAX];
+    rk_pair pairs[RK_RUN_OPTIONS_MAX];
     char values[RK_RUN_OPTIONS_MAX][RK_RUN_VALUE_MAX];
     int64_t n;
 } rk_run_options;

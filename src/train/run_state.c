@@ -120,7 +120,7 @@ static bool take_members(rk_saved_state *state, const rk_map *m)
     if (!rk_json_take(&s, '{'))
         return false;
     do {
-        rk_st_pair *pair = &state->members[state->n_members];
+        rk_pair *pair = &state->members[state->n_members];
         if (state->n_members == RK_SAVED_MEMBERS_MAX || !take_string(&s, &text, &pair->key) ||
             !rk_json_take(&s, ':') || !take_value(&s, &text, &pair->value))
             return false;

@@ -18,7 +18,7 @@ typedef struct rk_saved_state {
     const char *numerics;
     rk_saved_file files[RK_SAVED_COUNT]; /* in the order model, optim */
     char *text;                          /* holds the members' strings */
-    rk_st_pair members[RK_SAVED_MEMBERS_MAX];
+    rk_pair members[RK_SAVED_MEMBERS_MAX];
     int64_t n_members;
 } rk_saved_state;
 

@@ -27,7 +27,7 @@ static rk_status open_safetensors(const char *path, rk_error *err)
     rk_st *f = NULL;
     const rk_status st = rk_st_open(&f, path, err);
     for (int64_t i = 0; st == RK_OK && i < rk_st_count(f); i++) {
-        const rk_st_tensor *t = rk_st_at(f, i);
+        const rk_file_tensor *t = rk_st_at(f, i);
         assert_ptr_equal(rk_st_find(f, t->name), t);
         read_bytes(t->data, t->bytes);
     }

@@ -9,13 +9,13 @@
 static const float floats[6] = {0, 1, 2, 3, 4, 5};
 static const uint16_t halves[3] = {0x3c00, 0x4000, 0x4200};
 static const double scalar[1] = {0.5};
-static const rk_st_tensor tensors[] = {
+static const rk_file_tensor tensors[] = {
     {"blocks.0.att.x_r", RK_F32, 2, {2, 3}, floats, sizeof floats},
     {"half", RK_F16, 1, {3}, halves, sizeof halves},
     {"a \"quoted\" \xc3\xa9", RK_F64, 0, {0}, scalar, sizeof scalar},
     {"empty", RK_I64, 3, {4, 0, 5}, NULL, 0},
 };
-static const rk_st_pair meta[] = {{"format", "pt"}, {"arch", "line\nand \\ and \"\t\x01"}};
+static const rk_pair meta[] = {{"format", "pt"}, {"arch", "line\nand \\ and \"\t\x01"}};
 static const rk_st_contents contents = {tensors, RK_COUNT(tensors), meta, RK_COUNT(meta), NULL,
                                         NULL};
 
@@ -23,7 +23,7 @@ static void check_contents(const rk_st *f)
 {
     assert_int_equal(rk_st_count(f), RK_COUNT(tensors));
     for (size_t i = 0; i < RK_COUNT(tensors); i++) {
-        const rk_st_tensor *t = rk_st_at(f, (int64_t)i), *want = &tensors[i];
+        const rk_file_tensor *t = rk_st_at(f, (int64_t)i), *want = &tensors[i];
         assert_string_equal(t->name, want->name);
         assert_ptr_equal(rk_st_find(f, want->name), t);
         assert_int_equal(t->dtype, want->dtype);
@@ -98,7 +98,7 @@ static void test_bytes(void **state)
 /* A source writes the same tensors in pieces: the same file. */
 static rk_status write_pieces(void *user, int64_t i, rk_out *out, rk_error *err)
 {
-    const rk_st_tensor *t = &tensors[i];
+    const rk_file_tensor *t = &tensors[i];
     const size_t extra = *(const size_t *)user;
     (void)err;
     for (size_t at = 0; at < t->bytes; at++)
@@ -135,7 +135,7 @@ static void test_source_of_pieces(void **state)
     test_end(&t);
 }
 
-static void refused(const rk_st_tensor *list, int64_t n, const char *part)
+static void refused(const rk_file_tensor *list, int64_t n, const char *part)
 {
     rk_error err;
     uint64_t bytes;
@@ -148,12 +148,12 @@ static void refused(const rk_st_tensor *list, int64_t n, const char *part)
 static void test_refused_contents(void **state)
 {
     (void)state;
-    const rk_st_tensor twice[] = {{"a", RK_U8, 0, {0}, NULL, 0}, {"a", RK_U8, 0, {0}, NULL, 0}};
-    const rk_st_tensor huge = {"h", RK_F32, 2, {INT64_MAX, 8}, NULL, 0};
-    const rk_st_tensor negative = {"n", RK_F32, 1, {-1}, NULL, 0};
-    const rk_st_tensor ranked = {"r", RK_F32, 9, {1}, NULL, 0};
-    const rk_st_tensor named = {"__metadata__", RK_F32, 0, {1}, NULL, 0};
-    const rk_st_tensor halves_of_all[] = {{"x", RK_U8, 1, {INT64_MAX}, NULL, 0},
+    const rk_file_tensor twice[] = {{"a", RK_U8, 0, {0}, NULL, 0}, {"a", RK_U8, 0, {0}, NULL, 0}};
+    const rk_file_tensor huge = {"h", RK_F32, 2, {INT64_MAX, 8}, NULL, 0};
+    const rk_file_tensor negative = {"n", RK_F32, 1, {-1}, NULL, 0};
+    const rk_file_tensor ranked = {"r", RK_F32, 9, {1}, NULL, 0};
+    const rk_file_tensor named = {"__metadata__", RK_F32, 0, {1}, NULL, 0};
+    const rk_file_tensor halves_of_all[] = {{"x", RK_U8, 1, {INT64_MAX}, NULL, 0},
                                           {"y", RK_U8, 1, {INT64_MAX}, NULL, 0},
                                           {"z", RK_U8, 1, {INT64_MAX}, NULL, 0}};
     refused(twice, 2, "'a': the name is taken");
@@ -183,7 +183,7 @@ static void test_alignment(void **state)
         rk_st *f;
         test_ok(rk_st_open_memory(&f, bytes, 8 + length + sizeof data, "memory", &err), &err);
         for (int64_t i = 0; i < 3; i++) {
-            const rk_st_tensor *t = rk_st_at(f, i);
+            const rk_file_tensor *t = rk_st_at(f, i);
             assert_int_equal((uintptr_t)t->data % rk_dtype_bytes(t->dtype), 0);
         }
         assert_true(*(const double *)rk_st_find(f, "d")->data == 0.5);
@@ -259,18 +259,18 @@ static void test_many(void **state)
     test_ctx t = test_begin(1);
     rk_error err;
     rk_st *f;
-    rk_st_tensor *list = test_alloc(&t, N * sizeof *list);
+    rk_file_tensor *list = test_alloc(&t, N * sizeof *list);
     for (int i = 0; i < N; i++) {
         char *name = test_alloc(&t, 32);
         snprintf(name, 32, "blocks.%d.w", i * 7919 % N);
-        list[i] = (rk_st_tensor){name, RK_F32, 1, {1}, floats + i % 6, 4};
+        list[i] = (rk_file_tensor){name, RK_F32, 1, {1}, floats + i % 6, 4};
     }
     const rk_st_contents c = {.tensors = list, .n_tensors = N};
     const char *path = test_path(&t, test_temp_dir(&t), "many");
     test_ok(rk_st_write(path, &c, false, NULL, &err), &err);
     test_ok(rk_st_open(&f, path, &err), &err);
     for (int i = 0; i < N; i++) {
-        const rk_st_tensor *found = rk_st_find(f, list[i].name);
+        const rk_file_tensor *found = rk_st_find(f, list[i].name);
         assert_ptr_equal(found, rk_st_at(f, i));
         assert_memory_equal(found->data, list[i].data, 4);
     }

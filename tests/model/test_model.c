@@ -31,13 +31,13 @@ static void test_round_trip(void **state)
         char *path = test_path(&t, test_temp_dir(&t), "copy.safetensors");
         rk_error err = {0};
         rk_model *m = NULL;
-        const rk_st_pair meta = {"note", "a copy"};
+        const rk_pair meta = {"note", "a copy"};
         test_ok(rk_model_save(from.model, path, dtypes[i], &meta, 1, false, &err), &err);
         assert_int_not_equal(rk_model_save(from.model, path, dtypes[i], NULL, 0, false, &err),
                              RK_OK); /* it is there already */
         test_ok(rk_model_open(&m, path, &err), &err);
         assert_int_equal(m->fingerprint, from.model->fingerprint);
-        assert_string_equal(rk_st_meta(m->file, "note"), "a copy");
+        assert_string_equal(rk_file_meta(m->file, "note"), "a copy");
         assert_int_equal(m->n_params, from.model->n_params);
         for (int64_t k = 0; k < m->n_params; k++) {
             const rk_tensor *want = &from.model->params[k].tensor, *got = &m->params[k].tensor;
@@ -98,15 +98,15 @@ typedef struct change {
     const char *says, *says_too;
 } change;
 
-static const char *apply(test_ctx *t, const rk_st *from, const change *c)
+static const char *apply(test_ctx *t, const rk_file *from, const change *c)
 {
     static const double zeros[97 * N_EMBD] = {0};
-    const int64_t n = rk_st_count(from);
-    rk_st_tensor *tensors = test_alloc(t, (size_t)n * sizeof *tensors);
+    const int64_t n = rk_file_count(from);
+    rk_file_tensor *tensors = test_alloc(t, (size_t)n * sizeof *tensors);
     rk_error err = {0};
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i++) {
-        rk_st_tensor x = *rk_st_at(from, i);
+        rk_file_tensor x = *rk_file_at(from, i);
         if (!strcmp(x.name, c->tensor)) {
             if (c->rename && !c->rename[0])
                 continue;

@@ -30,7 +30,7 @@ static void model_fill(model *m, float base)
     m->arrays = (rk_run_arrays){m->sets[0], m->sets[1], m->sets[2], N_ARRAYS};
 }
 
-static const rk_st_pair options[] = {{"lr", "0.001"}, {"seed", "1"}};
+static const rk_pair options[] = {{"lr", "0.001"}, {"seed", "1"}};
 
 static void save(const char *dir, int64_t step)
 {
@@ -108,11 +108,11 @@ static void test_options(void **state)
     save(dir, 5);
     test_ok(rk_checkpoint_find(&c, dir, &(rk_log){0}, &err), &err);
     test_ok(rk_checkpoint_check_options(c, options, RK_COUNT(options), &err), &err);
-    const rk_st_pair changed[] = {{"lr", "0.001"}, {"seed", "2"}};
+    const rk_pair changed[] = {{"lr", "0.001"}, {"seed", "2"}};
     assert_int_equal(rk_checkpoint_check_options(c, changed, 2, &err), RK_ERR_ARG);
     assert_non_null(strstr(err.msg, "--seed is 2"));
     assert_non_null(strstr(err.msg, "made with 1"));
-    const rk_st_pair unknown[] = {{"dropout", "0.5"}};
+    const rk_pair unknown[] = {{"dropout", "0.5"}};
     assert_int_equal(rk_checkpoint_check_options(c, unknown, 1, &err), RK_ERR_ARG);
     rk_checkpoint_close(c);
     test_end(&t);

@@ -1,0 +1,93 @@
+/* tensor_file.h: a file of named tensors, whatever its container.
+ *
+ * A container is a file that defines an rk_file_format and one row in tensor_file.c: it finds the
+ * tensors and the metadata in a mapped file. Who reads a model never asks which container it was.
+ * Tensors stay in the mapping; those that do not lie at a multiple of their element's size are
+ * copied one by one, and the pages they came from given back. */
+#ifndef RK_IO_TENSOR_FILE_H
+#define RK_IO_TENSOR_FILE_H
+
+#include "base/dtype.h"
+#include "base/error.h"
+#include "io/map.h"
+
+enum { RK_FILE_DIMS_MAX = 8 };
+
+typedef struct rk_file_tensor {
+    const char *name;
+    rk_dtype dtype;
+    int n_dims;                     /* 0: a scalar */
+    int64_t dims[RK_FILE_DIMS_MAX]; /* PyTorch order: the last one varies fastest in memory */
+    const void *data; /* aligned to its element; in the mapping wherever the file allows that */
+    size_t bytes;
+    bool
+        exchanged; /* the last two dimensions lie the other way round: memory holds the transpose */
+} rk_file_tensor;
+
+typedef struct rk_pair {
+    const char *key, *value;
+} rk_pair;
+
+typedef struct rk_file rk_file;
+
+/* Open a file of any container, told by its first bytes and then its name, and check all of it that
+ * is read here: tables, offsets, shapes, sizes, unique names.
+ * Memory  at most 64 MiB + 4 times the file, mapping included.
+ * Errors  RK_ERR_FORMAT: file, tensor, found, expected; RK_ERR_UNSUPPORTED: valid, but nothing here
+ *         reads it; RK_ERR_IO, RK_ERR_NOMEM. */
+rk_status rk_file_open(rk_file **out, const char *path, rk_error *err);
+/* From bytes that stay until rk_file_close; name is for sentences. */
+rk_status rk_file_open_memory(rk_file **out, const void *data, size_t bytes, const char *name,
+                              rk_error *err);
+void rk_file_close(rk_file *f);
+
+/* Tensors in the order of the file. */
+int64_t rk_file_count(const rk_file *f);
+const rk_file_tensor *rk_file_at(const rk_file *f, int64_t i);
+/* NULL when there is none of this name. */
+const rk_file_tensor *rk_file_find(const rk_file *f, const char *name);
+/* The value of a metadata key, NULL when absent; all pairs in the order of the file. Numbers are
+ * written in decimal, arrays and structures are left out (they are the container's own business).
+ */
+const char *rk_file_meta(const rk_file *f, const char *key);
+int64_t rk_file_meta_count(const rk_file *f);
+rk_pair rk_file_meta_at(const rk_file *f, int64_t i);
+/* The path; the name of the container ("safetensors"); whether the file still holds what was opened
+ * (rk_map_check). */
+const char *rk_file_name(const rk_file *f);
+const char *rk_file_container(const rk_file *f);
+rk_status rk_file_check(const rk_file *f, rk_error *err);
+
+/* ---- for containers ---- */
+
+typedef struct rk_file_format {
+    const char *name;
+    /* Do these first n bytes (at most 4096) begin such a file? */
+    bool (*probe)(const unsigned char *bytes, size_t n);
+    /* Add tensors and metadata of the mapped bytes to f. On failure what was added is dropped. */
+    rk_status (*read)(rk_file *f, const rk_map *map, rk_error *err);
+} rk_file_format;
+
+enum { RK_FILE_TENSORS_MAX = 1 << 18, RK_FILE_META_MAX = 1 << 16 };
+
+/* An empty file, for what is put together of parts of others; name is for sentences. */
+rk_status rk_file_new(rk_file **out, const char *container, const char *name, rk_error *err);
+/* f's tensors may lie in `part` from now on: f closes it, and rk_file_check asks it too. */
+rk_status rk_file_own(rk_file *f, rk_file *part, rk_error *err);
+/* Copy a tensor's row; the name is copied, the data are not. Duplicate names are found by
+ * rk_file_finish. bytes is checked against dtype and dims.
+ * Errors  RK_ERR_FORMAT: the shape overflows, is no whole number of blocks a row, or its bytes are
+ *         not t->bytes; RK_ERR_NOMEM. */
+rk_status rk_file_add(rk_file *f, const rk_file_tensor *t, rk_error *err);
+/* Copy a pair; n_value bytes that may hold no NUL. */
+rk_status rk_file_add_meta(rk_file *f, const char *key, const char *value, rk_error *err);
+/* Memory, 64-byte aligned, that lives as long as f; NULL and an error when there is none. */
+void *rk_file_alloc(rk_file *f, size_t bytes, rk_error *err);
+/* Sort the names, refuse duplicates, copy what is not aligned. */
+rk_status rk_file_finish(rk_file *f, rk_error *err);
+/* Bytes of a shape of a type. False: it overflows, or a row is no whole number of blocks. */
+bool rk_file_shape_bytes(rk_dtype dtype, int n_dims, const int64_t *dims, size_t *bytes);
+
+extern const rk_file_format rk_format_safetensors;
+
+#endif
