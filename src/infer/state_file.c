@@ -47,15 +47,15 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
     char fingerprint[FINGERPRINT_CHARS];
     fingerprint_text(s, fingerprint);
     const rk_pair meta[] = {{"arch", s->model->arch->name},
-                               {"fingerprint", fingerprint},
-                               {"format", "rwkv-state"},
-                               {"layout", layout}};
+                            {"fingerprint", fingerprint},
+                            {"format", "rwkv-state"},
+                            {"layout", layout}};
     for (int i = 0; i < n; i++) {
         tensors[i] = describe(s, i, &names[i]);
         tensors[i].data = at;
         at += tensors[i].bytes;
     }
-    const rk_st_contents c = {.tensors = tensors, .n_tensors = n, .meta = meta, .n_meta = 4};
+    const rk_file_contents c = {.tensors = tensors, .n_tensors = n, .meta = meta, .n_meta = 4};
     return rk_st_write(path, &c, true, NULL, err);
 }
 

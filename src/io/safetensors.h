@@ -5,7 +5,6 @@
 #ifndef RK_IO_SAFETENSORS_H
 #define RK_IO_SAFETENSORS_H
 
-#include "io/atomic_file.h"
 #include "io/tensor_file.h"
 
 typedef struct rk_st rk_st;
@@ -36,27 +35,14 @@ rk_status rk_st_check(const rk_st *f, rk_error *err);
 /* "F32", "BF16", ...: the format's name of a dtype. */
 const char *rk_st_dtype_name(rk_dtype t);
 
-/* A file to be written. Tensors lie in the file in the order given; of a rk_file_tensor the writer
- * reads name, dtype and shape, and its data when there is no source. */
-typedef struct rk_st_contents {
-    const rk_file_tensor *tensors;
-    int64_t n_tensors;
-    const rk_pair *meta;
-    int64_t n_meta;
-    /* Write the bytes of tensors[i] to out with rk_out_write, in as many pieces as suit it; the
-     * writer checks their number. NULL: tensors[i].data. */
-    rk_status (*source)(void *user, int64_t i, rk_out *out, rk_error *err);
-    void *user;
-} rk_st_contents;
-
 /* Bytes of the whole file. RK_ERR_ARG: a shape overflows or a name occurs twice. */
-rk_status rk_st_file_bytes(const rk_st_contents *c, uint64_t *bytes, rk_error *err);
+rk_status rk_st_file_bytes(const rk_file_contents *c, uint64_t *bytes, rk_error *err);
 /* Append the file to an output that is open. The same contents give the same bytes; the header is
  * padded with spaces so that the data begin at a multiple of 64. */
-rk_status rk_st_put(rk_out *out, const rk_st_contents *c, rk_error *err);
+rk_status rk_st_put(rk_out *out, const rk_file_contents *c, rk_error *err);
 /* The whole protocol of atomic_file.h, after a look at the free space. checksum (may be NULL)
  * receives the file's XXH3-64. */
-rk_status rk_st_write(const char *path, const rk_st_contents *c, bool overwrite, uint64_t *checksum,
-                      rk_error *err);
+rk_status rk_st_write(const char *path, const rk_file_contents *c, bool overwrite,
+                      uint64_t *checksum, rk_error *err);
 
 #endif

@@ -40,7 +40,7 @@ static rk_status check_sorted(const char *const *names, size_t n, rk_error *err)
     return RK_OK;
 }
 
-static rk_status check_names(const rk_st_contents *c, rk_error *err)
+static rk_status check_names(const rk_file_contents *c, rk_error *err)
 {
     const size_t n = (size_t)c->n_tensors;
     const char **names = malloc((n + 1) * sizeof *names);
@@ -54,7 +54,7 @@ static rk_status check_names(const rk_st_contents *c, rk_error *err)
     return st;
 }
 
-static void put_meta(rk_buf *h, const rk_st_contents *c)
+static void put_meta(rk_buf *h, const rk_file_contents *c)
 {
     rk_buf_puts(h, "\"__metadata__\":{");
     for (int64_t i = 0; i < c->n_meta; i++) {
@@ -77,7 +77,8 @@ static void put_entry(rk_buf *h, const rk_file_tensor *t, uint64_t begin, uint64
 }
 
 /* The header with its padding, and the bytes of data that follow it. */
-static rk_status make_header(const rk_st_contents *c, rk_buf *h, size_t *data_bytes, rk_error *err)
+static rk_status make_header(const rk_file_contents *c, rk_buf *h, size_t *data_bytes,
+                             rk_error *err)
 {
     size_t at = 0;
     rk_status st = check_names(c, err);
@@ -105,7 +106,7 @@ static rk_status make_header(const rk_st_contents *c, rk_buf *h, size_t *data_by
     return st;
 }
 
-rk_status rk_st_file_bytes(const rk_st_contents *c, uint64_t *bytes, rk_error *err)
+rk_status rk_st_file_bytes(const rk_file_contents *c, uint64_t *bytes, rk_error *err)
 {
     size_t data_bytes = 0;
     rk_buf header = {0};
@@ -115,7 +116,7 @@ rk_status rk_st_file_bytes(const rk_st_contents *c, uint64_t *bytes, rk_error *e
     return st;
 }
 
-static rk_status put_tensor(rk_out *out, const rk_st_contents *c, int64_t i, rk_error *err)
+static rk_status put_tensor(rk_out *out, const rk_file_contents *c, int64_t i, rk_error *err)
 {
     const rk_file_tensor *t = &c->tensors[i];
     const uint64_t before = rk_out_bytes(out);
@@ -131,7 +132,7 @@ static rk_status put_tensor(rk_out *out, const rk_st_contents *c, int64_t i, rk_
     return st;
 }
 
-rk_status rk_st_put(rk_out *out, const rk_st_contents *c, rk_error *err)
+rk_status rk_st_put(rk_out *out, const rk_file_contents *c, rk_error *err)
 {
     size_t data_bytes;
     rk_buf header = {0};
@@ -150,8 +151,8 @@ rk_status rk_st_put(rk_out *out, const rk_st_contents *c, rk_error *err)
     return st;
 }
 
-rk_status rk_st_write(const char *path, const rk_st_contents *c, bool overwrite, uint64_t *checksum,
-                      rk_error *err)
+rk_status rk_st_write(const char *path, const rk_file_contents *c, bool overwrite,
+                      uint64_t *checksum, rk_error *err)
 {
     uint64_t bytes = 0;
     rk_out *out = NULL;

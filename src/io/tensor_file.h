@@ -9,6 +9,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "io/atomic_file.h"
 #include "io/map.h"
 
 enum { RK_FILE_DIMS_MAX = 8 };
@@ -57,6 +58,21 @@ rk_pair rk_file_meta_at(const rk_file *f, int64_t i);
 const char *rk_file_name(const rk_file *f);
 const char *rk_file_container(const rk_file *f);
 rk_status rk_file_check(const rk_file *f, rk_error *err);
+
+/* ---- for those who write ---- */
+
+/* A file to be written. Tensors lie in the file in the order given; of a rk_file_tensor a writer
+ * reads name, dtype and shape (not exchanged), and its data when there is no source. */
+typedef struct rk_file_contents {
+    const rk_file_tensor *tensors;
+    int64_t n_tensors;
+    const rk_pair *meta;
+    int64_t n_meta;
+    /* Write the bytes of tensors[i] to out with rk_out_write, in as many pieces as suit it; the
+     * writer checks their number. NULL: tensors[i].data. */
+    rk_status (*source)(void *user, int64_t i, rk_out *out, rk_error *err);
+    void *user;
+} rk_file_contents;
 
 /* ---- for containers ---- */
 

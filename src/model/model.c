@@ -277,7 +277,8 @@ static rk_status bind_params(rk_model *m, rk_error *err)
         return st;
     float *at = m->owned = malloc((floats + 1) * sizeof *at);
     if (!at)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors", rk_file_name(m->file));
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors",
+                       rk_file_name(m->file));
     for (int64_t i = 0; i < m->n_params; i++) {
         rk_param *p = &m->params[i];
         const rk_file_tensor *t = rk_file_find(m->file, p->name);
@@ -488,7 +489,7 @@ rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, con
         n++;
     }
     save_job job = {m, params, dtype};
-    const rk_st_contents contents = {tensors, n, pairs, n_pairs, write_param, &job};
+    const rk_file_contents contents = {tensors, n, pairs, n_pairs, write_param, &job};
     st = rk_st_write(path, &contents, overwrite, NULL, err);
 done:
     free(pairs);

@@ -64,13 +64,13 @@ static rk_status put_arrays(const char *path, const part *parts, int n_parts, in
         const rk_named_array *a = &parts[i / n].arrays[i % n];
         snprintf(names[i], sizeof names[i], "%s%s", parts[i / n].prefix, a->name);
         tensors[i] = (rk_file_tensor){.name = names[i],
-                                    .dtype = RK_F32,
-                                    .n_dims = a->n_dims,
-                                    .data = a->data,
-                                    .bytes = (size_t)a->n * sizeof(float)};
+                                      .dtype = RK_F32,
+                                      .n_dims = a->n_dims,
+                                      .data = a->data,
+                                      .bytes = (size_t)a->n * sizeof(float)};
         memcpy(tensors[i].dims, a->dims, sizeof a->dims);
     }
-    const rk_st_contents contents = {.tensors = tensors, .n_tensors = total};
+    const rk_file_contents contents = {.tensors = tensors, .n_tensors = total};
     if (st == RK_OK)
         st = rk_st_file_bytes(&contents, &file->bytes, err);
     if (st == RK_OK)

@@ -124,7 +124,7 @@ static const char *apply(test_ctx *t, const rk_file *from, const change *c)
         tensors[kept++] = x;
     }
     const char *path = test_path(t, test_temp_dir(t), "hostile.safetensors");
-    const rk_st_contents contents = {.tensors = tensors, .n_tensors = kept};
+    const rk_file_contents contents = {.tensors = tensors, .n_tensors = kept};
     test_ok(rk_st_write(path, &contents, false, NULL, &err), &err);
     return path;
 }
