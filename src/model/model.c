@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "io/checksum.h"
+#include "model/scheme.h"
 
 /* ---- shapes and names ---- */
 
@@ -189,6 +190,13 @@ static bool same_squeezed(const rk_file_tensor *f, const rk_tensor *t)
     }
 }
 
+/* Matrices stay where they are, but f64 ones, which no kernel takes as weights, are narrowed. */
+static bool stays_mapped(const rk_param *p, const rk_file_tensor *t)
+{
+    return p->tensor.n_dims == 2 && p->tensor.dims[0] != 1 && t->dtype != RK_F64 &&
+           strcmp(p->spec->shape, "HN") != 0;
+}
+
 static rk_status check_param(const rk_model *m, const rk_param *p, const rk_file_tensor *t,
                              rk_error *err)
 {
@@ -197,7 +205,8 @@ static rk_status check_param(const rk_model *m, const rk_param *p, const rk_file
         return p->used ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
                                  rk_file_name(m->file), p->name, m->arch->name)
                        : RK_OK;
-    if (!p->used || (is_float(t->dtype) && same_squeezed(t, &p->tensor)))
+    const bool type = is_float(t->dtype) || (rk_dtype_is_blocks(t->dtype) && stays_mapped(p, t));
+    if (!p->used || (type && same_squeezed(t, &p->tensor)))
         return RK_OK;
     rk_tensor shape = {.dtype = t->dtype};
     shape.n_dims = t->n_dims < RK_MAX_DIMS ? t->n_dims : RK_MAX_DIMS;
@@ -205,27 +214,6 @@ static rk_status check_param(const rk_model *m, const rk_param *p, const rk_file
     return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s of a float type",
                    rk_file_name(m->file), p->name, rk_tensor_describe(&shape, found, sizeof found),
                    strchr(rk_tensor_describe(&p->tensor, expected, sizeof expected), '('));
-}
-
-/* Matrices stay where they are, but f64 ones, which no kernel takes as weights, are narrowed. */
-static bool stays_mapped(const rk_param *p, const rk_file_tensor *t)
-{
-    return p->tensor.n_dims == 2 && p->tensor.dims[0] != 1 && t->dtype != RK_F64 &&
-           strcmp(p->spec->shape, "HN") != 0;
-}
-
-static float element(const rk_file_tensor *t, int64_t i)
-{
-    switch (t->dtype) {
-    case RK_BF16:
-        return rk_bf16_to_f32(((const uint16_t *)t->data)[i]);
-    case RK_F16:
-        return rk_f16_to_f32(((const uint16_t *)t->data)[i]);
-    case RK_F64:
-        return (float)((const double *)t->data)[i];
-    default:
-        return ((const float *)t->data)[i];
-    }
 }
 
 /* Check every tensor and count the floats that must be widened. */
@@ -269,6 +257,17 @@ static rk_status refuse_unknown(const rk_model *m, rk_error *err)
     return RK_OK;
 }
 
+/* The file's memory as it is; what lies transposed becomes a view with exchanged strides. */
+static void bind_mapped(rk_tensor *to, const rk_file_tensor *t)
+{
+    to->dtype = t->dtype;
+    memcpy(&to->data, &t->data, sizeof t->data); /* read only from here on */
+    if (t->exchanged) {
+        to->strides[0] = 1;
+        to->strides[1] = to->dims[0];
+    }
+}
+
 static rk_status bind_params(rk_model *m, rk_error *err)
 {
     size_t floats = 0;
@@ -285,13 +284,15 @@ static rk_status bind_params(rk_model *m, rk_error *err)
         if (!t || !p->used)
             continue;
         if (stays_mapped(p, t)) {
-            p->tensor.dtype = t->dtype;
-            memcpy(&p->tensor.data, &t->data, sizeof t->data); /* read only from here on */
+            bind_mapped(&p->tensor, t);
             continue;
         }
+        if (t->exchanged)
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' of %s is stored transposed",
+                           rk_file_name(m->file), p->name, rk_dtype_name(t->dtype));
         p->tensor.data = at;
-        for (int64_t e = 0; e < rk_tensor_count(&p->tensor); e++)
-            *at++ = element(t, e);
+        rk_file_floats(t, 0, rk_tensor_count(&p->tensor), at);
+        at += rk_tensor_count(&p->tensor);
     }
     return RK_OK;
 }
@@ -329,6 +330,19 @@ static const rk_arch *arch_of(const rk_file *f)
     return NULL;
 }
 
+/* The group norm's eps is a property of the file where it says so. */
+static rk_status read_eps(const rk_file *f, rk_hparams *hp, rk_error *err)
+{
+    const char *text = rk_file_meta(f, "ln_x_eps");
+    const double eps = text ? strtod(text, NULL) : hp->ln_x_eps;
+    if (!(eps > 0 && eps < 1))
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: ln_x_eps '%.32s', expected a number between 0 and 1", rk_file_name(f),
+                       text ? text : "");
+    hp->ln_x_eps = eps;
+    return RK_OK;
+}
+
 /* Takes ownership of f. */
 static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
 {
@@ -341,6 +355,8 @@ static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
                      "%s: its tensor names are those of no architecture here", rk_file_name(f));
     if (st == RK_OK)
         st = arch->read_hparams(f, &hp, err);
+    if (st == RK_OK)
+        st = read_eps(f, &hp, err);
     if (st == RK_OK && hp.n_layer > rk_file_count(f))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
                      rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));
@@ -369,14 +385,18 @@ static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
 rk_status rk_model_open(rk_model **out, const char *path, rk_error *err)
 {
     rk_file *f = NULL;
-    const rk_status st = rk_file_open(&f, path, err);
+    rk_status st = rk_file_open(&f, path, err);
+    if (st == RK_OK)
+        st = rk_scheme_import(&f, err);
     return st == RK_OK ? open_file(out, f, err) : st;
 }
 
 rk_status rk_model_open_memory(rk_model **out, const void *data, size_t bytes, rk_error *err)
 {
     rk_file *f = NULL;
-    const rk_status st = rk_file_open_memory(&f, data, bytes, "model in memory", err);
+    rk_status st = rk_file_open_memory(&f, data, bytes, "model in memory", err);
+    if (st == RK_OK)
+        st = rk_scheme_import(&f, err);
     return st == RK_OK ? open_file(out, f, err) : st;
 }
 
@@ -426,7 +446,9 @@ static rk_dtype saved_dtype(const rk_param *p, rk_dtype dtype)
 static float param_element(const rk_tensor *t, int64_t i)
 {
     const rk_file_tensor as_file = {.dtype = t->dtype, .data = t->data};
-    return element(&as_file, i);
+    float x;
+    rk_file_floats(&as_file, i, 1, &x);
+    return x;
 }
 
 /* In pieces, so that no second copy of a tensor is held. */

@@ -1,0 +1,161 @@
+/* names_gguf.c: the names of llama.cpp's GGUF files of rwkv6 and rwkv7.
+ *
+ * Source: ggml-org/llama.cpp, convert_hf_to_gguf.py and src/llama-model.cpp. Low-rank matrices lie
+ * there as linear weights, (out, in). */
+#include <string.h>
+
+#include "base/num.h"
+#include "model/scheme.h"
+
+#define SAME(canonical, gguf)                                                                      \
+    {                                                                                              \
+        canonical, gguf, RK_FORM_SAME, 0, NULL, false                                              \
+    }
+#define VECTOR(canonical, gguf)                                                                    \
+    {                                                                                              \
+        canonical, gguf, RK_FORM_SAME, 0, ".", false                                               \
+    }
+#define LATER(canonical, gguf, form, dims)                                                         \
+    {                                                                                              \
+        canonical, gguf, form, 0, dims, true                                                       \
+    }
+#define EXCHANGED(canonical, gguf)                                                                 \
+    {                                                                                              \
+        canonical, gguf, RK_FORM_EXCHANGED, 0, NULL, false                                         \
+    }
+#define PIECE(canonical, gguf, i)                                                                  \
+    {                                                                                              \
+        canonical, gguf, RK_FORM_PIECE, i, NULL, false                                             \
+    }
+
+#define MODEL_ROWS                                                                                 \
+    SAME("emb.weight", "token_embd.weight"),                                                       \
+        VECTOR("blocks.0.ln0.weight", "token_embd_norm.weight"),                                   \
+        VECTOR("blocks.0.ln0.bias", "token_embd_norm.bias"),                                       \
+        VECTOR("ln_out.weight", "output_norm.weight"), VECTOR("ln_out.bias", "output_norm.bias"),  \
+        SAME("head.weight", "output.weight"),                                                      \
+        VECTOR("blocks.%d.ln1.weight", "blk.%d.attn_norm.weight"),                                 \
+        VECTOR("blocks.%d.ln1.bias", "blk.%d.attn_norm.bias"),                                     \
+        VECTOR("blocks.%d.ln2.weight", "blk.%d.attn_norm_2.weight"),                               \
+        VECTOR("blocks.%d.ln2.bias", "blk.%d.attn_norm_2.bias"),                                   \
+        SAME("blocks.%d.att.key.weight", "blk.%d.time_mix_key.weight"),                            \
+        SAME("blocks.%d.att.value.weight", "blk.%d.time_mix_value.weight"),                        \
+        SAME("blocks.%d.att.receptance.weight", "blk.%d.time_mix_receptance.weight"),              \
+        VECTOR("blocks.%d.att.ln_x.weight", "blk.%d.time_mix_ln.weight"),                          \
+        VECTOR("blocks.%d.att.ln_x.bias", "blk.%d.time_mix_ln.bias"),                              \
+        SAME("blocks.%d.ffn.key.weight", "blk.%d.channel_mix_key.weight")
+
+static bool is_arch(const rk_file *f, const char *name)
+{
+    const char *arch = rk_file_meta(f, "general.architecture");
+    return !strcmp(rk_file_container(f), "gguf") && arch && !strcmp(arch, name);
+}
+
+/* ---- rwkv7 ---- */
+
+#define FUSED "blk.%d.time_mix_lerp_fused.weight"
+
+static const rk_scheme_row rows7[] = {
+    MODEL_ROWS,
+    SAME("blocks.%d.att.output.weight", "blk.%d.time_mix_output.weight"),
+    SAME("blocks.%d.ffn.value.weight", "blk.%d.channel_mix_value.weight"),
+    PIECE("blocks.%d.att.x_r", FUSED, 0),
+    PIECE("blocks.%d.att.x_w", FUSED, 1),
+    PIECE("blocks.%d.att.x_k", FUSED, 2),
+    PIECE("blocks.%d.att.x_v", FUSED, 3),
+    PIECE("blocks.%d.att.x_a", FUSED, 4),
+    PIECE("blocks.%d.att.x_g", FUSED, 5),
+    VECTOR("blocks.%d.att.w0", "blk.%d.time_mix_w0.weight"),
+    EXCHANGED("blocks.%d.att.w1", "blk.%d.time_mix_w1.weight"),
+    EXCHANGED("blocks.%d.att.w2", "blk.%d.time_mix_w2.weight"),
+    VECTOR("blocks.%d.att.a0", "blk.%d.time_mix_a0.weight"),
+    EXCHANGED("blocks.%d.att.a1", "blk.%d.time_mix_a1.weight"),
+    EXCHANGED("blocks.%d.att.a2", "blk.%d.time_mix_a2.weight"),
+    LATER("blocks.%d.att.v0", "blk.%d.time_mix_v0.weight", RK_FORM_SAME, "."),
+    LATER("blocks.%d.att.v1", "blk.%d.time_mix_v1.weight", RK_FORM_EXCHANGED, NULL),
+    LATER("blocks.%d.att.v2", "blk.%d.time_mix_v2.weight", RK_FORM_EXCHANGED, NULL),
+    EXCHANGED("blocks.%d.att.g1", "blk.%d.time_mix_g1.weight"),
+    EXCHANGED("blocks.%d.att.g2", "blk.%d.time_mix_g2.weight"),
+    VECTOR("blocks.%d.att.k_k", "blk.%d.time_mix_k_k.weight"),
+    VECTOR("blocks.%d.att.k_a", "blk.%d.time_mix_k_a.weight"),
+    {"blocks.%d.att.r_k", "blk.%d.time_mix_r_k.weight", RK_FORM_HEADS, 0, ".", false},
+    VECTOR("blocks.%d.ffn.x_k", "blk.%d.channel_mix_lerp_k.weight"),
+};
+
+static bool detect7(const rk_file *f)
+{
+    return is_arch(f, "rwkv7");
+}
+
+/* llama.cpp wants v0, v1, v2 in layer 0 too, with the rank of a, and does not use them. */
+static rk_status add_dummies(rk_file *foreign, const rk_file *canonical, rk_error *err)
+{
+    static const char *const pairs[][2] = {
+        {"blocks.0.att.a0", "blk.0.time_mix_v0.weight"},
+        {"blocks.0.att.a1", "blk.0.time_mix_v1.weight"},
+        {"blocks.0.att.a2", "blk.0.time_mix_v2.weight"},
+    };
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < RK_COUNT(pairs) && st == RK_OK; i++) {
+        const rk_file_tensor *a = rk_file_find(canonical, pairs[i][0]);
+        if (!a)
+            return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_file_name(canonical),
+                           pairs[i][0]);
+        const rk_scheme_row as = {pairs[i][0], pairs[i][1],    i ? RK_FORM_EXCHANGED : RK_FORM_SAME,
+                                  0,           i ? NULL : ".", false};
+        st = rk_scheme_add_row(foreign, a, &as, err);
+    }
+    return st;
+}
+
+const rk_scheme rk_scheme_gguf7 = {
+    .name = "gguf",
+    .detect = detect7,
+    .rows = rows7,
+    .n_rows = RK_COUNT(rows7),
+    .complete = add_dummies,
+};
+
+/* ---- rwkv6 ---- */
+
+static const rk_scheme_row rows6[] = {
+    MODEL_ROWS,
+    {"blocks.%d.att.output.weight", "blk.%d.time_mix_output.weight", RK_FORM_RESCALED, 0, NULL,
+     false},
+    {"blocks.%d.ffn.value.weight", "blk.%d.channel_mix_value.weight", RK_FORM_RESCALED, 0, NULL,
+     false},
+    SAME("blocks.%d.att.gate.weight", "blk.%d.time_mix_gate.weight"),
+    VECTOR("blocks.%d.att.time_maa_x", "blk.%d.time_mix_lerp_x.weight"),
+    PIECE("blocks.%d.att.time_maa_w", FUSED, 0),
+    PIECE("blocks.%d.att.time_maa_k", FUSED, 1),
+    PIECE("blocks.%d.att.time_maa_v", FUSED, 2),
+    PIECE("blocks.%d.att.time_maa_r", FUSED, 3),
+    PIECE("blocks.%d.att.time_maa_g", FUSED, 4),
+    EXCHANGED("blocks.%d.att.time_maa_w1", "blk.%d.time_mix_w1.weight"),
+    EXCHANGED("blocks.%d.att.time_maa_w2", "blk.%d.time_mix_w2.weight"),
+    SAME("blocks.%d.att.time_faaaa", "blk.%d.time_mix_first.weight"),
+    VECTOR("blocks.%d.att.time_decay", "blk.%d.time_mix_decay.weight"),
+    EXCHANGED("blocks.%d.att.time_decay_w1", "blk.%d.time_mix_decay_w1.weight"),
+    EXCHANGED("blocks.%d.att.time_decay_w2", "blk.%d.time_mix_decay_w2.weight"),
+    VECTOR("blocks.%d.ffn.time_maa_k", "blk.%d.channel_mix_lerp_k.weight"),
+    VECTOR("blocks.%d.ffn.time_maa_r", "blk.%d.channel_mix_lerp_r.weight"),
+    SAME("blocks.%d.ffn.receptance.weight", "blk.%d.channel_mix_receptance.weight"),
+    /* older files keep the five mixes apart */
+    VECTOR("blocks.%d.att.time_maa_w", "blk.%d.time_mix_lerp_w.weight"),
+    VECTOR("blocks.%d.att.time_maa_k", "blk.%d.time_mix_lerp_k.weight"),
+    VECTOR("blocks.%d.att.time_maa_v", "blk.%d.time_mix_lerp_v.weight"),
+    VECTOR("blocks.%d.att.time_maa_r", "blk.%d.time_mix_lerp_r.weight"),
+    VECTOR("blocks.%d.att.time_maa_g", "blk.%d.time_mix_lerp_g.weight"),
+};
+
+static bool detect6(const rk_file *f)
+{
+    return is_arch(f, "rwkv6");
+}
+
+const rk_scheme rk_scheme_gguf6 = {
+    .name = "gguf",
+    .detect = detect6,
+    .rows = rows6,
+    .n_rows = RK_COUNT(rows6),
+};

@@ -1,0 +1,88 @@
+/* scheme.h: what other programs call a model's tensors, and how they store them.
+ *
+ * Everything above works with the names of BlinkDL/RWKV-LM ("blocks.0.att.w1"), here called
+ * canonical. A scheme is a file with a table of rows, name to name and how the values lie, and one
+ * line in scheme.c. Importing and exporting walk the same rows in the two directions. Matrices stay
+ * where they are; what has another order or other values is copied, tensor by tensor. */
+#ifndef RK_MODEL_SCHEME_H
+#define RK_MODEL_SCHEME_H
+
+#include "io/tensor_file.h"
+
+enum { RK_TENSOR_NAME_MAX = 128 };
+
+/* How a foreign tensor and its canonical one differ. */
+typedef enum rk_form {
+    RK_FORM_SAME,        /* at most by dimensions of 1 */
+    RK_FORM_EXCHANGED,   /* the last two dimensions are exchanged */
+    RK_FORM_HEADS,       /* (C); canonical (H, N) */
+    RK_FORM_RESCALED,    /* GGUF's rwkv6 divides layer l by 2^(l / R) */
+    RK_FORM_PIECE,       /* canonical is one part of foreign, a stack along its first dimension */
+    RK_FORM_NEG_EXP,     /* foreign = -exp(canonical) */
+    RK_FORM_EXP,         /* foreign = exp(canonical) */
+    RK_FORM_EXP_NEG_EXP, /* foreign = exp(-exp(canonical)) */
+    RK_FORM_FLA6_MAA_W1, /* (5D, C) in groups r,w,k,v,g; canonical (C, 5D) in groups w,k,v,r,g */
+    RK_FORM_FLA6_MAA_W2, /* (C, 5D) likewise; canonical (5, D, C) */
+    RK_FORM_COUNT
+} rk_form;
+
+/* In both names %d is the layer, and a '*' at the end stands for any rest. The first row that fits
+ * a name counts. */
+typedef struct rk_scheme_row {
+    const char *canonical, *foreign;
+    rk_form form;
+    int piece;        /* of a stack */
+    const char *dims; /* of the foreign tensor when exported: '1', and '.' for all elements; NULL:
+                       * as the canonical ones */
+    bool only_later;  /* layer 0's is not exported: `complete` adds something else */
+} rk_scheme_row;
+
+/* A part of a dotted name that has another word for the same thing; import only. */
+typedef struct rk_scheme_word {
+    const char *foreign, *canonical; /* canonical "": the part is left out, at the front only */
+} rk_scheme_word;
+
+typedef struct rk_scheme {
+    const char *name; /* "gguf", "fla", ... */
+    /* Are these names mine? By container, metadata and tensor names. */
+    bool (*detect)(const rk_file *f);
+    const rk_scheme_word *words; /* ends with NULL; may be NULL */
+    const rk_scheme_row *rows;   /* over names whose words have been replaced */
+    int n_rows;
+    /* After the rows: metadata, values that depend on several things. May be NULL. */
+    rk_status (*finish)(rk_file *canonical, const rk_file *foreign, rk_error *err);
+    /* After the rows of an export: tensors that only such files have. May be NULL. */
+    rk_status (*complete)(rk_file *foreign, const rk_file *canonical, rk_error *err);
+} rk_scheme;
+
+extern const rk_scheme rk_scheme_web6, rk_scheme_web7, rk_scheme_web5;
+extern const rk_scheme rk_scheme_gguf7, rk_scheme_gguf6, rk_scheme_hf;
+extern const rk_scheme rk_scheme_rwkvcpp4, rk_scheme_rwkvcpp5, rk_scheme_rwkvcpp6,
+    rk_scheme_rwkvcpp7;
+/* The names of a Hugging Face folder that is written: RWKV-4, -5 and -6 as their model classes have
+ * them, -7 as fla has. NULL: there are none for this architecture. */
+const rk_scheme *rk_scheme_hf_of(const char *arch);
+
+/* The same file under canonical names. Takes *f over: on success it is replaced, by itself where
+ * its names are canonical already; on failure it is closed.
+ * Errors  RK_ERR_FORMAT: a tensor has not the shape its form needs, or two have one canonical name;
+ *         RK_ERR_NOMEM. */
+rk_status rk_scheme_import(rk_file **f, rk_error *err);
+
+/* The tensors of a canonical file as the rows name and store them, in the order of the rows. What
+ * no row names is an error, because it would be lost. Errors  RK_ERR_UNSUPPORTED: tensor and
+ * scheme; RK_ERR_NOMEM. */
+rk_status rk_scheme_export(rk_file **out, const rk_file *canonical, const rk_scheme *scheme,
+                           rk_error *err);
+
+/* Export one tensor by one row, whose foreign name is complete; for `complete`. */
+rk_status rk_scheme_add_row(rk_file *out, const rk_file_tensor *t, const rk_scheme_row *row,
+                            rk_error *err);
+
+/* Elements [at, at + n) of a plain float tensor, in the order of its dimensions' memory. */
+void rk_file_floats(const rk_file_tensor *t, int64_t at, int64_t n, float *out);
+/* Is it of a type that rk_file_floats takes? */
+bool rk_file_is_float(const rk_file_tensor *t);
+int64_t rk_file_tensor_count(const rk_file_tensor *t);
+
+#endif
