@@ -51,7 +51,7 @@ static inline double fma_peak_run(const char *path, int64_t turns)
 {
     volatile float x[3] = {0.5f, 0.25f, 0.0f};
 #if defined(__x86_64__)
-    if (strcmp(path, "avx512") == 0)
+    if (strncmp(path, "avx512", 6) == 0)
         return fma_loop_avx512(turns, x);
     if (strcmp(path, "avx2") == 0)
         return fma_loop_avx2(turns, x);

@@ -1,4 +1,5 @@
-/* gemm.c: the packed matrix product beside the peak of this machine and beside OpenBLAS.
+/* gemm.c: the packed matrix product, of floats and with operands rounded to bf16 (rk16),
+ * beside the peak of this machine and beside OpenBLAS.
  *
  *     bench_gemm [rounds, default 7] [path, default the best]
  *
@@ -62,14 +63,24 @@ static void fill(float *x, int64_t n)
         x[i] = (float)(i * 7919 % 2003) / 2003.0f - 0.5f;
 }
 
-static void product(const problem *p)
+static void product_of(const problem *p, bool round_bf16)
 {
     const rk_gemm_shape s = p->sh->s;
     const rk_matrix a =
         p->sh->ta == 'N' ? (rk_matrix){p->a, RK_F32, s.k, 1} : (rk_matrix){p->a, RK_F32, 1, s.m};
     const rk_matrix b =
         p->sh->tb == 'N' ? (rk_matrix){p->b, RK_F32, s.n, 1} : (rk_matrix){p->b, RK_F32, 1, s.k};
-    rk_gemm(p->kern, p->pool, p->scratch, s, a, b, p->c, s.n, false, false);
+    rk_gemm(p->kern, p->pool, p->scratch, s, a, b, p->c, s.n, false, round_bf16);
+}
+
+static void product(const problem *p)
+{
+    product_of(p, false);
+}
+
+static void product_bf16(const problem *p)
+{
+    product_of(p, true);
 }
 
 #ifdef RK_HAVE_OPENBLAS
@@ -148,7 +159,7 @@ static void rest(void)
 /* One line: a shape on some threads. */
 static void measure(problem *p, int rounds)
 {
-    double peak[ROUNDS_MAX], own[ROUNDS_MAX];
+    double peak[ROUNDS_MAX], own[ROUNDS_MAX], bf16[ROUNDS_MAX];
     const rk_gemm_shape s = p->sh->s;
     const int n_threads = rk_pool_n_threads(p->pool);
 #ifdef RK_HAVE_OPENBLAS
@@ -158,6 +169,7 @@ static void measure(problem *p, int rounds)
     for (int i = 0; i < rounds; i++) {
         peak[i] = peak_rate(p);
         own[i] = rate(product, p);
+        bf16[i] = rate(product_bf16, p);
 #ifdef RK_HAVE_OPENBLAS
         blas[i] = rate(openblas, p);
         rest();
@@ -168,6 +180,7 @@ static void measure(problem *p, int rounds)
              p->sh->ta, p->sh->tb);
     printf("%-18s t%d", name, n_threads);
     report("rk", own, peak, rounds);
+    report("rk16", bf16, peak, rounds);
 #ifdef RK_HAVE_OPENBLAS
     report("openblas", blas, peak, rounds);
 #endif

@@ -65,7 +65,7 @@ typedef bool rk_abort_fn(void *user);
 
 typedef struct rk_engine_params {
     int n_threads;    /* 0: usable cores under affinity and cgroup limits */
-    const char *path; /* instruction-set path "ref", "avx2", "avx512", "neon"; NULL: best here */
+    const char *path; /* instruction-set path "ref", "avx2", "avx512", "avx512bf16", "neon"; NULL: best */
     rk_log_fn *log;   /* NULL: silent */
     void *log_user;
     rk_abort_fn *abort; /* NULL: only rk_engine_abort */

@@ -24,15 +24,17 @@ enum {
     PACK_ELEMENTS = 8192,
     PACK_CHUNK = 64,          /* rows of l packed before the next panel's: lines are used up */
     TILE_BYTES = 14 * 32 * 4, /* largest tile of any table */
+    PANEL_MAX = 32,           /* widest panel of a table with pairs */
     ALIGN = 64
 };
 
 typedef struct step {
     const rk_kernels *kern;
-    rk_matrix a, b; /* pointing at the first element of the step */
-    bool round_bf16;
-    size_t size; /* of a real */
+    rk_matrix a, b;         /* pointing at the first element of the step */
+    bool round_bf16, pairs; /* pairs: packed two and two, for gemm_tile_pairs */
+    size_t size;            /* of a real */
     int64_t m, n, k;
+    int64_t depth;                        /* rows of a packed panel: k, or the pairs of it */
     int64_t task_panels_m, task_panels_n; /* panels of a block of C */
     int64_t pack_panels_a, pack_panels_b, n_pack_a;
     char *packed_a, *packed_b, *c;
@@ -60,20 +62,32 @@ size_t rk_gemm_scratch(const rk_kernels *kern, int n_threads, rk_gemm_shape s)
            packed_bytes(kern, s.n, kern->gemm_nr, s.k);
 }
 
+/* k rows of l of one panel, from src on, packed to `out`. */
+static void pack_chunk(const step *s, const rk_matrix *src, const char *from, int64_t k,
+                       int64_t panel, int64_t n_valid, int64_t js, int64_t ls, char *out)
+{
+    _Alignas(ALIGN) float rounded[PACK_CHUNK * PANEL_MAX];
+    void *to = s->pairs ? (void *)rounded : out;
+    s->kern->gemm_pack(k, panel, n_valid, from, src->dtype, js, ls, s->round_bf16, to);
+    if (s->pairs)
+        s->kern->gemm_pairs(k, panel, rounded, (uint32_t *)(void *)out);
+}
+
 /* Panels [p0, p1) of `extent` rows or columns at src, whose strides are js across and ls along k.
  */
 static void pack_panels(const step *s, const rk_matrix *src, int64_t extent, int64_t js, int64_t ls,
                         int64_t panel, int64_t p0, int64_t p1, char *packed)
 {
-    const size_t src_size = rk_dtype_bytes(src->dtype);
+    const int64_t src_size = (int64_t)rk_dtype_bytes(src->dtype);
     p1 = rk_min_i64(p1, rk_ceil_div(extent, panel));
     for (int64_t l = 0; l < s->k; l += PACK_CHUNK)
         for (int64_t p = p0; p < p1; p++) {
             const int64_t at = p * panel * js + l * ls; /* may be negative with a stride */
-            s->kern->gemm_pack(rk_min_i64(s->k - l, PACK_CHUNK), panel,
-                               rk_min_i64(extent - p * panel, panel),
-                               (const char *)src->data + at * (int64_t)src_size, src->dtype, js, ls,
-                               s->round_bf16, packed + (size_t)((p * s->k + l) * panel) * s->size);
+            const int64_t row = p * s->depth + (s->pairs ? l / 2 : l);
+            pack_chunk(s, src, (const char *)src->data + at * src_size,
+                       rk_min_i64(s->k - l, PACK_CHUNK), panel,
+                       rk_min_i64(extent - p * panel, panel), js, ls,
+                       packed + (size_t)(row * panel) * s->size);
         }
 }
 
@@ -89,6 +103,11 @@ static void pack_task(void *arg, int64_t i, int worker)
         pack_panels(s, &s->b, s->n, s->b.col_stride, s->b.row_stride, s->kern->gemm_nr,
                     i * s->pack_panels_b, (i + 1) * s->pack_panels_b, s->packed_b);
     }
+}
+
+static void run_tile(const step *s, const char *a, const char *b, void *c, int64_t ldc)
+{
+    (s->pairs ? s->kern->gemm_tile_pairs : s->kern->gemm_tile)(s->depth, a, b, c, ldc, s->load);
 }
 
 static void copy_tile(int64_t rows, size_t row_bytes, const char *from, size_t from_ld, char *to,
@@ -108,13 +127,13 @@ static void compute_tile(const step *s, int64_t i, int64_t j, const char *a, con
     for (int64_t next = mr; next < rk_min_i64(2 * mr, s->m - i); next++)
         rk_prefetch(c + (size_t)next * c_ld); /* a tile begins with its loads of C */
     if (rows == mr && cols == nr) {
-        s->kern->gemm_tile(s->k, a, b, c, s->ldc, s->load);
+        run_tile(s, a, b, c, s->ldc);
         return;
     }
     _Alignas(ALIGN) char tile[TILE_BYTES] = {0};
     if (s->load)
         copy_tile(rows, (size_t)cols * s->size, c, c_ld, tile, ld);
-    s->kern->gemm_tile(s->k, a, b, tile, nr, s->load);
+    run_tile(s, a, b, tile, nr);
     copy_tile(rows, (size_t)cols * s->size, tile, ld, c, c_ld);
 }
 
@@ -130,8 +149,8 @@ static void block_task(void *arg, int64_t task, int worker)
     (void)worker;
     for (int64_t j = j0; j < j1; j += nr)
         for (int64_t i = i0; i < i1; i += mr)
-            compute_tile(s, i, j, s->packed_a + (size_t)(i * s->k) * s->size,
-                         s->packed_b + (size_t)(j * s->k) * s->size);
+            compute_tile(s, i, j, s->packed_a + (size_t)(i * s->depth) * s->size,
+                         s->packed_b + (size_t)(j * s->depth) * s->size);
 }
 
 /* Sizes of the tasks of a step, from its shape alone. */
@@ -182,6 +201,8 @@ void rk_gemm(const rk_kernels *kern, rk_pool *pool, void *scratch, rk_gemm_shape
                 st.m = rk_min_i64(part_m, s.m - i);
                 st.n = rk_min_i64(part_n, s.n - j);
                 st.k = rk_min_i64(part_k, s.k - l);
+                st.pairs = round_bf16 && kern->gemm_tile_pairs;
+                st.depth = st.pairs ? rk_ceil_div(st.k, 2) : st.k;
                 st.packed_a = scratch;
                 st.packed_b = packed_b;
                 st.c = (char *)c + (size_t)(i * ldc + j) * size;

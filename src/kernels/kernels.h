@@ -88,7 +88,7 @@ typedef struct rk_rwkv7_output_grads {
 } rk_rwkv7_output_grads;
 
 typedef struct rk_kernels {
-    const char *name; /* "ref", "avx2", "avx512", "neon" */
+    const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "neon" */
     rk_dtype real;
 
     /* y[i] = f(x[i]); dx[i] += dy[i] f'(x[i]), from x and y = f(x), whichever is handier. */
@@ -197,6 +197,13 @@ typedef struct rk_kernels {
      * out[l * width + j] = src[j * js + l * ls], widened; bf16 rounding to bf16 first. */
     void (*gemm_pack)(int64_t k, int64_t width, int64_t n_valid, const void *src, rk_dtype from,
                       int64_t js, int64_t ls, bool round_bf16, void *out);
+    /* The same with operands of bf16, where the instruction for it is fast; else both are NULL. pairs
+     * merges a panel (k, width) of rounded reals into ((k + 1) / 2, width) pairs of 4 bytes; the tile
+     * takes k pairs and continues the same chain, first the even element, then the odd one. Bits
+     * differ from gemm_tile's only where a number is subnormal, which counts as zero here. */
+    void (*gemm_pairs)(int64_t k, int64_t width, const float *panel, uint32_t *out);
+    void (*gemm_tile_pairs)(int64_t k, const void *a, const void *b, void *c, int64_t ldc,
+                            bool load);
 
     /* Matrix products of the short class: y[i][j] (+)= sum over l of x[i][l] W[j][l], for `rows` rows x
      * (ldx), n outputs, weights of any floating dtype. Each sum has one order that depends on k alone.

@@ -181,9 +181,10 @@ static void test_cuts(void **state)
     rk_pool *const *pools = *state;
     test_ctx t = test_begin(3);
     const rk_kernels *kern;
-    for (int path = 0; (kern = rk_kernels_at(path)); path++) {
+    for (int path = 0; (kern = rk_kernels_at(path / 2)); path++) {
         const rk_gemm_shape s = {23, 45, 290};
-        problem p = {.kern = kern, .s = s, .ldc = s.n};
+        const bool round_bf16 = path % 2;
+        problem p = {.kern = kern, .s = s, .ldc = s.n, .round_bf16 = round_bf16};
         const float *a = test_uniform(&t, s.m * s.k, -1, 1),
                     *b = test_uniform(&t, s.k * s.n, -1, 1);
         float *whole = test_alloc_f32(&t, s.m * s.n), *got = test_alloc_f32(&t, s.m * s.n);
@@ -195,7 +196,7 @@ static void test_cuts(void **state)
             problem q = p;
             q.s.k = cut;
             multiply(&q, pools[1], got);
-            q = (problem){kern, {s.m, s.n, s.k - cut}, p.a, p.b, s.n, true, false};
+            q = (problem){kern, {s.m, s.n, s.k - cut}, p.a, p.b, s.n, true, round_bf16};
             q.a.data = a + cut;
             q.b.data = b + cut * s.n;
             multiply(&q, pools[2], got);
@@ -218,15 +219,16 @@ static void test_find(void **state)
 {
     (void)state;
     const rk_kernels *kern = NULL;
+    bool best_runs = false;
     rk_error err = {0};
     test_ok(rk_kernels_find(&kern, NULL, &err), &err);
     for (int i = 0; rk_kernels_at(i); i++) {
         const rk_kernels *same = NULL;
         test_ok(rk_kernels_find(&same, rk_kernels_at(i)->name, &err), &err);
         assert_ptr_equal(same, rk_kernels_at(i));
-        if (!rk_kernels_at(i + 1))
-            assert_ptr_equal(kern, same);
+        best_runs = best_runs || kern == same;
     }
+    assert_true(best_runs);
     assert_string_equal(rk_kernels_at(0)->name, "ref");
     assert_int_equal(rk_kernels_find(&kern, "mmx", &err), RK_ERR_ARG);
     assert_non_null(strstr(err.msg, "'mmx'; there are ref, "));

@@ -3,4 +3,4 @@
 
 #include "kernels/simd/table.inc.c"
 
-const rk_kernels rk_kernels_neon = SIMD_TABLE("neon");
+const rk_kernels rk_kernels_neon = SIMD_TABLE("neon", );

@@ -20,7 +20,8 @@
 #include "kernels/simd/wkv7.inc.c"
 
 /* clang-format off */
-#define SIMD_TABLE(path) {                                                                         \
+/* `more` are rows that only this instruction set has. */
+#define SIMD_TABLE(path, more) {                                                                   \
     .name = (path), .real = RK_F32,                                                                \
     .unary = unary, .unary_bwd = unary_bwd,                                                        \
     .add = add, .mul = mul, .lerp = lerp, .axpy = axpy, .scale = scale,                            \
@@ -38,6 +39,6 @@
     .adamw = adamw, .sgd = sgd,                                                                    \
     .widen = widen, .narrow = narrow,                                                              \
     .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
-    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
+    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy, more                                             \
 }
 /* clang-format on */

@@ -3,4 +3,4 @@
 
 #include "kernels/simd/table.inc.c"
 
-const rk_kernels rk_kernels_avx2 = SIMD_TABLE("avx2");
+const rk_kernels rk_kernels_avx2 = SIMD_TABLE("avx2", );

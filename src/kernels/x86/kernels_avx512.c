@@ -3,4 +3,4 @@
 
 #include "kernels/simd/table.inc.c"
 
-const rk_kernels rk_kernels_avx512 = SIMD_TABLE("avx512");
+const rk_kernels rk_kernels_avx512 = SIMD_TABLE("avx512", );
