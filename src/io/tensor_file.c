@@ -15,7 +15,8 @@
 enum { PROBE_BYTES = 4096, NAME_SHOWN = 80, ALIGN = 64, COPY_PIECE = 4 << 20 };
 
 /* In the order in which they are asked; safetensors, which has no magic number, comes last. */
-static const rk_file_format *const formats[] = {&rk_format_safetensors};
+static const rk_file_format *const formats[] = {&rk_format_gguf, &rk_format_rwkvcpp,
+                                                &rk_format_safetensors};
 
 /* Memory of rk_file_alloc. */
 typedef struct owned {
@@ -219,6 +220,43 @@ static int by_name(const void *a, const void *b)
                   (*(const rk_file_tensor *const *)b)->name);
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const rk_file_tensor *x = *(const rk_file_tensor *const *)a;
+    const rk_file_tensor *y = *(const rk_file_tensor *const *)b;
+    const uintptr_t p = (uintptr_t)x->data, q = (uintptr_t)y->data;
+    return p != q ? (p > q) - (p < q) : (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+/* The index, not sorted yet. */
+static rk_status make_index(rk_file *f, rk_error *err)
+{
+    free(f->sorted);
+    f->sorted = malloc(((size_t)f->n_tensors + 1) * sizeof *f->sorted);
+    if (!f->sorted)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its index", f->name);
+    for (int64_t i = 0; i < f->n_tensors; i++)
+        f->sorted[i] = &f->tensors[i];
+    return RK_OK;
+}
+
+rk_status rk_file_shift(rk_file *f, size_t bytes, rk_error *err)
+{
+    for (int64_t i = 0; i < f->n_tensors; i++)
+        f->tensors[i].data = (const unsigned char *)f->tensors[i].data + bytes;
+    const rk_status st = make_index(f, err);
+    if (st != RK_OK)
+        return st;
+    qsort(f->sorted, (size_t)f->n_tensors, sizeof *f->sorted, by_place);
+    for (int64_t i = 1; i < f->n_tensors; i++) {
+        const rk_file_tensor *a = f->sorted[i - 1], *b = f->sorted[i];
+        if ((uintptr_t)a->data + a->bytes > (uintptr_t)b->data)
+            return rk_fail(err, RK_ERR_FORMAT, "%s: tensors '%.*s' and '%.*s' overlap", f->name,
+                           NAME_SHOWN, a->name, NAME_SHOWN, b->name);
+    }
+    return RK_OK;
+}
+
 /* Elements of block formats begin with a 16-bit scale; kernels load the rest bytewise. */
 static size_t alignment_of(rk_dtype t)
 {
@@ -254,17 +292,14 @@ static rk_status align_tensor(rk_file *f, rk_file_tensor *t, rk_error *err)
 
 rk_status rk_file_finish(rk_file *f, rk_error *err)
 {
-    f->sorted = malloc(((size_t)f->n_tensors + 1) * sizeof *f->sorted);
-    if (!f->sorted)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its index", f->name);
-    for (int64_t i = 0; i < f->n_tensors; i++)
-        f->sorted[i] = &f->tensors[i];
+    rk_status st = make_index(f, err);
+    if (st != RK_OK)
+        return st;
     qsort(f->sorted, (size_t)f->n_tensors, sizeof *f->sorted, by_name);
     for (int64_t i = 1; i < f->n_tensors; i++)
         if (!strcmp(f->sorted[i - 1]->name, f->sorted[i]->name))
             return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%.*s' occurs twice", f->name,
                            NAME_SHOWN, f->sorted[i]->name);
-    rk_status st = RK_OK;
     for (int64_t i = 0; i < f->n_tensors && st == RK_OK; i++)
         st = align_tensor(f, &f->tensors[i], err);
     return st;

@@ -99,11 +99,14 @@ rk_status rk_file_add(rk_file *f, const rk_file_tensor *t, rk_error *err);
 rk_status rk_file_add_meta(rk_file *f, const char *key, const char *value, rk_error *err);
 /* Memory, 64-byte aligned, that lives as long as f; NULL and an error when there is none. */
 void *rk_file_alloc(rk_file *f, size_t bytes, rk_error *err);
+/* For containers whose data begin where their tables end: move every tensor's data by `bytes`, then
+ * refuse those that share bytes. */
+rk_status rk_file_shift(rk_file *f, size_t bytes, rk_error *err);
 /* Sort the names, refuse duplicates, copy what is not aligned. */
 rk_status rk_file_finish(rk_file *f, rk_error *err);
 /* Bytes of a shape of a type. False: it overflows, or a row is no whole number of blocks. */
 bool rk_file_shape_bytes(rk_dtype dtype, int n_dims, const int64_t *dims, size_t *bytes);
 
-extern const rk_file_format rk_format_safetensors;
+extern const rk_file_format rk_format_gguf, rk_format_rwkvcpp, rk_format_safetensors;
 
 #endif

@@ -129,12 +129,15 @@ static double dot(int64_t n, const double *a, const double *b)
     return sum;
 }
 
-/* Make row `at` of q (.., n) orthogonal to those before it, and of length 1. */
-static void orthogonalise(int64_t n, int64_t at, double *q)
+/* Make row `at` of q (.., n) orthogonal to those before it, and of length 1. The head of a large
+ * vocabulary takes a minute, so the abort flag is asked before each row's work. */
+static rk_status orthogonalise(const rk_init *p, int64_t n, int64_t at, double *q, rk_error *err)
 {
     double *row = q + at * n;
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t r = 0; r < at; r++) {
+            if (p->abort && atomic_load_explicit(p->abort, memory_order_relaxed))
+                return rk_fail(err, RK_ERR_ABORTED, "stopped on request");
             const double along = dot(n, q + r * n, row);
             for (int64_t i = 0; i < n; i++)
                 row[i] -= along * q[r * n + i];
@@ -143,6 +146,7 @@ static void orthogonalise(int64_t n, int64_t at, double *q)
     const double scale = 1.0 / sqrt(dot(n, row, row));
     for (int64_t i = 0; i < n; i++)
         row[i] *= scale;
+    return RK_OK;
 }
 
 static rk_status orthogonal(const rk_init *p, double gain, rk_error *err)
@@ -155,13 +159,14 @@ static rk_status orthogonal(const rk_init *p, double gain, rk_error *err)
                        (long long)p->rows, (long long)p->cols);
     for (int64_t i = 0; i < n * rows; i++)
         q[i] = rk_rng_normal(p->seed, RK_RNG_INIT, (uint64_t)p->index, (uint64_t)i);
-    for (int64_t r = 0; r < rows; r++)
-        orthogonalise(n, r, q);
+    rk_status st = RK_OK;
+    for (int64_t r = 0; r < rows && st == RK_OK; r++)
+        st = orthogonalise(p, n, r, q, err);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t i = 0; i < n; i++)
             p->x[wide ? r * n + i : i * rows + r] = (float)(gain * q[r * n + i]);
     free(q);
-    return RK_OK;
+    return st;
 }
 
 static double tall_gain(const rk_init *p)

@@ -147,7 +147,7 @@ void rk_model_close(rk_model *m)
     free(m);
 }
 
-rk_status rk_model_init(rk_model *m, uint64_t seed, rk_error *err)
+rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err)
 {
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
@@ -159,7 +159,8 @@ rk_status rk_model_init(rk_model *m, uint64_t seed, rk_error *err)
                             .rows = matrix ? p->tensor.dims[0] : 1,
                             .cols = rk_tensor_cols(&p->tensor),
                             .x = p->tensor.data,
-                            .arg = p->spec->init_arg};
+                            .arg = p->spec->init_arg,
+                            .abort = abort};
         const rk_status st = p->spec->init(&in, err);
         if (st != RK_OK)
             return st;

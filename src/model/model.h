@@ -31,7 +31,8 @@ typedef struct rk_init {
     uint64_t seed;
     int64_t rows, cols; /* of the matrix; a vector is one row */
     float *x;
-    double arg; /* of the table's row: a gain, an exponent, a constant */
+    double arg;              /* of the table's row: a gain, an exponent, a constant */
+    const atomic_int *abort; /* non-zero: stop with RK_ERR_ABORTED; may be NULL */
 } rk_init;
 typedef rk_status rk_init_fn(const rk_init *p, rk_error *err);
 
@@ -109,8 +110,9 @@ struct rk_model {
 
 /* A model of the given sizes whose tensors have shapes but no data yet. */
 rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp, rk_error *err);
-/* Initial values for every parameter; the tensors must be f32 with data. */
-rk_status rk_model_init(rk_model *m, uint64_t seed, rk_error *err);
+/* Initial values for every parameter; the tensors must be f32 with data. Stops with RK_ERR_ABORTED
+ * when *abort (may be NULL) becomes non-zero. */
+rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
 /* Dimensions of a shape formula; returns their number. */
 int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims);
 /* Elements of one stream's whole state. */

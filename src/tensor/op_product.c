@@ -40,13 +40,25 @@ static linear_sizes sizes_of(const rk_node *n)
                           n->in[1]->dims[out_in ? 0 : 1]};
 }
 
+/* A matrix that lies transposed in its file is a view with exchanged strides. */
+static bool is_transposed(const rk_tensor *w)
+{
+    return w->strides[0] == 1 && w->strides[1] == w->dims[0] && w->dims[0] > 1;
+}
+
+/* Does a row in memory hold the inputs of one output? */
+static bool rows_are_outputs(const rk_node *n)
+{
+    return (n->attr.layout == RK_OUT_IN) != is_transposed(n->in[1]);
+}
+
 /* The weight as (in, out), or transposed. */
 static rk_matrix weight_of(const rk_node *n, bool transposed)
 {
-    const bool out_in = n->attr.layout == RK_OUT_IN;
-    const int64_t ld = n->in[1]->dims[1];
-    const bool rows_are_in = out_in == transposed;
-    return (rk_matrix){n->in[1]->data, n->in[1]->dtype, rows_are_in ? ld : 1, rows_are_in ? 1 : ld};
+    const rk_tensor *w = n->in[1];
+    const bool out_in = (n->attr.layout == RK_OUT_IN) != transposed;
+    const int64_t rows = w->strides[out_in ? 1 : 0], cols = w->strides[out_in ? 0 : 1];
+    return (rk_matrix){w->data, w->dtype, rows, cols};
 }
 
 void rk_linear_shape(rk_ctx *ctx, rk_node *n)
@@ -57,7 +69,9 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
     const linear_sizes s = sizes_of(n);
     const bool types =
         x->dtype == RK_F64 ? w->dtype == RK_F64 : x->dtype == RK_F32 && rk_is_float(w->dtype);
-    if (!rk_expect(ctx, n, types && rk_tensor_is_contiguous(x) && rk_tensor_is_contiguous(w),
+    if (!rk_expect(ctx, n,
+                   types && rk_tensor_is_contiguous(x) &&
+                       (rk_tensor_is_contiguous(w) || (is_transposed(w) && !w->requires_grad)),
                    "contiguous reals") ||
         !rk_expect(ctx, n, rk_tensor_cols(x) == s.in, "the weight's inputs in the last dimension"))
         return;
@@ -89,10 +103,11 @@ static void gemv_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const gemv_job *j = arg;
     const rk_tensor *x = j->n->in[0], *w = j->n->in[1], *y = j->n->out[0];
-    const int64_t ld = w->dims[1];
+    const bool dots = rows_are_outputs(j->n);
+    const int64_t ld = dots ? j->s.in : j->s.out;
     void *out = rk_at(y, y->data, lo);
     (void)worker;
-    if (j->n->attr.layout == RK_OUT_IN)
+    if (dots)
         j->kern->gemv_dot(j->s.rows, hi - lo, j->s.in, x->data, j->s.in, rk_at(w, w->data, lo * ld),
                           w->dtype, ld, out, j->s.out, j->n->in[2] != NULL);
     else

@@ -120,6 +120,23 @@ static void test_orthogonal(void **state)
 }
 
 /* Draws are keyed by seed and parameter: equal keys give equal matrices, others do not. */
+/* A matrix whose work takes seconds stops when it is asked to. */
+static void test_abort(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(4);
+    const atomic_int abort = 1;
+    rk_error err = {0};
+    const rk_init p = {.hp = &hp,
+                       .rows = 2000,
+                       .cols = 400,
+                       .x = test_alloc_f32(&t, 2000 * 400),
+                       .arg = 1,
+                       .abort = &abort};
+    assert_int_equal(rk_init_orthogonal(&p, &err), RK_ERR_ABORTED);
+    test_end(&t);
+}
+
 static void test_keys(void **state)
 {
     (void)state;
@@ -151,7 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_values),  cmocka_unit_test(test_smallest),
         cmocka_unit_test(test_uniform_range), cmocka_unit_test(test_orthogonal),
-        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_abort),         cmocka_unit_test(test_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
