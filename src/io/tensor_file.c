@@ -15,8 +15,8 @@
 enum { PROBE_BYTES = 4096, NAME_SHOWN = 80, ALIGN = 64, COPY_PIECE = 4 << 20 };
 
 /* In the order in which they are asked; safetensors, which has no magic number, comes last. */
-static const rk_file_format *const formats[] = {&rk_format_gguf, &rk_format_rwkvcpp,
-                                                &rk_format_safetensors};
+static const rk_file_format *const formats[] = {&rk_format_pth, &rk_format_old_pth, &rk_format_gguf,
+                                                &rk_format_rwkvcpp, &rk_format_safetensors};
 
 /* Memory of rk_file_alloc. */
 typedef struct owned {

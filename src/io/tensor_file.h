@@ -107,6 +107,7 @@ rk_status rk_file_finish(rk_file *f, rk_error *err);
 /* Bytes of a shape of a type. False: it overflows, or a row is no whole number of blocks. */
 bool rk_file_shape_bytes(rk_dtype dtype, int n_dims, const int64_t *dims, size_t *bytes);
 
-extern const rk_file_format rk_format_gguf, rk_format_rwkvcpp, rk_format_safetensors;
+extern const rk_file_format rk_format_pth, rk_format_old_pth, rk_format_gguf, rk_format_rwkvcpp,
+    rk_format_safetensors;
 
 #endif
