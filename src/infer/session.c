@@ -194,6 +194,7 @@ static rk_status session_init(rk_session *s, rk_error *err)
     if (!s->state || !s->next || !s->parts)
         return rk_fail(err, RK_ERR_NOMEM, "session: out of memory for a state of %" PRId64 " reals",
                        s->n_state);
+    rk_model_initial_state(s->model, s->state);
     return plan(s, 1, err);
 }
 
@@ -235,7 +236,7 @@ void rk_session_free(rk_session *s)
 
 void rk_session_reset(rk_session *s)
 {
-    memset(s->state, 0, (size_t)s->n_state * sizeof *s->state);
+    rk_model_initial_state(s->model, s->state);
 }
 
 /* ---- evaluating ---- */

@@ -46,6 +46,39 @@ typedef struct rk_wkv7_grads {
     void *dstate; /* (N value, N key): in the gradient of the last state, out of the first */
 } rk_wkv7_grads;
 
+/* The recurrence of RWKV-5 and -6, likewise for one (batch, head). */
+typedef struct rk_wkv6_args {
+    int64_t n_steps, head_size, stride;
+    const void *r, *k, *v, *d; /* d is the decay itself, in [0, 1) */
+    const void *u;             /* (N) the bonus of the current token */
+    void *y;                   /* forward only, same stride */
+    void *state;               /* (N key, N value) in: before, out: after the steps */
+    void *saved;               /* NULL, or (ceil(n_steps/16), N, N): as in rk_wkv7_args */
+} rk_wkv6_args;
+
+typedef struct rk_wkv6_grads {
+    const void *dy;            /* same stride as the inputs */
+    void *dr, *dk, *dv, *dd;   /* added to */
+    void *du;                  /* (N) added to */
+    void *dstate;              /* (N key, N value): as in rk_wkv7_grads */
+} rk_wkv6_grads;
+
+/* The recurrence of RWKV-4 for channels [c0, c1) of one batch row. */
+typedef struct rk_wkv4_args {
+    int64_t n_steps, width, c0, c1;
+    const void *k, *v; /* (n_steps, width) */
+    const void *w, *u; /* (width) w = -e^time_decay, u = time_first */
+    void *y;           /* forward only (n_steps, width) */
+    void *state;       /* (3, width) aa, bb, pp; in: before, out: after; backward: after, read */
+    void *saved;       /* NULL, or (ceil(n_steps/16), 3, width): the state before steps 0, 16 ... */
+} rk_wkv4_args;
+
+typedef struct rk_wkv4_grads {
+    const void *dy;             /* (n_steps, width) */
+    void *dk, *dv, *dw, *du;    /* as the inputs, added to */
+    void *dstate; /* (3, width): in the gradient of the last state, out of the first; pp's is 0 */
+} rk_wkv4_grads;
+
 /* Columns [col0, col0 + n) of the logits of some rows, for a cross-entropy over vocabulary blocks. */
 typedef struct rk_ce_row {
     double max, sum; /* running maximum m and sum of e^(x - m); start at -INFINITY and 0 */
@@ -167,6 +200,14 @@ typedef struct rk_kernels {
     size_t (*wkv7_scratch)(int64_t head_size);
     void (*wkv7)(const rk_wkv7_args *p, void *scratch);
     void (*wkv7_bwd)(const rk_wkv7_args *p, const rk_wkv7_grads *g, void *scratch);
+
+    /* The recurrences of RWKV-5 and -6, y = S^T r + (r . (u k)) v, S <- diag(d) S + k v^T
+     * (arXiv 2404.05892), and of RWKV-4 (arXiv 2305.13048, at ref/wkv4.h). */
+    size_t (*wkv6_scratch)(int64_t head_size);
+    void (*wkv6)(const rk_wkv6_args *p, void *scratch);
+    void (*wkv6_bwd)(const rk_wkv6_args *p, const rk_wkv6_grads *g, void *scratch);
+    void (*wkv4)(const rk_wkv4_args *p);
+    void (*wkv4_bwd)(const rk_wkv4_args *p, const rk_wkv4_grads *g);
 
     /* Cross-entropy over vocabulary blocks. logits (rows, n) at ld; targets (rows), < 0: not counted.
      * ce_block updates row[i]; ce_grad replaces the logits by

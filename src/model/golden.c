@@ -199,19 +199,10 @@ static rk_tensor *ids(rk_ctx *ctx, const int32_t *from)
     return t;
 }
 
-static void zero_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, rk_tensor **state)
-{
-    for (int i = 0; i < rk_model_n_state(m); i++) {
-        int64_t dims[RK_MAX_DIMS] = {1};
-        const int n = rk_shape_dims(&m->hp, m->arch->state[i % m->arch->n_state].shape, dims + 1);
-        state[i] = rk_new_zeros(ctx, real, n + 1, dims);
-    }
-}
-
 rk_tensor *rk_golden_loss(rk_ctx *ctx, rk_model *m, rk_tensor **logits, rk_tensor **wkv)
 {
     rk_tensor *state[2 * RK_STATE_MAX], *head = NULL;
-    zero_state(ctx, m, m->params[0].tensor.dtype, state);
+    rk_model_new_state(ctx, m, m->params[0].tensor.dtype, 1, state);
     for (int64_t i = 0; i < m->n_params; i++)
         if (&m->params[i].tensor == m->head)
             head = &m->params[i].tensor;

@@ -51,20 +51,85 @@ static double zigzag(const rk_init *p, int64_t n)
     return zeta * fabs(zeta);
 }
 
-rk_status rk_init_mix(const rk_init *p, rk_error *err)
+/* x[n] = base + sign (z^power + shift): mixes of all versions. */
+static rk_status powers(const rk_init *p, double base, double sign, double power, double shift)
 {
-    (void)err;
     for (int64_t n = 0; n < p->cols; n++)
-        p->x[n] = (float)(1.0 - pow((double)n / (double)p->cols, p->arg * r10(p)));
+        p->x[n] = (float)(base + sign * (pow((double)n / (double)p->cols, power) + shift));
     return RK_OK;
 }
 
-rk_status rk_init_mix_ffn(const rk_init *p, rk_error *err)
+rk_status rk_init_share(const rk_init *p, rk_error *err)
 {
     (void)err;
-    for (int64_t n = 0; n < p->cols; n++)
-        p->x[n] = (float)(1.0 - pow((double)n / (double)p->cols, pow(r10(p), p->arg)));
+    return powers(p, 0, 1, p->arg * r10(p), 0);
+}
+rk_status rk_init_share_v(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return powers(p, 0, 1, p->arg * r10(p), 0.3 * r01(p));
+}
+rk_status rk_init_maa(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return powers(p, 1, -1, p->arg * r10(p), 0);
+}
+rk_status rk_init_maa_v(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return powers(p, 1, -1, p->arg * r10(p), 0.3 * r01(p));
+}
+
+/* n of all elements, from 0 to 1. */
+static double ramp_of_all(const rk_init *p, int64_t n)
+{
+    const int64_t all = p->rows * p->cols;
+    return all > 1 ? (double)n / (double)(all - 1) : 0.0;
+}
+
+static double thirds(int64_t n)
+{
+    return (double)((n + 1) % 3 - 1);
+}
+
+static rk_status decays(const rk_init *p, double low, double range)
+{
+    for (int64_t n = 0; n < p->rows * p->cols; n++)
+        p->x[n] = (float)(low + range * pow(ramp_of_all(p, n), 0.7 + 1.3 * r01(p)));
     return RK_OK;
+}
+
+rk_status rk_init_decay4(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return decays(p, -5, 8);
+}
+rk_status rk_init_decay6(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return decays(p, -6, 5);
+}
+
+rk_status rk_init_first4(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    for (int64_t n = 0; n < p->rows * p->cols; n++)
+        p->x[n] = (float)(log(0.3) + 0.5 * thirds(n));
+    return RK_OK;
+}
+
+rk_status rk_init_faaaa(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    for (int64_t n = 0; n < p->rows * p->cols; n++)
+        p->x[n] = (float)(r01(p) * (1.0 - ramp_of_all(p, n)) + 0.1 * thirds(n));
+    return RK_OK;
+}
+
+rk_status rk_init_maa_ffn(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return powers(p, 1, -1, pow(r10(p), p->arg), 0);
 }
 
 rk_status rk_init_w0(const rk_init *p, rk_error *err)

@@ -9,13 +9,22 @@
 
 rk_init_fn rk_init_constant; /* arg */
 rk_init_fn rk_init_uniform;  /* in [-arg, arg) */
-rk_init_fn rk_init_mix;      /* 1 - z^(arg r10) */
-rk_init_fn rk_init_mix_ffn;  /* 1 - z^(r10^arg) */
 rk_init_fn rk_init_w0;       /* -6 + 6 (n/(C-1))^(1 + r01^0.3) + 0.5 + 2.5 zz */
 rk_init_fn rk_init_a0;       /* -0.19 + 0.3 zz + 0.4 lin */
 rk_init_fn rk_init_slope;    /* arg - 0.4 lin */
 rk_init_fn rk_init_k_k;      /* arg - 0.1 lin */
 rk_init_fn rk_init_ln_x;     /* ((1 + l)/L)^arg */
+/* Of the versions before: mixes that weigh the row itself, and those that weigh the one before. */
+rk_init_fn rk_init_share;   /* z^(arg r10) */
+rk_init_fn rk_init_share_v; /* z^(arg r10) + 0.3 r01 */
+rk_init_fn rk_init_maa;     /* 1 - z^(arg r10) */
+rk_init_fn rk_init_maa_v;   /* 1 - (z^(arg r10) + 0.3 r01) */
+rk_init_fn rk_init_maa_ffn; /* 1 - z^(r10^arg) */
+/* By the place n of an element among all, n/(all - 1): */
+rk_init_fn rk_init_decay4; /* -5 + 8 (n/(C-1))^(0.7 + 1.3 r01) */
+rk_init_fn rk_init_decay6; /* -6 + 5 (n/(all-1))^(0.7 + 1.3 r01) */
+rk_init_fn rk_init_first4; /* log 0.3 + 0.5 ((n + 1) mod 3 - 1) */
+rk_init_fn rk_init_faaaa;  /* r01 (1 - n/(all-1)) + 0.1 ((n + 1) mod 3 - 1) */
 /* Orthonormal along the shorter side, times arg: QR of a normal matrix, signs of R's diagonal made
  * positive. tall multiplies by sqrt(rows/cols) where rows > cols. */
 rk_init_fn rk_init_orthogonal;

@@ -17,21 +17,23 @@
 static const struct {
     char letter;
     size_t offset;
+    int64_t factor;
 } letters[] = {
-    {'V', offsetof(rk_hparams, n_vocab)},   {'C', offsetof(rk_hparams, n_embd)},
-    {'F', offsetof(rk_hparams, dim_ffn)},   {'H', offsetof(rk_hparams, n_head)},
-    {'N', offsetof(rk_hparams, head_size)}, {'w', offsetof(rk_hparams, rank_w)},
-    {'a', offsetof(rk_hparams, rank_a)},    {'v', offsetof(rk_hparams, rank_v)},
-    {'g', offsetof(rk_hparams, rank_g)},
+    {'V', offsetof(rk_hparams, n_vocab), 1},   {'C', offsetof(rk_hparams, n_embd), 1},
+    {'F', offsetof(rk_hparams, dim_ffn), 1},   {'H', offsetof(rk_hparams, n_head), 1},
+    {'N', offsetof(rk_hparams, head_size), 1}, {'w', offsetof(rk_hparams, rank_w), 1},
+    {'a', offsetof(rk_hparams, rank_a), 1},    {'v', offsetof(rk_hparams, rank_v), 1},
+    {'g', offsetof(rk_hparams, rank_g), 1},    {'m', offsetof(rk_hparams, rank_m), 1},
+    {'M', offsetof(rk_hparams, rank_m), 5},
 };
 
-/* What a letter of a shape stands for; 1 for '1'. */
+/* What a letter of a shape stands for; a digit is itself. */
 static int64_t size_of(const rk_hparams *hp, char letter)
 {
     for (size_t i = 0; i < RK_COUNT(letters); i++)
         if (letters[i].letter == letter)
-            return *(const int64_t *)((const char *)hp + letters[i].offset);
-    return 1;
+            return letters[i].factor * *(const int64_t *)((const char *)hp + letters[i].offset);
+    return letter - '0';
 }
 
 int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims)
@@ -58,15 +60,54 @@ int rk_model_n_state(const rk_model *m)
     return (int)m->hp.n_layer * m->arch->n_state;
 }
 
+/* Dimensions of part `part` of a state behind dims[0], which is the batch; returns their number. */
+static int state_dims(const rk_model *m, int part, int64_t batch, int64_t *dims)
+{
+    dims[0] = batch;
+    return 1 + rk_shape_dims(&m->hp, m->arch->state[part].shape, dims + 1);
+}
+
+static int64_t part_count(const rk_model *m, int part)
+{
+    int64_t dims[RK_MAX_DIMS], count = 1;
+    const int n = state_dims(m, part, 1, dims);
+    for (int d = 0; d < n; d++)
+        count *= dims[d];
+    return count;
+}
+
 int64_t rk_model_state_count(const rk_model *m)
 {
-    int64_t dims[RK_MAX_DIMS], total = 0;
-    for (int i = 0; i < m->arch->n_state; i++) {
-        const rk_tensor t = rk_tensor_over(
-            RK_F32, rk_shape_dims(&m->hp, m->arch->state[i].shape, dims), dims, NULL);
-        total += rk_tensor_count(&t);
-    }
+    int64_t total = 0;
+    for (int i = 0; i < m->arch->n_state; i++)
+        total += part_count(m, i);
     return total * m->hp.n_layer;
+}
+
+void rk_model_initial_state(const rk_model *m, float *state)
+{
+    for (int i = 0; i < rk_model_n_state(m); i++) {
+        const int part = i % m->arch->n_state;
+        for (int64_t n = part_count(m, part); n > 0; n--)
+            *state++ = (float)m->arch->state[part].initial;
+    }
+}
+
+void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
+                        rk_tensor **state)
+{
+    for (int i = 0; i < rk_model_n_state(m); i++) {
+        int64_t dims[RK_MAX_DIMS];
+        const int part = i % m->arch->n_state, n = state_dims(m, part, batch, dims);
+        const double x = m->arch->state[part].initial;
+        state[i] = rk_new_zeros(ctx, real, n, dims);
+        for (int64_t e = 0; x != 0 && state[i] && state[i]->data && e < rk_tensor_count(state[i]);
+             e++)
+            if (real == RK_F64)
+                ((double *)state[i]->data)[e] = x;
+            else
+                ((float *)state[i]->data)[e] = (float)x;
+    }
 }
 
 /* ---- building from the table ---- */

@@ -12,11 +12,12 @@
 
 typedef struct rk_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
-    int64_t rank_w, rank_a, rank_v, rank_g;
+    int64_t rank_w, rank_a, rank_v, rank_g; /* of rwkv7; rank_w of rwkv6 too */
+    int64_t rank_m;                         /* of the five mixes of rwkv6 */
     double ln_eps, ln_x_eps;
 } rk_hparams;
 
-enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 4 };
+enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 5 };
 
 typedef enum rk_scope {
     RK_SCOPE_MODEL, /* once; `field` is an offset into the architecture's top struct */
@@ -38,7 +39,7 @@ typedef rk_status rk_init_fn(const rk_init *p, rk_error *err);
 
 typedef struct rk_param_spec {
     const char *name;  /* "blocks.%d.att.w0"; %d is the layer */
-    const char *shape; /* a letter a dimension: V C F H N, ranks w a v g, 1 */
+    const char *shape; /* a letter a dimension: V C F H N, ranks w a v g m, M = 5 m; digits */
     rk_scope scope;
     size_t field; /* offset of the rk_tensor * in the top or layer struct */
     rk_init_fn *init;
@@ -46,10 +47,12 @@ typedef struct rk_param_spec {
     double lr_scale;
 } rk_param_spec;
 
-/* A part of a layer's recurrent state: f32 (B, shape). */
+/* A part of a layer's recurrent state: f32 (B, shape), every element of which starts at `initial`.
+ */
 typedef struct rk_state_spec {
     const char *name;
     const char *shape;
+    double initial;
 } rk_state_spec;
 
 typedef struct rk_model rk_model;
@@ -81,7 +84,8 @@ typedef struct rk_arch {
 } rk_arch;
 
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
-extern const rk_arch rk_arch_rwkv7;
+extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_1, rk_arch_rwkv5, rk_arch_rwkv6,
+    rk_arch_rwkv7;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 
@@ -105,7 +109,7 @@ struct rk_model {
     int64_t ctx_len;
     uint64_t fingerprint;
     rk_file *file; /* that weights are mapped from; NULL for a trainer's model */
-    void *owned; /* memory of tensors that are not in the file's pages */
+    void *owned;   /* memory of tensors that are not in the file's pages */
 };
 
 /* A model of the given sizes whose tensors have shapes but no data yet. */
@@ -115,6 +119,10 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
 /* Dimensions of a shape formula; returns their number. */
 int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims);
+/* A new stream's state, rk_model_state_count floats; and as tensors of `batch` streams. */
+void rk_model_initial_state(const rk_model *m, float *state);
+void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
+                        rk_tensor **state);
 /* Elements of one stream's whole state. */
 int64_t rk_model_state_count(const rk_model *m);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */

@@ -28,6 +28,8 @@ typedef enum rk_op_id {
     RK_OP_MATMUL,
     RK_OP_CROSS_ENTROPY,
     RK_OP_SHIFT_MIX,
+    RK_OP_WKV4,
+    RK_OP_WKV6,
     RK_OP_WKV7,
     RK_OP_RWKV7_PREPARE,
     RK_OP_RWKV7_OUTPUT,
@@ -143,6 +145,8 @@ RK_OP_FAMILY(linear);
 RK_OP_FAMILY(matmul);
 RK_OP_FAMILY(cross_entropy);
 RK_OP_FAMILY(shift_mix);
+RK_OP_FAMILY(wkv4);
+RK_OP_FAMILY(wkv6);
 RK_OP_FAMILY(wkv7);
 RK_OP_FAMILY(rwkv7_prepare);
 RK_OP_FAMILY(rwkv7_output);

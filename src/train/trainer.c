@@ -117,7 +117,7 @@ static rk_status model_of(rk_model **out, const rk_train_params *p, rk_error *er
                      .rank_v = p->lora_rank_v,
                      .rank_g = p->lora_rank_g};
     if (!arch)
-        return rk_fail(err, RK_ERR_ARG, "no architecture '%s', expected rwkv7", p->arch);
+        return rk_fail(err, RK_ERR_ARG, "no architecture '%s'", p->arch);
     if (expect_range("n_layer", (double)p->n_layer, 1, 1024, err) != RK_OK ||
         expect_range("n_embd", (double)p->n_embd, 1, 1 << 16, err) != RK_OK ||
         expect_range("n_vocab", (double)p->n_vocab, 1, 1 << 24, err) != RK_OK)
@@ -167,7 +167,7 @@ static void split_tokens(rk_ctx *ctx, const int32_t *tokens, int64_t n, int64_t 
     }
 }
 
-static rk_tensor **zero_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
+static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
 {
     const int n = rk_model_n_state(m);
     rk_tensor **state = rk_arena_alloc(&ctx->meta, (size_t)n * sizeof(rk_tensor *));
@@ -175,11 +175,7 @@ static rk_tensor **zero_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
         rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for a state's description");
         return NULL;
     }
-    for (int i = 0; i < n; i++) {
-        int64_t dims[RK_MAX_DIMS] = {batch};
-        const int d = rk_shape_dims(&m->hp, m->arch->state[i % m->arch->n_state].shape, dims + 1);
-        state[i] = rk_new_zeros(ctx, RK_F32, d + 1, dims);
-    }
+    rk_model_new_state(ctx, m, RK_F32, batch, state);
     return state;
 }
 
@@ -192,7 +188,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_model *m, const rk_train_params *
     ctx->round_bf16 = p->bf16;
     ctx->seed = p->seed;
     split_tokens(ctx, tokens, n, p->ctx_len, &ids, &targets);
-    rk_forward f = {ids, zero_state(ctx, m, n), p->dropout, p->checkpoint_blocks};
+    rk_forward f = {ids, first_state(ctx, m, n), p->dropout, p->checkpoint_blocks};
     if (rk_ctx_failed(ctx))
         return NULL;
     return rk_cross_entropy(ctx, m->arch->forward(ctx, m, &f), m->head, targets, p->l2wrap);

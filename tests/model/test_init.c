@@ -32,14 +32,14 @@ static void test_known_values(void **state)
         {"w0", rk_init_w0, 0, 0, 767, 3.0},
         {"w0", rk_init_w0, 0, 11, 63, -2.9595199},
         {"w0", rk_init_w0, 0, 11, 64, -7.9582246},
-        {"x_r", rk_init_mix, 0.2, 0, 0, 1.0},
-        {"x_r", rk_init_mix, 0.2, 0, 1, 0.7351940},
-        {"x_r", rk_init_mix, 0.2, 0, 384, 0.1294494},
-        {"x_r", rk_init_mix, 0.2, 0, 767, 2.6055e-4},
-        {"ffn.x_k", rk_init_mix_ffn, 4, 0, 0, 1.0},
-        {"ffn.x_k", rk_init_mix_ffn, 4, 0, 192, 0.75},
-        {"ffn.x_k", rk_init_mix_ffn, 4, 0, 767, 1.0 / 768.0},
-        {"ffn.x_k", rk_init_mix_ffn, 4, 6, 384, 0.04239672}, /* 1 - 2^-(1/16) */
+        {"x_r", rk_init_maa, 0.2, 0, 0, 1.0},
+        {"x_r", rk_init_maa, 0.2, 0, 1, 0.7351940},
+        {"x_r", rk_init_maa, 0.2, 0, 384, 0.1294494},
+        {"x_r", rk_init_maa, 0.2, 0, 767, 2.6055e-4},
+        {"ffn.x_k", rk_init_maa_ffn, 4, 0, 0, 1.0},
+        {"ffn.x_k", rk_init_maa_ffn, 4, 0, 192, 0.75},
+        {"ffn.x_k", rk_init_maa_ffn, 4, 0, 767, 1.0 / 768.0},
+        {"ffn.x_k", rk_init_maa_ffn, 4, 6, 384, 0.04239672}, /* 1 - 2^-(1/16) */
         {"a0", rk_init_a0, 0, 0, 0, -0.19 - 0.3 - 0.2},      /* zz = -1, lin = -1/2 */
         {"a0", rk_init_a0, 0, 5, 767, -0.19 + 0.3 + 0.2},    /* zz = 1, lin = 1/2 */
         {"v0", rk_init_slope, 0.73, 3, 0, 0.93},             /* 0.73 + 0.2 */
@@ -63,7 +63,7 @@ static void test_smallest(void **state)
 {
     (void)state;
     static const rk_hparams one = {.n_embd = 1, .n_layer = 1, .head_size = 1, .n_head = 1};
-    rk_init_fn *const all[] = {rk_init_mix,   rk_init_mix_ffn, rk_init_w0,        rk_init_a0,
+    rk_init_fn *const all[] = {rk_init_maa,   rk_init_maa_ffn, rk_init_w0,        rk_init_a0,
                                rk_init_slope, rk_init_k_k,     rk_init_orthogonal};
     for (size_t i = 0; i < RK_COUNT(all); i++) {
         float x = NAN;

@@ -9,6 +9,8 @@
 #include "kernels/ref/optim.h"
 #include "kernels/ref/rwkv7.h"
 #include "kernels/ref/shift.h"
+#include "kernels/ref/wkv4.h"
+#include "kernels/ref/wkv6.h"
 #include "kernels/ref/wkv7.h"
 
 /* clang-format off */
@@ -26,6 +28,8 @@
     .rwkv7_prepare = rwkv7_prepare, .rwkv7_prepare_bwd = rwkv7_prepare_bwd,                        \
     .rwkv7_output = rwkv7_output, .rwkv7_output_bwd = rwkv7_output_bwd,                            \
     .wkv7_scratch = wkv7_scratch, .wkv7 = wkv7, .wkv7_bwd = wkv7_bwd,                              \
+    .wkv6_scratch = wkv6_scratch, .wkv6 = wkv6, .wkv6_bwd = wkv6_bwd,                              \
+    .wkv4 = wkv4, .wkv4_bwd = wkv4_bwd,                                                            \
     .ce_block = ce_block, .ce_grad = ce_grad,                                                      \
     .adamw = adamw, .sgd = sgd,                                                                    \
     .widen = widen, .narrow = narrow,                                                              \

@@ -17,6 +17,8 @@
 #include "kernels/simd/optim.inc.c"
 #include "kernels/simd/rwkv7.inc.c"
 #include "kernels/simd/shift.inc.c"
+#include "kernels/simd/wkv4.inc.c"
+#include "kernels/simd/wkv6.inc.c"
 #include "kernels/simd/wkv7.inc.c"
 
 /* clang-format off */
@@ -35,6 +37,8 @@
     .rwkv7_prepare = rwkv7_prepare, .rwkv7_prepare_bwd = rwkv7_prepare_bwd,                        \
     .rwkv7_output = rwkv7_output, .rwkv7_output_bwd = rwkv7_output_bwd,                            \
     .wkv7_scratch = wkv7_scratch, .wkv7 = wkv7, .wkv7_bwd = wkv7_bwd,                              \
+    .wkv6_scratch = wkv6_scratch, .wkv6 = wkv6, .wkv6_bwd = wkv6_bwd,                              \
+    .wkv4 = wkv4, .wkv4_bwd = wkv4_bwd,                                                            \
     .ce_block = ce_block, .ce_grad = ce_grad,                                                      \
     .adamw = adamw, .sgd = sgd,                                                                    \
     .widen = widen, .narrow = narrow,                                                              \

@@ -1,0 +1,110 @@
+/* rwkv4.c: RWKV-4 "Dove" (arXiv 2305.13048; BlinkDL/RWKV-LM, RWKV-v4neo). */
+#include "nn/rwkv4.h"
+#include "base/num.h"
+#include "model/blocks.h"
+
+typedef struct rwkv4_layer {
+    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_rwkv4_time_mix att;
+    rk_gated_channel_mix ffn;
+} rwkv4_layer;
+
+#define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv4_layer, f)
+
+static const rk_param_spec params[] = {
+    RK_LM_FIRST_PARAMS,
+    {"blocks.%d.ln1.weight", "C", LAYER(ln1_w), rk_init_constant, 1, 1},
+    {"blocks.%d.ln1.bias", "C", LAYER(ln1_b), rk_init_constant, 0, 1},
+    {"blocks.%d.ln2.weight", "C", LAYER(ln2_w), rk_init_constant, 1, 1},
+    {"blocks.%d.ln2.bias", "C", LAYER(ln2_b), rk_init_constant, 0, 1},
+    {"blocks.%d.att.time_decay", "C", LAYER(att.time_decay), rk_init_decay4, 0, 2},
+    {"blocks.%d.att.time_first", "C", LAYER(att.time_first), rk_init_first4, 0, 3},
+    {"blocks.%d.att.time_mix_k", "11C", LAYER(att.time_mix_k), rk_init_share, 1, 1},
+    {"blocks.%d.att.time_mix_v", "11C", LAYER(att.time_mix_v), rk_init_share_v, 1, 1},
+    {"blocks.%d.att.time_mix_r", "11C", LAYER(att.time_mix_r), rk_init_share, 0.5, 1},
+    {"blocks.%d.att.key.weight", "CC", LAYER(att.key), rk_init_constant, 0, 1},
+    {"blocks.%d.att.value.weight", "CC", LAYER(att.value), rk_init_orthogonal_tall, 1, 1},
+    {"blocks.%d.att.receptance.weight", "CC", LAYER(att.receptance), rk_init_constant, 0, 1},
+    {"blocks.%d.att.output.weight", "CC", LAYER(att.output), rk_init_constant, 0, 1},
+    {"blocks.%d.ffn.time_mix_k", "11C", LAYER(ffn.mix_k), rk_init_share, 1, 1},
+    {"blocks.%d.ffn.time_mix_r", "11C", LAYER(ffn.mix_r), rk_init_share, 1, 1},
+    {"blocks.%d.ffn.key.weight", "FC", LAYER(ffn.key), rk_init_orthogonal_tall, 1, 1},
+    {"blocks.%d.ffn.receptance.weight", "CC", LAYER(ffn.receptance), rk_init_constant, 0, 1},
+    {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn.value), rk_init_constant, 0, 1},
+    RK_LM_LAST_PARAMS,
+};
+
+enum { ATT_SHIFT, ATT_AA, ATT_BB, ATT_PP, FFN_SHIFT, N_STATE };
+static const rk_state_spec state[N_STATE] = {
+    [ATT_SHIFT] = {"att.shift", "C", 0},
+    [ATT_AA] = {"att.aa", "C", 0},
+    [ATT_BB] = {"att.bb", "C", 0},
+    [ATT_PP] = {"att.pp", "C", -1e30}, /* no -inf: differences */
+    [FFN_SHIFT] = {"ffn.shift", "C", 0},
+};
+
+static bool detect(const rk_file *f)
+{
+    return rk_file_find(f, "blocks.0.att.time_first") &&
+           rk_file_find(f, "blocks.0.att.time_decay") &&
+           !rk_file_find(f, "blocks.0.att.ln_x.weight");
+}
+
+static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
+{
+    static const rk_size_source sources[] = {
+        {"emb.weight", 2, {RK_HP(n_vocab), RK_HP(n_embd)}},
+        {"blocks.0.ffn.key.weight", 2, {RK_HP(dim_ffn), RK_HP(n_embd)}},
+    };
+    const rk_status st = rk_read_sizes(f, "rwkv4", sources, RK_COUNT(sources), hp, err);
+    hp->n_head = 1;
+    hp->head_size = hp->n_embd;
+    return st;
+}
+
+/* Channels are on their own here; head_size has no effect. */
+static rk_status default_hparams(rk_hparams *hp, rk_error *err)
+{
+    hp->head_size = hp->n_embd;
+    const rk_status st = rk_check_new_sizes(hp, err);
+    hp->dim_ffn = hp->dim_ffn ? hp->dim_ffn : 4 * hp->n_embd;
+    return st;
+}
+
+static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+{
+    const rwkv4_layer *p = (const rwkv4_layer *)m->layers + layer;
+    const uint64_t drop = 2 * (uint64_t)layer;
+    rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
+    rk_rwkv4_state att = {s[ATT_SHIFT], s[ATT_AA], s[ATT_BB], s[ATT_PP]};
+
+    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, m->hp.ln_eps);
+    x = rk_rwkv4_time_mix_forward(ctx, &p->att, ln, x, &att);
+    x = rk_dropout(ctx, x, dropout, drop + 1);
+    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
+    x = rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, ln, x, &s[FFN_SHIFT]);
+    io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
+    s[ATT_SHIFT] = att.shift;
+    s[ATT_AA] = att.aa;
+    s[ATT_BB] = att.bb;
+    s[ATT_PP] = att.pp;
+}
+
+static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+{
+    return rk_lm_forward(ctx, m, f, block, false);
+}
+
+const rk_arch rk_arch_rwkv4 = {
+    .name = "rwkv4",
+    .params = params,
+    .n_params = RK_COUNT(params),
+    .state = state,
+    .n_state = N_STATE,
+    .top_bytes = sizeof(rk_lm_top),
+    .layer_bytes = sizeof(rwkv4_layer),
+    .detect = detect,
+    .read_hparams = read_hparams,
+    .default_hparams = default_hparams,
+    .forward = forward,
+};

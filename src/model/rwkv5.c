@@ -1,0 +1,162 @@
+/* rwkv5.c: RWKV-5 "Eagle" (arXiv 2404.05892; BlinkDL/RWKV-LM, RWKV-v5) in its three forms: rwkv5.0
+ * has no gate and one decay a head, rwkv5.1 adds the gate, rwkv5 (5.2) has a decay a channel. */
+#include "base/num.h"
+#include "model/blocks.h"
+#include "nn/rwkv4.h"
+
+typedef struct rwkv5_layer {
+    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_rwkv5_time_mix att;
+    rk_gated_channel_mix ffn;
+} rwkv5_layer;
+
+#define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv5_layer, f)
+
+#define FIRST_PARAMS                                                                               \
+    RK_LM_FIRST_PARAMS, {"blocks.%d.ln1.weight", "C", LAYER(ln1_w), rk_init_constant, 1, 1},       \
+        {"blocks.%d.ln1.bias", "C", LAYER(ln1_b), rk_init_constant, 0, 1},                         \
+        {"blocks.%d.ln2.weight", "C", LAYER(ln2_w), rk_init_constant, 1, 1},                       \
+        {"blocks.%d.ln2.bias", "C", LAYER(ln2_b), rk_init_constant, 0, 1},                         \
+        {"blocks.%d.att.time_mix_k", "11C", LAYER(att.time_mix_k), rk_init_share, 1, 1},           \
+        {"blocks.%d.att.time_mix_v", "11C", LAYER(att.time_mix_v), rk_init_share_v, 1, 1},         \
+    {                                                                                              \
+        "blocks.%d.att.time_mix_r", "11C", LAYER(att.time_mix_r), rk_init_share, 0.5, 1            \
+    }
+#define GATE_MIX                                                                                   \
+    {                                                                                              \
+        "blocks.%d.att.time_mix_g", "11C", LAYER(att.time_mix_g), rk_init_share, 0.5, 1            \
+    }
+#define GATE                                                                                       \
+    {                                                                                              \
+        "blocks.%d.att.gate.weight", "CC", LAYER(att.gate), rk_init_orthogonal, 0.1, 1             \
+    }
+#define DECAY(shape)                                                                               \
+    {"blocks.%d.att.time_decay", shape, LAYER(att.time_decay), rk_init_decay6, 0, 2},              \
+    {                                                                                              \
+        "blocks.%d.att.time_faaaa", shape, LAYER(att.time_faaaa), rk_init_faaaa, 0, 1              \
+    }
+#define MATRICES                                                                                   \
+    {"blocks.%d.att.receptance.weight", "CC", LAYER(att.receptance), rk_init_orthogonal, 1, 1},    \
+        {"blocks.%d.att.key.weight", "CC", LAYER(att.key), rk_init_orthogonal, 0.1, 1},            \
+    {                                                                                              \
+        "blocks.%d.att.value.weight", "CC", LAYER(att.value), rk_init_orthogonal, 1, 1             \
+    }
+#define LAST_PARAMS                                                                                \
+    {"blocks.%d.att.output.weight", "CC", LAYER(att.output), rk_init_constant, 0, 1},              \
+        {"blocks.%d.att.ln_x.weight", "C", LAYER(att.ln_x_w), rk_init_ln_x, 0.7, 1},               \
+        {"blocks.%d.att.ln_x.bias", "C", LAYER(att.ln_x_b), rk_init_constant, 0, 1},               \
+        {"blocks.%d.ffn.time_mix_k", "11C", LAYER(ffn.mix_k), rk_init_share, 1, 1},                \
+        {"blocks.%d.ffn.time_mix_r", "11C", LAYER(ffn.mix_r), rk_init_share, 1, 1},                \
+        {"blocks.%d.ffn.key.weight", "FC", LAYER(ffn.key), rk_init_orthogonal, 1, 1},              \
+        {"blocks.%d.ffn.receptance.weight", "CC", LAYER(ffn.receptance), rk_init_constant, 0, 1},  \
+        {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn.value), rk_init_constant, 0, 1},            \
+        RK_LM_LAST_PARAMS
+
+static const rk_param_spec params_5_0[] = {FIRST_PARAMS, DECAY("H"), MATRICES, LAST_PARAMS};
+static const rk_param_spec params_5_1[] = {FIRST_PARAMS, GATE_MIX, DECAY("H"),
+                                           MATRICES,     GATE,     LAST_PARAMS};
+static const rk_param_spec params_5_2[] = {FIRST_PARAMS, GATE_MIX, DECAY("HN"),
+                                           MATRICES,     GATE,     LAST_PARAMS};
+
+enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
+static const rk_state_spec state[N_STATE] = {
+    [ATT_SHIFT] = {"att.shift", "C", 0},
+    [ATT_WKV] = {"att.wkv", "HNN", 0},
+    [FFN_SHIFT] = {"ffn.shift", "C", 0},
+};
+
+/* ---- which of the three ---- */
+
+static bool is_5(const rk_file *f)
+{
+    return rk_file_find(f, "blocks.0.att.ln_x.weight") &&
+           rk_file_find(f, "blocks.0.att.time_mix_k") &&
+           !rk_file_find(f, "blocks.0.att.time_maa_x");
+}
+
+static bool has_gate(const rk_file *f)
+{
+    return rk_file_find(f, "blocks.0.att.gate.weight") != NULL;
+}
+
+/* A decay of its own for every channel of a head? */
+static bool by_channel(const rk_file *f)
+{
+    const rk_file_tensor *t = rk_file_find(f, "blocks.0.att.time_decay");
+    return t && t->n_dims >= 2 && t->dims[1] > 1;
+}
+
+static bool detect_5_0(const rk_file *f)
+{
+    return is_5(f) && !has_gate(f);
+}
+static bool detect_5_1(const rk_file *f)
+{
+    return is_5(f) && has_gate(f) && !by_channel(f);
+}
+static bool detect_5_2(const rk_file *f)
+{
+    return is_5(f) && has_gate(f) && by_channel(f);
+}
+
+/* ---- sizes ---- */
+
+static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
+{
+    static const rk_size_source sources[] = {
+        {"emb.weight", 2, {RK_HP(n_vocab), RK_HP(n_embd)}},
+        {"blocks.0.ffn.key.weight", 2, {RK_HP(dim_ffn), RK_HP(n_embd)}},
+    };
+    const rk_file_tensor *decay = rk_file_find(f, "blocks.0.att.time_decay");
+    const rk_status st = rk_read_sizes(f, "rwkv5", sources, RK_COUNT(sources), hp, err);
+    if (st != RK_OK)
+        return st;
+    hp->n_head = decay && decay->n_dims > 0 ? decay->dims[0] : 0;
+    if (hp->n_head < 1 || hp->n_embd % hp->n_head != 0)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: 'blocks.0.att.time_decay' has %lld heads, expected a divisor of %lld",
+                       rk_file_name(f), (long long)hp->n_head, (long long)hp->n_embd);
+    hp->head_size = hp->n_embd / hp->n_head;
+    return RK_OK;
+}
+
+static rk_status default_hparams(rk_hparams *hp, rk_error *err)
+{
+    const rk_status st = rk_check_new_sizes(hp, err);
+    hp->dim_ffn = hp->dim_ffn ? hp->dim_ffn : rk_dim_ffn_35(hp->n_embd);
+    return st;
+}
+
+/* ---- forward ---- */
+
+static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+{
+    const rwkv5_layer *p = (const rwkv5_layer *)m->layers + layer;
+    const rk_rwkv5_sizes sizes = {m->hp.n_head, m->hp.head_size, m->hp.ln_x_eps};
+    const uint64_t drop = 2 * (uint64_t)layer;
+    rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
+
+    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, m->hp.ln_eps);
+    x = rk_rwkv5_time_mix_forward(ctx, &p->att, sizes, ln, x, &s[ATT_SHIFT], &s[ATT_WKV]);
+    x = rk_dropout(ctx, x, dropout, drop + 1);
+    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
+    x = rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, ln, x, &s[FFN_SHIFT]);
+    io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
+}
+
+static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+{
+    return rk_lm_forward(ctx, m, f, block, false);
+}
+
+#define ARCH(arch_name, form)                                                                      \
+    {                                                                                              \
+        .name = arch_name, .params = params_##form, .n_params = RK_COUNT(params_##form),           \
+        .state = state, .n_state = N_STATE, .top_bytes = sizeof(rk_lm_top),                        \
+        .layer_bytes = sizeof(rwkv5_layer), .detect = detect_##form, .read_hparams = read_hparams, \
+        .default_hparams = default_hparams, .forward = forward,                                    \
+    }
+
+const rk_arch rk_arch_rwkv5_0 = ARCH("rwkv5.0", 5_0);
+const rk_arch rk_arch_rwkv5_1 = ARCH("rwkv5.1", 5_1);
+const rk_arch rk_arch_rwkv5 = ARCH("rwkv5", 5_2);

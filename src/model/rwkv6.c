@@ -1,0 +1,119 @@
+/* rwkv6.c: RWKV-6 "Finch" (arXiv 2404.05892; BlinkDL/RWKV-LM, RWKV-v5, x060). */
+#include "base/num.h"
+#include "model/blocks.h"
+#include "nn/rwkv4.h"
+
+typedef struct rwkv6_layer {
+    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_rwkv6_time_mix att;
+    rk_gated_channel_mix ffn;
+} rwkv6_layer;
+
+#define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv6_layer, f)
+
+static const rk_param_spec params[] = {
+    RK_LM_FIRST_PARAMS,
+    {"blocks.%d.ln1.weight", "C", LAYER(ln1_w), rk_init_constant, 1, 1},
+    {"blocks.%d.ln1.bias", "C", LAYER(ln1_b), rk_init_constant, 0, 1},
+    {"blocks.%d.ln2.weight", "C", LAYER(ln2_w), rk_init_constant, 1, 1},
+    {"blocks.%d.ln2.bias", "C", LAYER(ln2_b), rk_init_constant, 0, 1},
+    {"blocks.%d.att.time_maa_x", "11C", LAYER(att.maa_x), rk_init_maa, 1, 1},
+    {"blocks.%d.att.time_maa_w", "11C", LAYER(att.maa_w), rk_init_maa, 1, 1},
+    {"blocks.%d.att.time_maa_k", "11C", LAYER(att.maa_k), rk_init_maa, 1, 1},
+    {"blocks.%d.att.time_maa_v", "11C", LAYER(att.maa_v), rk_init_maa_v, 1, 1},
+    {"blocks.%d.att.time_maa_r", "11C", LAYER(att.maa_r), rk_init_maa, 0.5, 1},
+    {"blocks.%d.att.time_maa_g", "11C", LAYER(att.maa_g), rk_init_maa, 0.5, 1},
+    {"blocks.%d.att.time_maa_w1", "CM", LAYER(att.maa_w1), rk_init_constant, 0, 1},
+    {"blocks.%d.att.time_maa_w2", "5mC", LAYER(att.maa_w2), rk_init_uniform, 0.01, 1},
+    {"blocks.%d.att.time_decay", "11C", LAYER(att.decay), rk_init_decay6, 0, 2},
+    {"blocks.%d.att.time_decay_w1", "Cw", LAYER(att.decay_w1), rk_init_constant, 0, 1},
+    {"blocks.%d.att.time_decay_w2", "wC", LAYER(att.decay_w2), rk_init_uniform, 0.01, 1},
+    {"blocks.%d.att.time_faaaa", "HN", LAYER(att.faaaa), rk_init_faaaa, 0, 1},
+    {"blocks.%d.att.receptance.weight", "CC", LAYER(att.receptance), rk_init_orthogonal, 1, 1},
+    {"blocks.%d.att.key.weight", "CC", LAYER(att.key), rk_init_orthogonal, 0.1, 1},
+    {"blocks.%d.att.value.weight", "CC", LAYER(att.value), rk_init_orthogonal, 1, 1},
+    {"blocks.%d.att.gate.weight", "CC", LAYER(att.gate), rk_init_orthogonal, 0.1, 1},
+    {"blocks.%d.att.output.weight", "CC", LAYER(att.output), rk_init_constant, 0, 1},
+    {"blocks.%d.att.ln_x.weight", "C", LAYER(att.ln_x_w), rk_init_ln_x, 0.7, 1},
+    {"blocks.%d.att.ln_x.bias", "C", LAYER(att.ln_x_b), rk_init_constant, 0, 1},
+    {"blocks.%d.ffn.time_maa_k", "11C", LAYER(ffn.mix_k), rk_init_maa_ffn, 3, 1},
+    {"blocks.%d.ffn.time_maa_r", "11C", LAYER(ffn.mix_r), rk_init_maa_ffn, 3, 1},
+    {"blocks.%d.ffn.key.weight", "FC", LAYER(ffn.key), rk_init_orthogonal, 1, 1},
+    {"blocks.%d.ffn.receptance.weight", "CC", LAYER(ffn.receptance), rk_init_constant, 0, 1},
+    {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn.value), rk_init_constant, 0, 1},
+    RK_LM_LAST_PARAMS,
+};
+
+enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
+static const rk_state_spec state[N_STATE] = {
+    [ATT_SHIFT] = {"att.shift", "C", 0},
+    [ATT_WKV] = {"att.wkv", "HNN", 0},
+    [FFN_SHIFT] = {"ffn.shift", "C", 0},
+};
+
+static bool detect(const rk_file *f)
+{
+    return rk_file_find(f, "blocks.0.att.time_maa_x") != NULL;
+}
+
+static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
+{
+    static const rk_size_source sources[] = {
+        {"emb.weight", 2, {RK_HP(n_vocab), RK_HP(n_embd)}},
+        {"blocks.0.att.time_faaaa", 2, {RK_HP(n_head), RK_HP(head_size)}},
+        {"blocks.0.ffn.key.weight", 2, {RK_HP(dim_ffn), RK_HP(n_embd)}},
+        {"blocks.0.att.time_maa_w2", 3, {RK_HP_ANY, RK_HP(rank_m), RK_HP(n_embd)}},
+        {"blocks.0.att.time_decay_w1", 2, {RK_HP(n_embd), RK_HP(rank_w)}},
+    };
+    const rk_status st = rk_read_sizes(f, "rwkv6", sources, RK_COUNT(sources), hp, err);
+    if (st == RK_OK && hp->n_head * hp->head_size != hp->n_embd)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: 'blocks.0.att.time_faaaa' has %lld x %lld elements, n_embd is %lld",
+                       rk_file_name(f), (long long)hp->n_head, (long long)hp->head_size,
+                       (long long)hp->n_embd);
+    return st;
+}
+
+static rk_status default_hparams(rk_hparams *hp, rk_error *err)
+{
+    const rk_status st = rk_check_new_sizes(hp, err);
+    const bool wide = hp->n_embd >= 4096;
+    hp->dim_ffn = hp->dim_ffn ? hp->dim_ffn : rk_dim_ffn_35(hp->n_embd);
+    hp->rank_m = hp->rank_m ? hp->rank_m : wide ? 64 : 32;
+    hp->rank_w = hp->rank_w ? hp->rank_w : wide ? 128 : 64;
+    return st;
+}
+
+static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+{
+    const rwkv6_layer *p = (const rwkv6_layer *)m->layers + layer;
+    const rk_rwkv5_sizes sizes = {m->hp.n_head, m->hp.head_size, m->hp.ln_x_eps};
+    const uint64_t drop = 2 * (uint64_t)layer;
+    rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
+
+    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, m->hp.ln_eps);
+    x = rk_rwkv6_time_mix_forward(ctx, &p->att, sizes, ln, x, &s[ATT_SHIFT], &s[ATT_WKV]);
+    x = rk_dropout(ctx, x, dropout, drop + 1);
+    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
+    x = rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_PREVIOUS, ln, x, &s[FFN_SHIFT]);
+    io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
+}
+
+static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+{
+    return rk_lm_forward(ctx, m, f, block, false);
+}
+
+const rk_arch rk_arch_rwkv6 = {
+    .name = "rwkv6",
+    .params = params,
+    .n_params = RK_COUNT(params),
+    .state = state,
+    .n_state = N_STATE,
+    .top_bytes = sizeof(rk_lm_top),
+    .layer_bytes = sizeof(rwkv6_layer),
+    .detect = detect,
+    .read_hparams = read_hparams,
+    .default_hparams = default_hparams,
+    .forward = forward,
+};

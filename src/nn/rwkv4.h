@@ -1,0 +1,60 @@
+/* rwkv4.h: the time mixes of RWKV-4, -5 and -6; their channel mix is in nn/shift.h. Tensors are
+ * called as in checkpoints. */
+#ifndef RK_NN_RWKV4_H
+#define RK_NN_RWKV4_H
+
+#include "nn/shift.h"
+
+/* ---- RWKV-4 (arXiv 2305.13048) ---- */
+
+typedef struct rk_rwkv4_time_mix {
+    rk_tensor *time_decay, *time_first;              /* (C) */
+    rk_tensor *time_mix_k, *time_mix_v, *time_mix_r; /* (C) */
+    rk_tensor *key, *value, *receptance, *output;    /* (C,C) */
+} rk_rwkv4_time_mix;
+
+typedef struct rk_rwkv4_state {
+    rk_tensor *shift, *aa, *bb, *pp; /* (B, C) each; replaced */
+} rk_rwkv4_state;
+
+/* residual + W_o (sigmoid(W_r x_r) * wkv). */
+rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk_tensor *x,
+                                     rk_tensor *residual, rk_rwkv4_state *s);
+
+/* ---- RWKV-5 (arXiv 2404.05892), in the forms that were released ---- */
+
+typedef struct rk_rwkv5_time_mix {
+    rk_tensor *time_mix_k, *time_mix_v, *time_mix_r, *time_mix_g; /* (C); g NULL: no gate */
+    rk_tensor *time_decay;                               /* (H,N), or (H) for a whole head */
+    rk_tensor *time_faaaa, *time_first;                  /* the same; one of them, first: its log */
+    rk_tensor *receptance, *key, *value, *gate, *output; /* (C,C) */
+    rk_tensor *ln_x_w, *ln_x_b;                          /* (C) */
+} rk_rwkv5_time_mix;
+
+typedef struct rk_rwkv5_sizes {
+    int64_t n_head, head_size;
+    double ln_x_eps;
+} rk_rwkv5_sizes;
+
+/* residual + W_o (groupnorm(wkv) * silu(W_g x_g)); *shift (B,C), *wkv (B,H,N key,N value). */
+rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk_rwkv5_sizes sizes,
+                                     rk_tensor *x, rk_tensor *residual, rk_tensor **shift,
+                                     rk_tensor **wkv);
+
+/* ---- RWKV-6 (arXiv 2404.05892) ---- */
+
+typedef struct rk_rwkv6_time_mix {
+    rk_tensor *maa_x, *maa_w, *maa_k, *maa_v, *maa_r, *maa_g; /* (C) */
+    rk_tensor *maa_w1, *maa_w2;                               /* (C,5m), (5,m,C): order w,k,v,r,g */
+    rk_tensor *decay, *decay_w1, *decay_w2;                   /* (C), (C,w), (w,C) */
+    rk_tensor *faaaa;                                         /* (H,N) */
+    rk_tensor *receptance, *key, *value, *gate, *output;      /* (C,C) */
+    rk_tensor *ln_x_w, *ln_x_b;                               /* (C) */
+} rk_rwkv6_time_mix;
+
+/* As RWKV-5 with mixes and decay that depend on the data. */
+rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_rwkv5_sizes sizes,
+                                     rk_tensor *x, rk_tensor *residual, rk_tensor **shift,
+                                     rk_tensor **wkv);
+
+#endif

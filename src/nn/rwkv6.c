@@ -1,0 +1,126 @@
+/* rwkv6.c: the time mixes of RWKV-5 and -6, which have one recurrence (arXiv 2404.05892;
+ * BlinkDL/RWKV-LM, RWKV-v5). The training code divides the recurrence's output by 8 before a norm
+ * with eps 1e-5; here eps is 64 times that instead, which is the same. */
+#include "nn/rwkv4.h"
+#include "nn/rwkv7.h"
+
+/* (B, T, C) as (B, T, H, N). */
+static rk_tensor *heads(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *x)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t dims[] = {x->dims[0], x->dims[1], s.n_head, s.head_size};
+    return rk_view(ctx, x, 4, dims);
+}
+
+/* e^-e^x */
+static rk_tensor *decay_of(rk_ctx *ctx, rk_tensor *x)
+{
+    return rk_unary_op(ctx, RK_EXP, rk_scale(ctx, rk_unary_op(ctx, RK_EXP, x), -1.0));
+}
+
+/* residual + W_o (groupnorm(y) * silu(g)). */
+static rk_tensor *output(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *y, rk_tensor *ln_w,
+                         rk_tensor *ln_b, rk_tensor *g, rk_tensor *w, rk_tensor *residual)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t dims[] = {y->dims[0], y->dims[1], s.n_head * s.head_size};
+    rk_tensor *z = rk_norm(ctx, rk_view(ctx, y, 3, dims), ln_w, ln_b, s.n_head, s.ln_x_eps);
+    if (g)
+        z = rk_mul(ctx, z, rk_unary_op(ctx, RK_SILU, g));
+    return rk_linear(ctx, z, w, RK_OUT_IN, residual);
+}
+
+/* ---- RWKV-5 ---- */
+
+/* One number a head, or one a channel, as (H, N). */
+static rk_tensor *per_channel(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *x)
+{
+    if (rk_ctx_failed(ctx) || rk_tensor_count(x) == s.n_head * s.head_size)
+        return x;
+    const int64_t column[] = {s.n_head, 1}, row[] = {1, s.head_size};
+    rk_tensor *zeros = rk_new_zeros(ctx, x->dtype, 2, row);
+    /* e^0 is 1 everywhere. */
+    return rk_matmul(ctx, rk_view(ctx, x, 2, column), rk_unary_op(ctx, RK_EXP, zeros));
+}
+
+/* The same decay at every step. */
+static rk_tensor *constant_decay(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *decay,
+                                 const rk_tensor *like)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t row[] = {s.n_head, s.head_size};
+    rk_tensor *d = per_channel(ctx, s, decay_of(ctx, decay));
+    rk_tensor *zeros = rk_new_zeros(ctx, like->dtype, like->n_dims, like->dims);
+    return rk_add(ctx, zeros, d ? rk_view(ctx, d, 2, row) : NULL);
+}
+
+rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk_rwkv5_sizes sizes,
+                                     rk_tensor *x, rk_tensor *residual, rk_tensor **shift,
+                                     rk_tensor **wkv)
+{
+    rk_tensor *prev = rk_previous_rows(ctx, x, shift), *g = NULL;
+    rk_tensor *xk = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_k);
+    rk_tensor *xv = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_v);
+    rk_tensor *xr = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_r);
+    rk_wkv6_in in = {
+        .r = heads(ctx, sizes, rk_linear(ctx, xr, p->receptance, RK_OUT_IN, NULL)),
+        .k = heads(ctx, sizes, rk_linear(ctx, xk, p->key, RK_OUT_IN, NULL)),
+        .v = heads(ctx, sizes, rk_linear(ctx, xv, p->value, RK_OUT_IN, NULL)),
+        .u = p->time_faaaa ? p->time_faaaa : rk_unary_op(ctx, RK_EXP, p->time_first),
+        .state = *wkv,
+    };
+    in.u = per_channel(ctx, sizes, in.u);
+    in.d = constant_decay(ctx, sizes, p->time_decay, in.r);
+    if (p->gate)
+        g = rk_linear(ctx, rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_g), p->gate,
+                      RK_OUT_IN, NULL);
+    rk_tensor *y = rk_wkv6(ctx, &in, wkv);
+    return output(ctx, sizes, y, p->ln_x_w, p->ln_x_b, g, p->output, residual);
+}
+
+/* ---- RWKV-6 ---- */
+
+enum { MIX_W, MIX_K, MIX_V, MIX_R, MIX_G, N_MIX };
+
+/* x + (prev - x) (maa_i + tanh(z w1)_i w2_i) for the five mixes, z = x + (prev - x) maa_x. */
+static void mixes(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_tensor *x, rk_tensor *prev,
+                  rk_tensor **out)
+{
+    rk_tensor *const base[N_MIX] = {p->maa_w, p->maa_k, p->maa_v, p->maa_r, p->maa_g};
+    rk_tensor *z = rk_mix_rows(ctx, RK_MIX_PREVIOUS, x, prev, p->maa_x);
+    rk_tensor *m = rk_unary_op(ctx, RK_TANH, rk_linear(ctx, z, p->maa_w1, RK_IN_OUT, NULL));
+    const int64_t rank = p->maa_w2->dims[1], width = p->maa_w2->dims[2];
+    for (int i = 0; i < N_MIX && !rk_ctx_failed(ctx); i++) {
+        rk_tensor *part = rk_copy(ctx, rk_slice(ctx, m, 2, i * rank, (i + 1) * rank));
+        rk_tensor *w = rk_linear(ctx, part, rk_index(ctx, p->maa_w2, i), RK_IN_OUT, NULL);
+        w = rk_add(ctx, w, rk_view(ctx, base[i], 1, &width));
+        out[i] = rk_lerp(ctx, x, prev, w);
+    }
+}
+
+rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_rwkv5_sizes sizes,
+                                     rk_tensor *x, rk_tensor *residual, rk_tensor **shift,
+                                     rk_tensor **wkv)
+{
+    rk_tensor *prev = rk_previous_rows(ctx, x, shift), *in[N_MIX] = {NULL};
+    mixes(ctx, p, x, prev, in);
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t width = rk_tensor_count(p->decay);
+    rk_tensor *omega = rk_low_rank(ctx, in[MIX_W], p->decay_w1, RK_LOW_RANK_TANH, p->decay_w2);
+    omega = rk_add(ctx, omega, rk_view(ctx, p->decay, 1, &width));
+    const rk_wkv6_in q = {
+        .r = heads(ctx, sizes, rk_linear(ctx, in[MIX_R], p->receptance, RK_OUT_IN, NULL)),
+        .k = heads(ctx, sizes, rk_linear(ctx, in[MIX_K], p->key, RK_OUT_IN, NULL)),
+        .v = heads(ctx, sizes, rk_linear(ctx, in[MIX_V], p->value, RK_OUT_IN, NULL)),
+        .d = heads(ctx, sizes, decay_of(ctx, omega)),
+        .u = p->faaaa,
+        .state = *wkv,
+    };
+    rk_tensor *g = rk_linear(ctx, in[MIX_G], p->gate, RK_OUT_IN, NULL);
+    rk_tensor *y = rk_wkv6(ctx, &q, wkv);
+    return output(ctx, sizes, y, p->ln_x_w, p->ln_x_b, g, p->output, residual);
+}

@@ -1,0 +1,36 @@
+/* shift.c: token shift and the channel mix that RWKV-4, -5 and -6 share. */
+#include "nn/shift.h"
+
+rk_tensor *rk_previous_rows(rk_ctx *ctx, rk_tensor *x, rk_tensor **shift)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t steps = x->dims[1], one[] = {x->dims[0], 1, x->dims[2]};
+    const int64_t flat[] = {x->dims[0], x->dims[2]};
+    rk_tensor *prev = rk_view(ctx, *shift, 3, one);
+    *shift = rk_view(ctx, rk_copy(ctx, rk_slice(ctx, x, 1, steps - 1, steps)), 2, flat);
+    if (steps == 1)
+        return prev;
+    return rk_concat(ctx, (rk_tensor *const[]){prev, rk_slice(ctx, x, 1, 0, steps - 1)}, 2, 1);
+}
+
+rk_tensor *rk_mix_rows(rk_ctx *ctx, rk_mix_of of, rk_tensor *x, rk_tensor *prev, rk_tensor *mix)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t flat = rk_tensor_count(mix);
+    rk_tensor *w = rk_view(ctx, mix, 1, &flat);
+    return of == RK_MIX_CURRENT ? rk_lerp(ctx, prev, x, w) : rk_lerp(ctx, x, prev, w);
+}
+
+rk_tensor *rk_gated_channel_mix_forward(rk_ctx *ctx, const rk_gated_channel_mix *p, rk_mix_of of,
+                                        rk_tensor *x, rk_tensor *residual, rk_tensor **shift)
+{
+    rk_tensor *prev = rk_previous_rows(ctx, x, shift);
+    rk_tensor *xk = rk_mix_rows(ctx, of, x, prev, p->mix_k);
+    rk_tensor *xr = rk_mix_rows(ctx, of, x, prev, p->mix_r);
+    rk_tensor *k = rk_linear(ctx, xk, p->key, RK_OUT_IN, NULL);
+    rk_tensor *r = rk_linear(ctx, xr, p->receptance, RK_OUT_IN, NULL);
+    rk_tensor *v = rk_linear(ctx, rk_unary_op(ctx, RK_RELU2, k), p->value, RK_OUT_IN, NULL);
+    return rk_add(ctx, residual, rk_mul(ctx, rk_unary_op(ctx, RK_SIGMOID, r), v));
+}

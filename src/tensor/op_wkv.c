@@ -1,0 +1,291 @@
+/* op_wkv.c: the recurrences of RWKV-4, -5 and -6. A call cuts its work by batch row and head, or by
+ * channels; gradients of the vectors that all rows share are kept for each row and added row after
+ * row, so a batch that comes in pieces adds up to the same bits. */
+#include <string.h>
+
+#include "base/num.h"
+#include "tensor/op.h"
+
+/* ---- wkv6: in r, k, v, d (B,T,H,N), u (H,N), state (B,H,N,N); out y, state ---- */
+
+enum { R, K, V, D, U, STATE, WKV6_IN };
+
+typedef struct wkv6_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    int64_t steps, heads, size, segments;
+    size_t scratch_bytes; /* of one thread */
+    unsigned char *scratch;
+    const void *dy;
+    void *dx[U], *du, *dstate; /* du (B,H,N) and dstate (B,H,N,N) in scratch */
+} wkv6_job;
+
+static wkv6_job wkv6_job_of(const rk_ctx *ctx, const rk_node *n)
+{
+    const rk_tensor *r = n->in[R];
+    const rk_kernels *kern = rk_ctx_kernels(ctx, r->dtype);
+    return (wkv6_job){.kern = kern,
+                      .n = n,
+                      .steps = r->dims[1],
+                      .heads = r->dims[2],
+                      .size = r->dims[3],
+                      .segments = rk_ceil_div(r->dims[1], RK_WKV_SEGMENT),
+                      .scratch_bytes = rk_align_up(kern->wkv6_scratch(r->dims[3]), RK_ARENA_ALIGN),
+                      .scratch = n->scratch};
+}
+
+void rk_wkv6_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *r = n->in[R], *s = n->in[STATE], *u = n->in[U];
+    bool ok = r->n_dims == 4 && s && s->n_dims == 4 && s->dims[0] == r->dims[0] &&
+              s->dims[1] == r->dims[2] && s->dims[2] == r->dims[3] && s->dims[3] == r->dims[3] &&
+              u && rk_tensor_count(u) == r->dims[2] * r->dims[3];
+    for (int i = K; ok && i < U; i++)
+        ok = n->in[i] && rk_tensor_same_shape(n->in[i], r);
+    if (!rk_expect_plain(ctx, n) ||
+        !rk_expect(ctx, n, ok, "(B,T,H,N) four times, (H,N) and (B,H,N,N)"))
+        return;
+    const wkv6_job j = wkv6_job_of(ctx, n);
+    const size_t threads = (size_t)rk_pool_n_threads(ctx->pool);
+    n->saved_bytes = rk_reals(r, r->dims[0] * j.heads * j.segments * j.size * j.size);
+    n->scratch_bytes = j.scratch_bytes * threads;
+    n->scratch_bwd_bytes = n->scratch_bytes + rk_tensor_bytes(s) + rk_tensor_bytes(r) +
+                           rk_align_up(rk_reals(r, r->dims[0] * j.heads * j.size), RK_ARENA_ALIGN);
+    n->n_out = 2;
+    n->out[0] = rk_new_like(ctx, r);
+    n->out[1] = rk_new_like(ctx, s);
+}
+
+/* Arguments for head i % H of batch row i / H; *at is their place in (B,T,H,N). */
+static rk_wkv6_args wkv6_args(const wkv6_job *j, int64_t i, int64_t *at)
+{
+    const rk_node *n = j->n;
+    const rk_tensor *r = n->in[R];
+    const int64_t square = j->size * j->size, head = i % j->heads;
+    *at = (i / j->heads * j->steps * j->heads + head) * j->size;
+    rk_wkv6_args a = {.n_steps = j->steps, .head_size = j->size, .stride = j->heads * j->size};
+    a.r = rk_at(r, n->in[R]->data, *at);
+    a.k = rk_at(r, n->in[K]->data, *at);
+    a.v = rk_at(r, n->in[V]->data, *at);
+    a.d = rk_at(r, n->in[D]->data, *at);
+    a.u = rk_at(r, n->in[U]->data, head * j->size);
+    a.y = rk_at(r, n->out[0]->data, *at);
+    a.state = rk_at(r, n->out[1]->data, i * square);
+    a.saved = rk_at(r, n->saved, i * j->segments * square);
+    return a;
+}
+
+static void wkv6_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const wkv6_job *j = arg;
+    const rk_tensor *s = j->n->in[STATE];
+    const int64_t square = j->size * j->size;
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t at;
+        const rk_wkv6_args a = wkv6_args(j, i, &at);
+        /* There is data: a plan runs no kernels.
+         * NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
+        memcpy(a.state, rk_at(s, s->data, i * square), rk_reals(s, square));
+        j->kern->wkv6(&a, j->scratch + (size_t)worker * j->scratch_bytes);
+    }
+}
+
+void rk_wkv6_forward(rk_ctx *ctx, rk_node *n)
+{
+    wkv6_job j = wkv6_job_of(ctx, n);
+    rk_parallel(ctx, n->in[R]->dims[0] * j.heads, 1, wkv6_piece, &j);
+}
+
+static void wkv6_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const wkv6_job *j = arg;
+    const rk_tensor *r = j->n->in[R];
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t at;
+        const rk_wkv6_args a = wkv6_args(j, i, &at);
+        const rk_wkv6_grads g = {.dy = rk_at(r, j->dy, at),
+                                 .dr = rk_at(r, j->dx[R], at),
+                                 .dk = rk_at(r, j->dx[K], at),
+                                 .dv = rk_at(r, j->dx[V], at),
+                                 .dd = rk_at(r, j->dx[D], at),
+                                 .du = rk_at(r, j->du, i * j->size),
+                                 .dstate = rk_at(r, j->dstate, i * j->size * j->size)};
+        j->kern->wkv6_bwd(&a, &g, j->scratch + (size_t)worker * j->scratch_bytes);
+    }
+}
+
+/* dst += the rows of src (rows, n), row after row. */
+static void add_rows(const rk_kernels *kern, const rk_tensor *like, int64_t rows, int64_t n,
+                     const void *src, void *dst)
+{
+    for (int64_t i = 0; dst && i < rows; i++)
+        kern->axpy(n, 1.0, rk_at(like, src, i * n), dst);
+}
+
+void rk_wkv6_backward(rk_ctx *ctx, rk_node *n)
+{
+    wkv6_job j = wkv6_job_of(ctx, n);
+    rk_tensor *r = n->in[R], *state = n->in[STATE];
+    const int64_t batch = r->dims[0], width = j.heads * j.size;
+    void *dstate_in = rk_grad(ctx, state), *du = rk_grad(ctx, n->in[U]);
+    j.dy = rk_grad(ctx, n->out[0]);
+    j.dstate = j.scratch + j.scratch_bytes * (size_t)rk_pool_n_threads(ctx->pool);
+    j.du = (unsigned char *)j.dstate + rk_tensor_bytes(state);
+    unsigned char *spare =
+        (unsigned char *)j.du + rk_align_up(rk_reals(r, batch * width), RK_ARENA_ALIGN);
+    for (int i = R; i < U; i++)
+        j.dx[i] = rk_grad_or(ctx, n->in[i], spare);
+    memset(j.du, 0, rk_reals(r, batch * width));
+    memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
+    rk_parallel(ctx, batch * j.heads, 1, wkv6_bwd_piece, &j);
+    if (rk_ctx_failed(ctx))
+        return;
+    add_rows(j.kern, r, batch, width, j.du, du);
+    if (dstate_in)
+        j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
+}
+
+rk_tensor *rk_wkv6(rk_ctx *ctx, const rk_wkv6_in *in, rk_tensor **state_out)
+{
+    rk_node n = {
+        .op = RK_OP_WKV6, .n_in = WKV6_IN, .in = {in->r, in->k, in->v, in->d, in->u, in->state}};
+    if (!rk_apply(ctx, &n))
+        return NULL;
+    *state_out = n.out[1];
+    return n.out[0];
+}
+
+/* ---- wkv4: in k, v (B,T,A), w, u (A), state (B,3,A); out y, state ---- */
+
+enum { K4, V4, W4, U4, STATE4, WKV4_IN };
+
+typedef struct wkv4_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    int64_t steps, width, segments, pieces; /* pieces of channels a row */
+    const void *dy;
+    void *dk, *dv, *dw, *du, *dstate; /* dw, du (B,A) and dstate in scratch */
+} wkv4_job;
+
+static wkv4_job wkv4_job_of(const rk_ctx *ctx, const rk_node *n)
+{
+    const rk_tensor *k = n->in[K4];
+    return (wkv4_job){.kern = rk_ctx_kernels(ctx, k->dtype),
+                      .n = n,
+                      .steps = k->dims[1],
+                      .width = k->dims[2],
+                      .segments = rk_ceil_div(k->dims[1], RK_WKV_SEGMENT),
+                      .pieces = rk_ceil_div(k->dims[2], RK_GRAIN_COLS)};
+}
+
+void rk_wkv4_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *k = n->in[K4], *s = n->in[STATE4], *w = n->in[W4], *u = n->in[U4];
+    const bool ok = k->n_dims == 3 && n->in[V4] && rk_tensor_same_shape(n->in[V4], k) && w && u &&
+                    rk_tensor_count(w) == k->dims[2] && rk_tensor_count(u) == k->dims[2] && s &&
+                    s->n_dims == 3 && s->dims[0] == k->dims[0] && s->dims[1] == 3 &&
+                    s->dims[2] == k->dims[2];
+    if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,A) twice, (A) twice and (B,3,A)"))
+        return;
+    const wkv4_job j = wkv4_job_of(ctx, n);
+    n->saved_bytes = rk_reals(k, k->dims[0] * j.segments * 3 * j.width);
+    n->scratch_bwd_bytes =
+        rk_tensor_bytes(s) + 2 * rk_reals(k, k->dims[0] * j.width) + 2 * rk_tensor_bytes(k);
+    n->n_out = 2;
+    n->out[0] = rk_new_like(ctx, k);
+    n->out[1] = rk_new_like(ctx, s);
+}
+
+/* Arguments for piece i % pieces of batch row i / pieces; *row is the batch row. */
+static rk_wkv4_args wkv4_args(const wkv4_job *j, int64_t i, int64_t *row)
+{
+    const rk_node *n = j->n;
+    const rk_tensor *k = n->in[K4];
+    const int64_t c0 = i % j->pieces * RK_GRAIN_COLS;
+    *row = i / j->pieces;
+    const int64_t at = *row * j->steps * j->width;
+    rk_wkv4_args a = {.n_steps = j->steps,
+                      .width = j->width,
+                      .c0 = c0,
+                      .c1 = rk_min_i64(c0 + RK_GRAIN_COLS, j->width),
+                      .w = n->in[W4]->data,
+                      .u = n->in[U4]->data};
+    a.k = rk_at(k, n->in[K4]->data, at);
+    a.v = rk_at(k, n->in[V4]->data, at);
+    a.y = rk_at(k, n->out[0]->data, at);
+    a.state = rk_at(k, n->out[1]->data, *row * 3 * j->width);
+    a.saved = rk_at(k, n->saved, *row * j->segments * 3 * j->width);
+    return a;
+}
+
+static void wkv4_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const wkv4_job *j = arg;
+    (void)worker;
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t row;
+        const rk_wkv4_args a = wkv4_args(j, i, &row);
+        j->kern->wkv4(&a);
+    }
+}
+
+void rk_wkv4_forward(rk_ctx *ctx, rk_node *n)
+{
+    wkv4_job j = wkv4_job_of(ctx, n);
+    memcpy(n->out[1]->data, n->in[STATE4]->data, rk_tensor_bytes(n->in[STATE4]));
+    rk_parallel(ctx, n->in[K4]->dims[0] * j.pieces, 1, wkv4_piece, &j);
+}
+
+static void wkv4_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const wkv4_job *j = arg;
+    const rk_tensor *k = j->n->in[K4];
+    (void)worker;
+    for (int64_t i = lo; i < hi; i++) {
+        int64_t row;
+        const rk_wkv4_args a = wkv4_args(j, i, &row);
+        const int64_t at = row * j->steps * j->width;
+        const rk_wkv4_grads g = {.dy = rk_at(k, j->dy, at),
+                                 .dk = rk_at(k, j->dk, at),
+                                 .dv = rk_at(k, j->dv, at),
+                                 .dw = rk_at(k, j->dw, row * j->width),
+                                 .du = rk_at(k, j->du, row * j->width),
+                                 .dstate = rk_at(k, j->dstate, row * 3 * j->width)};
+        j->kern->wkv4_bwd(&a, &g);
+    }
+}
+
+void rk_wkv4_backward(rk_ctx *ctx, rk_node *n)
+{
+    wkv4_job j = wkv4_job_of(ctx, n);
+    rk_tensor *k = n->in[K4], *state = n->in[STATE4];
+    const int64_t batch = k->dims[0];
+    const size_t rows = rk_reals(k, batch * j.width);
+    void *dstate_in = rk_grad(ctx, state), *dw = rk_grad(ctx, n->in[W4]);
+    void *du = rk_grad(ctx, n->in[U4]);
+    unsigned char *scratch = n->scratch;
+    j.dy = rk_grad(ctx, n->out[0]);
+    j.dstate = scratch;
+    j.dw = scratch + rk_tensor_bytes(state);
+    j.du = (unsigned char *)j.dw + rows;
+    j.dk = rk_grad_or(ctx, k, (unsigned char *)j.du + rows);
+    j.dv = rk_grad_or(ctx, n->in[V4], (unsigned char *)j.du + rows + rk_tensor_bytes(k));
+    memset(j.dw, 0, 2 * rows);
+    memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
+    rk_parallel(ctx, batch * j.pieces, 1, wkv4_bwd_piece, &j);
+    if (rk_ctx_failed(ctx))
+        return;
+    add_rows(j.kern, k, batch, j.width, j.dw, dw);
+    add_rows(j.kern, k, batch, j.width, j.du, du);
+    if (dstate_in)
+        j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
+}
+
+rk_tensor *rk_wkv4(rk_ctx *ctx, const rk_wkv4_in *in, rk_tensor **state_out)
+{
+    rk_node n = {.op = RK_OP_WKV4, .n_in = WKV4_IN, .in = {in->k, in->v, in->w, in->u, in->state}};
+    if (!rk_apply(ctx, &n))
+        return NULL;
+    *state_out = n.out[1];
+    return n.out[0];
+}
