@@ -53,20 +53,22 @@ rk_status rk_selftest_ctx(const rk_selftest *t, bool one_thread, rk_ctx *ctx, rk
 
 /* ---- the golden model ---- */
 
-static rk_status check_golden(rk_selftest *t, rk_ctx *ctx, rk_dtype real, bool long_class,
-                              rk_error *err)
+static rk_status check_golden(rk_selftest *t, const rk_golden *g, rk_ctx *ctx, rk_dtype real,
+                              bool long_class, rk_error *err)
 {
     const bool f64 = real == RK_F64;
-    const char *what = f64          ? "golden model, f64"
-                       : long_class ? "golden model, long class"
-                                    : "golden model, short class";
+    char what[48];
+    snprintf(what, sizeof what, "golden %s, %s", rk_golden_name(g),
+             f64          ? "f64"
+             : long_class ? "long class"
+                          : "short class");
     rk_golden_error e;
     rk_model *m = NULL;
-    rk_status st = rk_golden_model(&m, real, err);
+    rk_status st = rk_golden_model(&m, g, real, err);
     rk_ctx_reset(ctx);
     ctx->long_class = long_class;
     if (st == RK_OK)
-        st = rk_golden_compare(ctx, m, &e, err);
+        st = rk_golden_compare(ctx, g, m, &e, err);
     rk_model_close(m);
     if (st != RK_OK)
         return st;
@@ -86,12 +88,12 @@ static double direction_at(int64_t i, int64_t e)
 
 static double loss_at(rk_ctx *ctx, rk_model *m, double h)
 {
-    rk_tensor *logits, *wkv;
+    rk_tensor *logits, *state[RK_GOLDEN_STATE];
     for (int64_t i = 0; i < m->n_params; i++)
         for (int64_t e = 0; e < rk_tensor_count(&m->params[i].tensor); e++)
             ((double *)m->params[i].tensor.data)[e] += h * direction_at(i, e);
     ctx->recording = false;
-    const rk_tensor *loss = rk_golden_loss(ctx, m, &logits, &wkv);
+    const rk_tensor *loss = rk_golden_loss(ctx, m, &logits, state);
     return loss ? *(const double *)loss->data : (double)NAN;
 }
 
@@ -108,20 +110,20 @@ static double slope(rk_ctx *ctx, rk_model *m)
 }
 
 /* All parameters at once, along a random direction. */
-static rk_status check_gradient(rk_selftest *t, rk_ctx *ctx, rk_error *err)
+static rk_status check_gradient(rk_selftest *t, const rk_golden *g, rk_ctx *ctx, rk_error *err)
 {
     const double h = 1e-5;
     rk_golden_error e;
     rk_model *m = NULL;
-    rk_status st = rk_golden_model(&m, RK_F64, err);
+    rk_status st = rk_golden_model(&m, g, RK_F64, err);
     rk_ctx_reset(ctx);
     if (st == RK_OK)
-        st = rk_golden_compare(ctx, m, &e, err); /* leaves the gradients */
+        st = rk_golden_compare(ctx, g, m, &e, err); /* leaves the gradients */
     if (st == RK_OK) {
         const double want = slope(ctx, m), after = loss_at(ctx, m, h),
                      before = loss_at(ctx, m, -2 * h);
         const double found = (after - before) / (2.0 * h);
-        rk_selftest_check(t, "whole model", "gradient against differences",
+        rk_selftest_check(t, rk_golden_name(g), "gradient against differences",
                           fabs(found - want) / fmax(1.0, fabs(want)), 1e-6);
         st = rk_ctx_status(ctx, err);
     }
@@ -129,19 +131,19 @@ static rk_status check_gradient(rk_selftest *t, rk_ctx *ctx, rk_error *err)
     return st;
 }
 
-static rk_status check_model(rk_selftest *t, rk_error *err)
+static rk_status check_model(rk_selftest *t, const rk_golden *g, rk_error *err)
 {
     rk_ctx ctx;
     rk_status st = rk_selftest_ctx(t, false, &ctx, err);
     if (st != RK_OK)
         return st;
-    st = check_golden(t, &ctx, RK_F64, true, err);
+    st = check_golden(t, g, &ctx, RK_F64, true, err);
     if (st == RK_OK)
-        st = check_golden(t, &ctx, RK_F32, true, err);
+        st = check_golden(t, g, &ctx, RK_F32, true, err);
     if (st == RK_OK)
-        st = check_golden(t, &ctx, RK_F32, false, err);
+        st = check_golden(t, g, &ctx, RK_F32, false, err);
     if (st == RK_OK)
-        st = check_gradient(t, &ctx, err);
+        st = check_gradient(t, g, &ctx, err);
     rk_ctx_deinit(&ctx);
     return st;
 }
@@ -153,7 +155,9 @@ static rk_status check_all(rk_selftest *t, rk_error *err)
     rk_status st = rk_selftest_loops(t, err);
     if (st == RK_OK)
         st = rk_selftest_ops(t, err);
-    return st == RK_OK ? check_model(t, err) : st;
+    for (int i = 0; rk_golden_at(i) && st == RK_OK; i++)
+        st = check_model(t, rk_golden_at(i), err);
+    return st;
 }
 
 static rk_status work(const selftest_options *o, rk_interrupt *interrupt, rk_selftest *t,

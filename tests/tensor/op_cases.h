@@ -176,6 +176,23 @@ BUILD(build_wkv7_state)
     build_wkv7(ctx, user, in, both);
     out[0] = rk_scale(ctx, both[1], 1.5);
 }
+BUILD(build_wkv6)
+{
+    (void)user;
+    const rk_wkv6_in w = {
+        .r = in[0], .k = in[1], .v = in[2], .d = in[3], .u = in[4], .state = in[5]};
+    out[0] = rk_wkv6(ctx, &w, &out[1]);
+}
+/* Two pieces; the exponents of the state start at 0 and are constants of its gradient. */
+BUILD(build_wkv4)
+{
+    (void)user;
+    rk_tensor *const parts[] = {in[4], in[5], rk_scale(ctx, in[4], 0.0)};
+    rk_wkv4_in w = {.k = in[0], .v = in[1], .w = in[2], .u = in[3]};
+    w.state = rk_concat(ctx, parts, 3, 1);
+    out[0] = rk_wkv4(ctx, &w, &w.state);
+    out[1] = rk_wkv4(ctx, &w, &w.state);
+}
 BUILD(build_prepare)
 {
     (void)user;
@@ -224,6 +241,14 @@ BUILD(build_output)
     {IN(-1, 1, 2, t, 2, n), IN(0.3, 0.99, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), \
      IN(-0.5, 0.5, 2, t, 2, n), IN(-0.5, 0.5, 2, t, 2, n), IN(-1, 1, 2, 2, n, n)}
 #define WKV(t, n) {.name = "wkv7 T " #t " N " #n, .build = build_wkv7, .n_out = 2, .in = WKV_IN(t, n)}
+#define WKV6(t, n)                                                                                 \
+    {.name = "wkv6 T " #t " N " #n, .build = build_wkv6, .n_out = 2,                               \
+     .in = {IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n),                   \
+            IN(0.1, 0.99, 2, t, 2, n), IN(-1, 1, 2, n), IN(-1, 1, 2, 2, n, n)}}
+#define WKV4(t, a)                                                                                 \
+    {.name = "wkv4 T " #t " A " #a, .build = build_wkv4, .n_out = 2,                               \
+     .in = {IN(-2, 2, 2, t, a), IN(-1, 1, 2, t, a), IN(-1.5, -0.05, a), IN(-1, 1, a),              \
+            IN(-1, 1, 2, 1, a), IN(0.2, 2, 2, 1, a)}}
 #define ROWS_OF(...) IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__)
 #define LINEAR_IN(w0, w1) IN(-1, 1, 2, 19, 13), IN(-1, 1, w0, w1)
 
@@ -277,6 +302,7 @@ static const op_case cases[] = {
     {.name = "shift_mix, six", .build = build_shift_mix, .n_out = 2, .in = {IN(-1, 1, 2, 16, 5), IN(-1, 1, 2, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5)}},
     WKV(1, 3), WKV(1, 4), WKV(1, 8), WKV(15, 3), WKV(15, 4), WKV(15, 8), WKV(16, 3), WKV(16, 4),
     WKV(16, 8), WKV(17, 3), WKV(17, 4), WKV(17, 8), WKV(40, 3), WKV(40, 4), WKV(40, 8),
+    WKV6(1, 4), WKV6(5, 3), WKV6(37, 8), WKV6(18, 70), WKV4(1, 3), WKV4(7, 5), WKV4(35, 70),
     {.name = "wkv7, last state", .build = build_wkv7_state, .n_out = 1, .in = WKV_IN(20, 4)},
     {.name = "rwkv7_prepare, layer 0", .build = build_prepare, .n_out = 5, .in = {ROWS_OF(8), ROWS_OF(2, 11, 2, 4)}},
     {.name = "rwkv7_prepare", .build = build_prepare, .n_out = 5, .in = {ROWS_OF(8), ROWS_OF(2, 11, 2, 4), IN(-1, 1, 8), IN(-1, 1, 2, 11, 2, 4), IN(-1, 1, 2, 11, 2, 4)}},
