@@ -93,7 +93,7 @@ RK_API void rk_engine_clear_abort(rk_engine *e);
 typedef struct rk_model rk_model;
 
 typedef struct rk_model_info {
-    const char *arch; /* "rwkv7"; owned by the library */
+    const char *arch; /* "rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5", "rwkv6", "rwkv7"; the library's */
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
     int64_t n_params;       /* stored parameters */
     int64_t state_bytes;    /* what rk_session_state_get writes */
@@ -218,7 +218,7 @@ RK_API rk_status rk_sampler_next(rk_sampler *s, const float *logits, int32_t *to
 /* ---------------------------------------------------------------------------------- training */
 
 typedef struct rk_train_params {
-    const char *arch;  /* "rwkv7" */
+    const char *arch;  /* as in rk_model_info; "rwkv7" */
     int64_t n_vocab, n_layer, n_embd, head_size;
     int64_t lora_rank_w, lora_rank_a, lora_rank_v, lora_rank_g; /* 0: the current formulas */
     int64_t dim_ffn;   /* 0: 4 * n_embd */

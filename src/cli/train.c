@@ -19,6 +19,9 @@ typedef struct train_options {
 
 enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
 
+#define ARCHS "rwkv4|rwkv5.0|rwkv5.1|rwkv5|rwkv6|rwkv7"
+static const char *const archs[] = {"rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5", "rwkv6", "rwkv7"};
+
 static const rk_option rows[] = {
     RK_OPT_GROUP("files"),
     {"data", 0, RK_OPT_TEXT, "FILE", RUN(data), 0, 0, RK_REQUIRED,
@@ -38,8 +41,8 @@ static const rk_option rows[] = {
     {"eval-every", 0, RK_OPT_INT, "N", RUN(eval_every), 1, STEPS_MAX_OPTION, "500",
      "steps between validations"},
     RK_OPT_GROUP("model"),
-    {"arch", 0, RK_OPT_CHOICE, "rwkv7", offsetof(train_options, arch), 0, 0, "rwkv7",
-     "architecture"},
+    {"arch", 0, RK_OPT_CHOICE, ARCHS, offsetof(train_options, arch), 0, 0, "rwkv7",
+     "architecture; rwkv5 is 5.2, with a gate and a decay for each channel"},
     {"n-layer", 0, RK_OPT_INT, "N", MODEL(n_layer), 1, 1024, "6", "layers"},
     {"n-embd", 0, RK_OPT_INT, "N", MODEL(n_embd), 1, SIZE_MAX_OPTION, "512",
      "channels, a multiple of the head size"},
@@ -122,7 +125,7 @@ static train_options defaults(void)
 static void settle(train_options *o)
 {
     rk_train_params *m = &o->run.model;
-    m->arch = "rwkv7";
+    m->arch = archs[o->arch];
     m->bf16 = o->dtype == 1;
     m->seed = (uint64_t)o->seed;
     if (m->lr_final < 0.0)

@@ -49,6 +49,7 @@ typedef struct rk_wkv7_grads {
 /* The recurrence of RWKV-5 and -6, likewise for one (batch, head). */
 typedef struct rk_wkv6_args {
     int64_t n_steps, head_size, stride;
+    int64_t d_stride;          /* of d and its gradient: stride, or 0 for one decay at all steps */
     const void *r, *k, *v, *d; /* d is the decay itself, in [0, 1) */
     const void *u;             /* (N) the bonus of the current token */
     void *y;                   /* forward only, same stride */

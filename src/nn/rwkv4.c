@@ -14,10 +14,7 @@ static rk_tensor *join_state(rk_ctx *ctx, const rk_rwkv4_state *s)
 
 static rk_tensor *part(rk_ctx *ctx, rk_tensor *state, int64_t i)
 {
-    if (rk_ctx_failed(ctx))
-        return NULL;
-    const int64_t flat[] = {state->dims[0], state->dims[2]};
-    return rk_view(ctx, rk_copy(ctx, rk_slice(ctx, state, 1, i, i + 1)), 2, flat);
+    return rk_copy(ctx, rk_index(ctx, rk_transpose(ctx, state, 0, 1), i));
 }
 
 rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk_tensor *x,
@@ -28,10 +25,11 @@ rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk
     rk_tensor *xv = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_v);
     rk_tensor *xr = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_r);
     rk_tensor *r = rk_unary_op(ctx, RK_SIGMOID, rk_linear(ctx, xr, p->receptance, RK_OUT_IN, NULL));
+    rk_tensor *decay = rk_for_each_row(ctx, p->time_decay, x ? x->dims[0] : 1);
     const rk_wkv4_in in = {
         .k = rk_linear(ctx, xk, p->key, RK_OUT_IN, NULL),
         .v = rk_linear(ctx, xv, p->value, RK_OUT_IN, NULL),
-        .w = rk_scale(ctx, rk_unary_op(ctx, RK_EXP, p->time_decay), -1.0),
+        .w = rk_scale(ctx, rk_unary_op(ctx, RK_EXP, decay), -1.0),
         .u = p->time_first,
         .state = join_state(ctx, s),
     };

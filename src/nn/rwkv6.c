@@ -34,27 +34,18 @@ static rk_tensor *output(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *y, rk_tensor 
 
 /* ---- RWKV-5 ---- */
 
-/* One number a head, or one a channel, as (H, N). */
+/* (B, H) or (B, H N) as (B, H, N). */
 static rk_tensor *per_channel(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *x)
-{
-    if (rk_ctx_failed(ctx) || rk_tensor_count(x) == s.n_head * s.head_size)
-        return x;
-    const int64_t column[] = {s.n_head, 1}, row[] = {1, s.head_size};
-    rk_tensor *zeros = rk_new_zeros(ctx, x->dtype, 2, row);
-    /* e^0 is 1 everywhere. */
-    return rk_matmul(ctx, rk_view(ctx, x, 2, column), rk_unary_op(ctx, RK_EXP, zeros));
-}
-
-/* The same decay at every step. */
-static rk_tensor *constant_decay(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *decay,
-                                 const rk_tensor *like)
 {
     if (rk_ctx_failed(ctx))
         return NULL;
-    const int64_t row[] = {s.n_head, s.head_size};
-    rk_tensor *d = per_channel(ctx, s, decay_of(ctx, decay));
-    rk_tensor *zeros = rk_new_zeros(ctx, like->dtype, like->n_dims, like->dims);
-    return rk_add(ctx, zeros, d ? rk_view(ctx, d, 2, row) : NULL);
+    const int64_t batch = x->dims[0], all[] = {batch, s.n_head, s.head_size};
+    if (x->dims[1] == s.n_head * s.head_size)
+        return rk_view(ctx, x, 3, all);
+    const int64_t column[] = {batch, s.n_head, 1}, row[] = {batch, 1, s.head_size};
+    rk_tensor *zeros = rk_new_zeros(ctx, x->dtype, 3, row);
+    /* e^0 is 1 everywhere. */
+    return rk_matmul(ctx, rk_view(ctx, x, 3, column), rk_unary_op(ctx, RK_EXP, zeros));
 }
 
 rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk_rwkv5_sizes sizes,
@@ -69,11 +60,14 @@ rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk
         .r = heads(ctx, sizes, rk_linear(ctx, xr, p->receptance, RK_OUT_IN, NULL)),
         .k = heads(ctx, sizes, rk_linear(ctx, xk, p->key, RK_OUT_IN, NULL)),
         .v = heads(ctx, sizes, rk_linear(ctx, xv, p->value, RK_OUT_IN, NULL)),
-        .u = p->time_faaaa ? p->time_faaaa : rk_unary_op(ctx, RK_EXP, p->time_first),
         .state = *wkv,
     };
-    in.u = per_channel(ctx, sizes, in.u);
-    in.d = constant_decay(ctx, sizes, p->time_decay, in.r);
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    rk_tensor *u = rk_for_each_row(ctx, p->time_faaaa ? p->time_faaaa : p->time_first, x->dims[0]);
+    rk_tensor *decay = rk_for_each_row(ctx, p->time_decay, x->dims[0]);
+    in.u = per_channel(ctx, sizes, p->time_faaaa ? u : rk_unary_op(ctx, RK_EXP, u));
+    in.d = per_channel(ctx, sizes, decay_of(ctx, decay));
     if (p->gate)
         g = rk_linear(ctx, rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_g), p->gate,
                       RK_OUT_IN, NULL);

@@ -6,7 +6,8 @@
 #include "base/num.h"
 #include "tensor/op.h"
 
-/* ---- wkv6: in r, k, v, d (B,T,H,N), u (H,N), state (B,H,N,N); out y, state ---- */
+/* ---- wkv6: in r, k, v (B,T,H,N), d the same or (B,H,N), u (H,N) or (B,H,N), state (B,H,N,N); out
+ * y, state ---- */
 
 enum { R, K, V, D, U, STATE, WKV6_IN };
 
@@ -14,7 +15,8 @@ typedef struct wkv6_job {
     const rk_kernels *kern;
     const rk_node *n;
     int64_t steps, heads, size, segments;
-    size_t scratch_bytes; /* of one thread */
+    bool constant, rows_of_u; /* d (B,H,N); u (B,H,N) */
+    size_t scratch_bytes;     /* of one thread */
     unsigned char *scratch;
     const void *dy;
     void *dx[U], *du, *dstate; /* du (B,H,N) and dstate (B,H,N,N) in scratch */
@@ -30,8 +32,16 @@ static wkv6_job wkv6_job_of(const rk_ctx *ctx, const rk_node *n)
                       .heads = r->dims[2],
                       .size = r->dims[3],
                       .segments = rk_ceil_div(r->dims[1], RK_WKV_SEGMENT),
+                      .constant = n->in[D]->n_dims == 3,
+                      .rows_of_u = n->in[U]->n_dims == 3,
                       .scratch_bytes = rk_align_up(kern->wkv6_scratch(r->dims[3]), RK_ARENA_ALIGN),
                       .scratch = n->scratch};
+}
+
+static bool is_per_row(const rk_tensor *t, const rk_tensor *r)
+{
+    return t->n_dims == 3 && t->dims[0] == r->dims[0] && t->dims[1] == r->dims[2] &&
+           t->dims[2] == r->dims[3];
 }
 
 void rk_wkv6_shape(rk_ctx *ctx, rk_node *n)
@@ -39,9 +49,10 @@ void rk_wkv6_shape(rk_ctx *ctx, rk_node *n)
     const rk_tensor *r = n->in[R], *s = n->in[STATE], *u = n->in[U];
     bool ok = r->n_dims == 4 && s && s->n_dims == 4 && s->dims[0] == r->dims[0] &&
               s->dims[1] == r->dims[2] && s->dims[2] == r->dims[3] && s->dims[3] == r->dims[3] &&
-              u && rk_tensor_count(u) == r->dims[2] * r->dims[3];
-    for (int i = K; ok && i < U; i++)
+              u && (is_per_row(u, r) || rk_tensor_count(u) == r->dims[2] * r->dims[3]);
+    for (int i = K; ok && i < D; i++)
         ok = n->in[i] && rk_tensor_same_shape(n->in[i], r);
+    ok = ok && n->in[D] && (is_per_row(n->in[D], r) || rk_tensor_same_shape(n->in[D], r));
     if (!rk_expect_plain(ctx, n) ||
         !rk_expect(ctx, n, ok, "(B,T,H,N) four times, (H,N) and (B,H,N,N)"))
         return;
@@ -64,11 +75,12 @@ static rk_wkv6_args wkv6_args(const wkv6_job *j, int64_t i, int64_t *at)
     const int64_t square = j->size * j->size, head = i % j->heads;
     *at = (i / j->heads * j->steps * j->heads + head) * j->size;
     rk_wkv6_args a = {.n_steps = j->steps, .head_size = j->size, .stride = j->heads * j->size};
+    a.d_stride = j->constant ? 0 : a.stride;
     a.r = rk_at(r, n->in[R]->data, *at);
     a.k = rk_at(r, n->in[K]->data, *at);
     a.v = rk_at(r, n->in[V]->data, *at);
-    a.d = rk_at(r, n->in[D]->data, *at);
-    a.u = rk_at(r, n->in[U]->data, head * j->size);
+    a.d = rk_at(r, n->in[D]->data, j->constant ? i * j->size : *at);
+    a.u = rk_at(r, n->in[U]->data, (j->rows_of_u ? i : head) * j->size);
     a.y = rk_at(r, n->out[0]->data, *at);
     a.state = rk_at(r, n->out[1]->data, i * square);
     a.saved = rk_at(r, n->saved, i * j->segments * square);
@@ -107,7 +119,7 @@ static void wkv6_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
                                  .dr = rk_at(r, j->dx[R], at),
                                  .dk = rk_at(r, j->dx[K], at),
                                  .dv = rk_at(r, j->dx[V], at),
-                                 .dd = rk_at(r, j->dx[D], at),
+                                 .dd = rk_at(r, j->dx[D], j->constant ? i * j->size : at),
                                  .du = rk_at(r, j->du, i * j->size),
                                  .dstate = rk_at(r, j->dstate, i * j->size * j->size)};
         j->kern->wkv6_bwd(&a, &g, j->scratch + (size_t)worker * j->scratch_bytes);
@@ -135,12 +147,16 @@ void rk_wkv6_backward(rk_ctx *ctx, rk_node *n)
         (unsigned char *)j.du + rk_align_up(rk_reals(r, batch * width), RK_ARENA_ALIGN);
     for (int i = R; i < U; i++)
         j.dx[i] = rk_grad_or(ctx, n->in[i], spare);
-    memset(j.du, 0, rk_reals(r, batch * width));
+    if (j.rows_of_u && du)
+        j.du = du; /* every row has its own */
+    else
+        memset(j.du, 0, rk_reals(r, batch * width));
     memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
     rk_parallel(ctx, batch * j.heads, 1, wkv6_bwd_piece, &j);
     if (rk_ctx_failed(ctx))
         return;
-    add_rows(j.kern, r, batch, width, j.du, du);
+    if (j.du != du)
+        add_rows(j.kern, r, batch, width, j.du, du);
     if (dstate_in)
         j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
 }
@@ -155,7 +171,7 @@ rk_tensor *rk_wkv6(rk_ctx *ctx, const rk_wkv6_in *in, rk_tensor **state_out)
     return n.out[0];
 }
 
-/* ---- wkv4: in k, v (B,T,A), w, u (A), state (B,3,A); out y, state ---- */
+/* ---- wkv4: in k, v (B,T,A), w (B,A), u (A), state (B,3,A); out y, state ---- */
 
 enum { K4, V4, W4, U4, STATE4, WKV4_IN };
 
@@ -164,7 +180,7 @@ typedef struct wkv4_job {
     const rk_node *n;
     int64_t steps, width, segments, pieces; /* pieces of channels a row */
     const void *dy;
-    void *dk, *dv, *dw, *du, *dstate; /* dw, du (B,A) and dstate in scratch */
+    void *dk, *dv, *dw, *du, *dstate; /* dw (B,A); du (B,A) and dstate in scratch */
 } wkv4_job;
 
 static wkv4_job wkv4_job_of(const rk_ctx *ctx, const rk_node *n)
@@ -182,10 +198,10 @@ void rk_wkv4_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *k = n->in[K4], *s = n->in[STATE4], *w = n->in[W4], *u = n->in[U4];
     const bool ok = k->n_dims == 3 && n->in[V4] && rk_tensor_same_shape(n->in[V4], k) && w && u &&
-                    rk_tensor_count(w) == k->dims[2] && rk_tensor_count(u) == k->dims[2] && s &&
-                    s->n_dims == 3 && s->dims[0] == k->dims[0] && s->dims[1] == 3 &&
-                    s->dims[2] == k->dims[2];
-    if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,A) twice, (A) twice and (B,3,A)"))
+                    rk_tensor_count(w) == k->dims[0] * k->dims[2] &&
+                    rk_tensor_count(u) == k->dims[2] && s && s->n_dims == 3 &&
+                    s->dims[0] == k->dims[0] && s->dims[1] == 3 && s->dims[2] == k->dims[2];
+    if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,A) twice, (B,A), (A) and (B,3,A)"))
         return;
     const wkv4_job j = wkv4_job_of(ctx, n);
     n->saved_bytes = rk_reals(k, k->dims[0] * j.segments * 3 * j.width);
@@ -208,7 +224,7 @@ static rk_wkv4_args wkv4_args(const wkv4_job *j, int64_t i, int64_t *row)
                       .width = j->width,
                       .c0 = c0,
                       .c1 = rk_min_i64(c0 + RK_GRAIN_COLS, j->width),
-                      .w = n->in[W4]->data,
+                      .w = rk_at(k, n->in[W4]->data, *row * j->width),
                       .u = n->in[U4]->data};
     a.k = rk_at(k, n->in[K4]->data, at);
     a.v = rk_at(k, n->in[V4]->data, at);
@@ -261,21 +277,19 @@ void rk_wkv4_backward(rk_ctx *ctx, rk_node *n)
     rk_tensor *k = n->in[K4], *state = n->in[STATE4];
     const int64_t batch = k->dims[0];
     const size_t rows = rk_reals(k, batch * j.width);
-    void *dstate_in = rk_grad(ctx, state), *dw = rk_grad(ctx, n->in[W4]);
-    void *du = rk_grad(ctx, n->in[U4]);
+    void *dstate_in = rk_grad(ctx, state), *du = rk_grad(ctx, n->in[U4]);
     unsigned char *scratch = n->scratch;
     j.dy = rk_grad(ctx, n->out[0]);
     j.dstate = scratch;
-    j.dw = scratch + rk_tensor_bytes(state);
-    j.du = (unsigned char *)j.dw + rows;
+    j.du = scratch + rk_tensor_bytes(state);
+    j.dw = rk_grad_or(ctx, n->in[W4], (unsigned char *)j.du + rows + 2 * rk_tensor_bytes(k));
     j.dk = rk_grad_or(ctx, k, (unsigned char *)j.du + rows);
     j.dv = rk_grad_or(ctx, n->in[V4], (unsigned char *)j.du + rows + rk_tensor_bytes(k));
-    memset(j.dw, 0, 2 * rows);
+    memset(j.du, 0, rows);
     memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
     rk_parallel(ctx, batch * j.pieces, 1, wkv4_bwd_piece, &j);
     if (rk_ctx_failed(ctx))
         return;
-    add_rows(j.kern, k, batch, j.width, j.dw, dw);
     add_rows(j.kern, k, batch, j.width, j.du, du);
     if (dstate_in)
         j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);

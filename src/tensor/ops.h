@@ -76,16 +76,18 @@ rk_tensor *rk_shift_mix(rk_ctx *ctx, rk_tensor *x, rk_tensor *shift, rk_tensor *
 
 typedef struct rk_wkv4_in {
     rk_tensor *k, *v; /* (B, T, A) */
-    rk_tensor *w, *u; /* A elements each: -e^time_decay, time_first */
+    rk_tensor *w;     /* (B, A): -e^time_decay */
+    rk_tensor *u;     /* A elements: time_first */
     rk_tensor *state; /* (B, 3, A) aa, bb, pp; at the start 0, 0, -1e30 */
 } rk_wkv4_in;
 /* The RWKV-4 recurrence: y (B, T, A); *state_out as state. Its gradient takes pp as a constant. */
 rk_tensor *rk_wkv4(rk_ctx *ctx, const rk_wkv4_in *in, rk_tensor **state_out);
 
 typedef struct rk_wkv6_in {
-    rk_tensor *r, *k, *v, *d; /* (B, T, H, N); d the decay itself */
-    rk_tensor *u;             /* H N elements */
-    rk_tensor *state;         /* (B, H, N key, N value) */
+    rk_tensor *r, *k, *v; /* (B, T, H, N) */
+    rk_tensor *d;         /* the decay itself, (B, T, H, N), or (B, H, N): the same at every step */
+    rk_tensor *u;         /* H N elements, or (B, H, N) */
+    rk_tensor *state;     /* (B, H, N key, N value) */
 } rk_wkv6_in;
 /* The recurrence of RWKV-5 and -6: y (B, T, H, N); *state_out as state. */
 rk_tensor *rk_wkv6(rk_ctx *ctx, const rk_wkv6_in *in, rk_tensor **state_out);

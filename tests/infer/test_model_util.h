@@ -6,6 +6,9 @@
 
 #include "model/model.h"
 
+/* The architecture of the models; tests may go through all of them. */
+static const rk_arch *test_arch = &rk_arch_rwkv7;
+
 typedef struct test_model {
     rk_model *model;
     char *path; /* of its file, until test_end */
@@ -20,8 +23,8 @@ static inline test_model test_model_open(test_ctx *t, uint64_t seed, int64_t n_l
     rk_model *m = NULL;
     rk_error err = {0};
     int64_t n = 0;
-    test_ok(rk_arch_rwkv7.default_hparams(&hp, &err), &err);
-    test_ok(rk_model_new(&m, &rk_arch_rwkv7, &hp, &err), &err);
+    test_ok(test_arch->default_hparams(&hp, &err), &err);
+    test_ok(rk_model_new(&m, test_arch, &hp, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)
         n += rk_tensor_count(&m->params[i].tensor);
     float *at = m->owned = calloc((size_t)n, sizeof *at);

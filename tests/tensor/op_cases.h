@@ -245,9 +245,13 @@ BUILD(build_output)
     {.name = "wkv6 T " #t " N " #n, .build = build_wkv6, .n_out = 2,                               \
      .in = {IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n),                   \
             IN(0.1, 0.99, 2, t, 2, n), IN(-1, 1, 2, n), IN(-1, 1, 2, 2, n, n)}}
+#define WKV6_ROWS(t, n)                                                                            \
+    {.name = "wkv6, one decay, T " #t " N " #n, .build = build_wkv6, .n_out = 2,                   \
+     .in = {IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n),                   \
+            IN(0.1, 0.99, 2, 2, n), IN(-1, 1, 2, 2, n), IN(-1, 1, 2, 2, n, n)}}
 #define WKV4(t, a)                                                                                 \
     {.name = "wkv4 T " #t " A " #a, .build = build_wkv4, .n_out = 2,                               \
-     .in = {IN(-2, 2, 2, t, a), IN(-1, 1, 2, t, a), IN(-1.5, -0.05, a), IN(-1, 1, a),              \
+     .in = {IN(-2, 2, 2, t, a), IN(-1, 1, 2, t, a), IN(-1.5, -0.05, 2, a), IN(-1, 1, a),              \
             IN(-1, 1, 2, 1, a), IN(0.2, 2, 2, 1, a)}}
 #define ROWS_OF(...) IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__)
 #define LINEAR_IN(w0, w1) IN(-1, 1, 2, 19, 13), IN(-1, 1, w0, w1)
@@ -302,7 +306,7 @@ static const op_case cases[] = {
     {.name = "shift_mix, six", .build = build_shift_mix, .n_out = 2, .in = {IN(-1, 1, 2, 16, 5), IN(-1, 1, 2, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5)}},
     WKV(1, 3), WKV(1, 4), WKV(1, 8), WKV(15, 3), WKV(15, 4), WKV(15, 8), WKV(16, 3), WKV(16, 4),
     WKV(16, 8), WKV(17, 3), WKV(17, 4), WKV(17, 8), WKV(40, 3), WKV(40, 4), WKV(40, 8),
-    WKV6(1, 4), WKV6(5, 3), WKV6(37, 8), WKV6(18, 70), WKV4(1, 3), WKV4(7, 5), WKV4(35, 70),
+    WKV6(1, 4), WKV6(5, 3), WKV6(37, 8), WKV6(18, 70), WKV6_ROWS(19, 5), WKV4(1, 3), WKV4(7, 5), WKV4(35, 70),
     {.name = "wkv7, last state", .build = build_wkv7_state, .n_out = 1, .in = WKV_IN(20, 4)},
     {.name = "rwkv7_prepare, layer 0", .build = build_prepare, .n_out = 5, .in = {ROWS_OF(8), ROWS_OF(2, 11, 2, 4)}},
     {.name = "rwkv7_prepare", .build = build_prepare, .n_out = 5, .in = {ROWS_OF(8), ROWS_OF(2, 11, 2, 4), IN(-1, 1, 8), IN(-1, 1, 2, 11, 2, 4), IN(-1, 1, 2, 11, 2, 4)}},

@@ -4,14 +4,19 @@
 #include <pthread.h>
 
 #include "base/clock.h"
+#include "model/model.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
 
 enum { N_VOCAB = 31, CTX_LEN = 24, BATCH = 8, STEPS = 3 };
 
+/* The architecture under test; main goes through all of them. */
+static const rk_arch *arch = &rk_arch_rwkv7;
+
 static rk_train_params small(void)
 {
     rk_train_params p = rk_train_defaults();
+    p.arch = arch->name;
     p.n_vocab = N_VOCAB;
     p.n_layer = 2;
     p.n_embd = 32;
@@ -719,17 +724,26 @@ static void test_abort_soon(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),    cmocka_unit_test(test_micro_batches),
-        cmocka_unit_test(test_slices),     cmocka_unit_test(test_recomputed_blocks),
-        cmocka_unit_test(test_resume),     cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_rates),      cmocka_unit_test(test_decay),
-        cmocka_unit_test(test_clip),       cmocka_unit_test(test_schedule),
-        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_learns),
-        cmocka_unit_test(test_loss),       cmocka_unit_test(test_saved_model),
-        cmocka_unit_test(test_plan),       cmocka_unit_test(test_bad_params),
-        cmocka_unit_test(test_bad_tokens), cmocka_unit_test(test_abort_any_time),
-        cmocka_unit_test(test_abort_soon),
+    /* What holds for every architecture. */
+    const struct CMUnitTest every[] = {
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_slices),  cmocka_unit_test(test_recomputed_blocks),
+        cmocka_unit_test(test_resume),  cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_plan),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bf16),           cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_decay),          cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_loss),           cmocka_unit_test(test_saved_model),
+        cmocka_unit_test(test_bad_params),     cmocka_unit_test(test_bad_tokens),
+        cmocka_unit_test(test_abort_any_time), cmocka_unit_test(test_abort_soon),
+    };
+    int failed = 0;
+    for (int i = 0; rk_archs[i]; i++) {
+        arch = rk_archs[i];
+        failed += cmocka_run_group_tests_name(arch->name, every, NULL, NULL);
+    }
+    arch = &rk_arch_rwkv7;
+    return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

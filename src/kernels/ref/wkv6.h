@@ -22,7 +22,7 @@ static void wkv6_advance(const rk_wkv6_args *p, int64_t t, const real *S, real *
 {
     const int64_t n = p->head_size, at = t * p->stride;
     const real *k = (const real *)p->k + at, *v = (const real *)p->v + at;
-    const real *d = (const real *)p->d + at;
+    const real *d = (const real *)p->d + t * p->d_stride;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < n; j++)
             next[i * n + j] = S[i * n + j] * d[i] + k[i] * v[j];
@@ -66,10 +66,11 @@ static void wkv6_step_bwd(const rk_wkv6_args *p, const rk_wkv6_grads *g, int64_t
 {
     const int64_t n = p->head_size, at = t * p->stride;
     const real *r = (const real *)p->r + at, *k = (const real *)p->k + at;
-    const real *v = (const real *)p->v + at, *d = (const real *)p->d + at, *u = p->u;
+    const real *v = (const real *)p->v + at, *u = p->u;
+    const real *d = (const real *)p->d + t * p->d_stride;
     const real *dy = (const real *)g->dy + at;
     real *dr = (real *)g->dr + at, *dk = (real *)g->dk + at, *dv = (real *)g->dv + at;
-    real *dd = (real *)g->dd + at, *du = g->du;
+    real *dd = (real *)g->dd + t * p->d_stride, *du = g->du;
     const real c = dot(n, v, dy), bonus = wkv6_bonus(p, t);
     for (int64_t j = 0; j < n; j++)
         dv[j] += bonus * dy[j];

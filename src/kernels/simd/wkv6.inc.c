@@ -36,7 +36,7 @@ RK_INLINE void wkv6_block(const rk_wkv6_args *p, int64_t t, int64_t j0, int vect
 {
     const int64_t n = p->head_size, at = t * p->stride;
     const float *r = (const float *)p->r + at, *k = (const float *)p->k + at,
-                *d = (const float *)p->d + at, *v_ = (const float *)p->v + at + j0;
+                *d = (const float *)p->d + t * p->d_stride, *v_ = (const float *)p->v + at + j0;
     vf v[WKV6_BLOCK];
     for (int q = 0; q < vectors; q++)
         v[q] = vf_load_upto(v_ + q * VF, n - j0 - q * VF);
@@ -97,7 +97,8 @@ static inline void wkv6_key_bwd(const rk_wkv6_args *p, const rk_wkv6_grads *g, i
     const float r = ((const float *)p->r)[at + i], k = ((const float *)p->k)[at + i];
     const float u = ((const float *)p->u)[i];
     float *dv = (float *)g->dv + at, sums[4];
-    const vf d = vf_set1(((const float *)p->d)[at + i]), rv = vf_set1(r), kv = vf_set1(k);
+    const vf d = vf_set1(((const float *)p->d)[t * p->d_stride + i]), rv = vf_set1(r),
+             kv = vf_set1(k);
     vf dr = vf_zero(), dk = vf_zero(), dd = vf_zero();
     for (int64_t j = 0; j < n; j += VF) {
         const int64_t left = n - j;
@@ -112,7 +113,7 @@ static inline void wkv6_key_bwd(const rk_wkv6_args *p, const rk_wkv6_grads *g, i
     vf_sum4(dr, dk, dd, vf_zero(), sums);
     ((float *)g->dr)[at + i] += sums[0] + u * k * c;
     ((float *)g->dk)[at + i] += sums[1] + u * r * c;
-    ((float *)g->dd)[at + i] += sums[2];
+    ((float *)g->dd)[t * p->d_stride + i] += sums[2];
     ((float *)g->du)[i] += r * k * c;
 }
 
