@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "kernels/blocks.h"
 #include "kernels/gemm.h"
 #include "tensor/op.h"
 
@@ -61,19 +62,98 @@ static rk_matrix weight_of(const rk_node *n, bool transposed)
     return (rk_matrix){w->data, w->dtype, rows, cols};
 }
 
+/* ---- weights in blocks: a few rows at a time become floats, which then are multiplied as floats
+ * are, so the bits are those of the model in f32 ---- */
+
+enum { BLOCK_ROWS_SHORT = 16, BLOCK_ROWS_LONG = 256 };
+
+static size_t widened_bytes(linear_sizes s, int64_t rows)
+{
+    return rk_align_up((size_t)(rows * s.in) * sizeof(float), RK_ARENA_ALIGN);
+}
+
+static size_t blocks_scratch(const rk_ctx *ctx, linear_sizes s)
+{
+    if (!ctx->long_class)
+        return widened_bytes(s, BLOCK_ROWS_SHORT) * (size_t)rk_pool_n_threads(ctx->pool);
+    return product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS_LONG, s.in) +
+           widened_bytes(s, BLOCK_ROWS_LONG);
+}
+
+typedef struct blocks_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    linear_sizes s;
+    int64_t row0; /* of the long class: the piece's first row, and where its floats go */
+    float *widened;
+} blocks_job;
+
+static void widen_rows(const blocks_job *j, int64_t row, int64_t n, float *to)
+{
+    const rk_tensor *w = j->n->in[1];
+    const size_t row_bytes =
+        (size_t)(j->s.in / rk_dtype_block(w->dtype)) * rk_dtype_bytes(w->dtype);
+    rk_blocks_widen(w->dtype, n * j->s.in, (const char *)w->data + (size_t)row * row_bytes, to);
+}
+
+static void blocks_short_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const blocks_job *j = arg;
+    const rk_tensor *x = j->n->in[0], *y = j->n->out[0];
+    float *to =
+        (float *)((char *)j->n->scratch + (size_t)worker * widened_bytes(j->s, BLOCK_ROWS_SHORT));
+    for (int64_t at = lo; at < hi; at += BLOCK_ROWS_SHORT) {
+        const int64_t rows = rk_min_i64(BLOCK_ROWS_SHORT, hi - at);
+        widen_rows(j, at, rows, to);
+        j->kern->gemv_dot(j->s.rows, rows, j->s.in, x->data, j->s.in, to, RK_F32, j->s.in,
+                          (float *)y->data + at, j->s.out, j->n->in[2] != NULL);
+    }
+}
+
+static void blocks_long_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const blocks_job *j = arg;
+    (void)worker;
+    widen_rows(j, j->row0 + lo, hi - lo, j->widened + lo * j->s.in);
+}
+
+static void blocks_forward(rk_ctx *ctx, rk_node *n, linear_sizes s)
+{
+    const rk_tensor *x = n->in[0], *y = n->out[0];
+    blocks_job j = {rk_ctx_kernels(ctx, x->dtype), n, s, 0, NULL};
+    if (!ctx->long_class) {
+        rk_parallel(ctx, s.out, RK_GRAIN_COLS, blocks_short_piece, &j);
+        return;
+    }
+    j.widened =
+        (float *)((char *)n->scratch + product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS_LONG, s.in));
+    for (; j.row0 < s.out && !rk_ctx_failed(ctx); j.row0 += BLOCK_ROWS_LONG) {
+        const int64_t rows = rk_min_i64(BLOCK_ROWS_LONG, s.out - j.row0);
+        rk_parallel(ctx, rows, BLOCK_ROWS_SHORT, blocks_long_piece, &j);
+        product(ctx, n, (rk_gemm_shape){s.rows, rows, s.in}, (rk_matrix){x->data, RK_F32, s.in, 1},
+                (rk_matrix){j.widened, RK_F32, 1, s.in}, (float *)y->data + j.row0, s.out,
+                n->in[2] != NULL);
+    }
+}
+
 void rk_linear_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *x = n->in[0], *w = n->in[1], *add = n->in[2];
     if (!rk_expect(ctx, n, w && w->n_dims == 2 && x->n_dims > 0, "an input and a matrix"))
         return;
     const linear_sizes s = sizes_of(n);
-    const bool types =
-        x->dtype == RK_F64 ? w->dtype == RK_F64 : x->dtype == RK_F32 && rk_is_float(w->dtype);
+    const bool types = x->dtype == RK_F64 ? w->dtype == RK_F64
+                                          : x->dtype == RK_F32 && (rk_is_float(w->dtype) ||
+                                                                   rk_dtype_is_blocks(w->dtype));
     if (!rk_expect(ctx, n,
                    types && rk_tensor_is_contiguous(x) &&
                        (rk_tensor_is_contiguous(w) || (is_transposed(w) && !w->requires_grad)),
                    "contiguous reals") ||
         !rk_expect(ctx, n, rk_tensor_cols(x) == s.in, "the weight's inputs in the last dimension"))
+        return;
+    if (rk_dtype_is_blocks(w->dtype) &&
+        !rk_expect(ctx, n, rows_are_outputs(n) && s.in % rk_dtype_block(w->dtype) == 0,
+                   "blocks along the inputs"))
         return;
     int64_t dims[RK_MAX_DIMS];
     memcpy(dims, x->dims, sizeof dims);
@@ -86,6 +166,8 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
                                  "a summand of the result's shape"))
         return;
     n->scratch_bytes = ctx->long_class ? product_scratch(ctx, x->dtype, s.rows, s.out, s.in) : 0;
+    if (rk_dtype_is_blocks(w->dtype))
+        n->scratch_bytes = blocks_scratch(ctx, s);
     const size_t dx = product_scratch(ctx, x->dtype, s.rows, s.in, s.out);
     const size_t dw = n->attr.layout == RK_OUT_IN
                           ? product_scratch(ctx, x->dtype, s.out, s.in, s.rows)
@@ -121,6 +203,10 @@ void rk_linear_forward(rk_ctx *ctx, rk_node *n)
     const rk_tensor *x = n->in[0], *y = n->out[0];
     if (n->in[2])
         memcpy(y->data, n->in[2]->data, rk_tensor_bytes(y));
+    if (rk_dtype_is_blocks(n->in[1]->dtype)) {
+        blocks_forward(ctx, n, s);
+        return;
+    }
     if (ctx->long_class) {
         const rk_matrix a = {x->data, x->dtype, s.in, 1};
         product(ctx, n, (rk_gemm_shape){s.rows, s.out, s.in}, a, weight_of(n, false), y->data,
@@ -281,15 +367,21 @@ rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b)
 
 /* ---- embedding ---- */
 
+static bool is_rows_of_blocks(const rk_tensor *table)
+{
+    return rk_dtype_is_blocks(table->dtype) && table->dims[1] % rk_dtype_block(table->dtype) == 0;
+}
+
 void rk_embedding_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *table = n->in[0], *ids = n->in[1];
     int64_t dims[RK_MAX_DIMS];
-    if (!rk_expect(ctx, n,
-                   ids && table->n_dims == 2 && ids->n_dims < RK_MAX_DIMS && ids->dtype == RK_I32 &&
-                       rk_tensor_is_contiguous(ids) && rk_tensor_is_contiguous(table) &&
-                       (rk_is_float(table->dtype) || table->dtype == RK_F64),
-                   "a table and i32 ids"))
+    if (!rk_expect(
+            ctx, n,
+            ids && table->n_dims == 2 && ids->n_dims < RK_MAX_DIMS && ids->dtype == RK_I32 &&
+                rk_tensor_is_contiguous(ids) && rk_tensor_is_contiguous(table) &&
+                (rk_is_float(table->dtype) || table->dtype == RK_F64 || is_rows_of_blocks(table)),
+            "a table and i32 ids"))
         return;
     memcpy(dims, ids->dims, sizeof dims);
     dims[ids->n_dims] = table->dims[1];
@@ -308,11 +400,15 @@ void rk_embedding_shape(rk_ctx *ctx, rk_node *n)
 void rk_embedding_forward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *table = n->in[0], *ids = n->in[1], *y = n->out[0];
-    const int64_t c = table->dims[1];
-    for (int64_t i = 0; i < rk_tensor_count(ids); i++)
-        rk_ctx_kernels(ctx, y->dtype)
-            ->widen(c, rk_at(table, table->data, ((const int32_t *)ids->data)[i] * c), table->dtype,
-                    rk_at(y, y->data, i * c));
+    const int64_t c = table->dims[1], block = rk_dtype_block(table->dtype);
+    for (int64_t i = 0; i < rk_tensor_count(ids); i++) {
+        const void *row = rk_at(table, table->data, ((const int32_t *)ids->data)[i] * (c / block));
+        void *out = rk_at(y, y->data, i * c);
+        if (block > 1)
+            rk_blocks_widen(table->dtype, c, row, out);
+        else
+            rk_ctx_kernels(ctx, y->dtype)->widen(c, row, table->dtype, out);
+    }
 }
 
 typedef struct scatter_job {

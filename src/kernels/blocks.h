@@ -1,0 +1,13 @@
+/* blocks.h: the block formats of ggml: neighbouring elements of a row share scales.
+ *
+ * A row is a whole number of blocks; bytes have no alignment but that of the format's 16-bit
+ * scales, which are read bytewise. Source of the layouts: ggml-org/ggml, src/ggml-common.h. */
+#ifndef RK_KERNELS_BLOCKS_H
+#define RK_KERNELS_BLOCKS_H
+
+#include "base/dtype.h"
+
+/* n elements, whole blocks, as floats. Any bytes are a value, if not always a finite one. */
+void rk_blocks_widen(rk_dtype t, int64_t n, const void *blocks, float *out);
+
+#endif

@@ -1,0 +1,107 @@
+/* Block formats against values of another implementation (tests/oracle/blocks.py), and as weights:
+ * a product with blocks has the bits of the one with the floats that they stand for. */
+#include "test_util.h"
+
+#include "kernels/blocks.h"
+
+enum { SHOWN_MAX = 15 };
+
+typedef struct golden {
+    rk_dtype dtype;
+    const char *hex;
+    struct {
+        int at;
+        double value;
+    } shown[SHOWN_MAX]; /* up to the first {0, 0} that is not in front */
+} golden;
+
+/* clang-format off */
+static const golden goldens[] = {
+{RK_Q4_0, "48292279f3bd068366a852c1bb9651f3cd18", {{0, -0.247558594}, {1, 0.0412597656}, {15, 0}, {16, -0.247558594}, {17, -0.0412597656}, {31, -0.288818359}}},
+{RK_Q4_1, "4829a42cd26facd2aeb0daf2a972cd3fa02fd44f", {{0, 0.155029297}, {1, 0.69140625}, {15, 0.69140625}, {16, 0.608886719}, {17, 0.320068359}, {31, 0.237548828}}},
+{RK_Q5_0, "482978de451f5f6c246dee453351e4d3ca3aca414c46", {{0, -0.0412597656}, {1, -0.165039062}, {15, 0.247558594}, {16, 0.206298828}, {17, -0.412597656}, {31, -0.495117188}}},
+{RK_Q5_1, "4829a42c022cb28c6202f315321d0e07353297dd2e3ce6c0", {{0, 0.155029297}, {1, 0.815185547}, {15, 0.0725097656}, {16, 0.320068359}, {17, 0.732666016}, {31, 1.2277832}}},
+{RK_Q8_0, "48297fd69ac2c38948994ad13a4c69540ad5e273a876d6c94519b91f242d9e4d2e0c", {{0, 5.23999023}, {1, -1.73291016}, {15, -1.77416992}, {16, -1.23779297}, {17, 4.74487305}, {31, 0.495117188}}},
+{RK_Q2_K, "0c7018740b8216fa818e50225db52062a5693267552564e784a41534ecfd938092f72643f3161305"
+"31e617c04597e00f4ddec84776fc8c7fc779357c4da6ef1dd79711fb0035c5bf742a2ff6de239417"
+"4829a42c", {{0, 0.495117188}, {1, 0.495117188}, {15, 0}, {16, -0.507568359}, {17, -0.507568359}, {31, -0.507568359}, {32, 0.257568359}, {63, -0.0124511719}, {64, 0.907714844}, {100, 0.175048828}, {127, -1.08764648}, {128, -0.538818359}, {160, -0.362548828}, {200, -0.362548828}, {255, -0.435058594}}},
+{RK_Q3_K, "0aa10b4bdcd78d8ab947c8ec8957e24619f2d2b9737d20290250945229084df82e59ce6b21121d84"
+"d8fcff4a685ea91d448fb26c4d069d9fa11da2745fb4d4c6d6d0e35ccac8ed9cb38cd5c5ba05d4ea"
+"c762646d3ec2220ad56df1b73ea05187e3a541df5209977503723a5e4829", {{0, -1.56787109}, {1, 0.783935547}, {15, -2.35180664}, {16, 0}, {17, -0.206298828}, {31, -0.412597656}, {32, 0.123779297}, {63, -1.85668945}, {64, 2.47558594}, {100, 0}, {127, 2.59936523}, {128, 1.48535156}, {160, -2.47558594}, {200, 1.11401367}, {255, -0.742675781}}},
+{RK_Q4_K, "4829a42c38152ea47a6723c54c2546da2a03003789fbca9727fdefcd0fbf95425f213a58b17902d7"
+"5c05e29474526e82406a76ac2a9dc98276f81efb7296c6c0f27fdb0df237de253ce4898b810ed3d1"
+"b302ab1103e4ebae3e366ec2662f7fc9809993df5dc30d319ee0268ed7bc67cd2db9a55bd59afa30"
+"64c8bf7ae0a1e01459e15138ad27f0da379ae9aa40137ddc", {{0, 18.8999023}, {1, 2.72607422}, {15, 0.415527344}, {16, 30.4526367}, {17, -1.89501953}, {31, 0.415527344}, {32, -1.0949707}, {63, 4.10375977}, {64, -2.5378418}, {100, 2.6081543}, {127, 18.9470215}, {128, 0.03515625}, {160, 0.964111328}, {200, 0.700195312}, {255, 18.1047363}}},
+{RK_Q5_K, "4829a42c32bc64e08bb37f4f4b13cf788e290f9e020928462e3260eb23c5d001906096d6f0f64da5"
+"5c19dc403afb4bb88cc3bb693adde7d51cd28cff3125294811175478ad891837c3604ab1a838aba3"
+"9bae34d8d31218cedbbf17fa6222b3f6556418e597cb88267010ce0a6545727bb071525847190ce5"
+"ca8503ccda2c376c3a2057936d9be9965c9e10e462054506da845e7dfedd67ac312dfb734b6449eb"
+"e18956f325d3aad35e29e476c974b1e2", {{0, 23.958252}, {1, 38.3991699}, {15, 48.7141113}, {16, 1.26538086}, {17, 13.6433105}, {31, 5.39135742}, {32, 55.7160645}, {63, 21.0578613}, {64, 35.536377}, {100, 16.076416}, {127, 29.279541}, {128, -2.61035156}, {160, 13.4921875}, {200, -0.751220703}, {255, 67.6486816}}},
+{RK_Q6_K, "86b1c212db0c0da91e36a2446d83dc3e5e76f2adb087bdc4dd2573e3e0503036aaa325df746dced4"
+"a0ba835022480e10447e99c5592b53d3c05beb75f1251d2a27d74c2531a20960216ad5c1a2c01551"
+"26301008c576fbb0c27685bef8e2b62d7c34788f390b7165c1f74f807db87d01eb2975a27eda3243"
+"f500ec8db607d36bee0f1e9c77a71d1bca55385d2dc516a21a0270c4257c6361a253450610ddacb9"
+"72de35814dc363a77353cc284fe0646e2a6828e276b708ded157fb50689bd3a16a6e8a15d3236ecf"
+"926ca444e9db7f574829", {{0, 26.2412109}, {1, 74.3500977}, {15, 61.2294922}, {16, 63.5400391}, {17, 27.2314453}, {31, -45.3857422}, {32, -126.584961}, {63, 8.66455078}, {64, -14.8535156}, {100, -40.847168}, {127, -4.04345703}, {128, -31.7700195}, {160, 75.9179688}, {200, -17.081543}, {255, 21.5375977}}},
+};
+/* clang-format on */
+
+static uint8_t *bytes_of(test_ctx *t, const char *hex)
+{
+    const size_t n = strlen(hex) / 2;
+    uint8_t *bytes = test_alloc(t, n);
+    for (size_t i = 0; i < n; i++) {
+        const char pair[] = {hex[2 * i], hex[2 * i + 1], 0};
+        bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
+    }
+    return bytes;
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    assert_int_equal(RK_COUNT(goldens), RK_Q6_K - RK_Q4_0 + 1);
+    for (size_t i = 0; i < RK_COUNT(goldens); i++) {
+        const golden *g = &goldens[i];
+        const int64_t n = rk_dtype_block(g->dtype);
+        float *out = test_alloc_f32(&t, 2 * n);
+        assert_int_equal(strlen(g->hex), 2 * rk_dtype_bytes(g->dtype));
+        /* Two blocks, so that the second one's place is seen too. */
+        uint8_t *two = test_alloc(&t, strlen(g->hex)), *one = bytes_of(&t, g->hex);
+        memcpy(two, one, strlen(g->hex) / 2);
+        memcpy(two + strlen(g->hex) / 2, one, strlen(g->hex) / 2);
+        rk_blocks_widen(g->dtype, 2 * n, two, out);
+        for (int s = 0; s < SHOWN_MAX && (s == 0 || g->shown[s].at > 0); s++)
+            for (int64_t b = 0; b < 2; b++)
+                if (fabs((double)out[b * n + g->shown[s].at] - g->shown[s].value) > 1e-5)
+                    fail_msg("%s [%d]: %.9g, expected %.9g", rk_dtype_name(g->dtype),
+                             g->shown[s].at, (double)out[b * n + g->shown[s].at],
+                             g->shown[s].value);
+        test_reset(&t);
+    }
+    test_end(&t);
+}
+
+/* Scales that are no numbers make no crash. */
+static void test_any_bytes(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(2);
+    for (rk_dtype d = RK_Q4_0; d <= RK_Q6_K; d++) {
+        uint8_t *bytes = test_alloc(&t, rk_dtype_bytes(d));
+        float *out = test_alloc_f32(&t, rk_dtype_block(d));
+        memset(bytes, 0xff, rk_dtype_bytes(d));
+        rk_blocks_widen(d, rk_dtype_block(d), bytes, out);
+        assert_true(isnan(out[0]));
+        test_reset(&t);
+    }
+    test_end(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),
+                                       cmocka_unit_test(test_any_bytes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
