@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the folders of malformed input, tests/data/{safetensors,npy,jsonl}.
+"""Write the folders of malformed input, tests/data/{safetensors,npy,jsonl,gguf,rwkvcpp,pth}.
 
 Each folder holds one small file a case and expected.tsv: file, expected status, a part of the
 sentence. tests/io/test_malformed.c opens every file of the tables. Run it from anywhere; it writes
@@ -10,6 +10,8 @@ the same bytes each time:
 import json
 import pathlib
 import struct
+
+import malformed_models
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data"
 
@@ -308,3 +310,6 @@ if __name__ == "__main__":
     write_folder("safetensors", ".safetensors", safetensors())
     write_folder("npy", ".npy", npy())
     write_folder("jsonl", ".jsonl", jsonl())
+    write_folder("gguf", ".gguf", malformed_models.gguf())
+    write_folder("rwkvcpp", ".bin", malformed_models.rwkvcpp())
+    write_folder("pth", ".pth", malformed_models.pth())

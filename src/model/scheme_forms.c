@@ -56,7 +56,7 @@ static rk_status map_values(rk_file *out, rk_file_tensor *t, double (*fn)(double
         return RK_ERR_NOMEM;
     rk_file_floats(t, 0, n, x);
     for (int64_t i = 0; i < n; i++)
-        x[i] = (float)fn(x[i]);
+        x[i] = (float)fn((double)x[i]);
     t->dtype = RK_F32;
     t->bytes = (size_t)n * sizeof *x;
     t->data = x;

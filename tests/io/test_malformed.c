@@ -35,6 +35,19 @@ static rk_status open_safetensors(const char *path, rk_error *err)
     return st;
 }
 
+static rk_status open_container(const char *path, rk_error *err)
+{
+    rk_file *f = NULL;
+    const rk_status st = rk_file_open(&f, path, err);
+    for (int64_t i = 0; st == RK_OK && i < rk_file_count(f); i++) {
+        const rk_file_tensor *t = rk_file_at(f, i);
+        assert_ptr_equal(rk_file_find(f, t->name), t);
+        read_bytes(t->data, t->bytes);
+    }
+    rk_file_close(f);
+    return st;
+}
+
 static rk_status open_npy(const char *path, rk_error *err)
 {
     rk_npy f;
@@ -101,6 +114,24 @@ static void test_safetensors(void **state)
 {
     (void)state;
     walk_table("tests/data/safetensors", open_safetensors);
+}
+
+static void test_gguf(void **state)
+{
+    (void)state;
+    walk_table("tests/data/gguf", open_container);
+}
+
+static void test_rwkvcpp(void **state)
+{
+    (void)state;
+    walk_table("tests/data/rwkvcpp", open_container);
+}
+
+static void test_pth(void **state)
+{
+    (void)state;
+    walk_table("tests/data/pth", open_container);
 }
 
 static void test_npy(void **state)
@@ -177,9 +208,9 @@ static void test_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_npy),
+        cmocka_unit_test(test_large), cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_gguf),  cmocka_unit_test(test_rwkvcpp),
+        cmocka_unit_test(test_pth),   cmocka_unit_test(test_npy),
         cmocka_unit_test(test_jsonl),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
