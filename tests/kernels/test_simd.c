@@ -584,10 +584,15 @@ static void test_output(void **state)
 
 /* ----------------------------------------------------------------------------------- recurrence */
 
+static void *aligned(test_ctx *t, size_t bytes)
+{
+    char *p = test_alloc(t, bytes + 64);
+    return p + (64 - (uintptr_t)p % 64) % 64;
+}
+
 static void *scratch_for(test_ctx *t, const rk_kernels *k, int64_t n)
 {
-    char *p = test_alloc(t, k->wkv7_scratch(n) + 64);
-    return p + (64 - (uintptr_t)p % 64) % 64;
+    return aligned(t, k->wkv7_scratch(n));
 }
 
 static void check_wkv7_steps(test_ctx *t, const rk_kernels *k, int64_t n, int64_t steps)
@@ -676,6 +681,181 @@ static void test_wkv7_cut(void **state)
     on_each_path(check_wkv7_cut);
 }
 
+/* Of RWKV-6, decays from none to almost all, and of RWKV-5, whose decay is the same at all steps.
+ */
+static void check_wkv6_steps(test_ctx *t, const rk_kernels *k, int64_t n, int64_t steps,
+                             bool one_decay)
+{
+    enum { R, KEY, V, D, DY, INPUTS };
+    static const char *const names[] = {"dr", "dk", "dv", "dd"};
+    const int64_t stride = n + 5, all = (steps - 1) * stride + n;
+    const int64_t segments = rk_ceil_div(steps, RK_WKV_SEGMENT);
+    const float scale = 1.0f / sqrtf((float)n);
+    void *scratch = aligned(t, k->wkv6_scratch(n)), *scratch_d = aligned(t, ref->wkv6_scratch(n));
+    both x[INPUTS], g[4];
+    for (int i = 0; i < INPUTS; i++)
+        x[i] = draw(t, all, i == D ? 0.0f : -scale, i == D ? 1.0f : scale);
+    for (int i = 0; i < 4; i++)
+        g[i] = draw_unit(t, all);
+    const both u = draw_unit(t, n), du = draw_unit(t, n), y = draw_unit(t, all);
+    const both S = draw_unit(t, n * n), dS = draw_unit(t, n * n);
+    const both saved = draw_unit(t, segments * n * n);
+    float *S_saving = test_copy_f32(t, S.f, n * n), *y_saving = test_copy_f32(t, y.f, all);
+
+    rk_wkv6_args pf = {.n_steps = steps, .head_size = n, .stride = stride}, pd = pf;
+    rk_wkv6_grads gf = {0}, gd = {0};
+    pf.d_stride = pd.d_stride = one_decay ? 0 : stride;
+    PUT(x[R], r);
+    PUT(x[KEY], k);
+    PUT(x[V], v);
+    PUT(x[D], d);
+    PUT(u, u);
+    PUT(y, y);
+    PUT(S, state);
+    pd.saved = saved.d;
+    PUT_GRAD(x[DY], dy);
+    PUT_GRAD(g[0], dr);
+    PUT_GRAD(g[1], dk);
+    PUT_GRAD(g[2], dv);
+    PUT_GRAD(g[3], dd);
+    PUT_GRAD(du, du);
+    PUT_GRAD(dS, dstate);
+    ref->wkv6(&pd, scratch_d);
+    k->wkv6(&pf, scratch);
+    check(t, "y", y, tol_sum(n));
+    check(t, "state", S, tol_sum(n));
+    pf.y = y_saving;
+    pf.saved = saved.f;
+    pf.state = S_saving;
+    k->wkv6(&pf, scratch);
+    test_same(t, "y, saving", y.f, y_saving, (size_t)all * sizeof *y_saving);
+    test_same(t, "state, saving", S.f, S_saving, (size_t)(n * n) * sizeof *S_saving);
+
+    ref->wkv6_bwd(&pd, &gd, scratch_d);
+    k->wkv6_bwd(&pf, &gf, scratch);
+    for (int i = 0; i < 4; i++)
+        check(t, names[i], g[i], 4 * tol_sum(i == 3 && one_decay ? steps * n : n));
+    check(t, "du", du, 4 * tol_sum(n));
+    check(t, "dstate", dS, 4 * tol_sum(n));
+}
+
+static void check_wkv6(test_ctx *t, const rk_kernels *k, int64_t n)
+{
+    static const int64_t steps[] = {1, 15, 16, 17, 40};
+    for (size_t i = 0; i < 2 * RK_COUNT(steps); i++) {
+        test_shape(t, "path %s, n %" PRId64 ", %" PRId64 " steps%s", k->name, n, steps[i / 2],
+                   i % 2 ? ", one decay" : "");
+        check_wkv6_steps(t, k, n, steps[i / 2], i % 2);
+    }
+}
+
+static void test_wkv6(void **state)
+{
+    (void)state;
+    on_each_path(check_wkv6);
+}
+
+/* Of RWKV-4, for n channels in the middle of a row, from the first state and from a later one. */
+static void check_wkv4_steps(test_ctx *t, const rk_kernels *k, int64_t n, int64_t steps, bool later)
+{
+    enum { K4, V4, DY, DK, DV, ARRAYS };
+    const int64_t c0 = 3, width = n + 5, all = steps * width;
+    const int64_t segments = rk_ceil_div(steps, RK_WKV_SEGMENT);
+    both x[ARRAYS];
+    for (int i = 0; i < ARRAYS; i++)
+        x[i] = draw(t, all, i == K4 ? -9 : -1, i == K4 ? 9 : 1);
+    const both w = draw(t, width, -3, -0.01f), u = draw_unit(t, width), y = draw_unit(t, all);
+    const both S = draw_unit(t, 3 * width), dS = draw_unit(t, 3 * width);
+    const both saved = draw_unit(t, segments * 3 * width);
+    const both dw = draw_unit(t, width), du = draw_unit(t, width);
+    for (int64_t c = 0; c < width; c++) {
+        S.d[c] = (double)(S.f[c] *= (float)later);
+        S.d[width + c] = (double)(S.f[width + c] = later ? 1.0f + fabsf(S.f[width + c]) : 0.0f);
+        S.d[2 * width + c] = (double)(S.f[2 * width + c] = later ? S.f[2 * width + c] : -1e30f);
+    }
+    rk_wkv4_args pf = {.n_steps = steps, .width = width, .c0 = c0, .c1 = c0 + n}, pd = pf;
+    rk_wkv4_grads gf = {0}, gd = {0};
+    PUT(x[K4], k);
+    PUT(x[V4], v);
+    PUT(w, w);
+    PUT(u, u);
+    PUT(y, y);
+    PUT(S, state);
+    PUT(saved, saved);
+    PUT_GRAD(x[DY], dy);
+    PUT_GRAD(x[DK], dk);
+    PUT_GRAD(x[DV], dv);
+    PUT_GRAD(dw, dw);
+    PUT_GRAD(du, du);
+    PUT_GRAD(dS, dstate);
+    ref->wkv4(&pd);
+    k->wkv4(&pf);
+    check(t, "y", y, 4 * tol_sum(steps));
+    check(t, "state", S, 4 * tol_sum(steps));
+
+    ref->wkv4_bwd(&pd, &gd);
+    k->wkv4_bwd(&pf, &gf);
+    check(t, "dk", x[DK], 4 * tol_sum(steps));
+    check(t, "dv", x[DV], 4 * tol_sum(steps));
+    check(t, "dw", dw, 16 * tol_sum(steps));
+    check(t, "du", du, 4 * tol_sum(steps));
+    check(t, "dstate", dS, 4 * tol_sum(steps));
+}
+
+static void check_wkv4(test_ctx *t, const rk_kernels *k, int64_t n)
+{
+    static const int64_t steps[] = {1, 15, 16, 17, 40};
+    for (size_t i = 0; i < 2 * RK_COUNT(steps); i++) {
+        test_shape(t, "path %s, n %" PRId64 ", %" PRId64 " steps, %s state", k->name, n,
+                   steps[i / 2], i % 2 ? "a later" : "the first");
+        check_wkv4_steps(t, k, n, steps[i / 2], i % 2);
+    }
+}
+
+static void test_wkv4(void **state)
+{
+    (void)state;
+    on_each_path(check_wkv4);
+}
+
+/* Two calls that hand the state on give the bits of one. */
+static void check_wkv46_cut(test_ctx *t, const rk_kernels *k, int64_t n)
+{
+    const int64_t steps = 40, first = 17, all = steps * n, at = first * n;
+    const float *x = test_uniform(t, all, -0.3f, 0.3f), *d = test_uniform(t, all, 0, 1);
+    const float *w = test_uniform(t, n, -3, -0.01f), *u = test_uniform(t, n, -1, 1);
+    const int64_t reals = rk_max_i64(n * n, 3 * n);
+    float *S = test_uniform(t, reals, 0.1f, 1), *S2 = test_copy_f32(t, S, reals);
+    float *y = test_alloc_f32(t, all), *y2 = test_alloc_f32(t, all);
+    void *scratch = aligned(t, k->wkv6_scratch(n));
+    rk_wkv6_args p6 = {steps, n, n, n, x, x, x, d, u, y, S, NULL};
+    rk_wkv4_args p4 = {steps, n, 0, n, x, d, w, u, y, S, NULL};
+    k->wkv6(&p6, scratch);
+    p6 = (rk_wkv6_args){first, n, n, n, x, x, x, d, u, y2, S2, NULL};
+    k->wkv6(&p6, scratch);
+    p6 = (rk_wkv6_args){steps - first, n,      n, n,       x + at, x + at,
+                        x + at,        d + at, u, y2 + at, S2,     NULL};
+    k->wkv6(&p6, scratch);
+    test_same(t, "y of wkv6", y, y2, (size_t)all * sizeof *y);
+    test_same(t, "state of wkv6", S, S2, (size_t)(n * n) * sizeof *S);
+    k->wkv4(&p4);
+    p4 = (rk_wkv4_args){first, n, 0, n, x, d, w, u, y2, S2, NULL};
+    k->wkv4(&p4);
+    p4 = (rk_wkv4_args){steps - first, n, 0, n, x + at, d + at, w, u, y2 + at, S2, NULL};
+    k->wkv4(&p4);
+    test_same(t, "y of wkv4", y, y2, (size_t)all * sizeof *y);
+    test_same(t, "state of wkv4", S, S2, (size_t)(3 * n) * sizeof *S);
+}
+
+static void test_wkv46_cut(void **state)
+{
+    (void)state;
+    on_each_path(check_wkv46_cut);
+}
+
+#undef PUT_GRAD
+#undef PUT
+
 /* ---------------------------------------------------------------------------------------- loss */
 
 static void check_loss(test_ctx *t, const rk_kernels *k, int64_t n)
@@ -716,14 +896,15 @@ static void test_loss(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unary),   cmocka_unit_test(test_accuracy),
-        cmocka_unit_test(test_special), cmocka_unit_test(test_elementwise),
-        cmocka_unit_test(test_sums),    cmocka_unit_test(test_optimisers),
-        cmocka_unit_test(test_convert), cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_rows),    cmocka_unit_test(test_shift),
-        cmocka_unit_test(test_prepare), cmocka_unit_test(test_output),
-        cmocka_unit_test(test_wkv7),    cmocka_unit_test(test_wkv7_cut),
-        cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_unary),     cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_special),   cmocka_unit_test(test_elementwise),
+        cmocka_unit_test(test_sums),      cmocka_unit_test(test_optimisers),
+        cmocka_unit_test(test_convert),   cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_rows),      cmocka_unit_test(test_shift),
+        cmocka_unit_test(test_prepare),   cmocka_unit_test(test_output),
+        cmocka_unit_test(test_wkv7),      cmocka_unit_test(test_wkv7_cut),
+        cmocka_unit_test(test_wkv6),      cmocka_unit_test(test_wkv4),
+        cmocka_unit_test(test_wkv46_cut), cmocka_unit_test(test_loss),
     };
     if (!rk_kernels_at(1))
         print_message("no path but the reference runs here\n");
