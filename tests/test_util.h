@@ -262,19 +262,6 @@ static inline const char *test_source(test_ctx *t, const char *name)
 {
     return test_path(t, RK_SOURCE_DIR, name);
 }
-
-/* A file of the folder of shared material (RK_SHARED, or beside the source tree), which need not be
- * there: the test is then skipped. */
-static inline const char *test_shared(test_ctx *t, const char *name)
-{
-    const char *dir = getenv("RK_SHARED");
-    const char *path = test_path(t, dir ? dir : RK_SOURCE_DIR "/../shared", name);
-    if (access(path, R_OK) != 0) {
-        print_message("skipped: %s is not here\n", path);
-        skip();
-    }
-    return path;
-}
 #endif
 
 /* ----------------------------------------------------------------------------------------- ends */
@@ -297,5 +284,21 @@ static inline void test_end(test_ctx *t)
     free(t->dirs.items);
     *t = (test_ctx){.seed = t->seed};
 }
+
+#ifdef RK_SOURCE_DIR
+/* A file of the folder of shared material (RK_SHARED, or beside the source tree), which need not be
+ * there: the test is then skipped. */
+static inline const char *test_shared(test_ctx *t, const char *name)
+{
+    const char *dir = getenv("RK_SHARED");
+    const char *path = test_path(t, dir ? dir : RK_SOURCE_DIR "/../shared", name);
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: %s is not here\n", path);
+        test_end(t);
+        skip();
+    }
+    return path;
+}
+#endif
 
 #endif

@@ -1,0 +1,493 @@
+/* eval.c: `rwkv eval`: how well a model predicts a text, ends sentences, or picks among choices.
+ *
+ * All three ask for log-probabilities of tokens after a context, so they share one scorer. Scores
+ * are taken some rows at a time: memory does not grow with the text. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "io/map.h"
+#include "model/model.h"
+
+enum {
+    PIECE = 64,        /* tokens whose scores are held at once, and up to SHORT more */
+    SHORT = 16,        /* no piece is this short unless the text is: it would round otherwise */
+    CTX_DEFAULT = 512, /* where the model does not say */
+    LINE_MAX_BYTES = 1 << 20,
+};
+
+typedef struct eval_options {
+    rk_common_options common;
+    const char *model, *vocab, *ppl, *lambada, *choices, *kl_base, *state;
+    int64_t ctx;
+    bool force_base, json;
+} eval_options;
+
+#define AT(member) offsetof(eval_options, member)
+
+static const rk_option rows[] = {
+    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED, "a model"},
+    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "by the model's size",
+     "byte, world, or a vocabulary file"},
+    {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
+    RK_OPT_GROUP("what is measured, one of these"),
+    {"ppl", 0, RK_OPT_TEXT, "FILE", AT(ppl), 0, 0, NULL, "loss and perplexity of a text"},
+    {"lambada", 0, RK_OPT_TEXT, "FILE", AT(lambada), 0, 0, NULL,
+     "last words of the lines of a .jsonl file: {\"text\"}"},
+    {"choices", 0, RK_OPT_TEXT, "FILE", AT(choices), 0, 0, NULL,
+     "multiple choice: lines {\"question\", \"choices\", \"answer\"}"},
+    RK_OPT_GROUP("of --ppl"),
+    {"ctx", 0, RK_OPT_INT, "N", AT(ctx), 0, 1 << 30, "the training length, or 512",
+     "tokens of a window, each from the start state; 0 reads one stream"},
+    {"kl-base", 0, RK_OPT_TEXT, "MODEL", AT(kl_base), 0, 0, NULL,
+     "add the divergence from this model's predictions"},
+    RK_OPT_GROUP("state"),
+    {"state", 0, RK_OPT_TEXT, "FILE", AT(state), 0, 0, NULL, "start from a saved state"},
+    {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
+     "take a state that another model made"},
+    {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
+    RK_COMMON_ROWS(eval_options, common),
+};
+
+static int eval_main(int argc, char **argv);
+
+const rk_command rk_cmd_eval = {
+    .name = "eval",
+    .summary = "measure a model on text, last words, or choices",
+    .usage = "-m FILE --ppl TEXT [--ctx N] [--kl-base MODEL] [--json]",
+    .options = {rows, RK_COUNT(rows)},
+    .examples = "  rwkv eval -m model.safetensors --ppl book.txt --ctx 1024\n"
+                "  rwkv eval -m small.gguf --ppl book.txt --kl-base model.safetensors --json",
+    .main = eval_main,
+};
+
+/* ---- streams ---- */
+
+/* A model with a session, and the state that every text begins with (NULL: the model's own). */
+typedef struct stream {
+    rk_model *model;
+    rk_session *session;
+    float *first, *logits;
+    size_t state_bytes;
+} stream;
+
+typedef struct eval {
+    const eval_options *o;
+    rk_engine *engine;
+    rk_tokenizer *tokenizer;
+    rk_map text;
+    stream model, base; /* base.model NULL: no --kl-base */
+    /* results */
+    double nats, kl;
+    int64_t n_tokens, n_bytes, n_same_top, n_right, n_asked;
+} eval;
+
+static rk_status open_stream(eval *e, stream *s, const char *path, rk_error *err)
+{
+    rk_status st = rk_model_open(&s->model, path, err);
+    if (st == RK_OK)
+        st = rk_session_new(&s->session, s->model, e->engine, err);
+    if (st != RK_OK)
+        return st;
+    s->logits = malloc((size_t)(PIECE + SHORT) * (size_t)s->model->hp.n_vocab * sizeof(float));
+    return s->logits ? RK_OK
+                     : rk_fail(err, RK_ERR_NOMEM, "out of memory for %d rows of %lld scores",
+                               PIECE + SHORT, (long long)s->model->hp.n_vocab);
+}
+
+static void close_stream(stream *s)
+{
+    rk_session_free(s->session);
+    rk_model_close(s->model);
+    free(s->first);
+    free(s->logits);
+}
+
+static rk_status load_state(const eval_options *o, stream *s, rk_error *err)
+{
+    rk_model_info info;
+    rk_status st = rk_session_state_load(s->session, o->state, o->force_base, err);
+    if (st != RK_OK)
+        return st;
+    rk_model_get_info(s->model, &info);
+    s->state_bytes = (size_t)info.state_bytes;
+    s->first = malloc(s->state_bytes);
+    if (!s->first)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a state");
+    return rk_session_state_get(s->session, s->first, s->state_bytes, err);
+}
+
+static rk_status rewind_stream(stream *s, rk_error *err)
+{
+    rk_session_reset(s->session);
+    return s->first ? rk_session_state_set(s->session, s->first, s->state_bytes, err) : RK_OK;
+}
+
+static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
+{
+    const eval_options *o = e->o;
+    const char *file = o->ppl ? o->ppl : o->lambada ? o->lambada : o->choices;
+    if (!o->ppl + !o->lambada + !o->choices != 2)
+        return rk_fail(err, RK_ERR_ARG, "give one of --ppl, --lambada and --choices");
+    rk_status st = rk_map_open(&e->text, file, err);
+    if (st == RK_OK)
+        st = rk_command_engine(&e->engine, &o->common, rk_interrupt_came, interrupt, err);
+    if (st == RK_OK)
+        st = open_stream(e, &e->model, o->model, err);
+    if (st == RK_OK && o->state)
+        st = load_state(o, &e->model, err);
+    if (st == RK_OK && o->kl_base)
+        st = open_stream(e, &e->base, o->kl_base, err);
+    if (st == RK_OK && o->kl_base && e->base.model->hp.n_vocab != e->model.model->hp.n_vocab)
+        st = rk_fail(err, RK_ERR_ARG, "%s has %lld tokens, %s has %lld", o->kl_base,
+                     (long long)e->base.model->hp.n_vocab, o->model,
+                     (long long)e->model.model->hp.n_vocab);
+    if (st == RK_OK)
+        st = rk_command_tokenizer(&e->tokenizer, o->vocab, e->model.model->hp.n_vocab, err);
+    return st;
+}
+
+static void close_all(eval *e)
+{
+    close_stream(&e->model);
+    close_stream(&e->base);
+    rk_tokenizer_free(e->tokenizer);
+    rk_engine_free(e->engine);
+    rk_map_close(&e->text);
+}
+
+/* ---- scoring ---- */
+
+static int64_t argmax(const float *x, int64_t n)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (x[i] > x[best])
+            best = i;
+    return best;
+}
+
+/* log of the sum of e^x. */
+static double log_sum(const float *x, int64_t n)
+{
+    const double max = (double)x[argmax(x, n)];
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        sum += exp((double)x[i] - max);
+    return max + log(sum);
+}
+
+/* KL(p || q) of two rows of scores. */
+static double divergence(const float *p, const float *q, int64_t n)
+{
+    const double lp = log_sum(p, n), lq = log_sum(q, n);
+    double kl = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        const double a = (double)p[i] - lp;
+        kl += exp(a) * (a - ((double)q[i] - lq));
+    }
+    return kl;
+}
+
+/* What is summed over the tokens that are scored. */
+typedef struct score {
+    double nats;
+    int64_t n_tokens, n_top; /* n_top: tokens that were the likeliest */
+} score;
+
+/* Row i of the scores has seen tokens[i]; it predicts tokens[i + 1]. */
+static void add_rows(eval *e, const int32_t *next, int64_t n, score *out)
+{
+    const int64_t v = e->model.model->hp.n_vocab;
+    for (int64_t i = 0; i < n; i++) {
+        const float *row = e->model.logits + i * v;
+        out->nats -= rk_logprob(row, v, next[i]);
+        out->n_top += argmax(row, v) == next[i];
+        out->n_tokens++;
+        if (!e->base.model)
+            continue;
+        const float *base = e->base.logits + i * v;
+        e->kl += divergence(base, row, v);
+        e->n_same_top += argmax(base, v) == argmax(row, v);
+    }
+}
+
+/* Go on with tokens[0, n] and score tokens from `from` >= 1 on; the last token is only predicted.
+ */
+static rk_status score_tokens(eval *e, const int32_t *tokens, int64_t n, int64_t from, score *out,
+                              rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (int64_t at = 0, piece; at < n && st == RK_OK; at += piece) {
+        piece = n - at <= PIECE + SHORT ? n - at : PIECE;
+        st = rk_session_eval_all(e->model.session, tokens + at, piece, e->model.logits, err);
+        if (st == RK_OK && e->base.model)
+            st = rk_session_eval_all(e->base.session, tokens + at, piece, e->base.logits, err);
+        const int64_t skip = rk_min_i64(rk_max_i64(from - 1 - at, 0), piece);
+        if (st == RK_OK && skip == 0)
+            add_rows(e, tokens + at + 1, piece, out);
+        else if (st == RK_OK && skip < piece) {
+            const size_t row = (size_t)e->model.model->hp.n_vocab;
+            memmove(e->model.logits, e->model.logits + (size_t)skip * row,
+                    (size_t)(piece - skip) * row * sizeof(float));
+            add_rows(e, tokens + at + 1 + skip, piece - skip, out);
+        }
+    }
+    return st;
+}
+
+static rk_status encode(const eval *e, const char *text, size_t n, int32_t **ids, int64_t *n_ids,
+                        rk_error *err)
+{
+    *n_ids = rk_tokenizer_encode(e->tokenizer, text, n, NULL, 0);
+    *ids = malloc(((size_t)*n_ids + 1) * sizeof **ids);
+    if (!*ids)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)*n_ids);
+    rk_tokenizer_encode(e->tokenizer, text, n, *ids, *n_ids);
+    return RK_OK;
+}
+
+static void show_progress(const eval *e, int64_t done, int64_t all, double *shown)
+{
+    const double now = rk_now_s();
+    if (e->o->common.quiet || !isatty(STDERR_FILENO) || (now - *shown < 0.5 && done < all))
+        return;
+    *shown = now;
+    fprintf(stderr, "\r%lld of %lld%s", (long long)done, (long long)all, done < all ? "" : "\n");
+}
+
+/* ---- --ppl ---- */
+
+static int64_t window_of(const eval *e, int64_t n)
+{
+    const int64_t recorded = e->model.model->ctx_len;
+    const int64_t ctx = e->o->ctx >= 0 ? e->o->ctx : recorded > 0 ? recorded : CTX_DEFAULT;
+    return ctx == 0 ? n : ctx;
+}
+
+/* Windows of `ctx` tokens, the first of which is not scored. */
+static rk_status measure_windows(eval *e, const int32_t *ids, int64_t n, rk_error *err)
+{
+    const int64_t ctx = window_of(e, n);
+    score all = {0};
+    double shown = 0.0;
+    rk_status st = RK_OK;
+    for (int64_t at = 0; at + 1 < n && st == RK_OK; at += ctx) {
+        const int64_t end = rk_min_i64(at + ctx, n);
+        st = rewind_stream(&e->model, err);
+        if (st == RK_OK && e->base.model)
+            st = rewind_stream(&e->base, err);
+        if (st == RK_OK)
+            st = score_tokens(e, ids + at, end - at - 1, 1, &all, err);
+        for (int64_t i = at + 1; i < end; i++) {
+            size_t bytes = 0;
+            rk_tokenizer_bytes(e->tokenizer, ids[i], &bytes);
+            e->n_bytes += (int64_t)bytes;
+        }
+        show_progress(e, end, n, &shown);
+    }
+    e->nats = all.nats;
+    e->n_tokens = all.n_tokens;
+    return st;
+}
+
+static rk_status measure_text(eval *e, rk_error *err)
+{
+    int32_t *ids = NULL;
+    int64_t n = 0;
+    rk_status st = encode(e, (const char *)e->text.data, e->text.size, &ids, &n, err);
+    if (st == RK_OK)
+        st = measure_windows(e, ids, n, err);
+    if (st == RK_OK && e->n_tokens == 0)
+        st = rk_fail(err, RK_ERR_ARG, "%s: %lld tokens in windows of %lld leave none to score",
+                     e->text.name, (long long)n, (long long)window_of(e, n));
+    free(ids);
+    return st;
+}
+
+/* ---- lines of questions ---- */
+
+/* Score `answer` after `context`, each encoded on its own. */
+static rk_status score_after(eval *e, const char *context, size_t n_context, const char *answer,
+                             score *out, rk_error *err)
+{
+    int32_t *a = NULL, *b = NULL;
+    int64_t n_a = 0, n_b = 0;
+    rk_status st = encode(e, context, n_context, &a, &n_a, err);
+    if (st == RK_OK)
+        st = encode(e, answer, strlen(answer), &b, &n_b, err);
+    int32_t *all = st == RK_OK ? realloc(a, (size_t)(n_a + n_b + 1) * sizeof *all) : NULL;
+    if (st == RK_OK && !all)
+        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)(n_a + n_b));
+    if (st == RK_OK && (n_a < 1 || n_b < 1))
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: an empty context or answer", e->text.name);
+    a = all ? all : a;
+    if (st == RK_OK) {
+        memcpy(all + n_a, b, (size_t)n_b * sizeof *b);
+        st = rewind_stream(&e->model, err);
+    }
+    if (st == RK_OK)
+        st = score_tokens(e, all, n_a + n_b - 1, n_a, out, err);
+    free(a);
+    free(b);
+    return st;
+}
+
+static rk_status ask_last_word(eval *e, const json_t *line, rk_error *err)
+{
+    const char *text = json_string_value(json_object_get(line, "text"));
+    const char *last = text ? strrchr(text, ' ') : NULL;
+    score s = {0};
+    if (!last || last == text)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: a line without a \"text\" of two words",
+                       e->text.name);
+    const rk_status st = score_after(e, text, (size_t)(last - text), last, &s, err);
+    e->nats += s.nats;
+    e->n_tokens += s.n_tokens;
+    e->n_right += st == RK_OK && s.n_top == s.n_tokens;
+    return st;
+}
+
+/* The answer is a number from 0 on, or one of the choices. */
+static bool is_answer(const json_t *answer, size_t i, const char *choice)
+{
+    return json_is_integer(answer)
+               ? json_integer_value(answer) == (json_int_t)i
+               : json_is_string(answer) && !strcmp(json_string_value(answer), choice);
+}
+
+static rk_status ask_choice(eval *e, const json_t *line, rk_error *err)
+{
+    const char *question = json_string_value(json_object_get(line, "question"));
+    const json_t *choices = json_object_get(line, "choices");
+    const json_t *answer = json_object_get(line, "answer");
+    double best = INFINITY;
+    bool right = false, known = false;
+    rk_status st = RK_OK;
+    if (!question || json_array_size(choices) < 2)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: a line without a \"question\" and two \"choices\"",
+                       e->text.name);
+    for (size_t i = 0; i < json_array_size(choices) && st == RK_OK; i++) {
+        const char *choice = json_string_value(json_array_get(choices, i));
+        score s = {0};
+        st = choice ? score_after(e, question, strlen(question), choice, &s, err)
+                    : rk_fail(err, RK_ERR_FORMAT, "%s: a choice that is no text", e->text.name);
+        const bool it = choice && is_answer(answer, i, choice);
+        known = known || it;
+        if (st == RK_OK && s.nats < best) {
+            best = s.nats;
+            right = it;
+        }
+        if (it) {
+            e->nats += s.nats;
+            e->n_tokens += s.n_tokens;
+        }
+    }
+    if (st == RK_OK && !known)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: an \"answer\" that is none of the choices",
+                     e->text.name);
+    e->n_right += right;
+    return st;
+}
+
+typedef rk_status ask_fn(eval *e, const json_t *line, rk_error *err);
+
+static rk_status ask_lines(eval *e, ask_fn *ask, rk_error *err)
+{
+    const char *p = (const char *)e->text.data, *end = p + e->text.size;
+    double shown = 0.0;
+    rk_status st = RK_OK;
+    for (int64_t number = 1; p < end && st == RK_OK; number++) {
+        const char *eol = memchr(p, '\n', (size_t)(end - p));
+        const size_t n = (size_t)((eol ? eol : end) - p);
+        json_error_t why;
+        json_t *line = n > 0 && n <= LINE_MAX_BYTES ? json_loadb(p, n, 0, &why) : NULL;
+        if (n > 0 && !json_is_object(line))
+            st = rk_fail(err, RK_ERR_FORMAT, "%s, line %lld: no JSON object of at most %d bytes",
+                         e->text.name, (long long)number, LINE_MAX_BYTES);
+        else if (n > 0) {
+            st = ask(e, line, err);
+            e->n_asked++;
+        }
+        json_decref(line);
+        p += n + 1;
+        show_progress(e, p - (const char *)e->text.data, (int64_t)e->text.size, &shown);
+    }
+    if (st == RK_OK && e->n_asked == 0)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: no lines", e->text.name);
+    return st;
+}
+
+/* ---- the report ---- */
+
+static json_t *report(const eval *e)
+{
+    const double loss = e->nats / (double)e->n_tokens;
+    json_t *o = json_pack("{s:f, s:f, s:I}", "loss", loss, "ppl", exp(loss), "n_tokens",
+                          (json_int_t)e->n_tokens);
+    if (o && e->n_bytes > 0)
+        json_object_set_new(o, "bits_per_byte", json_real(e->nats / log(2.0) / (double)e->n_bytes));
+    if (o && e->n_asked > 0) {
+        json_object_set_new(o, "accuracy", json_real((double)e->n_right / (double)e->n_asked));
+        json_object_set_new(o, "n_questions", json_integer(e->n_asked));
+    }
+    if (o && e->base.model) {
+        json_object_set_new(o, "kl", json_real(e->kl / (double)e->n_tokens));
+        json_object_set_new(o, "same_top", json_real((double)e->n_same_top / (double)e->n_tokens));
+    }
+    return o;
+}
+
+static void print_report(json_t *o)
+{
+    for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {
+        const json_t *value = json_object_iter_value(i);
+        if (json_is_integer(value))
+            printf("%-14s %lld\n", json_object_iter_key(i), (long long)json_integer_value(value));
+        else
+            printf("%-14s %.6g\n", json_object_iter_key(i), json_real_value(value));
+    }
+}
+
+static rk_status work(const eval_options *o, rk_interrupt *interrupt, rk_error *err)
+{
+    eval e = {.o = o};
+    rk_status st = open_all(&e, interrupt, err);
+    if (st == RK_OK)
+        st = o->ppl ? measure_text(&e, err)
+                    : ask_lines(&e, o->lambada ? ask_last_word : ask_choice, err);
+    if (st == RK_OK)
+        st = rk_file_check(e.model.model->file, err);
+    json_t *all = st == RK_OK ? report(&e) : NULL;
+    close_all(&e);
+    if (st != RK_OK)
+        return st;
+    if (o->json || !all)
+        return rk_command_json(all, err);
+    print_report(all);
+    json_decref(all);
+    return RK_OK;
+}
+
+static int eval_main(int argc, char **argv)
+{
+    eval_options o = {.ctx = -1};
+    rk_interrupt *interrupt = NULL;
+    int status = 0;
+    rk_error err = {0};
+    if (!rk_command_options(&rk_cmd_eval, argc, argv, &o, &status))
+        return status;
+    rk_status st = rk_interrupt_open(&interrupt, &err);
+    if (st == RK_OK)
+        st = work(&o, interrupt, &err);
+    const int signal = interrupt ? rk_interrupt_signal(interrupt) : 0;
+    rk_interrupt_close(interrupt);
+    if (st == RK_ERR_ABORTED && signal)
+        return 128 + signal;
+    return st == RK_OK ? 0 : rk_command_fail(&err);
+}

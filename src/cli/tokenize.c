@@ -1,0 +1,124 @@
+/* tokenize.c: `rwkv tokenize`: text to token ids and back. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "cli/command.h"
+#include "cli/prompt.h"
+
+typedef struct tokenize_options {
+    rk_common_options common;
+    const char *vocab, *decode;
+    rk_prompt_source text;
+    bool json;
+} tokenize_options;
+
+#define AT(member) offsetof(tokenize_options, member)
+
+static const rk_option rows[] = {
+    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "world",
+     "byte, world, or a vocabulary file"},
+    {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
+    {"encode", 0, RK_OPT_TEXT, "TEXT", AT(text.text), 0, 0, "stdin", "the text; - is stdin"},
+    {"file", 'f', RK_OPT_TEXT, "FILE", AT(text.file), 0, 0, NULL, "the text from a file"},
+    {"escape", 'e', RK_OPT_FLAG, NULL, AT(text.escapes), 0, 0, NULL,
+     "read \\n \\t \\xHH and the like in the text"},
+    {"decode", 0, RK_OPT_TEXT, "1,2,3", AT(decode), 0, 0, NULL, "ids whose bytes are written"},
+    {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
+     "one object: tokens, and of --decode the text"},
+    RK_COMMON_ROWS(tokenize_options, common),
+};
+
+static int tokenize_main(int argc, char **argv);
+
+const rk_command rk_cmd_tokenize = {
+    .name = "tokenize",
+    .summary = "turn text into token ids, or ids into text",
+    .usage = "[--vocab NAME] [--encode TEXT | -f FILE | --decode IDS] [--json]",
+    .options = {rows, RK_COUNT(rows)},
+    .examples = "  rwkv tokenize --vocab world --encode \"Hello world\"\n"
+                "  rwkv tokenize --decode 33155,40213",
+    .main = tokenize_main,
+};
+
+static json_t *array_of(const int32_t *ids, int64_t n)
+{
+    json_t *a = json_array();
+    for (int64_t i = 0; i < n; i++)
+        json_array_append_new(a, json_integer(ids[i]));
+    return a;
+}
+
+static rk_status encode(const tokenize_options *o, const rk_tokenizer *t, rk_error *err)
+{
+    rk_buf text = {0};
+    rk_status st = rk_prompt_read(&o->text, &text, err);
+    if (st != RK_OK)
+        return st;
+    const double begin = rk_now_s();
+    const int64_t n = rk_tokenizer_encode(t, text.data, text.len, NULL, 0);
+    int32_t *ids = malloc(((size_t)n + 1) * sizeof *ids);
+    if (!ids)
+        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)n);
+    else
+        rk_tokenizer_encode(t, text.data, text.len, ids, n);
+    if (st == RK_OK && o->common.verbose)
+        fprintf(stderr, "%zu bytes, %lld tokens, %.1f MB/s\n", text.len, (long long)n,
+                2.0 * (double)text.len / 1e6 / (rk_now_s() - begin));
+    if (st == RK_OK && o->json)
+        st = rk_command_json(json_pack("{s:o}", "tokens", array_of(ids, n)), err);
+    else if (st == RK_OK)
+        for (int64_t i = 0; i < n; i++)
+            printf("%d%c", ids[i], i + 1 < n ? ',' : '\n');
+    free(ids);
+    rk_buf_deinit(&text);
+    return st;
+}
+
+static rk_status decode(const tokenize_options *o, const rk_tokenizer *t, rk_error *err)
+{
+    const int64_t n_vocab = rk_tokenizer_n_vocab(t);
+    rk_buf out = {0};
+    json_t *ids = json_array();
+    rk_status st = RK_OK;
+    for (const char *p = o->decode; *p && st == RK_OK;) {
+        char *end = NULL;
+        size_t n = 0;
+        const long long id = strtoll(p, &end, 10);
+        if (end == p || id < 0 || id >= n_vocab || (*end && *end != ','))
+            st = rk_fail(err, RK_ERR_ARG, "--decode: '%.20s' is no id from 0 to %lld", p,
+                         (long long)n_vocab - 1);
+        if (st != RK_OK)
+            break;
+        const char *bytes = rk_tokenizer_bytes(t, (int32_t)id, &n);
+        json_array_append_new(ids, json_integer(id));
+        rk_buf_add(&out, bytes, n);
+        p = end + (*end == ',');
+    }
+    if (st == RK_OK && !o->json)
+        fwrite(out.data, 1, out.len, stdout);
+    if (st == RK_OK && o->json)
+        st = rk_command_json(json_pack("{s:O, s:o}", "tokens", ids, "text",
+                                       json_stringn(out.data ? out.data : "", out.len)),
+                             err);
+    json_decref(ids);
+    rk_buf_deinit(&out);
+    return st;
+}
+
+static int tokenize_main(int argc, char **argv)
+{
+    tokenize_options o = {.vocab = "world"};
+    rk_tokenizer *t = NULL;
+    int status = 0;
+    rk_error err = {0};
+    if (!rk_command_options(&rk_cmd_tokenize, argc, argv, &o, &status))
+        return status;
+    rk_status st = rk_tokenizer_new(&t, o.vocab, &err);
+    if (st == RK_OK)
+        st = o.decode ? decode(&o, t, &err) : encode(&o, t, &err);
+    rk_tokenizer_free(t);
+    return st == RK_OK ? 0 : rk_command_fail(&err);
+}

@@ -1,0 +1,89 @@
+#!/bin/sh
+# rwkv eval and rwkv tokenize on a model that rwkv train has made in a moment.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+# expect STATUS PATTERN WORD...: run the program; out and err are what it said
+expect() {
+    status=$1 pattern=$2
+    shift 2
+    got=0
+    "$RK_PROGRAM" "$@" >out 2>err </dev/null || got=$?
+    if [ $got -ne "$status" ] || ! (cat out err && echo) | grep -q -e "$pattern"; then
+        complain "rwkv $*: status $got, expected $status and '$pattern':"
+        cat out err
+    fi
+    if [ "$status" -ne 0 ] && [ "$(grep -c '^rwkv' err)" -ne 1 ]; then
+        complain "rwkv $*: expected one sentence on stderr:"
+        cat err
+    fi
+}
+
+# field NAME: the number of that name in out
+field() {
+    sed -n "s/.*\"$1\":\([-0-9.e]*\).*/\1/p" out
+}
+
+i=0
+while [ $i -lt 40 ]; do
+    echo "$i: to be, or not to be, that is the question"
+    i=$((i + 1))
+done >text.txt
+"$RK_PROGRAM" train --data text.txt --tokenizer byte --out run --n-layer 1 --n-embd 32 --head-size 32 \
+    --ctx-len 16 --batch 2 --steps 20 --seed 1 -q >/dev/null 2>&1
+mv run/model.safetensors m.safetensors
+
+# ---- eval: any threads, any cut of the stream; the mean of -log p that `logits` shows
+
+printf 'to be, or not' >short.txt
+expect 0 '"n_tokens":12,' eval -m m.safetensors --ppl short.txt --ctx 0 --json
+one=$(field loss)
+expect 0 "\"loss\":$one," eval -m m.safetensors --ppl short.txt --ctx 100 --json -t 2
+"$RK_PROGRAM" logits -m m.safetensors --tokens 116,111,32,98,101,44,32,111,114,32,110,111 -o all.npy --all
+perl -e '
+    open F, "<:raw", "all.npy"; read F, my $d, 1 << 20;
+    my @x = unpack "f<*", substr $d, length($d) - 4 * 256 * 12;
+    my @next = unpack "C*", "o be, or not"; my $sum = 0;
+    for my $i (0 .. 11) {
+        my ($max, $z) = (-1e30, 0);
+        for (@x[256 * $i .. 256 * $i + 255]) { $max = $_ if $_ > $max }
+        $z += exp($_ - $max) for @x[256 * $i .. 256 * $i + 255];
+        $sum -= $x[256 * $i + $next[$i]] - $max - log $z;
+    }
+    exit(abs($sum / 12 - $ARGV[0]) > 1e-6)' "$one" || complain "loss $one is not the mean of logits"
+expect 0 '"bits_per_byte":' eval -m m.safetensors --ppl text.txt --json
+[ "$(field n_tokens)" = $(($(wc -c <text.txt) - ($(wc -c <text.txt) + 15) / 16)) ] ||
+    complain "windows of 16 score 15 tokens each: $(cat out)"
+expect 0 '"kl":-\{0,1\}0.0,"same_top":1.0' eval -m m.safetensors --ppl short.txt --kl-base m.safetensors --json
+expect 2 'leave none to score' eval -m m.safetensors --ppl short.txt --ctx 1
+expect 2 'give one of' eval -m m.safetensors
+expect 2 'give one of' eval -m m.safetensors --ppl short.txt --lambada short.txt
+expect 2 'no JSON object' eval -m m.safetensors --lambada short.txt
+
+printf '{"text":"to be, or not to be"}\n{"text":"that is the question"}\n' >words.jsonl
+expect 0 '"n_questions":2' eval -m m.safetensors --lambada words.jsonl --json
+printf '{"question":"to be, or not to","choices":[" be"," zq"],"answer":0}\n' >choice.jsonl
+expect 0 '"accuracy":1.0' eval -m m.safetensors --choices choice.jsonl --json
+printf '{"question":"to be, or not to","choices":[" be"," zq"],"answer":" zq"}\n' >choice.jsonl
+expect 0 '"accuracy":0.0' eval -m m.safetensors --choices choice.jsonl --json
+printf '{"question":"to be","choices":[" be"," zq"],"answer":7}\n' >choice.jsonl
+expect 2 'none of the choices' eval -m m.safetensors --choices choice.jsonl
+
+# ---- tokenize
+
+expect 0 '^33155,40213$' tokenize --encode 'Hello world'
+expect 0 '^Hello world$' tokenize --decode 33155,40213
+expect 0 '^{"tokens":\[97,98\]}$' tokenize --vocab byte --encode ab --json
+expect 0 '^97,10$' tokenize --vocab byte -e --encode 'a\n'
+expect 2 "'x' is no id" tokenize --decode x
+expect 2 'is no id from 0 to 65535' tokenize --decode 70000
+
+[ $failures = 0 ]
