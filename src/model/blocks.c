@@ -112,6 +112,7 @@ rk_status rk_read_sizes(const rk_file *f, const char *arch, const rk_size_source
                         rk_hparams *hp, rk_error *err)
 {
     *hp = (rk_hparams){.n_layer = rk_count_layers(f), .ln_eps = 1e-5, .ln_x_eps = 64e-5};
+    hp->tuned_state = rk_file_find(f, "blocks.0.att.time_state") != NULL;
     if (hp->n_layer < 1)
         return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor 'blocks.0...'", rk_file_name(f));
     for (int i = 0; i < n; i++) {

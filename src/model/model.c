@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "io/checksum.h"
 #include "model/scheme.h"
+#include "nn/shift.h"
 
 /* ---- shapes and names ---- */
 
@@ -84,13 +85,54 @@ int64_t rk_model_state_count(const rk_model *m)
     return total * m->hp.n_layer;
 }
 
+/* The parameter that tensor i of a state begins with; NULL when that is a number. */
+static rk_tensor *tuned_state(const rk_model *m, int i)
+{
+    const size_t place = m->arch->state[i % m->arch->n_state].tuned;
+    const int layer = i / m->arch->n_state;
+    rk_tensor *t = NULL;
+    if (place)
+        memcpy(&t, (const char *)m->layers + (size_t)layer * m->arch->layer_bytes + place,
+               sizeof t);
+    return t;
+}
+
+/* t (H, value, key) into a state of either order. */
+static void copy_tuned(const rk_tensor *t, bool key_major, float *state)
+{
+    const int64_t n = t->dims[2];
+    const float *x = t->data;
+    for (int64_t row = 0; row < t->dims[0] * n; row++)
+        for (int64_t key = 0; key < n; key++)
+            if (key_major)
+                state[row / n * n * n + key * n + row % n] = x[row * n + key];
+            else
+                state[row * n + key] = x[row * n + key];
+}
+
 void rk_model_initial_state(const rk_model *m, float *state)
 {
     for (int i = 0; i < rk_model_n_state(m); i++) {
-        const int part = i % m->arch->n_state;
-        for (int64_t n = part_count(m, part); n > 0; n--)
-            *state++ = (float)m->arch->state[part].initial;
+        const rk_state_spec *spec = &m->arch->state[i % m->arch->n_state];
+        const int64_t count = part_count(m, i % m->arch->n_state);
+        const rk_tensor *tuned = tuned_state(m, i);
+        for (int64_t e = 0; e < count; e++)
+            state[e] = (float)spec->initial;
+        if (tuned)
+            copy_tuned(tuned, spec->key_major, state);
+        state += count;
     }
+}
+
+static rk_tensor *filled(rk_ctx *ctx, rk_dtype real, int n_dims, const int64_t *dims, double x)
+{
+    rk_tensor *t = rk_new_zeros(ctx, real, n_dims, dims);
+    for (int64_t e = 0; x != 0 && t && t->data && e < rk_tensor_count(t); e++)
+        if (real == RK_F64)
+            ((double *)t->data)[e] = x;
+        else
+            ((float *)t->data)[e] = (float)x;
+    return t;
 }
 
 void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
@@ -99,14 +141,14 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
     for (int i = 0; i < rk_model_n_state(m); i++) {
         int64_t dims[RK_MAX_DIMS];
         const int part = i % m->arch->n_state, n = state_dims(m, part, batch, dims);
-        const double x = m->arch->state[part].initial;
-        state[i] = rk_new_zeros(ctx, real, n, dims);
-        for (int64_t e = 0; x != 0 && state[i] && state[i]->data && e < rk_tensor_count(state[i]);
-             e++)
-            if (real == RK_F64)
-                ((double *)state[i]->data)[e] = x;
-            else
-                ((float *)state[i]->data)[e] = (float)x;
+        rk_tensor *tuned = tuned_state(m, i);
+        if (!tuned) {
+            state[i] = filled(ctx, real, n, dims, m->arch->state[part].initial);
+            continue;
+        }
+        state[i] = rk_view(ctx, rk_for_each_row(ctx, tuned, batch), n, dims);
+        if (m->arch->state[part].key_major)
+            state[i] = rk_copy(ctx, rk_transpose(ctx, state[i], 2, 3));
     }
 }
 
@@ -120,6 +162,8 @@ static bool is_2d_weight(const rk_param *p)
 
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
+    if (spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state)
+        return;
     rk_param *p = &m->params[m->n_params++];
     int64_t dims[RK_MAX_DIMS];
     unsigned char *owner = spec->scope == RK_SCOPE_MODEL
@@ -192,12 +236,11 @@ rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_
 {
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        const bool matrix = p->tensor.n_dims == 2;
         const rk_init in = {.hp = &m->hp,
                             .layer = p->layer,
                             .index = i,
                             .seed = seed,
-                            .rows = matrix ? p->tensor.dims[0] : 1,
+                            .rows = rk_tensor_rows(&p->tensor),
                             .cols = rk_tensor_cols(&p->tensor),
                             .x = p->tensor.data,
                             .arg = p->spec->init_arg,

@@ -14,6 +14,7 @@ typedef struct rk_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
     int64_t rank_w, rank_a, rank_v, rank_g; /* of rwkv7; rank_w of rwkv6 too */
     int64_t rank_m;                         /* of the five mixes of rwkv6 */
+    bool tuned_state; /* layers hold the state that streams begin with: att.time_state */
     double ln_eps, ln_x_eps;
 } rk_hparams;
 
@@ -23,6 +24,7 @@ typedef enum rk_scope {
     RK_SCOPE_MODEL, /* once; `field` is an offset into the architecture's top struct */
     RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
     RK_SCOPE_LATER, /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
+    RK_SCOPE_TUNED, /* in every layer where rk_hparams.tuned_state says so, else nowhere */
 } rk_scope;
 
 /* Where an initial value goes: the parameter, its place, the random stream. */
@@ -47,12 +49,15 @@ typedef struct rk_param_spec {
     double lr_scale;
 } rk_param_spec;
 
-/* A part of a layer's recurrent state: f32 (B, shape), every element of which starts at `initial`.
- */
+/* A part of a layer's recurrent state: f32 (B, shape), every element of which starts at `initial`,
+ * or as the parameter of scope TUNED says that stands at offset `tuned` of the layer struct (0:
+ * none). That one is value-major, whatever the state is. */
 typedef struct rk_state_spec {
     const char *name;
     const char *shape;
     double initial;
+    size_t tuned;
+    bool key_major; /* (H, N key, N value) */
 } rk_state_spec;
 
 typedef struct rk_model rk_model;

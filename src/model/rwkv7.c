@@ -10,9 +10,11 @@ typedef struct rwkv7_layer {
     rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
     rk_rwkv7_time_mix att;
     rk_rwkv7_channel_mix ffn;
+    rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
 } rwkv7_layer;
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv7_layer, f)
+#define TUNED(f) RK_SCOPE_TUNED, offsetof(rwkv7_layer, f)
 #define LATER(f) RK_SCOPE_LATER, offsetof(rwkv7_layer, f)
 
 /* Name, shape, place, initial value and its argument, factor of the learning rate. The values are
@@ -53,13 +55,14 @@ static const rk_param_spec params[] = {
     {"blocks.%d.ffn.x_k", "11C", LAYER(ffn.x_k), rk_init_maa_ffn, 4, 1},
     {"blocks.%d.ffn.key.weight", "FC", LAYER(ffn.key), rk_init_orthogonal, 1, 1},
     {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn.value), rk_init_constant, 0, 1},
+    {"blocks.%d.att.time_state", "HNN", TUNED(time_state), rk_init_constant, 0, 1},
     RK_LM_LAST_PARAMS,
 };
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
     [ATT_SHIFT] = {"att.shift", "C", 0},
-    [ATT_WKV] = {"att.wkv", "HNN", 0},
+    [ATT_WKV] = {"att.wkv", "HNN", .tuned = offsetof(rwkv7_layer, time_state)},
     [FFN_SHIFT] = {"ffn.shift", "C", 0},
 };
 

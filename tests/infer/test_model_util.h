@@ -8,6 +8,7 @@
 
 /* The architecture of the models; tests may go through all of them. */
 static const rk_arch *test_arch = &rk_arch_rwkv7;
+static bool test_tuned; /* with the states that streams begin with */
 
 typedef struct test_model {
     rk_model *model;
@@ -24,6 +25,7 @@ static inline test_model test_model_open(test_ctx *t, uint64_t seed, int64_t n_l
     rk_error err = {0};
     int64_t n = 0;
     test_ok(test_arch->default_hparams(&hp, &err), &err);
+    hp.tuned_state = test_tuned;
     test_ok(rk_model_new(&m, test_arch, &hp, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)
         n += rk_tensor_count(&m->params[i].tensor);

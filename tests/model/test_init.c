@@ -49,6 +49,17 @@ static void test_known_values(void **state)
         {"ln_x", rk_init_ln_x, 0.7, 11, 5, 1.0},             /* 1^0.7 */
         {"ln_x", rk_init_ln_x, 0.7, 5, 5, 0.61557221},       /* (1/2)^0.7 */
         {"k_a", rk_init_constant, 1.02, 7, 9, 1.02},
+        {"maa_k", rk_init_maa, 1, 6, 192, 0.5},                  /* 1 - (1/4)^(1/2) */
+        {"maa_v", rk_init_maa_v, 1, 6, 192, 0.5 - 0.3 * 6 / 11}, /* less 0.3 r01 */
+        {"mix_k", rk_init_share, 1, 6, 192, 0.5},
+        {"mix_v", rk_init_share_v, 1, 6, 192, 0.5 + 0.3 * 6 / 11},
+        {"decay6", rk_init_decay6, 0, 5, 0, -6},
+        {"decay6", rk_init_decay6, 0, 5, 767, -1},
+        {"decay6", rk_init_decay6, 0, 11, 59, -5.97041448}, /* -6 + 5 (1/13)^2 */
+        {"decay4", rk_init_decay4, 0, 11, 59, -4.95266317},
+        {"first4", rk_init_first4, 0, 4, 1, -1.20397280 + 0.5},
+        {"faaaa", rk_init_faaaa, 0, 11, 0, 1.0},
+        {"faaaa", rk_init_faaaa, 0, 11, 59, 1 - 1.0 / 13 - 0.1},
     };
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         const double got = (double)vector(rows[i].init, rows[i].arg, rows[i].layer)[rows[i].n];
@@ -56,6 +67,40 @@ static void test_known_values(void **state)
             fail_msg("%s of layer %d [%d]: want %.9g, got %.9g", rows[i].name, (int)rows[i].layer,
                      (int)rows[i].n, rows[i].value, got);
     }
+}
+
+/* Every element of every parameter gets a value, whatever its shape; equal ones are equal by
+ * intent.
+ */
+static void test_all_filled(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(6);
+    for (int a = 0; rk_archs[a]; a++) {
+        rk_hparams small = {.n_vocab = 11, .n_embd = 32, .n_layer = 2, .head_size = 16};
+        rk_model *m = NULL;
+        rk_error err = {0};
+        test_ok(rk_archs[a]->default_hparams(&small, &err), &err);
+        small.tuned_state = true;
+        test_ok(rk_model_new(&m, rk_archs[a], &small, &err), &err);
+        for (int64_t i = 0; i < m->n_params; i++) {
+            rk_tensor *x = &m->params[i].tensor;
+            x->data = test_alloc_f32(&t, rk_tensor_count(x));
+            memset(x->data, 0xff, rk_tensor_bytes(x)); /* NaN */
+        }
+        test_ok(rk_model_init(m, 9, NULL, &err), &err);
+        for (int64_t i = 0; i < m->n_params; i++) {
+            const rk_param *p = &m->params[i];
+            const float *x = p->tensor.data;
+            for (int64_t e = 0; e < rk_tensor_count(&p->tensor); e++)
+                if (!isfinite(x[e]) ||
+                    (p->spec->init == rk_init_uniform && (x[e] == 0 || (e && x[e] == x[e - 1]))))
+                    fail_msg("%s of %s [%" PRId64 "] is %g", p->name, rk_archs[a]->name, e,
+                             (double)x[e]);
+        }
+        rk_model_close(m);
+    }
+    test_end(&t);
 }
 
 /* One layer, one channel and heads of one: no formula divides by zero. */
@@ -166,9 +211,10 @@ static void test_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_values),  cmocka_unit_test(test_smallest),
-        cmocka_unit_test(test_uniform_range), cmocka_unit_test(test_orthogonal),
-        cmocka_unit_test(test_abort),         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_known_values), cmocka_unit_test(test_all_filled),
+        cmocka_unit_test(test_smallest),     cmocka_unit_test(test_uniform_range),
+        cmocka_unit_test(test_orthogonal),   cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,175 @@
+/* Gradients of whole models in double, parameter by parameter, against central differences: every
+ * architecture, with and without tuned states, with blocks recorded and computed again. */
+#include "test_util.h"
+
+#include "base/random.h"
+#include "model/model.h"
+
+enum { V = 7, BATCH = 2, STEPS = 5 };
+
+typedef struct fixture {
+    test_ctx t;
+    rk_pool *pool;
+    rk_ctx ctx;
+    rk_model *m;
+    int32_t *tokens; /* (BATCH, STEPS + 1) */
+    bool checkpoint_blocks;
+} fixture;
+
+static void fill(rk_model *m, uint64_t seed)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        n += rk_tensor_count(&m->params[i].tensor);
+    double *at = m->owned = calloc((size_t)n, sizeof *at);
+    assert_non_null(at);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        rk_tensor *t = &m->params[i].tensor;
+        const double base = rk_tensor_rows(t) == 1 ? 0.3 : 0.0;
+        t->dtype = RK_F64;
+        t->data = at;
+        t->requires_grad = m->params[i].used;
+        for (int64_t e = 0; e < rk_tensor_count(t); e++)
+            *at++ = base + 1.2 * rk_rng_f64(seed, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 0.6;
+    }
+}
+
+static fixture begin(const rk_arch *arch, bool tuned, bool checkpoint_blocks)
+{
+    fixture f = {.t = test_begin(3), .checkpoint_blocks = checkpoint_blocks};
+    rk_hparams hp = {.n_vocab = V,
+                     .n_embd = 8,
+                     .n_layer = 2,
+                     .head_size = 4,
+                     .dim_ffn = 12,
+                     .rank_w = 3,
+                     .rank_a = 2,
+                     .rank_v = 3,
+                     .rank_g = 2,
+                     .rank_m = 2};
+    rk_error err = {0};
+    test_ok(arch->default_hparams(&hp, &err), &err);
+    hp.tuned_state = tuned;
+    test_ok(rk_model_new(&f.m, arch, &hp, &err), &err);
+    fill(f.m, 5);
+    test_ok(rk_pool_new(&f.pool, 2, NULL, NULL, NULL, &err), &err);
+    const rk_ctx_params p = {
+        .kernels = &rk_kernels_ref_f32, .pool = f.pool, .data_kind = RK_ARENA_GROWING};
+    test_ok(rk_ctx_init(&f.ctx, &p, &err), &err);
+    f.tokens = test_tokens(&f.t, BATCH * (STEPS + 1), V);
+    return f;
+}
+
+static void end(fixture *f)
+{
+    rk_ctx_deinit(&f->ctx);
+    rk_pool_free(f->pool);
+    rk_model_close(f->m);
+    test_end(&f->t);
+}
+
+static rk_tensor *loss_of(fixture *f)
+{
+    const int64_t dims[] = {BATCH, STEPS};
+    rk_tensor *state[2 * RK_STATE_MAX], *head = NULL;
+    rk_forward in = {.ids = rk_new(&f->ctx, RK_I32, 2, dims),
+                     .state = state,
+                     .checkpoint_blocks = f->checkpoint_blocks};
+    rk_tensor *targets = rk_new(&f->ctx, RK_I32, 2, dims);
+    for (int64_t i = 0; i < BATCH * STEPS; i++) {
+        const int32_t *at = f->tokens + i / STEPS * (STEPS + 1) + i % STEPS;
+        ((int32_t *)in.ids->data)[i] = at[0];
+        ((int32_t *)targets->data)[i] = at[1];
+    }
+    rk_model_new_state(&f->ctx, f->m, RK_F64, BATCH, state);
+    for (int64_t i = 0; i < f->m->n_params; i++)
+        if (&f->m->params[i].tensor == f->m->head)
+            head = &f->m->params[i].tensor;
+    rk_tensor *hidden = f->m->arch->forward(&f->ctx, f->m, &in);
+    return rk_sum(&f->ctx, rk_cross_entropy(&f->ctx, hidden, head, targets, 0.0));
+}
+
+static double loss_alone(fixture *f)
+{
+    rk_error err = {0};
+    rk_ctx_reset(&f->ctx);
+    const rk_tensor *loss = loss_of(f);
+    test_ok(rk_ctx_status(&f->ctx, &err), &err);
+    return *(const double *)loss->data;
+}
+
+/* The loss after a step of h along the direction. */
+static double loss_beside(fixture *f, const rk_tensor *t, const double *direction, double h)
+{
+    double *x = t->data;
+    const int64_t n = rk_tensor_count(t);
+    double *before = test_copy_f64(&f->t, x, n);
+    for (int64_t i = 0; i < n; i++)
+        x[i] += h * direction[i];
+    const double loss = loss_alone(f);
+    memcpy(x, before, (size_t)n * sizeof *x);
+    return loss;
+}
+
+/* Copies of all gradients; NULL for what is not used. */
+static double **gradients(fixture *f)
+{
+    double **grads = test_alloc(&f->t, (size_t)f->m->n_params * sizeof *grads);
+    rk_error err = {0};
+    rk_ctx_reset(&f->ctx);
+    f->ctx.recording = true;
+    for (int64_t i = 0; i < f->m->n_params; i++)
+        rk_grad(&f->ctx, &f->m->params[i].tensor);
+    rk_backward(&f->ctx, loss_of(f), 1.0);
+    test_ok(rk_ctx_status(&f->ctx, &err), &err);
+    f->ctx.recording = false;
+    for (int64_t i = 0; i < f->m->n_params; i++) {
+        rk_tensor *t = &f->m->params[i].tensor;
+        const void *grad = rk_grad(&f->ctx, t);
+        assert_int_equal(grad != NULL, f->m->params[i].used);
+        grads[i] = grad ? test_copy_f64(&f->t, grad, rk_tensor_count(t)) : NULL;
+        t->has_grad = false;
+    }
+    return grads;
+}
+
+static void check_param(fixture *f, const rk_param *p, const double *grad)
+{
+    const double h = 1e-4;
+    const int64_t n = rk_tensor_count(&p->tensor);
+    const double *d = test_uniform_f64(&f->t, n, -1, 1);
+    const double far = loss_beside(f, &p->tensor, d, 2 * h) - loss_beside(f, &p->tensor, d, -2 * h);
+    const double near = loss_beside(f, &p->tensor, d, h) - loss_beside(f, &p->tensor, d, -h);
+    const double want = (8 * near - far) / (12 * h); /* of fourth order */
+    double got = 0;
+    for (int64_t i = 0; i < n; i++)
+        got += grad[i] * d[i];
+    if (!test_is_close(want, got, 1e-8))
+        fail_msg("%s: want %.12g, got %.12g; %s", p->name, want, got, f->t.shape);
+}
+
+static void check_arch(const rk_arch *arch, bool tuned, bool checkpoint_blocks)
+{
+    fixture f = begin(arch, tuned, checkpoint_blocks);
+    test_shape(&f.t, "%s%s%s", arch->name, tuned ? ", tuned" : "",
+               checkpoint_blocks ? ", recomputed" : "");
+    double **grads = gradients(&f);
+    for (int64_t i = 0; i < f.m->n_params; i++)
+        if (grads[i])
+            check_param(&f, &f.m->params[i], grads[i]);
+    end(&f);
+}
+
+static void test_parameters(void **state)
+{
+    (void)state;
+    for (int i = 0; rk_archs[i]; i++)
+        for (int way = 0; way < 4; way++)
+            check_arch(rk_archs[i], way & 1, way & 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parameters)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
