@@ -1,4 +1,4 @@
-/* convert.c: `rwkv convert`: a model file in another number format. */
+/* convert.c: `rwkv convert`: a model file in another container or number format. */
 #include "cli/command.h"
 
 #include "base/num.h"
@@ -12,14 +12,16 @@ typedef struct convert_options {
 } convert_options;
 
 #define AT(member) offsetof(convert_options, member)
-#define TYPES "bf16|f16|f32"
-static const rk_dtype types[] = {RK_BF16, RK_F16, RK_F32};
+/* The first one keeps them; the dtype beside it is not looked at. */
+#define TYPES "keep|bf16|f16|f32"
+static const rk_dtype types[] = {RK_F32, RK_BF16, RK_F16, RK_F32};
 
 static const rk_option rows[] = {
-    {NULL, 0, RK_OPT_OPERAND, "IN", AT(in), 0, 0, RK_REQUIRED, "a .safetensors model"},
-    {NULL, 0, RK_OPT_OPERAND, "OUT", AT(out), 0, 0, RK_REQUIRED, "the .safetensors file to write"},
-    {"type", 0, RK_OPT_CHOICE, TYPES, AT(type), 0, 0, "bf16",
-     "of the matrices, rounded to nearest; vectors stay f32"},
+    {NULL, 0, RK_OPT_OPERAND, "IN", AT(in), 0, 0, RK_REQUIRED, "a model, of any container"},
+    {NULL, 0, RK_OPT_OPERAND, "OUT", AT(out), 0, 0, RK_REQUIRED,
+     "the file to write: .safetensors or .pth"},
+    {"type", 0, RK_OPT_CHOICE, TYPES, AT(type), 0, 0, "keep",
+     "of the matrices, rounded to nearest, vectors then f32; keep: every tensor as it is"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
     RK_COMMON_ROWS(convert_options, common),
 };
@@ -28,11 +30,11 @@ static int convert_main(int argc, char **argv);
 
 const rk_command rk_cmd_convert = {
     .name = "convert",
-    .summary = "write a model in another number format",
+    .summary = "write a model in another container or number format",
     .usage = "IN OUT [--type " TYPES "]",
     .options = {rows, RK_COUNT(rows)},
-    .examples = "  rwkv convert runs/first/model.safetensors first-bf16.safetensors\n"
-                "  rwkv convert model-bf16.safetensors model-f32.safetensors --type f32",
+    .examples = "  rwkv convert RWKV-x070-World-0.1B.pth model.safetensors\n"
+                "  rwkv convert runs/first/model.safetensors first.pth --type bf16",
     .main = convert_main,
 };
 
@@ -46,7 +48,11 @@ static int convert_main(int argc, char **argv)
         return status;
     rk_status st = rk_model_open(&m, o.in, &err);
     if (st == RK_OK)
-        st = rk_model_save(m, o.out, types[o.type], NULL, 0, o.force, &err);
+        st = rk_model_save(m, o.out,
+                           &(rk_save_options){.keep_types = o.type == 0,
+                                              .dtype = types[o.type],
+                                              .overwrite = o.force},
+                           &err);
     if (st == RK_OK)
         st = rk_file_check(m->file, &err);
     rk_model_close(m);

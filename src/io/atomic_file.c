@@ -30,6 +30,8 @@ struct rk_out {
     int failed; /* errno of the first failing write, 0 while all is well */
     uint64_t n_bytes;
     rk_checksum *checksum;
+    void (*tap)(void *user, const void *bytes, size_t n);
+    void *tap_user;
     size_t used;
     unsigned char buffer[BUFFER_BYTES];
 };
@@ -101,6 +103,7 @@ rk_status rk_out_open(rk_out **out, const char *path, bool overwrite, rk_error *
     o->failed = 0;
     o->n_bytes = 0;
     o->used = 0;
+    o->tap = NULL;
     o->checksum = rk_checksum_new();
     const rk_status st = o->checksum ? open_target(o, path, err)
                                      : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
@@ -128,6 +131,7 @@ static void flush(rk_out *o)
 {
     write_all(o, o->buffer, o->used);
     o->used = 0;
+    o->tap = NULL;
 }
 
 bool rk_out_write(rk_out *o, const void *bytes, size_t n)
@@ -135,6 +139,8 @@ bool rk_out_write(rk_out *o, const void *bytes, size_t n)
     if (o->failed || n == 0)
         return !o->failed;
     rk_checksum_add(o->checksum, bytes, n);
+    if (o->tap)
+        o->tap(o->tap_user, bytes, n);
     o->n_bytes += n;
     if (n > BUFFER_BYTES - o->used)
         flush(o);
@@ -145,6 +151,12 @@ bool rk_out_write(rk_out *o, const void *bytes, size_t n)
         o->used += n;
     }
     return !o->failed;
+}
+
+void rk_out_tap(rk_out *o, void (*fn)(void *user, const void *bytes, size_t n), void *user)
+{
+    o->tap = fn;
+    o->tap_user = user;
 }
 
 bool rk_out_ok(const rk_out *o)

@@ -23,6 +23,8 @@ bool rk_out_ok(const rk_out *o);
 /* Bytes written so far, and their XXH3-64. */
 uint64_t rk_out_bytes(const rk_out *o);
 uint64_t rk_out_checksum(const rk_out *o);
+/* Show fn every byte that is written from now on; NULL ends it. */
+void rk_out_tap(rk_out *o, void (*fn)(void *user, const void *bytes, size_t n), void *user);
 /* Finish: all writes, fsync, the final name. Frees o whatever the result. After a failure nothing
  * is left under either name, unless the directory's sync failed: the file is then there.
  *

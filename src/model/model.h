@@ -131,10 +131,18 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
 /* Elements of one stream's whole state. */
 int64_t rk_model_state_count(const rk_model *m);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
-/* Write the tensors, widened or narrowed to dtype (vectors stay f32 when it is not f32), as a model
- * file with metadata: format, arch, ctx_len and the pairs given. */
-rk_status rk_model_save(const rk_model *m, const char *path, rk_dtype dtype, const rk_pair *meta,
-                        int64_t n_meta, bool overwrite, rk_error *err);
+typedef struct rk_save_options {
+    bool keep_types;     /* every tensor as it is in the file that the model comes from */
+    rk_dtype dtype;      /* else: of the matrices; vectors are f32 */
+    const rk_pair *meta; /* beside arch, format, ctx_len; a .pth file has no place for any */
+    int64_t n_meta;
+    bool overwrite;
+} rk_save_options;
+/* Write a model file under the names of RWKV-LM: .pth when the path ends in .pth or .pt, else
+ * safetensors.
+ * Errors  RK_ERR_UNSUPPORTED: the container has no such type (blocks); those of the writers. */
+rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_options *o,
+                        rk_error *err);
 /* Bytes of weights and state that decoding one token reads and writes. */
 int64_t rk_model_bytes_per_token(const rk_model *m);
 

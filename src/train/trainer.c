@@ -462,7 +462,8 @@ rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, doubl
 
 rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error *err)
 {
-    return rk_model_save(t->model, path, RK_F32, NULL, 0, true, err);
+    return rk_model_save(t->model, path, &(rk_save_options){.dtype = RK_F32, .overwrite = true},
+                         err);
 }
 
 int64_t rk_trainer_arrays(rk_trainer *t, int which, const rk_named_array **out)

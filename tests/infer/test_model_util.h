@@ -41,7 +41,7 @@ static inline test_model test_model_open(test_ctx *t, uint64_t seed, int64_t n_l
                     scale * (2.0f * rk_rng_f32(seed, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 1.0f);
     }
     test_model out = {NULL, test_path(t, test_temp_dir(t), "model.safetensors")};
-    test_ok(rk_model_save(m, out.path, dtype, NULL, 0, false, &err), &err);
+    test_ok(rk_model_save(m, out.path, &(rk_save_options){.dtype = dtype}, &err), &err);
     rk_model_close(m);
     test_ok(rk_model_open(&out.model, out.path, &err), &err);
     return out;

@@ -32,8 +32,9 @@ static void test_round_trip(void **state)
         rk_error err = {0};
         rk_model *m = NULL;
         const rk_pair meta = {"note", "a copy"};
-        test_ok(rk_model_save(from.model, path, dtypes[i], &meta, 1, false, &err), &err);
-        assert_int_not_equal(rk_model_save(from.model, path, dtypes[i], NULL, 0, false, &err),
+        const rk_save_options o = {.dtype = dtypes[i], .meta = &meta, .n_meta = 1};
+        test_ok(rk_model_save(from.model, path, &o, &err), &err);
+        assert_int_not_equal(rk_model_save(from.model, path, &o, &err),
                              RK_OK); /* it is there already */
         test_ok(rk_model_open(&m, path, &err), &err);
         assert_int_equal(m->fingerprint, from.model->fingerprint);

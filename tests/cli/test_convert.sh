@@ -1,0 +1,55 @@
+#!/bin/sh
+# rwkv convert between containers, for a model of every architecture that rwkv train has made in a
+# moment: what comes back has the bytes that went in, and computes the same.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+same() {
+    cmp -s "$2" "$3" || complain "$1: expected the same bytes in $2 and $3"
+}
+
+i=0
+while [ $i -lt 20 ]; do
+    echo "$i: to be, or not to be, that is the question"
+    i=$((i + 1))
+done >text.txt
+
+for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
+    "$RK_PROGRAM" train --data text.txt --tokenizer byte --out run --arch $arch --n-layer 2 --n-embd 32 \
+        --head-size 16 --ctx-len 16 --batch 2 --steps 3 --seed 1 -q >/dev/null 2>&1
+    mv run/model.safetensors a.safetensors
+    rm -rf run
+    "$RK_PROGRAM" convert a.safetensors b.pth
+    "$RK_PROGRAM" convert b.pth c.safetensors
+    "$RK_PROGRAM" convert c.safetensors d.pth
+    same "$arch, twice to .pth" b.pth d.pth
+    [ "$("$RK_PROGRAM" info -m b.pth | sed -n 's/.*: \(rwkv[0-9.]*\),.*/\1/p')" = $arch ] ||
+        complain "$arch: b.pth is another architecture"
+    for f in a.safetensors b.pth c.safetensors; do
+        "$RK_PROGRAM" logits -m $f --tokens 116,111,32,98,101 -o $f.npy --all
+    done
+    same "$arch, logits" a.safetensors.npy b.pth.npy
+    same "$arch, logits" a.safetensors.npy c.safetensors.npy
+    "$RK_PROGRAM" convert a.safetensors half.pth --type bf16
+    "$RK_PROGRAM" convert a.safetensors half.safetensors --type bf16
+    for f in half.pth half.safetensors; do
+        "$RK_PROGRAM" logits -m $f --tokens 116,111,32,98,101 -o $f.npy --all
+    done
+    same "$arch, logits in bf16" half.pth.npy half.safetensors.npy
+    cmp -s a.safetensors.npy half.pth.npy && complain "$arch: bf16 changed nothing"
+    if "$RK_PROGRAM" convert a.safetensors b.pth 2>err; then
+        complain "$arch: b.pth was overwritten"
+    fi
+    grep -q 'b.pth' err || complain "$arch: no sentence about b.pth"
+    rm -f ./*.pth ./*.safetensors ./*.npy
+done
+
+[ $failures = 0 ]
