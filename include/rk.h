@@ -101,7 +101,7 @@ typedef struct rk_model_info {
     uint64_t fingerprint;   /* of architecture, shapes and 1-D tensors rounded to bf16 */
 } rk_model_info;
 
-/* Map a .safetensors file with the names of BlinkDL/RWKV-LM. Weights stay in the file's pages.
+/* Map a model file: .pth, .safetensors, .gguf or rwkv.cpp's .bin (docs/reference.md); weights stay in its pages.
  * Errors  RK_ERR_IO, RK_ERR_FORMAT (file, tensor, found, expected), RK_ERR_UNSUPPORTED, RK_ERR_NOMEM. */
 RK_API rk_status rk_model_open(rk_model **out, const char *path, rk_error *err);
 /* The same from bytes in memory, which must stay as they are until rk_model_close. */
@@ -144,8 +144,10 @@ RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64
 RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const int32_t *tokens,
                                        float *logits, rk_error *err);
 
-/* The state as rk_model_info.state_bytes bytes of f32: per layer the time_mix shift (n_embd), S
- * (n_head, head_size value, head_size key), the channel_mix shift (n_embd).
+/* The state as rk_model_info.state_bytes bytes of f32: per layer the time_mix shift (n_embd), the
+ * recurrent state, the channel_mix shift (n_embd). The recurrent state is S, for rwkv7 (n_head,
+ * head_size value, head_size key), for rwkv5 and rwkv6 with key before value; for rwkv4 it is aa, bb
+ * and pp (n_embd each).
  * Errors  RK_ERR_ARG: bytes is not state_bytes. */
 RK_API rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_error *err);
 RK_API rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err);

@@ -14,7 +14,7 @@ typedef struct info_options {
 
 static const rk_option rows[] = {
     {"model", 'm', RK_OPT_TEXT, "FILE", offsetof(info_options, model), 0, 0, RK_REQUIRED,
-     "a .safetensors model"},
+     "a model: .pth, .safetensors, .gguf or .bin"},
     {"json", 0, RK_OPT_FLAG, NULL, offsetof(info_options, json), 0, 0, NULL,
      "print one JSON object"},
     RK_COMMON_ROWS(info_options, common),

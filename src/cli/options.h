@@ -69,7 +69,7 @@ typedef struct rk_common_options {
     {"threads", 't', RK_OPT_INT, "N", offsetof(type, member.n_threads), 1, 1024, "usable cores", \
      "threads that compute; no result depends on it"}, \
     {"path", 0, RK_OPT_TEXT, "NAME", offsetof(type, member.path), 0, 0, "best here", \
-     "instruction-set path: ref, avx2, avx512, neon"}, \
+     "instruction-set path: ref, avx2, avx512, avx512bf16, neon"}, \
     {"verbose", 'v', RK_OPT_FLAG, NULL, offsetof(type, member.verbose), 0, 0, NULL, \
      "say more on stderr"}, \
     {"quiet", 'q', RK_OPT_FLAG, NULL, offsetof(type, member.quiet), 0, 0, NULL, \

@@ -47,7 +47,7 @@ static const rk_option rows[] = {
     {"n-embd", 0, RK_OPT_INT, "N", MODEL(n_embd), 1, SIZE_MAX_OPTION, "512",
      "channels, a multiple of the head size"},
     {"head-size", 0, RK_OPT_INT, "N", MODEL(head_size), 1, 1024, "64", "channels of a head"},
-    {"dim-ffn", 0, RK_OPT_INT, "N", MODEL(dim_ffn), 1, SIZE_MAX_OPTION, "4 x n-embd",
+    {"dim-ffn", 0, RK_OPT_INT, "N", MODEL(dim_ffn), 1, SIZE_MAX_OPTION, "by the architecture",
      "channels inside the channel mix"},
     {"lora-rank-w", 0, RK_OPT_INT, "N", MODEL(lora_rank_w), 1, SIZE_MAX_OPTION, "by n-embd",
      "rank of the decay's matrices"},
