@@ -16,8 +16,8 @@ static const char *const top = "archive/";
 
 static void add_le(rk_buf *b, uint64_t x, int bytes)
 {
-    for (int i = 0; i < bytes; i++) {
-        const unsigned char c = (unsigned char)(x >> (8 * i));
+    for (; bytes > 0; bytes--, x >>= 8) {
+        const unsigned char c = (unsigned char)x;
         rk_buf_add(b, &c, 1);
     }
 }
