@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/num.h"
+#include "io/shards.h"
 
 enum { PROBE_BYTES = 4096, NAME_SHOWN = 80, ALIGN = 64, COPY_PIECE = 4 << 20 };
 
@@ -342,6 +343,8 @@ static rk_status open_mapped(rk_file **out, rk_map *map, rk_error *err)
 rk_status rk_file_open(rk_file **out, const char *path, rk_error *err)
 {
     rk_map map;
+    if (rk_shards_is(path))
+        return rk_shards_open(out, path, err);
     const rk_status st = rk_map_open(&map, path, err);
     return st == RK_OK ? open_mapped(out, &map, err) : st;
 }

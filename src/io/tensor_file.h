@@ -31,8 +31,8 @@ typedef struct rk_pair {
 
 typedef struct rk_file rk_file;
 
-/* Open a file of any container, told by its first bytes and then its name, and check all of it that
- * is read here: tables, offsets, shapes, sizes, unique names.
+/* Open a file of any container, told by its first bytes, or a folder or index of several files
+ * (shards.h), and check all of it that is read here: tables, offsets, shapes, sizes, unique names.
  * Memory  at most 64 MiB + 4 times the file, mapping included.
  * Errors  RK_ERR_FORMAT: file, tensor, found, expected; RK_ERR_UNSUPPORTED: valid, but nothing here
  *         reads it; RK_ERR_IO, RK_ERR_NOMEM. */
