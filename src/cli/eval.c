@@ -366,7 +366,7 @@ static rk_status ask_choice(eval *e, const json_t *line, rk_error *err)
     const char *question = json_string_value(json_object_get(line, "question"));
     const json_t *choices = json_object_get(line, "choices");
     const json_t *answer = json_object_get(line, "answer");
-    double best = INFINITY;
+    double best = (double)INFINITY;
     bool right = false, known = false;
     rk_status st = RK_OK;
     if (!question || json_array_size(choices) < 2)

@@ -60,9 +60,9 @@ static const rk_param_spec params_5_2[] = {FIRST_PARAMS, GATE_MIX, DECAY("HN"),
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {"att.shift", "C", 0},
-    [ATT_WKV] = {"att.wkv", "HNN", 0},
-    [FFN_SHIFT] = {"ffn.shift", "C", 0},
+    [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
+    [ATT_WKV] = {"att.wkv", "HNN", 0, 0, false},
+    [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
 };
 
 /* ---- which of the three ---- */

@@ -49,9 +49,9 @@ static const rk_param_spec params[] = {
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {"att.shift", "C", 0},
+    [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
     [ATT_WKV] = {"att.wkv", "HNN", .tuned = offsetof(rwkv6_layer, time_state), .key_major = true},
-    [FFN_SHIFT] = {"ffn.shift", "C", 0},
+    [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
 };
 
 static bool detect(const rk_file *f)

@@ -61,9 +61,9 @@ static const rk_param_spec params[] = {
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {"att.shift", "C", 0},
+    [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
     [ATT_WKV] = {"att.wkv", "HNN", .tuned = offsetof(rwkv7_layer, time_state)},
-    [FFN_SHIFT] = {"ffn.shift", "C", 0},
+    [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
 };
 
 /* ---- sizes ---- */
