@@ -77,6 +77,11 @@ BUILD(matmul)
     (void)arg;
     out[0] = rk_matmul(ctx, in[0], rk_transpose(ctx, in[1], 1, 2));
 }
+BUILD(row_matmul)
+{
+    (void)arg;
+    out[0] = rk_row_matmul(ctx, in[0], in[1]);
+}
 BUILD(cross_entropy)
 {
     (void)arg;
@@ -86,6 +91,26 @@ BUILD(shift_mix)
 {
     (void)arg;
     out[0] = rk_shift_mix(ctx, in[0], in[1], in + 2, 6, &out[1]);
+}
+BUILD(wkv6)
+{
+    (void)arg;
+    const rk_wkv6_in p = {
+        .r = in[0], .k = in[1], .v = in[2], .d = in[3], .u = in[4], .state = in[5]};
+    out[0] = rk_wkv6(ctx, &p, &out[1]);
+}
+/* Two pieces: the third vector of a state, the exponents, is a constant of its gradient, so no
+ * state but the first can be looked at. */
+BUILD(wkv4)
+{
+    (void)arg;
+    const int64_t dims[] = {in[0]->dims[0], 1, in[0]->dims[2]};
+    rk_tensor *aa = rk_view(ctx, in[4], 3, dims), *bb = rk_view(ctx, in[5], 3, dims);
+    rk_tensor *const parts[] = {aa, bb, rk_scale(ctx, aa, 0.0)};
+    rk_wkv4_in p = {.k = in[0], .v = in[1], .w = in[2], .u = in[3]};
+    p.state = rk_concat(ctx, parts, 3, 1);
+    out[0] = rk_wkv4(ctx, &p, &p.state);
+    out[1] = rk_wkv4(ctx, &p, &p.state);
 }
 BUILD(wkv7)
 {
@@ -148,6 +173,7 @@ static const op_case cases[] = {
     {"low rank, long class", linear, RK_IN_OUT, true, {REALS("BTC"), REALS("CN"), {"-", 0, 0, RK_F32}}},
     {"low rank, short class", linear, RK_IN_OUT, false, {REALS("BC"), REALS("CN"), {"-", 0, 0, RK_F32}}},
     {"matmul", matmul, 0, true, {REALS("BTC"), REALS("BFC")}},
+    {"matmul of a row each", row_matmul, 0, true, {REALS("BTH"), REALS("BTC")}},
     {"cross-entropy", cross_entropy, 0, true, {REALS("BTC"), REALS("VC"), {"BT", -2, 61, RK_I32}}},
     {"token shift and mixes", shift_mix, 0, true,
      {REALS("BTC"), REALS("BC"), REALS("C"), REALS("C"), REALS("C"), REALS("C"), REALS("C"), REALS("C")}},
@@ -157,6 +183,10 @@ static const op_case cases[] = {
     {"rwkv7 recurrence", wkv7, 0, true,
      {REALS("BTHN"), {"BTHN", 0.55, 1, RK_F32}, REALS("BTHN"), REALS("BTHN"),
       {"BTHN", -0.3, 0.3, RK_F32}, {"BTHN", -0.2, 0.2, RK_F32}, REALS("BHNN")}},
+    {"rwkv6 recurrence", wkv6, 0, true,
+     {REALS("BTHN"), REALS("BTHN"), REALS("BTHN"), {"BTHN", 0, 0.99, RK_F32}, REALS("HN"), REALS("BHNN")}},
+    {"rwkv4 recurrence", wkv4, 0, true,
+     {{"BTC", -4, 4, RK_F32}, REALS("BTC"), {"BC", -3, -0.05, RK_F32}, REALS("C"), REALS("BC"), {"BC", 0.2, 1, RK_F32}}},
     {"rwkv7 output", output, 0, true,
      {REALS("BTHN"), REALS("BTHN"), REALS("BTHN"), REALS("BTHN"), REALS("BTHN"), REALS("C"),
       REALS("C"), REALS("C")}},

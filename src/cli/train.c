@@ -19,8 +19,9 @@ typedef struct train_options {
 
 enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
 
-#define ARCHS "rwkv7|rwkv6|rwkv5|rwkv5.1|rwkv5.0|rwkv4"
-static const char *const archs[] = {"rwkv7", "rwkv6", "rwkv5", "rwkv5.1", "rwkv5.0", "rwkv4"};
+#define ARCHS "rwkv7|rwkv7a|rwkv6|rwkv5|rwkv5.1|rwkv5.0|rwkv4"
+static const char *const archs[] = {"rwkv7",   "rwkv7a",  "rwkv6", "rwkv5",
+                                    "rwkv5.1", "rwkv5.0", "rwkv4"};
 
 static const rk_option rows[] = {
     RK_OPT_GROUP("files"),

@@ -14,7 +14,7 @@ typedef struct block_job {
     rk_block_fn *fn;
     int64_t layer;
     double dropout;
-    bool carries;
+    unsigned uses; /* rk_lm_uses */
 } block_job;
 
 /* A block whose results are tensors of their own: what block 0 carries, which may be a view, is
@@ -28,14 +28,14 @@ static void block_results(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tens
     j->fn(ctx, j->m, j->layer, j->dropout, io);
     out[0] = io[RK_BLOCK_X];
     memcpy(out + 1, io + RK_BLOCK_STATE, (size_t)n_state * sizeof *out);
-    if (j->carries && j->layer == 0)
+    if (j->uses & RK_LM_CARRIES && j->layer == 0)
         out[1 + n_state] = rk_copy(ctx, io[RK_BLOCK_CARRY]);
 }
 
 static void recomputed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
 {
     const int n_state = j->m->arch->n_state;
-    const bool first = j->carries && j->layer == 0;
+    const bool first = j->uses & RK_LM_CARRIES && j->layer == 0;
     rk_tensor *out[RK_BLOCK_IO], *in[RK_BLOCK_IO];
     memcpy(in, io, sizeof in);
     out[0] = rk_new_like(ctx, io[RK_BLOCK_X]);
@@ -57,7 +57,7 @@ static void recomputed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
 }
 
 rk_tensor *rk_lm_forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_fn *fn,
-                         bool carries)
+                         unsigned uses)
 {
     const rk_lm_top *p = m->top;
     const int n_state = m->arch->n_state;
@@ -68,10 +68,14 @@ rk_tensor *rk_lm_forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk
         return NULL;
     }
     x = rk_norm(ctx, rk_embedding(ctx, p->emb, f->ids), p->ln0_w, p->ln0_b, 1, m->hp.ln_eps);
+    if (uses & RK_LM_SEES_TOKENS) {
+        io[RK_BLOCK_IDS] = f->ids;
+        io[RK_BLOCK_EMB] = x;
+    }
     io[RK_BLOCK_X] = rk_dropout(ctx, x, f->dropout, 0);
     for (int64_t l = 0; l < m->hp.n_layer && !rk_ctx_failed(ctx); l++) {
         rk_tensor **s = f->state + l * n_state;
-        jobs[l] = (block_job){m, fn, l, f->dropout, carries};
+        jobs[l] = (block_job){m, fn, l, f->dropout, uses};
         memcpy(io + RK_BLOCK_STATE, s, (size_t)n_state * sizeof *s);
         if (f->checkpoint_blocks)
             recomputed_block(ctx, &jobs[l], io);

@@ -1,7 +1,8 @@
 /* blocks.h: what all RWKV language models share: embedding, ln0, blocks, ln_out, head.
  *
  * An architecture brings one function, a block. It works in place on io: the residual stream, what
- * the first block hands to all others (or nothing), and the block's state. */
+ * the first block hands to all others (or nothing), and the block's state; beside them it sees the
+ * tokens. */
 #ifndef RK_MODEL_BLOCKS_H
 #define RK_MODEL_BLOCKS_H
 
@@ -26,16 +27,28 @@ typedef struct rk_lm_top {
         "head.weight", "VC", RK_LM_TOP(head), rk_init_orthogonal_tall, 0.5, 1                      \
     }
 
-/* Places in io. */
-enum { RK_BLOCK_X, RK_BLOCK_CARRY, RK_BLOCK_STATE, RK_BLOCK_IO = RK_BLOCK_STATE + RK_STATE_MAX };
+/* Places in io. IDS (B, T) and EMB, the embedding after ln0 (B, T, C), are there with
+ * RK_LM_SEES_TOKENS and only read. */
+enum {
+    RK_BLOCK_X,
+    RK_BLOCK_CARRY,
+    RK_BLOCK_IDS,
+    RK_BLOCK_EMB,
+    RK_BLOCK_STATE,
+    RK_BLOCK_IO = RK_BLOCK_STATE + RK_STATE_MAX
+};
 
 typedef void rk_block_fn(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout,
                          rk_tensor **io);
 
-/* Hidden rows (B, T, C) after the last norm. carries: block 0 leaves (B, T, H, N) in
- * io[RK_BLOCK_CARRY] for the blocks behind it. */
+/* What blocks hand on and see beside the residual stream. */
+typedef enum rk_lm_uses {
+    RK_LM_CARRIES = 1, /* block 0 leaves (B, T, H, N) in io[RK_BLOCK_CARRY] for those behind it */
+    RK_LM_SEES_TOKENS = 2,
+} rk_lm_uses;
+/* Hidden rows (B, T, C) after the last norm; uses: a sum of rk_lm_uses. */
 rk_tensor *rk_lm_forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_fn *block,
-                         bool carries);
+                         unsigned uses);
 
 /* ---- reading sizes from a file ---- */
 

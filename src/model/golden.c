@@ -94,6 +94,27 @@ static const known_value rwkv7_grads[] = {{"blocks.0.att.w0", 0, 0.001654323},
                                           {"emb.weight", 24, 0.041194420},
                                           {"blocks.0.ln0.bias", 0, -0.128185864}};
 
+/* Worked out by tests/oracle/rwkv7a_golden.py. */
+static const known_value rwkv7a_state[] = {{"att.wkv", 0, 0.0581278},  {"att.wkv", 1, -0.1366431},
+                                           {"att.wkv", 2, -0.0659587}, {"att.wkv", 3, -0.3458628},
+                                           {"att.wkv", 4, 0.1845658},  {"att.wkv", 5, 0.3751700},
+                                           {"att.wkv", 6, 0.0382452},  {"att.wkv", 7, -0.3338777}};
+static const known_value rwkv7a_grads[] = {{"blocks.0.ffn.s_emb.weight", 27, -0.004065994},
+                                           {"blocks.1.ffn.s_emb.weight", 36, -0.003668170},
+                                           {"blocks.0.ffn.s_emb_x.weight", 0, 0.001330799},
+                                           {"blocks.1.ffn.s_emb_x.weight", 71, 0.043637063},
+                                           {"blocks.0.ffn.s0", 1, -0.051784123},
+                                           {"blocks.0.ffn.s1", 0, -0.007493875},
+                                           {"blocks.1.ffn.s1", 23, -0.041716912},
+                                           {"blocks.0.ffn.s2", 0, 0.016131625},
+                                           {"blocks.1.ffn.s2", 40, 0.001980406},
+                                           {"blocks.0.ffn.key.weight", 0, -0.162099550},
+                                           {"blocks.1.ffn.value.weight", 5, -0.002038714},
+                                           {"blocks.0.ln2.weight", 0, 0.435649806},
+                                           {"blocks.0.att.w0", 0, -0.001339656},
+                                           {"emb.weight", 24, -0.188800368},
+                                           {"blocks.0.ln0.bias", 0, -0.066102509}};
+
 static const rk_golden goldens[] = {
     {.arch = &rk_arch_rwkv4,
      .hp = {.n_vocab = RK_GOLDEN_VOCAB,
@@ -181,6 +202,32 @@ static const rk_golden goldens[] = {
      .n_state = RK_COUNT(rwkv7_state),
      .grads = rwkv7_grads,
      .n_grads = RK_COUNT(rwkv7_grads)},
+    {.arch = &rk_arch_rwkv7a,
+     .hp = {.n_vocab = RK_GOLDEN_VOCAB,
+            .n_embd = 8,
+            .n_layer = 2,
+            .ln_eps = 1e-5,
+            .ln_x_eps = 64e-5,
+            .n_head = 2,
+            .head_size = 4,
+            .dim_ffn = 32,
+            .rank_w = 3,
+            .rank_a = 3,
+            .rank_v = 2,
+            .rank_g = 4,
+            .rank_s = 3,
+            .dim_s = 9},
+     .sum = 181.392383778,
+     .last_parameter = -0.632575512,
+     .loss = 2.577325923,
+     .first = {-0.164139, -1.470389, -0.524470, 1.090609, -1.797948, 0.037073, -1.974676, -2.408108,
+               0.043025, -1.256354, -0.520371},
+     .last = {0.583909, 1.032652, -0.516228, -0.708614, 2.026760, 1.832810, 1.974715, 2.258701,
+              0.453851, -0.099585, 0.523004},
+     .state = rwkv7a_state,
+     .n_state = RK_COUNT(rwkv7a_state),
+     .grads = rwkv7a_grads,
+     .n_grads = RK_COUNT(rwkv7a_grads)},
 };
 
 const rk_golden *rk_golden_at(int i)
@@ -211,7 +258,7 @@ static const struct {
     {"mix_k", 0.5, 0.5},       {"mix_v", 0.5, 0.5},    {"mix_r", 0.5, 0.5},
     {"mix_g", 0.5, 0.5},       {"maa_x", 0.5, 0.5},    {"maa_w", 0.5, 0.5},
     {"maa_k", 0.5, 0.5},       {"maa_v", 0.5, 0.5},    {"maa_r", 0.5, 0.5},
-    {"maa_g", 0.5, 0.5},       {"", 0, 0.5},
+    {"maa_g", 0.5, 0.5},       {".s0", 1, 0.5},        {"", 0, 0.5},
 };
 
 static bool ends_with(const char *name, const char *end)

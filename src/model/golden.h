@@ -1,4 +1,5 @@
-/* golden.h: a small model of known weights for RWKV-4, -5, -6 and -7, and what it must compute.
+/* golden.h: a small model of known weights for RWKV-4, -5, -6, -7 and -7a, and what it must
+ * compute.
  *
  * The weights come from a linear congruential generator, so nothing is stored; the results were
  * computed in double by another implementation, gradients by fourth-order central differences. The

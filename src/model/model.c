@@ -25,7 +25,8 @@ static const struct {
     {'N', offsetof(rk_hparams, head_size), 1}, {'w', offsetof(rk_hparams, rank_w), 1},
     {'a', offsetof(rk_hparams, rank_a), 1},    {'v', offsetof(rk_hparams, rank_v), 1},
     {'g', offsetof(rk_hparams, rank_g), 1},    {'m', offsetof(rk_hparams, rank_m), 1},
-    {'M', offsetof(rk_hparams, rank_m), 5},
+    {'M', offsetof(rk_hparams, rank_m), 5},    {'s', offsetof(rk_hparams, rank_s), 1},
+    {'S', offsetof(rk_hparams, dim_s), 1},
 };
 
 /* What a letter of a shape stands for; a digit is itself. */
@@ -154,10 +155,15 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
 
 /* ---- building from the table ---- */
 
+static bool ends_with(const char *name, const char *end)
+{
+    const size_t n = strlen(name), e = strlen(end);
+    return n >= e && !strcmp(name + n - e, end);
+}
+
 static bool is_2d_weight(const rk_param *p)
 {
-    const size_t n = strlen(p->name), w = strlen(".weight");
-    return p->tensor.n_dims == 2 && n > w && !strcmp(p->name + n - w, ".weight");
+    return p->tensor.n_dims == 2 && ends_with(p->name, ".weight");
 }
 
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
@@ -181,11 +187,36 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
         m->head = tensor;
 }
 
+static const rk_arch *root_of(const rk_arch *arch)
+{
+    while (arch->base)
+        arch = arch->base;
+    return arch;
+}
+
+static size_t n_specs(const rk_arch *arch)
+{
+    size_t n = 0;
+    for (; arch; arch = arch->base)
+        n += (size_t)arch->n_params;
+    return n;
+}
+
+static void add_layer(rk_model *m, const rk_arch *arch, int64_t layer)
+{
+    if (arch->base)
+        add_layer(m, arch->base, layer);
+    for (int i = 0; i < arch->n_params; i++)
+        if (arch->params[i].scope != RK_SCOPE_MODEL)
+            add_param(m, &arch->params[i], layer);
+}
+
 /* The order of files: what stands before the layers in the table, the layers, the rest. */
 static void add_params(rk_model *m)
 {
-    const rk_param_spec *t = m->arch->params;
-    int first = 0, last = m->arch->n_params;
+    const rk_arch *root = root_of(m->arch);
+    const rk_param_spec *t = root->params;
+    int first = 0, last = root->n_params;
     while (first < last && t[first].scope == RK_SCOPE_MODEL)
         first++;
     while (last > first && t[last - 1].scope == RK_SCOPE_MODEL)
@@ -193,9 +224,8 @@ static void add_params(rk_model *m)
     for (int i = 0; i < first; i++)
         add_param(m, &t[i], 0);
     for (int64_t l = 0; l < m->hp.n_layer; l++)
-        for (int i = first; i < last; i++)
-            add_param(m, &t[i], l);
-    for (int i = last; i < m->arch->n_params; i++)
+        add_layer(m, m->arch, l);
+    for (int i = last; i < root->n_params; i++)
         add_param(m, &t[i], 0);
 }
 
@@ -208,8 +238,7 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
         m->hp = *hp;
         m->top = calloc(1, arch->top_bytes);
         m->layers = calloc(layers, arch->layer_bytes);
-        m->params =
-            calloc(layers * (size_t)arch->n_params + (size_t)arch->n_params, sizeof *m->params);
+        m->params = calloc((layers + 1) * n_specs(arch), sizeof *m->params);
     }
     if (!m || !m->top || !m->layers || !m->params) {
         rk_model_close(m);
@@ -504,13 +533,19 @@ void rk_model_get_info(const rk_model *m, rk_model_info *info)
             info->n_params += rk_tensor_count(&m->params[i].tensor);
 }
 
+/* A table of which a token needs one row. */
+static bool is_table(const rk_param *p)
+{
+    return ends_with(p->name, "emb.weight");
+}
+
 int64_t rk_model_bytes_per_token(const rk_model *m)
 {
     int64_t bytes = 2 * rk_model_state_count(m) * (int64_t)sizeof(float);
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         const int64_t all = p->used ? (int64_t)rk_tensor_bytes(&p->tensor) : 0;
-        bytes += strcmp(p->name, "emb.weight") ? all : all / p->tensor.dims[0];
+        bytes += is_table(p) ? all / p->tensor.dims[0] : all;
     }
     return bytes;
 }

@@ -14,6 +14,7 @@ typedef struct rk_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
     int64_t rank_w, rank_a, rank_v, rank_g; /* of rwkv7; rank_w of rwkv6 too */
     int64_t rank_m;                         /* of the five mixes of rwkv6 */
+    int64_t rank_s, dim_s;                  /* of rwkv7a's DeepEmbed; dim_s = rank_s^2 */
     bool tuned_state; /* layers hold the state that streams begin with: att.time_state */
     double ln_eps, ln_x_eps;
 } rk_hparams;
@@ -41,7 +42,8 @@ typedef rk_status rk_init_fn(const rk_init *p, rk_error *err);
 
 typedef struct rk_param_spec {
     const char *name;  /* "blocks.%d.att.w0"; %d is the layer */
-    const char *shape; /* a letter a dimension: V C F H N, ranks w a v g m, M = 5 m; digits */
+    const char *shape; /* a letter a dimension: V C F H N, ranks w a v g m s, M = 5 m, S = s s;
+                        * digits are themselves */
     rk_scope scope;
     size_t field; /* offset of the rk_tensor * in the top or layer struct */
     rk_init_fn *init;
@@ -73,6 +75,9 @@ typedef struct rk_forward {
 
 typedef struct rk_arch {
     const char *name;
+    /* Its parameters come first, its layer struct begins this one's; NULL: none. With a base, all
+     * of `params` belong to layers. */
+    const struct rk_arch *base;
     const rk_param_spec *params;
     int n_params;
     const rk_state_spec *state;
@@ -90,7 +95,7 @@ typedef struct rk_arch {
 
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_1, rk_arch_rwkv5, rk_arch_rwkv6,
-    rk_arch_rwkv7;
+    rk_arch_rwkv7, rk_arch_rwkv7a;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 

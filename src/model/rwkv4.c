@@ -92,7 +92,7 @@ static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout,
 
 static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
 {
-    return rk_lm_forward(ctx, m, f, block, false);
+    return rk_lm_forward(ctx, m, f, block, 0);
 }
 
 const rk_arch rk_arch_rwkv4 = {

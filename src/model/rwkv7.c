@@ -3,19 +3,11 @@
  * A block is x += time_mix(LN1(x)); x += channel_mix(LN2(x)), with the mixers of nn/rwkv7.h. */
 #include <math.h>
 
-#include "model/blocks.h"
-#include "nn/rwkv7.h"
+#include "model/rwkv7.h"
 
-typedef struct rwkv7_layer {
-    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
-    rk_rwkv7_time_mix att;
-    rk_rwkv7_channel_mix ffn;
-    rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
-} rwkv7_layer;
-
-#define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv7_layer, f)
-#define TUNED(f) RK_SCOPE_TUNED, offsetof(rwkv7_layer, f)
-#define LATER(f) RK_SCOPE_LATER, offsetof(rwkv7_layer, f)
+#define LAYER(f) RK_SCOPE_LAYER, offsetof(rk_rwkv7_layer, f)
+#define TUNED(f) RK_SCOPE_TUNED, offsetof(rk_rwkv7_layer, f)
+#define LATER(f) RK_SCOPE_LATER, offsetof(rk_rwkv7_layer, f)
 
 /* Name, shape, place, initial value and its argument, factor of the learning rate. The values are
  * those of RWKV-LM's RWKV-v7/train_temp: the constructor's, with the second pass over `.weight`s.
@@ -59,10 +51,10 @@ static const rk_param_spec params[] = {
     RK_LM_LAST_PARAMS,
 };
 
-enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
-static const rk_state_spec state[N_STATE] = {
+enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT };
+const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE] = {
     [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
-    [ATT_WKV] = {"att.wkv", "HNN", .tuned = offsetof(rwkv7_layer, time_state)},
+    [ATT_WKV] = {"att.wkv", "HNN", .tuned = offsetof(rk_rwkv7_layer, time_state)},
     [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
 };
 
@@ -121,9 +113,9 @@ static rk_status default_hparams(rk_hparams *hp, rk_error *err)
 
 /* ---- forward ---- */
 
-static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+void rk_rwkv7_block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
 {
-    const rwkv7_layer *p = (const rwkv7_layer *)m->layers + layer;
+    const rk_rwkv7_layer *p = (const rk_rwkv7_layer *)m->layers + layer;
     const uint64_t drop = 2 * (uint64_t)layer;
     rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
     rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], io[RK_BLOCK_CARRY]};
@@ -132,7 +124,8 @@ static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout,
     x = rk_rwkv7_time_mix_forward(ctx, &p->att, ln, x, m->hp.ln_x_eps, &att);
     x = rk_dropout(ctx, x, dropout, drop + 1);
     ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
-    x = rk_rwkv7_channel_mix_forward(ctx, &p->ffn, ln, x, &s[FFN_SHIFT]);
+    x = rk_rwkv7_channel_mix_forward(ctx, &p->ffn, io[RK_BLOCK_IDS], io[RK_BLOCK_EMB], ln, x,
+                                     &s[FFN_SHIFT]);
     io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
     io[RK_BLOCK_CARRY] = att.v_first;
     s[ATT_SHIFT] = att.shift;
@@ -141,17 +134,17 @@ static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout,
 
 static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
 {
-    return rk_lm_forward(ctx, m, f, block, true);
+    return rk_lm_forward(ctx, m, f, rk_rwkv7_block, RK_LM_CARRIES);
 }
 
 const rk_arch rk_arch_rwkv7 = {
     .name = "rwkv7",
     .params = params,
     .n_params = sizeof params / sizeof *params,
-    .state = state,
-    .n_state = N_STATE,
+    .state = rk_rwkv7_state,
+    .n_state = RK_RWKV7_N_STATE,
     .top_bytes = sizeof(rk_lm_top),
-    .layer_bytes = sizeof(rwkv7_layer),
+    .layer_bytes = sizeof(rk_rwkv7_layer),
     .detect = detect,
     .read_hparams = read_hparams,
     .default_hparams = default_hparams,

@@ -63,10 +63,23 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
     return z ? rk_linear(ctx, rk_view(ctx, z, 3, x->dims), p->output, RK_OUT_IN, residual) : NULL;
 }
 
-rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *x,
-                                        rk_tensor *residual, rk_tensor **shift)
+/* s0 + x s1 M s2. */
+static rk_tensor *deep_embed(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *ids,
+                             rk_tensor *emb, rk_tensor *x)
+{
+    rk_tensor *m = rk_linear(ctx, emb, p->s_emb_x, RK_OUT_IN, rk_embedding(ctx, p->s_emb, ids));
+    rk_tensor *q = rk_row_matmul(ctx, rk_linear(ctx, x, p->s1, RK_IN_OUT, NULL), m);
+    return rk_add(ctx, rk_linear(ctx, q, p->s2, RK_IN_OUT, NULL), p->s0);
+}
+
+rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *ids,
+                                        rk_tensor *emb, rk_tensor *x, rk_tensor *residual,
+                                        rk_tensor **shift)
 {
     rk_tensor *mixed = rk_shift_mix(ctx, x, *shift, &p->x_k, 1, shift);
     rk_tensor *k = rk_linear(ctx, rk_index(ctx, mixed, 0), p->key, RK_OUT_IN, NULL);
-    return rk_linear(ctx, rk_unary_op(ctx, RK_RELU2, k), p->value, RK_OUT_IN, residual);
+    k = rk_unary_op(ctx, RK_RELU2, k);
+    if (p->s_emb)
+        k = rk_mul(ctx, k, deep_embed(ctx, p, ids, emb, x));
+    return rk_linear(ctx, k, p->value, RK_OUT_IN, residual);
 }

@@ -34,12 +34,17 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
                                      rk_tensor *residual, double eps, rk_rwkv7_time_mix_io *io);
 
 typedef struct rk_rwkv7_channel_mix {
-    rk_tensor *x_k;         /* (C) */
-    rk_tensor *key, *value; /* (F,C), (C,F) */
+    rk_tensor *x_k;             /* (C) */
+    rk_tensor *key, *value;     /* (F,C), (C,F) */
+    rk_tensor *s_emb, *s_emb_x; /* DeepEmbed, all five or none: (V,D D), (D D,C) */
+    rk_tensor *s0, *s1, *s2;    /* (F), (C,D), (D,F) */
 } rk_rwkv7_channel_mix;
 
-/* residual + W_v relu(W_k x')^2 with x' the shifted mix; *shift as above. */
-rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *x,
-                                        rk_tensor *residual, rk_tensor **shift);
+/* residual + W_v (relu(W_k x')^2 * s) with x' the shifted mix; *shift as above. s is 1, or with
+ * DeepEmbed s0 + x s1 M s2, where M (D,D) belongs to the token: the elements of s_emb[id] +
+ * s_emb_x emb. ids (B,T) and emb (B,T,C) are read for it alone. */
+rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *ids,
+                                        rk_tensor *emb, rk_tensor *x, rk_tensor *residual,
+                                        rk_tensor **shift);
 
 #endif

@@ -28,6 +28,7 @@ const rk_op rk_ops[RK_OP_COUNT] = {
     [RK_OP_EMBEDDING] = ROW("embedding", embedding),
     [RK_OP_LINEAR] = ROW("linear", linear),
     [RK_OP_MATMUL] = ROW("matmul", matmul),
+    [RK_OP_ROW_MATMUL] = ROW("row_matmul", row_matmul),
     [RK_OP_CROSS_ENTROPY] = ROW("cross_entropy", cross_entropy),
     [RK_OP_SHIFT_MIX] = ROW("shift_mix", shift_mix),
     [RK_OP_WKV4] = ROW("wkv4", wkv4),

@@ -26,6 +26,7 @@ typedef enum rk_op_id {
     RK_OP_EMBEDDING,
     RK_OP_LINEAR,
     RK_OP_MATMUL,
+    RK_OP_ROW_MATMUL,
     RK_OP_CROSS_ENTROPY,
     RK_OP_SHIFT_MIX,
     RK_OP_WKV4,
@@ -143,6 +144,7 @@ RK_OP_FAMILY(norm);
 RK_OP_FAMILY(embedding);
 RK_OP_FAMILY(linear);
 RK_OP_FAMILY(matmul);
+RK_OP_FAMILY(row_matmul);
 RK_OP_FAMILY(cross_entropy);
 RK_OP_FAMILY(shift_mix);
 RK_OP_FAMILY(wkv4);

@@ -365,6 +365,93 @@ rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b)
     return rk_apply1(ctx, &n);
 }
 
+/* ---- row_matmul: small products, one a row ---- */
+
+static double real_at(const rk_tensor *t, int64_t i)
+{
+    return t->dtype == RK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+
+typedef struct row_matmul_job {
+    const rk_kernels *kern;
+    const rk_node *n;
+    int64_t in, out;
+    void *dy, *dx, *dm;
+} row_matmul_job;
+
+static row_matmul_job row_matmul_job_of(rk_ctx *ctx, const rk_node *n)
+{
+    const rk_tensor *x = n->in[0];
+    return (row_matmul_job){.kern = rk_ctx_kernels(ctx, x->dtype),
+                            .n = n,
+                            .in = rk_tensor_cols(x),
+                            .out = rk_tensor_cols(n->out[0])};
+}
+
+void rk_row_matmul_shape(rk_ctx *ctx, rk_node *n)
+{
+    const rk_tensor *x = n->in[0], *m = n->in[1];
+    int64_t dims[RK_MAX_DIMS];
+    const int last = x->n_dims - 1;
+    bool ok = m && last >= 0 && m->n_dims == x->n_dims && m->dims[last] % x->dims[last] == 0;
+    for (int d = 0; ok && d < last; d++)
+        ok = m->dims[d] == x->dims[d];
+    if (!rk_expect(ctx, n, ok, "(..., K) and (..., K N)") || !rk_expect_plain(ctx, n))
+        return;
+    memcpy(dims, x->dims, sizeof dims);
+    dims[last] = m->dims[last] / x->dims[last];
+    n->n_out = 1;
+    n->out[0] = rk_new(ctx, x->dtype, x->n_dims, dims);
+}
+
+static void row_matmul_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const row_matmul_job *j = arg;
+    const rk_tensor *x = j->n->in[0], *m = j->n->in[1], *y = j->n->out[0];
+    (void)worker;
+    for (int64_t r = lo; r < hi; r++)
+        j->kern->gemv_axpy(1, j->out, j->in, rk_at(x, x->data, r * j->in), j->in,
+                           rk_at(m, m->data, r * j->in * j->out), m->dtype, j->out,
+                           rk_at(y, y->data, r * j->out), j->out, false);
+}
+
+void rk_row_matmul_forward(rk_ctx *ctx, rk_node *n)
+{
+    row_matmul_job j = row_matmul_job_of(ctx, n);
+    rk_parallel(ctx, rk_tensor_rows(n->in[0]), RK_GRAIN_ROWS, row_matmul_piece, &j);
+}
+
+static void row_matmul_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const row_matmul_job *j = arg;
+    const rk_tensor *x = j->n->in[0], *m = j->n->in[1];
+    (void)worker;
+    for (int64_t r = lo; r < hi; r++) {
+        const int64_t at = r * j->in * j->out;
+        const void *dy = rk_at(x, j->dy, r * j->out);
+        if (j->dx)
+            j->kern->gemv_dot(1, j->in, j->out, dy, j->out, rk_at(m, m->data, at), m->dtype, j->out,
+                              rk_at(x, j->dx, r * j->in), j->in, true);
+        for (int64_t i = 0; j->dm && i < j->in; i++)
+            j->kern->axpy(j->out, real_at(x, r * j->in + i), dy, rk_at(m, j->dm, at + i * j->out));
+    }
+}
+
+void rk_row_matmul_backward(rk_ctx *ctx, rk_node *n)
+{
+    row_matmul_job j = row_matmul_job_of(ctx, n);
+    j.dy = rk_grad(ctx, n->out[0]);
+    j.dx = rk_grad(ctx, n->in[0]);
+    j.dm = rk_grad(ctx, n->in[1]);
+    rk_parallel(ctx, rk_tensor_rows(n->in[0]), RK_GRAIN_ROWS, row_matmul_bwd_piece, &j);
+}
+
+rk_tensor *rk_row_matmul(rk_ctx *ctx, rk_tensor *x, rk_tensor *m)
+{
+    rk_node n = {.op = RK_OP_ROW_MATMUL, .n_in = 2, .in = {x, m}};
+    return rk_apply1(ctx, &n);
+}
+
 /* ---- embedding ---- */
 
 static bool is_rows_of_blocks(const rk_tensor *table)

@@ -59,6 +59,10 @@ typedef enum rk_layout { RK_OUT_IN, RK_IN_OUT } rk_layout;
 rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add);
 /* (batch..., M, K) x (batch..., K, N); any views whose last two strides hold a 1. */
 rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b);
+/* Each row x (..., K) times a matrix of its own, whose elements are a row of m (..., K N): (...,
+ * N).
+ */
+rk_tensor *rk_row_matmul(rk_ctx *ctx, rk_tensor *x, rk_tensor *m);
 /* Rows of table (V, C) by ids (i32, any shape): ids' shape with C appended. */
 rk_tensor *rk_embedding(rk_ctx *ctx, rk_tensor *table, rk_tensor *ids);
 /* -log softmax(head h)[target] for each row of hidden (..., C): targets i32 of the leading shape,

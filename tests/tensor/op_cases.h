@@ -149,6 +149,11 @@ BUILD(build_matmul_views)
     rk_tensor *part = rk_slice(ctx, rk_transpose(ctx, k, 2, 3), 3, 1, 4);
     out[0] = rk_matmul(ctx, q, part);
 }
+BUILD(build_row_matmul)
+{
+    (void)user;
+    out[0] = rk_row_matmul(ctx, in[0], in[1]);
+}
 BUILD(build_cross_entropy)
 {
     (void)user;
@@ -298,6 +303,9 @@ static const op_case cases[] = {
     {.name = "matmul, column and row", .build = build_matmul, .n_out = 1, .in = {IN(-1, 1, 5, 1), IN(-1, 1, 1, 4)}},
     {.name = "matmul, transposed", .build = build_matmul_transposed, .n_out = 1, .in = {IN(-1, 1, 2, 7, 5), IN(-1, 1, 2, 4, 7)}},
     {.name = "matmul, heads", .build = build_matmul_views, .n_out = 1, .in = {IN(-1, 1, 2, 5, 3, 4), IN(-1, 1, 2, 6, 3, 4)}},
+    {.name = "row_matmul", .build = build_row_matmul, .n_out = 1, .in = {IN(-1, 1, 3, 19, 5), IN(-1, 1, 3, 19, 35)}},
+    {.name = "row_matmul, 32 x 32", .build = build_row_matmul, .n_out = 1, .in = {IN(-1, 1, 2, 32), IN(-1, 1, 2, 1024)}},
+    {.name = "row_matmul, one number", .build = build_row_matmul, .n_out = 1, .in = {IN(-1, 1, 3, 4, 1), IN(-1, 1, 3, 4, 1)}},
     {.name = "cross-entropy", .build = build_cross_entropy, .n_out = 1, .in = {IN(-1, 1, 2, 9, 6), IN(-1, 1, 13, 6), IDS(13, true, 2, 9)}},
     {.name = "cross-entropy, vocabulary blocks", .build = build_cross_entropy, .n_out = 1, .in = {IN(-1, 1, 2, 10, 3), IN(-1, 1, 2100, 3), IDS(2100, true, 2, 10)}},
     {.name = "cross-entropy, row blocks", .build = build_cross_entropy, .n_out = 1, .in = {IN(-1, 1, 2, 530, 3), IN(-1, 1, 5, 3), IDS(5, true, 2, 530)}},

@@ -1,0 +1,19 @@
+/* rwkv7.h: what RWKV-7 and RWKV-7a share. */
+#ifndef RK_MODEL_RWKV7_H
+#define RK_MODEL_RWKV7_H
+
+#include "model/blocks.h"
+#include "nn/rwkv7.h"
+
+typedef struct rk_rwkv7_layer {
+    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_rwkv7_time_mix att;
+    rk_rwkv7_channel_mix ffn;
+    rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
+} rk_rwkv7_layer;
+
+enum { RK_RWKV7_N_STATE = 3 };
+extern const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE];
+rk_block_fn rk_rwkv7_block;
+
+#endif
