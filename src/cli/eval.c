@@ -175,11 +175,12 @@ static int64_t argmax(const float *x, int64_t n)
 /* log of the sum of e^x. */
 static double log_sum(const float *x, int64_t n)
 {
-    const double max = (double)x[argmax(x, n)];
-    double sum = 0.0;
+    const int64_t best = argmax(x, n);
+    double sum = 1.0; /* the largest, e^0 */
     for (int64_t i = 0; i < n; i++)
-        sum += exp((double)x[i] - max);
-    return max + log(sum);
+        if (i != best)
+            sum += exp((double)x[i] - (double)x[best]);
+    return (double)x[best] + log(sum);
 }
 
 /* KL(p || q) of two rows of scores. */

@@ -5,6 +5,9 @@
  * file does to a reader is a SIGBUS. Looking before each access cannot prevent it (the cut may come
  * right after), reading everything into memory would cost twice the memory, so the signal is turned
  * into a sentence by the program's handler. */
+/* posix_madvise of the C library does nothing for pages that are not needed any more.
+ * NOLINTNEXTLINE(bugprone-reserved-identifier) */
+#define _DEFAULT_SOURCE
 #include "io/map.h"
 
 #include <errno.h>
@@ -85,6 +88,16 @@ void rk_map_close(rk_map *m)
     }
     free(m->name);
     *m = (rk_map){.fd = -1};
+}
+
+void rk_map_drop(const rk_map *m, const void *from, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t lo = ((uintptr_t)from + page - 1) / page * page;
+    const uintptr_t hi = ((uintptr_t)from + bytes) / page * page;
+    if (m->name && m->fd >= 0 && lo < hi)
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): madvise takes no pointer to const */
+        madvise((void *)lo, hi - lo, MADV_DONTNEED);
 }
 
 rk_status rk_map_check(const rk_map *m, rk_error *err)

@@ -36,6 +36,9 @@ void rk_map_close(rk_map *m);
  * the name is no change: the mapping keeps the old one. */
 rk_status rk_map_check(const rk_map *m, rk_error *err);
 
+/* Give back the whole pages of bytes that have been read for good; they stay readable. */
+void rk_map_drop(const rk_map *m, const void *from, size_t bytes);
+
 /* For a program's SIGBUS handler: touching a page that was cut off a mapped file raises SIGBUS,
  * with the page's address in si_addr. When that address lies in a mapped file this writes the
  * sentence "PREFIX: PATH was cut ..." to stderr and returns true; the handler then ends with

@@ -25,6 +25,7 @@ static const rk_zip_entry *find(const pth *p, const char *folder, rk_pickle_text
     if (p->top.n + f + name.n > sizeof path)
         return NULL;
     memcpy(path, p->top.s, p->top.n);
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): lengths are kept apart */
     memcpy(path + p->top.n, folder, f);
     memcpy(path + p->top.n + f, name.s, name.n);
     return rk_zip_find(&p->zip, path, p->top.n + f + name.n);

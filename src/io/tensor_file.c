@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/num.h"
@@ -264,16 +262,6 @@ static size_t alignment_of(rk_dtype t)
     return rk_dtype_is_blocks(t) ? sizeof(uint16_t) : rk_dtype_bytes(t);
 }
 
-/* Give back the whole pages that were read for good; the mapping stays readable. */
-static void drop_pages(const rk_file *f, const unsigned char *from, size_t bytes)
-{
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t lo = rk_align_up((uintptr_t)from, page);
-    const uintptr_t hi = ((uintptr_t)from + bytes) / page * page;
-    if (f->map.fd >= 0 && lo < hi)
-        posix_madvise((void *)(uintptr_t)lo, hi - lo, POSIX_MADV_DONTNEED);
-}
-
 static rk_status align_tensor(rk_file *f, rk_file_tensor *t, rk_error *err)
 {
     if ((uintptr_t)t->data % alignment_of(t->dtype) == 0)
@@ -285,7 +273,7 @@ static rk_status align_tensor(rk_file *f, rk_file_tensor *t, rk_error *err)
     for (size_t at = 0; at < t->bytes; at += COPY_PIECE) {
         const size_t n = t->bytes - at < COPY_PIECE ? t->bytes - at : COPY_PIECE;
         memcpy(copy + at, from + at, n);
-        drop_pages(f, from + at, n);
+        rk_map_drop(&f->map, from + at, n);
     }
     t->data = copy;
     return RK_OK;

@@ -115,8 +115,7 @@ static rk_status import_maa(rk_file *out, rk_file_tensor *t, bool w1, rk_error *
 /* Where a block format keeps its 16-bit factors; everything in a block is a multiple of them. */
 static const struct {
     rk_dtype dtype;
-    size_t at;
-    int n;
+    int at, n;
 } factors[] = {
     {RK_F16, 0, 1},  {RK_Q4_0, 0, 1}, {RK_Q4_1, 0, 2},   {RK_Q5_0, 0, 1},
     {RK_Q5_1, 0, 2}, {RK_Q8_0, 0, 1}, {RK_Q2_K, 80, 2},  {RK_Q3_K, 108, 1},
@@ -127,7 +126,7 @@ static void scale_blocks(unsigned char *x, size_t bytes, rk_dtype dtype, float f
 {
     const size_t size = rk_dtype_bytes(dtype);
     for (size_t i = 0; i < RK_COUNT(factors); i++)
-        for (size_t at = factors[i].at; factors[i].dtype == dtype && at < bytes; at += size)
+        for (size_t at = (size_t)factors[i].at; factors[i].dtype == dtype && at < bytes; at += size)
             for (int k = 0; k < factors[i].n; k++) {
                 uint16_t h;
                 memcpy(&h, x + at + 2 * (size_t)k, sizeof h);
