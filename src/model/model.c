@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "io/checksum.h"
+#include "model/relatives.h"
 #include "model/scheme.h"
 #include "nn/shift.h"
 
@@ -463,8 +464,8 @@ static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
     const rk_arch *arch = arch_of(f);
     rk_hparams hp = {0};
     rk_model *m = NULL;
-    rk_status st = RK_OK;
-    if (!arch)
+    rk_status st = rk_refuse_relatives(f, err);
+    if (st == RK_OK && !arch)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
                      "%s: its tensor names are those of no architecture here", rk_file_name(f));
     if (st == RK_OK)

@@ -204,10 +204,60 @@ static void test_unused(void **state)
     test_end(&t);
 }
 
+/* Known models that are not read: one tensor more than RWKV-7 has, or another architecture in the
+ * metadata, and the sentence says what it is. */
+static void test_relatives(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *tensor, *gguf, *says;
+    } rows[] = {
+        {"blocks.0.rosa.x_q", NULL, "ROSA"},
+        {"blocks.1.qkv.ennk.weight", NULL, "preview of RWKV-8 with attention"},
+        {"blocks.0.ffn.enn.weight", NULL, "preview of RWKV-8"},
+        {"blocks.0.qkv.k_emb.weight", NULL, "RWKV-7b"},
+        {"blocks.1.att.time_maa_rkvw_w1", NULL, "x060b or x060c"},
+        {"blocks.1.att.gate_w1", NULL, "x060a"},
+        {"blocks.1.tiny_q.weight", NULL, "RWKV-4a"},
+        {"blocks.0.att.qq.weight", NULL, "RWKV-4b"},
+        {"blocks.0.ffnPre.key.weight", NULL, "two channel mixes"},
+        {"head_q.weight", NULL, "copies tokens"},
+        {"pos_emb_x", NULL, "for images"},
+        {"model.layers.1.self_attn.q_proj.weight", NULL, "softmax"},
+        {NULL, "rwkv6qwen2", "Qwen2 model with RWKV-6"},
+        {NULL, "arwkv7", "Qwen2 model with RWKV-7"},
+    };
+    test_ctx t = test_begin(5);
+    const test_model from = test_model_open(&t, 1, N_LAYER, N_EMBD, RK_F32);
+    const int64_t n = rk_file_count(from.model->file);
+    rk_file_tensor *tensors = test_alloc(&t, (size_t)(n + 1) * sizeof *tensors);
+    for (int64_t i = 0; i < n; i++)
+        tensors[i] = *rk_file_at(from.model->file, i);
+    for (size_t i = 0; i < RK_COUNT(rows); i++) {
+        const char *path = test_path(&t, test_temp_dir(&t), "relative.safetensors");
+        const rk_pair meta = {"general.architecture", rows[i].gguf};
+        const rk_file_contents contents = {.tensors = tensors,
+                                           .n_tensors = n + (rows[i].tensor != NULL),
+                                           .meta = &meta,
+                                           .n_meta = rows[i].gguf != NULL};
+        rk_model *m = NULL;
+        rk_error err = {0};
+        tensors[n] = tensors[0];
+        tensors[n].name = rows[i].tensor;
+        test_ok(rk_st_write(path, &contents, false, NULL, &err), &err);
+        assert_int_equal(rk_model_open(&m, path, &err), RK_ERR_UNSUPPORTED);
+        if (!strstr(err.msg, rows[i].says) || !strstr(err.msg, "relative.safetensors"))
+            fail_msg("case %zu: '%s', expected %s", i, err.msg, rows[i].says);
+    }
+    rk_model_close(from.model);
+    test_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
                                        cmocka_unit_test(test_info), cmocka_unit_test(test_hostile),
-                                       cmocka_unit_test(test_unused)};
+                                       cmocka_unit_test(test_unused),
+                                       cmocka_unit_test(test_relatives)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,57 @@
+/* relatives.c: the table of models that are known by name and not read here: experiments of
+ * BlinkDL/RWKV-LM that were never released as general models, and hybrids with other families. */
+#include "model/relatives.h"
+
+#include <string.h>
+
+#include "base/num.h"
+
+typedef struct relative {
+    const char *mark; /* a part of a tensor's name, or a GGUF architecture */
+    const char *what;
+} relative;
+
+/* The first row that fits any tensor counts: what has two marks stands before what has one. */
+static const relative by_tensor[] = {
+    {".rosa.", "RWKV-8's ROSA, a matcher of suffixes in place of attention"},
+    {".qkv.ennk.", "the preview of RWKV-8 with attention"},
+    {".ffn.enn.", "the preview of RWKV-8"},
+    {".qkv.k_emb.", "RWKV-7b, RWKV-7a with attention"},
+    {".att.time_maa_rkvw_w1", "x060b or x060c, experiments with RWKV-6"},
+    {".att.gate_w1", "x060a, an experiment with RWKV-6"},
+    {".tiny_q", "RWKV-4a, RWKV-4 with a small attention in one block"},
+    {".att.qq", "RWKV-4b, RWKV-4 with a second attention"},
+    {".ffnPre.", "an experiment with RWKV-4, whose first block has two channel mixes"},
+    {"head_q.", "an experiment with RWKV-4, whose head copies tokens"},
+    {"pos_emb_x", "an experiment with RWKV-4 for images"},
+    {".q_proj.", "attention with a softmax, alone or in a hybrid"},
+};
+
+static const relative by_gguf[] = {
+    {"rwkv6qwen2", "a Qwen2 model with RWKV-6's recurrence in place of attention"},
+    {"arwkv7", "a Qwen2 model with RWKV-7's recurrence in place of attention"},
+};
+
+static const char *tensor_with(const rk_file *f, const char *mark)
+{
+    for (int64_t i = 0; i < rk_file_count(f); i++)
+        if (strstr(rk_file_at(f, i)->name, mark))
+            return rk_file_at(f, i)->name;
+    return NULL;
+}
+
+rk_status rk_refuse_relatives(const rk_file *f, rk_error *err)
+{
+    const char *arch = rk_file_meta(f, "general.architecture");
+    for (size_t i = 0; arch && i < RK_COUNT(by_gguf); i++)
+        if (!strcmp(arch, by_gguf[i].mark))
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: architecture '%s' is %s; it is not read",
+                           rk_file_name(f), arch, by_gguf[i].what);
+    for (size_t i = 0; i < RK_COUNT(by_tensor); i++) {
+        const char *name = tensor_with(f, by_tensor[i].mark);
+        if (name)
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%.64s' shows %s; it is not read",
+                           rk_file_name(f), name, by_tensor[i].what);
+    }
+    return RK_OK;
+}
