@@ -1,6 +1,6 @@
 # A thin front of CMake: `make` builds, `make run` writes text, `make test` tests. `make help` lists
 # the rest. Only run, test and the checks install packages; make itself never does.
-MODEL ?= models/rwkv7-byte-1.5m.safetensors
+MODEL ?= models/rwkv7-byte-5.4m.safetensors
 PROMPT ?= It is a truth
 PREFIX ?= /usr/local
 DESTDIR ?=

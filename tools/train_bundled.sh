@@ -7,14 +7,17 @@
 # (docs/numerics.md), so another machine's model may differ in its last bits.
 set -eu
 work=${1:?usage: tools/train_bundled.sh WORK_FOLDER [THREADS]}
-threads=${2:-2}
+threads=${2:-1}
 root=$(cd "$(dirname "$0")/.." && pwd)
-name=rwkv7-byte-1.5m
+name=rwkv7-byte-5.4m
 mkdir -p "$work"
 [ -f "$work/corpus.txt" ] || sh "$root/tools/make_corpus.sh" "$work/corpus.txt"
-"$root/build/rwkv" train --data "$work/corpus.txt" --tokenizer byte --out "$work/run" --arch rwkv7 \
-    --n-layer 6 --n-embd 128 --head-size 64 --ctx-len 256 --batch 8 --steps 3600 --lr 1.5e-3 \
-    --lr-final 1e-4 --warmup 50 --seed 1 -t "$threads" --val-frac 0.03 --save-every 200 \
-    --eval-every 400 --resume
+# The first call's cosine ends at 5000 steps; the second one continues it as one of 8000.
+for steps in 5000 8000; do
+    "$root/build/rwkv" train --data "$work/corpus.txt" --tokenizer byte --out "$work/run" --arch rwkv7 \
+        --n-layer 6 --n-embd 256 --head-size 64 --ctx-len 256 --batch 16 --steps $steps --lr 1.2e-3 \
+        --lr-final 5e-5 --warmup 50 --seed 1 -t "$threads" --val-frac 0.03 --save-every 200 \
+        --eval-every 500 --resume
+done
 "$root/build/rwkv" convert "$work/run/model.safetensors" "$work/$name.safetensors" --type bf16 --force
 sha256sum "$work/$name.safetensors"
