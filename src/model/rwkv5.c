@@ -1,5 +1,6 @@
 /* rwkv5.c: RWKV-5 "Eagle" (arXiv 2404.05892; BlinkDL/RWKV-LM, RWKV-v5) in its three forms: rwkv5.0
- * has no gate and one decay a head, rwkv5.1 adds the gate, rwkv5 (5.2) has a decay a channel. */
+ * has no gate and one decay a head, rwkv5.1 adds the gate, rwkv5 (5.2) has a decay a channel. The
+ * oldest files of 5.0 hold the logarithm of the bonus. */
 #include "base/num.h"
 #include "model/blocks.h"
 #include "nn/rwkv4.h"
@@ -52,6 +53,13 @@ typedef struct rwkv5_layer {
         {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn.value), rk_init_constant, 0, 1},            \
         RK_LM_LAST_PARAMS
 
+static const rk_param_spec params_5_0_first[] = {
+    FIRST_PARAMS,
+    {"blocks.%d.att.time_decay", "H", LAYER(att.time_decay), rk_init_decay6, 0, 2},
+    {"blocks.%d.att.time_first", "H", LAYER(att.time_first), rk_init_constant, -3, 3},
+    MATRICES,
+    LAST_PARAMS,
+};
 static const rk_param_spec params_5_0[] = {FIRST_PARAMS, DECAY("H"), MATRICES, LAST_PARAMS};
 static const rk_param_spec params_5_1[] = {FIRST_PARAMS, GATE_MIX, DECAY("H"),
                                            MATRICES,     GATE,     LAST_PARAMS};
@@ -86,9 +94,18 @@ static bool by_channel(const rk_file *f)
     return t && t->n_dims >= 2 && t->dims[1] > 1;
 }
 
+static bool has_first(const rk_file *f)
+{
+    return rk_file_find(f, "blocks.0.att.time_first") != NULL;
+}
+
+static bool detect_5_0_first(const rk_file *f)
+{
+    return is_5(f) && !has_gate(f) && has_first(f);
+}
 static bool detect_5_0(const rk_file *f)
 {
-    return is_5(f) && !has_gate(f);
+    return is_5(f) && !has_gate(f) && !has_first(f);
 }
 static bool detect_5_1(const rk_file *f)
 {
@@ -157,6 +174,7 @@ static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
         .default_hparams = default_hparams, .forward = forward,                                    \
     }
 
+const rk_arch rk_arch_rwkv5_0_first = ARCH("rwkv5.0-first", 5_0_first);
 const rk_arch rk_arch_rwkv5_0 = ARCH("rwkv5.0", 5_0);
 const rk_arch rk_arch_rwkv5_1 = ARCH("rwkv5.1", 5_1);
 const rk_arch rk_arch_rwkv5 = ARCH("rwkv5", 5_2);
