@@ -21,9 +21,11 @@
         VEC sum[CHAINS];                                                                           \
         for (int i = 0; i < CHAINS; i++)                                                           \
             sum[i] = SET1(x[i % 2]);                                                               \
-        for (int64_t t = 0; t < turns; t++)                                                        \
-            for (int i = 0; i < CHAINS; i++)                                                       \
+        for (int64_t t = 0; t < turns; t++) {                                                      \
+            /* Left as a loop, the sums would live in memory. */                                   \
+            _Pragma("GCC unroll 32") for (int i = 0; i < CHAINS; i++)                              \
                 sum[i] = FMA(a, sum[i], b);                                                        \
+        }                                                                                          \
         for (int i = 1; i < CHAINS; i++)                                                           \
             sum[0] = ADD(sum[0], sum[i]);                                                          \
         float lanes[LANES];                                                                        \
