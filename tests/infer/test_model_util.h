@@ -29,6 +29,7 @@ static inline test_model test_model_open(test_ctx *t, uint64_t seed, int64_t n_l
     test_ok(rk_model_new(&m, test_arch, &hp, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)
         n += rk_tensor_count(&m->params[i].tensor);
+    /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
     float *at = m->owned = calloc((size_t)n, sizeof *at);
     assert_non_null(at);
     for (int64_t i = 0; i < m->n_params; i++) {

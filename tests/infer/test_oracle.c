@@ -230,6 +230,7 @@ static rk_model *generated(test_ctx *t, const oracle_model *o)
     test_ok(rk_model_new(&m, o->arch, &hp, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)
         n += rk_tensor_count(&m->params[i].tensor);
+    /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
     float *at = m->owned = calloc((size_t)n, sizeof *at);
     assert_non_null(at);
     for (int64_t i = 0; i < m->n_params; i++) {

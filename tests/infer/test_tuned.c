@@ -55,8 +55,8 @@ static void check_arch(const rk_arch *arch, rk_dtype dtype, bool key_major)
     rk_error err = {0};
     const float *want = first_state(&t, tuned.model, key_major);
     const size_t bytes = (size_t)L * (2 * C + H * N * N) * sizeof *want;
-    float *got = test_alloc(&t, bytes), *x = test_alloc_f32(&t, T * V);
-    float *y = test_alloc_f32(&t, T * V);
+    float *got = test_alloc(&t, bytes), *x = test_alloc_f32(&t, (int64_t)T * V);
+    float *y = test_alloc_f32(&t, (int64_t)T * V);
     const int32_t *tokens = test_tokens(&t, T, V);
     test_ok(rk_session_new(&a, tuned.model, e, &err), &err);
     test_ok(rk_session_new(&b, plain, e, &err), &err);
@@ -65,10 +65,10 @@ static void check_arch(const rk_arch *arch, rk_dtype dtype, bool key_major)
 
     test_ok(rk_session_eval_all(b, tokens, T, y, &err), &err);
     test_ok(rk_session_eval_all(a, tokens, T, x, &err), &err);
-    assert_memory_not_equal(x, y, T * V * sizeof *x);
+    assert_memory_not_equal(x, y, (size_t)T * V * sizeof *x);
     test_ok(rk_session_state_set(b, want, bytes, &err), &err);
     test_ok(rk_session_eval_all(b, tokens, T, y, &err), &err);
-    test_same(&t, "scores", y, x, T * V * sizeof *x);
+    test_same(&t, "scores", y, x, (size_t)T * V * sizeof *x);
     rk_session_reset(a);
     test_ok(rk_session_state_get(a, got, bytes, &err), &err);
     test_same(&t, "state after reset", want, got, bytes);
