@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 int rk_command_help(const rk_command *c)
 {
@@ -71,9 +72,16 @@ static const char *default_vocab(int64_t n_vocab)
     return n_vocab == 256 ? "byte" : n_vocab == 65536 ? "world" : NULL;
 }
 
-rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, int64_t n_vocab, rk_error *err)
+rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_model *m,
+                               rk_error *err)
 {
+    const int64_t n_vocab = m->hp.n_vocab;
     *out = NULL;
+    if (!name) {
+        const rk_status st = rk_model_tokenizer(out, m, err);
+        if (st != RK_OK || *out)
+            return st;
+    }
     const char *used = name ? name : default_vocab(n_vocab);
     if (!used)
         return rk_fail(err, RK_ERR_ARG,
@@ -89,6 +97,17 @@ rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, int64_t n_v
     return rk_fail(err, RK_ERR_ARG,
                    "vocabulary '%s' has %" PRId64 " tokens, the model only %" PRId64, used, found,
                    n_vocab);
+}
+
+rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const char *path,
+                                const char *name, rk_error *err)
+{
+    const char *ending = strrchr(path, '.');
+    *out = NULL;
+    if (!ending || strcasecmp(ending, ".gguf") != 0 || (!name && !default_vocab(m->hp.n_vocab)) ||
+        (!name && m->file && rk_file_raw_find(m->file, "tokenizer.ggml.model")))
+        return RK_OK;
+    return rk_command_tokenizer(out, name, m, err);
 }
 
 rk_status rk_command_json(json_t *object, rk_error *err)

@@ -24,6 +24,7 @@
 
 #include "base/log.h"
 #include "cli/options.h"
+#include "model/model.h"
 
 typedef struct rk_command {
     const char *name;
@@ -34,7 +35,7 @@ typedef struct rk_command {
     int (*main)(int argc, char **argv); /* argv[0] is the first word after the command's name */
 } rk_command;
 
-extern const rk_command rk_cmd_run, rk_cmd_train, rk_cmd_convert, rk_cmd_logits, rk_cmd_info,
+extern const rk_command rk_cmd_run, rk_cmd_train, rk_cmd_convert, rk_cmd_quantize, rk_cmd_logits, rk_cmd_info,
     rk_cmd_eval, rk_cmd_tokenize, rk_cmd_selftest;
 
 /* Parse the command's options. False: the command ends with *status, because help was asked for or
@@ -52,11 +53,16 @@ rk_log rk_command_log(const rk_common_options *o);
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err);
 
-/* The tokenizer of --vocab for a model of n_vocab tokens. name NULL: byte for 256, world for 65536.
+/* The tokenizer of --vocab for a model. name NULL: the one in the model's file, else byte for 256
+ * tokens, world for 65536.
  * Errors  RK_ERR_ARG: no name and another size, or more tokens than the model has; and those of
- *         rk_tokenizer_new. */
-rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, int64_t n_vocab,
+ *         rk_tokenizer_new and rk_model_tokenizer. */
+rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_model *m,
                                rk_error *err);
+/* The vocabulary that goes into a model file at path, when --vocab says name (may be NULL). *out is
+ * NULL where the container takes none, where the model brings its own and where none is known. */
+rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const char *path,
+                                const char *name, rk_error *err);
 
 /* Print the object of --json on stdout, one line, and give it back; NULL means memory ran out while
  * it was built. */

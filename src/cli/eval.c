@@ -148,7 +148,7 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
                      (long long)e->base.model->hp.n_vocab, o->model,
                      (long long)e->model.model->hp.n_vocab);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&e->tokenizer, o->vocab, e->model.model->hp.n_vocab, err);
+        st = rk_command_tokenizer(&e->tokenizer, o->vocab, e->model.model, err);
     return st;
 }
 

@@ -202,7 +202,7 @@ static rk_status open_all(run *r, rk_error *err)
     if (st == RK_OK)
         st = rk_model_open(&r->model, o->model, err);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model->hp.n_vocab, err);
+        st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model, err);
     if (st == RK_OK)
         st = make_sampler(r, err);
     if (st == RK_OK)

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "io/gguf.h"
 #include "io/reader.h"
-#include "io/tensor_file.h"
 
 enum {
     ALIGN_DEFAULT = 32,
@@ -59,6 +59,14 @@ static const struct {
     [39] = {"MXFP4", RK_DTYPE_COUNT},
 };
 
+uint32_t rk_gguf_type(rk_dtype t)
+{
+    for (uint32_t i = 0; i < RK_COUNT(types); i++)
+        if (types[i].name && types[i].dtype == t)
+            return i;
+    return UINT32_MAX;
+}
+
 /* Metadata types by their number: bytes of a value, and how it is written in decimal. */
 typedef enum kind { UNSIGNED, SIGNED, REAL, BOOLEAN, STRING, ARRAY } kind;
 static const struct {
@@ -104,6 +112,22 @@ static rk_status read_text(gguf *g, size_t max, const char *what, char *out, rk_
     memcpy(out, bytes, n);
     out[n] = '\0';
     return RK_OK;
+}
+
+bool rk_gguf_array_has(const rk_file_raw *raw, const char *s)
+{
+    const unsigned char *bytes = NULL;
+    uint32_t array = 0, type = 0;
+    uint64_t n = 0;
+    size_t length = 0;
+    rk_reader r = raw ? (rk_reader){raw->data, raw->bytes} : (rk_reader){0};
+    if (!rk_read_u32le(&r, &array) || array != RK_GGUF_ARRAY || !rk_read_u32le(&r, &type) ||
+        type != RK_GGUF_STRING || !rk_read_u64le(&r, &n))
+        return false;
+    while (read_string(&r, &bytes, &length))
+        if (length == strlen(s) && !memcmp(bytes, s, length))
+            return true;
+    return false;
 }
 
 /* ---- metadata ---- */
@@ -188,16 +212,17 @@ static rk_status read_pair(gguf *g, rk_error *err)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: key '%s': a value of type %" PRIu32 ", expected 0 to %zu",
                        rk_file_name(g->file), key, type, RK_COUNT(values) - 1);
-    if (rk_file_meta(g->file, key))
+    if (rk_file_raw_find(g->file, key))
         return rk_fail(err, RK_ERR_FORMAT, "%s: key '%s' occurs twice", rk_file_name(g->file), key);
-    switch (values[type].kind) {
-    case STRING:
-        return read_string_value(g, key, err);
-    case ARRAY:
-        return skip_array(g, key, err);
-    default:
-        return read_number(g, key, type, err);
-    }
+    const unsigned char *const begin = g->r.p - sizeof type;
+    if (values[type].kind == STRING)
+        st = read_string_value(g, key, err);
+    else if (values[type].kind == ARRAY)
+        st = skip_array(g, key, err);
+    else
+        st = read_number(g, key, type, err);
+    const rk_file_raw raw = {key, begin, (size_t)(g->r.p - begin)};
+    return st == RK_OK ? rk_file_add_raw(g->file, &raw, err) : st;
 }
 
 static rk_status read_alignment(gguf *g, rk_error *err)

@@ -32,6 +32,8 @@ struct rk_file {
     int64_t n_tensors, tensors_room;
     rk_pair *meta;
     int64_t n_meta, meta_room;
+    rk_file_raw *raw;
+    int64_t n_raw, raw_room;
     rk_arena strings; /* names, keys and values */
     owned *memory;
     rk_file **parts;
@@ -69,6 +71,7 @@ void rk_file_close(rk_file *f)
     rk_arena_deinit(&f->strings);
     rk_map_close(&f->map);
     free(f->parts);
+    free(f->raw);
     free(f->meta);
     free(f->sorted);
     free(f->tensors);
@@ -193,6 +196,23 @@ rk_status rk_file_add_meta(rk_file *f, const char *key, const char *value, rk_er
     *pair = (rk_pair){keep_string(f, key, err), keep_string(f, value, err)};
     f->n_meta += pair->key && pair->value;
     return pair->key && pair->value ? RK_OK : RK_ERR_NOMEM;
+}
+
+rk_status rk_file_add_raw(rk_file *f, const rk_file_raw *raw, rk_error *err)
+{
+    void *array = f->raw;
+    if (f->n_raw == RK_FILE_RAW_MAX)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: more than %d pairs of metadata", f->name,
+                       RK_FILE_RAW_MAX);
+    const rk_status st = grow(f, &array, f->n_raw, &f->raw_room, sizeof *f->raw, err);
+    f->raw = array;
+    if (st != RK_OK)
+        return st;
+    const char *key = keep_string(f, raw->key, err);
+    if (!key)
+        return RK_ERR_NOMEM;
+    f->raw[f->n_raw++] = (rk_file_raw){key, raw->data, raw->bytes};
+    return RK_OK;
 }
 
 void *rk_file_alloc(rk_file *f, size_t bytes, rk_error *err)
@@ -381,6 +401,24 @@ int64_t rk_file_meta_count(const rk_file *f)
 rk_pair rk_file_meta_at(const rk_file *f, int64_t i)
 {
     return f->meta[i];
+}
+
+const rk_file_raw *rk_file_raw_find(const rk_file *f, const char *key)
+{
+    for (int64_t i = 0; i < f->n_raw; i++)
+        if (!strcmp(f->raw[i].key, key))
+            return &f->raw[i];
+    return NULL;
+}
+
+int64_t rk_file_raw_count(const rk_file *f)
+{
+    return f->n_raw;
+}
+
+const rk_file_raw *rk_file_raw_at(const rk_file *f, int64_t i)
+{
+    return &f->raw[i];
 }
 
 const char *rk_file_name(const rk_file *f)

@@ -23,11 +23,19 @@ typedef struct rk_file_tensor {
     size_t bytes;
     bool
         exchanged; /* the last two dimensions lie the other way round: memory holds the transpose */
+    const char *origin; /* set by rk_scheme_export: the name it had; else NULL */
 } rk_file_tensor;
 
 typedef struct rk_pair {
     const char *key, *value;
 } rk_pair;
+
+/* A value of metadata as a GGUF file holds it, type and all: what text is too poor for. */
+typedef struct rk_file_raw {
+    const char *key;
+    const unsigned char *data; /* a 32-bit type, then the value; where it lies in the file */
+    size_t bytes;
+} rk_file_raw;
 
 typedef struct rk_file rk_file;
 
@@ -53,6 +61,10 @@ const rk_file_tensor *rk_file_find(const rk_file *f, const char *name);
 const char *rk_file_meta(const rk_file *f, const char *key);
 int64_t rk_file_meta_count(const rk_file *f);
 rk_pair rk_file_meta_at(const rk_file *f, int64_t i);
+/* The same of a GGUF file, arrays among them; its checked bytes. Of other files there are none. */
+const rk_file_raw *rk_file_raw_find(const rk_file *f, const char *key);
+int64_t rk_file_raw_count(const rk_file *f);
+const rk_file_raw *rk_file_raw_at(const rk_file *f, int64_t i);
 /* The path; the name of the container ("safetensors"); whether the file still holds what was opened
  * (rk_map_check). */
 const char *rk_file_name(const rk_file *f);
@@ -84,7 +96,7 @@ typedef struct rk_file_format {
     rk_status (*read)(rk_file *f, const rk_map *map, rk_error *err);
 } rk_file_format;
 
-enum { RK_FILE_TENSORS_MAX = 1 << 18, RK_FILE_META_MAX = 1 << 16 };
+enum { RK_FILE_TENSORS_MAX = 1 << 18, RK_FILE_META_MAX = 1 << 16, RK_FILE_RAW_MAX = 1 << 12 };
 
 /* An empty file, for what is put together of parts of others; name is for sentences. */
 rk_status rk_file_new(rk_file **out, const char *container, const char *name, rk_error *err);
@@ -97,6 +109,8 @@ rk_status rk_file_own(rk_file *f, rk_file *part, rk_error *err);
 rk_status rk_file_add(rk_file *f, const rk_file_tensor *t, rk_error *err);
 /* Copy a pair; n_value bytes that may hold no NUL. */
 rk_status rk_file_add_meta(rk_file *f, const char *key, const char *value, rk_error *err);
+/* Keep a value where it lies; the key is copied. */
+rk_status rk_file_add_raw(rk_file *f, const rk_file_raw *raw, rk_error *err);
 /* Memory, 64-byte aligned, that lives as long as f; NULL and an error when there is none. */
 void *rk_file_alloc(rk_file *f, size_t bytes, rk_error *err);
 /* For containers whose data begin where their tables end: move every tensor's data by `bytes`, then

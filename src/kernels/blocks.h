@@ -9,5 +9,10 @@
 
 /* n elements, whole blocks, as floats. Any bytes are a value, if not always a finite one. */
 void rk_blocks_widen(rk_dtype t, int64_t n, const void *blocks, float *out);
+/* n finite floats, whole blocks, rounded to a format. weights (n), positive, of the squared errors;
+ * NULL: all alike, and the formats of 32 elements then have the bits that ggml gives them. There is
+ * no writing of Q2_K and Q3_K. */
+bool rk_blocks_can_narrow(rk_dtype t);
+void rk_blocks_narrow(rk_dtype t, int64_t n, const float *x, const float *weights, void *blocks);
 
 #endif

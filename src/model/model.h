@@ -136,18 +136,34 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
 /* Elements of one stream's whole state. */
 int64_t rk_model_state_count(const rk_model *m);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
+/* What type each parameter is written in, and how rounding to blocks weighs errors. */
+typedef struct rk_save_plan {
+    rk_dtype (*type)(void *user, const rk_model *m, const rk_param *p, rk_dtype own);
+    /* Weights of the squared errors of a row's elements, (inputs of the matrix); NULL: all alike. */
+    const float *(*importance)(void *user, const rk_param *p);
+    void *user;
+} rk_save_plan;
+
 typedef struct rk_save_options {
-    bool keep_types;     /* every tensor as it is in the file that the model comes from */
-    rk_dtype dtype;      /* else: of the matrices; vectors are f32 */
-    const rk_pair *meta; /* beside arch, format, ctx_len; a .pth file has no place for any */
+    bool keep_types;          /* every tensor as it is in the file that the model comes from */
+    rk_dtype dtype;           /* else: of the matrices; vectors are f32 */
+    const rk_save_plan *plan; /* NULL, or instead of both */
+    rk_pool *pool;            /* for rounding to blocks; may be NULL */
+    const rk_pair *meta;      /* beside arch, format, ctx_len; a .pth file has no place for any */
     int64_t n_meta;
+    const rk_tokenizer *tokenizer; /* goes into a .gguf file that has no vocabulary yet; may be NULL */
+    bool hf; /* a folder as Hugging Face has them: model.safetensors and config.json, their names */
     bool overwrite;
 } rk_save_options;
-/* Write a model file under the names of RWKV-LM: .pth when the path ends in .pth or .pt, else
- * safetensors.
- * Errors  RK_ERR_UNSUPPORTED: the container has no such type (blocks); those of the writers. */
+/* Write a model: .pth or .pt and .safetensors under the names of RWKV-LM, .gguf under those of
+ * llama.cpp (rwkv6 and rwkv7), which wants vectors in f32: where types are kept, the file says what
+ * they were, and who converts it back gets them again. Any other ending is safetensors.
+ * Errors  RK_ERR_UNSUPPORTED: the container has no such type, architecture or tensor; those of the
+ *         writers. */
 rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_options *o,
                         rk_error *err);
+/* The vocabulary that the model's file holds; *out is NULL where it has none. */
+rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *err);
 /* Bytes of weights and state that decoding one token reads and writes. */
 int64_t rk_model_bytes_per_token(const rk_model *m);
 

@@ -2,6 +2,7 @@
  *
  * Source: ggml-org/llama.cpp, convert_hf_to_gguf.py and src/llama-model.cpp. Low-rank matrices lie
  * there as linear weights, (out, in). */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -108,11 +109,63 @@ static rk_status add_dummies(rk_file *foreign, const rk_file *canonical, rk_erro
     return st;
 }
 
+static bool has_dummies(const rk_file *f)
+{
+    return rk_file_raw_find(f, RK_GGUF_UNUSED) != NULL;
+}
+
+/* The last dimension of a tensor; 0 when there is none of this name. */
+static int64_t last_dim(const rk_file *f, const char *name)
+{
+    const rk_file_tensor *t = rk_file_find(f, name);
+    return t && t->n_dims > 0 ? t->dims[t->n_dims - 1] : 0;
+}
+
+/* Layer 0's v0 (1, 1, C), v1 (C, rank) or v2 (rank, C) out of an array. */
+static rk_status restore(rk_file *out, const rk_file *foreign, const char *name, rk_dtype dtype,
+                         rk_error *err)
+{
+    enum { HEAD = 16 }; /* type, type of the elements, their number */
+    char key[RK_TENSOR_NAME_MAX];
+    snprintf(key, sizeof key, RK_GGUF_UNUSED ".%s.%s", name, rk_dtype_name(dtype));
+    const rk_file_raw *raw = rk_file_raw_find(foreign, key);
+    const int64_t c = last_dim(foreign, "output_norm.weight");
+    if (!raw || raw->bytes < HEAD || c < 1)
+        return RK_OK;
+    rk_file_tensor t = {.name = name, .dtype = dtype, .bytes = raw->bytes - HEAD};
+    const int64_t rest = (int64_t)(t.bytes / rk_dtype_bytes(dtype)) / c;
+    const char which = name[strlen(name) - 1];
+    const int64_t dims[3] = {which == '1' ? c : which == '2' ? rest : 1, which == '1' ? rest : c, c};
+    t.n_dims = which == '0' ? 3 : 2;
+    memcpy(t.dims, dims, sizeof dims);
+    if (which == '0')
+        t.dims[1] = 1;
+    void *data = rk_file_alloc(out, t.bytes, err);
+    if (!data)
+        return RK_ERR_NOMEM;
+    memcpy(data, raw->data + HEAD, t.bytes);
+    t.data = data;
+    return rk_file_add(out, &t, err);
+}
+
+static rk_status restore_unused(rk_file *out, const rk_file *foreign, rk_error *err)
+{
+    static const char *const names[] = {"blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"};
+    static const rk_dtype dtypes[] = {RK_F32, RK_BF16, RK_F16};
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < RK_COUNT(names) && has_dummies(foreign); i++)
+        for (size_t d = 0; d < RK_COUNT(dtypes) && st == RK_OK; d++)
+            st = restore(out, foreign, names[i], dtypes[d], err);
+    return st;
+}
+
 const rk_scheme rk_scheme_gguf7 = {
     .name = "gguf",
     .detect = detect7,
     .rows = rows7,
     .n_rows = RK_COUNT(rows7),
+    .has_dummies = has_dummies,
+    .finish = restore_unused,
     .complete = add_dummies,
 };
 
@@ -159,3 +212,10 @@ const rk_scheme rk_scheme_gguf6 = {
     .rows = rows6,
     .n_rows = RK_COUNT(rows6),
 };
+
+const rk_scheme *rk_scheme_gguf_of(const char *arch)
+{
+    return !strcmp(arch, "rwkv7") ? &rk_scheme_gguf7
+           : !strcmp(arch, "rwkv6") ? &rk_scheme_gguf6
+                                    : NULL;
+}

@@ -1,9 +1,14 @@
-/* save.c: a model to a file: safetensors, or .pth by the name's ending.
+/* save.c: a model to a file of any container.
  *
- * A tensor that keeps its type is copied as its bytes lie; one that changes it goes through floats
- * in pieces, so that no second copy of a tensor is held. What lies transposed, or in blocks while
- * it lies transposed, is small and is put in order in memory of its own. */
+ * A file is put together in three steps: the model's tensors under their own names, the names and
+ * order of values that the container wants (scheme.h), and the types they are to have. Then the
+ * tensors pass through, one after the other: what keeps its type as its bytes lie, what changes it
+ * through floats in pieces, so that no second copy of a tensor is held. What lies transposed is
+ * small and put in order in memory of its own. */
+#include "model/save.h"
+
 #include <ctype.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,19 +17,12 @@
 #include "io/pth.h"
 #include "io/safetensors.h"
 #include "kernels/blocks.h"
-#include "model/model.h"
-#include "model/scheme.h"
-
-typedef struct save_job {
-    const rk_file_tensor *from; /* what the tensors of the contents are made of */
-    const rk_file_tensor *to;
-} save_job;
 
 /* ---- elements ---- */
 
-enum { PIECE = 4096 }; /* elements; a multiple of every block */
+enum { PIECE = 1 << 18 }; /* elements, about; whole rows */
 
-static void read_piece(const rk_file_tensor *t, int64_t at, int64_t n, float *out)
+static void read_elements(const rk_file_tensor *t, int64_t at, int64_t n, float *out)
 {
     if (rk_dtype_is_blocks(t->dtype))
         rk_blocks_widen(t->dtype, n,
@@ -35,106 +33,273 @@ static void read_piece(const rk_file_tensor *t, int64_t at, int64_t n, float *ou
         rk_file_floats(t, at, n, out);
 }
 
-static void narrow_piece(const float *x, int64_t n, rk_dtype dtype, void *out)
+static size_t elements_bytes(rk_dtype t, int64_t n)
 {
+    return (size_t)(n / rk_dtype_block(t)) * rk_dtype_bytes(t);
+}
+
+/* Rows of a tensor on their way from one type to another. */
+typedef struct row_job {
+    const rk_file_tensor *from;
+    rk_dtype dtype;
+    int64_t cols, first; /* of the piece: its first row */
+    const float *weights;
+    float *x;
+    char *out;
+    atomic_bool not_finite; /* something is, which blocks cannot hold */
+} row_job;
+
+static bool all_finite(const float *x, int64_t n)
+{
+    float sum = 0.0f; /* of zeros, unless one is a NaN */
     for (int64_t i = 0; i < n; i++)
-        if (dtype == RK_F32)
-            ((float *)out)[i] = x[i];
-        else
-            ((uint16_t *)out)[i] = dtype == RK_BF16 ? rk_f32_to_bf16(x[i]) : rk_f32_to_f16(x[i]);
+        sum += x[i] * 0.0f;
+    return sum == 0.0f;
 }
 
-static rk_status write_converted(const rk_file_tensor *from, rk_dtype dtype, rk_out *out)
+static void convert_row(void *arg, int64_t i, int worker)
 {
-    float x[PIECE], narrowed[PIECE];
-    const int64_t n = rk_file_tensor_count(from);
-    for (int64_t at = 0; at < n; at += PIECE) {
-        const int64_t count = rk_min_i64(PIECE, n - at);
-        read_piece(from, at, count, x);
-        narrow_piece(x, count, dtype, narrowed);
-        if (!rk_out_write(out, narrowed, (size_t)count * rk_dtype_bytes(dtype)))
-            break; /* the writer reports it */
+    row_job *j = arg;
+    float *x = j->x + i * j->cols;
+    void *out = j->out + elements_bytes(j->dtype, i * j->cols);
+    (void)worker;
+    read_elements(j->from, (j->first + i) * j->cols, j->cols, x);
+    if (rk_dtype_is_blocks(j->dtype) && !all_finite(x, j->cols)) {
+        atomic_store(&j->not_finite, true);
+        return;
     }
-    return RK_OK;
+    if (rk_dtype_is_blocks(j->dtype)) {
+        rk_blocks_narrow(j->dtype, j->cols, x, j->weights, out);
+        return;
+    }
+    for (int64_t c = 0; c < j->cols; c++)
+        if (j->dtype == RK_F32)
+            ((float *)out)[c] = x[c];
+        else
+            ((uint16_t *)out)[c] = j->dtype == RK_BF16 ? rk_f32_to_bf16(x[c]) : rk_f32_to_f16(x[c]);
 }
 
-/* The transpose of the last two dimensions of a matrix, as elements of one type. */
-static rk_status write_exchanged(const rk_file_tensor *from, rk_dtype dtype, rk_out *out,
-                                 rk_error *err)
+static rk_status write_converted(const rk_save *s, row_job *j, int64_t rows, rk_out *out)
 {
-    const size_t size = rk_dtype_bytes(dtype);
+    const int64_t piece = rk_max_i64(1, PIECE / j->cols);
+    j->x = malloc((size_t)(piece * j->cols) * sizeof *j->x);
+    j->out = malloc(elements_bytes(j->dtype, piece * j->cols));
+    const bool ok = j->x && j->out;
+    for (; ok && j->first < rows && rk_out_ok(out); j->first += piece) {
+        const int64_t n = rk_min_i64(piece, rows - j->first);
+        if (s->o->pool)
+            rk_pool_run_whole(s->o->pool, n, convert_row, j);
+        for (int64_t i = 0; i < n && !s->o->pool; i++)
+            convert_row(j, i, 0);
+        if (!atomic_load(&j->not_finite))
+            rk_out_write(out, j->out, elements_bytes(j->dtype, n * j->cols));
+    }
+    free(j->x);
+    free(j->out);
+    return !ok ? RK_ERR_NOMEM : atomic_load(&j->not_finite) ? RK_ERR_NUMERIC : RK_OK;
+}
+
+/* The transpose of a matrix: as elements of its own type, or through floats. */
+static bool transpose(const rk_file_tensor *from, rk_file_tensor *to)
+{
+    const bool plain = !rk_dtype_is_blocks(from->dtype);
+    const size_t size = plain ? rk_dtype_bytes(from->dtype) : sizeof(float);
     const int64_t n = rk_file_tensor_count(from);
     const int64_t rows = from->dims[from->n_dims - 2], cols = from->dims[from->n_dims - 1];
-    float *x = malloc((size_t)n * sizeof *x + 1);
-    char *stored = malloc((size_t)n * size + 1), *row = malloc((size_t)cols * size + 1);
-    const bool ok = x && stored && row;
-    if (ok && from->dtype == dtype)
-        memcpy(stored, from->data, from->bytes);
-    for (int64_t at = 0; ok && from->dtype != dtype && at < n; at += PIECE) {
-        const int64_t count = rk_min_i64(PIECE, n - at);
-        read_piece(from, at, count, x + at);
-        narrow_piece(x + at, count, dtype, stored + (size_t)at * size);
-    }
-    for (int64_t r = 0; ok && r < rows; r++) {
+    char *data = malloc((size_t)n * size + 1);
+    float *x = plain ? NULL : malloc((size_t)n * sizeof *x + 1);
+    const char *stored = plain ? from->data : (const char *)x;
+    const bool ok = data && stored;
+    if (ok && !plain)
+        read_elements(from, 0, n, x);
+    for (int64_t r = 0; ok && r < rows; r++)
         for (int64_t c = 0; c < cols; c++)
-            memcpy(row + (size_t)c * size, stored + (size_t)(c * rows + r) * size, size);
-        rk_out_write(out, row, (size_t)cols * size);
-    }
-    free(row);
-    free(stored);
+            memcpy(data + (size_t)(r * cols + c) * size, stored + (size_t)(c * rows + r) * size,
+                   size);
     free(x);
-    return ok ? RK_OK
-              : rk_fail(err, RK_ERR_NOMEM, "out of memory to transpose tensor '%.80s'", from->name);
+    *to = *from;
+    to->dtype = plain ? from->dtype : RK_F32;
+    to->bytes = (size_t)n * size;
+    to->data = data; /* the caller's, whatever the result */
+    to->exchanged = false;
+    return ok;
 }
 
-static rk_status write_tensor(void *user, int64_t i, rk_out *out, rk_error *err)
+static rk_status write_plain(const rk_save *s, const rk_file_tensor *from, const rk_file_tensor *to,
+                             rk_out *out)
 {
-    const save_job *j = user;
-    const rk_file_tensor *from = &j->from[i];
-    const rk_dtype dtype = j->to[i].dtype;
-    if (from->exchanged)
-        return write_exchanged(from, dtype, out, err);
-    if (from->dtype != dtype)
-        return write_converted(from, dtype, out);
-    rk_out_write(out, from->data, from->bytes);
-    return RK_OK;
+    const int64_t n = rk_file_tensor_count(from), cols = to->n_dims ? to->dims[to->n_dims - 1] : 1;
+    const rk_param *p = rk_save_param(s, from);
+    if (from->dtype == to->dtype) {
+        rk_out_write(out, from->data, from->bytes);
+        return RK_OK;
+    }
+    if (n == 0)
+        return RK_OK;
+    row_job j = {.from = from, .dtype = to->dtype, .cols = cols};
+    if (s->o->plan && s->o->plan->importance && p && p->tensor.n_dims == 2)
+        j.weights = s->o->plan->importance(s->o->plan->user, p);
+    return write_converted(s, &j, n / cols, out);
 }
 
-/* ---- contents ---- */
+rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
+{
+    const rk_save *s = user;
+    const rk_file_tensor *from = rk_file_at(s->from, i);
+    rk_file_tensor straight = *from;
+    rk_status st = RK_OK;
+    if (from->exchanged && !transpose(from, &straight))
+        st = RK_ERR_NOMEM;
+    if (st == RK_OK)
+        st = write_plain(s, &straight, &s->to[i], out);
+    if (from->exchanged)
+        free((void *)(uintptr_t)straight.data);
+    if (st == RK_ERR_NUMERIC)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "tensor '%.80s' holds numbers that are not finite, which blocks of %s cannot",
+                       from->name, rk_dtype_name(s->to[i].dtype));
+    return st == RK_ERR_NOMEM
+               ? rk_fail(err, st, "out of memory to write tensor '%.80s'", from->name)
+               : st;
+}
+
+/* ---- types ---- */
+
+const rk_param *rk_save_param(const rk_save *s, const rk_file_tensor *t)
+{
+    const char *name = t->origin ? t->origin : t->name;
+    for (int64_t i = 0; i < s->m->n_params; i++)
+        if (!strcmp(s->m->params[i].name, name))
+            return &s->m->params[i];
+    return NULL;
+}
+
+bool rk_save_is_vector(const rk_param *p)
+{
+    const rk_tensor *t = &p->tensor;
+    return t->n_dims < 2 || (t->n_dims == 2 && !strcmp(p->spec->shape, "HN")) ||
+           rk_tensor_rows(t) == 1 || rk_tensor_cols(t) == 1;
+}
+
+static rk_dtype type_of(const rk_save *s, const rk_param *p, rk_dtype own)
+{
+    const rk_save_options *o = s->o;
+    if (!p)
+        return own;
+    if (s->vectors_f32 && rk_save_is_vector(p))
+        return RK_F32;
+    if (o->plan)
+        return o->plan->type(o->plan->user, s->m, p, own);
+    if (!o->keep_types)
+        return rk_tensor_rows(&p->tensor) == 1 ? RK_F32 : o->dtype;
+    return rk_save_is_vector(p) ? rk_save_type_before(s->m, p, own) : own;
+}
+
+/* ---- the model's tensors ---- */
 
 /* What holds a parameter: the file, as it is there, or the trainer's memory. */
 static bool source_of(const rk_model *m, const rk_param *p, rk_file_tensor *from)
 {
     const rk_file_tensor *t = m->file ? rk_file_find(m->file, p->name) : NULL;
-    if (t) {
-        *from = *t;
-        return true;
-    }
-    if (!p->tensor.data)
+    if (!t && !p->tensor.data)
         return false;
-    *from = (rk_file_tensor){.name = p->name,
-                             .dtype = p->tensor.dtype,
-                             .n_dims = p->tensor.n_dims,
-                             .data = p->tensor.data,
-                             .bytes = rk_tensor_bytes(&p->tensor)};
-    memcpy(from->dims, p->tensor.dims, sizeof p->tensor.dims);
+    if (t)
+        *from = *t;
+    else
+        *from = (rk_file_tensor){.dtype = p->tensor.dtype,
+                                 .data = p->tensor.data,
+                                 .bytes = rk_tensor_bytes(&p->tensor)};
+    from->name = p->name;
+    if (p->used) { /* what layer 0 stores and does not use has whatever shape it came with */
+        from->n_dims = p->tensor.n_dims;
+        memcpy(from->dims, p->tensor.dims, sizeof p->tensor.dims);
+    }
     return true;
 }
 
-/* The parameter's own shape, and the type that the options ask for. What layer 0 stores and does
- * not use has whatever shape it came with. */
-static rk_file_tensor target_of(const rk_param *p, const rk_file_tensor *from,
-                                const rk_save_options *o)
+static rk_status collect(rk_save *s, rk_error *err)
 {
-    rk_file_tensor to = {.name = p->name, .dtype = from->dtype, .n_dims = from->n_dims};
-    memcpy(to.dims, from->dims, sizeof to.dims);
-    if (p->used) {
-        to.n_dims = p->tensor.n_dims;
-        memcpy(to.dims, p->tensor.dims, sizeof p->tensor.dims);
+    rk_status st = rk_file_new(&s->canonical, "model", s->path, err);
+    for (int64_t i = 0; i < s->m->n_params && st == RK_OK; i++) {
+        rk_file_tensor t;
+        if (source_of(s->m, &s->m->params[i], &t))
+            st = rk_file_add(s->canonical, &t, err);
     }
-    if (!o->keep_types)
-        to.dtype = rk_tensor_rows(&p->tensor) == 1 ? RK_F32 : o->dtype;
-    return to;
+    return st == RK_OK ? rk_file_finish(s->canonical, err) : st;
+}
+
+static rk_status prepare(rk_save *s, const rk_scheme *scheme, rk_error *err)
+{
+    rk_status st = collect(s, err);
+    if (st == RK_OK && scheme)
+        st = rk_scheme_export(&s->exported, s->canonical, scheme, err);
+    if (st != RK_OK)
+        return st;
+    s->from = scheme ? s->exported : s->canonical;
+    s->n = rk_file_count(s->from);
+    s->to = calloc((size_t)s->n + 1, sizeof *s->to);
+    if (!s->to)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its table of tensors", s->path);
+    for (int64_t i = 0; i < s->n; i++) {
+        s->to[i] = *rk_file_at(s->from, i);
+        s->to[i].exchanged = false;
+        s->to[i].dtype = type_of(s, rk_save_param(s, &s->to[i]), s->to[i].dtype);
+    }
+    return RK_OK;
+}
+
+/* ---- containers ---- */
+
+/* Other than that of the official code, which files without metadata stand for. */
+static bool has_own_eps(const rk_model *m)
+{
+    return m->hp.ln_x_eps != 64e-5;
+}
+
+int rk_save_pairs(const rk_model *m, rk_pair *pairs, char (*text)[32])
+{
+    int n = 0;
+    if (m->ctx_len > 0) {
+        snprintf(text[n], sizeof text[n], "%lld", (long long)m->ctx_len);
+        pairs[n] = (rk_pair){"ctx_len", text[n]};
+        n++;
+    }
+    if (has_own_eps(m)) {
+        snprintf(text[n], sizeof text[n], "%.9g", m->hp.ln_x_eps);
+        pairs[n] = (rk_pair){"ln_x_eps", text[n]};
+        n++;
+    }
+    return n;
+}
+
+static rk_status save_safetensors(const rk_save *s, rk_error *err)
+{
+    char text[RK_SAVE_PAIRS_MAX][32];
+    const rk_save_options *o = s->o;
+    rk_pair *pairs = calloc((size_t)o->n_meta + 2 + RK_SAVE_PAIRS_MAX, sizeof *pairs);
+    if (!pairs)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its metadata", s->path);
+    int64_t n = 0;
+    pairs[n++] = (rk_pair){"arch", s->m->arch->name};
+    pairs[n++] = (rk_pair){"format", "pt"};
+    n += rk_save_pairs(s->m, pairs + n, text);
+    for (int64_t i = 0; i < o->n_meta; i++)
+        pairs[n++] = o->meta[i];
+    const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, (void *)(uintptr_t)s};
+    const rk_status st = rk_st_write(s->path, &c, o->overwrite, NULL, err);
+    free(pairs);
+    return st;
+}
+
+static rk_status save_pth(const rk_save *s, rk_error *err)
+{
+    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, (void *)(uintptr_t)s};
+    if (has_own_eps(s->m))
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "%s: a .pth file cannot hold the model's ln_x_eps of %g; a .safetensors "
+                       "file can",
+                       s->path, s->m->hp.ln_x_eps);
+    return rk_pth_write(s->path, &c, s->o->overwrite, err);
 }
 
 static bool ends_with(const char *path, const char *ending)
@@ -148,70 +313,43 @@ static bool ends_with(const char *path, const char *ending)
     return true;
 }
 
-/* Other than that of the official code, which files without metadata stand for. */
-static bool has_own_eps(const rk_model *m)
+static rk_status need_scheme(const rk_save *s, const rk_scheme *scheme, const char *what,
+                             rk_error *err)
 {
-    return m->hp.ln_x_eps != 64e-5;
+    return scheme ? RK_OK
+                  : rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no %s files of %s models",
+                            s->path, what, s->m->arch->name);
 }
 
-static rk_status write_contents(const rk_model *m, const char *path, const rk_file_contents *c,
-                                bool overwrite, rk_error *err)
+static rk_status save_as(rk_save *s, rk_error *err)
 {
-    if (!ends_with(path, ".pth") && !ends_with(path, ".pt"))
-        return rk_st_write(path, c, overwrite, NULL, err);
-    if (has_own_eps(m))
-        return rk_fail(
-            err, RK_ERR_UNSUPPORTED,
-            "%s: a .pth file cannot hold the model's ln_x_eps of %g; a .safetensors file "
-            "can",
-            path, m->hp.ln_x_eps);
-    return rk_pth_write(path, c, overwrite, err);
-}
-
-enum { OWN_PAIRS = 4 };
-
-/* What every model file of ours says of itself; text holds the numbers. */
-static int64_t own_pairs(const rk_model *m, rk_pair *pairs, char (*text)[32])
-{
-    int64_t n = 0;
-    pairs[n++] = (rk_pair){"arch", m->arch->name};
-    pairs[n++] = (rk_pair){"format", "pt"};
-    if (m->ctx_len > 0) {
-        snprintf(text[0], sizeof text[0], "%lld", (long long)m->ctx_len);
-        pairs[n++] = (rk_pair){"ctx_len", text[0]};
-    }
-    if (has_own_eps(m)) {
-        snprintf(text[1], sizeof text[1], "%.9g", m->hp.ln_x_eps);
-        pairs[n++] = (rk_pair){"ln_x_eps", text[1]};
-    }
-    return n;
+    const bool gguf = !s->o->hf && ends_with(s->path, ".gguf");
+    const bool pth = !s->o->hf && (ends_with(s->path, ".pth") || ends_with(s->path, ".pt"));
+    const char *arch = s->m->arch->name;
+    const rk_scheme *scheme = s->o->hf ? rk_scheme_hf_of(arch)
+                              : gguf   ? rk_scheme_gguf_of(arch)
+                                       : NULL;
+    rk_status st = RK_OK;
+    s->vectors_f32 = gguf;
+    if (gguf || s->o->hf)
+        st = need_scheme(s, scheme, gguf ? "GGUF" : "Hugging Face", err);
+    if (st == RK_OK)
+        st = prepare(s, scheme, err);
+    if (st != RK_OK)
+        return st;
+    return s->o->hf ? rk_save_hf(s, err)
+           : gguf   ? rk_save_gguf(s, err)
+           : pth    ? save_pth(s, err)
+                    : save_safetensors(s, err);
 }
 
 rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_options *o,
                         rk_error *err)
 {
-    char text[2][32];
-    const size_t room = (size_t)m->n_params;
-    rk_file_tensor *from = calloc(room, sizeof *from), *to = calloc(room, sizeof *to);
-    rk_pair *pairs = calloc((size_t)o->n_meta + OWN_PAIRS, sizeof *pairs);
-    rk_status st = RK_ERR_NOMEM;
-    if (from && to && pairs) {
-        int64_t n = 0, n_pairs = own_pairs(m, pairs, text);
-        for (int64_t i = 0; i < o->n_meta; i++)
-            pairs[n_pairs++] = o->meta[i];
-        for (int64_t i = 0; i < m->n_params; i++)
-            if (source_of(m, &m->params[i], &from[n])) {
-                to[n] = target_of(&m->params[i], &from[n], o);
-                n++;
-            }
-        save_job job = {from, to};
-        const rk_file_contents c = {to, n, pairs, n_pairs, write_tensor, &job};
-        st = write_contents(m, path, &c, o->overwrite, err);
-    } else {
-        rk_fail(err, st, "%s: out of memory for its table of tensors", path);
-    }
-    free(pairs);
-    free(to);
-    free(from);
+    rk_save s = {.m = m, .o = o, .path = path};
+    const rk_status st = save_as(&s, err);
+    free(s.to);
+    rk_file_close(s.exported);
+    rk_file_close(s.canonical);
     return st;
 }

@@ -104,8 +104,8 @@ static rk_status add_as(rk_file *out, const rk_file_tensor *from, const char *na
 }
 
 /* A stack is several canonical tensors, so a name may fit several rows of the same foreign name. */
-static rk_status import_tensor(rk_file *out, const rk_scheme *s, const rk_file_tensor *t,
-                               rk_error *err)
+static rk_status import_tensor(rk_file *out, const rk_file *f, const rk_scheme *s,
+                               const rk_file_tensor *t, rk_error *err)
 {
     char words[RK_TENSOR_NAME_MAX], name[RK_TENSOR_NAME_MAX];
     const char *foreign = NULL;
@@ -119,6 +119,8 @@ static rk_status import_tensor(rk_file *out, const rk_scheme *s, const rk_file_t
         if ((foreign && strcmp(row->foreign, foreign) != 0) || !fits(row->foreign, words, &m))
             continue;
         foreign = row->foreign;
+        if (row->only_later && m.layer == 0 && s->has_dummies && s->has_dummies(f))
+            break;
         if (row->canonical && !fill(row->canonical, &m, name))
             st = rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%.80s': its name is too long",
                          rk_file_name(out), t->name);
@@ -137,11 +139,13 @@ static rk_status import_all(rk_file *out, const rk_file *f, const rk_scheme *s, 
         const rk_pair pair = rk_file_meta_at(f, i);
         st = rk_file_add_meta(out, pair.key, pair.value, err);
     }
+    for (int64_t i = 0; i < rk_file_raw_count(f) && st == RK_OK; i++)
+        st = rk_file_add_raw(out, rk_file_raw_at(f, i), err);
     for (int64_t i = 0; i < rk_file_count(f) && st == RK_OK; i++)
-        st = import_tensor(out, s, rk_file_at(f, i), err);
-    if (st == RK_OK)
-        st = rk_file_finish(out, err);
-    return st == RK_OK && s->finish ? s->finish(out, f, err) : st;
+        st = import_tensor(out, f, s, rk_file_at(f, i), err);
+    if (st == RK_OK && s->finish)
+        st = s->finish(out, f, err);
+    return st == RK_OK ? rk_file_finish(out, err) : st;
 }
 
 static const rk_scheme *scheme_of(const rk_file *f)
@@ -221,6 +225,7 @@ rk_status rk_scheme_add_row(rk_file *out, const rk_file_tensor *t, const rk_sche
     rk_status st = rk_form_export(out, &x, row, err);
     set_dims(&x, row->dims);
     x.name = row->foreign;
+    x.origin = t->origin ? t->origin : t->name;
     return st == RK_OK ? rk_file_add(out, &x, err) : st;
 }
 

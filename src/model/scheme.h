@@ -49,6 +49,8 @@ typedef struct rk_scheme {
     const rk_scheme_word *words; /* ends with NULL; may be NULL */
     const rk_scheme_row *rows;   /* over names whose words have been replaced */
     int n_rows;
+    /* Does layer 0 hold something else under the names of rows that are only_later? May be NULL. */
+    bool (*has_dummies)(const rk_file *f);
     /* After the rows: metadata, values that depend on several things. May be NULL. */
     rk_status (*finish)(rk_file *canonical, const rk_file *foreign, rk_error *err);
     /* After the rows of an export: tensors that only such files have. May be NULL. */
@@ -62,6 +64,16 @@ extern const rk_scheme rk_scheme_rwkvcpp4, rk_scheme_rwkvcpp5, rk_scheme_rwkvcpp
 /* The names of a Hugging Face folder that is written: RWKV-4, -5 and -6 as their model classes have
  * them, -7 as fla has. NULL: there are none for this architecture. */
 const rk_scheme *rk_scheme_hf_of(const char *arch);
+
+/* The names of a GGUF file that is written; NULL: llama.cpp does not have this architecture. */
+const rk_scheme *rk_scheme_gguf_of(const char *arch);
+
+/* What our own GGUF files say beside what llama.cpp wants: the names of those tensors that had
+ * another type before they became f32, an array a type, "rwkv.were.TYPE"; and in arrays
+ * "rwkv.unused.NAME.TYPE" tensors that llama.cpp has others in the place of. "rwkv.unused" counts
+ * them, so a file that has the key holds dummies there. */
+#define RK_GGUF_WERE "rwkv.were."
+#define RK_GGUF_UNUSED "rwkv.unused"
 
 /* The same file under canonical names. Takes *f over: on success it is replaced, by itself where
  * its names are canonical already; on failure it is closed.

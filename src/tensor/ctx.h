@@ -30,6 +30,9 @@ typedef struct rk_ctx {
     rk_arena meta;     /* tensors and tape nodes: small, grows, kept across resets */
     rk_arena data;     /* elements, gradients, scratch */
     rk_node *tape;     /* the newest node */
+    /* Shown the weight and the input of each rk_linear before it is computed; may be NULL. */
+    void (*observe)(void *user, const rk_tensor *w, const rk_tensor *x);
+    void *observe_user;
     rk_error err;      /* the first error */
 } rk_ctx;
 

@@ -201,6 +201,8 @@ void rk_linear_forward(rk_ctx *ctx, rk_node *n)
 {
     const linear_sizes s = sizes_of(n);
     const rk_tensor *x = n->in[0], *y = n->out[0];
+    if (ctx->observe)
+        ctx->observe(ctx->observe_user, n->in[1], x);
     if (n->in[2])
         memcpy(y->data, n->in[2]->data, rk_tensor_bytes(y));
     if (rk_dtype_is_blocks(n->in[1]->dtype)) {

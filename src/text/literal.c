@@ -12,7 +12,7 @@
 typedef struct literal {
     const unsigned char *p, *end; /* between the quotes, what is left */
     unsigned char *out;
-    unsigned char quote;
+    unsigned char quote; /* 0: either may stand within */
     bool is_bytes;
     const char *reason;
 } literal;
@@ -85,7 +85,7 @@ static bool put_escape(literal *l)
 static bool put_character(literal *l)
 {
     const unsigned char c = *l->p;
-    if (c == l->quote)
+    if (l->quote && c == l->quote)
         return fail(l, "an unescaped quote inside");
     if (c < 0x20 || c == 0x7f)
         return fail(l, "an unescaped control character");
@@ -99,6 +99,20 @@ static bool put_character(literal *l)
     return true;
 }
 
+static bool decode(literal *l, unsigned char *out, size_t *n_out, const char **reason)
+{
+    l->out = out;
+    while (l->p < l->end) {
+        const bool ok = *l->p == '\\' ? (l->p++, put_escape(l)) : put_character(l);
+        if (!ok) {
+            *reason = l->reason;
+            return false;
+        }
+    }
+    *n_out = (size_t)(l->out - out);
+    return true;
+}
+
 bool rk_literal_decode(const unsigned char *s, size_t n, unsigned char *out, size_t *n_out,
                        const char **reason)
 {
@@ -108,14 +122,13 @@ bool rk_literal_decode(const unsigned char *s, size_t n, unsigned char *out, siz
         *reason = "no literal in quotes";
         return false;
     }
-    literal l = {open + 1, s + n - 1, out, *open, is_bytes, NULL};
-    while (l.p < l.end) {
-        const bool ok = *l.p == '\\' ? (l.p++, put_escape(&l)) : put_character(&l);
-        if (!ok) {
-            *reason = l.reason;
-            return false;
-        }
-    }
-    *n_out = (size_t)(l.out - out);
-    return true;
+    literal l = {.p = open + 1, .end = s + n - 1, .quote = *open, .is_bytes = is_bytes};
+    return decode(&l, out, n_out, reason);
+}
+
+bool rk_literal_decode_inside(const unsigned char *s, size_t n, unsigned char *out, size_t *n_out,
+                              const char **reason)
+{
+    literal l = {.p = s, .end = s + n, .is_bytes = true};
+    return decode(&l, out, n_out, reason);
 }

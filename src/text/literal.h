@@ -10,5 +10,8 @@
  * room for n bytes. On failure *reason says why, in a few words. */
 bool rk_literal_decode(const unsigned char *s, size_t n, unsigned char *out, size_t *n_out,
                        const char **reason);
+/* The inside of a b'...' whose quotes have been taken off, so that either may stand within. */
+bool rk_literal_decode_inside(const unsigned char *s, size_t n, unsigned char *out, size_t *n_out,
+                              const char **reason);
 
 #endif

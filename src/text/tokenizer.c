@@ -11,7 +11,6 @@
 
 #include "io/map.h"
 #include "text/trie.h"
-#include "text/vocab.h"
 #include "text/world_vocab.h"
 
 enum { WORLD_IDS = 65536 };
@@ -49,8 +48,7 @@ static rk_status tokenizer_init(rk_tokenizer *t, const rk_vocab *v, rk_error *er
     return RK_OK;
 }
 
-/* Takes what v holds. */
-static rk_status tokenizer_new(rk_tokenizer **out, rk_vocab *v, rk_error *err)
+rk_status rk_tokenizer_new_vocab(rk_tokenizer **out, rk_vocab *v, rk_error *err)
 {
     rk_tokenizer *t = calloc(1, sizeof *t);
     const rk_status st =
@@ -68,7 +66,7 @@ rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n
 {
     rk_vocab v;
     const rk_status st = rk_vocab_parse(&v, text, n, name, err);
-    return st == RK_OK ? tokenizer_new(out, &v, err) : st;
+    return st == RK_OK ? rk_tokenizer_new_vocab(out, &v, err) : st;
 }
 
 static rk_status new_from_file(rk_tokenizer **out, const char *path, rk_error *err)
@@ -92,7 +90,7 @@ rk_status rk_tokenizer_new(rk_tokenizer **out, const char *name, rk_error *err)
         st = rk_vocab_unpack(&v, &rk_world_vocab, WORLD_IDS, err);
     else
         return new_from_file(out, name, err);
-    return st == RK_OK ? tokenizer_new(out, &v, err) : st;
+    return st == RK_OK ? rk_tokenizer_new_vocab(out, &v, err) : st;
 }
 
 void rk_tokenizer_free(rk_tokenizer *t)

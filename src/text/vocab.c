@@ -121,31 +121,63 @@ static int compare_tokens(const void *a, const void *b)
     return x->line < y->line ? -1 : x->line > y->line;
 }
 
-static bool all_different(parser *p)
+/* In sorted tokens: the second of two equal ones, NULL when there are none. */
+static const rk_token *find_twin(const rk_vocab *v)
 {
-    const rk_vocab *v = p->v;
     for (int64_t i = 1; i < v->n_tokens; i++) {
         const rk_token *a = &v->tokens[i - 1], *b = &v->tokens[i];
-        if (a->n == b->n && memcmp(a->bytes, b->bytes, a->n) == 0) {
-            p->line = b->line;
-            return fail(
-                p, "token %" PRId32 " has the same bytes as token %" PRId32 " in line %" PRId64,
-                b->id, a->id, a->line);
-        }
+        if (a->n == b->n && memcmp(a->bytes, b->bytes, a->n) == 0)
+            return b;
     }
-    return true;
+    return NULL;
 }
 
-static bool has_all_bytes(parser *p)
+/* The lowest byte that is no token, -1 when all are. */
+static int find_missing_byte(const rk_vocab *v)
 {
     bool found[N_BYTES] = {false};
-    for (int64_t i = 0; i < p->v->n_tokens; i++)
-        if (p->v->tokens[i].n == 1)
-            found[p->v->tokens[i].bytes[0]] = true;
+    for (int64_t i = 0; i < v->n_tokens; i++)
+        if (v->tokens[i].n == 1)
+            found[v->tokens[i].bytes[0]] = true;
     for (int c = 0; c < N_BYTES; c++)
         if (!found[c])
-            return fail(p, "the text ends without a token for the single byte 0x%02x", (unsigned)c);
-    return true;
+            return c;
+    return -1;
+}
+
+static void sort_tokens(rk_vocab *v)
+{
+    qsort(v->tokens, (size_t)v->n_tokens, sizeof *v->tokens, compare_tokens);
+}
+
+static bool check_tokens(parser *p)
+{
+    sort_tokens(p->v);
+    const rk_token *twin = find_twin(p->v);
+    if (twin) {
+        p->line = twin->line;
+        return fail(p,
+                    "token %" PRId32 " has the same bytes as token %" PRId32 " in line %" PRId64,
+                    twin->id, twin[-1].id, twin[-1].line);
+    }
+    const int missing = find_missing_byte(p->v);
+    return missing < 0 || fail(p, "the text ends without a token for the single byte 0x%02x",
+                               (unsigned)missing);
+}
+
+rk_status rk_vocab_finish(rk_vocab *v, const char *name, rk_error *err)
+{
+    sort_tokens(v);
+    const rk_token *twin = find_twin(v);
+    if (twin)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: token %" PRId32 " has the same bytes as token %" PRId32, name,
+                       twin->id, twin[-1].id);
+    const int missing = find_missing_byte(v);
+    return missing < 0 ? RK_OK
+                       : rk_fail(err, RK_ERR_FORMAT,
+                                 "%s: its vocabulary has no token for the single byte 0x%02x", name,
+                                 (unsigned)missing);
 }
 
 static int64_t count_lines(const unsigned char *text, size_t n)
@@ -161,27 +193,23 @@ static rk_status out_of_memory(rk_error *err)
     return rk_fail(err, RK_ERR_NOMEM, "out of memory for a vocabulary");
 }
 
-static rk_status vocab_init(rk_vocab *v, size_t n_bytes, int64_t n_tokens, rk_error *err)
+rk_status rk_vocab_new(rk_vocab *v, size_t n_bytes, int64_t n_tokens, rk_error *err)
 {
     *v =
-        (rk_vocab){.bytes = malloc(n_bytes), .tokens = calloc((size_t)n_tokens, sizeof *v->tokens)};
+        (rk_vocab){.bytes = malloc(n_bytes + 1), .tokens = calloc((size_t)n_tokens + 1, sizeof *v->tokens)};
     return v->bytes && v->tokens ? RK_OK : out_of_memory(err);
 }
 
 static rk_status parse(parser *p, const void *text, size_t n, int64_t n_lines, const char *name,
                        rk_error *err)
 {
-    rk_status st = vocab_init(p->v, n, n_lines, err);
+    rk_status st = rk_vocab_new(p->v, n, n_lines, err);
     if (st != RK_OK)
         return st;
     p->ids_used = calloc(RK_VOCAB_IDS_MAX / 8, 1);
     if (!p->ids_used)
         return out_of_memory(err);
-    bool ok = read_lines(p, text, n);
-    if (ok) {
-        qsort(p->v->tokens, (size_t)p->v->n_tokens, sizeof *p->v->tokens, compare_tokens);
-        ok = all_different(p) && has_all_bytes(p);
-    }
+    const bool ok = read_lines(p, text, n) && check_tokens(p);
     free(p->ids_used);
     return ok ? RK_OK
               : rk_fail(err, RK_ERR_FORMAT, "%s: line %" PRId64 ": %s", name, p->line, p->reason);
@@ -242,7 +270,7 @@ static void number_tokens(rk_vocab *v)
 
 rk_status rk_vocab_unpack(rk_vocab *v, const rk_packed_vocab *packed, int64_t n_ids, rk_error *err)
 {
-    const rk_status st = vocab_init(v, packed->token_bytes, packed->n_tokens, err);
+    const rk_status st = rk_vocab_new(v, packed->token_bytes, packed->n_tokens, err);
     if (st != RK_OK) {
         rk_vocab_deinit(v);
         return st;
@@ -257,7 +285,7 @@ rk_status rk_vocab_unpack(rk_vocab *v, const rk_packed_vocab *packed, int64_t n_
 
 rk_status rk_vocab_bytes(rk_vocab *v, rk_error *err)
 {
-    const rk_status st = vocab_init(v, N_BYTES, N_BYTES, err);
+    const rk_status st = rk_vocab_new(v, N_BYTES, N_BYTES, err);
     if (st != RK_OK) {
         rk_vocab_deinit(v);
         return st;

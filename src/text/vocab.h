@@ -35,6 +35,11 @@ rk_status rk_vocab_parse(rk_vocab *v, const void *text, size_t n, const char *na
 rk_status rk_vocab_unpack(rk_vocab *v, const rk_packed_vocab *packed, int64_t n_ids, rk_error *err);
 /* The 256 single bytes, id = byte. */
 rk_status rk_vocab_bytes(rk_vocab *v, rk_error *err);
+/* For readers of other forms: room for tokens of n_bytes bytes in all; after they and n_ids have
+ * been filled in, in any order, rk_vocab_finish sorts them and refuses what cannot encode.
+ * Errors  RK_ERR_FORMAT: name, and which tokens are equal or which byte is missing. */
+rk_status rk_vocab_new(rk_vocab *v, size_t n_bytes, int64_t n_tokens, rk_error *err);
+rk_status rk_vocab_finish(rk_vocab *v, const char *name, rk_error *err);
 void rk_vocab_deinit(rk_vocab *v);
 
 #endif

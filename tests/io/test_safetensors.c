@@ -10,10 +10,10 @@ static const float floats[6] = {0, 1, 2, 3, 4, 5};
 static const uint16_t halves[3] = {0x3c00, 0x4000, 0x4200};
 static const double scalar[1] = {0.5};
 static const rk_file_tensor tensors[] = {
-    {"blocks.0.att.x_r", RK_F32, 2, {2, 3}, floats, sizeof floats, false},
-    {"half", RK_F16, 1, {3}, halves, sizeof halves, false},
-    {"a \"quoted\" \xc3\xa9", RK_F64, 0, {0}, scalar, sizeof scalar, false},
-    {"empty", RK_I64, 3, {4, 0, 5}, NULL, 0, false},
+    {"blocks.0.att.x_r", RK_F32, 2, {2, 3}, floats, sizeof floats, false, NULL},
+    {"half", RK_F16, 1, {3}, halves, sizeof halves, false, NULL},
+    {"a \"quoted\" \xc3\xa9", RK_F64, 0, {0}, scalar, sizeof scalar, false, NULL},
+    {"empty", RK_I64, 3, {4, 0, 5}, NULL, 0, false, NULL},
 };
 static const rk_pair meta[] = {{"format", "pt"}, {"arch", "line\nand \\ and \"\t\x01"}};
 static const rk_file_contents contents = {tensors, RK_COUNT(tensors), meta, RK_COUNT(meta), NULL,
@@ -148,15 +148,15 @@ static void refused(const rk_file_tensor *list, int64_t n, const char *part)
 static void test_refused_contents(void **state)
 {
     (void)state;
-    const rk_file_tensor twice[] = {{"a", RK_U8, 0, {0}, NULL, 0, false},
-                                    {"a", RK_U8, 0, {0}, NULL, 0, false}};
-    const rk_file_tensor huge = {"h", RK_F32, 2, {INT64_MAX, 8}, NULL, 0, false};
-    const rk_file_tensor negative = {"n", RK_F32, 1, {-1}, NULL, 0, false};
-    const rk_file_tensor ranked = {"r", RK_F32, 9, {1}, NULL, 0, false};
-    const rk_file_tensor named = {"__metadata__", RK_F32, 0, {1}, NULL, 0, false};
-    const rk_file_tensor halves_of_all[] = {{"x", RK_U8, 1, {INT64_MAX}, NULL, 0, false},
-                                            {"y", RK_U8, 1, {INT64_MAX}, NULL, 0, false},
-                                            {"z", RK_U8, 1, {INT64_MAX}, NULL, 0, false}};
+    const rk_file_tensor twice[] = {{"a", RK_U8, 0, {0}, NULL, 0, false, NULL},
+                                    {"a", RK_U8, 0, {0}, NULL, 0, false, NULL}};
+    const rk_file_tensor huge = {"h", RK_F32, 2, {INT64_MAX, 8}, NULL, 0, false, NULL};
+    const rk_file_tensor negative = {"n", RK_F32, 1, {-1}, NULL, 0, false, NULL};
+    const rk_file_tensor ranked = {"r", RK_F32, 9, {1}, NULL, 0, false, NULL};
+    const rk_file_tensor named = {"__metadata__", RK_F32, 0, {1}, NULL, 0, false, NULL};
+    const rk_file_tensor halves_of_all[] = {{"x", RK_U8, 1, {INT64_MAX}, NULL, 0, false, NULL},
+                                            {"y", RK_U8, 1, {INT64_MAX}, NULL, 0, false, NULL},
+                                            {"z", RK_U8, 1, {INT64_MAX}, NULL, 0, false, NULL}};
     refused(twice, 2, "'a': the name is taken");
     refused(&huge, 1, "'h': its shape overflows");
     refused(&negative, 1, "'n': its shape overflows");
@@ -264,7 +264,7 @@ static void test_many(void **state)
     for (int i = 0; i < N; i++) {
         char *name = test_alloc(&t, 32);
         snprintf(name, 32, "blocks.%d.w", i * 7919 % N);
-        list[i] = (rk_file_tensor){name, RK_F32, 1, {1}, floats + i % 6, 4, false};
+        list[i] = (rk_file_tensor){name, RK_F32, 1, {1}, floats + i % 6, 4, false, NULL};
     }
     const rk_file_contents c = {.tensors = list, .n_tensors = N};
     const char *path = test_path(&t, test_temp_dir(&t), "many");

@@ -1,0 +1,130 @@
+/* quantize.c: `rwkv quantize`: a model with its matrices in fewer bits. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "compress/quantize.h"
+#include "infer/engine.h"
+#include "io/map.h"
+
+enum { CTX_DEFAULT = 512 }; /* of calibration windows, where the model does not say */
+
+typedef struct quantize_options {
+    rk_common_options common;
+    const char *in, *out, *type, *calib, *vocab;
+    int64_t calib_tokens;
+    bool force;
+} quantize_options;
+
+#define AT(member) offsetof(quantize_options, member)
+
+static const rk_option rows[] = {
+    {NULL, 0, RK_OPT_OPERAND, "IN", AT(in), 0, 0, RK_REQUIRED, "a model, of any container"},
+    {NULL, 0, RK_OPT_OPERAND, "OUT", AT(out), 0, 0, RK_REQUIRED,
+     "the file to write; blocks need .gguf"},
+    {"type", 0, RK_OPT_TEXT, "TYPE", AT(type), 0, 0, RK_REQUIRED,
+     "one type for all large matrices: q8_0, q6_k, q5_k, q4_k, q5_1, q5_0, q4_1, q4_0, bf16, f16; "
+     "or a recipe for RWKV: rk8, rk5, rk4"},
+    {"calib", 0, RK_OPT_TEXT, "FILE", AT(calib), 0, 0, NULL,
+     "a text like those the model will read: errors are weighed by what it does with it"},
+    {"calib-tokens", 0, RK_OPT_INT, "N", AT(calib_tokens), 2, 1e9, "32768", "of it at most"},
+    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
+     "byte, world or a file: the vocabulary that the file takes along"},
+    {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
+    RK_COMMON_ROWS(quantize_options, common),
+};
+
+static int quantize_main(int argc, char **argv);
+
+const rk_command rk_cmd_quantize = {
+    .name = "quantize",
+    .summary = "write a model with its matrices in fewer bits",
+    .usage = "IN OUT --type TYPE [--calib TEXT]",
+    .options = {rows, RK_COUNT(rows)},
+    .examples = "  rwkv quantize model.safetensors model-q8_0.gguf --type q8_0\n"
+                "  rwkv quantize model.pth model-rk4.gguf --type rk4 --calib book.txt",
+    .main = quantize_main,
+};
+
+typedef struct job {
+    const quantize_options *o;
+    const rk_recipe *recipe;
+    rk_engine *engine;
+    rk_model *model;
+    rk_tokenizer *text_tokenizer, *file_tokenizer;
+    rk_calibration *calibration;
+} job;
+
+/* The text's first tokens; a token is at most RK_VOCAB_TOKEN_MAX bytes, mostly a few. */
+static rk_status calibrate(job *j, rk_error *err)
+{
+    rk_map text;
+    rk_status st = rk_map_open(&text, j->o->calib, err);
+    if (st != RK_OK)
+        return st;
+    const int64_t max = j->o->calib_tokens;
+    int32_t *ids = malloc((size_t)max * sizeof *ids);
+    st = ids ? rk_command_tokenizer(&j->text_tokenizer, j->o->vocab, j->model, err)
+             : rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)max);
+    if (st == RK_OK) {
+        int64_t n = rk_tokenizer_encode(j->text_tokenizer, (const char *)text.data, text.size, ids,
+                                        max);
+        n = n < max ? n : max;
+        st = rk_calibrate(&j->calibration, j->model, j->engine, ids, n,
+                          j->model->ctx_len > 0 ? j->model->ctx_len : CTX_DEFAULT, err);
+    }
+    free(ids);
+    rk_map_close(&text);
+    return st;
+}
+
+static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
+{
+    const quantize_options *o = j->o;
+    rk_status st = rk_command_engine(&j->engine, &o->common, rk_interrupt_came, interrupt, err);
+    if (st == RK_OK)
+        st = rk_model_open(&j->model, o->in, err);
+    if (st == RK_OK)
+        st = rk_command_file_vocab(&j->file_tokenizer, j->model, o->out, o->vocab, err);
+    if (st == RK_OK && o->calib)
+        st = calibrate(j, err);
+    if (st == RK_OK)
+        st = rk_quantize(j->model, o->out,
+                         &(rk_quantize_options){.recipe = j->recipe,
+                                                .calibration = j->calibration,
+                                                .pool = rk_engine_pool(j->engine),
+                                                .tokenizer = j->file_tokenizer,
+                                                .overwrite = o->force},
+                         err);
+    return st == RK_OK ? rk_file_check(j->model->file, err) : st;
+}
+
+static int quantize_main(int argc, char **argv)
+{
+    quantize_options o = {.calib_tokens = 32768};
+    int status = 0;
+    rk_error err = {0};
+    rk_interrupt *interrupt = NULL;
+    if (!rk_command_options(&rk_cmd_quantize, argc, argv, &o, &status))
+        return status;
+    job j = {.o = &o, .recipe = rk_recipe_find(o.type)};
+    rk_status st = j.recipe ? RK_OK
+                            : rk_fail(&err, RK_ERR_ARG, "--type '%s': expected one of %s", o.type,
+                                      rk_recipe_names);
+    if (st == RK_OK)
+        st = rk_interrupt_open(&interrupt, &err);
+    if (st == RK_OK)
+        st = work(&j, interrupt, &err);
+    const int signal = interrupt ? rk_interrupt_signal(interrupt) : 0;
+    rk_calibration_free(j.calibration);
+    rk_tokenizer_free(j.file_tokenizer);
+    rk_tokenizer_free(j.text_tokenizer);
+    rk_model_close(j.model);
+    rk_engine_free(j.engine);
+    rk_interrupt_close(interrupt);
+    if (st == RK_ERR_ABORTED && signal)
+        return 128 + signal;
+    return st == RK_OK ? 0 : rk_command_fail(&err);
+}

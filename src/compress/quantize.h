@@ -1,0 +1,37 @@
+/* quantize.h: a model with its matrices in fewer bits.
+ *
+ * A recipe says which type each kind of matrix becomes; it is a row of a table. Vectors, and what a
+ * type's blocks do not divide, keep what they are or take the next type that fits. */
+#ifndef RK_COMPRESS_QUANTIZE_H
+#define RK_COMPRESS_QUANTIZE_H
+
+#include "compress/calibrate.h"
+
+typedef struct rk_recipe rk_recipe;
+
+/* "q4_k", "rk4", ...; NULL when there is none of this name. */
+const rk_recipe *rk_recipe_find(const char *name);
+/* Does it weigh errors by a calibration text where there is one? */
+bool rk_recipe_wants_calibration(const rk_recipe *r);
+/* The names of all, '|' between them. */
+extern const char rk_recipe_names[];
+
+typedef struct rk_quantize_options {
+    const rk_recipe *recipe;
+    const rk_calibration *calibration; /* may be NULL */
+    rk_pool *pool;                     /* may be NULL */
+    const rk_tokenizer *tokenizer;     /* for a .gguf file; may be NULL */
+    bool overwrite;
+} rk_quantize_options;
+
+/* Write the model at path, whose ending decides about the container (rk_model_save): blocks need
+ * .gguf. Memory: the largest tensor's row pieces, some MiB.
+ * Errors  RK_ERR_UNSUPPORTED: the container has no blocks; RK_ERR_FORMAT: a matrix holds what is not
+ *         finite; those of rk_model_save. */
+rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_options *o,
+                      rk_error *err);
+
+/* The type that the recipe gives a parameter which has the type `own`. */
+rk_dtype rk_recipe_type(const rk_recipe *r, const rk_model *m, const rk_param *p, rk_dtype own);
+
+#endif

@@ -1,0 +1,41 @@
+/* save.h: what a model's file is put together of, for the files that write one container each. */
+#ifndef RK_MODEL_SAVE_H
+#define RK_MODEL_SAVE_H
+
+#include "io/gguf.h"
+#include "model/model.h"
+#include "model/scheme.h"
+
+/* The contents of a file: `to` as they are to be written, `from` what they are made of. */
+typedef struct rk_save {
+    const rk_model *m;
+    const rk_save_options *o;
+    const char *path;
+    bool vectors_f32;   /* the container wants them so */
+    rk_file *canonical; /* the model's tensors under its own names */
+    rk_file *exported;  /* under those of a scheme; NULL: no scheme */
+    const rk_file *from;
+    rk_file_tensor *to;
+    int64_t n;
+} rk_save;
+
+/* The parameter that a tensor of s->from was; those that only the container has are like that which
+ * they were made of. */
+const rk_param *rk_save_param(const rk_save *s, const rk_file_tensor *t);
+/* What GGUF holds in f32: all but the factors of matrix products. */
+bool rk_save_is_vector(const rk_param *p);
+/* The type of a vector before a GGUF file of ours made it f32. */
+rk_dtype rk_save_type_before(const rk_model *m, const rk_param *p, rk_dtype own);
+rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err);
+
+/* Write s->to. */
+rk_status rk_save_gguf(const rk_save *s, rk_error *err);
+rk_status rk_save_hf(const rk_save *s, rk_error *err);
+
+/* "ctx_len" and the like, which every container but .pth can hold; text keeps the numbers. Returns
+ * how many there are, at most RK_SAVE_PAIRS_MAX. */
+enum { RK_SAVE_PAIRS_MAX = 2 };
+int rk_save_pairs(const rk_model *m, rk_pair *pairs, char (*text)[32]);
+
+
+#endif

@@ -1,0 +1,194 @@
+/* save_gguf.c: what llama.cpp wants to know of a model beside its tensors, and what we keep for the
+ * way back. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "model/save.h"
+#include "text/gguf_vocab.h"
+
+/* Numbers in general.file_type, for those who only look at it. */
+static const struct {
+    rk_dtype dtype;
+    uint32_t number;
+} file_types[] = {{RK_F32, 0},  {RK_F16, 1},   {RK_Q4_0, 2},  {RK_Q4_1, 3},  {RK_Q8_0, 7},
+                  {RK_Q5_0, 8}, {RK_Q5_1, 9},  {RK_Q2_K, 10}, {RK_Q3_K, 11}, {RK_Q4_K, 14},
+                  {RK_Q5_K, 16}, {RK_Q6_K, 18}, {RK_BF16, 32}};
+
+/* The type that holds most of the bytes. */
+static rk_dtype main_type(const rk_save *s)
+{
+    size_t bytes[RK_DTYPE_COUNT] = {0}, n = 0;
+    rk_dtype best = RK_F32;
+    for (int64_t i = 0; i < s->n; i++)
+        if (rk_file_shape_bytes(s->to[i].dtype, s->to[i].n_dims, s->to[i].dims, &n))
+            bytes[s->to[i].dtype] += n;
+    for (int t = 0; t < RK_DTYPE_COUNT; t++)
+        if (bytes[t] > bytes[best])
+            best = (rk_dtype)t;
+    return best;
+}
+
+static void put_number(rk_gguf_meta *m, const char *arch, const char *key, int64_t x)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", arch, key);
+    rk_gguf_put_u32(m, name, (uint32_t)x);
+}
+
+static void put_sizes(rk_gguf_meta *m, const rk_save *s)
+{
+    const rk_hparams *hp = &s->m->hp;
+    const char *arch = s->m->arch->name;
+    const bool six = !strcmp(arch, "rwkv6");
+    char name[96];
+    put_number(m, arch, "context_length", 1 << 20); /* no limit */
+    put_number(m, arch, "embedding_length", hp->n_embd);
+    put_number(m, arch, "block_count", hp->n_layer);
+    put_number(m, arch, "feed_forward_length", hp->dim_ffn);
+    put_number(m, arch, "attention.head_count", 0);
+    put_number(m, arch, "wkv.head_size", hp->head_size);
+    put_number(m, arch, "vocab_size", hp->n_vocab);
+    snprintf(name, sizeof name, "%s.attention.layer_norm_epsilon", arch);
+    rk_gguf_put_f32(m, name, (float)hp->ln_eps);
+    if (six) {
+        put_number(m, arch, "rescale_every_n_layers", 0);
+        put_number(m, arch, "time_mix_extra_dim", hp->rank_m);
+        put_number(m, arch, "time_decay_extra_dim", hp->rank_w);
+    } else {
+        put_number(m, arch, "attention.decay_lora_rank", hp->rank_w);
+        put_number(m, arch, "attention.iclr_lora_rank", hp->rank_a);
+        put_number(m, arch, "attention.value_residual_mix_lora_rank", hp->rank_v);
+        put_number(m, arch, "attention.gate_lora_rank", hp->rank_g);
+    }
+}
+
+/* The names of the tensors that become f32 and were of another type, or had been before. */
+static void put_were(rk_gguf_meta *m, const rk_save *s, rk_dtype dtype)
+{
+    rk_gguf_meta names = {0};
+    char key[32];
+    uint64_t n = 0;
+    for (int64_t i = 0; i < s->m->n_params; i++) {
+        const rk_param *p = &s->m->params[i];
+        const rk_file_tensor *t = rk_file_find(s->canonical, p->name);
+        if (!t || !p->used || !rk_save_is_vector(p) || rk_save_type_before(s->m, p, t->dtype) != dtype)
+            continue;
+        rk_gguf_add_string(&names, p->name, strlen(p->name));
+        n++;
+    }
+    snprintf(key, sizeof key, RK_GGUF_WERE "%s", rk_dtype_name(dtype));
+    if (n > 0) {
+        rk_gguf_begin_array(m, key, RK_GGUF_STRING, n);
+        rk_buf_add(&m->bytes, names.bytes.data, names.bytes.len);
+    }
+    m->bytes.failed = m->bytes.failed || names.bytes.failed;
+    rk_buf_deinit(&names.bytes);
+}
+
+rk_dtype rk_save_type_before(const rk_model *m, const rk_param *p, rk_dtype own)
+{
+    static const rk_dtype dtypes[] = {RK_BF16, RK_F16};
+    char key[32];
+    for (size_t i = 0; i < RK_COUNT(dtypes) && own == RK_F32 && m->file; i++) {
+        snprintf(key, sizeof key, RK_GGUF_WERE "%s", rk_dtype_name(dtypes[i]));
+        if (rk_gguf_array_has(rk_file_raw_find(m->file, key), p->name))
+            return dtypes[i];
+    }
+    return own;
+}
+
+/* Layer 0's v0, v1, v2 of rwkv7 are not computed with, and llama.cpp has others in their place. */
+static void put_unused(rk_gguf_meta *m, const rk_save *s)
+{
+    char key[RK_TENSOR_NAME_MAX + 32];
+    uint32_t n = 0;
+    for (int64_t i = 0; i < rk_file_count(s->canonical); i++) {
+        const rk_file_tensor *t = rk_file_at(s->canonical, i);
+        const rk_param *p = rk_save_param(s, t);
+        if (!p || p->used || t->exchanged ||
+            (t->dtype != RK_F32 && t->dtype != RK_BF16 && t->dtype != RK_F16))
+            continue;
+        snprintf(key, sizeof key, RK_GGUF_UNUSED ".%s.%s", t->name, rk_dtype_name(t->dtype));
+        rk_gguf_begin_array(m, key, t->dtype == RK_F32 ? RK_GGUF_F32 : RK_GGUF_U16,
+                            (uint64_t)rk_file_tensor_count(t));
+        rk_buf_add(&m->bytes, t->data, t->bytes);
+        n++;
+    }
+    if (!strcmp(s->m->arch->name, "rwkv7"))
+        rk_gguf_put_u32(m, RK_GGUF_UNUSED, n);
+}
+
+/* Which vocabulary: the one that the model came with, or the one that the caller gives. */
+static void put_vocab(rk_gguf_meta *m, const rk_save *s)
+{
+    bool copied = false;
+    const rk_file *f = s->o->tokenizer ? NULL : s->m->file;
+    for (int64_t i = 0; f && i < rk_file_raw_count(f); i++) {
+        const rk_file_raw *raw = rk_file_raw_at(f, i);
+        if (strncmp(raw->key, "tokenizer.", strlen("tokenizer.")) != 0)
+            continue;
+        rk_gguf_put_raw(m, raw);
+        copied = true;
+    }
+    if (copied)
+        return;
+    if (!s->o->tokenizer) {
+        rk_gguf_put_string(m, "tokenizer.ggml.model", "no_vocab");
+        return;
+    }
+    rk_gguf_put_vocab(m, s->o->tokenizer, s->m->hp.n_vocab);
+    rk_gguf_put_u32(m, "tokenizer.ggml.bos_token_id", 0);
+    rk_gguf_put_u32(m, "tokenizer.ggml.eos_token_id", 0);
+    if (s->m->hp.n_vocab == 65536) { /* the blank line of the World vocabulary ends a turn */
+        rk_gguf_put_u32(m, "tokenizer.ggml.eot_token_id", 261);
+        rk_gguf_put_string(m, "tokenizer.chat_template", "rwkv-world");
+    }
+}
+
+static const char *name_of_model(const rk_save *s)
+{
+    const char *name = s->m->file ? rk_file_meta(s->m->file, "general.name") : NULL;
+    return name ? name : s->m->arch->name;
+}
+
+static void put_all(rk_gguf_meta *m, const rk_save *s)
+{
+    char text[RK_SAVE_PAIRS_MAX][32];
+    rk_pair pairs[RK_SAVE_PAIRS_MAX];
+    const rk_dtype type = main_type(s);
+    const int n = rk_save_pairs(s->m, pairs, text);
+    rk_gguf_put_string(m, "general.architecture", s->m->arch->name);
+    rk_gguf_put_string(m, "general.name", name_of_model(s));
+    for (size_t i = 0; i < RK_COUNT(file_types); i++)
+        if (file_types[i].dtype == type)
+            rk_gguf_put_u32(m, "general.file_type", file_types[i].number);
+    if (rk_dtype_is_blocks(type))
+        rk_gguf_put_u32(m, "general.quantization_version", 2);
+    put_sizes(m, s);
+    for (int i = 0; i < n; i++)
+        rk_gguf_put_string(m, pairs[i].key, pairs[i].value);
+    for (int64_t i = 0; i < s->o->n_meta; i++)
+        rk_gguf_put_string(m, s->o->meta[i].key, s->o->meta[i].value);
+    put_were(m, s, RK_BF16);
+    put_were(m, s, RK_F16);
+    put_unused(m, s);
+    put_vocab(m, s);
+}
+
+rk_status rk_save_gguf(const rk_save *s, rk_error *err)
+{
+    rk_gguf_meta meta = {0};
+    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, (void *)(uintptr_t)s};
+    put_all(&meta, s);
+    const rk_status st = rk_gguf_write(s->path, &c, &meta, s->o->overwrite, err);
+    rk_buf_deinit(&meta.bytes);
+    return st;
+}
+
+rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *err)
+{
+    *out = NULL;
+    return m->file ? rk_gguf_get_vocab(out, m->file, err) : RK_OK;
+}
