@@ -1,6 +1,7 @@
 /* quantize.c: recipes, and the plan for saving that follows from one. */
 #include "compress/quantize.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -52,38 +53,23 @@ static kind kind_of(const rk_param *p)
     return ends_with(p->name, ".weight") ? KIND_OTHER : KIND_LOW_RANK;
 }
 
-/* RK_DTYPE_COUNT: as it is. */
-#define OWN RK_DTYPE_COUNT
-
 struct rk_recipe {
     const char *name;
-    rk_dtype types[KIND_COUNT];
-    bool calibrated;
+    rk_dtype base; /* of all large matrices */
+    /* Low-rank matrices in 8 bits, which costs nothing that can be measured, and what that saves
+     * spent on the matrices where a bit helps most. */
+    bool spends;
 };
-
-/* One type for all large matrices. */
-#define PLAIN(name, t)                                                                             \
-    {                                                                                              \
-        name, {t, t, t, t, t, t, t, OWN, OWN}, false                                               \
-    }
 
 static const rk_recipe recipes[] = {
-    PLAIN("q8_0", RK_Q8_0),
-    PLAIN("q6_k", RK_Q6_K),
-    PLAIN("q5_k", RK_Q5_K),
-    PLAIN("q4_k", RK_Q4_K),
-    PLAIN("q5_1", RK_Q5_1),
-    PLAIN("q5_0", RK_Q5_0),
-    PLAIN("q4_1", RK_Q4_1),
-    PLAIN("q4_0", RK_Q4_0),
-    PLAIN("bf16", RK_BF16),
-    PLAIN("f16", RK_F16),
-    {"rk4", {RK_Q4_K, RK_Q6_K, RK_Q4_K, RK_Q4_K, RK_Q4_K, RK_Q4_K, RK_Q4_K, RK_Q8_0, OWN}, true},
-    {"rk5", {RK_Q5_K, RK_Q6_K, RK_Q5_K, RK_Q5_K, RK_Q5_K, RK_Q5_K, RK_Q5_K, RK_Q8_0, OWN}, true},
-    {"rk8", {RK_Q6_K, RK_Q8_0, RK_Q8_0, RK_Q8_0, RK_Q8_0, RK_Q8_0, RK_Q8_0, RK_Q8_0, OWN}, true},
+    {"q8_0", RK_Q8_0, false}, {"q6_k", RK_Q6_K, false}, {"q5_k", RK_Q5_K, false},
+    {"q4_k", RK_Q4_K, false}, {"q5_1", RK_Q5_1, false}, {"q5_0", RK_Q5_0, false},
+    {"q4_1", RK_Q4_1, false}, {"q4_0", RK_Q4_0, false}, {"bf16", RK_BF16, false},
+    {"f16", RK_F16, false},   {"rk8", RK_Q8_0, true},   {"rk5", RK_Q5_K, true},
+    {"rk4", RK_Q4_K, true},
 };
 
-const char rk_recipe_names[] = "q8_0|q6_k|q5_k|q4_k|q5_1|q5_0|q4_1|q4_0|bf16|f16|rk4|rk5|rk8";
+const char rk_recipe_names[] = "q8_0|q6_k|q5_k|q4_k|q5_1|q5_0|q4_1|q4_0|bf16|f16|rk8|rk5|rk4";
 
 const rk_recipe *rk_recipe_find(const char *name)
 {
@@ -91,11 +77,6 @@ const rk_recipe *rk_recipe_find(const char *name)
         if (!strcmp(recipes[i].name, name))
             return &recipes[i];
     return NULL;
-}
-
-bool rk_recipe_wants_calibration(const rk_recipe *r)
-{
-    return r->calibrated;
 }
 
 /* ---- types ---- */
@@ -123,28 +104,127 @@ static int64_t inputs_of(const rk_model *m, const rk_param *p, kind k)
     return k != KIND_LOW_RANK ? p->tensor.dims[1] : exchanged ? p->tensor.dims[0] : 0;
 }
 
-rk_dtype rk_recipe_type(const rk_recipe *r, const rk_model *m, const rk_param *p, rk_dtype own)
+static size_t bytes_in(const rk_param *p, rk_dtype t)
 {
+    return (size_t)(rk_tensor_count(&p->tensor) / rk_dtype_block(t)) * rk_dtype_bytes(t);
+}
+
+static rk_dtype type_in_file(const rk_model *m, const rk_param *p)
+{
+    const rk_file_tensor *t = m->file ? rk_file_find(m->file, p->name) : NULL;
+    return t ? t->dtype : p->tensor.dtype;
+}
+
+/* The wanted type, or what fits in its place; what the matrix has where that is no larger. */
+static rk_dtype narrowed(const rk_model *m, const rk_param *p, rk_dtype wanted)
+{
+    const rk_dtype own = type_in_file(m, p);
     const kind k = kind_of(p);
-    const rk_dtype wanted = r->types[k];
-    const int64_t inputs = inputs_of(m, p, k);
-    if (wanted == OWN || (rk_dtype_is_blocks(wanted) && inputs == 0))
+    const int64_t inputs = k == KIND_OTHER ? 0 : inputs_of(m, p, k);
+    if (k == KIND_OTHER || (rk_dtype_is_blocks(wanted) && inputs == 0))
         return own;
     const rk_dtype t = fitting_type(wanted, inputs);
-    const bool smaller = rk_dtype_bytes(t) * (size_t)rk_dtype_block(own) <
-                         rk_dtype_bytes(own) * (size_t)rk_dtype_block(t);
-    return smaller ? t : own;
+    return bytes_in(p, t) < bytes_in(p, own) ? t : own;
+}
+
+/* ---- spending ----
+ *
+ * How much the divergence from the unrounded model falls when all matrices of a kind go from Q4_K to
+ * Q6_K, measured on the bundled model (docs/quantization.md): what one matrix of the kind costs in
+ * quality is its share of that. It falls with the square of the rounding error. */
+
+static const double benefits[KIND_COUNT] = {
+    [KIND_EMB] = 1.26,     [KIND_HEAD] = 0.59,    [KIND_ATT_READ] = 0.16,  [KIND_ATT_WRITE] = 0.615,
+    [KIND_ATT_OUT] = 0.31, [KIND_FFN_KEY] = 1.02, [KIND_FFN_VALUE] = 0.40,
+};
+
+/* Types in steps, with the mean square of the error relative to Q4_K's. */
+static const struct {
+    rk_dtype from, to;
+    double error_from, error_to;
+} steps[] = {
+    {RK_Q4_K, RK_Q5_K, 1, 0.24},      {RK_Q5_K, RK_Q6_K, 0.24, 0.058}, {RK_Q6_K, RK_Q8_0, 0.058, 0.006},
+    {RK_Q5_0, RK_Q5_1, 0.32, 0.26},   {RK_Q5_1, RK_Q8_0, 0.26, 0.006}, {RK_Q8_0, RK_F16, 0.006, 0},
+};
+
+/* Matrices of a kind in the model. */
+static double count_of(const rk_model *m, kind k)
+{
+    double n = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        n += kind_of(&m->params[i]) == k;
+    return n;
+}
+
+/* The step from a parameter's type: its benefit a byte, the type it leads to, and its bytes. */
+static double step_of(const rk_model *m, const rk_param *p, rk_dtype t, rk_dtype *to, size_t *bytes)
+{
+    const kind k = kind_of(p);
+    for (size_t i = 0; i < RK_COUNT(steps) && benefits[k] > 0; i++) {
+        if (steps[i].from != t)
+            continue;
+        const rk_dtype own = type_in_file(m, p);
+        *to = steps[i].to == RK_F16 && rk_dtype_bytes(own) == 2 ? own : steps[i].to;
+        *bytes = bytes_in(p, *to) - bytes_in(p, t);
+        return bytes_in(p, *to) > bytes_in(p, own)
+                   ? 0
+                   : benefits[k] * (steps[i].error_from - steps[i].error_to) /
+                         count_of(m, k) / (double)*bytes;
+    }
+    return 0;
+}
+
+/* Of the steps that the budget allows, take the best, until none is left. */
+static void spend(const rk_model *m, rk_dtype *types, size_t budget)
+{
+    for (;;) {
+        double best = 0;
+        int64_t which = -1;
+        rk_dtype to = RK_F32, best_to = RK_F32;
+        size_t bytes = 0, best_bytes = 0;
+        for (int64_t i = 0; i < m->n_params; i++) {
+            const double benefit = step_of(m, &m->params[i], types[i], &to, &bytes);
+            if (benefit > best && bytes <= budget) {
+                best = benefit;
+                best_to = to;
+                best_bytes = bytes;
+                which = i;
+            }
+        }
+        if (which < 0)
+            return;
+        types[which] = best_to;
+        budget -= best_bytes;
+    }
+}
+
+void rk_recipe_types(const rk_recipe *r, const rk_model *m, rk_dtype *types)
+{
+    size_t saved = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        const bool low_rank = kind_of(p) == KIND_LOW_RANK;
+        const rk_dtype own = type_in_file(m, p);
+        types[i] = !low_rank ? narrowed(m, p, r->base) : r->spends ? narrowed(m, p, RK_Q8_0) : own;
+        if (low_rank && r->spends) { /* what they take in 16 bits, even where they are larger */
+            const size_t half = bytes_in(p, RK_F16), before = bytes_in(p, own);
+            saved += (before < half ? before : half) - bytes_in(p, types[i]);
+        }
+    }
+    if (r->spends)
+        spend(m, types, saved);
 }
 
 typedef struct plan {
-    const rk_recipe *recipe;
+    const rk_model *model;
+    rk_dtype *types; /* one a parameter */
     const rk_calibration *calibration;
 } plan;
 
-static rk_dtype plan_type(void *user, const rk_model *m, const rk_param *p, rk_dtype own)
+static rk_dtype plan_type(void *user, const rk_param *p, rk_dtype own)
 {
     const plan *x = user;
-    return rk_recipe_type(x->recipe, m, p, own);
+    return p->used ? x->types[p - x->model->params] : own;
 }
 
 static const float *plan_importance(void *user, const rk_param *p)
@@ -156,12 +236,17 @@ static const float *plan_importance(void *user, const rk_param *p)
 rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_options *o,
                       rk_error *err)
 {
-    plan p = {o->recipe, o->calibration};
+    plan p = {m, calloc((size_t)m->n_params, sizeof *p.types), o->calibration};
+    if (!p.types)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a recipe");
+    rk_recipe_types(o->recipe, m, p.types);
     const rk_save_plan save_plan = {plan_type, plan_importance, &p};
-    return rk_model_save(m, path,
-                         &(rk_save_options){.plan = &save_plan,
-                                            .pool = o->pool,
-                                            .tokenizer = o->tokenizer,
-                                            .overwrite = o->overwrite},
-                         err);
+    const rk_status st = rk_model_save(m, path,
+                                       &(rk_save_options){.plan = &save_plan,
+                                                          .pool = o->pool,
+                                                          .tokenizer = o->tokenizer,
+                                                          .overwrite = o->overwrite},
+                                       err);
+    free(p.types);
+    return st;
 }

@@ -11,8 +11,6 @@ typedef struct rk_recipe rk_recipe;
 
 /* "q4_k", "rk4", ...; NULL when there is none of this name. */
 const rk_recipe *rk_recipe_find(const char *name);
-/* Does it weigh errors by a calibration text where there is one? */
-bool rk_recipe_wants_calibration(const rk_recipe *r);
 /* The names of all, '|' between them. */
 extern const char rk_recipe_names[];
 
@@ -31,7 +29,8 @@ typedef struct rk_quantize_options {
 rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_options *o,
                       rk_error *err);
 
-/* The type that the recipe gives a parameter which has the type `own`. */
-rk_dtype rk_recipe_type(const rk_recipe *r, const rk_model *m, const rk_param *p, rk_dtype own);
+/* The type that the recipe gives each of the model's parameters, (n_params). The recipes rk8, rk5 and
+ * rk4 are never larger than q8_0, q5_k and q4_k of a model whose low-rank matrices have 16 bits. */
+void rk_recipe_types(const rk_recipe *r, const rk_model *m, rk_dtype *types);
 
 #endif

@@ -86,7 +86,7 @@ static float affine_codes(int n, const float *x, const float *w, float d, float 
     return error;
 }
 
-/* d and m of least squares for given codes. */
+/* d and m of least squares for given codes; as they were where all codes are one. */
 static void solve_affine(int n, const float *x, const float *w, const int *q, float *d, float *m)
 {
     double sw = 0, sq = 0, sqq = 0, sx = 0, sxq = 0;
@@ -99,9 +99,11 @@ static void solve_affine(int n, const float *x, const float *w, const int *q, fl
         sxq += wi * xi * qi;
     }
     const double det = sw * sqq - sq * sq;
-    *d = det > 0 ? (float)((sw * sxq - sq * sx) / det) : 0.0f;
-    *m = det > 0 ? (float)((sq * sxq - sqq * sx) / det) : 0.0f;
-    if (*m < 0.0f || det <= 0) {
+    if (det <= 1e-9 * sw * sqq)
+        return;
+    *d = (float)((sw * sxq - sq * sx) / det);
+    *m = (float)((sq * sxq - sqq * sx) / det);
+    if (*m < 0.0f) {
         *m = 0.0f;
         *d = sqq > 0 ? (float)(sxq / sqq) : 0.0f;
     }

@@ -138,7 +138,7 @@ int64_t rk_model_state_count(const rk_model *m);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
 /* What type each parameter is written in, and how rounding to blocks weighs errors. */
 typedef struct rk_save_plan {
-    rk_dtype (*type)(void *user, const rk_model *m, const rk_param *p, rk_dtype own);
+    rk_dtype (*type)(void *user, const rk_param *p, rk_dtype own);
     /* Weights of the squared errors of a row's elements, (inputs of the matrix); NULL: all alike. */
     const float *(*importance)(void *user, const rk_param *p);
     void *user;
@@ -155,8 +155,9 @@ typedef struct rk_save_options {
     bool hf; /* a folder as Hugging Face has them: model.safetensors and config.json, their names */
     bool overwrite;
 } rk_save_options;
-/* Write a model: .pth or .pt and .safetensors under the names of RWKV-LM, .gguf under those of
- * llama.cpp (rwkv6 and rwkv7), which wants vectors in f32: where types are kept, the file says what
+/* Write a model: .pth or .pt and .safetensors under the names of RWKV-LM; .gguf under those of
+ * llama.cpp where it has the architecture (rwkv6 and rwkv7), else under the same as the others.
+ * llama.cpp wants vectors in f32: where types are kept, the file says what
  * they were, and who converts it back gets them again. Any other ending is safetensors.
  * Errors  RK_ERR_UNSUPPORTED: the container has no such type, architecture or tensor; those of the
  *         writers. */

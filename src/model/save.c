@@ -189,7 +189,7 @@ static rk_dtype type_of(const rk_save *s, const rk_param *p, rk_dtype own)
     if (s->vectors_f32 && rk_save_is_vector(p))
         return RK_F32;
     if (o->plan)
-        return o->plan->type(o->plan->user, s->m, p, own);
+        return o->plan->type(o->plan->user, p, own);
     if (!o->keep_types)
         return rk_tensor_rows(&p->tensor) == 1 ? RK_F32 : o->dtype;
     return rk_save_is_vector(p) ? rk_save_type_before(s->m, p, own) : own;
@@ -210,7 +210,7 @@ static bool source_of(const rk_model *m, const rk_param *p, rk_file_tensor *from
                                  .data = p->tensor.data,
                                  .bytes = rk_tensor_bytes(&p->tensor)};
     from->name = p->name;
-    if (p->used) { /* what layer 0 stores and does not use has whatever shape it came with */
+    if (p->used || !t) { /* what layer 0 stores and does not use has the shape it came with */
         from->n_dims = p->tensor.n_dims;
         memcpy(from->dims, p->tensor.dims, sizeof p->tensor.dims);
     }
@@ -313,14 +313,6 @@ static bool ends_with(const char *path, const char *ending)
     return true;
 }
 
-static rk_status need_scheme(const rk_save *s, const rk_scheme *scheme, const char *what,
-                             rk_error *err)
-{
-    return scheme ? RK_OK
-                  : rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no %s files of %s models",
-                            s->path, what, s->m->arch->name);
-}
-
 static rk_status save_as(rk_save *s, rk_error *err)
 {
     const bool gguf = !s->o->hf && ends_with(s->path, ".gguf");
@@ -331,8 +323,9 @@ static rk_status save_as(rk_save *s, rk_error *err)
                                        : NULL;
     rk_status st = RK_OK;
     s->vectors_f32 = gguf;
-    if (gguf || s->o->hf)
-        st = need_scheme(s, scheme, gguf ? "GGUF" : "Hugging Face", err);
+    if (s->o->hf && !scheme)
+        st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no Hugging Face folders of %s models",
+                     s->path, arch);
     if (st == RK_OK)
         st = prepare(s, scheme, err);
     if (st != RK_OK)

@@ -45,11 +45,39 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
     done
     same "$arch, logits in bf16" half.pth.npy half.safetensors.npy
     cmp -s a.safetensors.npy half.pth.npy && complain "$arch: bf16 changed nothing"
+    "$RK_PROGRAM" convert b.pth e.gguf
+    "$RK_PROGRAM" convert e.gguf f.pth
+    same "$arch, by way of .gguf" b.pth f.pth
+    "$RK_PROGRAM" convert half.pth half.gguf
+    "$RK_PROGRAM" convert half.gguf g.pth
+    same "$arch in bf16, by way of .gguf" half.pth g.pth
+    "$RK_PROGRAM" convert half.gguf h.gguf
+    same "$arch, .gguf to .gguf" half.gguf h.gguf
+    [ "$("$RK_PROGRAM" run -m half.gguf -p 'to be' -n 8 --temp 0 -q)" = \
+        "$("$RK_PROGRAM" run -m half.pth -p 'to be' -n 8 --temp 0 -q)" ] ||
+        complain "$arch: half.gguf writes another text"
+    "$RK_PROGRAM" convert half.pth folder --names hf
+    "$RK_PROGRAM" convert folder i.safetensors
+    "$RK_PROGRAM" logits -m folder --tokens 116,111,32,98,101 -o folder.npy --all
+    "$RK_PROGRAM" logits -m i.safetensors --tokens 116,111,32,98,101 -o i.npy --all
+    same "$arch, logits of a folder" folder.npy i.npy
+    grep -q '"hidden_size": 32' folder/config.json || complain "$arch: config.json"
+    for type in q8_0 q4_1 rk8; do
+        "$RK_PROGRAM" quantize a.safetensors $type.gguf --type $type --calib text.txt
+        "$RK_PROGRAM" info -m $type.gguf | grep -q 'q[48]_[01] ' || complain "$arch: no blocks"
+        "$RK_PROGRAM" eval -m $type.gguf --ppl text.txt --kl-base a.safetensors --json |
+            grep -qE '"kl":(0\.00|[0-9.]+e-)' || complain "$arch, $type: far from the model"
+    done
+    if "$RK_PROGRAM" quantize a.safetensors no.safetensors --type q8_0 2>err; then
+        complain "$arch: blocks in safetensors"
+    fi
+    [ ! -e no.safetensors ] || complain "$arch: half a file"
+    rm -rf folder
     if "$RK_PROGRAM" convert a.safetensors b.pth 2>err; then
         complain "$arch: b.pth was overwritten"
     fi
     grep -q 'b.pth' err || complain "$arch: no sentence about b.pth"
-    rm -f ./*.pth ./*.safetensors ./*.npy
+    rm -f ./*.pth ./*.safetensors ./*.npy ./*.gguf
 done
 
 [ $failures = 0 ]

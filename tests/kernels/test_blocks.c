@@ -99,9 +99,132 @@ static void test_any_bytes(void **state)
     test_end(&t);
 }
 
+/* ---- rounding, beside what ggml's own library makes of the same numbers ---- */
+
+static const struct {
+    rk_dtype dtype;
+    uint64_t fnv;  /* of its blocks */
+    double square; /* mean square of its error */
+} rounded[] = {
+    {RK_Q4_0, UINT64_C(0x81caf5a017e4e68c), 0.000810743978},
+    {RK_Q4_1, UINT64_C(0x7eb468d3bff2e0ea), 0.000714379933},
+    {RK_Q5_0, UINT64_C(0x7b0ad3ae22e6e739), 0.000197927233},
+    {RK_Q5_1, UINT64_C(0xb28e9ee02f843e46), 0.000168585773},
+    {RK_Q8_0, UINT64_C(0x9dd5ae183ea7a07e), 3.11075063e-06},
+    {RK_Q4_K, UINT64_C(0x2523bb1a73fa8efc), 0.000593234142},
+    {RK_Q5_K, UINT64_C(0x3c59d49fb27630a4), 0.000150615276},
+    {RK_Q6_K, UINT64_C(0x2749ce633f037f51), 3.57200347e-05},
+};
+enum { N_DRAWS = 8192 };
+
+static void draw(float *x)
+{
+    uint32_t s = 12345;
+    for (int i = 0; i < N_DRAWS; i++) {
+        float pair[2];
+        for (int k = 0; k < 2; k++) {
+            s = 1664525u * s + 1013904223u;
+            pair[k] = (float)((double)(s >> 8) / 8388608.0 - 1.0);
+        }
+        x[i] = pair[0] * pair[1];
+    }
+}
+
+static uint64_t fnv(const uint8_t *p, size_t n)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+static double mean_square(const float *a, const float *b, const float *weights)
+{
+    double sum = 0, all = 0;
+    for (int i = 0; i < N_DRAWS; i++) {
+        const double e = (double)a[i] - (double)b[i], w = weights ? (double)weights[i] : 1;
+        sum += w * e * e;
+        all += w;
+    }
+    return sum / all;
+}
+
+static void test_narrow(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(3);
+    for (size_t i = 0; i < RK_COUNT(rounded); i++) {
+        const rk_dtype d = rounded[i].dtype;
+        const size_t bytes = N_DRAWS / (size_t)rk_dtype_block(d) * rk_dtype_bytes(d);
+        float *x = test_alloc_f32(&t, N_DRAWS), *y = test_alloc_f32(&t, N_DRAWS);
+        uint8_t *blocks = test_alloc(&t, bytes);
+        draw(x);
+        assert_true(rk_blocks_can_narrow(d));
+        rk_blocks_narrow(d, N_DRAWS, x, NULL, blocks);
+        rk_blocks_widen(d, N_DRAWS, blocks, y);
+        const double square = mean_square(x, y, NULL);
+        if (rk_dtype_block(d) == 32 && fnv(blocks, bytes) != rounded[i].fnv)
+            fail_msg("%s: the blocks are not ggml's", rk_dtype_name(d));
+        if (square > rounded[i].square * (1 + 1e-6))
+            fail_msg("%s: mean square error %.6g, ggml's is %.6g", rk_dtype_name(d), square,
+                     rounded[i].square);
+        test_reset(&t);
+    }
+    test_end(&t);
+}
+
+/* Weights move errors to where they count less. */
+static void test_narrow_weighted(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(4);
+    for (size_t i = 0; i < RK_COUNT(rounded); i++) {
+        const rk_dtype d = rounded[i].dtype;
+        float *x = test_alloc_f32(&t, N_DRAWS), *w = test_alloc_f32(&t, N_DRAWS);
+        float *plain = test_alloc_f32(&t, N_DRAWS), *weighed = test_alloc_f32(&t, N_DRAWS);
+        uint8_t *blocks =
+            test_alloc(&t, N_DRAWS / (size_t)rk_dtype_block(d) * rk_dtype_bytes(d));
+        draw(x);
+        for (int e = 0; e < N_DRAWS; e++)
+            w[e] = e % 7 == 0 ? 100.0f : 1.0f;
+        rk_blocks_narrow(d, N_DRAWS, x, NULL, blocks);
+        rk_blocks_widen(d, N_DRAWS, blocks, plain);
+        rk_blocks_narrow(d, N_DRAWS, x, w, blocks);
+        rk_blocks_widen(d, N_DRAWS, blocks, weighed);
+        assert_true(mean_square(x, weighed, w) < 0.97 * mean_square(x, plain, w));
+        test_reset(&t);
+    }
+    test_end(&t);
+}
+
+/* Zeros, one number, and the largest ones: no division by zero, nothing that is not finite. */
+static void test_narrow_extremes(void **state)
+{
+    (void)state;
+    static const float values[] = {0.0f, 1.0f, -1.0f, 1e-30f, -60000.0f};
+    test_ctx t = test_begin(5);
+    for (size_t i = 0; i < RK_COUNT(rounded) * RK_COUNT(values); i++) {
+        const rk_dtype d = rounded[i / RK_COUNT(values)].dtype;
+        float *x = test_alloc_f32(&t, 256), *y = test_alloc_f32(&t, 256);
+        uint8_t *blocks = test_alloc(&t, 256 / (size_t)rk_dtype_block(d) * rk_dtype_bytes(d));
+        for (int e = 0; e < 256; e++)
+            x[e] = values[i % RK_COUNT(values)];
+        rk_blocks_narrow(d, 256, x, NULL, blocks);
+        rk_blocks_widen(d, 256, blocks, y);
+        for (int e = 0; e < 256; e++)
+            if (!(fabsf(y[e] - x[e]) <= 0.04f * fabsf(x[e]) + 1e-6f))
+                fail_msg("%s: %g became %g", rk_dtype_name(d), (double)x[e], (double)y[e]);
+        test_reset(&t);
+    }
+    test_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),
-                                       cmocka_unit_test(test_any_bytes)};
+                                       cmocka_unit_test(test_any_bytes),
+                                       cmocka_unit_test(test_narrow),
+                                       cmocka_unit_test(test_narrow_weighted),
+                                       cmocka_unit_test(test_narrow_extremes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
