@@ -16,6 +16,7 @@ build ninja-build            command ninja
 build pkg-config             command pkg-config
 build libjansson-dev         library jansson
 build libxxhash-dev          library libxxhash
+build libedit-dev            library libedit
 test  libcmocka-dev          library cmocka
 test  libsimde-dev           file /usr/include/simde/x86/avx512.h
 arm   gcc-aarch64-linux-gnu  command aarch64-linux-gnu-gcc

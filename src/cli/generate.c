@@ -44,9 +44,12 @@ static rk_status emit_token(loop *l, int32_t token, rk_error *err)
 {
     size_t n;
     const char *text = rk_decoder_push(l->decoder, token, &n);
+    const bool held = rk_stop_holds(l->stop);
     if (rk_stop_push(l->stop, text, n, &l->text) >= 0)
         end_with(l, RK_END_STOP);
-    return emit(l, err);
+    const bool begins = !held && (l->out->end == RK_END_STOP || rk_stop_holds(l->stop));
+    const rk_status st = begins && l->p->hold ? l->p->hold(l->p->user, err) : RK_OK;
+    return st == RK_OK ? emit(l, err) : st;
 }
 
 static rk_status emit_rest(loop *l, rk_error *err)
@@ -119,13 +122,17 @@ static rk_status one_token(loop *l, rk_error *err)
         end_with(l, RK_END_TOKEN);
         return RK_OK;
     }
+    l->out->unfed = token;
     st = note(l, token, err);
     if (st == RK_OK)
         st = emit_token(l, token, err);
     if (l->out->n_tokens == l->p->n_max)
         l->ended = true;
-    if (st == RK_OK && (!l->ended || l->p->feed_last))
+    if (st == RK_OK && (!l->ended || l->p->feed_last)) {
         st = rk_session_eval(l->session, &token, 1, l->logits, err);
+        if (st == RK_OK)
+            l->out->unfed = -1;
+    }
     return st;
 }
 
@@ -160,7 +167,7 @@ rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session
                       rk_sampler *sampler, float *logits, rk_error *err)
 {
     loop l = {.p = p, .out = out, .session = session, .sampler = sampler, .logits = logits};
-    *out = (rk_generated){.end = RK_END_LENGTH};
+    *out = (rk_generated){.end = RK_END_LENGTH, .unfed = -1};
     rk_status st = prepare(&l, err);
     if (st == RK_OK)
         st = run_loop(&l, err);

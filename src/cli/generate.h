@@ -28,12 +28,16 @@ typedef struct rk_generate_params {
     int64_t n_stop;
     /* Text as it becomes certain; whole UTF-8 characters. */
     rk_status (*emit)(void *user, const char *text, size_t n, rk_error *err);
+    /* Called when a token's text may begin a stop string, before the token is fed and before what
+     * it lets through is emitted: the session's state is that of the text before it. May be NULL. */
+    rk_status (*hold)(void *user, rk_error *err);
     void *user;
 } rk_generate_params;
 
 typedef struct rk_generated {
     rk_end end;
     int64_t n_tokens;
+    int32_t unfed;    /* the last token, where the session has not seen it; else -1 */
     json_t *tokens;   /* ids, an array */
     json_t *logprobs; /* an object a token, NULL unless asked for */
 } rk_generated;

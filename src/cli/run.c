@@ -1,7 +1,6 @@
 /* run.c: `rwkv run`: a prompt, then the model's own text as it is made. */
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "cli/generate.h"
 #include "cli/interrupt.h"
 #include "cli/prompt.h"
+#include "cli/sampling.h"
 #include "model/model.h"
 
 typedef struct run_options {
@@ -19,10 +19,9 @@ typedef struct run_options {
     const char *model, *vocab, *state_in, *state_out;
     rk_prompt_source prompt;
     bool no_display_prompt, ignore_eos, force, force_base, json;
-    int64_t n_tokens, top_k, logprobs, seed; /* seed < 0: draw one */
-    double temp, top_p, min_p, typical_p;
-    double repeat_penalty, presence_penalty, frequency_penalty, penalty_decay;
-    rk_opt_list stop, logit_bias;
+    int64_t n_tokens, logprobs;
+    rk_sampling_options sampling;
+    rk_opt_list stop;
 } run_options;
 
 #define AT(member) offsetof(run_options, member)
@@ -55,25 +54,7 @@ static const rk_option rows[] = {
      "one object on stdout: text, tokens, seed, timings"},
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
      "with --json: log-probability of each token and of the N likeliest"},
-    RK_OPT_GROUP("sampling"),
-    {"seed", 's', RK_OPT_INT, "N", AT(seed), 0, 9e18, "random", "of the draws; printed"},
-    {"temp", 0, RK_OPT_NUMBER, "X", AT(temp), 0, 100, "1",
-     "temperature; 0: the highest score, penalties off"},
-    {"top-p", 0, RK_OPT_NUMBER, "X", AT(top_p), 0, 1, "0.85", "likeliest tokens that hold X"},
-    {"top-k", 0, RK_OPT_INT, "N", AT(top_k), 0, 1 << 30, "0", "likeliest N tokens; 0: all"},
-    {"min-p", 0, RK_OPT_NUMBER, "X", AT(min_p), 0, 1, "0",
-     "tokens at least X times as likely as the likeliest"},
-    {"typical", 0, RK_OPT_NUMBER, "X", AT(typical_p), 0, 1, "1", "locally typical tokens; 1: all"},
-    {"repeat-penalty", 0, RK_OPT_NUMBER, "X", AT(repeat_penalty), 0, 100, "1",
-     "scores of generated tokens are divided by X"},
-    {"presence-penalty", 0, RK_OPT_NUMBER, "X", AT(presence_penalty), -100, 100, "0",
-     "subtracted from scores of generated tokens"},
-    {"frequency-penalty", 0, RK_OPT_NUMBER, "X", AT(frequency_penalty), -100, 100, "0",
-     "subtracted from them as often as they came"},
-    {"penalty-decay", 0, RK_OPT_NUMBER, "X", AT(penalty_decay), 0, 1, "0.996",
-     "what a count is worth one token later"},
-    {"logit-bias", 0, RK_OPT_LIST, "ID=B", AT(logit_bias), 0, 0, NULL,
-     "add B to a token's score; -inf bans it; may be given several times"},
+    RK_SAMPLING_ROWS(run_options, sampling, "0.85", "0", "0"),
     RK_COMMON_ROWS(run_options, common),
 };
 
@@ -88,32 +69,6 @@ const rk_command rk_cmd_run = {
                 "  rwkv run -m model.safetensors -f prompt.txt --temp 0.8 --stop \"THE END\"",
     .main = run_main,
 };
-
-static run_options defaults(void)
-{
-    const rk_sampler_params s = rk_sampler_defaults();
-    return (run_options){.n_tokens = 256,
-                         .seed = -1,
-                         .temp = 1.0,
-                         .top_p = 0.85,
-                         .typical_p = 1.0,
-                         .repeat_penalty = (double)s.repeat_penalty,
-                         .penalty_decay = 0.996};
-}
-
-static rk_sampler_params sampler_params(const run_options *o)
-{
-    return (rk_sampler_params){.temp = (float)o->temp,
-                               .top_p = (float)o->top_p,
-                               .top_k = (int32_t)o->top_k,
-                               .min_p = (float)o->min_p,
-                               .typical_p = (float)o->typical_p,
-                               .repeat_penalty = (float)o->repeat_penalty,
-                               .presence_penalty = (float)o->presence_penalty,
-                               .frequency_penalty = (float)o->frequency_penalty,
-                               .penalty_decay = (float)o->penalty_decay,
-                               .seed = (uint64_t)o->seed};
-}
 
 /* Everything a run holds. */
 typedef struct run {
@@ -145,41 +100,6 @@ static rk_status check_options(const run_options *o, rk_error *err)
     return RK_OK;
 }
 
-/* A seed that nobody chose; 32 bits, so that it is easily typed. */
-static rk_status draw_seed(int64_t *seed, rk_error *err)
-{
-    uint32_t bits = 0;
-    FILE *f = fopen("/dev/urandom", "rb");
-    const bool ok = f && fread(&bits, sizeof bits, 1, f) == 1;
-    if (f)
-        fclose(f);
-    if (!ok)
-        return rk_fail(err, RK_ERR_IO, "/dev/urandom: no random bits; --seed says a number");
-    *seed = bits;
-    return RK_OK;
-}
-
-static rk_status add_bias(rk_sampler *sampler, const char *text, rk_error *err)
-{
-    char *end = NULL, *end_of_bias = NULL;
-    errno = 0;
-    const long long id = strtoll(text, &end, 10);
-    const bool has_id = end != text && *end == '=' && errno == 0 && id >= 0 && id <= INT32_MAX;
-    const double bias = has_id ? strtod(end + 1, &end_of_bias) : 0.0;
-    if (!has_id || end_of_bias == end + 1 || *end_of_bias || isnan(bias))
-        return rk_fail(err, RK_ERR_ARG, "--logit-bias '%s': expected ID=B, such as 10=-inf", text);
-    return rk_sampler_bias(sampler, (int32_t)id, (float)bias, err);
-}
-
-static rk_status make_sampler(run *r, rk_error *err)
-{
-    const rk_sampler_params p = sampler_params(r->o);
-    rk_status st = rk_sampler_new(&r->sampler, &p, r->model->hp.n_vocab, r->tokenizer, err);
-    for (int i = 0; i < r->o->logit_bias.n && st == RK_OK; i++)
-        st = add_bias(r->sampler, r->o->logit_bias.at[i], err);
-    return st;
-}
-
 /* The prompt as tokens. Where there is nothing to go on from, token 0 stands before a text. */
 static rk_status encode_prompt(run *r, rk_error *err)
 {
@@ -204,7 +124,7 @@ static rk_status open_all(run *r, rk_error *err)
     if (st == RK_OK)
         st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model, err);
     if (st == RK_OK)
-        st = make_sampler(r, err);
+        st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
     if (st == RK_OK)
         st = encode_prompt(r, err);
     if (st == RK_OK)
@@ -314,7 +234,7 @@ static rk_status print_json(const run *r, rk_error *err)
     json_t *o = json_pack(
         "{s:s%, s:o, s:I, s:I, s:I, s:s, s:o}", "text", r->text.data ? r->text.data : "",
         r->text.len, "tokens", array_or_empty(r->made.tokens), "n_prompt", (json_int_t)r->n_tokens,
-        "n_generated", (json_int_t)r->made.n_tokens, "seed", (json_int_t)r->o->seed, "stop_reason",
+        "n_generated", (json_int_t)r->made.n_tokens, "seed", (json_int_t)r->o->sampling.seed, "stop_reason",
         rk_end_name(r->made.end), "timings", timings);
     if (o && r->made.logprobs && json_object_set(o, "logprobs", r->made.logprobs) != 0) {
         json_decref(o);
@@ -342,8 +262,8 @@ static rk_status work(run *r, rk_error *err)
         st = rk_interrupt_open(&r->interrupt, err);
     if (st == RK_OK)
         st = open_all(r, err);
-    if (st == RK_OK && r->o->temp > 0.0 && !r->o->common.quiet)
-        fprintf(stderr, "seed %" PRId64 "\n", r->o->seed);
+    if (st == RK_OK && r->o->sampling.temp > 0.0 && !r->o->common.quiet)
+        fprintf(stderr, "seed %" PRId64 "\n", r->o->sampling.seed);
     if (st == RK_OK)
         st = feed_prompt(r, err);
     if (st == RK_OK)
@@ -357,15 +277,15 @@ static rk_status work(run *r, rk_error *err)
 
 static int run_main(int argc, char **argv)
 {
-    run_options o = defaults();
+    run_options o = {.n_tokens = 256, .sampling = rk_sampling_defaults()};
     int status = 0;
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_run, argc, argv, &o, &status))
         return status;
     run r = {.o = &o};
     rk_status st = check_options(&o, &err);
-    if (st == RK_OK && o.seed < 0)
-        st = draw_seed(&o.seed, &err);
+    if (st == RK_OK)
+        st = rk_sampling_draw_seed(&o.sampling, &err);
     if (st == RK_OK)
         st = work(&r, &err);
     const int signal = r.interrupt ? rk_interrupt_signal(r.interrupt) : 0;

@@ -132,3 +132,8 @@ void rk_stop_flush(rk_stop *s, rk_buf *out)
         rk_buf_add(out, s->patterns[s->held].bytes, matched(s, s->held));
     rk_stop_reset(s);
 }
+
+bool rk_stop_holds(const rk_stop *s)
+{
+    return s->held >= 0 && s->patterns[s->held].matched > 0;
+}

@@ -19,6 +19,8 @@ void rk_stop_reset(rk_stop *s);
  * completed first (the longest, then the lowest, of those that end together), -1 while there is
  * none. From then on bytes are ignored until a reset. */
 int64_t rk_stop_push(rk_stop *s, const char *bytes, size_t n, rk_buf *out);
+/* Is something held back? */
+bool rk_stop_holds(const rk_stop *s);
 /* The end of the text: append what is held back. */
 void rk_stop_flush(rk_stop *s, rk_buf *out);
 
