@@ -19,5 +19,14 @@ static inline void rk_prefetch(const void *p)
     (void)p;
 #endif
 }
+/* The same into the second cache, for what is needed later. */
+static inline void rk_prefetch_far(const void *p)
+{
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 0, 2);
+#else
+    (void)p;
+#endif
+}
 
 #endif

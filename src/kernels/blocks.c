@@ -11,42 +11,49 @@ static float half_at(const uint8_t *p)
 
 /* ---- 32 elements: the low nibbles are the first half, the high ones the second ---- */
 
+static void four_bits(const uint8_t *low, uint8_t *q)
+{
+    for (int j = 0; j < 16; j++) {
+        q[j] = low[j] & 15;
+        q[j + 16] = low[j] >> 4;
+    }
+}
+
+/* The 5-bit numbers whose fifth bits are at `high` and whose nibbles at `low`. */
+static void five_bits(const uint8_t *high, const uint8_t *low, uint8_t *q)
+{
+    const uint32_t h = (uint32_t)high[0] | (uint32_t)high[1] << 8 | (uint32_t)high[2] << 16 |
+                       (uint32_t)high[3] << 24;
+    four_bits(low, q);
+    for (int j = 0; j < 32; j++)
+        q[j] |= (uint8_t)((h >> j & 1) << 4);
+}
+
 /* y = d (q - 8) */
 static void q4_0(const uint8_t *b, float *y)
 {
     const float d = half_at(b);
-    for (int j = 0; j < 16; j++) {
-        y[j] = d * (float)((b[2 + j] & 15) - 8);
-        y[j + 16] = d * (float)((b[2 + j] >> 4) - 8);
-    }
+    uint8_t q[32];
+    four_bits(b + 2, q);
+    for (int j = 0; j < 32; j++)
+        y[j] = d * (float)(q[j] - 8);
 }
 
 /* y = d q + m */
 static void q4_1(const uint8_t *b, float *y)
 {
     const float d = half_at(b), m = half_at(b + 2);
-    for (int j = 0; j < 16; j++) {
-        y[j] = d * (float)(b[4 + j] & 15) + m;
-        y[j + 16] = d * (float)(b[4 + j] >> 4) + m;
-    }
-}
-
-/* The 5-bit numbers whose fifth bits are at `high` and whose nibbles at `low`. */
-static void five_bits(const uint8_t *high, const uint8_t *low, int *q)
-{
-    const uint32_t h = (uint32_t)high[0] | (uint32_t)high[1] << 8 | (uint32_t)high[2] << 16 |
-                       (uint32_t)high[3] << 24;
-    for (int j = 0; j < 16; j++) {
-        q[j] = (low[j] & 15) | (int)(h >> j & 1) << 4;
-        q[j + 16] = low[j] >> 4 | (int)(h >> (j + 16) & 1) << 4;
-    }
+    uint8_t q[32];
+    four_bits(b + 4, q);
+    for (int j = 0; j < 32; j++)
+        y[j] = d * (float)q[j] + m;
 }
 
 /* y = d (q - 16) */
 static void q5_0(const uint8_t *b, float *y)
 {
     const float d = half_at(b);
-    int q[32];
+    uint8_t q[32];
     five_bits(b + 2, b + 6, q);
     for (int j = 0; j < 32; j++)
         y[j] = d * (float)(q[j] - 16);
@@ -56,7 +63,7 @@ static void q5_0(const uint8_t *b, float *y)
 static void q5_1(const uint8_t *b, float *y)
 {
     const float d = half_at(b), m = half_at(b + 2);
-    int q[32];
+    uint8_t q[32];
     five_bits(b + 4, b + 8, q);
     for (int j = 0; j < 32; j++)
         y[j] = d * (float)q[j] + m;
@@ -117,21 +124,29 @@ static void scale_and_min(const uint8_t *s, int i, int *scale, int *min)
     }
 }
 
-/* y = d s q - m n; nibbles of 32 bytes are two sub-blocks, `high` (or NULL) has a fifth bit for
- * each */
+/* Nibbles of 32 bytes are two sub-blocks, `high` (or NULL) has a fifth bit for each. */
+static void numbers_q45_k(const uint8_t *high, const uint8_t *low, uint8_t *q)
+{
+    for (int i = 0; i < 8; i++, q += 32)
+        for (int l = 0; l < 32; l++) {
+            const int byte = low[32 * (i / 2) + l];
+            const int fifth = high ? (high[l] >> i & 1) << 4 : 0;
+            q[l] = (uint8_t)((i % 2 ? byte >> 4 : byte & 15) | fifth);
+        }
+}
+
+/* y = d s q - m n */
 static void q45_k(const uint8_t *b, const uint8_t *high, const uint8_t *low, float *y)
 {
     const float d = half_at(b), m = half_at(b + 2);
+    uint8_t q[256];
+    numbers_q45_k(high, low, q);
     for (int i = 0; i < 8; i++) {
         int scale, min;
         scale_and_min(b + 4, i, &scale, &min);
         const float ds = d * (float)scale, ms = m * (float)min;
-        const uint8_t *q = low + 32 * (i / 2);
-        for (int l = 0; l < 32; l++) {
-            const int nibble = i % 2 ? q[l] >> 4 : q[l] & 15;
-            const int fifth = high ? (high[l] >> i & 1) << 4 : 0;
-            *y++ = ds * (float)(nibble | fifth) - ms;
-        }
+        for (int l = 0; l < 32; l++)
+            *y++ = ds * (float)q[32 * i + l] - ms;
     }
 }
 
@@ -145,19 +160,26 @@ static void q5_k(const uint8_t *b, float *y)
     q45_k(b, b + 16, b + 48, y);
 }
 
-/* y = d s (q - 32); 16 sub-blocks of 16, low nibbles and upper two bits apart */
+/* Low nibbles and upper two bits apart. */
+static void numbers_q6_k(const uint8_t *b, uint8_t *q)
+{
+    for (int half = 0; half < 2; half++, q += 128) {
+        const uint8_t *low = b + 64 * half, *high = b + 128 + 32 * half;
+        for (int l = 0; l < 128; l++) {
+            const int nibble = l < 64 ? low[l] & 15 : low[l - 64] >> 4;
+            q[l] = (uint8_t)(nibble | (high[l % 32] >> 2 * (l / 32) & 3) << 4);
+        }
+    }
+}
+
+/* y = d s (q - 32); 16 sub-blocks of 16 */
 static void q6_k(const uint8_t *b, float *y)
 {
     const float d = half_at(b + 208);
-    for (int half = 0; half < 2; half++, y += 128) {
-        const uint8_t *low = b + 64 * half, *high = b + 128 + 32 * half;
-        const uint8_t *scale = b + 192 + 8 * half;
-        for (int l = 0; l < 128; l++) {
-            const int nibble = l < 64 ? low[l] & 15 : low[l - 64] >> 4;
-            const int q = nibble | (high[l % 32] >> 2 * (l / 32) & 3) << 4;
-            y[l] = d * (float)(int8_t)scale[l / 16] * (float)(q - 32);
-        }
-    }
+    uint8_t q[256];
+    numbers_q6_k(b, q);
+    for (int l = 0; l < 256; l++)
+        y[l] = d * (float)(int8_t)b[192 + l / 16] * (float)(q[l] - 32);
 }
 
 typedef void widen_fn(const uint8_t *block, float *out);
@@ -171,4 +193,54 @@ void rk_blocks_widen(rk_dtype t, int64_t n, const void *blocks, float *out)
     const uint8_t *b = blocks;
     for (int64_t i = 0; i < n; i += rk_dtype_block(t), b += rk_dtype_bytes(t))
         widen[t](b, out + i);
+}
+
+/* ---- their parts ---- */
+
+void rk_blocks_numbers(rk_dtype t, const void *block, uint8_t *q)
+{
+    const uint8_t *b = block;
+    switch (t) {
+    case RK_Q4_0:
+        four_bits(b + 2, q);
+        break;
+    case RK_Q4_1:
+        four_bits(b + 4, q);
+        break;
+    case RK_Q5_0:
+        five_bits(b + 2, b + 6, q);
+        break;
+    case RK_Q5_1:
+        five_bits(b + 4, b + 8, q);
+        break;
+    case RK_Q8_0:
+        memcpy(q, b + 2, 32);
+        break;
+    case RK_Q4_K:
+        numbers_q45_k(NULL, b + 16, q);
+        break;
+    case RK_Q5_K:
+        numbers_q45_k(b + 16, b + 48, q);
+        break;
+    case RK_Q6_K:
+        numbers_q6_k(b, q);
+        break;
+    default:
+        break;
+    }
+}
+
+void rk_blocks_scales(rk_dtype t, const void *block, uint8_t *scales, uint8_t *minima)
+{
+    const uint8_t *b = block;
+    if (t == RK_Q6_K) {
+        memcpy(scales, b + 192, 16);
+        return;
+    }
+    for (int i = 0; i < 8; i++) {
+        int scale, min;
+        scale_and_min(b + 4, i, &scale, &min);
+        scales[i] = (uint8_t)scale;
+        minima[i] = (uint8_t)min;
+    }
 }

@@ -1,0 +1,168 @@
+/* dot8.c: packing, sizes, and which loops this CPU runs. */
+#include "kernels/dot8.h"
+
+#include <string.h>
+
+#include "base/num.h"
+#include "kernels/blocks.h"
+#include "kernels/dot8_layout.h"
+
+/* ---- sizes ---- */
+
+bool rk_dot8_has(rk_dtype t)
+{
+    return rk_dtype_is_blocks(t) && t != RK_Q2_K && t != RK_Q3_K;
+}
+
+static int64_t units(rk_dtype t, int64_t k)
+{
+    return rk_ceil_div(k, dot8_unit(t));
+}
+
+size_t rk_dot8_group_bytes(rk_dtype t, int64_t k)
+{
+    return (size_t)units(t, k) * (size_t)dot8_unit_bytes(t);
+}
+
+int64_t rk_x8_blocks(rk_dtype t, int64_t k)
+{
+    return units(t, k) * (dot8_unit(t) / RK_X8_BLOCK);
+}
+
+size_t rk_x8_bytes(const rk_dot8_kernels *kern, rk_dtype t, int64_t rows, int64_t k)
+{
+    const int64_t tile = rows == 1 ? 1 : kern->tile;
+    return (size_t)(rk_ceil_div(rows, tile) * tile * rk_x8_blocks(t, k)) * sizeof(rk_x8);
+}
+
+/* Of an unpacked group: numbers in bytes, and two scales and two minima a block as floats. */
+size_t rk_dot8_scratch(int64_t k)
+{
+    const size_t blocks = (size_t)rk_ceil_div(k, 256) * 8;
+    return blocks * (DOT8_QUADS * DOT8_LINE + 4 * RK_DOT8_ROWS * sizeof(float));
+}
+
+/* ---- packing ---- */
+
+/* The 32 numbers of row r of a block; `lines` were zero. */
+static void put_numbers(int bits, const uint8_t *q, int r, unsigned char *lines)
+{
+    for (int j = 0; j < DOT8_QUADS; j++)
+        for (int i = 0; i < 4; i++) {
+            const unsigned v = q[4 * j + i];
+            unsigned char *at = lines + 4 * r + i;
+            if (bits == 8) {
+                at[DOT8_LINE * j] = (unsigned char)(v ^ 0x80);
+                continue;
+            }
+            at[DOT8_LINE * (j % 4)] |= (unsigned char)((v & 15) << (j < 4 ? 0 : 4));
+            if (bits == 5)
+                at[DOT8_LINE * 4] |= (unsigned char)((v >> 4) << j);
+            if (bits == 6)
+                at[DOT8_LINE * (4 + j / 4)] |= (unsigned char)((v >> 4) << 2 * (j % 4));
+        }
+}
+
+/* One block of 32 of row r as block b of a unit. */
+static void pack_32(rk_dtype t, const unsigned char *block, int b, int r, unsigned char *unit)
+{
+    uint8_t q[32];
+    rk_blocks_numbers(t, block, q);
+    put_numbers(dot8_bits(t), q, r, unit + dot8_codes_at(t) + b * dot8_block_bytes(t));
+    memcpy(unit + DOT8_HALVES * b + 2 * r, block, 2);
+    if (dot8_stores_minima(t))
+        memcpy(unit + DOT8_HALVES * (2 + b) + 2 * r, block + 2, 2);
+}
+
+/* One block of 256 of row r as a unit. */
+static void pack_256(rk_dtype t, const unsigned char *block, int r, unsigned char *unit)
+{
+    uint8_t q[256], scales[16], minima[8];
+    const int n_scales = 8 * dot8_halves(t);
+    rk_blocks_numbers(t, block, q);
+    rk_blocks_scales(t, block, scales, minima);
+    for (int b = 0; b < 8; b++)
+        put_numbers(dot8_bits(t), q + 32 * b, r, unit + DOT8_K_CODES + b * dot8_block_bytes(t));
+    for (int i = 0; i < n_scales; i++)
+        unit[DOT8_K_SCALES + 16 * i + r] = scales[i];
+    memcpy(unit + 2 * r, t == RK_Q6_K ? block + 208 : block, 2);
+    for (int i = 0; dot8_stores_minima(t) && i < 8; i++)
+        unit[DOT8_K_MINIMA + 16 * i + r] = minima[i];
+    if (dot8_stores_minima(t))
+        memcpy(unit + DOT8_HALVES + 2 * r, block + 2, 2);
+}
+
+static void pack_row(rk_dtype t, int64_t k, const unsigned char *row, int r, unsigned char *group)
+{
+    const int64_t per_unit = dot8_unit(t) / rk_dtype_block(t);
+    for (int64_t i = 0; i < k / rk_dtype_block(t); i++) {
+        unsigned char *unit = group + i / per_unit * dot8_unit_bytes(t);
+        const unsigned char *block = row + (size_t)i * rk_dtype_bytes(t);
+        if (dot8_is_k(t))
+            pack_256(t, block, r, unit);
+        else
+            pack_32(t, block, (int)(i % per_unit), r, unit);
+    }
+}
+
+void rk_dot8_pack(rk_dtype t, int64_t n, int64_t k, const void *rows, int64_t g0, int64_t g1,
+                  unsigned char *packed)
+{
+    const size_t row_bytes = (size_t)(k / rk_dtype_block(t)) * rk_dtype_bytes(t);
+    const size_t bytes = rk_dot8_group_bytes(t, k);
+    for (int64_t g = g0; g < g1; g++) {
+        unsigned char *group = packed + (size_t)g * bytes;
+        memset(group, 0, bytes);
+        for (int r = 0; r < RK_DOT8_ROWS && g * RK_DOT8_ROWS + r < n; r++)
+            pack_row(t, k, (const unsigned char *)rows + (size_t)(g * RK_DOT8_ROWS + r) * row_bytes,
+                     r, group);
+    }
+}
+
+/* ---- choice ---- */
+
+extern const rk_dot8_kernels rk_dot8_ref, rk_dot8_avx2, rk_dot8_avxvnni, rk_dot8_avx512vnni,
+    rk_dot8_neon;
+
+typedef struct choice {
+    const rk_dot8_kernels *kern;
+    bool (*runs)(void);
+} choice;
+
+static bool runs_always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+static bool runs_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+#endif
+
+/* In the order of preference, the last that runs is the best. */
+static const choice choices[] = {
+    {&rk_dot8_ref, runs_always},
+#if defined(__x86_64__)
+    {&rk_dot8_avx2, runs_avx2},
+#endif
+};
+
+const rk_dot8_kernels *rk_dot8_at(int i)
+{
+    for (size_t c = 0; c < RK_COUNT(choices); c++)
+        if (choices[c].runs() && i-- == 0)
+            return choices[c].kern;
+    return NULL;
+}
+
+const rk_dot8_kernels *rk_dot8_best(void)
+{
+    const rk_dot8_kernels *best = NULL;
+    for (size_t c = 0; c < RK_COUNT(choices); c++)
+        if (choices[c].runs())
+            best = choices[c].kern;
+    return best;
+}

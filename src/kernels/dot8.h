@@ -1,0 +1,76 @@
+/* dot8.h: matrix products of weights in blocks with activations rounded to 8 bits.
+ *
+ * An input row is cut into blocks of 32 whose elements share a scale; the product of a block is a
+ * sum of small integers, which is exact, and one fused multiply-add brings it into the output:
+ *
+ *   y += (d dx) sum(q x),  and where numbers are not symmetric  y += m (dx sum(x)),
+ *
+ * block after block in order. So an output's bits depend neither on the instruction set, nor on how
+ * many rows are computed together, nor on threads.
+ *
+ * Weights are packed first: 16 rows (outputs) side by side, so that a vector register holds the
+ * same inputs of as many rows as it has lanes, and no sum across lanes is ever needed. The packed
+ * form has the numbers and scales of the file, a few percent more bytes where scales are taken out
+ * of their six bits. Reading rows as they lie in the file instead was measured at three quarters of
+ * the speed. */
+#ifndef RK_KERNELS_DOT8_H
+#define RK_KERNELS_DOT8_H
+
+#include "base/dtype.h"
+#include "base/error.h"
+
+enum { RK_DOT8_ROWS = 16, RK_X8_BLOCK = 32 };
+
+/* 32 inputs of one row. */
+typedef struct rk_x8 {
+    int8_t q[RK_X8_BLOCK];
+    float d;       /* x is d q; NaN when an x is not finite, the q are then 0 */
+    float sum;     /* d times the sum of q */
+    float first;   /* the same of the first 16 */
+    int32_t total; /* of the q */
+} rk_x8;
+
+/* A matrix of n outputs by k inputs, packed. */
+typedef struct rk_dot8_matrix {
+    rk_dtype dtype;
+    int64_t n, k;
+    const unsigned char *data; /* aligned to 64: groups of 16 rows, rk_dot8_group_bytes each */
+} rk_dot8_matrix;
+
+/* Is there a packed form of this type? */
+bool rk_dot8_has(rk_dtype t);
+size_t rk_dot8_group_bytes(rk_dtype t, int64_t k);
+static inline int64_t rk_dot8_groups(int64_t n)
+{
+    return (n + RK_DOT8_ROWS - 1) / RK_DOT8_ROWS;
+}
+/* Groups [g0, g1) of `rows` (n, k), as they lie in a file, to packed. */
+void rk_dot8_pack(rk_dtype t, int64_t n, int64_t k, const void *rows, int64_t g0, int64_t g1,
+                  unsigned char *packed);
+/* Blocks of an input row of k elements: those behind the end are zero. */
+int64_t rk_x8_blocks(rk_dtype t, int64_t k);
+
+/* The loops of one instruction set. */
+typedef struct rk_dot8_kernels {
+    const char *name;
+    /* Rows of x that are computed together: block b of row r lies at (r / tile * blocks + b) * tile
+     * + r % tile of the rounded inputs. A single row has tiles of one. */
+    int64_t tile;
+    /* Round one row of k elements to `blocks` blocks, `stride` apart. */
+    void (*round)(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int64_t stride);
+    /* y[row][j] (+)= x . w_j for `rows` rows of rounded x and the outputs of groups [g0, g1).
+     * scratch: rk_dot8_scratch(k) bytes, aligned to 64. */
+    void (*product)(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x, int64_t rows,
+                    float *y, int64_t ldy, bool accumulate, void *scratch);
+} rk_dot8_kernels;
+
+/* Bytes that rounded inputs take, and those of a thread's scratch. */
+size_t rk_x8_bytes(const rk_dot8_kernels *kern, rk_dtype t, int64_t rows, int64_t k);
+size_t rk_dot8_scratch(int64_t k);
+
+/* The best of this CPU. All have the same bits, so there is nothing to choose. */
+const rk_dot8_kernels *rk_dot8_best(void);
+/* The i-th that this CPU runs, NULL past the end; 0 is the reference. For tests. */
+const rk_dot8_kernels *rk_dot8_at(int i);
+
+#endif

@@ -1,0 +1,135 @@
+/* dot8_ref.c: products with activations in 8 bits, plainly: the definition of every bit. */
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/dot8_layout.h"
+
+/* Below this all of a block counts as zero: 127 / max would overflow. */
+#define X8_SMALLEST 0x1p-100f
+
+static void round_block(int n, const float *x, rk_x8 *out)
+{
+    float most = 0.0f;
+    bool finite = true;
+    for (int i = 0; i < n; i++) {
+        finite = finite && fabsf(x[i]) <= FLT_MAX;
+        most = fmaxf(most, fabsf(x[i]));
+    }
+    *out = (rk_x8){.d = finite ? 0.0f : NAN};
+    if (finite && most >= X8_SMALLEST) {
+        const float inverse = 127.0f / most;
+        out->d = most / 127.0f;
+        for (int i = 0; i < n; i++)
+            out->q[i] = (int8_t)rintf(x[i] * inverse);
+    }
+    int32_t first = 0;
+    for (int i = 0; i < RK_X8_BLOCK; i++) {
+        first += i < 16 ? out->q[i] : 0;
+        out->total += out->q[i];
+    }
+    out->sum = out->d * (float)out->total;
+    out->first = out->d * (float)first;
+}
+
+static void round_row(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int64_t stride)
+{
+    for (int64_t b = 0; b < blocks; b++) {
+        const int64_t left = k - b * RK_X8_BLOCK;
+        round_block(left >= RK_X8_BLOCK ? RK_X8_BLOCK
+                    : left > 0          ? (int)left
+                                        : 0,
+                    x + b * RK_X8_BLOCK, out + b * stride);
+    }
+}
+
+static float half_at(const unsigned char *p)
+{
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return rk_f16_to_f32(h);
+}
+
+/* Number i of quad j of row r. */
+static int number_at(int bits, const unsigned char *lines, int j, int r, int i)
+{
+    const unsigned char *at = lines + 4 * r + i;
+    if (bits == 8)
+        return at[DOT8_LINE * j] - 128;
+    int v = at[DOT8_LINE * (j % 4)] >> (j < 4 ? 0 : 4) & 15;
+    if (bits == 5)
+        v |= (at[DOT8_LINE * 4] >> j & 1) << 4;
+    if (bits == 6)
+        v |= (at[DOT8_LINE * (4 + j / 4)] >> 2 * (j % 4) & 3) << 4;
+    return v;
+}
+
+typedef struct scales {
+    float d, m;
+} scales;
+
+/* Of half h of block b of a unit. */
+static scales scales_at(rk_dtype t, const unsigned char *unit, int b, int h, int r)
+{
+    const float zero = -(float)(1 << (dot8_bits(t) - 1));
+    scales s = {0.0f, 0.0f};
+    if (dot8_is_k(t)) {
+        const unsigned char scale = unit[DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h) + r];
+        s.d = half_at(unit + 2 * r) * (t == RK_Q6_K ? (float)(int8_t)scale : (float)scale);
+        s.m =
+            t == RK_Q6_K
+                ? zero * s.d
+                : -(half_at(unit + DOT8_HALVES + 2 * r) * (float)unit[DOT8_K_MINIMA + 16 * b + r]);
+        return s;
+    }
+    s.d = half_at(unit + DOT8_HALVES * b + 2 * r);
+    if (t != RK_Q8_0)
+        s.m = dot8_stores_minima(t) ? half_at(unit + DOT8_HALVES * (2 + b) + 2 * r) : zero * s.d;
+    return s;
+}
+
+/* f continued by block b of row r. */
+static float add_block(rk_dtype t, const unsigned char *unit, int b, int r, const rk_x8 *x, float f)
+{
+    const unsigned char *lines = unit + dot8_codes_at(t) + b * dot8_block_bytes(t);
+    const int halves = dot8_halves(t), quads = DOT8_QUADS / halves;
+    for (int h = 0; h < halves; h++) {
+        const scales s = scales_at(t, unit, b, h, r);
+        const float sum = halves == 1 ? x->sum : h == 0 ? x->first : x->sum - x->first;
+        int32_t dot = 0;
+        for (int j = h * quads; j < (h + 1) * quads; j++)
+            for (int i = 0; i < 4; i++)
+                dot += number_at(dot8_bits(t), lines, j, r, i) * x->q[4 * j + i];
+        f = fmaf((float)dot, s.d * x->d, f);
+        if (t != RK_Q8_0)
+            f = fmaf(s.m, sum, f);
+    }
+    return f;
+}
+
+static float row_dot(const rk_dot8_matrix *w, int64_t row, const rk_x8 *x, int64_t stride)
+{
+    const int per_unit = dot8_unit(w->dtype) / RK_X8_BLOCK;
+    const int64_t blocks = rk_x8_blocks(w->dtype, w->k);
+    const unsigned char *unit =
+        w->data + (size_t)(row / RK_DOT8_ROWS) * rk_dot8_group_bytes(w->dtype, w->k);
+    float f = 0.0f;
+    for (int64_t b = 0; b < blocks; b++)
+        f = add_block(w->dtype, unit + b / per_unit * dot8_unit_bytes(w->dtype),
+                      (int)(b % per_unit), (int)(row % RK_DOT8_ROWS), x + b * stride, f);
+    return f;
+}
+
+static void product(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x, int64_t rows,
+                    float *y, int64_t ldy, bool accumulate, void *scratch)
+{
+    const int64_t last = g1 * RK_DOT8_ROWS < w->n ? g1 * RK_DOT8_ROWS : w->n;
+    (void)scratch;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = g0 * RK_DOT8_ROWS; j < last; j++) {
+            const float f = row_dot(w, j, x + r * rk_x8_blocks(w->dtype, w->k), 1);
+            y[r * ldy + j] = accumulate ? y[r * ldy + j] + f : f;
+        }
+}
+
+const rk_dot8_kernels rk_dot8_ref = {"ref", 1, round_row, product};
