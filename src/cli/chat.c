@@ -45,7 +45,8 @@ static const rk_option rows[] = {
      "take a state that another model made"},
     RK_OPT_GROUP("talk"),
     {"system", 0, RK_OPT_TEXT, "TEXT", AT(system), 0, 0, NULL, "what the talk begins with"},
-    {"user", 0, RK_OPT_TEXT, "NAME", AT(user), 0, 0, "User", "who speaks here, in the model's format"},
+    {"user", 0, RK_OPT_TEXT, "NAME", AT(user), 0, 0, "User",
+     "who speaks here, in the model's format"},
     {"bot", 0, RK_OPT_TEXT, "NAME", AT(bot), 0, 0, "Assistant",
      "who answers; the old Raven models know Bob and Alice"},
     ANSWER_ROWS,
@@ -63,7 +64,7 @@ const rk_command rk_cmd_chat = {
     .usage = "-m FILE [--system TEXT] [options]",
     .options = {rows, RK_COUNT(rows)},
     .examples = "  rwkv chat -m RWKV-x070-World-0.4B.pth\n"
-                "  echo \"What is RWKV?\" | rwkv chat -m model.gguf --temp 0",
+                "  rwkv chat -m model.gguf --temp 0 <questions.txt",
     .main = chat_main,
 };
 
@@ -76,8 +77,8 @@ typedef struct chat {
     rk_session *session;
     rk_talks *talks;
     rk_line *line;
-    rk_buf text;     /* of the line at hand */
-    bool terminal;   /* notes and colours */
+    rk_buf text;   /* of the line at hand */
+    bool terminal; /* notes and colours */
     bool quits;
     int64_t n_answers;
     char *kept[SETTINGS_MAX]; /* lines that options point into */
@@ -206,8 +207,9 @@ static rk_status run_fork(chat *c, const char *arg, rk_error *err)
     const long i = strtol(arg, &end, 10);
     if (*arg && *end)
         return rk_fail(err, RK_ERR_ARG, "/fork '%.40s': expected the number of a talk", arg);
-    const rk_status st = *arg ? rk_talks_switch(c->talks, i < 1 || i > RK_TALKS_MAX ? -1 : (int)i - 1, err)
-                              : rk_talks_fork(c->talks, err);
+    const rk_status st =
+        *arg ? rk_talks_switch(c->talks, i < 1 || i > RK_TALKS_MAX ? -1 : (int)i - 1, err)
+             : rk_talks_fork(c->talks, err);
     if (st != RK_OK)
         return st;
     snprintf(text, sizeof text, "(talk %d of %d)", rk_talks_current(c->talks) + 1,

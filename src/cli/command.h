@@ -35,8 +35,8 @@ typedef struct rk_command {
     int (*main)(int argc, char **argv); /* argv[0] is the first word after the command's name */
 } rk_command;
 
-extern const rk_command rk_cmd_run, rk_cmd_chat, rk_cmd_train, rk_cmd_convert, rk_cmd_quantize, rk_cmd_logits, rk_cmd_info,
-    rk_cmd_eval, rk_cmd_tokenize, rk_cmd_selftest;
+extern const rk_command rk_cmd_run, rk_cmd_chat, rk_cmd_train, rk_cmd_convert, rk_cmd_quantize,
+    rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize, rk_cmd_selftest;
 
 /* Parse the command's options. False: the command ends with *status, because help was asked for or
  * the options are wrong; what is to be said has been printed. */

@@ -29,7 +29,8 @@ typedef struct rk_generate_params {
     /* Text as it becomes certain; whole UTF-8 characters. */
     rk_status (*emit)(void *user, const char *text, size_t n, rk_error *err);
     /* Called when a token's text may begin a stop string, before the token is fed and before what
-     * it lets through is emitted: the session's state is that of the text before it. May be NULL. */
+     * it lets through is emitted: the session's state is that of the text before it. May be NULL.
+     */
     rk_status (*hold)(void *user, rk_error *err);
     void *user;
 } rk_generate_params;

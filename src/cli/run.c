@@ -28,7 +28,8 @@ typedef struct run_options {
 
 static const rk_option rows[] = {
     RK_OPT_GROUP("model"),
-    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED, "a model: .pth, .safetensors, .gguf or .bin"},
+    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
+     "a model: .pth, .safetensors, .gguf or .bin"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "by the model's size",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
@@ -234,8 +235,8 @@ static rk_status print_json(const run *r, rk_error *err)
     json_t *o = json_pack(
         "{s:s%, s:o, s:I, s:I, s:I, s:s, s:o}", "text", r->text.data ? r->text.data : "",
         r->text.len, "tokens", array_or_empty(r->made.tokens), "n_prompt", (json_int_t)r->n_tokens,
-        "n_generated", (json_int_t)r->made.n_tokens, "seed", (json_int_t)r->o->sampling.seed, "stop_reason",
-        rk_end_name(r->made.end), "timings", timings);
+        "n_generated", (json_int_t)r->made.n_tokens, "seed", (json_int_t)r->o->sampling.seed,
+        "stop_reason", rk_end_name(r->made.end), "timings", timings);
     if (o && r->made.logprobs && json_object_set(o, "logprobs", r->made.logprobs) != 0) {
         json_decref(o);
         o = NULL;

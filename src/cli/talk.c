@@ -30,9 +30,9 @@ struct rk_talks {
     int n, current;
     float *held; /* state before the token that began a stop string */
     bool holding;
-    rk_buf tail; /* text since then */
+    rk_buf tail;                 /* text since then */
     const rk_generate_params *g; /* of the answer at hand */
-    bool begun; /* something of it has been shown */
+    bool begun;                  /* something of it has been shown */
 };
 
 static talk *here(rk_talks *t)
@@ -133,8 +133,7 @@ static rk_status read_text(rk_talks *t, const char *text, size_t n, float *logit
     if (!ids)
         return no_memory(err);
     const int64_t count = rk_tokenizer_encode(t->p.tokenizer, text, n, ids, (int64_t)n);
-    const rk_status st =
-        count > 0 ? rk_session_eval(t->p.session, ids, count, logits, err) : RK_OK;
+    const rk_status st = count > 0 ? rk_session_eval(t->p.session, ids, count, logits, err) : RK_OK;
     free(ids);
     return st;
 }
@@ -347,7 +346,8 @@ rk_status rk_talks_fork(rk_talks *t, rk_error *err)
 {
     const talk *from = here(t);
     if (t->n == RK_TALKS_MAX)
-        return rk_fail(err, RK_ERR_ARG, "there are %d talks already, as many as there can be", t->n);
+        return rk_fail(err, RK_ERR_ARG, "there are %d talks already, as many as there can be",
+                       t->n);
     talk *to = &t->talks[t->n];
     *to = (talk){0};
     rk_status st = keep_state(t, &here(t)->now.state, err);

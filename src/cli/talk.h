@@ -51,7 +51,8 @@ rk_status rk_talks_fork(rk_talks *t, rk_error *err);
 rk_status rk_talks_switch(rk_talks *t, int i, rk_error *err);
 int rk_talks_current(const rk_talks *t);
 int rk_talks_count(const rk_talks *t);
-/* Save the state, with everything that has been said read; load one as the beginning of this talk. */
+/* Save the state, with everything that has been said read; load one as the beginning of this talk.
+ */
 rk_status rk_talks_save(rk_talks *t, const char *path, rk_error *err);
 rk_status rk_talks_load(rk_talks *t, const char *path, bool force, rk_error *err);
 
