@@ -57,10 +57,12 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         "$("$RK_PROGRAM" run -m half.pth -p 'to be' -n 8 --temp 0 -q)" ] ||
         complain "$arch: half.gguf writes another text"
     "$RK_PROGRAM" convert half.pth folder --names hf
-    "$RK_PROGRAM" convert folder i.safetensors
-    "$RK_PROGRAM" logits -m folder --tokens 116,111,32,98,101 -o folder.npy --all
-    "$RK_PROGRAM" logits -m i.safetensors --tokens 116,111,32,98,101 -o i.npy --all
-    same "$arch, logits of a folder" folder.npy i.npy
+    "$RK_PROGRAM" convert folder i.pth
+    # Not the same file: fla's names have no place for what rwkv7's layer 0 does not use.
+    "$RK_PROGRAM" logits -m i.pth --tokens 116,111,32,98,101 -o i.npy --all
+    same "$arch in bf16, by way of a folder" half.pth.npy i.npy
+    "$RK_PROGRAM" eval -m folder --ppl text.txt --kl-base half.pth --json |
+        grep -qE '"kl":(0|0\.0+|-?[0-9.]+e-)[,}]' || complain "$arch: the folder is another model"
     grep -q '"hidden_size": 32' folder/config.json || complain "$arch: config.json"
     for type in q8_0 q4_1 rk8; do
         "$RK_PROGRAM" quantize a.safetensors $type.gguf --type $type --calib text.txt
