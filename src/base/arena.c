@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "num.h"
+#include "pages.h"
 
 enum { BLOCK_MIN = 1 << 16 };
 
@@ -52,6 +53,7 @@ rk_status rk_arena_init(rk_arena *a, rk_arena_kind kind, size_t bytes, rk_error 
         a->first = a->current = block_new(a->size);
     if (!a->base && !a->first)
         return rk_fail(err, RK_ERR_NOMEM, "arena of %zu bytes: out of memory", bytes);
+    rk_pages_huge(a->base, a->size);
     return RK_OK;
 }
 

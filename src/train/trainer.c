@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/pages.h"
 #include "infer/engine.h"
 #include "model/model.h"
 #include "train/optim.h"
@@ -294,6 +295,7 @@ static rk_status allocate(rk_trainer *t, rk_error *err)
     if (!ok)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory: %zu bytes for weights and moments",
                        memory_bytes(&t->p, t->n_floats));
+    rk_pages_huge(t->memory, memory_bytes(&t->p, t->n_floats));
     lay_out(t);
     t->partial = calloc((size_t)rk_optim_norm_parts(t->update, t->n_update), sizeof *t->partial);
     return t->partial ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the norm's parts");
