@@ -63,9 +63,16 @@ typedef void rk_log_fn(void *user, rk_log_level level, const char *line);
 /* Polled between pieces of work of at most some milliseconds; true asks the call to stop. */
 typedef bool rk_abort_fn(void *user);
 
+/* What the inputs of matrix products are. */
+typedef enum rk_act {
+    RK_ACT_8BIT, /* rounded to 8 bits per block of 32 where the weights are in blocks, else f32 */
+    RK_ACT_F32,  /* always f32: slower, for comparison */
+} rk_act;
+
 typedef struct rk_engine_params {
     int n_threads;    /* 0: usable cores under affinity and cgroup limits */
     const char *path; /* instruction-set path "ref", "avx2", "avx512", "avx512bf16", "neon"; NULL: best */
+    rk_act act;       /* of sessions */
     rk_log_fn *log;   /* NULL: silent */
     void *log_user;
     rk_abort_fn *abort; /* NULL: only rk_engine_abort */

@@ -31,7 +31,7 @@ class _Error(c.Structure):
 
 
 class _EngineParams(c.Structure):
-    _fields_ = [("n_threads", c.c_int), ("path", c.c_char_p), ("log", _LOG),
+    _fields_ = [("n_threads", c.c_int), ("path", c.c_char_p), ("act", c.c_int), ("log", _LOG),
                 ("log_user", c.c_void_p), ("abort", _ABORT), ("abort_user", c.c_void_p)]
 
 
@@ -203,9 +203,10 @@ class Engine(_Handle):
 
     _free = "engine_free"
 
-    def __init__(self, n_threads=0, path=None, log=None, abort=None):
+    def __init__(self, n_threads=0, path=None, log=None, abort=None, act="q8"):
         params = _EngineParams(
             n_threads=n_threads, path=path.encode() if path else None,
+            act={"q8": 0, "f32": 1}[act],
             log=_LOG(lambda _, level, line: log(level, line.decode(errors="replace")))
             if log else _LOG(), abort=_ABORT(lambda _: bool(abort())) if abort else _ABORT())
         self._make(_rk.engine_new, c.byref(params), keep=params)

@@ -58,8 +58,11 @@ rk_log rk_command_log(const rk_common_options *o)
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err)
 {
+    if (o->act && strcmp(o->act, "q8") != 0 && strcmp(o->act, "f32") != 0)
+        return rk_fail(err, RK_ERR_ARG, "--act '%s': expected q8 or f32", o->act);
     const rk_engine_params p = {.n_threads = (int)o->n_threads,
                                 .path = o->path,
+                                .act = o->act && *o->act == 'f' ? RK_ACT_F32 : RK_ACT_8BIT,
                                 .log = print_log,
                                 .log_user = (void *)o,
                                 .abort = abort,

@@ -56,6 +56,7 @@ typedef struct rk_option {
 typedef struct rk_common_options {
     int64_t n_threads; /* 0: usable cores */
     const char *path;  /* NULL: best here */
+    const char *act;   /* NULL: q8 */
     bool verbose, quiet;
 } rk_common_options;
 
@@ -70,6 +71,8 @@ typedef struct rk_common_options {
      "threads that compute; no result depends on it"}, \
     {"path", 0, RK_OPT_TEXT, "NAME", offsetof(type, member.path), 0, 0, "best here", \
      "instruction-set path: ref, avx2, avx512, avx512bf16, neon"}, \
+    {"act", 0, RK_OPT_TEXT, "TYPE", offsetof(type, member.act), 0, 0, "q8", \
+     "inputs that meet weights in blocks: q8 (8 bits), f32"}, \
     {"verbose", 'v', RK_OPT_FLAG, NULL, offsetof(type, member.verbose), 0, 0, NULL, \
      "say more on stderr"}, \
     {"quiet", 'q', RK_OPT_FLAG, NULL, offsetof(type, member.quiet), 0, 0, NULL, \

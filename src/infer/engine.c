@@ -14,6 +14,7 @@
 
 struct rk_engine {
     const rk_kernels *kernels;
+    const rk_dot8_kernels *dot8;
     rk_pool *pool;
     atomic_int abort;
     rk_log log;
@@ -30,6 +31,8 @@ static rk_status engine_init(rk_engine *e, const rk_engine_params *p, rk_error *
     const rk_status st = rk_kernels_find(&e->kernels, p->path, err);
     if (st != RK_OK)
         return st;
+    if (p->act != RK_ACT_F32)
+        e->dot8 = e->kernels == &rk_kernels_ref_f32 ? rk_dot8_at(0) : rk_dot8_best();
     e->log = (rk_log){p->log, p->log_user, RK_LOG_DEBUG};
     return rk_pool_new(&e->pool, p->n_threads, &e->abort, p->abort, p->abort_user, err);
 }
@@ -88,6 +91,11 @@ void rk_engine_clear_abort(rk_engine *e)
 const rk_kernels *rk_engine_kernels(const rk_engine *e)
 {
     return e->kernels;
+}
+
+const rk_dot8_kernels *rk_engine_dot8(const rk_engine *e)
+{
+    return e->dot8;
 }
 
 rk_pool *rk_engine_pool(rk_engine *e)

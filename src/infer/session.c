@@ -15,6 +15,7 @@
 
 #include "base/num.h"
 #include "infer/engine.h"
+#include "model/pack.h"
 
 enum {
     CHUNK = 256,    /* tokens computed at once, a multiple of 64 */
@@ -102,10 +103,9 @@ static rk_tensor *forward(const chunk *c)
 /* Scores of rows [lo, hi) into logits, which may be NULL while planning. */
 static void head_rows(rk_session *s, rk_tensor *hidden, int64_t lo, int64_t hi, float *logits)
 {
-    rk_tensor head = *s->model->head;
     const rk_arena_mark mark = rk_arena_get_mark(&s->ctx.data);
     rk_tensor *rows = rk_slice(&s->ctx, hidden, 0, lo, hi);
-    const rk_tensor *y = rk_linear(&s->ctx, rows, &head, RK_OUT_IN, NULL);
+    const rk_tensor *y = rk_linear(&s->ctx, rows, s->model->head, RK_OUT_IN, NULL);
     if (y && y->data && !rk_ctx_failed(&s->ctx))
         memcpy(logits, y->data, rk_tensor_bytes(y));
     rk_arena_release(&s->ctx.data, mark);
@@ -182,9 +182,15 @@ static rk_status session_init(rk_session *s, rk_error *err)
 {
     const rk_ctx_params p = {.kernels = rk_engine_kernels(s->engine),
                              .pool = rk_engine_pool(s->engine),
+                             .dot8 = rk_engine_dot8(s->engine),
                              .abort = rk_engine_abort_flag(s->engine),
                              .data_kind = RK_ARENA_FIXED};
-    const rk_status st = rk_ctx_init(&s->ctx, &p, err);
+    rk_status st = rk_ctx_init(&s->ctx, &p, err);
+    if (st == RK_OK && p.dot8) {
+        rk_engine_lock(s->engine);
+        st = rk_model_pack(s->model, p.pool, err);
+        rk_engine_unlock(s->engine);
+    }
     if (st != RK_OK)
         return st;
     s->n_state = rk_model_state_count(s->model);

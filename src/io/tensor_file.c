@@ -431,6 +431,15 @@ const char *rk_file_container(const rk_file *f)
     return f->container;
 }
 
+void rk_file_drop(const rk_file *f, const void *from, size_t bytes)
+{
+    const unsigned char *p = from;
+    if (f->map.data && p >= f->map.data && p < f->map.data + f->map.size)
+        rk_map_drop(&f->map, from, bytes);
+    for (int64_t i = 0; i < f->n_parts; i++)
+        rk_file_drop(f->parts[i], from, bytes);
+}
+
 rk_status rk_file_check(const rk_file *f, rk_error *err)
 {
     rk_status st = f->map.data ? rk_map_check(&f->map, err) : RK_OK;

@@ -71,6 +71,9 @@ const char *rk_file_name(const rk_file *f);
 const char *rk_file_container(const rk_file *f);
 rk_status rk_file_check(const rk_file *f, rk_error *err);
 
+/* Give back the whole pages of bytes of a tensor that have been read for good; they stay readable. */
+void rk_file_drop(const rk_file *f, const void *from, size_t bytes);
+
 /* ---- for those who write ---- */
 
 /* A file to be written. Tensors lie in the file in the order given; of a rk_file_tensor a writer

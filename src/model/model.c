@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "io/checksum.h"
+#include "model/pack.h"
 #include "model/relatives.h"
 #include "model/scheme.h"
 #include "nn/shift.h"
@@ -246,6 +247,11 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a model of %zu layers", layers);
     }
     add_params(m);
+    m->packs = rk_packs_new(m->n_params);
+    if (!m->packs) {
+        rk_model_close(m);
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a model of %zu layers", layers);
+    }
     *out = m;
     return RK_OK;
 }
@@ -255,6 +261,7 @@ void rk_model_close(rk_model *m)
     if (!m)
         return;
     rk_file_close(m->file);
+    rk_packs_free(m->packs);
     free(m->owned);
     free(m->params);
     free(m->layers);
@@ -534,8 +541,7 @@ void rk_model_get_info(const rk_model *m, rk_model_info *info)
             info->n_params += rk_tensor_count(&m->params[i].tensor);
 }
 
-/* A table of which a token needs one row. */
-static bool is_table(const rk_param *p)
+bool rk_param_is_table(const rk_param *p)
 {
     return ends_with(p->name, "emb.weight");
 }
@@ -546,7 +552,7 @@ int64_t rk_model_bytes_per_token(const rk_model *m)
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         const int64_t all = p->used ? (int64_t)rk_tensor_bytes(&p->tensor) : 0;
-        bytes += is_table(p) ? all / p->tensor.dims[0] : all;
+        bytes += rk_param_is_table(p) ? all / p->tensor.dims[0] : all;
     }
     return bytes;
 }

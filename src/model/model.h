@@ -120,6 +120,7 @@ struct rk_model {
     uint64_t fingerprint;
     rk_file *file; /* that weights are mapped from; NULL for a trainer's model */
     void *owned;   /* memory of tensors that are not in the file's pages */
+    struct rk_packs *packs; /* matrices laid out again, see pack.h; NULL: none yet */
 };
 
 /* A model of the given sizes whose tensors have shapes but no data yet. */
@@ -135,6 +136,8 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
                         rk_tensor **state);
 /* Elements of one stream's whole state. */
 int64_t rk_model_state_count(const rk_model *m);
+/* A table of which a token needs one row. */
+bool rk_param_is_table(const rk_param *p);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
 /* What type each parameter is written in, and how rounding to blocks weighs errors. */
 typedef struct rk_save_plan {

@@ -13,6 +13,7 @@ rk_status rk_ctx_init(rk_ctx *ctx, const rk_ctx_params *p, rk_error *err)
 {
     *ctx = (rk_ctx){.kernels = p->kernels,
                     .pool = p->pool,
+                    .dot8 = p->dot8,
                     .abort = p->abort,
                     .planning = p->data_kind == RK_ARENA_COUNTING};
     rk_status st = rk_arena_init(&ctx->meta, RK_ARENA_GROWING, META_BYTES, err);

@@ -18,13 +18,14 @@ typedef struct rk_node rk_node;
 typedef struct rk_ctx {
     const rk_kernels *kernels; /* the f32 path; f64 always uses the reference */
     rk_pool *pool;
-    const atomic_int *abort; /* non-zero: stop with RK_ERR_ABORTED; may be NULL */
-    bool planning;           /* ops compute shapes and count bytes, nothing else */
-    bool recording;          /* ops whose inputs need gradients go on the tape */
-    bool recomputed;         /* in the forward of a segment that backward will record */
-    bool long_class;         /* matrix products of the long class (packed), see docs/numerics.md */
-    bool round_bf16;         /* their operands are rounded to bf16 */
-    uint64_t seed;           /* dropout draws are keyed by (seed, step, index, element) */
+    const rk_dot8_kernels *dot8; /* inputs of packed weights are rounded to 8 bits; NULL: never */
+    const atomic_int *abort;     /* non-zero: stop with RK_ERR_ABORTED; may be NULL */
+    bool planning;               /* ops compute shapes and count bytes, nothing else */
+    bool recording;              /* ops whose inputs need gradients go on the tape */
+    bool recomputed;             /* in the forward of a segment that backward will record */
+    bool long_class; /* matrix products of the long class (packed), see docs/numerics.md */
+    bool round_bf16; /* their operands are rounded to bf16 */
+    uint64_t seed;   /* dropout draws are keyed by (seed, step, index, element) */
     uint64_t step;
     int64_t first_row; /* where this piece of a batch begins: elements are counted from the batch */
     rk_arena meta;     /* tensors and tape nodes: small, grows, kept across resets */
@@ -33,15 +34,16 @@ typedef struct rk_ctx {
     /* Shown the weight and the input of each rk_linear before it is computed; may be NULL. */
     void (*observe)(void *user, const rk_tensor *w, const rk_tensor *x);
     void *observe_user;
-    rk_error err;      /* the first error */
+    rk_error err; /* the first error */
 } rk_ctx;
 
 typedef struct rk_ctx_params {
     const rk_kernels *kernels;
     rk_pool *pool;
     const atomic_int *abort;
-    rk_arena_kind data_kind; /* COUNTING makes a planning context */
-    size_t data_bytes;       /* of a FIXED data arena */
+    rk_arena_kind data_kind;     /* COUNTING makes a planning context */
+    size_t data_bytes;           /* of a FIXED data arena */
+    const rk_dot8_kernels *dot8; /* as in rk_ctx */
 } rk_ctx_params;
 
 rk_status rk_ctx_init(rk_ctx *ctx, const rk_ctx_params *p, rk_error *err);

@@ -1,9 +1,10 @@
 /* op_product.c: linear, matmul and embedding.
  *
- * A linear of the long class is a packed product (gemm.h); of the short class, at most 16 tokens of
- * a stream, each output is a sum of one fixed order whatever the number of rows (gemv). Gradients
- * are always packed products: of x with the weight, of the weight with one chain over the rows in
- * order, which makes a batch computed in pieces add up to the same bits. */
+ * Weights in blocks that are packed meet inputs in 8 bits, in one order of sums (dot8.h). Of the
+ * others, a linear of the long class is a packed product (gemm.h); of the short class, at most 16
+ * tokens of a stream, each output is a sum of one fixed order whatever the number of rows (gemv).
+ * Gradients are always packed products: of x with the weight, of the weight with one chain over the
+ * rows in order, which makes a batch computed in pieces add up to the same bits. */
 #include <string.h>
 
 #include "base/num.h"
@@ -60,6 +61,70 @@ static rk_matrix weight_of(const rk_node *n, bool transposed)
     const bool out_in = (n->attr.layout == RK_OUT_IN) != transposed;
     const int64_t rows = w->strides[out_in ? 1 : 0], cols = w->strides[out_in ? 0 : 1];
     return (rk_matrix){w->data, w->dtype, rows, cols};
+}
+
+/* ---- packed weights: inputs rounded to 8 bits, then groups of outputs as tasks ---- */
+
+enum { GROUPS_SHORT = 4, GROUPS_LONG = 2 };
+
+static bool is_packed(const rk_ctx *ctx, const rk_node *n)
+{
+    return ctx->dot8 && n->in[1]->packed && n->in[0]->dtype == RK_F32;
+}
+
+static size_t rounded_bytes(const rk_ctx *ctx, const rk_dot8_matrix *w, int64_t rows)
+{
+    return rk_align_up(rk_x8_bytes(ctx->dot8, w->dtype, rows, w->k), RK_ARENA_ALIGN);
+}
+
+static size_t packed_scratch(const rk_ctx *ctx, const rk_dot8_matrix *w, int64_t rows)
+{
+    return rounded_bytes(ctx, w, rows) +
+           (rows > 1 ? rk_dot8_scratch(w->k) * (size_t)rk_pool_n_threads(ctx->pool) : 0);
+}
+
+typedef struct packed_job {
+    const rk_dot8_kernels *dot8;
+    const rk_dot8_matrix *w;
+    const float *x;
+    float *y;
+    int64_t rows;
+    bool accumulate;
+    rk_x8 *rounded;
+    char *scratch;
+} packed_job;
+
+static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const packed_job *j = arg;
+    const int64_t tile = j->rows == 1 ? 1 : j->dot8->tile;
+    const int64_t blocks = rk_x8_blocks(j->w->dtype, j->w->k);
+    (void)worker;
+    for (int64_t r = lo; r < hi; r++)
+        j->dot8->round(j->w->k, j->x + r * j->w->k, blocks,
+                       j->rounded + r / tile * tile * blocks + r % tile, tile);
+}
+
+static void packed_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const packed_job *j = arg;
+    j->dot8->product(j->w, lo, hi, j->rounded, j->rows, j->y, j->w->n, j->accumulate,
+                     j->scratch + (size_t)worker * rk_dot8_scratch(j->w->k));
+}
+
+static void packed_forward(rk_ctx *ctx, rk_node *n, int64_t rows)
+{
+    const rk_dot8_matrix *w = n->in[1]->packed;
+    packed_job j = {ctx->dot8,      w,
+                    n->in[0]->data, n->out[0]->data,
+                    rows,           n->in[2] != NULL,
+                    n->scratch,     (char *)n->scratch + rounded_bytes(ctx, w, rows)};
+    if (rows == 1)
+        round_piece(&j, 0, 1, 0);
+    else
+        rk_parallel(ctx, rows, RK_GRAIN_ROWS, round_piece, &j);
+    rk_parallel(ctx, rk_dot8_groups(w->n), ctx->long_class ? GROUPS_LONG : GROUPS_SHORT,
+                packed_piece, &j);
 }
 
 /* ---- weights in blocks: a few rows at a time become floats, which then are multiplied as floats
@@ -166,7 +231,9 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
                                  "a summand of the result's shape"))
         return;
     n->scratch_bytes = ctx->long_class ? product_scratch(ctx, x->dtype, s.rows, s.out, s.in) : 0;
-    if (rk_dtype_is_blocks(w->dtype))
+    if (is_packed(ctx, n))
+        n->scratch_bytes = packed_scratch(ctx, w->packed, s.rows);
+    else if (rk_dtype_is_blocks(w->dtype))
         n->scratch_bytes = blocks_scratch(ctx, s);
     const size_t dx = product_scratch(ctx, x->dtype, s.rows, s.in, s.out);
     const size_t dw = n->attr.layout == RK_OUT_IN
@@ -205,6 +272,10 @@ void rk_linear_forward(rk_ctx *ctx, rk_node *n)
         ctx->observe(ctx->observe_user, n->in[1], x);
     if (n->in[2])
         memcpy(y->data, n->in[2]->data, rk_tensor_bytes(y));
+    if (is_packed(ctx, n)) {
+        packed_forward(ctx, n, s.rows);
+        return;
+    }
     if (rk_dtype_is_blocks(n->in[1]->dtype)) {
         blocks_forward(ctx, n, s);
         return;

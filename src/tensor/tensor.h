@@ -4,6 +4,7 @@
 
 #include "base/dtype.h"
 #include "base/error.h"
+#include "kernels/dot8.h"
 
 enum { RK_MAX_DIMS = 5 };
 
@@ -18,8 +19,9 @@ typedef struct rk_tensor {
     struct rk_tensor *base;       /* NULL unless a view */
     int64_t offset;               /* of a view's first element from its base's */
     bool requires_grad;
-    bool has_grad; /* grad was asked for; its memory exists unless planning */
-    void *grad;    /* as data; of a root tensor only, see rk_grad */
+    bool has_grad;                /* grad was asked for; its memory exists unless planning */
+    void *grad;                   /* as data; of a root tensor only, see rk_grad */
+    const rk_dot8_matrix *packed; /* the same matrix for products with inputs in 8 bits, or NULL */
 } rk_tensor;
 
 /* A contiguous shape over memory of the caller's. */

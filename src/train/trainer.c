@@ -320,7 +320,7 @@ rk_status rk_trainer_new(rk_trainer **out, const rk_train_params *p, rk_engine *
         st = rk_model_init(t->model, t->p.seed, rk_engine_abort_flag(e), err);
     if (st == RK_OK) {
         const rk_ctx_params cp = {rk_engine_kernels(e), rk_engine_pool(e), rk_engine_abort_flag(e),
-                                  RK_ARENA_FIXED, bytes};
+                                  RK_ARENA_FIXED, bytes, NULL};
         st = rk_ctx_init(&t->ctx, &cp, err);
     }
     if (st != RK_OK) {

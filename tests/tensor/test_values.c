@@ -412,7 +412,7 @@ static void test_full_arena(void **state)
     rk_ctx ctx;
     rk_pool *pool;
     test_ok(rk_pool_new(&pool, 1, NULL, NULL, NULL, &err), &err);
-    const rk_ctx_params p = {&rk_kernels_ref_f32, pool, NULL, RK_ARENA_FIXED, 192};
+    const rk_ctx_params p = {&rk_kernels_ref_f32, pool, NULL, RK_ARENA_FIXED, 192, NULL};
     test_ok(rk_ctx_init(&ctx, &p, &err), &err);
     ctx.recording = true;
     rk_tensor *x = rk_new_zeros(&ctx, RK_F32, DIMS(16));
