@@ -1,15 +1,21 @@
-/* chat.c: `rwkv chat`: a talk on the terminal or through a pipe. */
+/* chat.c: `rwkv chat`: a talk on the terminal or through a pipe.
+ *
+ * A signal while something is computed ends that and not the talk; in a pipe it ends the program,
+ * as does a mistake in a command: nobody is there to try again. */
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/line.h"
+#include "cli/prompt.h"
 #include "cli/sampling.h"
 #include "cli/talk.h"
 
@@ -17,11 +23,13 @@ enum { SETTINGS_MAX = 256 };
 
 typedef struct chat_options {
     rk_common_options common;
-    const char *model, *vocab, *state_in, *system, *user, *bot;
-    int64_t n_tokens;
+    const char *model, *vocab, *state_in, *system, *format;
+    rk_prompt_source first;
+    int64_t n_tokens, logprobs;
     int think; /* rk_think */
-    bool force_base;
+    bool force_base, ignore_eos, json, no_history, no_display_prompt;
     rk_sampling_options sampling;
+    rk_opt_list stop;
 } chat_options;
 
 #define AT(member) offsetof(chat_options, member)
@@ -30,7 +38,8 @@ typedef struct chat_options {
     {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), 1, 1e9, "2048", "tokens of an answer at most"}, \
     {"think", 0, RK_OPT_CHOICE, "plain|on|off", AT(think), 0, 0, "plain", \
      "for models that think first: on begins a thought, off puts an empty one before the answer"}, \
-    RK_SAMPLING_ROWS(chat_options, sampling, "0.5", "0.5", "0.5")
+    RK_SAMPLING_ROWS(chat_options, sampling, "the format's", "the format's", "the format's", \
+                     "the format's")
 /* clang-format on */
 
 static const rk_option rows[] = {
@@ -40,16 +49,34 @@ static const rk_option rows[] = {
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
-    {"state-in", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "start from a saved state"},
+    {"state-in", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL,
+     "start from a saved talk or state"},
+    {"state", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "the same as --state-in"},
     {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
      "take a state that another model made"},
     RK_OPT_GROUP("talk"),
+    {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "by the model",
+     "chat format: world, g1, raven, instruct or qa"},
     {"system", 0, RK_OPT_TEXT, "TEXT", AT(system), 0, 0, NULL, "what the talk begins with"},
-    {"user", 0, RK_OPT_TEXT, "NAME", AT(user), 0, 0, "User",
-     "who speaks here, in the model's format"},
-    {"bot", 0, RK_OPT_TEXT, "NAME", AT(bot), 0, 0, "Assistant",
-     "who answers; the old Raven models know Bob and Alice"},
+    {"prompt", 'p', RK_OPT_TEXT, "TEXT", AT(first.text), 0, 0, NULL,
+     "the first question; - is all of stdin"},
+    {"file", 'f', RK_OPT_TEXT, "FILE", AT(first.file), 0, 0, NULL,
+     "the first question, from a file"},
+    {"escape", 'e', RK_OPT_FLAG, NULL, AT(first.escapes), 0, 0, NULL,
+     "read \\n \\t \\xHH and the like in the first question"},
+    {"no-display-prompt", 0, RK_OPT_FLAG, NULL, AT(no_display_prompt), 0, 0, NULL,
+     "do not show the first question"},
+    {"no-history", 0, RK_OPT_FLAG, NULL, AT(no_history), 0, 0, NULL,
+     "keep what is typed out of the history file"},
+    RK_OPT_GROUP("answers"),
     ANSWER_ROWS,
+    {"stop", 0, RK_OPT_LIST, "TEXT", AT(stop), 0, 0, NULL,
+     "end an answer before this text too; may be given several times"},
+    {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL, "go on after token 0"},
+    {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
+     "an object a line for each answer: text, tokens, seed, timings"},
+    {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
+     "with --json: log-probability of each token and of the N likeliest"},
     RK_COMMON_ROWS(chat_options, common),
 };
 
@@ -75,42 +102,78 @@ typedef struct chat {
     rk_model *model;
     rk_tokenizer *tokenizer;
     rk_session *session;
+    const rk_chat_format *format;
     rk_talks *talks;
     rk_line *line;
     rk_buf text;   /* of the line at hand */
-    bool terminal; /* notes and colours */
+    rk_buf answer; /* kept for --json */
+    bool terminal; /* somebody sits there */
+    bool colours;
     bool quits;
-    int64_t n_answers;
+    int signal;               /* that ends the program */
     char *kept[SETTINGS_MAX]; /* lines that options point into */
     int n_kept;
 } chat;
 
 /* ---- showing ---- */
 
-static const char *dim(const chat *c)
+static const char *colour(const chat *c, const char *code)
 {
-    return c->terminal ? "\x1b[2m" : "";
-}
-
-static const char *normal(const chat *c)
-{
-    return c->terminal ? "\x1b[0m" : "";
+    return c->colours ? code : "";
 }
 
 /* What is no part of the talk. */
 static void note(const chat *c, const char *text)
 {
-    if (!c->o.common.quiet)
-        fprintf(stderr, "%s%s%s\n", c->terminal ? dim(c) : "", text, normal(c));
+    fflush(stdout);
+    if (!c->o.common.quiet && *text)
+        fprintf(stderr, "%s%s%s\n", colour(c, "\x1b[2m"), text, colour(c, "\x1b[0m"));
+    else if (!c->o.common.quiet)
+        fputc('\n', stderr);
+}
+
+/* A mistake is said whatever -q wants. */
+static void complain(const chat *c, const rk_error *err)
+{
+    fflush(stdout);
+    fprintf(stderr, "%s%s%s\n", colour(c, "\x1b[31m"), err->msg, colour(c, "\x1b[0m"));
+}
+
+static rk_status print(const char *text, size_t n, rk_error *err)
+{
+    errno = 0;
+    if (fwrite(text, 1, n, stdout) == n)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
+}
+
+/* Text of a model on a terminal, which is not to be steered by it: control characters other than
+ * line feed and tab are shown as U+FFFD; in UTF-8 those are bytes below a space, 7f, and c2 80 to
+ * c2 9f. */
+static rk_status print_safely(const char *text, size_t n, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < n && st == RK_OK; i++) {
+        const unsigned char b = (unsigned char)text[i];
+        const bool c1 = b == 0xc2 && i + 1 < n && (unsigned char)text[i + 1] < 0xa0;
+        const bool control = c1 || b == 0x7f || (b < ' ' && b != '\n' && b != '\t');
+        st = control ? print("\xef\xbf\xbd", 3, err) : print(&text[i], 1, err);
+        i += c1;
+    }
+    return st;
 }
 
 static rk_status show(void *user, const char *text, size_t n, rk_error *err)
 {
-    (void)user;
-    errno = 0;
-    if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0)
-        return RK_OK;
-    return rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
+    chat *c = user;
+    if (c->o.json) {
+        rk_buf_add(&c->answer, text, n);
+        return c->answer.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for text") : RK_OK;
+    }
+    rk_status st = c->terminal ? print_safely(text, n, err) : print(text, n, err);
+    if (st == RK_OK && fflush(stdout) != 0)
+        st = rk_fail(err, RK_ERR_IO, "stdout: %s", strerror(errno));
+    return st;
 }
 
 /* ---- computing, which Ctrl-C ends ---- */
@@ -121,39 +184,100 @@ static bool interrupted(void *user)
     return c->interrupt && rk_interrupt_came(c->interrupt);
 }
 
-static rk_status answer(chat *c, rk_error *err)
+static double rate(int64_t n, double seconds)
 {
+    return seconds > 0.0 ? (double)n / seconds : 0.0;
+}
+
+/* A turn as it was computed. */
+typedef struct measure {
+    int64_t n_read; /* of the question; 0 when it was read before */
+    double read_s, write_s;
+    int64_t seed;
+    rk_generated made;
+} measure;
+
+static rk_status print_json(const chat *c, const measure *m, rk_error *err)
+{
+    json_t *timings = json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", m->read_s,
+                                "prompt_tokens_per_s", rate(m->n_read, m->read_s), "generate_s",
+                                m->write_s, "tokens_per_s", rate(m->made.n_tokens, m->write_s));
+    const rk_status st =
+        rk_command_json(rk_generated_json(&m->made, &c->answer, m->n_read, m->seed, timings), err);
+    fflush(stdout);
+    return st;
+}
+
+static void note_end(const chat *c, const measure *m)
+{
+    char text[160];
+    if (m->made.end == RK_END_INTERRUPTED && c->terminal)
+        note(c, "(stopped; the talk goes on from here)");
+    if (m->made.end == RK_END_LENGTH)
+        note(c, "(cut; /set n-predict allows more)");
+    snprintf(text, sizeof text,
+             "(read %" PRId64 " tokens, %.1f a second; wrote %" PRId64
+             ", %.1f a second; seed %" PRId64 ")",
+             m->n_read, rate(m->n_read, m->read_s), m->made.n_tokens,
+             rate(m->made.n_tokens, m->write_s), m->seed);
+    if (c->o.common.verbose)
+        note(c, text);
+    if (c->terminal)
+        note(c, "");
+}
+
+/* Each answer of a talk draws numbers of its own. */
+static rk_status answer(chat *c, measure *m, rk_error *err)
+{
+    const rk_generate_params g = {.n_max = c->o.n_tokens,
+                                  .n_logprobs = c->o.logprobs,
+                                  .ignore_eos = c->o.ignore_eos,
+                                  .stop = c->o.stop.at,
+                                  .n_stop = c->o.stop.n,
+                                  .emit = show,
+                                  .user = c};
+    const char *thought = rk_chat_shown_thought((rk_think)c->o.think);
     rk_sampling_options sampling = c->o.sampling;
     rk_sampler *sampler = NULL;
-    rk_end end = RK_END_LENGTH;
-    sampling.seed += c->n_answers++; /* another answer draws other numbers */
+    m->seed = sampling.seed += rk_talks_n_answers(c->talks);
+    rk_buf_clear(&c->answer);
     rk_status st = rk_sampling_new(&sampler, &sampling, c->model->hp.n_vocab, c->tokenizer, err);
-    if (c->o.think == RK_THINK_ON && st == RK_OK)
-        st = show(c, "<think", 6, err);
     if (st == RK_OK)
-        st = rk_talks_answer(c->talks,
-                             (rk_generate_params){.n_max = c->o.n_tokens, .emit = show, .user = c},
-                             sampler, &end, err);
+        st = show(c, thought, strlen(thought), err);
+    const double begun = rk_now_s();
     if (st == RK_OK)
-        st = show(c, "\n", 1, err);
-    if (st == RK_OK && end == RK_END_INTERRUPTED)
-        note(c, "(stopped; the talk goes on from here)");
-    if (st == RK_OK && end == RK_END_LENGTH)
-        note(c, "(cut; /set n-predict allows more)");
+        st = rk_talks_answer(c->talks, &g, sampler, &m->made, err);
+    m->write_s = rk_now_s() - begun;
+    if (st == RK_OK)
+        st = c->o.json ? print_json(c, m, err) : show(c, "\n", 1, err);
+    if (st == RK_OK)
+        note_end(c, m);
     rk_sampler_free(sampler);
     return st;
 }
 
-/* A signal in the middle ends the question or the answer, not the talk. */
-static rk_status compute(chat *c, const char *question, rk_error *err)
+static rk_status ask(chat *c, measure *m, const rk_buf *question, rk_error *err)
 {
+    const int64_t before = rk_talks_n_read(c->talks);
+    const double begun = rk_now_s();
+    const rk_status st =
+        rk_talks_ask(c->talks, question->data, question->len, (rk_think)c->o.think, err);
+    m->n_read = rk_talks_n_read(c->talks) - before;
+    m->read_s = rk_now_s() - begun;
+    return st;
+}
+
+/* question NULL: another answer to the last one. */
+static rk_status compute(chat *c, const rk_buf *question, rk_error *err)
+{
+    measure m = {0};
     rk_status st = rk_interrupt_open(&c->interrupt, err);
     if (st != RK_OK)
         return st;
     if (question)
-        st = rk_talks_ask(c->talks, question, (rk_think)c->o.think, err);
+        st = ask(c, &m, question, err);
     if (st == RK_OK)
-        st = answer(c, err);
+        st = answer(c, &m, err);
     else if (st == RK_ERR_ABORTED)
         note(c, "(stopped before the answer; the question is forgotten)");
     const int number = rk_interrupt_signal(c->interrupt);
@@ -161,7 +285,9 @@ static rk_status compute(chat *c, const char *question, rk_error *err)
     c->interrupt = NULL;
     rk_interrupt_close(in);
     rk_engine_clear_abort(c->engine);
-    c->quits = c->quits || number == SIGTERM;
+    rk_generated_deinit(&m.made);
+    if (number && (number != SIGINT || !c->terminal))
+        c->signal = number;
     return st == RK_ERR_ABORTED ? RK_OK : st;
 }
 
@@ -180,8 +306,9 @@ static rk_status run_help(chat *c, const char *arg, rk_error *err)
     (void)arg;
     (void)err;
     for (const chat_command *k = all_commands(); k->name; k++)
-        printf("  /%-6s %-12s %s\n", k->name, k->arg, k->help);
-    puts("  a line that ends in \\ goes on in the next");
+        fprintf(stderr, "  /%-6s %-12s %s\n", k->name, k->arg, k->help);
+    fputs("  a line that ends in \\ goes on in the next; so do lines between \"\"\" and \"\"\"\n",
+          stderr);
     return RK_OK;
 }
 
@@ -208,8 +335,7 @@ static rk_status run_fork(chat *c, const char *arg, rk_error *err)
     if (*arg && *end)
         return rk_fail(err, RK_ERR_ARG, "/fork '%.40s': expected the number of a talk", arg);
     const rk_status st =
-        *arg ? rk_talks_switch(c->talks, i < 1 || i > RK_TALKS_MAX ? -1 : (int)i - 1, err)
-             : rk_talks_fork(c->talks, err);
+        *arg ? rk_talks_switch(c->talks, i < 1 ? -1 : i - 1, err) : rk_talks_fork(c->talks, err);
     if (st != RK_OK)
         return st;
     snprintf(text, sizeof text, "(talk %d of %d)", rk_talks_current(c->talks) + 1,
@@ -220,17 +346,20 @@ static rk_status run_fork(chat *c, const char *arg, rk_error *err)
 
 static rk_status run_save(chat *c, const char *arg, rk_error *err)
 {
-    if (!*arg)
-        return rk_fail(err, RK_ERR_ARG, "/save needs the name of a file");
-    if (access(arg, F_OK) == 0)
-        return rk_fail(err, RK_ERR_ARG, "%s exists", arg);
-    return rk_talks_save(c->talks, arg, err);
+    const rk_status st = *arg ? rk_talks_save(c->talks, arg, err)
+                              : rk_fail(err, RK_ERR_ARG, "/save needs the name of a file");
+    if (st == RK_OK)
+        note(c, "(saved)");
+    return st;
 }
 
 static rk_status run_load(chat *c, const char *arg, rk_error *err)
 {
-    return *arg ? rk_talks_load(c->talks, arg, c->o.force_base, err)
-                : rk_fail(err, RK_ERR_ARG, "/load needs the name of a file");
+    const rk_status st = *arg ? rk_talks_load(c->talks, arg, c->o.force_base, err)
+                              : rk_fail(err, RK_ERR_ARG, "/load needs the name of a file");
+    if (st == RK_OK)
+        note(c, "(loaded; this talk goes on from there)");
+    return st;
 }
 
 static rk_status run_system(chat *c, const char *arg, rk_error *err)
@@ -247,12 +376,12 @@ static void show_settings(const chat *c)
         const rk_option *o = &settings[i];
         const char *at = (const char *)&c->o + o->offset;
         if (o->type == RK_OPT_INT)
-            printf("  %-18s %" PRId64 "\n", o->name, *(const int64_t *)(const void *)at);
+            fprintf(stderr, "  %-18s %" PRId64 "\n", o->name, *(const int64_t *)(const void *)at);
         else if (o->type == RK_OPT_NUMBER)
-            printf("  %-18s %g\n", o->name, *(const double *)(const void *)at);
+            fprintf(stderr, "  %-18s %g\n", o->name, *(const double *)(const void *)at);
         else if (o->type == RK_OPT_CHOICE) {
             static const char *const names[] = {"plain", "on", "off"};
-            printf("  %-18s %s\n", o->name, names[*(const int *)(const void *)at]);
+            fprintf(stderr, "  %-18s %s\n", o->name, names[*(const int *)(const void *)at]);
         }
     }
 }
@@ -299,8 +428,8 @@ static const chat_command commands[] = {
     {"regen", "", "another answer to the last question", run_regen},
     {"undo", "", "take the last question and its answer back", run_undo},
     {"fork", "[N]", "go on in a copy of this talk; or go to talk N", run_fork},
-    {"save", "FILE", "save the state of this talk", run_save},
-    {"load", "FILE", "go on from a saved state", run_load},
+    {"save", "FILE", "save this talk", run_save},
+    {"load", "FILE", "go on from a saved talk", run_load},
     {"system", "[TEXT]", "begin a new talk, with a system text", run_system},
     {"set", "[NAME VALUE]", "show or change how answers are drawn", run_set},
     {"quit", "", "end; so does Ctrl-D", run_quit},
@@ -314,44 +443,71 @@ static const chat_command *all_commands(void)
 
 static rk_status run_command(chat *c, const char *text, rk_error *err)
 {
-    const size_t n = strcspn(text, " \n");
+    const size_t n = strcspn(text, " \t\n");
     for (const chat_command *k = commands; k->name; k++)
         if (strlen(k->name) == n && !strncmp(k->name, text, n))
-            return k->run(c, text + n + strspn(text + n, " \n"), err);
-    return rk_fail(err, RK_ERR_ARG, "/%.*s is no command; /help lists them", (int)n, text);
+            return k->run(c, text + n + strspn(text + n, " \t\n"), err);
+    return rk_fail(err, RK_ERR_ARG, "/%.*s is no command; /help lists them",
+                   (int)rk_min_i64((int64_t)n, 40), text);
 }
 
 /* ---- the loop ---- */
 
-/* A mistake in a command is told and the talk goes on; in a pipe it ends the program. */
+/* The blanks around a command are none of its argument's. */
+static void trim_end(rk_buf *b)
+{
+    while (b->len > 0 && memchr(" \t\n", b->data[b->len - 1], 3))
+        b->data[--b->len] = '\0';
+}
+
 static rk_status handle(chat *c, rk_error *err)
 {
-    const char *text = c->text.data ? c->text.data : "";
-    if (!text[strspn(text, " \t\n")])
+    trim_end(&c->text);
+    if (c->text.len == 0)
         return RK_OK;
-    if (*text != '/')
-        return compute(c, text, err);
-    const rk_status st = run_command(c, text + 1, err);
-    if (st == RK_OK || !c->terminal || st == RK_ERR_NOMEM)
+    const char *text = c->text.data;
+    const rk_status st = *text == '/' ? run_command(c, text + 1, err) : compute(c, &c->text, err);
+    if (st == RK_OK || !c->terminal || *text != '/' || st == RK_ERR_NOMEM)
         return st;
-    note(c, err->msg);
+    complain(c, err);
     return RK_OK;
+}
+
+static const char *prompt(const chat *c)
+{
+    return c->colours ? "\1\x1b[1;32m\1> \1\x1b[0m\1" : "> ";
 }
 
 static rk_status loop(chat *c, rk_error *err)
 {
-    bool end = false;
     rk_status st = RK_OK;
-    while (st == RK_OK && !c->quits) {
-        st = rk_line_read(c->line, c->terminal ? "\1\x1b[1m\1> \1\x1b[0m\1" : "> ", &c->text, &end,
-                          err);
-        if (end)
+    while (st == RK_OK && !c->quits && !c->signal) {
+        rk_line_end end = RK_LINE_MORE;
+        st = rk_line_read(c->line, prompt(c), &c->text, &end, err);
+        c->signal = end == RK_LINE_INTERRUPTED ? SIGINT : c->signal;
+        if (end != RK_LINE_MORE)
             break;
         if (st == RK_OK)
             st = handle(c, err);
     }
     return st;
 }
+
+/* The question of -p or -f. */
+static rk_status ask_first(chat *c, rk_error *err)
+{
+    if (!c->o.first.text && !c->o.first.file)
+        return RK_OK;
+    rk_status st = rk_prompt_read(&c->o.first, &c->text, err);
+    if (st == RK_OK && c->terminal && !c->o.json && !c->o.no_display_prompt)
+        fprintf(stdout, "%s> %s%s\n", colour(c, "\x1b[1;32m"), colour(c, "\x1b[0m"),
+                c->text.data ? c->text.data : "");
+    if (st == RK_OK && c->text.len > 0)
+        st = compute(c, &c->text, err);
+    return st;
+}
+
+/* ---- the parts ---- */
 
 /* The engine's threads are made while signals are blocked, so that they never take one. */
 static rk_status open_engine(chat *c, rk_error *err)
@@ -365,29 +521,64 @@ static rk_status open_engine(chat *c, rk_error *err)
     return st;
 }
 
-static rk_status open_all(chat *c, rk_error *err)
+/* Where the user has not said how to draw, the format's family is asked. */
+static void take_advice(double *value, double advice)
+{
+    if (isnan(*value))
+        *value = advice;
+}
+
+static rk_status choose_format(chat *c, rk_error *err)
+{
+    rk_sampling_options *s = &c->o.sampling;
+    c->format = rk_chat_format_guess(c->o.model, c->model->hp.n_vocab);
+    const rk_status st = c->o.format ? rk_chat_format_find(&c->format, c->o.format, err) : RK_OK;
+    if (st != RK_OK)
+        return st;
+    take_advice(&s->temp, c->format->temp);
+    take_advice(&s->top_p, c->format->top_p);
+    take_advice(&s->presence_penalty, c->format->presence_penalty);
+    take_advice(&s->frequency_penalty, c->format->frequency_penalty);
+    return RK_OK;
+}
+
+/* What --logit-bias names is checked now and not at the first answer. */
+static rk_status check_sampling(const chat *c, rk_error *err)
+{
+    rk_sampler *s = NULL;
+    const rk_status st =
+        rk_sampling_new(&s, &c->o.sampling, c->model->hp.n_vocab, c->tokenizer, err);
+    rk_sampler_free(s);
+    return st;
+}
+
+static rk_status open_model(chat *c, rk_error *err)
 {
     rk_status st = open_engine(c, err);
     if (st == RK_OK)
         st = rk_model_open(&c->model, c->o.model, err);
     if (st == RK_OK)
+        st = choose_format(c, err);
+    if (st == RK_OK)
         st = rk_command_tokenizer(&c->tokenizer, c->o.vocab, c->model, err);
     if (st == RK_OK)
+        st = check_sampling(c, err);
+    if (st == RK_OK)
         st = rk_session_new(&c->session, c->model, c->engine, err);
-    if (st == RK_OK)
-        st = rk_talks_new(&c->talks,
-                          &(rk_talk_params){.session = c->session,
-                                            .model = c->model,
-                                            .tokenizer = c->tokenizer,
-                                            .user = c->o.user,
-                                            .bot = c->o.bot},
-                          err);
-    if (st == RK_OK)
-        st = rk_line_new(&c->line, err);
+    return st;
+}
+
+static rk_status open_talk(chat *c, rk_error *err)
+{
+    const rk_talk_params p = {
+        .session = c->session, .model = c->model, .tokenizer = c->tokenizer, .format = c->format};
+    rk_status st = rk_talks_new(&c->talks, &p, err);
+    if (st == RK_OK && c->o.system)
+        st = rk_talks_begin(c->talks, c->o.system, err);
     if (st == RK_OK && c->o.state_in)
         st = rk_talks_load(c->talks, c->o.state_in, c->o.force_base, err);
-    else if (st == RK_OK && c->o.system)
-        st = rk_talks_begin(c->talks, c->o.system, err);
+    if (st == RK_OK)
+        st = rk_line_new(&c->line, !c->o.no_history, err);
     return st;
 }
 
@@ -400,36 +591,70 @@ static void close_all(chat *c)
     rk_model_close(c->model);
     rk_engine_free(c->engine);
     rk_buf_deinit(&c->text);
+    rk_buf_deinit(&c->answer);
     for (int i = 0; i < c->n_kept; i++)
         free(c->kept[i]);
 }
 
+static bool wants_colours(void)
+{
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
+static void greet(const chat *c)
+{
+    char text[200];
+    rk_model_info info;
+    rk_model_get_info(c->model, &info);
+    snprintf(text, sizeof text, "%s, %.1f million parameters; chat format %s", info.arch,
+             (double)info.n_params / 1e6, c->format->name);
+    note(c, text);
+    note(c, "/help lists commands, Ctrl-C stops an answer, Ctrl-D ends\n");
+}
+
+static rk_status check_options(const chat_options *o, rk_error *err)
+{
+    if (o->logprobs > 0 && !o->json)
+        return rk_fail(err, RK_ERR_ARG, "--logprobs needs --json, which shows them");
+    if (o->system && o->state_in)
+        return rk_fail(err, RK_ERR_ARG, "a talk begins with --system or with --state-in, not both");
+    return RK_OK;
+}
+
 static rk_status work(chat *c, rk_error *err)
 {
-    rk_status st = rk_sampling_draw_seed(&c->o.sampling, err);
+    rk_status st = check_options(&c->o, err);
     if (st == RK_OK)
-        st = open_all(c, err);
+        st = rk_sampling_draw_seed(&c->o.sampling, err);
+    if (st == RK_OK)
+        st = open_model(c, err);
+    if (st == RK_OK)
+        st = open_talk(c, err);
     if (st != RK_OK)
         return st;
-    c->terminal = rk_line_is_terminal(c->line) && isatty(STDOUT_FILENO);
+    c->terminal = rk_line_is_terminal(c->line) && isatty(STDOUT_FILENO) != 0;
+    c->colours = c->terminal && wants_colours();
     if (c->terminal)
-        note(c, "/help lists commands, Ctrl-C stops an answer, Ctrl-D ends");
-    st = loop(c, err);
+        greet(c);
+    st = ask_first(c, err);
+    if (st == RK_OK)
+        st = loop(c, err);
     return st == RK_OK ? rk_file_check(c->model->file, err) : st;
 }
 
 static int chat_main(int argc, char **argv)
 {
-    chat c = {.o = {.n_tokens = 2048,
-                    .user = "User",
-                    .bot = "Assistant",
-                    .sampling = rk_sampling_defaults()}};
+    chat c = {.o = {.n_tokens = 2048, .sampling = rk_sampling_defaults()}};
+    rk_sampling_options *s = &c.o.sampling;
     int status = 0;
     rk_error err = {0};
-    c.o.sampling.top_p = c.o.sampling.presence_penalty = c.o.sampling.frequency_penalty = 0.5;
+    s->temp = s->top_p = s->presence_penalty = s->frequency_penalty = (double)NAN;
     if (!rk_command_options(&rk_cmd_chat, argc, argv, &c.o, &status))
         return status;
     const rk_status st = work(&c, &err);
     close_all(&c);
-    return st == RK_OK ? 0 : rk_command_fail(&err);
+    if (st != RK_OK)
+        return rk_command_fail(&err);
+    return c.signal ? 128 + c.signal : 0;
 }

@@ -183,3 +183,23 @@ void rk_generated_deinit(rk_generated *g)
     json_decref(g->logprobs);
     *g = (rk_generated){0};
 }
+
+static json_t *array_or_empty(json_t *array)
+{
+    return array ? json_incref(array) : json_array();
+}
+
+json_t *rk_generated_json(const rk_generated *g, const rk_buf *text, int64_t n_prompt, int64_t seed,
+                          json_t *timings)
+{
+    json_t *o =
+        json_pack("{s:s%, s:o, s:I, s:I, s:I, s:s, s:o}", "text", text->data ? text->data : "",
+                  text->len, "tokens", array_or_empty(g->tokens), "n_prompt", (json_int_t)n_prompt,
+                  "n_generated", (json_int_t)g->n_tokens, "seed", (json_int_t)seed, "stop_reason",
+                  rk_end_name(g->end), "timings", timings);
+    if (o && g->logprobs && json_object_set(o, "logprobs", g->logprobs) != 0) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}

@@ -48,5 +48,8 @@ typedef struct rk_generated {
 rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session *session,
                       rk_sampler *sampler, float *logits, rk_error *err);
 void rk_generated_deinit(rk_generated *g);
+/* What --json says of it, timings (taken over) last; NULL when memory ran out. */
+json_t *rk_generated_json(const rk_generated *g, const rk_buf *text, int64_t n_prompt, int64_t seed,
+                          json_t *timings);
 
 #endif

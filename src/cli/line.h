@@ -1,5 +1,5 @@
-/* line.h: a line from whoever talks to the program: with editing and history on a terminal, plainly
- * from a pipe or a file. */
+/* line.h: what somebody says to the program: with editing and history on a terminal, plainly from a
+ * pipe or a file. */
 #ifndef RK_CLI_LINE_H
 #define RK_CLI_LINE_H
 
@@ -7,12 +7,22 @@
 
 typedef struct rk_line rk_line;
 
-rk_status rk_line_new(rk_line **out, rk_error *err);
+typedef enum rk_line_end {
+    RK_LINE_MORE,        /* a line was read */
+    RK_LINE_EOF,         /* there was none */
+    RK_LINE_INTERRUPTED, /* Ctrl-C on an empty line */
+} rk_line_end;
+
+/* remembers: lines go into the user's history file, $XDG_STATE_HOME/rwkv/history or
+ * ~/.local/state/rwkv/history, and come from there. It is no error when that cannot be. */
+rk_status rk_line_new(rk_line **out, bool remembers, rk_error *err);
 void rk_line_free(rk_line *l);
 /* Is it a terminal? */
 bool rk_line_is_terminal(const rk_line *l);
-/* Replace out by the next line without its newline; a line that ends in a backslash goes on in the
- * next. prompt is shown on a terminal only. *end: there was none. */
-rk_status rk_line_read(rk_line *l, const char *prompt, rk_buf *out, bool *end, rk_error *err);
+/* Replace out by the next line without its newline. A line that ends in a backslash goes on in the
+ * next, and lines between two of """ are one. prompt is shown on a terminal only; what stands
+ * between two \1 in it takes no room on the screen. Ctrl-C drops what was typed. */
+rk_status rk_line_read(rk_line *l, const char *prompt, rk_buf *out, rk_line_end *end,
+                       rk_error *err);
 
 #endif

@@ -19,7 +19,8 @@ typedef struct logits_options {
 #define AT(member) offsetof(logits_options, member)
 
 static const rk_option rows[] = {
-    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED, "a model: .pth, .safetensors, .gguf or .bin"},
+    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
+     "a model: .pth, .safetensors, .gguf or .bin"},
     {"tokens", 0, RK_OPT_TEXT, "1,2,3", AT(tokens), 0, 0, RK_REQUIRED,
      "token ids; nothing is fed before them"},
     {"out", 'o', RK_OPT_TEXT, "FILE", AT(out), 0, 0, RK_REQUIRED, "the .npy file to write"},

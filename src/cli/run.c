@@ -34,6 +34,7 @@ static const rk_option rows[] = {
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
     {"state-in", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "start from a saved state"},
+    {"state", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "the same as --state-in"},
     {"state-out", 0, RK_OPT_TEXT, "FILE", AT(state_out), 0, 0, NULL,
      "save the state after the last token"},
     {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
@@ -55,7 +56,7 @@ static const rk_option rows[] = {
      "one object on stdout: text, tokens, seed, timings"},
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
      "with --json: log-probability of each token and of the N likeliest"},
-    RK_SAMPLING_ROWS(run_options, sampling, "0.85", "0", "0"),
+    RK_SAMPLING_ROWS(run_options, sampling, "1", "0.85", "0", "0"),
     RK_COMMON_ROWS(run_options, common),
 };
 
@@ -221,27 +222,14 @@ static void print_timings(const run *r)
             rk_end_name(r->made.end));
 }
 
-static json_t *array_or_empty(json_t *array)
-{
-    return array ? json_incref(array) : json_array();
-}
-
 static rk_status print_json(const run *r, rk_error *err)
 {
     json_t *timings =
         json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", r->prompt_s, "prompt_tokens_per_s",
                   rate(r->n_tokens, r->prompt_s), "generate_s", r->generate_s, "tokens_per_s",
                   rate(r->made.n_tokens, r->generate_s));
-    json_t *o = json_pack(
-        "{s:s%, s:o, s:I, s:I, s:I, s:s, s:o}", "text", r->text.data ? r->text.data : "",
-        r->text.len, "tokens", array_or_empty(r->made.tokens), "n_prompt", (json_int_t)r->n_tokens,
-        "n_generated", (json_int_t)r->made.n_tokens, "seed", (json_int_t)r->o->sampling.seed,
-        "stop_reason", rk_end_name(r->made.end), "timings", timings);
-    if (o && r->made.logprobs && json_object_set(o, "logprobs", r->made.logprobs) != 0) {
-        json_decref(o);
-        o = NULL;
-    }
-    return rk_command_json(o, err);
+    return rk_command_json(
+        rk_generated_json(&r->made, &r->text, r->n_tokens, r->o->sampling.seed, timings), err);
 }
 
 /* The model's file is asked at the end whether it is still the one that was opened. */

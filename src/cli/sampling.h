@@ -12,15 +12,15 @@ typedef struct rk_sampling_options {
     rk_opt_list logit_bias;
 } rk_sampling_options;
 
-/* Rows of a command's table; the three defaults that differ among commands, as the help shows them.
+/* Rows of a command's table; the defaults that differ among commands, as the help shows them.
  * NOLINTBEGIN(bugprone-macro-parentheses) */
 /* clang-format off */
 #define RK_SAMPLING_AT(type, member, field) offsetof(type, member.field)
-#define RK_SAMPLING_ROWS(type, member, top_p_shown, presence_shown, frequency_shown) \
+#define RK_SAMPLING_ROWS(type, member, temp_shown, top_p_shown, presence_shown, frequency_shown) \
     RK_OPT_GROUP("sampling"), \
     {"seed", 's', RK_OPT_INT, "N", RK_SAMPLING_AT(type, member, seed), 0, 9e18, "random", \
      "of the draws; printed"}, \
-    {"temp", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, temp), 0, 100, "1", \
+    {"temp", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, temp), 0, 100, temp_shown, \
      "temperature; 0: the highest score, penalties off"}, \
     {"top-p", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, top_p), 0, 1, top_p_shown, \
      "likeliest tokens that hold X"}, \

@@ -1,38 +1,55 @@
-/* talk.c: states kept and gone back to. */
+/* talk.c: states kept and gone back to.
+ *
+ * A point is what the model has read, as its state, and what it has not read yet, as text. Points
+ * never change once they are made, so talks that were forked share those before the fork. */
 #include "cli/talk.h"
 
-#include <stdio.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A point of a talk: what the model has read, and what it has not read yet. */
+#include "base/num.h"
+#include "infer/session.h"
+
+enum {
+    TURNS_MIN = 4, /* that can be taken back, */
+    TURNS_MAX = 64 /* as many as these bytes hold: */
+};
+static const size_t turn_bytes_max = (size_t)512 << 20;
+
 typedef struct point {
+    int n_users;
     float *state;
+    float *logits; /* of the text read; NULL where none are needed */
     rk_buf unread;
 } point;
 
 typedef struct turn {
-    point before; /* what the user says */
-    point asked;  /* the state before the answer; unread is empty */
-    float *logits;
+    point *before; /* the question */
+    point *asked;  /* with nothing unread */
 } turn;
 
 typedef struct talk {
-    turn turns[RK_TALK_TURNS_MAX];
+    turn turns[TURNS_MAX];
     int n_turns;
-    point now; /* of a talk that is not the current one: its state; unread of all */
+    int64_t n_answers;
+    rk_buf unread; /* of the end */
+    point *left;   /* the end of a talk that is not the current one */
 } talk;
 
 struct rk_talks {
     rk_talk_params p;
     size_t state_bytes;
+    int turns_max;
     talk talks[RK_TALKS_MAX];
     int n, current;
-    float *held; /* state before the token that began a stop string */
-    bool holding;
-    rk_buf tail;                 /* text since then */
-    const rk_generate_params *g; /* of the answer at hand */
-    bool begun;                  /* something of it has been shown */
+    int64_t n_read;
+    /* of the answer at hand */
+    float *held;  /* the state before the token that began a stop string */
+    rk_buf tail;  /* text since then */
+    bool holding; /* held and tail mean something */
+    bool begun;   /* something has been shown */
+    const rk_generate_params *given;
 };
 
 static talk *here(rk_talks *t)
@@ -47,53 +64,75 @@ static rk_status no_memory(rk_error *err)
 
 /* ---- points ---- */
 
-static void point_deinit(point *p)
+static void point_drop(point *p)
 {
+    if (!p || --p->n_users > 0)
+        return;
     free(p->state);
+    free(p->logits);
     rk_buf_deinit(&p->unread);
-    *p = (point){0};
+    free(p);
 }
 
-static rk_status keep_state(const rk_talks *t, float **state, rk_error *err)
+static point *point_share(point *p)
 {
-    if (!*state)
-        *state = malloc(t->state_bytes);
-    return *state ? rk_session_state_get(t->p.session, *state, t->state_bytes, err)
-                  : no_memory(err);
+    if (p)
+        p->n_users++;
+    return p;
 }
 
-static rk_status copy_unread(rk_buf *to, const rk_buf *from, rk_error *err)
+/* Where the current talk is. */
+static rk_status point_new(rk_talks *t, point **out, rk_error *err)
 {
-    rk_buf_clear(to);
-    rk_buf_add(to, from->data, from->len);
-    return to->failed ? no_memory(err) : RK_OK;
+    const rk_buf *unread = &here(t)->unread;
+    point *p = calloc(1, sizeof *p);
+    if (!p)
+        return no_memory(err);
+    p->n_users = 1;
+    p->state = malloc(t->state_bytes);
+    rk_buf_add(&p->unread, unread->data, unread->len);
+    const rk_status st = p->state && !p->unread.failed
+                             ? rk_session_state_get(t->p.session, p->state, t->state_bytes, err)
+                             : no_memory(err);
+    if (st == RK_OK)
+        *out = p;
+    else
+        point_drop(p);
+    return st;
 }
 
-static rk_status keep(rk_talks *t, point *p, rk_error *err)
+static rk_status set_unread(rk_talks *t, const rk_buf *text, rk_error *err)
 {
-    const rk_status st = keep_state(t, &p->state, err);
-    return st == RK_OK ? copy_unread(&p->unread, &here(t)->now.unread, err) : st;
+    rk_buf *unread = &here(t)->unread;
+    rk_buf_clear(unread);
+    rk_buf_add(unread, text->data, text->len);
+    return unread->failed ? no_memory(err) : RK_OK;
 }
 
-static rk_status go_back(rk_talks *t, const point *p, rk_error *err)
+static rk_status go_to(rk_talks *t, const point *p, rk_error *err)
 {
     const rk_status st = rk_session_state_set(t->p.session, p->state, t->state_bytes, err);
-    return st == RK_OK ? copy_unread(&here(t)->now.unread, &p->unread, err) : st;
+    return st == RK_OK ? set_unread(t, &p->unread, err) : st;
 }
 
 static void turn_deinit(turn *x)
 {
-    point_deinit(&x->before);
-    point_deinit(&x->asked);
-    free(x->logits);
+    point_drop(x->before);
+    point_drop(x->asked);
     *x = (turn){0};
+}
+
+static void forget_turns(talk *x)
+{
+    while (x->n_turns > 0)
+        turn_deinit(&x->turns[--x->n_turns]);
 }
 
 static void talk_deinit(talk *x)
 {
-    for (int i = 0; i < x->n_turns; i++)
-        turn_deinit(&x->turns[i]);
-    point_deinit(&x->now);
+    forget_turns(x);
+    point_drop(x->left);
+    rk_buf_deinit(&x->unread);
     *x = (talk){0};
 }
 
@@ -105,10 +144,17 @@ rk_status rk_talks_new(rk_talks **out, const rk_talk_params *p, rk_error *err)
     rk_model_info info;
     if (!t)
         return no_memory(err);
+    rk_model_get_info(p->model, &info);
     t->p = *p;
     t->n = 1;
-    rk_model_get_info(p->model, &info);
     t->state_bytes = (size_t)info.state_bytes;
+    const int64_t fit = (int64_t)(turn_bytes_max / (2 * t->state_bytes + 1));
+    t->turns_max = (int)rk_min_i64(rk_max_i64(fit, TURNS_MIN), TURNS_MAX);
+    t->held = malloc(t->state_bytes);
+    if (!t->held) {
+        rk_talks_free(t);
+        return no_memory(err);
+    }
     *out = t;
     return RK_OK;
 }
@@ -124,85 +170,64 @@ void rk_talks_free(rk_talks *t)
     free(t);
 }
 
-/* ---- reading ---- */
+/* ---- asking ---- */
 
-/* Encode and read a text; logits (V) may be NULL. */
-static rk_status read_text(rk_talks *t, const char *text, size_t n, float *logits, rk_error *err)
+/* Encode and read a text; logits (V). */
+static rk_status read_text(rk_talks *t, const rk_buf *text, float *logits, rk_error *err)
 {
-    int32_t *ids = malloc((n + 1) * sizeof *ids);
+    int32_t *ids = malloc((text->len + 1) * sizeof *ids);
     if (!ids)
         return no_memory(err);
-    const int64_t count = rk_tokenizer_encode(t->p.tokenizer, text, n, ids, (int64_t)n);
-    const rk_status st = count > 0 ? rk_session_eval(t->p.session, ids, count, logits, err) : RK_OK;
+    const int64_t n =
+        rk_tokenizer_encode(t->p.tokenizer, text->data, text->len, ids, (int64_t)text->len);
+    const rk_status st = rk_session_eval(t->p.session, ids, n, logits, err);
+    if (st == RK_OK)
+        t->n_read += n;
     free(ids);
     return st;
 }
 
-/* As the templates want it: line feeds only, no blank lines, nothing around it. */
-static void clean(rk_buf *b, const char *s)
+/* Read a text and make the turn of it. */
+static rk_status ask(rk_talks *t, turn *made, const rk_buf *text, rk_error *err)
 {
-    size_t n = strlen(s);
-    while (n > 0 && strchr(" \t\r\n", s[n - 1]))
-        n--;
-    while (n > 0 && strchr(" \t\r\n", *s))
-        s++, n--;
-    for (size_t i = 0; i < n; i++) {
-        const bool cr = s[i] == '\r' && i + 1 < n && s[i + 1] == '\n';
-        const bool again = s[i] == '\n' && b->len > 0 && b->data[b->len - 1] == '\n';
-        if (!cr && !again)
-            rk_buf_add(b, s + i, 1);
-    }
-}
-
-static const char *thought(rk_think think)
-{
-    return think == RK_THINK_ON ? " <think" : think == RK_THINK_OFF ? " <think>\n</think" : "";
-}
-
-/* The oldest turn makes room. */
-static turn *add_turn(talk *x)
-{
-    if (x->n_turns == RK_TALK_TURNS_MAX) {
-        turn_deinit(&x->turns[0]);
-        memmove(x->turns, x->turns + 1, (RK_TALK_TURNS_MAX - 1) * sizeof *x->turns);
-        x->n_turns--;
-    }
-    x->turns[x->n_turns] = (turn){0};
-    return &x->turns[x->n_turns++];
-}
-
-static rk_status ask(rk_talks *t, turn *x, const rk_buf *text, rk_error *err)
-{
-    x->logits = malloc((size_t)t->p.model->hp.n_vocab * sizeof *x->logits);
-    rk_status st = x->logits ? keep(t, &x->before, err) : no_memory(err);
+    float *logits = malloc((size_t)t->p.model->hp.n_vocab * sizeof *logits);
+    rk_status st = logits ? point_new(t, &made->before, err) : no_memory(err);
     if (st == RK_OK)
-        st = read_text(t, text->data, text->len, x->logits, err);
+        st = read_text(t, text, logits, err);
     if (st == RK_OK) {
-        rk_buf_clear(&here(t)->now.unread);
-        st = keep(t, &x->asked, err);
+        rk_buf_clear(&here(t)->unread);
+        st = point_new(t, &made->asked, err);
     }
+    if (st == RK_OK)
+        made->asked->logits = logits;
+    else
+        free(logits);
     return st;
 }
 
-rk_status rk_talks_ask(rk_talks *t, const char *said, rk_think think, rk_error *err)
+/* The oldest turn makes room. */
+static void add_turn(const rk_talks *t, talk *x, turn made)
 {
-    rk_buf text = {0}, cleaned = {0};
-    talk *x = here(t);
-    clean(&cleaned, said);
-    rk_buf_add(&text, x->now.unread.data, x->now.unread.len);
-    rk_buf_printf(&text, "%s: %s\n\n%s:%s", t->p.user, cleaned.data ? cleaned.data : "", t->p.bot,
-                  thought(think));
-    rk_status st = text.failed || cleaned.failed ? no_memory(err) : RK_OK;
-    if (st == RK_OK) {
-        turn *made = add_turn(x);
-        st = ask(t, made, &text, err);
-        if (st != RK_OK) {
-            turn_deinit(made);
-            x->n_turns--;
-        }
+    if (x->n_turns == t->turns_max) {
+        turn_deinit(&x->turns[0]);
+        memmove(x->turns, x->turns + 1, (size_t)(x->n_turns - 1) * sizeof *x->turns);
+        x->n_turns--;
     }
+    x->turns[x->n_turns++] = made;
+}
+
+rk_status rk_talks_ask(rk_talks *t, const char *said, size_t n, rk_think think, rk_error *err)
+{
+    rk_buf text = {0};
+    turn made = {0};
+    rk_buf_add(&text, here(t)->unread.data, here(t)->unread.len);
+    rk_chat_put_question(&text, t->p.format, said, n, think);
+    const rk_status st = text.failed ? no_memory(err) : ask(t, &made, &text, err);
+    if (st == RK_OK)
+        add_turn(t, here(t), made);
+    else
+        turn_deinit(&made);
     rk_buf_deinit(&text);
-    rk_buf_deinit(&cleaned);
     return st;
 }
 
@@ -213,7 +238,7 @@ static rk_status hold(void *user, rk_error *err)
     rk_talks *t = user;
     t->holding = true;
     rk_buf_clear(&t->tail);
-    return keep_state(t, &t->held, err);
+    return rk_session_state_get(t->p.session, t->held, t->state_bytes, err);
 }
 
 /* The space that an answer begins with is not shown. */
@@ -227,13 +252,13 @@ static rk_status emit(void *user, const char *text, size_t n, rk_error *err)
     while (!t->begun && n > 0 && (*text == ' ' || *text == '\n'))
         text++, n--;
     t->begun = t->begun || n > 0;
-    return n > 0 ? t->g->emit(t->g->user, text, n, err) : RK_OK;
+    return n > 0 ? t->given->emit(t->given->user, text, n, err) : RK_OK;
 }
 
 /* After the answer: the state before a stop string, and what the next turn begins with. */
 static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
 {
-    rk_buf *unread = &here(t)->now.unread;
+    rk_buf *unread = &here(t)->unread;
     rk_status st = RK_OK;
     size_t n = 0;
     rk_buf_clear(unread);
@@ -244,45 +269,61 @@ static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
         const char *text = rk_tokenizer_bytes(t->p.tokenizer, made->unfed, &n);
         rk_buf_add(unread, text, n);
     }
-    rk_buf_puts(unread, "\n\n");
+    rk_chat_put_end(unread);
     return unread->failed ? no_memory(err) : st;
 }
 
-rk_status rk_talks_answer(rk_talks *t, rk_generate_params g, rk_sampler *sampler, rk_end *end,
-                          rk_error *err)
+/* The format's stop strings and those given; returns their number. */
+static int64_t all_stops(const rk_talks *t, const rk_generate_params *given,
+                         const char *stops[RK_CHAT_STOPS_MAX + RK_OPT_LIST_MAX])
 {
-    const rk_generate_params given = g;
-    const talk *x = here(t);
-    char stops[2][64];
-    if (x->n_turns == 0)
-        return rk_fail(err, RK_ERR_ARG, "nothing has been asked yet");
-    snprintf(stops[0], sizeof stops[0], "\n\n%.48s:", t->p.user);
-    snprintf(stops[1], sizeof stops[1], "\n%.48s:", t->p.user);
-    const char *const stop[] = {stops[0], stops[1]};
-    const turn *last = &x->turns[x->n_turns - 1];
-    float *logits = malloc((size_t)t->p.model->hp.n_vocab * sizeof *logits);
-    rk_generated made = {0};
-    rk_status st = logits ? go_back(t, &last->asked, err) : no_memory(err);
-    t->g = &given;
-    t->holding = t->begun = false;
+    int64_t n = 0;
+    for (int i = 0; i < RK_CHAT_STOPS_MAX && t->p.format->stop[i]; i++)
+        stops[n++] = t->p.format->stop[i];
+    for (int64_t i = 0; i < given->n_stop && i < RK_OPT_LIST_MAX; i++)
+        stops[n++] = given->stop[i];
+    return n;
+}
+
+static rk_status generate(rk_talks *t, const rk_generate_params *given, rk_sampler *sampler,
+                          const float *scores, rk_generated *made, rk_error *err)
+{
+    const char *stops[RK_CHAT_STOPS_MAX + RK_OPT_LIST_MAX];
+    const size_t bytes = (size_t)t->p.model->hp.n_vocab * sizeof(float);
+    rk_generate_params g = *given;
+    float *logits = malloc(bytes);
+    if (!logits)
+        return no_memory(err);
+    memcpy(logits, scores, bytes);
     g.tokenizer = t->p.tokenizer;
     g.n_vocab = t->p.model->hp.n_vocab;
     g.feed_last = true;
-    g.stop = stop;
-    g.n_stop = 2;
+    g.n_stop = all_stops(t, given, stops);
+    g.stop = stops;
     g.emit = emit;
     g.hold = hold;
     g.user = t;
-    if (st == RK_OK) {
-        memcpy(logits, last->logits, (size_t)t->p.model->hp.n_vocab * sizeof *logits);
-        st = rk_generate(&made, &g, t->p.session, sampler, logits, err);
-    }
-    if (st == RK_OK)
-        st = settle(t, &made, err);
-    *end = made.end;
-    rk_generated_deinit(&made);
+    const rk_status st = rk_generate(made, &g, t->p.session, sampler, logits, err);
     free(logits);
     return st;
+}
+
+rk_status rk_talks_answer(rk_talks *t, const rk_generate_params *g, rk_sampler *sampler,
+                          rk_generated *made, rk_error *err)
+{
+    talk *x = here(t);
+    *made = (rk_generated){0};
+    if (x->n_turns == 0)
+        return rk_fail(err, RK_ERR_ARG, "nothing has been asked yet");
+    const point *asked = x->turns[x->n_turns - 1].asked;
+    t->given = g;
+    t->holding = t->begun = false;
+    x->n_answers++;
+    rk_status st = go_to(t, asked, err);
+    if (st == RK_OK)
+        st = generate(t, g, sampler, asked->logits, made, err);
+    t->n_read += made->n_tokens;
+    return st == RK_OK ? settle(t, made, err) : st;
 }
 
 /* ---- going elsewhere ---- */
@@ -293,52 +334,34 @@ rk_status rk_talks_undo(rk_talks *t, rk_error *err)
     if (x->n_turns == 0)
         return rk_fail(err, RK_ERR_ARG, "there is no turn to take back");
     turn *last = &x->turns[x->n_turns - 1];
-    const rk_status st = go_back(t, &last->before, err);
-    turn_deinit(last);
-    x->n_turns--;
+    const rk_status st = go_to(t, last->before, err);
+    if (st == RK_OK) {
+        turn_deinit(last);
+        x->n_turns--;
+    }
     return st;
-}
-
-static void forget_turns(talk *x)
-{
-    while (x->n_turns > 0)
-        turn_deinit(&x->turns[--x->n_turns]);
-    rk_buf_clear(&x->now.unread);
 }
 
 rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err)
 {
-    rk_buf text = {0};
-    forget_turns(here(t));
+    talk *x = here(t);
+    forget_turns(x);
     rk_session_reset(t->p.session);
-    clean(&text, system);
-    if (text.len > 0)
-        rk_buf_printf(&here(t)->now.unread, "System: %s\n\n", text.data);
-    const bool failed = text.failed || here(t)->now.unread.failed;
-    rk_buf_deinit(&text);
-    return failed ? no_memory(err) : RK_OK;
+    x->n_answers = 0;
+    rk_buf_clear(&x->unread);
+    rk_chat_put_system(&x->unread, t->p.format, system, strlen(system));
+    return x->unread.failed ? no_memory(err) : RK_OK;
 }
 
-static rk_status copy_point(const rk_talks *t, point *to, const point *from, rk_error *err)
+/* Note where the current talk is, to come back to. */
+static rk_status leave(rk_talks *t, rk_error *err)
 {
-    to->state = malloc(t->state_bytes);
-    if (!to->state)
-        return no_memory(err);
-    memcpy(to->state, from->state, t->state_bytes);
-    return copy_unread(&to->unread, &from->unread, err);
-}
-
-static rk_status copy_turn(const rk_talks *t, turn *to, const turn *from, rk_error *err)
-{
-    const size_t bytes = (size_t)t->p.model->hp.n_vocab * sizeof *to->logits;
-    rk_status st = copy_point(t, &to->before, &from->before, err);
-    if (st == RK_OK)
-        st = copy_point(t, &to->asked, &from->asked, err);
-    to->logits = malloc(bytes);
-    if (st == RK_OK && !to->logits)
-        st = no_memory(err);
-    if (st == RK_OK)
-        memcpy(to->logits, from->logits, bytes);
+    point *now = NULL;
+    const rk_status st = point_new(t, &now, err);
+    if (st == RK_OK) {
+        point_drop(here(t)->left);
+        here(t)->left = now;
+    }
     return st;
 }
 
@@ -349,31 +372,28 @@ rk_status rk_talks_fork(rk_talks *t, rk_error *err)
         return rk_fail(err, RK_ERR_ARG, "there are %d talks already, as many as there can be",
                        t->n);
     talk *to = &t->talks[t->n];
-    *to = (talk){0};
-    rk_status st = keep_state(t, &here(t)->now.state, err);
-    if (st == RK_OK)
-        st = copy_point(t, &to->now, &from->now, err);
-    for (int i = 0; i < from->n_turns && st == RK_OK; i++) {
-        to->n_turns = i + 1;
-        st = copy_turn(t, &to->turns[i], &from->turns[i], err);
-    }
-    if (st != RK_OK) {
-        talk_deinit(to);
+    rk_status st = leave(t, err);
+    if (st != RK_OK)
         return st;
-    }
+    *to = (talk){.n_turns = from->n_turns, .n_answers = from->n_answers};
+    for (int i = 0; i < from->n_turns; i++)
+        to->turns[i] =
+            (turn){point_share(from->turns[i].before), point_share(from->turns[i].asked)};
     t->current = t->n++;
-    return RK_OK;
+    return set_unread(t, &from->unread, err);
 }
 
-rk_status rk_talks_switch(rk_talks *t, int i, rk_error *err)
+rk_status rk_talks_switch(rk_talks *t, int64_t i, rk_error *err)
 {
     if (i < 0 || i >= t->n)
         return rk_fail(err, RK_ERR_ARG, "there are talks 1 to %d", t->n);
-    rk_status st = keep_state(t, &here(t)->now.state, err);
-    if (st == RK_OK)
-        st = rk_session_state_set(t->p.session, t->talks[i].now.state, t->state_bytes, err);
-    t->current = i;
-    return st;
+    if (i == t->current)
+        return RK_OK;
+    const rk_status st = leave(t, err);
+    if (st != RK_OK)
+        return st;
+    t->current = (int)i;
+    return go_to(t, here(t)->left, err);
 }
 
 int rk_talks_current(const rk_talks *t)
@@ -386,22 +406,91 @@ int rk_talks_count(const rk_talks *t)
     return t->n;
 }
 
+int64_t rk_talks_n_read(const rk_talks *t)
+{
+    return t->n_read;
+}
+
+int64_t rk_talks_n_answers(const rk_talks *t)
+{
+    return t->talks[t->current].n_answers;
+}
+
 /* ---- files ---- */
 
-rk_status rk_talks_save(rk_talks *t, const char *path, rk_error *err)
+/* Of a state file's metadata. Text is in hexadecimal: it may be cut inside a character. */
+static const char key_unread[] = "chat.unread", key_answers[] = "chat.answers";
+
+static void put_hex(rk_buf *out, const rk_buf *bytes)
 {
-    rk_buf *unread = &here(t)->now.unread;
-    rk_status st = unread->len > 0 ? read_text(t, unread->data, unread->len, NULL, err) : RK_OK;
-    if (st != RK_OK)
-        return st;
-    rk_buf_clear(unread);
-    return rk_session_state_save(t->p.session, path, err);
+    for (size_t i = 0; i < bytes->len; i++)
+        rk_buf_printf(out, "%02x", (unsigned)(unsigned char)bytes->data[i]);
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool get_hex(rk_buf *out, const char *text)
+{
+    for (; *text; text += 2) {
+        const int high = hex_digit(text[0]), low = high < 0 ? -1 : hex_digit(text[1]);
+        if (low < 0)
+            return false;
+        rk_buf_add(out, &(char){(char)(high * 16 + low)}, 1);
+    }
+    return true;
+}
+
+rk_status rk_talks_save(const rk_talks *t, const char *path, rk_error *err)
+{
+    const talk *x = &t->talks[t->current];
+    char answers[24];
+    rk_buf unread = {0};
+    snprintf(answers, sizeof answers, "%" PRId64, x->n_answers);
+    rk_buf_puts(&unread, "");
+    put_hex(&unread, &x->unread);
+    const rk_pair more[] = {{key_answers, answers}, {key_unread, unread.data}};
+    const rk_status st = unread.failed ? no_memory(err)
+                                       : rk_session_state_write(t->p.session, path, more,
+                                                                RK_COUNT(more), false, err);
+    rk_buf_deinit(&unread);
+    return st;
+}
+
+/* What a saved talk says beside its state; a plain state says nothing. */
+static rk_status read_notes(const rk_st *f, rk_buf *unread, int64_t *n_answers, rk_error *err)
+{
+    const char *text = rk_st_meta(f, key_unread), *answers = rk_st_meta(f, key_answers);
+    char *end = NULL;
+    if (text && !get_hex(unread, text))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s is not text in hexadecimal", rk_st_name(f),
+                       key_unread);
+    const long long n = answers ? strtoll(answers, &end, 10) : 0;
+    if (answers && (end == answers || *end || n < 0 || n > INT32_MAX))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.20s' is no number of answers", rk_st_name(f),
+                       key_answers, answers);
+    *n_answers = n;
+    return unread->failed ? no_memory(err) : RK_OK;
 }
 
 rk_status rk_talks_load(rk_talks *t, const char *path, bool force, rk_error *err)
 {
-    const rk_status st = rk_session_state_load(t->p.session, path, force, err);
+    rk_st *f = NULL;
+    rk_buf unread = {0};
+    int64_t n_answers = 0;
+    rk_status st = rk_st_open(&f, path, err);
     if (st == RK_OK)
+        st = read_notes(f, &unread, &n_answers, err);
+    if (st == RK_OK)
+        st = rk_session_state_read(t->p.session, f, force, err);
+    if (st == RK_OK) {
         forget_turns(here(t));
+        here(t)->n_answers = n_answers;
+        st = set_unread(t, &unread, err);
+    }
+    rk_st_close(f);
+    rk_buf_deinit(&unread);
     return st;
 }

@@ -2,6 +2,7 @@
 #ifndef RK_INFER_SESSION_H
 #define RK_INFER_SESSION_H
 
+#include "io/safetensors.h"
 #include "model/model.h"
 
 struct rk_session {
@@ -17,5 +18,11 @@ struct rk_session {
 
 /* Elements of a part of one stream's state. */
 int64_t rk_session_part_count(const rk_session *s, int part);
+
+/* rk_session_state_save with n more pairs in the metadata, and without overwriting if so asked. */
+rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,
+                                 size_t n, bool overwrite, rk_error *err);
+/* rk_session_state_load from a file that is open. */
+rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_error *err);
 
 #endif

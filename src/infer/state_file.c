@@ -39,36 +39,55 @@ static rk_file_tensor describe(const rk_session *s, int i, part_name *name)
 
 /* ---- save ---- */
 
+enum { PAIRS = 4 }; /* of the state itself */
+
 static rk_status write_parts(const rk_session *s, const char *path, rk_file_tensor *tensors,
-                             part_name *names, rk_error *err)
+                             part_name *names, const rk_file_contents *meta, bool overwrite,
+                             rk_error *err)
 {
     const int n = rk_model_n_state(s->model);
     const unsigned char *at = (const unsigned char *)s->state;
-    char fingerprint[FINGERPRINT_CHARS];
-    fingerprint_text(s, fingerprint);
-    const rk_pair meta[] = {{"arch", s->model->arch->name},
-                            {"fingerprint", fingerprint},
-                            {"format", "rwkv-state"},
-                            {"layout", layout}};
+    rk_file_contents c = *meta;
     for (int i = 0; i < n; i++) {
         tensors[i] = describe(s, i, &names[i]);
         tensors[i].data = at;
         at += tensors[i].bytes;
     }
-    const rk_file_contents c = {.tensors = tensors, .n_tensors = n, .meta = meta, .n_meta = 4};
-    return rk_st_write(path, &c, true, NULL, err);
+    c.tensors = tensors;
+    c.n_tensors = n;
+    return rk_st_write(path, &c, overwrite, NULL, err);
+}
+
+rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,
+                                 size_t n, bool overwrite, rk_error *err)
+{
+    const size_t n_parts = (size_t)rk_model_n_state(s->model);
+    char fingerprint[FINGERPRINT_CHARS];
+    rk_file_tensor *tensors = calloc(n_parts, sizeof *tensors);
+    part_name *names = calloc(n_parts, sizeof *names);
+    rk_pair *pairs = calloc(PAIRS + n, sizeof *pairs);
+    const rk_file_contents meta = {.meta = pairs, .n_meta = (int64_t)(PAIRS + n)};
+    rk_status st = RK_ERR_NOMEM;
+    fingerprint_text(s, fingerprint);
+    if (tensors && names && pairs) {
+        pairs[0] = (rk_pair){"arch", s->model->arch->name};
+        pairs[1] = (rk_pair){"fingerprint", fingerprint};
+        pairs[2] = (rk_pair){"format", "rwkv-state"};
+        pairs[3] = (rk_pair){"layout", layout};
+        for (size_t i = 0; i < n; i++)
+            pairs[PAIRS + i] = more[i];
+        st = write_parts(s, path, tensors, names, &meta, overwrite, err);
+    } else
+        rk_fail(err, st, "%s: out of memory", path);
+    free(tensors);
+    free(names);
+    free(pairs);
+    return st;
 }
 
 rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err)
 {
-    const size_t n = (size_t)rk_model_n_state(s->model);
-    rk_file_tensor *tensors = calloc(n, sizeof *tensors);
-    part_name *names = calloc(n, sizeof *names);
-    const rk_status st = tensors && names ? write_parts(s, path, tensors, names, err)
-                                          : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
-    free(tensors);
-    free(names);
-    return st;
+    return rk_session_state_write(s, path, NULL, 0, true, err);
 }
 
 /* ---- load ---- */
@@ -118,8 +137,8 @@ static rk_status read_part(const rk_session *s, const rk_st *f, int i, float *ou
     return RK_OK;
 }
 
-/* Into the second buffer, so that a file that fails half-way leaves the state as it was. */
-static rk_status read_parts(rk_session *s, const rk_st *f, bool force, rk_error *err)
+/* Through the second buffer, so that a file that fails half-way leaves the state as it was. */
+rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_error *err)
 {
     const int n = rk_model_n_state(s->model);
     float *at = s->next;
@@ -131,7 +150,11 @@ static rk_status read_parts(rk_session *s, const rk_st *f, bool force, rk_error 
         st = read_part(s, f, i, at, err);
         at += rk_session_part_count(s, i % s->model->arch->n_state);
     }
-    return st == RK_OK ? rk_st_check(f, err) : st;
+    if (st == RK_OK)
+        st = rk_st_check(f, err);
+    if (st == RK_OK)
+        memcpy(s->state, s->next, (size_t)s->n_state * sizeof *s->state);
+    return st;
 }
 
 rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err)
@@ -139,9 +162,7 @@ rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_
     rk_st *f = NULL;
     rk_status st = rk_st_open(&f, path, err);
     if (st == RK_OK)
-        st = read_parts(s, f, force, err);
+        st = rk_session_state_read(s, f, force, err);
     rk_st_close(f);
-    if (st == RK_OK)
-        memcpy(s->state, s->next, (size_t)s->n_state * sizeof *s->state);
     return st;
 }

@@ -36,17 +36,96 @@ printf 'Where is he?\n/regen\n' | chat --temp 1 --top-p 1 >"$work/other"
 printf 'Where is he?\n/fork\nWho came?\n/fork 1\nAnd she?\n' | chat --temp 0 >"$work/forked"
 [ "$(tail -1 "$work/forked")" = "$(tail -1 "$work/straight")" ] || complain "/fork changed talk 1"
 
-# A saved state goes on as the talk does.
-printf 'Where is he?\n/save %s\nAnd she?\n' "$work/state" | chat --temp 0 >"$work/saved"
-printf '/load %s\nAnd she?\n' "$work/state" | chat --temp 0 >"$work/loaded"
+# A saved talk goes on in another program as it does here, with the same draws and the same bits;
+# saving changes nothing, and nothing is read again.
+printf 'Where is he?\nAnd she?\n/save %s\n' "$work/whole.1" | chat >"$work/unsaved"
+printf 'Where is he?\n/save %s\nAnd she?\n/save %s\n' "$work/talk" "$work/whole.2" |
+    chat >"$work/saved"
+printf '/load %s\nAnd she?\n/save %s\n' "$work/talk" "$work/whole.3" | chat >"$work/loaded"
+cmp -s "$work/unsaved" "$work/saved" || complain "/save changed the talk"
 [ "$(tail -1 "$work/saved")" = "$(tail -1 "$work/loaded")" ] || complain "/load is not /save"
+cmp -s "$work/whole.1" "$work/whole.2" || complain "the state after /save is another one"
+cmp -s "$work/whole.2" "$work/whole.3" || complain "the state after /load is another one"
+printf 'And she?\n' | chat --state "$work/talk" >"$work/begun"
+cmp -s "$work/begun" "$work/loaded" || complain "--state is not /load"
+printf 'Where is he?\n/regen\n/regen\n/fork\n/undo\n/fork 1\n/regen\n' |
+    "$RK_PROGRAM" chat -m "$model" -n 4 --temp 0 -v >"$work/out" 2>"$work/err"
+[ "$(grep -c '^(read 0 tokens' "$work/err")" = 3 ] || complain "tokens were read again:" "$(cat "$work/err")"
+
+# Files that are no talk are refused with a sentence and change nothing; nothing is written over.
+refused() {
+    if printf '/load %s\n' "$1" | chat >"$work/out" 2>"$work/err"; then
+        complain "$2 was loaded"
+    fi
+    [ "$(wc -l <"$work/err")" = 1 ] && grep -q "$1" "$work/err" || complain "$2: $(cat "$work/err")"
+}
+head -c 2000 "$work/talk" >"$work/cut"
+refused "$work/cut" 'a talk cut short'
+sed 's/"chat.unread":"../"chat.unread":"zz/' "$work/talk" >"$work/nohex"
+refused "$work/nohex" 'text that is not hexadecimal'
+sed 's/"chat.unread":"./"chat.unread":"/; s/"chat.answers":"/&0/' "$work/talk" >"$work/odd"
+refused "$work/odd" 'half a byte'
+sed 's/"chat.answers":"./"chat.answers":"x/' "$work/talk" >"$work/noanswers"
+refused "$work/noanswers" 'a number of answers that is none'
+refused "$model" 'a model'
+refused "$work" 'a folder'
+cp "$work/talk" "$work/kept"
+printf '/save %s\n' "$work/talk" | chat >"$work/out" 2>"$work/err" && complain "/save wrote over a file"
+cmp -s "$work/talk" "$work/kept" || complain "/save changed a file that was there"
+printf '/save %s/none/talk\n' "$work" | chat >"$work/out" 2>"$work/err" && complain "/save into no folder"
+ls "$work" | grep -q tmp- && complain "a partial file is left"
+
+# Stop strings end an answer though every byte is a token, and nothing of them shows; the talk goes
+# on as if they had never been.
+bias='--logit-bias 65=1000 --temp 0'
+# shellcheck disable=SC2086
+{
+    [ "$(printf 'x\n' | chat $bias -n 7)" = AAAAAAA ] || complain "-n 7 is not seven bytes"
+    [ -z "$(printf 'x\n' | chat $bias --stop AAA)" ] || complain "a stop string shows"
+    printf 'x\n' | chat --json $bias --stop AAA >"$work/out"
+    grep -q '^{"text":"","tokens":\[65,65,65\],"n_prompt":19,"n_generated":3,"seed":3,"stop_reason":"stop",' \
+        "$work/out" || complain "--json: $(cat "$work/out")"
+    printf 'x\ny\n' | chat --json --logprobs 2 $bias -n 2 >"$work/out"
+    [ "$(grep -c '"logprobs":\[{"id":65,.*"top":\[{.*},{' "$work/out")" = 2 ] ||
+        complain "--logprobs: $(cat "$work/out")"
+    printf 'x\n' | chat --json --logit-bias 0=1000 --temp 0 | grep -q '"stop_reason":"eos"' ||
+        complain "token 0 does not end an answer"
+    printf 'x\n' | chat --json --logit-bias 0=1000 --temp 0 --ignore-eos -n 3 |
+        grep -q '"n_generated":3,.*"stop_reason":"length"' || complain "--ignore-eos"
+}
+
+# The format says what is read: "Bob: x\n\nAlice:" has 14 bytes, a system text brings "s\n\n" or "System: s\n\n".
+printf 'x\n' | chat --json -n 1 --template raven | grep -q '"n_prompt":14,' || complain "--template"
+printf 'x\n' | chat --json -n 1 --template raven --system s | grep -q '"n_prompt":17,' ||
+    complain "--system in the format of Raven"
+printf 'x\n' | chat --json -n 1 --system s | grep -q '"n_prompt":30,' || complain "--system"
+printf 'x\n' | chat --json -n 1 --think on | grep -q '^{"text":"<think.*"n_prompt":26,' ||
+    complain "--think on"
+
+# Questions of several lines, of any bytes, and very long ones; the last needs no line feed.
+printf 'a\\\nb\n' | chat --json -n 1 | grep -q '"n_prompt":21,' || complain "a line that goes on"
+printf '"""\na\n\nb\n"""\n' | chat --json -n 1 | grep -q '"n_prompt":21,' || complain "quoted lines"
+printf 'a\0b\377' | chat --json -n 1 | grep -q '"n_prompt":22,' || complain "bytes that are no text"
+head -c 6000 /dev/zero | tr '\0' x | chat --json -n 1 | grep -q '"n_prompt":6018,' ||
+    complain "a very long line"
+chat --json -n 1 -e -p 'a\x62' </dev/null | grep -q '"n_prompt":20,' || complain "-e -p"
+printf 'a\n\nb' | chat --json -n 1 -p - | grep -q '"n_prompt":21,' || complain "-p -"
+
+# A signal ends a pipe's talk.
+yes 'Where is he?' | "$RK_PROGRAM" chat -m "$model" -n 100000000 --ignore-eos >"$work/out" 2>/dev/null &
+pid=$!
+while [ ! -s "$work/out" ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+kill -TERM $pid
+got=0
+wait $pid || got=$?
+[ $got = 143 ] || complain "SIGTERM: status $got, expected 143"
 
 # A new talk begins where the first one did.
 printf 'Who came?\n/system\nWhere is he?\n' | chat --temp 0 >"$work/new"
 [ "$(tail -1 "$work/new")" = "$(sed -n 1p "$work/straight")" ] || complain "/system kept something"
 
 # Mistakes end a pipe with a sentence.
-for bad in '/nothing' '/set temp hot' '/undo' '/regen' '/load /nowhere' '/fork 9' '/save'; do
+for bad in '/nothing' '/set temp hot' '/undo' '/regen' '/load /nowhere' '/fork 9' '/fork x' '/save'; do
     if printf '%s\n' "$bad" | chat >/dev/null 2>"$work/err"; then
         complain "$bad was accepted"
     fi

@@ -1,0 +1,277 @@
+/* test_chat_terminal.c: rwkv chat on a pseudoterminal: the prompt, colours, Ctrl-C, history, and
+ * the commands as somebody types them. */
+#include "test_util.h"
+
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <termios.h>
+
+enum { WAIT_MS = 20000 };
+
+typedef struct screen {
+    pid_t pid;
+    int fd;
+    char text[1 << 20]; /* all that came */
+    size_t n, seen;     /* seen: up to where expect has looked */
+} screen;
+
+static screen s;
+
+static void start(const char *const *options)
+{
+    const char *argv[16] = {"rwkv", "chat", "-m", NULL, "-t", "1", "--seed", "3"};
+    char model[4096];
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    int n = 8;
+    snprintf(model, sizeof model, "%s/models/rwkv7-byte-5.4m.safetensors", RK_SOURCE_DIR);
+    argv[3] = model;
+    while (*options)
+        argv[n++] = *options++;
+    s = (screen){0};
+    s.pid = forkpty(&s.fd, NULL, NULL, &size);
+    assert_true(s.pid >= 0);
+    if (s.pid > 0)
+        return;
+    execv(RK_PROGRAM, (char *const *)(uintptr_t)argv);
+    _exit(127);
+}
+
+/* More from the program; false at its end. */
+static bool more(int wait_ms)
+{
+    struct pollfd p = {.fd = s.fd, .events = POLLIN};
+    if (poll(&p, 1, wait_ms) <= 0)
+        return false;
+    const ssize_t n = read(s.fd, s.text + s.n, sizeof s.text - 1 - s.n);
+    if (n <= 0)
+        return false;
+    s.n += (size_t)n;
+    s.text[s.n] = '\0';
+    return true;
+}
+
+/* Wait for a text behind what was seen last. */
+static void expect(const char *text)
+{
+    const char *at;
+    while (!(at = strstr(s.text + s.seen, text)))
+        if (!more(WAIT_MS)) {
+            print_message("expected '%s' after:\n%s\n", text, s.text + s.seen);
+            fail();
+        }
+    s.seen = (size_t)(at - s.text) + strlen(text);
+}
+
+static void type(const char *text)
+{
+    assert_int_equal(write(s.fd, text, strlen(text)), strlen(text));
+}
+
+/* The editor shows its prompt before it takes the keys. */
+static void at_prompt(const char *prompt)
+{
+    struct termios t;
+    expect(prompt);
+    for (int i = 0; i < WAIT_MS; i++) {
+        assert_int_equal(tcgetattr(s.fd, &t), 0);
+        if (!(t.c_lflag & (tcflag_t)ICANON))
+            return;
+        test_sleep_ms(1);
+    }
+    fail_msg("no editor at the prompt");
+}
+
+static void ask(const char *line)
+{
+    at_prompt("> ");
+    type(line);
+    type("\r");
+}
+
+/* What stands between here and the text; NUL-terminated in a buffer of its own. */
+static const char *until(const char *text)
+{
+    static char out[8192];
+    const size_t from = s.seen;
+    expect(text);
+    const size_t n = s.seen - strlen(text) - from;
+    assert_true(n < sizeof out);
+    memcpy(out, s.text + from, n);
+    out[n] = '\0';
+    return out;
+}
+
+static int ended(void)
+{
+    int status = 0;
+    while (more(WAIT_MS)) {
+    }
+    assert_int_equal(waitpid(s.pid, &status, 0), s.pid);
+    close(s.fd);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Answers of 16 tokens at temperature 0; -v tells how many tokens were read. */
+static const char *const brief[] = {"-n", "16", "--temp", "0", "-v", NULL};
+
+static void test_commands(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/rk-chat-XXXXXX", line[128], first[256];
+    assert_non_null(mkdtemp(dir));
+    start(brief);
+    expect("/help lists commands");
+    ask("Where is he?");
+    expect("(read ");
+    ask("/regen");
+    expect("(read 0 tokens"); /* the state was kept */
+    ask("/fork");
+    expect("(talk 2 of 2)");
+    ask("And she?");
+    expect("\r\n");
+    snprintf(first, sizeof first, "%.200s", until("(cut"));
+    ask("/undo");
+    expect("taken back");
+    ask("And she?");
+    expect("\r\n");
+    assert_string_equal(until("(cut"), first); /* a question taken back leaves no trace */
+    ask("/fork 1");
+    expect("(talk 1 of 2)");
+    snprintf(line, sizeof line, "/save %s/talk", dir);
+    ask(line);
+    expect("(saved)");
+    ask(line);
+    expect("exists");
+    ask("/system Be brief.");
+    expect("(a new talk, with this in mind)");
+    snprintf(line, sizeof line, "/load %s/talk", dir);
+    ask(line);
+    expect("(loaded");
+    ask("And she?");
+    expect("\r\n");
+    assert_string_equal(until("(cut"), first); /* goes on as the talk did */
+    ask("/set temp 0.25");
+    ask("/set");
+    expect("temp               0.25");
+    ask("/set temp hot");
+    expect("not a number");
+    ask("/help");
+    expect("/regen");
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+    snprintf(line, sizeof line, "%s/talk", dir);
+    unlink(line);
+    rmdir(dir);
+}
+
+static void test_ctrl_c(void **state)
+{
+    (void)state;
+    static const char *const endless[] = {"-n",     "100000000", "--ignore-eos",
+                                          "--stop", "\x1b",      NULL};
+    start(endless);
+    ask("/set n-predict 100000000");
+    ask("/set temp 0");
+    ask("Tell me a story.");
+    expect("\r\n");
+    while (s.n < s.seen + 40)
+        assert_true(more(WAIT_MS));
+    type("\3");
+    expect("(stopped; the talk goes on from here)");
+    ask("/set n-predict 4");
+    ask("And then?");
+    expect("(cut");
+    at_prompt("> ");
+    type("half a line\3");
+    expect("^C");
+    at_prompt("> ");
+    type("\3");
+    assert_int_equal(ended(), 128 + SIGINT);
+}
+
+static void test_end_of_input(void **state)
+{
+    (void)state;
+    start(brief);
+    at_prompt("> ");
+    type("\4");
+    assert_int_equal(ended(), 0);
+}
+
+/* Lines typed are there the next time, but not those of --no-history. */
+static void test_history(void **state)
+{
+    (void)state;
+    static const char *const quiet[] = {"-n", "1", "--no-history", NULL};
+    start(brief);
+    ask("/set top-k 7");
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+    start(quiet);
+    ask("/set top-k 9");
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+    start(brief);
+    at_prompt("> ");
+    type("\x1b[A\x1b[A");
+    expect("/set top-k 7");
+    type("\3\3");
+    assert_int_equal(ended(), 128 + SIGINT);
+}
+
+static void test_text(void **state)
+{
+    (void)state;
+    start(brief);
+    ask("\"\"\"");
+    at_prompt(". ");
+    type("one \xe6\x97\xa5\xe6\x9c\xac\r");
+    at_prompt(". ");
+    type("two\"\"\"\r");
+    expect("(read 32 tokens"); /* User: one 日本\ntwo\n\nAssistant: */
+    ask("bad \xff\xfe bytes");
+    expect("(read ");
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+}
+
+static void test_colours(void **state)
+{
+    (void)state;
+    start(brief);
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+    assert_non_null(strstr(s.text, "\x1b[2m"));
+    setenv("NO_COLOR", "1", 1);
+    start(brief);
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+    unsetenv("NO_COLOR");
+    assert_null(strstr(s.text, "\x1b[2m"));
+    assert_null(strstr(s.text, "\x1b[31m"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commands),     cmocka_unit_test(test_ctrl_c),
+        cmocka_unit_test(test_end_of_input), cmocka_unit_test(test_history),
+        cmocka_unit_test(test_text),         cmocka_unit_test(test_colours),
+    };
+    char home[] = "/tmp/rk-home-XXXXXX", command[64];
+    if (!mkdtemp(home))
+        return 1;
+    setenv("XDG_STATE_HOME", home, 1);
+    setenv("TERM", "xterm", 1);
+    unsetenv("NO_COLOR");
+    const int status = cmocka_run_group_tests(tests, NULL, NULL);
+    snprintf(command, sizeof command, "%s/rwkv/history", home);
+    unlink(command);
+    snprintf(command, sizeof command, "%s/rwkv", home);
+    rmdir(command);
+    rmdir(home);
+    return status;
+}
