@@ -1,12 +1,12 @@
 /* session.c: streams of tokens through a model, each with its recurrent state.
  *
  * A call goes through the model in chunks of 256 tokens, so its memory does not grow with its
- * length. Each chunk gathers the streams' states into tensors (B, ...), runs the one forward of the
- * model, and scatters the states behind it into the sessions' second buffers; the two buffers
- * change places when the whole call has succeeded, so an aborted call has changed nothing. Copying
- * a state costs a hundredth of the weights' traffic and lets one stream and many share every line.
- * Scratch is a block whose size comes from planning the same calls, so evaluating asks the system
- * for nothing. */
+ * length. Each session has two buffers: a call reads the state in the first one and leaves the next
+ * state in the second, and they change places when the whole call has succeeded, so an aborted call
+ * has changed nothing. The matrices of a state are read and written where they are, each stream's
+ * in its own buffers; the small rest is gathered into tensors (B, ...) and scattered behind the
+ * forward. Scratch is a block whose size comes from planning the same calls, so evaluating asks the
+ * system for nothing. */
 #include "infer/session.h"
 
 #include <inttypes.h>
@@ -46,7 +46,12 @@ typedef struct chunk {
 
 typedef enum copy_direction { GATHER, SCATTER } copy_direction;
 
-/* Between part p of all layers' tensors and the streams' buffers. */
+static float *state_before(const chunk *c, int64_t stream)
+{
+    return c->begins ? c->streams[stream]->state : c->streams[stream]->next;
+}
+
+/* Between part p of all layers' tensors and the streams' buffers; what lies in these is no copy. */
 static void copy_states(const chunk *c, copy_direction direction)
 {
     const rk_arch *arch = c->owner->model->arch;
@@ -56,27 +61,46 @@ static void copy_states(const chunk *c, copy_direction direction)
         const int64_t count = rk_session_part_count(c->owner, i % arch->n_state);
         const size_t bytes = (size_t)count * sizeof(float);
         float *rows = c->owner->parts[i]->data;
-        for (int64_t b = 0; b < c->n_streams; b++) {
-            rk_session *s = c->streams[b];
+        for (int64_t b = 0; b < c->n_streams && rows; b++) {
             if (direction == GATHER)
-                memcpy(rows + b * count, (c->begins ? s->state : s->next) + at, bytes);
+                memcpy(rows + b * count, state_before(c, b) + at, bytes);
             else
-                memcpy(s->next + at, rows + b * count, bytes);
+                memcpy(c->streams[b]->next + at, rows + b * count, bytes);
         }
         at += count;
     }
 }
 
-/* The tensors of the streams' states; (B, shape) each. */
+/* Where the streams' states are read and written; NULL after a failure. */
+static float **stream_pointers(const chunk *c)
+{
+    rk_ctx *ctx = &c->owner->ctx;
+    float **p = rk_arena_alloc(&ctx->meta, 2 * (size_t)c->n_streams * sizeof *p);
+    if (!p)
+        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for %" PRId64 " streams", c->n_streams);
+    for (int64_t b = 0; p && c->streams && b < c->n_streams; b++) {
+        p[b] = state_before(c, b);
+        p[c->n_streams + b] = c->streams[b]->next;
+    }
+    return p;
+}
+
+/* The tensors of the streams' states; (B, shape) each. The matrices, which are nearly all of a
+ * state, stay with their streams. */
 static void make_parts(const chunk *c)
 {
     rk_session *s = c->owner;
     const rk_arch *arch = s->model->arch;
     const int n_parts = rk_model_n_state(s->model);
-    for (int i = 0; i < n_parts; i++) {
+    float **where = stream_pointers(c);
+    int64_t at = 0;
+    for (int i = 0; i < n_parts && where; i++) {
         int64_t dims[RK_MAX_DIMS] = {c->n_streams};
         const int n = rk_shape_dims(&s->model->hp, arch->state[i % arch->n_state].shape, dims + 1);
-        s->parts[i] = rk_new(&s->ctx, RK_F32, n + 1, dims);
+        const rk_streams streams = {where, where + c->n_streams, at};
+        s->parts[i] = n == 3 ? rk_new_streams(&s->ctx, n + 1, dims, streams)
+                             : rk_new(&s->ctx, RK_F32, n + 1, dims);
+        at += rk_session_part_count(s, i % arch->n_state);
     }
 }
 

@@ -40,7 +40,7 @@ static void recomputed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
     memcpy(in, io, sizeof in);
     out[0] = rk_new_like(ctx, io[RK_BLOCK_X]);
     for (int i = 0; i < n_state; i++)
-        out[1 + i] = rk_new_like(ctx, io[RK_BLOCK_STATE + i]);
+        out[1 + i] = rk_new_state_like(ctx, io[RK_BLOCK_STATE + i]);
     if (first && io[RK_BLOCK_X]) {
         const rk_hparams *hp = &j->m->hp;
         const rk_tensor *x = io[RK_BLOCK_X];

@@ -68,18 +68,45 @@ void *rk_ctx_alloc(rk_ctx *ctx, size_t bytes)
     return p;
 }
 
-rk_tensor *rk_new(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims)
+/* Memory for what describes tensors; NULL after a failure. */
+static void *new_description(rk_ctx *ctx, size_t bytes)
 {
     if (rk_ctx_failed(ctx))
         return NULL;
-    rk_tensor *t = rk_arena_alloc(&ctx->meta, sizeof *t);
-    if (!t) {
+    void *p = rk_arena_alloc(&ctx->meta, bytes);
+    if (!p)
         rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for a tensor's description");
+    return p;
+}
+
+rk_tensor *rk_new(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims)
+{
+    rk_tensor *t = new_description(ctx, sizeof *t);
+    if (!t)
         return NULL;
-    }
     *t = rk_tensor_over(dtype, n_dims, dims, NULL);
     t->data = rk_ctx_alloc(ctx, rk_tensor_bytes(t));
     return rk_ctx_failed(ctx) ? NULL : t;
+}
+
+rk_tensor *rk_new_streams(rk_ctx *ctx, int n_dims, const int64_t *dims, rk_streams where)
+{
+    rk_tensor *t = new_description(ctx, sizeof *t);
+    rk_streams *streams = new_description(ctx, sizeof *streams);
+    if (!t || !streams)
+        return NULL;
+    *streams = where;
+    *t = rk_tensor_over(RK_F32, n_dims, dims, NULL);
+    t->streams = streams;
+    return t;
+}
+
+rk_tensor *rk_new_state_like(rk_ctx *ctx, const rk_tensor *t)
+{
+    if (!t || !t->streams)
+        return rk_new_like(ctx, t);
+    const rk_streams *s = t->streams;
+    return rk_new_streams(ctx, t->n_dims, t->dims, (rk_streams){s->to, s->to, s->offset});
 }
 
 rk_tensor *rk_new_like(rk_ctx *ctx, const rk_tensor *t)

@@ -62,6 +62,24 @@ bool rk_expect_plain(rk_ctx *ctx, const rk_node *n)
     return rk_expect(ctx, n, ok, "contiguous tensors of one real type");
 }
 
+void *rk_state_part(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i)
+{
+    const int64_t count = rk_tensor_count(before) / (before->dims[0] * parts);
+    const void *from = rk_at(before, before->data, i * count);
+    void *to = rk_at(after, after->data, i * count);
+    if (before->streams) {
+        const rk_streams *s = before->streams;
+        const int64_t at = s->offset + i % parts * count;
+        from = s->from[i / parts] + at;
+        to = s->to[i / parts] + at;
+    }
+    /* There is data: a plan runs no kernels.
+     * NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
+    if (from != to)
+        memcpy(to, from, rk_reals(before, count));
+    return to;
+}
+
 /* ---- applying ---- */
 
 static bool needs_tape(const rk_ctx *ctx, const rk_node *n)
@@ -214,7 +232,8 @@ void rk_recompute_forward(rk_ctx *ctx, rk_node *n)
     ctx->recording = recording;
     ctx->recomputed = recomputed;
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx) && !ctx->planning; i++)
-        memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
+        if (!n->out[i]->streams) /* else it is where it belongs */
+            memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
 }
 
 void rk_recompute_backward(rk_ctx *ctx, rk_node *n)

@@ -112,6 +112,10 @@ static inline void *rk_at(const rk_tensor *t, const void *data, int64_t i)
     return data ? (unsigned char *)data + (size_t)i * rk_dtype_bytes(t->dtype) : NULL;
 }
 
+/* Part i of `parts` equal ones of each row of a state (B, ...), i counted over all rows: where it
+ * is, with what came before copied there unless it is that already. */
+void *rk_state_part(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i);
+
 /* The gradient of t, or `spare` memory for kernels that write all gradients whether needed or not.
  */
 static inline void *rk_grad_or(rk_ctx *ctx, rk_tensor *t, void *spare)

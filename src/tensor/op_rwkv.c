@@ -197,7 +197,7 @@ void rk_wkv7_shape(rk_ctx *ctx, rk_node *n)
     n->scratch_bwd_bytes = n->scratch_bytes + rk_tensor_bytes(s) + rk_tensor_bytes(r);
     n->n_out = 2;
     n->out[0] = rk_new_like(ctx, r);
-    n->out[1] = rk_new_like(ctx, s);
+    n->out[1] = rk_new_state_like(ctx, s);
 }
 
 /* Arguments for head i % H of batch row i / H. */
@@ -226,16 +226,12 @@ static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i)
 static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const wkv_job *j = arg;
-    const rk_tensor *s = j->n->in[WKV_STATE];
-    const int64_t square = j->size * j->size;
     for (int64_t i = lo; i < hi; i++) {
         unsigned char *scratch = j->scratch + (size_t)worker * j->scratch_bytes;
         rk_wkv7_args a = wkv_args(j, i);
         if (j->long_class && j->segments == 1 && !a.saved)
             a.saved = scratch + rk_align_up(j->kern->wkv7_scratch(j->size), RK_ARENA_ALIGN);
-        /* There is data: a plan runs no kernels.
-         * NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
-        memcpy(a.state, rk_at(s, s->data, i * square), rk_reals(s, square));
+        a.state = rk_state_part(j->n->in[WKV_STATE], j->n->out[1], j->heads, i);
         j->kern->wkv7(&a, scratch);
     }
 }

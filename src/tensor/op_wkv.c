@@ -64,7 +64,7 @@ void rk_wkv6_shape(rk_ctx *ctx, rk_node *n)
                            rk_align_up(rk_reals(r, r->dims[0] * j.heads * j.size), RK_ARENA_ALIGN);
     n->n_out = 2;
     n->out[0] = rk_new_like(ctx, r);
-    n->out[1] = rk_new_like(ctx, s);
+    n->out[1] = rk_new_state_like(ctx, s);
 }
 
 /* Arguments for head i % H of batch row i / H; *at is their place in (B,T,H,N). */
@@ -90,14 +90,10 @@ static rk_wkv6_args wkv6_args(const wkv6_job *j, int64_t i, int64_t *at)
 static void wkv6_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const wkv6_job *j = arg;
-    const rk_tensor *s = j->n->in[STATE];
-    const int64_t square = j->size * j->size;
     for (int64_t i = lo; i < hi; i++) {
         int64_t at;
-        const rk_wkv6_args a = wkv6_args(j, i, &at);
-        /* There is data: a plan runs no kernels.
-         * NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
-        memcpy(a.state, rk_at(s, s->data, i * square), rk_reals(s, square));
+        rk_wkv6_args a = wkv6_args(j, i, &at);
+        a.state = rk_state_part(j->n->in[STATE], j->n->out[1], j->heads, i);
         j->kern->wkv6(&a, j->scratch + (size_t)worker * j->scratch_bytes);
     }
 }

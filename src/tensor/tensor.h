@@ -8,6 +8,13 @@
 
 enum { RK_MAX_DIMS = 5 };
 
+/* Where the states of several streams lie, each in memory of its owner: stream b's is read at
+ * from[b] + offset, and the one behind it written to to[b] + offset, which may be the same. */
+typedef struct rk_streams {
+    float *const *from, *const *to; /* NULL while planning */
+    int64_t offset;
+} rk_streams;
+
 /* Row-major, PyTorch order. A view has the root tensor in `base` and shares its data and gradient;
  * transposing and slicing make views whose strides are not those of a contiguous tensor. */
 typedef struct rk_tensor {
@@ -19,8 +26,10 @@ typedef struct rk_tensor {
     struct rk_tensor *base;       /* NULL unless a view */
     int64_t offset;               /* of a view's first element from its base's */
     bool requires_grad;
-    bool has_grad;                /* grad was asked for; its memory exists unless planning */
-    void *grad;                   /* as data; of a root tensor only, see rk_grad */
+    bool has_grad; /* grad was asked for; its memory exists unless planning */
+    void *grad;    /* as data; of a root tensor only, see rk_grad */
+    const rk_streams
+        *streams; /* of a state (B, ...) instead of data: only wkv6 and wkv7 take these */
     const rk_dot8_matrix *packed; /* the same matrix for products with inputs in 8 bits, or NULL */
 } rk_tensor;
 
