@@ -59,10 +59,11 @@ static int eval_main(int argc, char **argv);
 const rk_command rk_cmd_eval = {
     .name = "eval",
     .summary = "measure a model on text, last words, or choices",
-    .usage = "-m FILE --ppl TEXT [--ctx N] [--kl-base MODEL] [--json]",
+    .usage = "-m FILE (--ppl TEXT [--ctx N] [--kl-base MODEL] | --lambada FILE | --choices FILE) "
+             "[--json]",
     .options = {rows, RK_COUNT(rows)},
-    .examples = "  rwkv eval -m model.safetensors --ppl book.txt --ctx 1024\n"
-                "  rwkv eval -m small.gguf --ppl book.txt --kl-base model.safetensors --json",
+    .examples = "  rwkv eval -m small.gguf --ppl book.txt --kl-base model.safetensors\n"
+                "  rwkv eval -m model.safetensors --lambada lambada_test.jsonl --json",
     .main = eval_main,
 };
 
@@ -85,6 +86,7 @@ typedef struct eval {
     /* results */
     double nats, kl;
     int64_t n_tokens, n_bytes, n_same_top, n_right, n_asked;
+    int64_t n_line; /* of the file of questions, at hand */
 } eval;
 
 static rk_status open_stream(eval *e, stream *s, const char *path, rk_error *err)
@@ -134,6 +136,9 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
     const char *file = o->ppl ? o->ppl : o->lambada ? o->lambada : o->choices;
     if (!o->ppl + !o->lambada + !o->choices != 2)
         return rk_fail(err, RK_ERR_ARG, "give one of --ppl, --lambada and --choices");
+    if (!o->ppl && (o->kl_base || o->ctx >= 0))
+        return rk_fail(err, RK_ERR_ARG, "%s goes with --ppl only",
+                       o->kl_base ? "--kl-base" : "--ctx");
     rk_status st = rk_map_open(&e->text, file, err);
     if (st == RK_OK)
         st = rk_command_engine(&e->engine, &o->common, rk_interrupt_came, interrupt, err);
@@ -326,7 +331,8 @@ static rk_status score_after(eval *e, const char *context, size_t n_context, con
     if (st == RK_OK && !all)
         st = rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)(n_a + n_b));
     if (st == RK_OK && (n_a < 1 || n_b < 1))
-        st = rk_fail(err, RK_ERR_FORMAT, "%s: an empty context or answer", e->text.name);
+        st = rk_fail(err, RK_ERR_FORMAT, "%s, line %lld: an empty context or answer", e->text.name,
+                     (long long)e->n_line);
     a = all ? all : a;
     if (st == RK_OK) {
         memcpy(all + n_a, b, (size_t)n_b * sizeof *b);
@@ -345,11 +351,12 @@ static rk_status ask_last_word(eval *e, const json_t *line, rk_error *err)
     const char *last = text ? strrchr(text, ' ') : NULL;
     score s = {0};
     if (!last || last == text)
-        return rk_fail(err, RK_ERR_FORMAT, "%s: a line without a \"text\" of two words",
-                       e->text.name);
+        return rk_fail(err, RK_ERR_FORMAT, "%s, line %lld: no \"text\" of two words", e->text.name,
+                       (long long)e->n_line);
     const rk_status st = score_after(e, text, (size_t)(last - text), last, &s, err);
     e->nats += s.nats;
     e->n_tokens += s.n_tokens;
+    e->n_bytes += (int64_t)strlen(last);
     e->n_right += st == RK_OK && s.n_top == s.n_tokens;
     return st;
 }
@@ -371,13 +378,14 @@ static rk_status ask_choice(eval *e, const json_t *line, rk_error *err)
     bool right = false, known = false;
     rk_status st = RK_OK;
     if (!question || json_array_size(choices) < 2)
-        return rk_fail(err, RK_ERR_FORMAT, "%s: a line without a \"question\" and two \"choices\"",
-                       e->text.name);
+        return rk_fail(err, RK_ERR_FORMAT, "%s, line %lld: no \"question\" with two \"choices\"",
+                       e->text.name, (long long)e->n_line);
     for (size_t i = 0; i < json_array_size(choices) && st == RK_OK; i++) {
         const char *choice = json_string_value(json_array_get(choices, i));
         score s = {0};
         st = choice ? score_after(e, question, strlen(question), choice, &s, err)
-                    : rk_fail(err, RK_ERR_FORMAT, "%s: a choice that is no text", e->text.name);
+                    : rk_fail(err, RK_ERR_FORMAT, "%s, line %lld: a choice that is no text",
+                              e->text.name, (long long)e->n_line);
         const bool it = choice && is_answer(answer, i, choice);
         known = known || it;
         if (st == RK_OK && s.nats < best) {
@@ -387,13 +395,21 @@ static rk_status ask_choice(eval *e, const json_t *line, rk_error *err)
         if (it) {
             e->nats += s.nats;
             e->n_tokens += s.n_tokens;
+            e->n_bytes += (int64_t)strlen(choice);
         }
     }
     if (st == RK_OK && !known)
-        st = rk_fail(err, RK_ERR_FORMAT, "%s: an \"answer\" that is none of the choices",
-                     e->text.name);
+        st = rk_fail(err, RK_ERR_FORMAT, "%s, line %lld: an \"answer\" that is none of the choices",
+                     e->text.name, (long long)e->n_line);
     e->n_right += right;
     return st;
+}
+
+static bool is_blank(const char *p, size_t n)
+{
+    while (n > 0 && memchr(" \t\r", *p, 3))
+        p++, n--;
+    return n == 0;
 }
 
 typedef rk_status ask_fn(eval *e, const json_t *line, rk_error *err);
@@ -403,15 +419,16 @@ static rk_status ask_lines(eval *e, ask_fn *ask, rk_error *err)
     const char *p = (const char *)e->text.data, *end = p + e->text.size;
     double shown = 0.0;
     rk_status st = RK_OK;
-    for (int64_t number = 1; p < end && st == RK_OK; number++) {
+    for (e->n_line = 1; p < end && st == RK_OK; e->n_line++) {
         const char *eol = memchr(p, '\n', (size_t)(end - p));
         const size_t n = (size_t)((eol ? eol : end) - p);
         json_error_t why;
-        json_t *line = n > 0 && n <= LINE_MAX_BYTES ? json_loadb(p, n, 0, &why) : NULL;
-        if (n > 0 && !json_is_object(line))
+        const bool blank = is_blank(p, n);
+        json_t *line = !blank && n <= LINE_MAX_BYTES ? json_loadb(p, n, 0, &why) : NULL;
+        if (!blank && !json_is_object(line))
             st = rk_fail(err, RK_ERR_FORMAT, "%s, line %lld: no JSON object of at most %d bytes",
-                         e->text.name, (long long)number, LINE_MAX_BYTES);
-        else if (n > 0) {
+                         e->text.name, (long long)e->n_line, LINE_MAX_BYTES);
+        else if (!blank) {
             st = ask(e, line, err);
             e->n_asked++;
         }

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/prompt.h"
+#include "text/utf8.h"
 
 typedef struct tokenize_options {
     rk_common_options common;
@@ -77,6 +78,20 @@ static rk_status encode(const tokenize_options *o, const rk_tokenizer *t, rk_err
     return st;
 }
 
+/* Bytes as JSON can hold them: what is no UTF-8 becomes U+FFFD. NULL when memory ran out. */
+static json_t *json_of_bytes(const rk_buf *bytes)
+{
+    rk_utf8_stream s = {0};
+    char *text = malloc(3 * (bytes->len + 1) + 3);
+    if (!text)
+        return NULL;
+    size_t n = rk_utf8_push(&s, (const unsigned char *)bytes->data, bytes->len, text);
+    n += rk_utf8_flush(&s, text + n);
+    json_t *json = json_stringn(text, n);
+    free(text);
+    return json;
+}
+
 static rk_status decode(const tokenize_options *o, const rk_tokenizer *t, rk_error *err)
 {
     const int64_t n_vocab = rk_tokenizer_n_vocab(t);
@@ -84,10 +99,10 @@ static rk_status decode(const tokenize_options *o, const rk_tokenizer *t, rk_err
     json_t *ids = json_array();
     rk_status st = RK_OK;
     for (const char *p = o->decode; *p && st == RK_OK;) {
-        char *end = NULL;
+        char *end = NULL; /* a comma is followed by an id */
         size_t n = 0;
         const long long id = strtoll(p, &end, 10);
-        if (end == p || id < 0 || id >= n_vocab || (*end && *end != ','))
+        if (end == p || id < 0 || id >= n_vocab || (*end && (*end != ',' || !end[1])))
             st = rk_fail(err, RK_ERR_ARG, "--decode: '%.20s' is no id from 0 to %lld", p,
                          (long long)n_vocab - 1);
         if (st != RK_OK)
@@ -100,8 +115,7 @@ static rk_status decode(const tokenize_options *o, const rk_tokenizer *t, rk_err
     if (st == RK_OK && !o->json)
         fwrite(out.data, 1, out.len, stdout);
     if (st == RK_OK && o->json)
-        st = rk_command_json(json_pack("{s:O, s:o}", "tokens", ids, "text",
-                                       json_stringn(out.data ? out.data : "", out.len)),
+        st = rk_command_json(json_pack("{s:O, s:o}", "tokens", ids, "text", json_of_bytes(&out)),
                              err);
     json_decref(ids);
     rk_buf_deinit(&out);
@@ -117,6 +131,8 @@ static int tokenize_main(int argc, char **argv)
     if (!rk_command_options(&rk_cmd_tokenize, argc, argv, &o, &status))
         return status;
     rk_status st = rk_tokenizer_new(&t, o.vocab, &err);
+    if (st == RK_OK && o.decode && (o.text.text || o.text.file))
+        st = rk_fail(&err, RK_ERR_ARG, "either a text to encode or --decode, not both");
     if (st == RK_OK)
         st = o.decode ? decode(&o, t, &err) : encode(&o, t, &err);
     rk_tokenizer_free(t);

@@ -76,6 +76,13 @@ printf '{"question":"to be, or not to","choices":[" be"," zq"],"answer":" zq"}\n
 expect 0 '"accuracy":0.0' eval -m m.safetensors --choices choice.jsonl --json
 printf '{"question":"to be","choices":[" be"," zq"],"answer":7}\n' >choice.jsonl
 expect 2 'none of the choices' eval -m m.safetensors --choices choice.jsonl
+expect 2 'choice.jsonl, line 1: ' eval -m m.safetensors --choices choice.jsonl
+printf '\r\n{"question":"","choices":["a","b"],"answer":0}\r\n' >choice.jsonl
+expect 2 'choice.jsonl, line 2: an empty context' eval -m m.safetensors --choices choice.jsonl
+printf '{"text":"to be, or not to be"}\r\n\r\n{"text":"that is"}\r\n' >words.jsonl
+expect 0 '"bits_per_byte":.*"n_questions":2' eval -m m.safetensors --lambada words.jsonl --json
+expect 2 '--kl-base goes with --ppl' eval -m m.safetensors --lambada words.jsonl --kl-base m.safetensors
+expect 2 '--ctx goes with --ppl' eval -m m.safetensors --choices choice.jsonl --ctx 4
 
 # ---- tokenize
 
@@ -83,6 +90,9 @@ expect 0 '^33155,40213$' tokenize --encode 'Hello world'
 expect 0 '^Hello world$' tokenize --decode 33155,40213
 expect 0 '^{"tokens":\[97,98\]}$' tokenize --vocab byte --encode ab --json
 expect 0 '^97,10$' tokenize --vocab byte -e --encode 'a\n'
+expect 0 '^{"tokens":\[255,97\],"text":"[^"]*a"}$' tokenize --vocab byte --decode 255,97 --json
+expect 2 'not both' tokenize --encode a --decode 5
+expect 2 "'1,' is no id" tokenize --decode 1,
 expect 2 "'x' is no id" tokenize --decode x
 expect 2 'is no id from 0 to 65535' tokenize --decode 70000
 
