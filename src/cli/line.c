@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 enum { HISTORY_LINES = 1000 };
 
@@ -91,8 +92,9 @@ static void start_editing(rk_line *l)
     el_set(l->edit, EL_HIST, history, l->history);
     el_set(l->edit, EL_SIGNAL, 1); /* resizing; the terminal is put right before a signal acts */
     el_set(l->edit, EL_SETTY, "-d", "-isig", NULL);
-    el_set(l->edit, EL_ADDFN, "rwkv-interrupt", "drop the line", on_interrupt);
-    el_set(l->edit, EL_ADDFN, "rwkv-suspend", "stop for the shell", on_suspend);
+    /* wide, because el_set copies the words and never frees them */
+    el_wset(l->edit, EL_ADDFN, L"rwkv-interrupt", L"drop the line", on_interrupt);
+    el_wset(l->edit, EL_ADDFN, L"rwkv-suspend", L"stop for the shell", on_suspend);
     el_set(l->edit, EL_BIND, "^Z", "rwkv-suspend", NULL);
     el_set(l->edit, EL_BIND, "^C", "rwkv-interrupt", NULL);
     el_set(l->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
