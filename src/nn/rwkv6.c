@@ -2,7 +2,6 @@
  * BlinkDL/RWKV-LM, RWKV-v5). The training code divides the recurrence's output by 8 before a norm
  * with eps 1e-5; here eps is 64 times that instead, which is the same. */
 #include "nn/rwkv4.h"
-#include "nn/rwkv7.h"
 
 /* (B, T, C) as (B, T, H, N). */
 static rk_tensor *heads(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *x)
@@ -19,7 +18,7 @@ static rk_tensor *decay_of(rk_ctx *ctx, rk_tensor *x)
     return rk_unary_op(ctx, RK_EXP, rk_scale(ctx, rk_unary_op(ctx, RK_EXP, x), -1.0));
 }
 
-/* residual + W_o (groupnorm(y) * silu(g)). */
+/* residual + W_o (groupnorm(y) * g); g NULL: no gate. */
 static rk_tensor *output(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *y, rk_tensor *ln_w,
                          rk_tensor *ln_b, rk_tensor *g, rk_tensor *w, rk_tensor *residual)
 {
@@ -28,7 +27,7 @@ static rk_tensor *output(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *y, rk_tensor 
     const int64_t dims[] = {y->dims[0], y->dims[1], s.n_head * s.head_size};
     rk_tensor *z = rk_norm(ctx, rk_view(ctx, y, 3, dims), ln_w, ln_b, s.n_head, s.ln_x_eps);
     if (g)
-        z = rk_mul(ctx, z, rk_unary_op(ctx, RK_SILU, g));
+        z = rk_mul(ctx, z, g);
     return rk_linear(ctx, z, w, RK_OUT_IN, residual);
 }
 
@@ -52,14 +51,20 @@ rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk
                                      rk_tensor *x, rk_tensor *residual, rk_tensor **shift,
                                      rk_tensor **wkv)
 {
-    rk_tensor *prev = rk_previous_rows(ctx, x, shift), *g = NULL;
+    rk_tensor *prev = rk_previous_rows(ctx, x, shift), *q[4] = {NULL};
     rk_tensor *xk = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_k);
     rk_tensor *xv = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_v);
     rk_tensor *xr = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_r);
+    rk_tensor *xg = p->gate ? rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_g) : NULL;
+    const rk_linears_in reads[] = {{xr, p->receptance, RK_OUT_IN, RK_UNARY_NONE},
+                                   {xk, p->key, RK_OUT_IN, RK_UNARY_NONE},
+                                   {xv, p->value, RK_OUT_IN, RK_UNARY_NONE},
+                                   {xg, p->gate, RK_OUT_IN, RK_SILU}};
+    rk_linears(ctx, reads, p->gate ? 4 : 3, q);
     rk_wkv6_in in = {
-        .r = heads(ctx, sizes, rk_linear(ctx, xr, p->receptance, RK_OUT_IN, NULL)),
-        .k = heads(ctx, sizes, rk_linear(ctx, xk, p->key, RK_OUT_IN, NULL)),
-        .v = heads(ctx, sizes, rk_linear(ctx, xv, p->value, RK_OUT_IN, NULL)),
+        .r = heads(ctx, sizes, q[0]),
+        .k = heads(ctx, sizes, q[1]),
+        .v = heads(ctx, sizes, q[2]),
         .state = *wkv,
     };
     if (rk_ctx_failed(ctx))
@@ -68,11 +73,8 @@ rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk
     rk_tensor *decay = rk_for_each_row(ctx, p->time_decay, x->dims[0]);
     in.u = per_channel(ctx, sizes, p->time_faaaa ? u : rk_unary_op(ctx, RK_EXP, u));
     in.d = per_channel(ctx, sizes, decay_of(ctx, decay));
-    if (p->gate)
-        g = rk_linear(ctx, rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_g), p->gate,
-                      RK_OUT_IN, NULL);
     rk_tensor *y = rk_wkv6(ctx, &in, wkv);
-    return output(ctx, sizes, y, p->ln_x_w, p->ln_x_b, g, p->output, residual);
+    return output(ctx, sizes, y, p->ln_x_w, p->ln_x_b, q[3], p->output, residual);
 }
 
 /* ---- RWKV-6 ---- */
@@ -103,18 +105,26 @@ rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk
     mixes(ctx, p, x, prev, in);
     if (rk_ctx_failed(ctx))
         return NULL;
+    enum { W, R, K, V, G, N_READS };
     const int64_t width = rk_tensor_count(p->decay);
-    rk_tensor *omega = rk_low_rank(ctx, in[MIX_W], p->decay_w1, RK_LOW_RANK_TANH, p->decay_w2);
+    const rk_linears_in reads[N_READS] = {
+        [W] = {in[MIX_W], p->decay_w1, RK_IN_OUT, RK_TANH},
+        [R] = {in[MIX_R], p->receptance, RK_OUT_IN, RK_UNARY_NONE},
+        [K] = {in[MIX_K], p->key, RK_OUT_IN, RK_UNARY_NONE},
+        [V] = {in[MIX_V], p->value, RK_OUT_IN, RK_UNARY_NONE},
+        [G] = {in[MIX_G], p->gate, RK_OUT_IN, RK_SILU}};
+    rk_tensor *read[N_READS] = {NULL};
+    rk_linears(ctx, reads, N_READS, read);
+    rk_tensor *omega = rk_linear(ctx, read[W], p->decay_w2, RK_IN_OUT, NULL);
     omega = rk_add(ctx, omega, rk_view(ctx, p->decay, 1, &width));
     const rk_wkv6_in q = {
-        .r = heads(ctx, sizes, rk_linear(ctx, in[MIX_R], p->receptance, RK_OUT_IN, NULL)),
-        .k = heads(ctx, sizes, rk_linear(ctx, in[MIX_K], p->key, RK_OUT_IN, NULL)),
-        .v = heads(ctx, sizes, rk_linear(ctx, in[MIX_V], p->value, RK_OUT_IN, NULL)),
+        .r = heads(ctx, sizes, read[R]),
+        .k = heads(ctx, sizes, read[K]),
+        .v = heads(ctx, sizes, read[V]),
         .d = heads(ctx, sizes, decay_of(ctx, omega)),
         .u = p->faaaa,
         .state = *wkv,
     };
-    rk_tensor *g = rk_linear(ctx, in[MIX_G], p->gate, RK_OUT_IN, NULL);
     rk_tensor *y = rk_wkv6(ctx, &q, wkv);
-    return output(ctx, sizes, y, p->ln_x_w, p->ln_x_b, g, p->output, residual);
+    return output(ctx, sizes, y, p->ln_x_w, p->ln_x_b, read[G], p->output, residual);
 }

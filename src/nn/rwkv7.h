@@ -4,16 +4,6 @@
 
 #include "tensor/ops.h"
 
-/* x @ down, an inner function or none, @ up; down (C, r) and up (r, C) as checkpoints store them.
- */
-typedef enum rk_low_rank_inner {
-    RK_LOW_RANK_PLAIN,
-    RK_LOW_RANK_TANH,
-    RK_LOW_RANK_SIGMOID
-} rk_low_rank_inner;
-rk_tensor *rk_low_rank(rk_ctx *ctx, rk_tensor *x, rk_tensor *down, rk_low_rank_inner inner,
-                       rk_tensor *up);
-
 /* Tensors by their checkpoint names. */
 typedef struct rk_rwkv7_time_mix {
     rk_tensor *x_r, *x_w, *x_k, *x_v, *x_a, *x_g;                    /* (C) mixes */

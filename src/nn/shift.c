@@ -36,8 +36,11 @@ rk_tensor *rk_gated_channel_mix_forward(rk_ctx *ctx, const rk_gated_channel_mix 
     rk_tensor *prev = rk_previous_rows(ctx, x, shift);
     rk_tensor *xk = rk_mix_rows(ctx, of, x, prev, p->mix_k);
     rk_tensor *xr = rk_mix_rows(ctx, of, x, prev, p->mix_r);
-    rk_tensor *k = rk_linear(ctx, xk, p->key, RK_OUT_IN, NULL);
-    rk_tensor *r = rk_linear(ctx, xr, p->receptance, RK_OUT_IN, NULL);
-    rk_tensor *v = rk_linear(ctx, rk_unary_op(ctx, RK_RELU2, k), p->value, RK_OUT_IN, NULL);
-    return rk_add(ctx, residual, rk_mul(ctx, rk_unary_op(ctx, RK_SIGMOID, r), v));
+    enum { K, R, N_READS };
+    const rk_linears_in reads[N_READS] = {
+        [K] = {xk, p->key, RK_OUT_IN, RK_RELU2}, [R] = {xr, p->receptance, RK_OUT_IN, RK_SIGMOID}};
+    rk_tensor *read[N_READS];
+    rk_linears(ctx, reads, N_READS, read);
+    rk_tensor *v = rk_linear(ctx, read[K], p->value, RK_OUT_IN, NULL);
+    return rk_add(ctx, residual, rk_mul(ctx, read[R], v));
 }

@@ -27,6 +27,7 @@ const rk_op rk_ops[RK_OP_COUNT] = {
     [RK_OP_NORM] = ROW("norm", norm),
     [RK_OP_EMBEDDING] = ROW("embedding", embedding),
     [RK_OP_LINEAR] = ROW("linear", linear),
+    [RK_OP_LINEARS] = ROW("linears", linears),
     [RK_OP_MATMUL] = ROW("matmul", matmul),
     [RK_OP_ROW_MATMUL] = ROW("row_matmul", row_matmul),
     [RK_OP_CROSS_ENTROPY] = ROW("cross_entropy", cross_entropy),
@@ -36,6 +37,7 @@ const rk_op rk_ops[RK_OP_COUNT] = {
     [RK_OP_WKV7] = ROW("wkv7", wkv7),
     [RK_OP_RWKV7_PREPARE] = ROW("rwkv7_prepare", rwkv7_prepare),
     [RK_OP_RWKV7_OUTPUT] = ROW("rwkv7_output", rwkv7_output),
+    [RK_OP_RWKV7_HEADS] = ROW("rwkv7_heads", rwkv7_heads),
     [RK_OP_RECOMPUTE] = ROW("recompute", recompute),
 };
 #undef ROW

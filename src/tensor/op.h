@@ -8,7 +8,7 @@
 #include "tensor/ctx.h"
 #include "tensor/ops.h"
 
-enum { RK_MAX_IN = 12, RK_MAX_OUT = 6 };
+enum { RK_MAX_IN = 24, RK_MAX_OUT = 8 };
 
 typedef enum rk_op_id {
     RK_OP_UNARY,
@@ -25,6 +25,7 @@ typedef enum rk_op_id {
     RK_OP_NORM,
     RK_OP_EMBEDDING,
     RK_OP_LINEAR,
+    RK_OP_LINEARS,
     RK_OP_MATMUL,
     RK_OP_ROW_MATMUL,
     RK_OP_CROSS_ENTROPY,
@@ -34,6 +35,7 @@ typedef enum rk_op_id {
     RK_OP_WKV7,
     RK_OP_RWKV7_PREPARE,
     RK_OP_RWKV7_OUTPUT,
+    RK_OP_RWKV7_HEADS,
     RK_OP_RECOMPUTE,
     RK_OP_COUNT
 } rk_op_id;
@@ -60,6 +62,10 @@ struct rk_node {
             double eps;
         } norm;
         rk_layout layout;
+        struct {
+            rk_layout layout[RK_LINEARS_MAX];
+            rk_unary after[RK_LINEARS_MAX];
+        } linears;
         double l2wrap;
         struct {
             rk_segment_fn *fn;
@@ -112,6 +118,27 @@ static inline void *rk_at(const rk_tensor *t, const void *data, int64_t i)
     return data ? (unsigned char *)data + (size_t)i * rk_dtype_bytes(t->dtype) : NULL;
 }
 
+/* A matrix that lies transposed in its file is a view with exchanged strides. */
+static inline bool rk_is_transposed(const rk_tensor *w)
+{
+    return w->strides[0] == 1 && w->strides[1] == w->dims[0] && w->dims[0] > 1;
+}
+
+/* A product that is computed output by output (op_linears.c): y (+)= after(x w). */
+typedef struct rk_product {
+    const rk_tensor *x, *w;
+    rk_tensor *y;
+    int64_t rows, in, out;
+    bool accumulate;
+    bool dots;      /* a row of w in memory holds the inputs of one output */
+    rk_unary after; /* or RK_UNARY_NONE */
+} rk_product;
+/* Are the inputs rounded to 8 bits? */
+bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *w);
+/* n <= RK_LINEARS_MAX of them in one parallel region, with this much scratch. */
+size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n);
+void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch);
+
 /* Part i of `parts` equal ones of each row of a state (B, ...), i counted over all rows: where it
  * is, with what came before copied there unless it is that already. */
 void *rk_state_part(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i);
@@ -147,6 +174,7 @@ RK_OP_FAMILY(rowwise);
 RK_OP_FAMILY(norm);
 RK_OP_FAMILY(embedding);
 RK_OP_FAMILY(linear);
+RK_OP_FAMILY(linears);
 RK_OP_FAMILY(matmul);
 RK_OP_FAMILY(row_matmul);
 RK_OP_FAMILY(cross_entropy);
@@ -156,6 +184,7 @@ RK_OP_FAMILY(wkv6);
 RK_OP_FAMILY(wkv7);
 RK_OP_FAMILY(rwkv7_prepare);
 RK_OP_FAMILY(rwkv7_output);
+RK_OP_FAMILY(rwkv7_heads);
 RK_OP_FAMILY(recompute);
 #undef RK_OP_FAMILY
 

@@ -1,10 +1,10 @@
 /* op_product.c: linear, matmul and embedding.
  *
- * Weights in blocks that are packed meet inputs in 8 bits, in one order of sums (dot8.h). Of the
- * others, a linear of the long class is a packed product (gemm.h); of the short class, at most 16
- * tokens of a stream, each output is a sum of one fixed order whatever the number of rows (gemv).
- * Gradients are always packed products: of x with the weight, of the weight with one chain over the
- * rows in order, which makes a batch computed in pieces add up to the same bits. */
+ * Weights in blocks that are packed meet inputs in 8 bits (op_linears.c). Of the others, a linear
+ * of the long class is a packed product (gemm.h); of the short class, at most 16 tokens of a
+ * stream, each output is a sum of one fixed order whatever the number of rows (gemv). Gradients are
+ * always packed products: of x with the weight, of the weight with one chain over the rows in
+ * order, which makes a batch computed in pieces add up to the same bits. */
 #include <string.h>
 
 #include "base/num.h"
@@ -42,16 +42,10 @@ static linear_sizes sizes_of(const rk_node *n)
                           n->in[1]->dims[out_in ? 0 : 1]};
 }
 
-/* A matrix that lies transposed in its file is a view with exchanged strides. */
-static bool is_transposed(const rk_tensor *w)
-{
-    return w->strides[0] == 1 && w->strides[1] == w->dims[0] && w->dims[0] > 1;
-}
-
 /* Does a row in memory hold the inputs of one output? */
 static bool rows_are_outputs(const rk_node *n)
 {
-    return (n->attr.layout == RK_OUT_IN) != is_transposed(n->in[1]);
+    return (n->attr.layout == RK_OUT_IN) != rk_is_transposed(n->in[1]);
 }
 
 /* The weight as (in, out), or transposed. */
@@ -63,142 +57,77 @@ static rk_matrix weight_of(const rk_node *n, bool transposed)
     return (rk_matrix){w->data, w->dtype, rows, cols};
 }
 
-/* ---- packed weights: inputs rounded to 8 bits, then groups of outputs as tasks ---- */
-
-enum { GROUPS_SHORT = 4, GROUPS_LONG = 2 };
-
-static bool is_packed(const rk_ctx *ctx, const rk_node *n)
+/* The product as rk_products_run takes it. */
+static rk_product product_of(const rk_node *n)
 {
-    return ctx->dot8 && n->in[1]->packed && n->in[0]->dtype == RK_F32;
+    const linear_sizes s = sizes_of(n);
+    return (rk_product){.x = n->in[0],
+                        .w = n->in[1],
+                        .y = n->out[0],
+                        .accumulate = n->in[2] != NULL,
+                        .dots = rows_are_outputs(n),
+                        .rows = s.rows,
+                        .in = s.in,
+                        .out = s.out,
+                        .after = RK_UNARY_NONE};
 }
 
-static size_t rounded_bytes(const rk_ctx *ctx, const rk_dot8_matrix *w, int64_t rows)
+/* Is it computed output by output? Else as a packed product of f32. */
+static bool by_output(const rk_ctx *ctx, const rk_node *n)
 {
-    return rk_align_up(rk_x8_bytes(ctx->dot8, w->dtype, rows, w->k), RK_ARENA_ALIGN);
+    return !ctx->long_class || rk_product_is_8bit(ctx, n->in[0], n->in[1]);
 }
 
-static size_t packed_scratch(const rk_ctx *ctx, const rk_dot8_matrix *w, int64_t rows)
+/* ---- weights in blocks, inputs in f32: some rows at a time become floats, which are multiplied as
+ * floats are, so the bits are those of the model in f32 ---- */
+
+enum { BLOCK_ROWS = 256, WIDEN_ROWS = 16 };
+
+static size_t widened_bytes(linear_sizes s)
 {
-    return rounded_bytes(ctx, w, rows) +
-           (rows > 1 ? rk_dot8_scratch(w->k) * (size_t)rk_pool_n_threads(ctx->pool) : 0);
-}
-
-typedef struct packed_job {
-    const rk_dot8_kernels *dot8;
-    const rk_dot8_matrix *w;
-    const float *x;
-    float *y;
-    int64_t rows;
-    bool accumulate;
-    rk_x8 *rounded;
-    char *scratch;
-} packed_job;
-
-static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const packed_job *j = arg;
-    const int64_t tile = j->rows == 1 ? 1 : j->dot8->tile;
-    const int64_t blocks = rk_x8_blocks(j->w->dtype, j->w->k);
-    (void)worker;
-    for (int64_t r = lo; r < hi; r++)
-        j->dot8->round(j->w->k, j->x + r * j->w->k, blocks,
-                       j->rounded + r / tile * tile * blocks + r % tile, tile);
-}
-
-static void packed_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const packed_job *j = arg;
-    j->dot8->product(j->w, lo, hi, j->rounded, j->rows, j->y, j->w->n, j->accumulate,
-                     j->scratch + (size_t)worker * rk_dot8_scratch(j->w->k));
-}
-
-static void packed_forward(rk_ctx *ctx, rk_node *n, int64_t rows)
-{
-    const rk_dot8_matrix *w = n->in[1]->packed;
-    packed_job j = {ctx->dot8,      w,
-                    n->in[0]->data, n->out[0]->data,
-                    rows,           n->in[2] != NULL,
-                    n->scratch,     (char *)n->scratch + rounded_bytes(ctx, w, rows)};
-    if (rows == 1)
-        round_piece(&j, 0, 1, 0);
-    else
-        rk_parallel(ctx, rows, RK_GRAIN_ROWS, round_piece, &j);
-    rk_parallel(ctx, rk_dot8_groups(w->n), ctx->long_class ? GROUPS_LONG : GROUPS_SHORT,
-                packed_piece, &j);
-}
-
-/* ---- weights in blocks: a few rows at a time become floats, which then are multiplied as floats
- * are, so the bits are those of the model in f32 ---- */
-
-enum { BLOCK_ROWS_SHORT = 16, BLOCK_ROWS_LONG = 256 };
-
-static size_t widened_bytes(linear_sizes s, int64_t rows)
-{
-    return rk_align_up((size_t)(rows * s.in) * sizeof(float), RK_ARENA_ALIGN);
-}
-
-static size_t blocks_scratch(const rk_ctx *ctx, linear_sizes s)
-{
-    if (!ctx->long_class)
-        return widened_bytes(s, BLOCK_ROWS_SHORT) * (size_t)rk_pool_n_threads(ctx->pool);
-    return product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS_LONG, s.in) +
-           widened_bytes(s, BLOCK_ROWS_LONG);
+    return rk_align_up((size_t)(BLOCK_ROWS * s.in) * sizeof(float), RK_ARENA_ALIGN);
 }
 
 typedef struct blocks_job {
-    const rk_kernels *kern;
-    const rk_node *n;
-    linear_sizes s;
-    int64_t row0; /* of the long class: the piece's first row, and where its floats go */
+    const rk_tensor *w;
+    int64_t in, row0; /* the piece's first row */
     float *widened;
 } blocks_job;
 
-static void widen_rows(const blocks_job *j, int64_t row, int64_t n, float *to)
+static void widen_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
-    const rk_tensor *w = j->n->in[1];
+    const blocks_job *j = arg;
     const size_t row_bytes =
-        (size_t)(j->s.in / rk_dtype_block(w->dtype)) * rk_dtype_bytes(w->dtype);
-    rk_blocks_widen(w->dtype, n * j->s.in, (const char *)w->data + (size_t)row * row_bytes, to);
-}
-
-static void blocks_short_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const blocks_job *j = arg;
-    const rk_tensor *x = j->n->in[0], *y = j->n->out[0];
-    float *to =
-        (float *)((char *)j->n->scratch + (size_t)worker * widened_bytes(j->s, BLOCK_ROWS_SHORT));
-    for (int64_t at = lo; at < hi; at += BLOCK_ROWS_SHORT) {
-        const int64_t rows = rk_min_i64(BLOCK_ROWS_SHORT, hi - at);
-        widen_rows(j, at, rows, to);
-        j->kern->gemv_dot(j->s.rows, rows, j->s.in, x->data, j->s.in, to, RK_F32, j->s.in,
-                          (float *)y->data + at, j->s.out, j->n->in[2] != NULL);
-    }
-}
-
-static void blocks_long_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const blocks_job *j = arg;
+        (size_t)(j->in / rk_dtype_block(j->w->dtype)) * rk_dtype_bytes(j->w->dtype);
     (void)worker;
-    widen_rows(j, j->row0 + lo, hi - lo, j->widened + lo * j->s.in);
+    rk_blocks_widen(j->w->dtype, (hi - lo) * j->in,
+                    (const char *)j->w->data + (size_t)(j->row0 + lo) * row_bytes,
+                    j->widened + lo * j->in);
 }
 
 static void blocks_forward(rk_ctx *ctx, rk_node *n, linear_sizes s)
 {
     const rk_tensor *x = n->in[0], *y = n->out[0];
-    blocks_job j = {rk_ctx_kernels(ctx, x->dtype), n, s, 0, NULL};
-    if (!ctx->long_class) {
-        rk_parallel(ctx, s.out, RK_GRAIN_COLS, blocks_short_piece, &j);
-        return;
-    }
+    blocks_job j = {.w = n->in[1], .in = s.in};
     j.widened =
-        (float *)((char *)n->scratch + product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS_LONG, s.in));
-    for (; j.row0 < s.out && !rk_ctx_failed(ctx); j.row0 += BLOCK_ROWS_LONG) {
-        const int64_t rows = rk_min_i64(BLOCK_ROWS_LONG, s.out - j.row0);
-        rk_parallel(ctx, rows, BLOCK_ROWS_SHORT, blocks_long_piece, &j);
+        (float *)((char *)n->scratch + product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS, s.in));
+    for (; j.row0 < s.out && !rk_ctx_failed(ctx); j.row0 += BLOCK_ROWS) {
+        const int64_t rows = rk_min_i64(BLOCK_ROWS, s.out - j.row0);
+        rk_parallel(ctx, rows, WIDEN_ROWS, widen_piece, &j);
         product(ctx, n, (rk_gemm_shape){s.rows, rows, s.in}, (rk_matrix){x->data, RK_F32, s.in, 1},
                 (rk_matrix){j.widened, RK_F32, 1, s.in}, (float *)y->data + j.row0, s.out,
                 n->in[2] != NULL);
     }
+}
+
+static size_t forward_scratch(const rk_ctx *ctx, const rk_node *n, linear_sizes s)
+{
+    const rk_product p = product_of(n);
+    if (by_output(ctx, n))
+        return rk_products_scratch(ctx, &p, 1);
+    if (rk_dtype_is_blocks(n->in[1]->dtype))
+        return product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS, s.in) + widened_bytes(s);
+    return product_scratch(ctx, n->in[0]->dtype, s.rows, s.out, s.in);
 }
 
 void rk_linear_shape(rk_ctx *ctx, rk_node *n)
@@ -212,7 +141,7 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
                                                                    rk_dtype_is_blocks(w->dtype));
     if (!rk_expect(ctx, n,
                    types && rk_tensor_is_contiguous(x) &&
-                       (rk_tensor_is_contiguous(w) || (is_transposed(w) && !w->requires_grad)),
+                       (rk_tensor_is_contiguous(w) || (rk_is_transposed(w) && !w->requires_grad)),
                    "contiguous reals") ||
         !rk_expect(ctx, n, rk_tensor_cols(x) == s.in, "the weight's inputs in the last dimension"))
         return;
@@ -230,38 +159,12 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
                                           rk_tensor_same_shape(add, n->out[0])),
                                  "a summand of the result's shape"))
         return;
-    n->scratch_bytes = ctx->long_class ? product_scratch(ctx, x->dtype, s.rows, s.out, s.in) : 0;
-    if (is_packed(ctx, n))
-        n->scratch_bytes = packed_scratch(ctx, w->packed, s.rows);
-    else if (rk_dtype_is_blocks(w->dtype))
-        n->scratch_bytes = blocks_scratch(ctx, s);
+    n->scratch_bytes = forward_scratch(ctx, n, s);
     const size_t dx = product_scratch(ctx, x->dtype, s.rows, s.in, s.out);
     const size_t dw = n->attr.layout == RK_OUT_IN
                           ? product_scratch(ctx, x->dtype, s.out, s.in, s.rows)
                           : product_scratch(ctx, x->dtype, s.in, s.out, s.rows);
     n->scratch_bwd_bytes = dx > dw ? dx : dw;
-}
-
-typedef struct gemv_job {
-    const rk_kernels *kern;
-    const rk_node *n;
-    linear_sizes s;
-} gemv_job;
-
-static void gemv_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const gemv_job *j = arg;
-    const rk_tensor *x = j->n->in[0], *w = j->n->in[1], *y = j->n->out[0];
-    const bool dots = rows_are_outputs(j->n);
-    const int64_t ld = dots ? j->s.in : j->s.out;
-    void *out = rk_at(y, y->data, lo);
-    (void)worker;
-    if (dots)
-        j->kern->gemv_dot(j->s.rows, hi - lo, j->s.in, x->data, j->s.in, rk_at(w, w->data, lo * ld),
-                          w->dtype, ld, out, j->s.out, j->n->in[2] != NULL);
-    else
-        j->kern->gemv_axpy(j->s.rows, hi - lo, j->s.in, x->data, j->s.in, rk_at(w, w->data, lo),
-                           w->dtype, ld, out, j->s.out, j->n->in[2] != NULL);
 }
 
 void rk_linear_forward(rk_ctx *ctx, rk_node *n)
@@ -272,22 +175,16 @@ void rk_linear_forward(rk_ctx *ctx, rk_node *n)
         ctx->observe(ctx->observe_user, n->in[1], x);
     if (n->in[2])
         memcpy(y->data, n->in[2]->data, rk_tensor_bytes(y));
-    if (is_packed(ctx, n)) {
-        packed_forward(ctx, n, s.rows);
-        return;
-    }
-    if (rk_dtype_is_blocks(n->in[1]->dtype)) {
+    if (by_output(ctx, n)) {
+        const rk_product p = product_of(n);
+        rk_products_run(ctx, &p, 1, n->scratch);
+    } else if (rk_dtype_is_blocks(n->in[1]->dtype)) {
         blocks_forward(ctx, n, s);
-        return;
+    } else {
+        product(ctx, n, (rk_gemm_shape){s.rows, s.out, s.in},
+                (rk_matrix){x->data, x->dtype, s.in, 1}, weight_of(n, false), y->data, s.out,
+                n->in[2] != NULL);
     }
-    if (ctx->long_class) {
-        const rk_matrix a = {x->data, x->dtype, s.in, 1};
-        product(ctx, n, (rk_gemm_shape){s.rows, s.out, s.in}, a, weight_of(n, false), y->data,
-                s.out, n->in[2] != NULL);
-        return;
-    }
-    gemv_job job = {rk_ctx_kernels(ctx, x->dtype), n, s};
-    rk_parallel(ctx, s.out, RK_GRAIN_COLS, gemv_piece, &job);
 }
 
 static void axpy_piece(void *arg, int64_t lo, int64_t hi, int worker)

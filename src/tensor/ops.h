@@ -57,6 +57,16 @@ rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_
 typedef enum rk_layout { RK_OUT_IN, RK_IN_OUT } rk_layout;
 /* x (..., in) times w, plus `add` (..., out) when it is not NULL (the residual). */
 rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add);
+/* Products that do not wait for each other, at once: out[i] = after_i(x_i w_i), or x_i w_i where
+ * that is RK_UNARY_NONE. n <= RK_LINEARS_MAX. The same as one after the other, which it is while
+ * recording and in the long class; in the short one each costs a fork and a join less. */
+enum { RK_LINEARS_MAX = 8 };
+typedef struct rk_linears_in {
+    rk_tensor *x, *w;
+    rk_layout layout;
+    rk_unary after;
+} rk_linears_in;
+void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out);
 /* (batch..., M, K) x (batch..., K, N); any views whose last two strides hold a 1. */
 rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b);
 /* Each row x (..., K) times a matrix of its own, whose elements are a row of m (..., K N): (...,
@@ -121,6 +131,16 @@ typedef struct rk_rwkv7_output_in {
 } rk_rwkv7_output_in;
 /* Group norm, bonus and gate: (norm(y) + (r . k r_k) v) g. */
 rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in);
+
+typedef struct rk_rwkv7_heads_in {
+    rk_rwkv7_prepare_in raw;
+    rk_tensor *r, *g;             /* (B, T, H, N) */
+    rk_tensor *r_k, *ln_w, *ln_b; /* C elements each */
+    rk_tensor *state;             /* (B, H, N value, N key) */
+    double eps;
+} rk_rwkv7_heads_in;
+/* prepare, wkv7 and output, head by head; one fork and join instead of three in the short class. */
+rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out);
 
 /* ---- recomputation and gradients ---- */
 

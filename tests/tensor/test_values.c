@@ -298,7 +298,7 @@ WRONG(wrong_matmul, rk_matmul(c, a, a))
 WRONG(wrong_embedding, rk_embedding(c, a, b))
 WRONG(wrong_head, rk_cross_entropy(c, a, b, a, 0.0))
 WRONG(wrong_shift, rk_tensor *o; rk_shift_mix(c, a, b, &b, 1, &o))
-WRONG(wrong_mixes, rk_tensor *o; rk_shift_mix(c, a, b, &b, 11, &o))
+WRONG(wrong_mixes, rk_tensor *o; rk_shift_mix(c, a, b, &b, 23, &o))
 WRONG(wrong_wkv7, rk_tensor *o; const rk_wkv7_in in = {a, a, a, a, a, a, b}; rk_wkv7(c, &in, &o))
 WRONG(wrong_prepare, const rk_rwkv7_prepare_in in = {.w0 = a, .k = b}; rk_rwkv7_prepare_op(c, &in))
 WRONG(wrong_v0, const rk_rwkv7_prepare_in in = {a, a, NULL, a, a, b, b, b, b, b, b};
@@ -306,7 +306,7 @@ WRONG(wrong_v0, const rk_rwkv7_prepare_in in = {a, a, NULL, a, a, b, b, b, b, b,
 WRONG(wrong_output, const rk_rwkv7_output_in in = {.y = a, .r = b}; rk_rwkv7_output_op(c, &in))
 WRONG(wrong_backward, b->requires_grad = false; rk_backward(c, b, 1.0))
 WRONG(wrong_recompute, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 1))
-WRONG(wrong_count, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 7))
+WRONG(wrong_count, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 9))
 
 static const struct {
     const char *says;
@@ -320,9 +320,9 @@ static const struct {
     {"softmax of f32 (3,2)", wrong_softmax}, {"norm of", wrong_norm}, {"which the groups divide", wrong_groups},
     {"linear of", wrong_linear}, {"a summand of the result's shape", wrong_residual}, {"matmul of", wrong_matmul},
     {"embedding of", wrong_embedding}, {"cross_entropy of", wrong_head}, {"shift_mix of", wrong_shift},
-    {"shift_mix: 11 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},
+    {"shift_mix: 23 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},
     {"expected all inputs", wrong_v0}, {"rwkv7_output of", wrong_output}, {"backward: the result was not recorded", wrong_backward},
-    {"recompute: result 0", wrong_recompute}, {"recompute: 1 inputs and 7 results", wrong_count},
+    {"recompute: result 0", wrong_recompute}, {"recompute: 1 inputs and 9 results", wrong_count},
 };
 /* clang-format on */
 

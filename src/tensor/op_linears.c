@@ -1,0 +1,264 @@
+/* op_linears.c: products computed output by output: those of the short class, and all whose inputs
+ * are rounded to 8 bits.
+ *
+ * Every output is a sum of one fixed order whatever the number of rows (gemv and dot8 in kernels/),
+ * so products can be cut and put together at will: those that do not wait for each other make one
+ * list of tasks, and one fork and join. What is applied to the outputs is done by the task that has
+ * just written them. */
+#include <string.h>
+
+#include "base/num.h"
+#include "kernels/blocks.h"
+#include "tensor/op.h"
+
+enum { OUTPUTS_SHORT = 64, OUTPUTS_LONG = 32, WIDEN_ROWS = 16 }; /* outputs of a task */
+
+bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *w)
+{
+    return ctx->dot8 && w->packed && x->dtype == RK_F32;
+}
+
+/* ---- scratch: rounded inputs of each product, then a piece for each thread ---- */
+
+static size_t rounded_bytes(const rk_ctx *ctx, const rk_product *p)
+{
+    if (!rk_product_is_8bit(ctx, p->x, p->w))
+        return 0;
+    return rk_align_up(rk_x8_bytes(ctx->dot8, p->w->dtype, p->rows, p->in), RK_ARENA_ALIGN);
+}
+
+static size_t thread_bytes(const rk_ctx *ctx, const rk_product *p)
+{
+    if (rk_product_is_8bit(ctx, p->x, p->w))
+        return p->rows > 1 ? rk_align_up(rk_dot8_scratch(p->in), RK_ARENA_ALIGN) : 0;
+    if (rk_dtype_is_blocks(p->w->dtype))
+        return rk_align_up((size_t)(WIDEN_ROWS * p->in) * sizeof(float), RK_ARENA_ALIGN);
+    return 0;
+}
+
+static size_t most_thread_bytes(const rk_ctx *ctx, const rk_product *p, int n)
+{
+    size_t most = 0;
+    for (int i = 0; i < n; i++)
+        most = thread_bytes(ctx, p + i) > most ? thread_bytes(ctx, p + i) : most;
+    return most;
+}
+
+size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n)
+{
+    size_t bytes = most_thread_bytes(ctx, p, n) * (size_t)rk_pool_n_threads(ctx->pool);
+    for (int i = 0; i < n; i++)
+        bytes += rounded_bytes(ctx, p + i);
+    return bytes;
+}
+
+/* ---- one product's outputs [lo, hi) ---- */
+
+typedef struct products_job {
+    const rk_ctx *ctx;
+    const rk_product *p;
+    int n;
+    int64_t outputs;                /* of a task */
+    int64_t tasks[RK_LINEARS_MAX];  /* of each product */
+    rk_x8 *rounded[RK_LINEARS_MAX]; /* NULL: its inputs stay f32 */
+    char *scratch;
+    size_t thread_bytes;
+} products_job;
+
+static void packed_outputs(const products_job *j, int i, int64_t lo, int64_t hi, void *scratch)
+{
+    const rk_product *p = &j->p[i];
+    j->ctx->dot8->product(p->w->packed, lo / RK_DOT8_ROWS, rk_dot8_groups(hi), j->rounded[i],
+                          p->rows, p->y->data, p->out, p->accumulate, scratch);
+}
+
+/* A few rows of weights in blocks become floats, which are multiplied as floats are. */
+static void widened_outputs(const products_job *j, int i, int64_t lo, int64_t hi, float *floats)
+{
+    const rk_product *p = &j->p[i];
+    const rk_tensor *w = p->w;
+    const size_t row_bytes = (size_t)(p->in / rk_dtype_block(w->dtype)) * rk_dtype_bytes(w->dtype);
+    for (int64_t at = lo; at < hi; at += WIDEN_ROWS) {
+        const int64_t rows = rk_min_i64(WIDEN_ROWS, hi - at);
+        rk_blocks_widen(w->dtype, rows * p->in, (const char *)w->data + (size_t)at * row_bytes,
+                        floats);
+        j->ctx->kernels->gemv_dot(p->rows, rows, p->in, p->x->data, p->in, floats, RK_F32, p->in,
+                                  (float *)p->y->data + at, p->out, p->accumulate);
+    }
+}
+
+static void plain_outputs(const products_job *j, int i, int64_t lo, int64_t hi)
+{
+    const rk_product *p = &j->p[i];
+    const rk_tensor *x = p->x, *w = p->w, *y = p->y;
+    const rk_kernels *kern = rk_ctx_kernels(j->ctx, x->dtype);
+    void *out = rk_at(y, y->data, lo);
+    if (p->dots)
+        kern->gemv_dot(p->rows, hi - lo, p->in, x->data, p->in, rk_at(w, w->data, lo * p->in),
+                       w->dtype, p->in, out, p->out, p->accumulate);
+    else
+        kern->gemv_axpy(p->rows, hi - lo, p->in, x->data, p->in, rk_at(w, w->data, lo), w->dtype,
+                        p->out, out, p->out, p->accumulate);
+}
+
+static void outputs(const products_job *j, int i, int64_t lo, int64_t hi, void *scratch)
+{
+    const rk_product *p = &j->p[i];
+    if (j->rounded[i])
+        packed_outputs(j, i, lo, hi, scratch);
+    else if (rk_dtype_is_blocks(p->w->dtype))
+        widened_outputs(j, i, lo, hi, scratch);
+    else
+        plain_outputs(j, i, lo, hi);
+    for (int64_t r = 0; r < p->rows && p->after != RK_UNARY_NONE; r++) {
+        void *y = rk_at(p->y, p->y->data, r * p->out + lo);
+        rk_ctx_kernels(j->ctx, p->y->dtype)->unary(p->after, hi - lo, y, y);
+    }
+}
+
+/* ---- all of them ---- */
+
+static void outputs_task(void *arg, int64_t at, int64_t end, int worker)
+{
+    const products_job *j = arg;
+    int i = 0;
+    (void)end; /* one task at a time */
+    while (at >= j->tasks[i])
+        at -= j->tasks[i++];
+    outputs(j, i, at * j->outputs, rk_min_i64((at + 1) * j->outputs, j->p[i].out),
+            j->scratch + (size_t)worker * j->thread_bytes);
+}
+
+static void round_row(const products_job *j, int i, int64_t row)
+{
+    const rk_product *p = &j->p[i];
+    const int64_t tile = p->rows == 1 ? 1 : j->ctx->dot8->tile;
+    const int64_t blocks = rk_x8_blocks(p->w->dtype, p->in);
+    j->ctx->dot8->round(p->in, (const float *)p->x->data + row * p->in, blocks,
+                        j->rounded[i] + row / tile * tile * blocks + row % tile, tile);
+}
+
+static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const products_job *j = arg;
+    (void)worker;
+    for (int i = 0; i < j->n; i++)
+        for (int64_t r = lo; r < rk_min_i64(hi, j->p[i].rows) && j->rounded[i]; r++)
+            round_row(j, i, r);
+}
+
+void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
+{
+    products_job j = {.ctx = ctx,
+                      .p = p,
+                      .n = n,
+                      .outputs = ctx->long_class ? OUTPUTS_LONG : OUTPUTS_SHORT,
+                      .thread_bytes = most_thread_bytes(ctx, p, n)};
+    char *at = scratch;
+    int64_t tasks = 0, rows = 0;
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        const size_t bytes = rounded_bytes(ctx, p + i);
+        j.tasks[i] = rk_ceil_div(p[i].out, j.outputs);
+        j.rounded[i] = bytes ? (rk_x8 *)(void *)at : NULL;
+        at += bytes;
+        tasks += j.tasks[i];
+        rows = rk_max_i64(rows, p[i].rows);
+        any = any || bytes;
+    }
+    j.scratch = at;
+    if (rows == 1)
+        round_piece(&j, 0, 1, 0); /* less than waking a thread for it */
+    else if (any)
+        rk_parallel(ctx, rows, RK_GRAIN_ROWS, round_piece, &j);
+    rk_parallel(ctx, tasks, 1, outputs_task, &j);
+}
+
+/* ---- the op: in x, w of each; out y of each ---- */
+
+static rk_product member(const rk_node *n, int i)
+{
+    const rk_tensor *x = n->in[2 * i], *w = n->in[2 * i + 1];
+    const bool out_in = n->attr.linears.layout[i] == RK_OUT_IN;
+    return (rk_product){.x = x,
+                        .w = w,
+                        .y = n->out[i],
+                        .rows = rk_tensor_rows(x),
+                        .in = w->dims[out_in ? 1 : 0],
+                        .out = w->dims[out_in ? 0 : 1],
+                        .dots = out_in != rk_is_transposed(w),
+                        .after = n->attr.linears.after[i]};
+}
+
+static bool fits(const rk_node *n, int i)
+{
+    const rk_tensor *x = n->in[2 * i], *w = n->in[2 * i + 1];
+    if (!x || !w || w->n_dims != 2 || x->n_dims == 0 || x->dtype != RK_F32 ||
+        !rk_tensor_is_contiguous(x) || !(rk_tensor_is_contiguous(w) || rk_is_transposed(w)))
+        return false;
+    const rk_product p = member(n, i);
+    return rk_tensor_cols(x) == p.in &&
+           (rk_is_float(w->dtype) ||
+            (rk_dtype_is_blocks(w->dtype) && p.dots && p.in % rk_dtype_block(w->dtype) == 0));
+}
+
+static int products_of(const rk_node *n, rk_product *p)
+{
+    for (int i = 0; i < n->n_in / 2; i++)
+        p[i] = member(n, i);
+    return n->n_in / 2;
+}
+
+void rk_linears_shape(rk_ctx *ctx, rk_node *n)
+{
+    rk_product p[RK_LINEARS_MAX];
+    for (int i = 0; i < n->n_in / 2; i++) {
+        if (!rk_expect(ctx, n, fits(n, i), "inputs of f32 and matrices that take them"))
+            return;
+        int64_t dims[RK_MAX_DIMS];
+        const rk_tensor *x = n->in[2 * i];
+        memcpy(dims, x->dims, sizeof dims);
+        dims[x->n_dims - 1] = member(n, i).out;
+        n->out[i] = rk_new(ctx, RK_F32, x->n_dims, dims);
+        if (!n->out[i])
+            return;
+    }
+    n->n_out = n->n_in / 2;
+    n->scratch_bytes = rk_products_scratch(ctx, p, products_of(n, p));
+}
+
+void rk_linears_forward(rk_ctx *ctx, rk_node *n)
+{
+    rk_product p[RK_LINEARS_MAX];
+    const int n_products = products_of(n, p);
+    for (int i = 0; i < n_products && ctx->observe; i++)
+        ctx->observe(ctx->observe_user, p[i].w, p[i].x);
+    rk_products_run(ctx, p, n_products, n->scratch);
+}
+
+void rk_linears_backward(rk_ctx *ctx, rk_node *n)
+{
+    rk_ctx_fail(ctx, RK_ERR_ARG, "%s: recorded, which it never is", rk_ops[n->op].name);
+}
+
+static rk_tensor *alone(rk_ctx *ctx, const rk_linears_in *in)
+{
+    rk_tensor *y = rk_linear(ctx, in->x, in->w, in->layout, NULL);
+    return in->after == RK_UNARY_NONE ? y : rk_unary_op(ctx, in->after, y);
+}
+
+void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
+{
+    rk_node node = {.op = RK_OP_LINEARS, .n_in = 2 * n};
+    const bool together =
+        !ctx->recording && !ctx->long_class && n > 0 && in[0].x && in[0].x->dtype == RK_F32;
+    for (int i = 0; i < n; i++) {
+        out[i] = together ? NULL : alone(ctx, &in[i]);
+        node.in[2 * i] = in[i].x;
+        node.in[2 * i + 1] = in[i].w;
+        node.attr.linears.layout[i] = in[i].layout;
+        node.attr.linears.after[i] = in[i].after;
+    }
+    if (together && rk_apply(ctx, &node))
+        memcpy(out, node.out, (size_t)n * sizeof *out);
+}

@@ -1,0 +1,148 @@
+/* What is computed at once has the bits of what it puts together: products of several matrices, and
+ * an RWKV-7 time mix head by head. */
+#include "test_util.h"
+
+#include "kernels/blocks.h"
+#include "tensor/ops.h"
+
+typedef struct rig {
+    test_ctx t;
+    rk_pool *pool;
+    rk_ctx ctx;
+} rig;
+
+static void rig_init(rig *g, int n_threads, const rk_kernels *kernels)
+{
+    rk_error err;
+    g->t = test_begin(11);
+    test_ok(rk_pool_new(&g->pool, n_threads, NULL, NULL, NULL, &err), &err);
+    const rk_ctx_params p = {
+        .kernels = kernels, .pool = g->pool, .data_kind = RK_ARENA_GROWING, .dot8 = rk_dot8_best()};
+    test_ok(rk_ctx_init(&g->ctx, &p, &err), &err);
+}
+
+static void rig_deinit(rig *g)
+{
+    rk_ctx_deinit(&g->ctx);
+    rk_pool_free(g->pool);
+    test_end(&g->t);
+}
+
+static rk_tensor *draw(rig *g, int n_dims, const int64_t *dims)
+{
+    rk_tensor *t = rk_new(&g->ctx, RK_F32, n_dims, dims);
+    assert_non_null(t);
+    memcpy(t->data, test_uniform(&g->t, rk_tensor_count(t), -1, 1), rk_tensor_bytes(t));
+    return t;
+}
+#define DRAW(g, ...)                                                                               \
+    draw(g, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+
+static void same(rig *g, const char *what, const rk_tensor *a, const rk_tensor *b)
+{
+    assert_non_null(a);
+    assert_non_null(b);
+    test_same(&g->t, what, a->data, b->data, rk_tensor_bytes(a));
+}
+
+/* (out, in) in blocks, packed where there is a form for that. */
+static rk_tensor *in_blocks(rig *g, rk_dtype d, int64_t out, int64_t in, rk_dot8_matrix *packed)
+{
+    const size_t bytes = (size_t)(out * in / rk_dtype_block(d)) * rk_dtype_bytes(d);
+    const int64_t dims[] = {out, in}, groups = rk_dot8_groups(out);
+    rk_tensor *t = rk_arena_alloc(&g->ctx.meta, sizeof *t);
+    unsigned char *to = rk_ctx_alloc(&g->ctx, (size_t)groups * rk_dot8_group_bytes(d, in));
+    uint8_t *blocks = rk_ctx_alloc(&g->ctx, bytes);
+    rk_blocks_narrow(d, out * in, test_uniform(&g->t, out * in, -1, 1), NULL, blocks);
+    rk_dot8_pack(d, out, in, blocks, 0, groups, to);
+    *packed = (rk_dot8_matrix){d, out, in, to};
+    *t = rk_tensor_over(d, 2, dims, blocks);
+    t->packed = packed;
+    return t;
+}
+
+enum { N_MATRICES = 5 };
+
+static void test_linears(void **state)
+{
+    (void)state;
+    for (int p = 0; rk_kernels_at(p); p++)
+        for (int64_t rows = 1; rows <= 5; rows += 4) {
+            rig g;
+            rk_dot8_matrix packed[2];
+            rig_init(&g, 2, rk_kernels_at(p));
+            rk_tensor *x = DRAW(&g, 1, rows, 96), *z = DRAW(&g, 1, rows, 64);
+            rk_tensor *plain = in_blocks(&g, RK_Q5_0, 40, 96, &packed[1]);
+            plain->packed = NULL; /* its inputs stay f32 */
+            const rk_linears_in in[N_MATRICES] = {
+                {x, DRAW(&g, 70, 96), RK_OUT_IN, RK_TANH},
+                {x, in_blocks(&g, RK_Q4_0, 130, 96, &packed[0]), RK_OUT_IN, RK_UNARY_NONE},
+                {z, DRAW(&g, 64, 200), RK_IN_OUT, RK_RELU2},
+                {x, plain, RK_OUT_IN, RK_SIGMOID},
+                {z, rk_transpose(&g.ctx, DRAW(&g, 33, 64), 0, 1), RK_IN_OUT, RK_UNARY_NONE},
+            };
+            rk_tensor *together[N_MATRICES];
+            rk_linears(&g.ctx, in, N_MATRICES, together);
+            test_ok(rk_ctx_status(&g.ctx, NULL), &g.ctx.err);
+            for (int i = 0; i < N_MATRICES; i++) {
+                rk_tensor *y = rk_linear(&g.ctx, in[i].x, in[i].w, in[i].layout, NULL);
+                if (in[i].after != RK_UNARY_NONE)
+                    y = rk_unary_op(&g.ctx, in[i].after, y);
+                test_shape(&g.t, "%s, %d rows, matrix %d", rk_kernels_at(p)->name, (int)rows, i);
+                same(&g, "products at once", y, together[i]);
+            }
+            rig_deinit(&g);
+        }
+}
+
+/* First layer and another, one step and several, two streams. */
+static void test_heads(void **state)
+{
+    (void)state;
+    for (int p = 0; rk_kernels_at(p); p++)
+        for (int i = 0; i < 4; i++) {
+            const int64_t steps = i / 2 ? 5 : 1, h = 3, n = 20;
+            const bool first = i % 2 == 0;
+            rig g;
+            rig_init(&g, 2, rk_kernels_at(p));
+            rk_rwkv7_heads_in in = {
+                .raw = {.w0 = DRAW(&g, h * n),
+                        .a0 = DRAW(&g, h * n),
+                        .v0 = DRAW(&g, h * n),
+                        .k_k = DRAW(&g, h * n),
+                        .k_a = DRAW(&g, h * n),
+                        .wl = DRAW(&g, 2, steps, h, n),
+                        .al = DRAW(&g, 2, steps, h, n),
+                        .vl = first ? NULL : DRAW(&g, 2, steps, h, n),
+                        .k = DRAW(&g, 2, steps, h, n),
+                        .v = DRAW(&g, 2, steps, h, n),
+                        .v_first = first ? NULL : DRAW(&g, 2, steps, h, n)},
+                .r = DRAW(&g, 2, steps, h, n),
+                .g = DRAW(&g, 2, steps, h, n),
+                .r_k = DRAW(&g, h * n),
+                .ln_w = DRAW(&g, h * n),
+                .ln_b = DRAW(&g, h * n),
+                .state = DRAW(&g, 2, h, n, n),
+                .eps = 1e-3,
+            };
+            rk_tensor *after = NULL, *state_out = NULL;
+            rk_tensor *z = rk_rwkv7_heads(&g.ctx, &in, &after);
+            const rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(&g.ctx, &in.raw);
+            const rk_wkv7_in wkv = {in.r, q.w, q.k, q.v, q.a, q.b, in.state};
+            rk_tensor *y = rk_wkv7(&g.ctx, &wkv, &state_out);
+            const rk_rwkv7_output_in out = {y,      in.r,    q.k,     q.v,   in.g,
+                                            in.r_k, in.ln_w, in.ln_b, in.eps};
+            test_ok(rk_ctx_status(&g.ctx, NULL), &g.ctx.err);
+            test_shape(&g.t, "%s, %d steps, first %d", rk_kernels_at(p)->name, (int)steps, first);
+            same(&g, "heads", rk_rwkv7_output_op(&g.ctx, &out), z);
+            same(&g, "state", state_out, after);
+            rig_deinit(&g);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_linears),
+                                       cmocka_unit_test(test_heads)};
+    return cmocka_run_group_tests_name("together", tests, NULL, NULL);
+}
