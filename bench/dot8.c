@@ -11,9 +11,9 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "fma_peak.h"
 #include "kernels/dot8.h"
 #include "kernels/kernels.h"
+#include "kernels/peak.h"
 
 enum { K = 2048, READ_MIB = 192, GEMM_N = 512, GEMM_ROWS = 512 };
 
@@ -62,7 +62,7 @@ static void run(const rk_dot8_kernels *kern, rk_dtype t, const char *path, int r
                     many + r / kern->tile * kern->tile * blocks + r % kern->tile, kern->tile);
     for (int i = 0; i < rounds; i++) {
         double start = rk_now_s();
-        const double fma = fma_peak_run(path, 10000000) / 2;
+        const double fma = rk_peak_f32(path, 10000000) / 2;
         const double peak = fma / (rk_now_s() - start) / 1e9;
         const double read = read_all((const uint64_t *)(const void *)data, (size_t)groups * group);
         start = rk_now_s();

@@ -14,8 +14,8 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "fma_peak.h"
 #include "kernels/gemm.h"
+#include "kernels/peak.h"
 
 #ifdef RK_HAVE_OPENBLAS
 #include <cblas.h>
@@ -111,7 +111,7 @@ static void peak_task(void *arg, int64_t i, int worker)
 {
     (void)i;
     (void)worker;
-    fma_peak_run(arg, 4000000);
+    rk_peak_f32(arg, 4000000);
 }
 
 static double peak_rate(const problem *p)
@@ -122,7 +122,7 @@ static double peak_rate(const problem *p)
     const double start = rk_now_s();
     rk_pool_run(p->pool, n, peak_task, path);
     const double seconds = rk_now_s() - start;
-    return fma_peak_run(path, 1) * 4000000.0 * n / seconds;
+    return rk_peak_f32(path, 1) * 4000000.0 * n / seconds;
 }
 
 static int by_value(const void *a, const void *b)

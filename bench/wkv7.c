@@ -13,8 +13,8 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "fma_peak.h"
 #include "kernels/kernels.h"
+#include "kernels/peak.h"
 
 enum { ROUNDS_MAX = 1001, INPUTS = 7, GRADS = 6 };
 enum { FORWARD_PER_N2 = 5, BACKWARD_PER_N2 = 17 };
@@ -89,7 +89,7 @@ static void backward(const problem *p)
 static double peak_rate(const char *path)
 {
     const double start = rk_now_s();
-    const double flops = fma_peak_run(path, 50000);
+    const double flops = rk_peak_f32(path, 50000);
     return flops / 2 / (rk_now_s() - start);
 }
 

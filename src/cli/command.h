@@ -36,7 +36,7 @@ typedef struct rk_command {
 } rk_command;
 
 extern const rk_command rk_cmd_run, rk_cmd_chat, rk_cmd_train, rk_cmd_convert, rk_cmd_quantize,
-    rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize, rk_cmd_selftest;
+    rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize, rk_cmd_bench, rk_cmd_selftest;
 
 /* Parse the command's options. False: the command ends with *status, because help was asked for or
  * the options are wrong; what is to be said has been printed. */

@@ -546,13 +546,51 @@ bool rk_param_is_table(const rk_param *p)
     return ends_with(p->name, "emb.weight");
 }
 
-int64_t rk_model_bytes_per_token(const rk_model *m)
+bool rk_param_is_product(const rk_param *p)
+{
+    return p->used && p->tensor.n_dims > 1 && rk_tensor_rows(&p->tensor) > 1 &&
+           !rk_param_is_table(p) && p->spec->scope != RK_SCOPE_TUNED &&
+           strcmp(p->spec->shape, "HN") != 0;
+}
+
+/* A rank, the letter of which is a small one, or five or a square of one. */
+static bool is_low_rank(const rk_param *p)
+{
+    return rk_param_is_product(p) && strpbrk(p->spec->shape, "wavgmMsS");
+}
+
+static int64_t bytes_per_token(const rk_model *m, bool lean)
 {
     int64_t bytes = 2 * rk_model_state_count(m) * (int64_t)sizeof(float);
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         const int64_t all = p->used ? (int64_t)rk_tensor_bytes(&p->tensor) : 0;
-        bytes += rk_param_is_table(p) ? all / p->tensor.dims[0] : all;
+        const int64_t narrow = rk_ceil_div(rk_tensor_count(&p->tensor) * 34, 32);
+        if (rk_param_is_table(p))
+            bytes += all / p->tensor.dims[0];
+        else
+            bytes += lean && is_low_rank(p) ? rk_min_i64(narrow, all) : all;
     }
     return bytes;
+}
+
+int64_t rk_model_bytes_per_token(const rk_model *m)
+{
+    return bytes_per_token(m, false);
+}
+
+int64_t rk_model_lean_bytes_per_token(const rk_model *m)
+{
+    return bytes_per_token(m, true);
+}
+
+int64_t rk_model_products(const rk_model *m, int64_t *head)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (rk_param_is_product(&m->params[i]) && &m->params[i].tensor != m->head)
+            n += rk_tensor_count(&m->params[i].tensor);
+    if (head)
+        *head = rk_tensor_count(m->head);
+    return n;
 }

@@ -168,7 +168,15 @@ rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_optio
                         rk_error *err);
 /* The vocabulary that the model's file holds; *out is NULL where it has none. */
 rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *err);
-/* Bytes of weights and state that decoding one token reads and writes. */
+/* Bytes of weights and state that decoding one token reads and writes: every weight once as the
+ * file holds it, one row of each table, the state read and written. */
 int64_t rk_model_bytes_per_token(const rk_model *m);
+/* The same where the file would hold low-rank matrices in 8 bits (34 bytes for 32): the least that
+ * can be asked of memory without changing the large matrices. */
+int64_t rk_model_lean_bytes_per_token(const rk_model *m);
+/* Multiply-adds of the matrix products of a token, the head's apart (*head, may be NULL). */
+int64_t rk_model_products(const rk_model *m, int64_t *head);
+/* Is this a matrix that inputs are multiplied with? */
+bool rk_param_is_product(const rk_param *p);
 
 #endif

@@ -319,8 +319,12 @@ rk_status rk_trainer_new(rk_trainer **out, const rk_train_params *p, rk_engine *
     if (st == RK_OK)
         st = rk_model_init(t->model, t->p.seed, rk_engine_abort_flag(e), err);
     if (st == RK_OK) {
-        const rk_ctx_params cp = {rk_engine_kernels(e), rk_engine_pool(e), rk_engine_abort_flag(e),
-                                  RK_ARENA_FIXED, bytes, NULL};
+        const rk_ctx_params cp = {rk_engine_kernels(e),
+                                  rk_engine_pool(e),
+                                  rk_engine_abort_flag(e),
+                                  RK_ARENA_FIXED,
+                                  bytes,
+                                  NULL};
         st = rk_ctx_init(&t->ctx, &cp, err);
     }
     if (st != RK_OK) {
@@ -481,4 +485,11 @@ void rk_trainer_set_step(rk_trainer *t, int64_t step)
 int64_t rk_trainer_step_count(const rk_trainer *t)
 {
     return t->step;
+}
+
+int64_t rk_trainer_products(const rk_trainer *t)
+{
+    int64_t head = 0;
+    const int64_t body = rk_model_products(t->model, &head);
+    return body + head;
 }

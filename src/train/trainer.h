@@ -11,5 +11,7 @@ int64_t rk_trainer_arrays(rk_trainer *t, int which, const rk_named_array **out);
 /* Steps made, as the schedule and the random numbers see them. */
 void rk_trainer_set_step(rk_trainer *t, int64_t step);
 int64_t rk_trainer_step_count(const rk_trainer *t);
+/* Multiply-adds of the matrix products of one token forward, those of the head included. */
+int64_t rk_trainer_products(const rk_trainer *t);
 
 #endif

@@ -1,0 +1,150 @@
+/* bench_machine.c: the limits that speeds are compared with: reading memory and computing in
+ * registers, with as many threads as the engine has.
+ *
+ * Pages are asked to be of 4 KiB, as those of a mapped file are. Whether the processor's own
+ * prefetching is enough depends on the processor, so the memory is read both ways and the faster
+ * one counts. */
+#define _DEFAULT_SOURCE /* madvise(), MAP_ANONYMOUS */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "cli/bench.h"
+#include "infer/engine.h"
+#include "kernels/peak.h"
+
+enum { READ_MIB = 512, PIECE_MIB = 4, LINE = 64, AHEAD = 1024 };
+/* Pieces of work for each thread: several, because one that begins late is made up for by another.
+ */
+enum { PEAK_PIECES = 8 };
+#define PIECE_S 0.005
+
+struct bench_machine {
+    rk_engine *engine;
+    unsigned char *memory;
+    bool ahead;
+    const char *path;
+    int64_t f32_turns, i8_turns; /* of a piece */
+};
+
+/* A word of each line is enough: memory moves whole lines. All words are read nevertheless, as
+ * products would. */
+static void read_piece(void *arg, int64_t i, int worker)
+{
+    const bench_machine *m = arg;
+    const size_t bytes = (size_t)PIECE_MIB << 20;
+    const unsigned char *p = m->memory + (size_t)i * bytes;
+    uint64_t sum[8] = {0};
+    (void)worker;
+    for (size_t at = 0; at < bytes; at += LINE) {
+        uint64_t words[8];
+        if (m->ahead)
+            __builtin_prefetch(p + at + AHEAD, 0, 3);
+        memcpy(words, p + at, sizeof words);
+        for (int w = 0; w < 8; w++)
+            sum[w] += words[w];
+    }
+    volatile uint64_t sink = 0;
+    for (int w = 0; w < 8; w++)
+        sink += sum[w];
+}
+
+static void f32_piece(void *arg, int64_t i, int worker)
+{
+    const bench_machine *m = arg;
+    (void)i;
+    (void)worker;
+    rk_peak_f32(m->path, m->f32_turns);
+}
+
+static void i8_piece(void *arg, int64_t i, int worker)
+{
+    const bench_machine *m = arg;
+    (void)i;
+    (void)worker;
+    rk_peak_i8(m->i8_turns);
+}
+
+static double seconds_of(bench_machine *m, int64_t pieces, rk_task_fn *piece)
+{
+    rk_engine_lock(m->engine);
+    const double start = rk_now_s();
+    rk_pool_run(rk_engine_pool(m->engine), pieces, piece, m);
+    const double seconds = rk_now_s() - start;
+    rk_engine_unlock(m->engine);
+    return seconds;
+}
+
+double bench_machine_read(bench_machine *m)
+{
+    double rate = 0.0;
+    for (int way = 0; way < 2; way++) {
+        m->ahead = way;
+        const double s = seconds_of(m, READ_MIB / PIECE_MIB, read_piece);
+        rate = fmax(rate, (double)READ_MIB * 1048576.0 / s);
+    }
+    return rate;
+}
+
+static double peak(bench_machine *m, double operations, rk_task_fn *piece)
+{
+    const int64_t pieces = (int64_t)PEAK_PIECES * rk_engine_n_threads(m->engine);
+    return (double)pieces * operations / seconds_of(m, pieces, piece);
+}
+
+double bench_machine_f32(bench_machine *m)
+{
+    return peak(m, rk_peak_f32(m->path, 1) * (double)m->f32_turns, f32_piece);
+}
+
+double bench_machine_i8(bench_machine *m)
+{
+    return peak(m, rk_peak_i8(1) * (double)m->i8_turns, i8_piece);
+}
+
+/* Turns that take about PIECE_S on this machine. */
+static int64_t turns_for(bench_machine *m, int64_t *turns, rk_task_fn *piece)
+{
+    double seconds = 0.0;
+    for (*turns = 1000; seconds < PIECE_S / 4; *turns *= 2) {
+        const double start = rk_now_s();
+        piece(m, 0, 0);
+        seconds = rk_now_s() - start;
+    }
+    return (int64_t)((double)(*turns / 2) * PIECE_S / seconds);
+}
+
+void bench_machine_free(bench_machine *m)
+{
+    if (!m)
+        return;
+    if (m->memory)
+        munmap(m->memory, ((size_t)READ_MIB << 20) + AHEAD);
+    free(m);
+}
+
+rk_status bench_machine_new(bench_machine **out, rk_engine *e, rk_error *err)
+{
+    const size_t bytes = ((size_t)READ_MIB << 20) + AHEAD;
+    bench_machine *m = calloc(1, sizeof *m);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m && memory != MAP_FAILED)
+        m->memory = memory;
+    if (!m || !m->memory) {
+        bench_machine_free(m);
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %d MiB to read", READ_MIB);
+    }
+#ifdef MADV_NOHUGEPAGE
+    madvise(m->memory, bytes, MADV_NOHUGEPAGE);
+#endif
+    memset(m->memory, 1, bytes);
+    m->engine = e;
+    m->path = rk_engine_path(e);
+    m->f32_turns = turns_for(m, &m->f32_turns, f32_piece);
+    m->i8_turns = turns_for(m, &m->i8_turns, i8_piece);
+    *out = m;
+    return RK_OK;
+}

@@ -1,0 +1,246 @@
+/* bench_model.c: reading a prompt, writing, many streams together, of one model. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "cli/bench.h"
+#include "infer/engine.h"
+#include "kernels/peak.h"
+
+enum { PREFILL, DECODE, STREAMS, READ, F32, INT8, N_FIGURES };
+
+typedef struct job {
+    const bench_options *o;
+    rk_engine *engine;
+    rk_model *model;
+    bench_machine *machine;
+    rk_session *one, **streams;
+    int32_t *tokens; /* of a prompt, or of all streams, or of what is written */
+    float *logits;   /* of all streams */
+    int64_t n_steps; /* of the streams */
+    bench_figure figures[N_FIGURES];
+} job;
+
+/* ---- work to be timed ---- */
+
+static rk_status prefill(job *j, rk_error *err)
+{
+    rk_session_reset(j->one);
+    return rk_session_eval(j->one, j->tokens, j->o->n_prompt, j->logits, err);
+}
+
+static rk_status decode(job *j, int64_t n, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (int64_t i = 0; i < n && st == RK_OK; i++)
+        st = rk_session_eval(j->one, j->tokens + i, 1, j->logits, err);
+    return st;
+}
+
+static rk_status advance(job *j, int64_t n_steps, rk_error *err)
+{
+    const int64_t n = j->o->n_streams;
+    rk_status st = RK_OK;
+    for (int64_t i = 0; i < n_steps && st == RK_OK; i++)
+        st = rk_session_eval_batch(j->streams, n, j->tokens + i % 8, j->logits, err);
+    return st;
+}
+
+/* What is done once: packing, touching memory, waking threads. */
+static rk_status warm_up(job *j, rk_error *err)
+{
+    rk_status st = prefill(j, err);
+    if (st == RK_OK)
+        st = decode(j, rk_min_i64(8, j->o->n_gen), err);
+    if (st == RK_OK && j->o->n_streams)
+        st = advance(j, 1, err);
+    return st;
+}
+
+static rk_status one_round(job *j, rk_error *err)
+{
+    const bench_options *o = j->o;
+    bench_figure_add(&j->figures[READ], bench_machine_read(j->machine));
+    bench_figure_add(&j->figures[F32], bench_machine_f32(j->machine));
+    bench_figure_add(&j->figures[INT8], bench_machine_i8(j->machine));
+    double start = rk_now_s();
+    rk_status st = prefill(j, err);
+    bench_figure_add(&j->figures[PREFILL], (double)o->n_prompt / (rk_now_s() - start));
+    start = rk_now_s();
+    if (st == RK_OK)
+        st = decode(j, o->n_gen, err);
+    bench_figure_add(&j->figures[DECODE], (double)o->n_gen / (rk_now_s() - start));
+    start = rk_now_s();
+    if (st == RK_OK && o->n_streams) {
+        st = advance(j, j->n_steps, err);
+        bench_figure_add(&j->figures[STREAMS],
+                         (double)(o->n_streams * j->n_steps) / (rk_now_s() - start));
+    }
+    return st;
+}
+
+/* ---- opening ---- */
+
+static rk_status open_streams(job *j, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (int64_t i = 0; i < j->o->n_streams && st == RK_OK; i++)
+        st = rk_session_new(&j->streams[i], j->model, j->engine, err);
+    return st;
+}
+
+static rk_status open_all(job *j, rk_error *err)
+{
+    const bench_options *o = j->o;
+    rk_status st = rk_model_open(&j->model, o->model, err);
+    if (st != RK_OK)
+        return st;
+    const int64_t n_streams = rk_max_i64(1, o->n_streams), n_vocab = j->model->hp.n_vocab;
+    const int64_t n = rk_max_i64(rk_max_i64(o->n_prompt, o->n_gen), n_streams + 8);
+    j->tokens = calloc((size_t)n, sizeof *j->tokens);
+    j->logits = calloc((size_t)(n_streams * n_vocab), sizeof *j->logits);
+    j->streams = calloc((size_t)n_streams, sizeof *j->streams);
+    if (!j->tokens || !j->logits || !j->streams)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " streams", n_streams);
+    bench_tokens(j->tokens, n, n_vocab);
+    j->n_steps = rk_ceil_div(o->n_gen, 4);
+    st = rk_session_new(&j->one, j->model, j->engine, err);
+    if (st == RK_OK)
+        st = open_streams(j, err);
+    if (st == RK_OK)
+        st = bench_machine_new(&j->machine, j->engine, err);
+    return st;
+}
+
+static void close_all(job *j)
+{
+    bench_machine_free(j->machine);
+    for (int64_t i = 0; j->streams && i < j->o->n_streams; i++)
+        rk_session_free(j->streams[i]);
+    rk_session_free(j->one);
+    rk_model_close(j->model);
+    free(j->streams);
+    free(j->logits);
+    free(j->tokens);
+}
+
+/* ---- saying it ---- */
+
+static void name_figures(job *j)
+{
+    static const bench_figure figures[N_FIGURES] = {
+        [PREFILL] = {.key = "prefill_tps", .unit = "tokens/s", .scale = 1.0},
+        [DECODE] = {.key = "decode_tps", .unit = "tokens/s", .scale = 1.0},
+        [STREAMS] = {.key = "streams_tps", .unit = "tokens/s", .scale = 1.0},
+        [READ] = {.key = "read_gbps", .unit = "GB/s", .scale = 1e-9, .best = true},
+        [F32] = {.key = "f32_peak_gops", .unit = "G operations/s", .scale = 1e-9, .best = true},
+        [INT8] = {.key = "int8_peak_gops", .unit = "G operations/s", .scale = 1e-9, .best = true},
+    };
+    const bench_options *o = j->o;
+    for (int i = 0; i < N_FIGURES; i++)
+        j->figures[i] = figures[i];
+    const size_t room = sizeof j->figures[0].label;
+    snprintf(j->figures[PREFILL].label, room, "read a prompt of %" PRId64, o->n_prompt);
+    snprintf(j->figures[DECODE].label, room, "write %" PRId64, o->n_gen);
+    snprintf(j->figures[STREAMS].label, room, "%" PRId64 " streams together", o->n_streams);
+    snprintf(j->figures[READ].label, room, "machine: memory, 4 KiB pages");
+    snprintf(j->figures[F32].label, room, "machine: f32 multiply-adds");
+    snprintf(j->figures[INT8].label, room, "machine: int8 products");
+}
+
+/* Do the large products run on numbers of 8 bits? */
+static bool computes_in_8_bits(const job *j)
+{
+    bool blocks = false;
+    for (int64_t i = 0; i < j->model->n_params && !blocks; i++) {
+        const rk_param *p = &j->model->params[i];
+        blocks = rk_param_is_product(p) && rk_dot8_has(p->tensor.dtype);
+    }
+    return blocks && rk_engine_dot8(j->engine);
+}
+
+static json_t *describe(job *j, double peak_bytes)
+{
+    int64_t head = 0;
+    const bench_options *o = j->o;
+    const bool int8 = computes_in_8_bits(j);
+    const int64_t bytes = rk_model_bytes_per_token(j->model);
+    const int64_t lean = rk_model_lean_bytes_per_token(j->model);
+    const double read = bench_figure_value(&j->figures[READ]) * 1e9;
+    const double decode_tps = bench_figure_value(&j->figures[DECODE]);
+    const double products = (double)rk_model_products(j->model, &head);
+    const double per_token = 2.0 * (products + (double)head / (double)o->n_prompt);
+    const double gops = per_token * bench_figure_value(&j->figures[PREFILL]) * 1e-9;
+    const double top = bench_figure_value(&j->figures[int8 ? INT8 : F32]);
+    return json_pack(
+        "{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s, s:f, s:s}",
+        "model", o->model, "arch", j->model->arch->name, "path", rk_engine_path(j->engine),
+        "n_threads", rk_engine_n_threads(j->engine), "n_prompt", (json_int_t)o->n_prompt, "n_gen",
+        (json_int_t)o->n_gen, "n_streams", (json_int_t)o->n_streams, "rounds",
+        (json_int_t)o->n_rounds, "bytes_per_token", (json_int_t)bytes, "lean_bytes_per_token",
+        (json_int_t)lean, "floor_share", (double)bytes * decode_tps / read, "lean_floor_share",
+        (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0, "prefill_gops", gops,
+        "prefill_peak", int8 ? "int8" : "f32", "prefill_peak_share", gops / top,
+        "int8_instructions", rk_peak_i8_name());
+}
+
+static double number(const json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}
+
+static void print_text(const job *j, const json_t *o)
+{
+    printf(
+        "memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth; with low-rank\n"
+        "  matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
+        number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
+        number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));
+    printf(
+        "reading a prompt: %.1f G operations/s in matrix products, %.1f %% of the %s peak (%s)\n",
+        number(o, "prefill_gops"), 100.0 * number(o, "prefill_peak_share"),
+        json_string_value(json_object_get(o, "prefill_peak")),
+        *json_string_value(json_object_get(o, "prefill_peak")) == 'i' ? rk_peak_i8_name()
+                                                                      : "multiply-adds");
+    printf("memory: %.1f MiB at most in a process that serves one stream\n", number(o, "peak_mib"));
+    (void)j;
+}
+
+static rk_status report(job *j, double peak_bytes, rk_error *err)
+{
+    bench_figure *figures[N_FIGURES];
+    json_t *all = describe(j, peak_bytes);
+    for (int i = 0; i < N_FIGURES; i++)
+        figures[i] = &j->figures[i];
+    if (j->o->json)
+        return rk_command_json(bench_json(all, figures, N_FIGURES), err);
+    if (!all)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: its path is not UTF-8, or memory ran out",
+                       j->o->model);
+    printf("%s: %s, %d threads, path %s, %" PRId64 " rounds\n", j->o->model, j->model->arch->name,
+           rk_engine_n_threads(j->engine), rk_engine_path(j->engine), j->o->n_rounds);
+    bench_print(figures, N_FIGURES);
+    print_text(j, all);
+    json_decref(all);
+    return RK_OK;
+}
+
+rk_status bench_model(const bench_options *o, rk_engine *e, double peak_bytes, rk_error *err)
+{
+    job j = {.o = o, .engine = e};
+    name_figures(&j);
+    rk_status st = open_all(&j, err);
+    if (st == RK_OK)
+        st = warm_up(&j, err);
+    for (int64_t i = 1; i <= o->n_rounds && st == RK_OK; i++) {
+        bench_progress(o, i);
+        st = one_round(&j, err);
+    }
+    if (st == RK_OK)
+        st = rk_file_check(j.model->file, err);
+    if (st == RK_OK)
+        st = report(&j, peak_bytes, err);
+    close_all(&j);
+    return st;
+}
