@@ -11,12 +11,12 @@ enum { BENCH_ROUNDS_MAX = 100 };
  * their best: nothing can be faster than them by luck. */
 typedef struct bench_figure {
     const char *key; /* in JSON */
-    char label[64];
     const char *unit;
     double scale; /* from what is measured to the unit */
-    bool best;
-    double of[BENCH_ROUNDS_MAX]; /* in the unit; rounds, sorted by bench_figure_value */
     int n;
+    bool best;
+    char label[64];
+    double of[BENCH_ROUNDS_MAX]; /* n, in the unit; sorted by bench_figure_value */
 } bench_figure;
 
 void bench_figure_add(bench_figure *f, double measured);

@@ -190,21 +190,19 @@ static double number(const json_t *o, const char *key)
     return json_number_value(json_object_get(o, key));
 }
 
-static void print_text(const job *j, const json_t *o)
+static void print_text(const json_t *o)
 {
     printf(
         "memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth; with low-rank\n"
         "  matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
         number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
         number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));
+    const char *peak = json_string_value(json_object_get(o, "prefill_peak"));
     printf(
         "reading a prompt: %.1f G operations/s in matrix products, %.1f %% of the %s peak (%s)\n",
-        number(o, "prefill_gops"), 100.0 * number(o, "prefill_peak_share"),
-        json_string_value(json_object_get(o, "prefill_peak")),
-        *json_string_value(json_object_get(o, "prefill_peak")) == 'i' ? rk_peak_i8_name()
-                                                                      : "multiply-adds");
+        number(o, "prefill_gops"), 100.0 * number(o, "prefill_peak_share"), peak,
+        *peak == 'i' ? rk_peak_i8_name() : "multiply-adds");
     printf("memory: %.1f MiB at most in a process that serves one stream\n", number(o, "peak_mib"));
-    (void)j;
 }
 
 static rk_status report(job *j, double peak_bytes, rk_error *err)
@@ -221,7 +219,7 @@ static rk_status report(job *j, double peak_bytes, rk_error *err)
     printf("%s: %s, %d threads, path %s, %" PRId64 " rounds\n", j->o->model, j->model->arch->name,
            rk_engine_n_threads(j->engine), rk_engine_path(j->engine), j->o->n_rounds);
     bench_print(figures, N_FIGURES);
-    print_text(j, all);
+    print_text(all);
     json_decref(all);
     return RK_OK;
 }

@@ -104,18 +104,14 @@ static rk_status report(job *j, rk_error *err)
 
 rk_status bench_train(const bench_options *o, rk_engine *e, rk_error *err)
 {
-    job j = {.o = o,
-             .engine = e,
-             .figures = {
-                 [TRAIN] = {"train_tps", "train, whole steps", "tokens/s", 1.0, false, {0}, 0},
-                 [F32] = {"f32_peak_gops",
-                          "machine: f32 multiply-adds",
-                          "G operations/s",
-                          1e-9,
-                          true,
-                          {0},
-                          0},
-             }};
+    job j = {.o = o, .engine = e};
+    j.figures[TRAIN] = (bench_figure){
+        .key = "train_tps", .unit = "tokens/s", .scale = 1.0, .label = "train, whole steps"};
+    j.figures[F32] = (bench_figure){.key = "f32_peak_gops",
+                                    .unit = "G operations/s",
+                                    .scale = 1e-9,
+                                    .best = true,
+                                    .label = "machine: f32 multiply-adds"};
     rk_status st = open_all(&j, err);
     if (st == RK_OK)
         st = measure(&j, err);

@@ -14,6 +14,9 @@
 #include <sys/auxv.h>
 #endif
 
+/* Types, names and calls as arguments bear no parentheses.
+ * NOLINTBEGIN(bugprone-macro-parentheses) */
+
 /* A loop over CHAINS sums of type VEC, for instruction sets TARGET. Ends in an output that depends
  * on every sum, so that none is left out. */
 #define FMA_LOOP(NAME, TARGET, VEC, CHAINS, SET1, ADD, FMA, LANES)                                 \
@@ -52,6 +55,8 @@
         x[2] = first;                                                                              \
         return 2.0 * CHAINS * BYTES * (double)turns;                                               \
     }
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #define FLOAT_ADD(a, b) ((a) + (b))
 #define FLOAT_MUL_ADD(a, b, c) ((a) * (b) + (c))
@@ -118,14 +123,19 @@ static bool runs_ssse3(void)
 FMA_LOOP(fma_neon, , float32x4_t, 24, vdupq_n_f32, vaddq_f32, NEON_FMA, 4)
 
 #define NEON_SET1(x) vreinterpretq_s32_s8(vdupq_n_s8((int8_t)(x)))
-/* As assembly, so that the file needs no flags that would be used elsewhere in it. */
-#define STEP_SDOT(s, b)                                                                            \
-    __asm__(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %1.16b" : "+w"(s) : "w"(b))
+/* As assembly, because not every compiler declares the intrinsic without flags for the whole file.
+ */
+#define STEP_SDOT(s, b) __asm__("sdot %0.4s, %1.16b, %1.16b" : "+w"(s) : "w"(b))
+#if defined(__clang__)
+#define DOTPROD __attribute__((target("dotprod")))
+#else
+#define DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
 #define STEP_SMULL(s, b)                                                                           \
     ((s) = vpadalq_s16(s, vmlal_high_s8(vmull_s8(vget_low_s8(vreinterpretq_s8_s32(s)),             \
                                                  vget_low_s8(vreinterpretq_s8_s32(b))),            \
                                         vreinterpretq_s8_s32(s), vreinterpretq_s8_s32(b))))
-DOT_LOOP(dot_sdot, , int32x4_t, 24, NEON_SET1, vaddq_s32, STEP_SDOT, 16)
+DOT_LOOP(dot_sdot, DOTPROD, int32x4_t, 24, NEON_SET1, vaddq_s32, STEP_SDOT, 16)
 DOT_LOOP(dot_smull, , int32x4_t, 12, NEON_SET1, vaddq_s32, STEP_SMULL, 16)
 
 static bool runs_sdot(void)

