@@ -44,23 +44,36 @@ size_t rk_dot8_scratch(int64_t k)
 
 /* ---- packing ---- */
 
-/* The 32 numbers of row r of a block; `lines` were zero. */
+static uint32_t word_at(const uint8_t *p)
+{
+    uint32_t w;
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+
+static void put_word(unsigned char *p, uint32_t w)
+{
+    memcpy(p, &w, sizeof w);
+}
+
+/* The 32 numbers of row r of a block, four at a time: a quad is a word of bytes. */
 static void put_numbers(int bits, const uint8_t *q, int r, unsigned char *lines)
 {
+    uint32_t w[DOT8_QUADS], upper[2] = {0, 0};
+    unsigned char *at = lines + 4 * r;
     for (int j = 0; j < DOT8_QUADS; j++)
-        for (int i = 0; i < 4; i++) {
-            const unsigned v = q[4 * j + i];
-            unsigned char *at = lines + 4 * r + i;
-            if (bits == 8) {
-                at[DOT8_LINE * j] = (unsigned char)(v ^ 0x80);
-                continue;
-            }
-            at[DOT8_LINE * (j % 4)] |= (unsigned char)((v & 15) << (j < 4 ? 0 : 4));
-            if (bits == 5)
-                at[DOT8_LINE * 4] |= (unsigned char)((v >> 4) << j);
-            if (bits == 6)
-                at[DOT8_LINE * (4 + j / 4)] |= (unsigned char)((v >> 4) << 2 * (j % 4));
-        }
+        w[j] = word_at(q + 4 * j);
+    if (bits == 8) {
+        for (int j = 0; j < DOT8_QUADS; j++)
+            put_word(at + DOT8_LINE * j, w[j] ^ 0x80808080u);
+        return;
+    }
+    for (int j = 0; j < 4; j++)
+        put_word(at + DOT8_LINE * j, (w[j] & 0x0f0f0f0fu) | (w[j + 4] & 0x0f0f0f0fu) << 4);
+    for (int j = 0; j < DOT8_QUADS; j++)
+        upper[bits == 6 ? j / 4 : 0] |= (w[j] >> 4 & 0x03030303u) << (bits == 6 ? 2 * (j % 4) : j);
+    for (int l = 0; l < bits - 4; l++)
+        put_word(at + DOT8_LINE * (4 + l), upper[l]);
 }
 
 /* One block of 32 of row r as block b of a unit. */
