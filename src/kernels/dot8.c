@@ -2,6 +2,9 @@
 #include "kernels/dot8.h"
 
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "base/num.h"
 #include "kernels/blocks.h"
@@ -150,9 +153,33 @@ static bool runs_always(void)
 #if defined(__x86_64__)
 static bool runs_avx2(void)
 {
+    unsigned a = 0, b = 0, c = 0, d = 0;
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+           __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
+#ifdef RK_EMULATE_AVX512 /* the tests' build of these paths out of functions */
+static bool runs_avxvnni(void)
+{
+    return true;
+}
+static bool runs_avx512vnni(void)
+{
+    return true;
+}
+#else
+/* Bit 4 of eax of leaf 7.1; that the system keeps the registers is known with AVX2. */
+static bool runs_avxvnni(void)
+{
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return runs_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+static bool runs_avx512vnni(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
 #endif
 
 /* In the order of preference, the last that runs is the best. */
@@ -160,6 +187,8 @@ static const choice choices[] = {
     {&rk_dot8_ref, runs_always},
 #if defined(__x86_64__)
     {&rk_dot8_avx2, runs_avx2},
+    {&rk_dot8_avxvnni, runs_avxvnni},
+    {&rk_dot8_avx512vnni, runs_avx512vnni},
 #endif
 };
 

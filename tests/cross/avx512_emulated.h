@@ -1,5 +1,6 @@
-/* avx512_emulated.h: the intrinsics of vec_avx512.h on a CPU without AVX-512, for tests: SIMDe's
- * where version 0.7.4 has them, the rest written here lane by lane. A little slower than AVX2. */
+/* avx512_emulated.h: the intrinsics of vec_avx512.h and int_avx512.h on a CPU without AVX-512, for
+ * tests: SIMDe's where version 0.7.4 has them, the rest written here lane by lane. A little slower
+ * than AVX2. */
 #ifndef RK_TEST_CROSS_AVX512_EMULATED_H
 #define RK_TEST_CROSS_AVX512_EMULATED_H
 
@@ -66,6 +67,67 @@ static inline __m256i emu_cvtepi32_epi16(__m512i x)
     for (int i = 0; i < 16; i++)
         to[i] = (uint16_t)from[i];
     return _mm256_loadu_si256((const __m256i *)(const void *)to);
+}
+
+/* SIMDe has these with another type of count. */
+#undef _mm512_slli_epi16
+#undef _mm512_srli_epi16
+#define _mm512_slli_epi16(x, n) simde_mm512_slli_epi16(x, (unsigned)(n))
+#define _mm512_srli_epi16(x, n) simde_mm512_srli_epi16(x, (unsigned)(n))
+
+#define _mm512_cvtepi32_ps emu_cvtepi32_ps
+static inline __m512 emu_cvtepi32_ps(__m512i x)
+{
+    int32_t from[16];
+    float to[16];
+    memcpy(from, &x, sizeof from);
+    for (int i = 0; i < 16; i++)
+        to[i] = (float)from[i];
+    return _mm512_loadu_ps(to);
+}
+#define _mm512_cvtps_epi32 emu_cvtps_epi32
+static inline __m512i emu_cvtps_epi32(__m512 x)
+{
+    const emu_halves h = emu_split(x);
+    const __m256i to[2] = {_mm256_cvtps_epi32(h.lo), _mm256_cvtps_epi32(h.hi)};
+    return _mm512_loadu_si512(to);
+}
+#define _mm512_cvtepi32_epi8 emu_cvtepi32_epi8
+static inline __m128i emu_cvtepi32_epi8(__m512i x)
+{
+    uint32_t from[16];
+    uint8_t to[16];
+    memcpy(from, &x, sizeof from);
+    for (int i = 0; i < 16; i++)
+        to[i] = (uint8_t)from[i];
+    return _mm_loadu_si128((const __m128i *)(const void *)to);
+}
+#define _mm512_cvtepu8_epi32 emu_cvtepu8_epi32
+static inline __m512i emu_cvtepu8_epi32(__m128i x)
+{
+    const __m256i to[2] = {_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8))};
+    return _mm512_loadu_si512(to);
+}
+#define _mm512_cvtepi8_epi32 emu_cvtepi8_epi32
+static inline __m512i emu_cvtepi8_epi32(__m128i x)
+{
+    const __m256i to[2] = {_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_srli_si128(x, 8))};
+    return _mm512_loadu_si512(to);
+}
+/* Sums of four products, without sign by with sign, added up. */
+#undef _mm512_dpbusd_epi32
+#define _mm512_dpbusd_epi32 emu_dpbusd_epi32
+static inline __m512i emu_dpbusd_epi32(__m512i sum, __m512i a, __m512i b)
+{
+    uint8_t x[64];
+    int8_t y[64];
+    int32_t to[16];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    memcpy(to, &sum, sizeof to);
+    for (int i = 0; i < 64; i++)
+        to[i / 4] += x[i] * y[i];
+    return _mm512_loadu_si512(to);
 }
 
 #define _mm512_cvtph_ps emu_cvtph_ps

@@ -89,36 +89,49 @@ static void same_bits(test_ctx *t, const rk_dot8_kernels *kern, rk_dtype d, cons
                      rk_dtype_name(d), t->shape, (int)i, (double)got[i], (double)want[i]);
 }
 
+/* One shape: the reference against sums in double, all others against its bits. */
+static void check_shape(test_ctx *t, rk_dtype d, int64_t n, int64_t k, int64_t rows)
+{
+    test_shape(t, "n %d, k %d, rows %d", (int)n, (int)k, (int)rows);
+    const uint8_t *blocks = random_blocks(t, d, n * k);
+    const rk_dot8_matrix w = pack(t, d, n, k, blocks);
+    const float *x = test_uniform(t, rows * k, -2, 2);
+    const float *before = test_uniform(t, rows * n, -1, 1);
+    const float *want = multiply(t, rk_dot8_at(0), &w, rows, x, NULL);
+    const float *sum = multiply(t, rk_dot8_at(0), &w, rows, x, before);
+    check_against_floats(t, &w, blocks, rows, x, want);
+    for (int i = 1; rk_dot8_at(i); i++) {
+        const rk_dot8_kernels *kern = rk_dot8_at(i);
+        same_bits(t, kern, d, want, multiply(t, kern, &w, rows, x, NULL), rows * n);
+        same_bits(t, kern, d, sum, multiply(t, kern, &w, rows, x, before), rows * n);
+    }
+    test_reset(t);
+}
+
 static void test_products(void **state)
 {
     (void)state;
     static const struct {
-        int64_t n, units;
-        int rows;
+        int64_t n, units, rows;
     } shapes[] = {{1, 1, 1},  {16, 1, 1}, {33, 3, 1},  {50, 2, 2},  {16, 1, 3}, {17, 2, 5},
-                  {31, 1, 6}, {64, 3, 7}, {20, 1, 13}, {16, 2, 25}, {5, 1, 12}};
+                  {31, 1, 6}, {64, 3, 7}, {20, 1, 13}, {16, 2, 25}, {5, 1, 12}, {40, 1, 9}};
     test_ctx t = test_begin(1);
     for (size_t f = 0; f < RK_COUNT(formats); f++)
-        for (size_t s = 0; s < RK_COUNT(shapes); s++) {
-            const rk_dtype d = formats[f];
-            const int64_t n = shapes[s].n, rows = shapes[s].rows;
-            const int64_t k = shapes[s].units * rk_dtype_block(d);
-            test_shape(&t, "n %d, k %d, rows %d", (int)n, (int)k, (int)rows);
-            const uint8_t *blocks = random_blocks(&t, d, n * k);
-            const rk_dot8_matrix w = pack(&t, d, n, k, blocks);
-            const float *x = test_uniform(&t, rows * k, -2, 2);
-            const float *before = test_uniform(&t, rows * n, -1, 1);
-            const float *want = multiply(&t, rk_dot8_at(0), &w, rows, x, NULL);
-            const float *sum = multiply(&t, rk_dot8_at(0), &w, rows, x, before);
-            check_against_floats(&t, &w, blocks, rows, x, want);
-            for (int i = 1; rk_dot8_at(i); i++) {
-                same_bits(&t, rk_dot8_at(i), d, want,
-                          multiply(&t, rk_dot8_at(i), &w, rows, x, NULL), rows * n);
-                same_bits(&t, rk_dot8_at(i), d, sum,
-                          multiply(&t, rk_dot8_at(i), &w, rows, x, before), rows * n);
-            }
-            test_reset(&t);
-        }
+        for (size_t s = 0; s < RK_COUNT(shapes); s++)
+            check_shape(&t, formats[f], shapes[s].n, shapes[s].units * rk_dtype_block(formats[f]),
+                        shapes[s].rows);
+    test_end(&t);
+}
+
+/* Long sums, and more rows than are taken at once. */
+static void test_long(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(4);
+    for (size_t f = 0; f < RK_COUNT(formats); f++) {
+        check_shape(&t, formats[f], 21, 8192, 1);
+        check_shape(&t, formats[f], 21, 8192, 53);
+    }
     test_end(&t);
 }
 
@@ -188,7 +201,7 @@ static void test_rounding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_long),
                                        cmocka_unit_test(test_extremes),
                                        cmocka_unit_test(test_rounding)};
     return cmocka_run_group_tests(tests, NULL, NULL);

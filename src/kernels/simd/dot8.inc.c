@@ -1,12 +1,13 @@
 /* dot8.inc.c: products with activations in 8 bits, over the vectors of vec_*.h and int_*.h; the
  * definition is ref/dot8_ref.c, layouts and order of sums stand in dot8.h and dot8_layout.h.
  *
- * A group of 16 rows is 16 / VF parts, each of which has its rows in the lanes. One row of x goes
- * through a packed group once, as fast as memory delivers it. For several rows the group's numbers
- * and scales are unpacked first, part after part, and tiles of rows go over them from the cache:
- * then every load of numbers serves a tile of rows, and formats differ in three constants only.
+ * A group of 16 rows is 16 / VF parts, each of which has its rows in the lanes. A tile is all parts
+ * by a few rows of x, whose sums stay in registers. Few rows go through the packed group as fast as
+ * memory delivers it. For many the group's numbers and scales are unpacked first, and the tiles go
+ * over them from the cache, while the next group is on its way there.
  *
- * The file that includes this defines DOT8_TILE, the rows of a tile: what the registers hold. */
+ * The file that includes this defines DOT8_TILE, the rows of a tile, and DOT8_DIRECT, up to how
+ * many rows unpacking does not pay. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -18,7 +19,8 @@ enum {
     PARTS = RK_DOT8_ROWS / VF,
     PART_BYTES = DOT8_LINE / PARTS,
     NEAR = 1024, /* how far ahead lines are asked for: into the first cache, and the second */
-    FAR = 8192
+    FAR = 8192,
+    X_BYTES = 256 * 1024 /* of x that the second cache keeps */
 };
 
 /* ---- rounding ---- */
@@ -66,10 +68,12 @@ static void round_row(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int
 
 /* ---- what a packed group holds ---- */
 
-/* Quad j of a block's numbers, for one part's rows. */
-RK_INLINE vq quad_of(rk_dtype t, const unsigned char *lines, int j)
+/* Quad j of block b of a unit, for one part's rows. */
+RK_INLINE vq quad_of(rk_dtype t, const unsigned char *unit, int b, int part, int j)
 {
     const int bits = dot8_bits(t);
+    const unsigned char *lines =
+        unit + dot8_codes_at(t) + b * dot8_block_bytes(t) + part * PART_BYTES;
     if (bits == 8)
         return vq_of_byte(vq_load(lines + DOT8_LINE * j));
     vq q = vq_load(lines + DOT8_LINE * (j % 4));
@@ -110,39 +114,105 @@ RK_INLINE void scales_of(rk_dtype t, const unsigned char *unit, int b, int h, in
 }
 
 /* The sums that half h of a block multiplies its minimum with. */
-RK_INLINE float sum_of(const rk_x8 *x, int halves, int h)
+RK_INLINE vf sum_of(const rk_x8 *x, int halves, int h)
 {
-    return halves == 1 ? x->sum : h == 0 ? x->first : x->sum - x->first;
+    const vf sum = vf_set1(x->sum), first = vf_set1(x->first);
+    return halves == 1 ? sum : h == 0 ? first : vf_sub(sum, first);
 }
 
-/* ---- one row ---- */
+/* ---- an unpacked group: its blocks in order ---- */
 
-/* f continued by block b of a unit. */
-RK_INLINE vf one_block(rk_dtype t, const unsigned char *unit, int b, int part, const rk_x8 *x, vf f)
+enum { UNPACKED_NUMBERS = DOT8_QUADS * DOT8_LINE };
+
+/* Lines of numbers, then for each half 16 scales and 16 minima as floats. */
+RK_INLINE int unpacked_bytes(rk_dtype t)
+{
+    return UNPACKED_NUMBERS + 2 * dot8_halves(t) * RK_DOT8_ROWS * (int)sizeof(float);
+}
+
+RK_INLINE void unpack(rk_dtype t, int64_t units, const unsigned char *unit, unsigned char *to)
+{
+    for (int64_t u = 0; u < units; u++, unit += dot8_unit_bytes(t))
+        for (int b = 0; b < dot8_unit(t) / RK_X8_BLOCK; b++, to += unpacked_bytes(t))
+            for (int p = 0; p < PARTS; p++) {
+                float *scales = (float *)(void *)(to + UNPACKED_NUMBERS) + p * VF;
+#pragma GCC unroll 8
+                for (int j = 0; j < DOT8_QUADS; j++)
+                    vq_store(to + j * DOT8_LINE + p * PART_BYTES, quad_of(t, unit, b, p, j));
+                for (int h = 0; h < dot8_halves(t); h++, scales += 2 * RK_DOT8_ROWS) {
+                    vf d, m;
+                    scales_of(t, unit, b, h, p, &d, &m);
+                    vf_store(scales, d);
+                    vf_store(scales + RK_DOT8_ROWS, m);
+                }
+            }
+}
+
+/* ---- tiles ---- */
+
+/* What a tile reads: a packed group, or the unpacked copy of one. */
+typedef enum source { PACKED, UNPACKED } source;
+
+RK_INLINE vq quad_from(source from, rk_dtype t, const unsigned char *at, int b, int part, int j)
+{
+    return from == PACKED ? quad_of(t, at, b, part, j)
+                          : vq_load(at + j * DOT8_LINE + part * PART_BYTES);
+}
+RK_INLINE void scales_from(source from, rk_dtype t, const unsigned char *at, int b, int h, int part,
+                           vf *d, vf *m)
+{
+    const float *scales = (const float *)(const void *)(at + UNPACKED_NUMBERS) + part * VF;
+    if (from == PACKED) {
+        scales_of(t, at, b, h, part, d, m);
+    } else {
+        *d = vf_load(scales + 2 * h * RK_DOT8_ROWS);
+        *m = vf_load(scales + (2 * h + 1) * RK_DOT8_ROWS);
+    }
+}
+
+/* f continued by half h of a block: the parts of n rows of x side by side. Every loop has constant
+ * bounds and is laid out flat, which leaves the sums in registers. */
+RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at, int b, int h,
+                        const rk_x8 *x, vf *f)
 {
     const int bits = dot8_bits(t), halves = dot8_halves(t), quads = DOT8_QUADS / halves;
-    const unsigned char *lines =
-        unit + dot8_codes_at(t) + b * dot8_block_bytes(t) + part * PART_BYTES;
-    for (int h = 0; h < halves; h++) {
-        vi sum = vi_zero();
-        va some = vi_zero();
-        for (int j = h * quads; j < (h + 1) * quads; j++) {
-            const vq c = quad_of(t, lines, j);
-            some = va_step(bits, some, c, vq_magnitude(bits, c), vq_repeat(x->q + 4 * j));
-            if ((j + 1) % VA_QUADS(bits) == 0 || j + 1 == (h + 1) * quads) {
-                sum = va_add_to(bits, sum, some);
-                some = vi_zero();
+    const int step = VA_QUADS(bits) < quads ? VA_QUADS(bits) : quads;
+    vi sum[DOT8_TILE * PARTS];
+    for (int s = 0; s < n * PARTS; s++)
+        sum[s] = vi_zero();
+#pragma GCC unroll 8
+    for (int first = h * quads; first < (h + 1) * quads; first += step) {
+        va some[DOT8_TILE * PARTS];
+        for (int s = 0; s < n * PARTS; s++)
+            some[s] = vi_zero();
+#pragma GCC unroll 8
+        for (int j = first; j < first + step; j++) {
+            vq c[PARTS], magnitude[PARTS];
+            for (int p = 0; p < PARTS; p++) {
+                c[p] = quad_from(from, t, at, b, p, j);
+                magnitude[p] = vq_magnitude(bits, c[p]);
             }
+#pragma GCC unroll 16
+            for (int s = 0; s < n * PARTS; s++)
+                some[s] =
+                    va_step(bits, some[s], c[s % PARTS], magnitude[s % PARTS], x[s / PARTS].q, j);
         }
-        if (bits == 8)
-            sum = vi_byte_sum(sum, x->total);
-        vf d, m;
-        scales_of(t, unit, b, h, part, &d, &m);
-        f = vf_fma(vi_to_floats(sum), vf_mul(d, vf_set1(x->d)), f);
-        if (bits < 8)
-            f = vf_fma(m, vf_set1(sum_of(x, halves, h)), f);
+#pragma GCC unroll 16
+        for (int s = 0; s < n * PARTS; s++)
+            sum[s] = va_add_to(bits, sum[s], some[s]);
     }
-    return f;
+    vf d[PARTS], m[PARTS];
+    for (int p = 0; p < PARTS; p++)
+        scales_from(from, t, at, b, h, p, d + p, m + p);
+#pragma GCC unroll 16
+    for (int s = 0; s < n * PARTS; s++) {
+        const rk_x8 *of = x + s / PARTS;
+        if (bits == 8)
+            sum[s] = vi_byte_sum(sum[s], of->total);
+        f[s] = vf_fma(vi_to_floats(sum[s]), vf_mul(d[s % PARTS], vf_set1(of->d)), f[s]);
+        if (bits < 8)
+            f[s] = vf_fma(m[s % PARTS], sum_of(of, halves, h), f[s]);
+    }
 }
 
 RK_INLINE void prefetch_lines(const unsigned char *p, int bytes)
@@ -151,98 +221,6 @@ RK_INLINE void prefetch_lines(const unsigned char *p, int bytes)
         rk_prefetch_far(p + FAR + i);
         rk_prefetch(p + NEAR + i);
     }
-}
-
-/* One group by one row of x. */
-RK_INLINE void one_row(rk_dtype t, int64_t units, const unsigned char *group, const rk_x8 *x,
-                       vf f[PARTS])
-{
-    const int blocks = dot8_unit(t) / RK_X8_BLOCK;
-    for (int p = 0; p < PARTS; p++)
-        f[p] = vf_zero();
-    for (int64_t u = 0; u < units; u++, group += dot8_unit_bytes(t), x += blocks) {
-        prefetch_lines(group, dot8_codes_at(t));
-        for (int b = 0; b < blocks; b++) {
-            prefetch_lines(group + dot8_codes_at(t) + b * dot8_block_bytes(t), dot8_block_bytes(t));
-            for (int p = 0; p < PARTS; p++)
-                f[p] = one_block(t, group, b, p, x + b, f[p]);
-        }
-    }
-}
-
-/* ---- several rows ---- */
-
-/* An unpacked part of a group: VF rows. */
-typedef struct part_view {
-    unsigned char *quads; /* (blocks, 8, PART_BYTES) */
-    float *d, *m;         /* (blocks, halves, VF) */
-} part_view;
-
-static part_view part_at(void *scratch, int64_t blocks, int part)
-{
-    unsigned char *quads = scratch;
-    float *scales = (float *)(void *)(quads + (size_t)blocks * DOT8_QUADS * DOT8_LINE);
-    const int64_t each = blocks * 2 * VF;
-    return (part_view){quads + (size_t)(part * blocks) * DOT8_QUADS * PART_BYTES,
-                       scales + part * each, scales + (PARTS + part) * each};
-}
-
-RK_INLINE void unpack(rk_dtype t, int64_t units, const unsigned char *group, void *scratch)
-{
-    const int per_unit = dot8_unit(t) / RK_X8_BLOCK, halves = dot8_halves(t);
-    for (int p = 0; p < PARTS; p++) {
-        const part_view v = part_at(scratch, units * per_unit, p);
-        for (int64_t i = 0; i < units * per_unit; i++) {
-            const unsigned char *unit = group + i / per_unit * dot8_unit_bytes(t);
-            const int b = (int)(i % per_unit);
-            const unsigned char *lines =
-                unit + dot8_codes_at(t) + b * dot8_block_bytes(t) + p * PART_BYTES;
-            for (int j = 0; j < DOT8_QUADS; j++)
-                vq_store(v.quads + (i * DOT8_QUADS + j) * PART_BYTES, quad_of(t, lines, j));
-            for (int h = 0; h < halves; h++) {
-                vf d, m;
-                scales_of(t, unit, b, h, p, &d, &m);
-                vf_store(v.d + (i * halves + h) * VF, d);
-                vf_store(v.m + (i * halves + h) * VF, m);
-            }
-        }
-    }
-}
-
-/* A part by n rows of a tile of x. */
-RK_INLINE void tile(int bits, int halves, int n, int64_t blocks, const part_view *v, const rk_x8 *x,
-                    vf *f)
-{
-    const int quads = DOT8_QUADS / halves;
-    const unsigned char *c = v->quads;
-    const float *d = v->d, *m = v->m;
-    for (int i = 0; i < n; i++)
-        f[i] = vf_zero();
-    for (int64_t b = 0; b < blocks; b++, x += DOT8_TILE)
-        for (int h = 0; h < halves; h++, d += VF, m += VF) {
-            vi sum[DOT8_TILE];
-            va some[DOT8_TILE];
-            for (int i = 0; i < n; i++)
-                sum[i] = some[i] = vi_zero();
-            for (int j = 0; j < quads; j++, c += PART_BYTES) {
-                const vq q = vq_load(c), magnitude = vq_magnitude(bits, q);
-                for (int i = 0; i < n; i++)
-                    some[i] = va_step(bits, some[i], q, magnitude,
-                                      vq_repeat(x[i].q + 4 * (h * quads + j)));
-                if ((j + 1) % VA_QUADS(bits) == 0 || j + 1 == quads)
-                    for (int i = 0; i < n; i++) {
-                        sum[i] = va_add_to(bits, sum[i], some[i]);
-                        some[i] = vi_zero();
-                    }
-            }
-            for (int i = 0; i < n; i++) {
-                if (bits == 8)
-                    sum[i] = vi_byte_sum(sum[i], x[i].total);
-                f[i] = vf_fma(vi_to_floats(sum[i]), vf_mul(vf_load(d), vf_set1(x[i].d)), f[i]);
-                if (bits < 8)
-                    f[i] = vf_fma(vf_load(m), vf_set1(sum_of(x + i, halves, h)), f[i]);
-            }
-        }
 }
 
 /* Lanes [0, n) of f to y. */
@@ -262,56 +240,96 @@ typedef struct target {
     bool accumulate;
 } target;
 
-RK_INLINE void tile_rows(int bits, int halves, int n, int64_t blocks, void *scratch, const rk_x8 *x,
-                         const target *to)
+/* What will be read next: lines to ask for while the current ones are multiplied. */
+typedef struct ahead {
+    const unsigned char *p, *end;
+    int lines; /* with each block */
+} ahead;
+
+RK_INLINE void prefetch_ahead(ahead *next)
 {
-    for (int p = 0; p < PARTS && p * VF < to->n; p++) {
-        const part_view v = part_at(scratch, blocks, p);
-        vf f[DOT8_TILE];
-        tile(bits, halves, n, blocks, &v, x, f);
-        for (int i = 0; i < n; i++)
-            put(to->y + i * to->ldy + p * VF, f[i], to->n - p * VF, to->accumulate);
-    }
+    for (int i = 0; i < next->lines && next->p < next->end; i++, next->p += DOT8_LINE)
+        rk_prefetch_far(next->p);
 }
 
-/* Up to DOT8_TILE rows: what the registers hold at once, then what is left. */
-RK_INLINE void whole_tile(int bits, int halves, int64_t rows, int64_t blocks, void *scratch,
-                          const rk_x8 *x, target to)
+/* A group by n rows of x, whose blocks lie `stride` apart. */
+RK_INLINE void tile(source from, rk_dtype t, int n, int64_t units, const unsigned char *at,
+                    const rk_x8 *x, int64_t stride, target to, ahead *next)
 {
-    const int most = DOT8_TILE / (bits == 4 ? 1 : DOT8_WIDE_STEPS);
-    int64_t i = 0;
-    for (; i + most <= rows; i += most, to.y += most * to.ldy)
-        tile_rows(bits, halves, most, blocks, scratch, x + i, &to);
-    for (; i + 2 <= rows; i += 2, to.y += 2 * to.ldy)
-        tile_rows(bits, halves, 2, blocks, scratch, x + i, &to);
-    if (i < rows)
-        tile_rows(bits, halves, 1, blocks, scratch, x + i, &to);
+    vf f[DOT8_TILE * PARTS], out[DOT8_TILE * PARTS];
+#pragma GCC unroll 16
+    for (int s = 0; s < n * PARTS; s++)
+        f[s] = vf_zero();
+    for (int64_t u = 0; u < units; u++) {
+        if (from == PACKED)
+            prefetch_lines(at, dot8_codes_at(t));
+        for (int b = 0; b < dot8_unit(t) / RK_X8_BLOCK; b++, x += stride) {
+            if (from == PACKED)
+                prefetch_lines(at + dot8_codes_at(t) + b * dot8_block_bytes(t),
+                               dot8_block_bytes(t));
+            else
+                prefetch_ahead(next);
+#pragma GCC unroll 2
+            for (int h = 0; h < dot8_halves(t); h++)
+                add_half(from, t, n, at, b, h, x, f);
+            at += from == UNPACKED ? unpacked_bytes(t) : 0;
+        }
+        at += from == PACKED ? dot8_unit_bytes(t) : 0;
+    }
+#pragma GCC unroll 16
+    for (int s = 0; s < n * PARTS; s++)
+        out[s] = f[s];
+    for (int s = 0; s < n * PARTS; s++)
+        put(to.y + s / PARTS * to.ldy + s % PARTS * VF, out[s], to.n - s % PARTS * VF,
+            to.accumulate);
+}
+
+/* A group by all rows of x: whole tiles, then what is left. */
+RK_INLINE void tiles(source from, rk_dtype t, int64_t units, const unsigned char *at,
+                     const rk_x8 *x, int64_t rows, int64_t stride, target to, ahead next)
+{
+    static const int sizes[] = {DOT8_TILE, 4, 2, 1};
+    const int64_t tile_x = DOT8_TILE * units * (dot8_unit(t) / RK_X8_BLOCK);
+    for (; rows >= DOT8_TILE; rows -= DOT8_TILE, x += tile_x, to.y += DOT8_TILE * to.ldy)
+        tile(from, t, DOT8_TILE, units, at, x, stride, to, &next);
+#pragma GCC unroll 4
+    for (int s = 1; s < 4; s++)
+        if (sizes[s] < DOT8_TILE)
+            for (; rows >= sizes[s]; rows -= sizes[s], x += sizes[s], to.y += sizes[s] * to.ldy)
+                tile(from, t, sizes[s], units, at, x, stride, to, &next);
+}
+
+/* Rows of x that are computed before the next ones: those whose numbers stay in the second cache
+ * while groups go over them. */
+static int64_t rows_of_a_pass(int64_t blocks)
+{
+    const int64_t rows = X_BYTES / (blocks * (int64_t)sizeof(rk_x8));
+    return rk_max_i64(rows / DOT8_TILE, 4) * DOT8_TILE;
 }
 
 RK_INLINE void product_of(rk_dtype t, const rk_dot8_matrix *w, int64_t g0, int64_t g1,
                           const rk_x8 *x, int64_t rows, float *y, int64_t ldy, bool accumulate,
                           void *scratch)
 {
-    const size_t group_bytes = rk_dot8_group_bytes(t, w->k);
     const int64_t blocks = rk_x8_blocks(t, w->k), units = blocks / (dot8_unit(t) / RK_X8_BLOCK);
-    for (int64_t g = g0; g < g1; g++) {
-        const unsigned char *group = w->data + (size_t)g * group_bytes;
-        const target to = {y + g * RK_DOT8_ROWS, ldy, w->n - g * RK_DOT8_ROWS, accumulate};
-        if (rows == 1) {
-            vf f[PARTS];
-            one_row(t, units, group, x, f);
-            for (int p = 0; p < PARTS; p++)
-                put(to.y + p * VF, f[p], to.n - p * VF, accumulate);
-            continue;
+    const int64_t pass = rows_of_a_pass(blocks);
+    const size_t group_bytes = rk_dot8_group_bytes(t, w->k);
+    for (int64_t r = 0; r < rows; r += pass)
+        for (int64_t g = g0; g < g1; g++) {
+            const unsigned char *group = w->data + (size_t)g * group_bytes;
+            const int64_t n = rk_min_i64(pass, rows - r);
+            const target to = {y + r * ldy + g * RK_DOT8_ROWS, ldy, w->n - g * RK_DOT8_ROWS,
+                               accumulate};
+            if (rows <= DOT8_DIRECT) {
+                tiles(PACKED, t, units, group, x, rows, rows == 1 ? 1 : DOT8_TILE, to, (ahead){0});
+                continue;
+            }
+            const int64_t steps = rk_ceil_div(n, DOT8_TILE) * blocks;
+            const ahead next = {group + group_bytes, group + (g + 1 < g1 ? 2 : 1) * group_bytes,
+                                (int)((int64_t)group_bytes / steps / DOT8_LINE) + 1};
+            unpack(t, units, group, scratch);
+            tiles(UNPACKED, t, units, scratch, x + r * blocks, n, DOT8_TILE, to, next);
         }
-        unpack(t, units, group, scratch);
-        for (int64_t r = 0; r < rows; r += DOT8_TILE) {
-            target here = to;
-            here.y += r * ldy;
-            whole_tile(dot8_bits(t), dot8_halves(t), rk_min_i64(rows - r, DOT8_TILE), blocks,
-                       scratch, x + r * blocks, here);
-        }
-    }
 }
 
 #define PRODUCT(name, dtype)                                                                       \

@@ -74,7 +74,7 @@ static inline vf vf_load_i8(const unsigned char *p)
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
 }
 
-#ifdef __AVXVNNI__
+#if defined(__AVXVNNI__) || defined(RK_EMULATE_AVXVNNI)
 
 /* Numbers without sign, 128 too large if they have 8 bits: vi_byte_sum takes that back. */
 #define VA_QUADS(bits) 8
@@ -87,11 +87,11 @@ static inline vq vq_magnitude(int bits, vq c)
     (void)bits;
     return c;
 }
-static inline va va_step(int bits, va sum, vq c, vq magnitude, vq x)
+static inline va va_step(int bits, va sum, vq c, vq magnitude, const int8_t *x, int j)
 {
     (void)bits;
     (void)magnitude;
-    return _mm256_dpbusd_avx_epi32(sum, c, x);
+    return _mm256_dpbusd_avx_epi32(sum, c, vq_repeat(x + 4 * j));
 }
 static inline vi va_add_to(int bits, vi sum, va part)
 {
@@ -105,7 +105,7 @@ static inline vi vi_byte_sum(vi sum, int32_t total)
 
 #else
 
-#define VA_QUADS(bits) ((bits) == 4 ? 8 : (bits) == 5 ? 4 : 2)
+#define VA_QUADS(bits) ((bits) == 4 || (bits) == 8 ? 8 : (bits) == 5 ? 4 : 2)
 /* A number of 8 bits with its sign. */
 static inline vq vq_of_byte(vq stored)
 {
@@ -115,12 +115,17 @@ static inline vq vq_magnitude(int bits, vq c)
 {
     return bits == 8 ? _mm256_abs_epi8(c) : c;
 }
-static inline va va_step(int bits, va sum, vq c, vq magnitude, vq x)
+static inline va va_step(int bits, va sum, vq c, vq magnitude, const int8_t *x, int j)
 {
-    if (bits < 8)
-        return _mm256_add_epi16(sum, _mm256_maddubs_epi16(c, x));
-    const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(x, c));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    const vq four = vq_repeat(x + 4 * j);
+    if (bits < 8) {
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(c, four));
+    } else {
+        const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four, c));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    }
+    __asm__("" : "+x"(sum)); /* added here and now: gcc 12 would keep the products of all steps */
+    return sum;
 }
 static inline vi va_add_to(int bits, vi sum, va part)
 {
