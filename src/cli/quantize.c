@@ -13,8 +13,8 @@ enum { CTX_DEFAULT = 512 }; /* of calibration windows, where the model does not 
 
 typedef struct quantize_options {
     rk_common_options common;
-    const char *in, *out, *type, *calib, *vocab;
-    int64_t calib_tokens;
+    const char *in, *out, *type, *calibrate, *vocab;
+    int64_t calibrate_tokens;
     bool force;
 } quantize_options;
 
@@ -27,9 +27,9 @@ static const rk_option rows[] = {
     {"type", 0, RK_OPT_TEXT, "TYPE", AT(type), 0, 0, RK_REQUIRED,
      "one type for all large matrices: q8_0, q6_k, q5_k, q4_k, q5_1, q5_0, q4_1, q4_0, bf16, f16; "
      "or a recipe for RWKV: rk8, rk5, rk4"},
-    {"calib", 0, RK_OPT_TEXT, "FILE", AT(calib), 0, 0, NULL,
+    {"calibrate", 0, RK_OPT_TEXT, "FILE", AT(calibrate), 0, 0, NULL,
      "a text like those the model will read: errors are weighed by what it does with it"},
-    {"calib-tokens", 0, RK_OPT_INT, "N", AT(calib_tokens), 2, 1e9, "32768", "of it at most"},
+    {"calibrate-tokens", 0, RK_OPT_INT, "N", AT(calibrate_tokens), 2, 1e9, "32768", "of it at most"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world or a file: the vocabulary that the file takes along"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
@@ -41,10 +41,10 @@ static int quantize_main(int argc, char **argv);
 const rk_command rk_cmd_quantize = {
     .name = "quantize",
     .summary = "write a model with its matrices in fewer bits",
-    .usage = "IN OUT --type TYPE [--calib TEXT]",
+    .usage = "IN OUT --type TYPE [--calibrate TEXT]",
     .options = {rows, RK_COUNT(rows)},
     .examples = "  rwkv quantize model.safetensors model-q8_0.gguf --type q8_0\n"
-                "  rwkv quantize model.pth model-rk4.gguf --type rk4 --calib book.txt",
+                "  rwkv quantize model.pth model-rk4.gguf --type rk4 --calibrate book.txt",
     .main = quantize_main,
 };
 
@@ -61,10 +61,10 @@ typedef struct job {
 static rk_status calibrate(job *j, rk_error *err)
 {
     rk_map text;
-    rk_status st = rk_map_open(&text, j->o->calib, err);
+    rk_status st = rk_map_open(&text, j->o->calibrate, err);
     if (st != RK_OK)
         return st;
-    const int64_t max = j->o->calib_tokens;
+    const int64_t max = j->o->calibrate_tokens;
     int32_t *ids = malloc((size_t)max * sizeof *ids);
     st = ids ? rk_command_tokenizer(&j->text_tokenizer, j->o->vocab, j->model, err)
              : rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)max);
@@ -83,12 +83,13 @@ static rk_status calibrate(job *j, rk_error *err)
 static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
 {
     const quantize_options *o = j->o;
+    const rk_log log = rk_command_log(&o->common);
     rk_status st = rk_command_engine(&j->engine, &o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
         st = rk_model_open(&j->model, o->in, err);
     if (st == RK_OK)
         st = rk_command_file_vocab(&j->file_tokenizer, j->model, o->out, o->vocab, err);
-    if (st == RK_OK && o->calib)
+    if (st == RK_OK && o->calibrate)
         st = calibrate(j, err);
     if (st == RK_OK)
         st = rk_quantize(j->model, o->out,
@@ -96,6 +97,7 @@ static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
                                                 .calibration = j->calibration,
                                                 .pool = rk_engine_pool(j->engine),
                                                 .tokenizer = j->file_tokenizer,
+                                                .log = &log,
                                                 .overwrite = o->force},
                          err);
     return st == RK_OK ? rk_file_check(j->model->file, err) : st;
@@ -103,7 +105,7 @@ static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
 
 static int quantize_main(int argc, char **argv)
 {
-    quantize_options o = {.calib_tokens = 32768};
+    quantize_options o = {.calibrate_tokens = 32768};
     int status = 0;
     rk_error err = {0};
     rk_interrupt *interrupt = NULL;

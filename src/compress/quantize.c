@@ -215,6 +215,27 @@ void rk_recipe_types(const rk_recipe *r, const rk_model *m, rk_dtype *types)
         spend(m, types, saved);
 }
 
+/* Say that matrices have another type than the one that was asked for. */
+static void tell_misfits(const rk_recipe *r, const rk_model *m, const rk_log *log)
+{
+    int64_t n = 0;
+    rk_dtype instead = r->base;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        const kind k = kind_of(p);
+        if (!p->used || k == KIND_OTHER || k == KIND_LOW_RANK ||
+            inputs_of(m, p, k) % rk_dtype_block(r->base) == 0)
+            continue;
+        instead = fitting_type(r->base, inputs_of(m, p, k));
+        n++;
+    }
+    if (log && n > 0)
+        rk_log_line(log, RK_LOG_WARN,
+                    "%lld matrices have rows that are no multiple of %lld: %s in place of %s",
+                    (long long)n, (long long)rk_dtype_block(r->base), rk_dtype_name(instead),
+                    rk_dtype_name(r->base));
+}
+
 typedef struct plan {
     const rk_model *model;
     rk_dtype *types; /* one a parameter */
@@ -240,6 +261,7 @@ rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_opt
     if (!p.types)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a recipe");
     rk_recipe_types(o->recipe, m, p.types);
+    tell_misfits(o->recipe, m, o->log);
     const rk_save_plan save_plan = {plan_type, plan_importance, &p};
     const rk_status st = rk_model_save(m, path,
                                        &(rk_save_options){.plan = &save_plan,

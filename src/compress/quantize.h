@@ -5,6 +5,7 @@
 #ifndef RK_COMPRESS_QUANTIZE_H
 #define RK_COMPRESS_QUANTIZE_H
 
+#include "base/log.h"
 #include "compress/calibrate.h"
 
 typedef struct rk_recipe rk_recipe;
@@ -19,6 +20,7 @@ typedef struct rk_quantize_options {
     const rk_calibration *calibration; /* may be NULL */
     rk_pool *pool;                     /* may be NULL */
     const rk_tokenizer *tokenizer;     /* for a .gguf file; may be NULL */
+    const rk_log *log; /* told where a type's blocks do not fit; may be NULL */
     bool overwrite;
 } rk_quantize_options;
 

@@ -8,6 +8,7 @@
 #include "model/save.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,15 +47,16 @@ typedef struct row_job {
     const float *weights;
     float *x;
     char *out;
-    atomic_bool not_finite; /* something is, which blocks cannot hold */
+    atomic_bool unfit; /* something is, for blocks */
 } row_job;
 
-static bool all_finite(const float *x, int64_t n)
+/* Scales of blocks are halves: larger numbers would leave infinities behind. */
+static bool fit_blocks(const float *x, int64_t n)
 {
-    float sum = 0.0f; /* of zeros, unless one is a NaN */
+    bool fit = true;
     for (int64_t i = 0; i < n; i++)
-        sum += x[i] * 0.0f;
-    return sum == 0.0f;
+        fit &= fabsf(x[i]) <= 65504.0f; /* no NaN is */
+    return fit;
 }
 
 static void convert_row(void *arg, int64_t i, int worker)
@@ -64,8 +66,8 @@ static void convert_row(void *arg, int64_t i, int worker)
     void *out = j->out + elements_bytes(j->dtype, i * j->cols);
     (void)worker;
     read_elements(j->from, (j->first + i) * j->cols, j->cols, x);
-    if (rk_dtype_is_blocks(j->dtype) && !all_finite(x, j->cols)) {
-        atomic_store(&j->not_finite, true);
+    if (rk_dtype_is_blocks(j->dtype) && !fit_blocks(x, j->cols)) {
+        atomic_store(&j->unfit, true);
         return;
     }
     if (rk_dtype_is_blocks(j->dtype)) {
@@ -77,6 +79,13 @@ static void convert_row(void *arg, int64_t i, int worker)
             ((float *)out)[c] = x[c];
         else
             ((uint16_t *)out)[c] = j->dtype == RK_BF16 ? rk_f32_to_bf16(x[c]) : rk_f32_to_f16(x[c]);
+}
+
+/* The file's pages that have been read, or the whole model would be in memory at the end. */
+static void drop(const rk_save *s, const void *from, size_t bytes)
+{
+    if (s->m->file)
+        rk_file_drop(s->m->file, from, bytes);
 }
 
 static rk_status write_converted(const rk_save *s, row_job *j, int64_t rows, rk_out *out)
@@ -91,12 +100,14 @@ static rk_status write_converted(const rk_save *s, row_job *j, int64_t rows, rk_
             rk_pool_run_whole(s->o->pool, n, convert_row, j);
         for (int64_t i = 0; i < n && !s->o->pool; i++)
             convert_row(j, i, 0);
-        if (!atomic_load(&j->not_finite))
+        if (!atomic_load(&j->unfit))
             rk_out_write(out, j->out, elements_bytes(j->dtype, n * j->cols));
+        drop(s, (const char *)j->from->data + elements_bytes(j->from->dtype, j->first * j->cols),
+             elements_bytes(j->from->dtype, n * j->cols));
     }
     free(j->x);
     free(j->out);
-    return !ok ? RK_ERR_NOMEM : atomic_load(&j->not_finite) ? RK_ERR_NUMERIC : RK_OK;
+    return !ok ? RK_ERR_NOMEM : atomic_load(&j->unfit) ? RK_ERR_NUMERIC : RK_OK;
 }
 
 /* The transpose of a matrix: as elements of its own type, or through floats. */
@@ -154,10 +165,13 @@ rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
         st = write_plain(s, &straight, &s->to[i], out);
     if (from->exchanged)
         free((void *)(uintptr_t)straight.data);
+    drop(s, from->data, from->bytes);
     if (st == RK_ERR_NUMERIC)
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "tensor '%.80s' holds numbers that are not finite, which blocks of %s cannot",
-                       from->name, rk_dtype_name(s->to[i].dtype));
+        return rk_fail(
+            err, RK_ERR_FORMAT,
+            "tensor '%.80s' holds a number that is not finite or above 65504, which blocks of "
+            "%s cannot",
+            from->name, rk_dtype_name(s->to[i].dtype));
     return st == RK_ERR_NOMEM
                ? rk_fail(err, st, "out of memory to write tensor '%.80s'", from->name)
                : st;
@@ -206,9 +220,8 @@ static bool source_of(const rk_model *m, const rk_param *p, rk_file_tensor *from
     if (t)
         *from = *t;
     else
-        *from = (rk_file_tensor){.dtype = p->tensor.dtype,
-                                 .data = p->tensor.data,
-                                 .bytes = rk_tensor_bytes(&p->tensor)};
+        *from = (rk_file_tensor){
+            .dtype = p->tensor.dtype, .data = p->tensor.data, .bytes = rk_tensor_bytes(&p->tensor)};
     from->name = p->name;
     if (p->used || !t) { /* what layer 0 stores and does not use has the shape it came with */
         from->n_dims = p->tensor.n_dims;

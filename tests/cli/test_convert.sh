@@ -65,7 +65,7 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         grep -qE '"kl":(0|0\.0+|-?[0-9.]+e-)[,}]' || complain "$arch: the folder is another model"
     grep -q '"hidden_size": 32' folder/config.json || complain "$arch: config.json"
     for type in q8_0 q4_1 rk8; do
-        "$RK_PROGRAM" quantize a.safetensors $type.gguf --type $type --calib text.txt
+        "$RK_PROGRAM" quantize a.safetensors $type.gguf --type $type --calibrate text.txt
         "$RK_PROGRAM" info -m $type.gguf | grep -q 'q[48]_[01] ' || complain "$arch: no blocks"
         "$RK_PROGRAM" eval -m $type.gguf --ppl text.txt --kl-base a.safetensors --json |
             grep -qE '"kl":(0\.00|[0-9.]+e-)' || complain "$arch, $type: far from the model"

@@ -2,7 +2,7 @@
  * a product with blocks has the bits of the one with the floats that they stand for. */
 #include "test_util.h"
 
-#include "kernels/blocks.h"
+#include "kernels/blocks_narrow.h"
 
 enum { SHOWN_MAX = 15 };
 
@@ -101,23 +101,87 @@ static void test_any_bytes(void **state)
 
 /* ---- rounding, beside what ggml's own library makes of the same numbers ---- */
 
+/* Numbers of these kinds, made from two draws of a linear generator each. */
+typedef enum numbers { PRODUCT, SUM, TAILED, CONSTANT, ZERO, TINY, LARGE, N_NUMBERS } numbers;
+
+/* clang-format off: printed by tests/oracle/blocks.py --goldens */
 static const struct {
+    numbers numbers;
     rk_dtype dtype;
-    uint64_t fnv;  /* of its blocks */
-    double square; /* mean square of its error */
+    uint64_t fnv;  /* of ggml's blocks */
+    double square; /* mean square of their error */
 } rounded[] = {
-    {RK_Q4_0, UINT64_C(0x81caf5a017e4e68c), 0.000810743978},
-    {RK_Q4_1, UINT64_C(0x7eb468d3bff2e0ea), 0.000714379933},
-    {RK_Q5_0, UINT64_C(0x7b0ad3ae22e6e739), 0.000197927233},
-    {RK_Q5_1, UINT64_C(0xb28e9ee02f843e46), 0.000168585773},
-    {RK_Q8_0, UINT64_C(0x9dd5ae183ea7a07e), 3.11075063e-06},
-    {RK_Q4_K, UINT64_C(0x2523bb1a73fa8efc), 0.000593234142},
-    {RK_Q5_K, UINT64_C(0x3c59d49fb27630a4), 0.000150615276},
-    {RK_Q6_K, UINT64_C(0x2749ce633f037f51), 3.57200347e-05},
+    {PRODUCT, RK_Q4_0, UINT64_C(0x81caf5a017e4e68c), 0.000810743978},
+    {PRODUCT, RK_Q4_1, UINT64_C(0x7eb468d3bff2e0ea), 0.000714379933},
+    {PRODUCT, RK_Q5_0, UINT64_C(0x7b0ad3ae22e6e739), 0.000197927233},
+    {PRODUCT, RK_Q5_1, UINT64_C(0xb28e9ee02f843e46), 0.000168585773},
+    {PRODUCT, RK_Q8_0, UINT64_C(0x9dd5ae183ea7a07e), 3.11075063e-06},
+    {PRODUCT, RK_Q4_K, UINT64_C(0x2523bb1a73fa8efc), 0.000593234142},
+    {PRODUCT, RK_Q5_K, UINT64_C(0x3c59d49fb27630a4), 0.000150615276},
+    {PRODUCT, RK_Q6_K, UINT64_C(0x2749ce633f037f51), 3.57200347e-05},
+    {SUM, RK_Q4_0, UINT64_C(0x45eb90853d173ba0), 0.00380351776},
+    {SUM, RK_Q4_1, UINT64_C(0xc3777193220f43cb), 0.00334285946},
+    {SUM, RK_Q5_0, UINT64_C(0xc2d17246626acaa1), 0.000926784555},
+    {SUM, RK_Q5_1, UINT64_C(0x72b4fa3be3b22b98), 0.000770466091},
+    {SUM, RK_Q8_0, UINT64_C(0xc9a9313797b21d54), 1.45329016e-05},
+    {SUM, RK_Q4_K, UINT64_C(0x5a5d01d1f68b4bb9), 0.00274654443},
+    {SUM, RK_Q5_K, UINT64_C(0x99a6fd132f1ce886), 0.000705128946},
+    {SUM, RK_Q6_K, UINT64_C(0x13a1fd16f644cc9f), 0.000165348599},
+    {TAILED, RK_Q4_0, UINT64_C(0x629bd7d920474fd2), 0.011078074},
+    {TAILED, RK_Q4_1, UINT64_C(0x00253a7f523d9fb9), 0.0149737058},
+    {TAILED, RK_Q5_0, UINT64_C(0xe8b71ccc06becefa), 0.00311219931},
+    {TAILED, RK_Q5_1, UINT64_C(0x40a73d87674efe69), 0.00362774097},
+    {TAILED, RK_Q8_0, UINT64_C(0x86488d6dfd272f6d), 6.53246299e-05},
+    {TAILED, RK_Q4_K, UINT64_C(0x4410ae7e578160cb), 0.00814479168},
+    {TAILED, RK_Q5_K, UINT64_C(0x67f95d9324667764), 0.0026435528},
+    {TAILED, RK_Q6_K, UINT64_C(0xc5b59ea1cee68d42), 0.000552537815},
+    {CONSTANT, RK_Q4_0, UINT64_C(0x7544ddec8a9fdb25), 0},
+    {CONSTANT, RK_Q4_1, UINT64_C(0xce8d152c8efeb325), 0},
+    {CONSTANT, RK_Q5_0, UINT64_C(0x503674a9931b6325), 0},
+    {CONSTANT, RK_Q5_1, UINT64_C(0x49e5f6363b9f4325), 0},
+    {CONSTANT, RK_Q8_0, UINT64_C(0xe7f0e4ebff5d1325), 5.23868948e-10},
+    {CONSTANT, RK_Q4_K, UINT64_C(0x18fec64131af2725), 8.38190317e-09},
+    {CONSTANT, RK_Q5_K, UINT64_C(0xbf0682f1d9ec5665), 4.37729852e-09},
+    {CONSTANT, RK_Q6_K, UINT64_C(0xf118acf11f6e1325), 0},
+    {ZERO, RK_Q4_0, UINT64_C(0xa3133db3b1368b25), 0},
+    {ZERO, RK_Q4_1, UINT64_C(0xc6ecc1ddbd41b325), 0},
+    {ZERO, RK_Q5_0, UINT64_C(0x6cd5a9125e068f25), 0},
+    {ZERO, RK_Q5_1, UINT64_C(0x6df0de0551480325), 0},
+    {ZERO, RK_Q8_0, UINT64_C(0x52573c18f537cb25), 0},
+    {ZERO, RK_Q4_K, UINT64_C(0xb54ec33c111e8b25), 0},
+    {ZERO, RK_Q5_K, UINT64_C(0x8a3e8632d2a4db25), 0},
+    {ZERO, RK_Q6_K, UINT64_C(0x2a180fde2b0e1025), 0},
+    {TINY, RK_Q4_0, UINT64_C(0x6f1e4f2b527328b3), 5.25538381e-15},
+    {TINY, RK_Q4_1, UINT64_C(0xa2c3ffa5b192eb54), 3.05660769e-14},
+    {TINY, RK_Q5_0, UINT64_C(0xa653ba897f840736), 7.77005396e-15},
+    {TINY, RK_Q5_1, UINT64_C(0xb21252fc8e757866), 7.28535957e-14},
+    {TINY, RK_Q8_0, UINT64_C(0x1ee95a74576e1e64), 1.09054863e-13},
+    {TINY, RK_Q4_K, UINT64_C(0xd9b15eb01aa73c10), 1.09054863e-13},
+    {TINY, RK_Q5_K, UINT64_C(0xe055ae067a5b9a2d), 1.09054863e-13},
+    {TINY, RK_Q6_K, UINT64_C(0x5d28af12f2686e80), 1.09054863e-13},
+    {LARGE, RK_Q4_0, UINT64_C(0x60f5d2f41c4ea5f7), 729718.982},
+    {LARGE, RK_Q4_1, UINT64_C(0xa5581a405be66f5b), 643032.879},
+    {LARGE, RK_Q5_0, UINT64_C(0xdd4a164e81e055ca), 178153.586},
+    {LARGE, RK_Q5_1, UINT64_C(0x8b2eabe9df926240), 151759.179},
+    {LARGE, RK_Q8_0, UINT64_C(0x70f5417580eb45fe), 2796.42588},
+    {LARGE, RK_Q4_K, UINT64_C(0x420578bd029149bc), 534388.173},
+    {LARGE, RK_Q5_K, UINT64_C(0x1fb58483611ff589), 135926.601},
+    {LARGE, RK_Q6_K, UINT64_C(0x2ad5d0b54d5903b7), 32140.4077},
 };
+/* clang-format on */
+static const rk_dtype written[] = {RK_Q4_0, RK_Q4_1, RK_Q5_0, RK_Q5_1,
+                                   RK_Q8_0, RK_Q4_K, RK_Q5_K, RK_Q6_K};
 enum { N_DRAWS = 8192 };
 
-static void draw(float *x)
+static float number_of(numbers kind, float a, float b)
+{
+    const float p = a * b;
+    const float of_kind[N_NUMBERS] = {p,    a + b,     p * p * p * 8.0f, 0.375f,
+                                      0.0f, p * 1e-6f, p * 30000.0f};
+    return of_kind[kind];
+}
+
+static void draw(numbers kind, float *x)
 {
     uint32_t s = 12345;
     for (int i = 0; i < N_DRAWS; i++) {
@@ -126,7 +190,7 @@ static void draw(float *x)
             s = 1664525u * s + 1013904223u;
             pair[k] = (float)((double)(s >> 8) / 8388608.0 - 1.0);
         }
-        x[i] = pair[0] * pair[1];
+        x[i] = number_of(kind, pair[0], pair[1]);
     }
 }
 
@@ -158,16 +222,17 @@ static void test_narrow(void **state)
         const size_t bytes = N_DRAWS / (size_t)rk_dtype_block(d) * rk_dtype_bytes(d);
         float *x = test_alloc_f32(&t, N_DRAWS), *y = test_alloc_f32(&t, N_DRAWS);
         uint8_t *blocks = test_alloc(&t, bytes);
-        draw(x);
+        draw(rounded[i].numbers, x);
         assert_true(rk_blocks_can_narrow(d));
         rk_blocks_narrow(d, N_DRAWS, x, NULL, blocks);
         rk_blocks_widen(d, N_DRAWS, blocks, y);
         const double square = mean_square(x, y, NULL);
         if (rk_dtype_block(d) == 32 && fnv(blocks, bytes) != rounded[i].fnv)
-            fail_msg("%s: the blocks are not ggml's", rk_dtype_name(d));
+            fail_msg("%s, numbers %d: the blocks are not ggml's", rk_dtype_name(d),
+                     (int)rounded[i].numbers);
         if (square > rounded[i].square * (1 + 1e-6))
-            fail_msg("%s: mean square error %.6g, ggml's is %.6g", rk_dtype_name(d), square,
-                     rounded[i].square);
+            fail_msg("%s, numbers %d: mean square error %.6g, ggml's is %.6g", rk_dtype_name(d),
+                     (int)rounded[i].numbers, square, rounded[i].square);
         test_reset(&t);
     }
     test_end(&t);
@@ -178,13 +243,12 @@ static void test_narrow_weighted(void **state)
 {
     (void)state;
     test_ctx t = test_begin(4);
-    for (size_t i = 0; i < RK_COUNT(rounded); i++) {
-        const rk_dtype d = rounded[i].dtype;
+    for (size_t i = 0; i < RK_COUNT(written); i++) {
+        const rk_dtype d = written[i];
         float *x = test_alloc_f32(&t, N_DRAWS), *w = test_alloc_f32(&t, N_DRAWS);
         float *plain = test_alloc_f32(&t, N_DRAWS), *weighed = test_alloc_f32(&t, N_DRAWS);
-        uint8_t *blocks =
-            test_alloc(&t, N_DRAWS / (size_t)rk_dtype_block(d) * rk_dtype_bytes(d));
-        draw(x);
+        uint8_t *blocks = test_alloc(&t, N_DRAWS / (size_t)rk_dtype_block(d) * rk_dtype_bytes(d));
+        draw(PRODUCT, x);
         for (int e = 0; e < N_DRAWS; e++)
             w[e] = e % 7 == 0 ? 100.0f : 1.0f;
         rk_blocks_narrow(d, N_DRAWS, x, NULL, blocks);
@@ -197,14 +261,46 @@ static void test_narrow_weighted(void **state)
     test_end(&t);
 }
 
+/* Every build of the rounding has the bits of the plain one, at every number of blocks. */
+static void test_narrow_builds(void **state)
+{
+    (void)state;
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx2"))
+        skip();
+    test_ctx t = test_begin(6);
+    for (size_t i = 0; i < RK_COUNT(written) * 2 * N_NUMBERS; i++) {
+        const rk_dtype d = written[i % RK_COUNT(written)];
+        const numbers kind = (numbers)(i / RK_COUNT(written) / 2);
+        const bool weighed = i / RK_COUNT(written) % 2;
+        float *draws = test_alloc_f32(&t, N_DRAWS), *w = test_uniform(&t, N_DRAWS, 0.01f, 4.0f);
+        draw(kind, draws);
+        for (int64_t n = rk_dtype_block(d); n <= 2560; n += 3 * rk_dtype_block(d)) {
+            const size_t bytes = (size_t)(n / rk_dtype_block(d)) * rk_dtype_bytes(d);
+            float *x = test_copy_f32(&t, draws, n), *weights = test_copy_f32(&t, w, n);
+            uint8_t *plain = test_alloc(&t, bytes), *wide = test_alloc(&t, bytes);
+            rk_blocks_narrow_plain(d, n, x, weighed ? weights : NULL, plain);
+            rk_blocks_narrow_avx2(d, n, x, weighed ? weights : NULL, wide);
+            if (memcmp(plain, wide, bytes) != 0)
+                fail_msg("%s, numbers %d, %lld elements: other bits", rk_dtype_name(d), (int)kind,
+                         (long long)n);
+        }
+        test_reset(&t);
+    }
+    test_end(&t);
+#else
+    skip();
+#endif
+}
+
 /* Zeros, one number, and the largest ones: no division by zero, nothing that is not finite. */
 static void test_narrow_extremes(void **state)
 {
     (void)state;
-    static const float values[] = {0.0f, 1.0f, -1.0f, 1e-30f, -60000.0f};
+    static const float values[] = {0.0f, 1.0f, -1.0f, -0.37f, 1e-30f, 1e-42f, -60000.0f};
     test_ctx t = test_begin(5);
-    for (size_t i = 0; i < RK_COUNT(rounded) * RK_COUNT(values); i++) {
-        const rk_dtype d = rounded[i / RK_COUNT(values)].dtype;
+    for (size_t i = 0; i < RK_COUNT(written) * RK_COUNT(values); i++) {
+        const rk_dtype d = written[i / RK_COUNT(values)];
         float *x = test_alloc_f32(&t, 256), *y = test_alloc_f32(&t, 256);
         uint8_t *blocks = test_alloc(&t, 256 / (size_t)rk_dtype_block(d) * rk_dtype_bytes(d));
         for (int e = 0; e < 256; e++)
@@ -221,10 +317,9 @@ static void test_narrow_extremes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),
-                                       cmocka_unit_test(test_any_bytes),
-                                       cmocka_unit_test(test_narrow),
-                                       cmocka_unit_test(test_narrow_weighted),
-                                       cmocka_unit_test(test_narrow_extremes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden),        cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_narrow),        cmocka_unit_test(test_narrow_weighted),
+        cmocka_unit_test(test_narrow_builds), cmocka_unit_test(test_narrow_extremes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -146,12 +146,15 @@ RK_INLINE void affine_solve(const group *g, const sums *s, lanes *d, lanes *m)
 
 static void fit_affine(const group *g, int max, lanes *d, lanes *m)
 {
-    lanes low = {0}, high = {0}, best = {0};
-    for (int i = 0; i < g->n; i++) {
+    lanes low = LANES_MIN(g->x[0], (lanes){0}), high = g->x[0];
+    for (int i = 1; i < g->n; i++) {
         low = LANES_MIN(g->x[i], low);
         high = LANES_MAX(g->x[i], high);
     }
-    *d = *m = (lanes){0};
+    /* One number for all, if it must be: what is constant and below zero is met exactly. */
+    *d = (lanes){0};
+    *m = LANES_MAX(-g->sx / g->sw, (lanes){0});
+    lanes best = g->sw * *m * *m;
     for (int step = -4; step <= 3; step++) {
         lanes di = (high - low) / ((float)max + 0.4f * (float)step), mi = -low;
         sums s;
@@ -205,12 +208,13 @@ static void fit_symmetric(const group *g, float low, lanes *d)
     for (int i = 0; i < g->n; i++)
         top = BLEND(g->x[i] * g->x[i] > top * top, g->x[i], top);
     *d = (lanes){0};
-    for (int step = -10; step <= 10; step++) {
+    for (int i = 0; i <= 20; i++) { /* the plain one first: 0, 1, -1, 2, ... */
+        const int step = i % 2 ? (i + 1) / 2 : -i / 2;
         const lanes di = top / -(low + 0.1f * (float)step);
         lanes sqq, sxq;
         symmetric_sums(g, &di, low, &sqq, &sxq);
         const lanes factor = sxq * LANES_INVERSE(sqq), gain = sxq * factor;
-        const int_lanes better = gain > best;
+        const int_lanes better = gain > best * (1.0f + 1e-6f); /* more than by rounding */
         best = BLEND(better, gain, best);
         *d = BLEND(better, factor, *d);
     }
