@@ -5,6 +5,7 @@ PROMPT ?= It is a truth
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 10
+ROUNDS ?= 5
 
 define build
 cmake --preset $(1)
@@ -63,6 +64,9 @@ bench: ## build the benchmarks and run them
 	cmake --build --preset release --target bench
 	set -e; for b in build/bench_*; do echo "== $$b"; $$b; done
 
+performance: all ## measure against llama.cpp and torch, write docs/performance.md (half an hour, two quiet cores)
+	bench/report -r $(ROUNDS)
+
 install: all ## install program, library and header under PREFIX (and DESTDIR)
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	DESTDIR=$(DESTDIR) cmake --install build
@@ -73,4 +77,4 @@ clean: ## remove every build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all run test check-asan check-tsan check-arm fuzz lint format bench install clean help
+.PHONY: all run test check-asan check-tsan check-arm fuzz lint format bench performance install clean help

@@ -8,6 +8,11 @@ foreach(file IN LISTS EXAMPLES)
   target_link_libraries(example_${name} PRIVATE rk_shared)
 endforeach()
 
+# Models of real shape for bench/report.
+add_executable(random_model EXCLUDE_FROM_ALL tools/random_model.c)
+target_include_directories(random_model PRIVATE src)
+target_link_libraries(random_model PRIVATE rk_static)
+
 # Benchmarks are built on request (ninja bench). OpenBLAS is the yardstick of bench/gemm.c only.
 file(GLOB BENCHES CONFIGURE_DEPENDS bench/*.c)
 add_custom_target(bench)

@@ -1,0 +1,120 @@
+/* random_model.c: an RWKV-7 model of a real shape with random weights, for measuring speed without
+ * a download.
+ *
+ *     random_model 0.1b|0.4b|1.5b OUT.gguf      (or .safetensors, .pth)
+ *
+ * Matrices are f16 and uniform with the spread that keeps what passes through them of order one,
+ * so that both engines of a comparison choose the same tokens; vectors have their initial values.
+ * Half of ffn.key's outputs are negative, as chance has it: trained models have more zeros there.
+ * The same shape gives the same bytes. Takes the memory of the f16 file and of one f32 matrix. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "model/init.h"
+#include "rk.h"
+
+static const struct {
+    const char *name;
+    rk_hparams hp;
+} shapes[] = {
+    {"0.1b",
+     {.n_layer = 12, .n_embd = 768, .rank_w = 64, .rank_a = 64, .rank_v = 32, .rank_g = 128}},
+    {"0.4b",
+     {.n_layer = 24, .n_embd = 1024, .rank_w = 64, .rank_a = 64, .rank_v = 32, .rank_g = 128}},
+    {"1.5b",
+     {.n_layer = 24, .n_embd = 2048, .rank_w = 96, .rank_a = 96, .rank_v = 64, .rank_g = 256}},
+};
+
+static bool ends_with(const char *name, const char *end)
+{
+    const size_t n = strlen(name), e = strlen(end);
+    return n >= e && !strcmp(name + n - e, end);
+}
+
+/* Half the width of a matrix's uniform distribution. A linear's inputs are its last dimension,
+ * those of a low-rank matrix its first. */
+static double width_of(const rk_param *p)
+{
+    const rk_tensor *t = &p->tensor;
+    const bool linear = ends_with(p->name, ".weight");
+    const double unit = sqrt(3.0 / (double)t->dims[linear ? 1 : 0]);
+    if (rk_param_is_table(p))
+        return 1.0;
+    if (ends_with(p->name, "w2") || ends_with(p->name, "a2") || ends_with(p->name, "v2"))
+        return unit / 4.0; /* decay and rates stay where their vectors put them */
+    return ends_with(p->name, "ffn.value.weight") ? unit / 2.0 : unit;
+}
+
+/* A parameter in its final type, made in f32. */
+static rk_status fill(rk_model *m, int64_t index, rk_error *err)
+{
+    rk_param *p = &m->params[index];
+    const bool matrix = rk_param_is_product(p) || rk_param_is_table(p);
+    const int64_t n = rk_tensor_count(&p->tensor);
+    float *x = calloc((size_t)n, sizeof *x);
+    const rk_init init = {.hp = &m->hp,
+                          .layer = p->layer,
+                          .index = index,
+                          .seed = 42,
+                          .rows = rk_tensor_rows(&p->tensor),
+                          .cols = rk_tensor_cols(&p->tensor),
+                          .x = x,
+                          .arg = matrix ? width_of(p) : p->spec->init_arg};
+    rk_status st = x ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->name);
+    if (st == RK_OK)
+        st = (matrix ? rk_init_uniform : p->spec->init)(&init, err);
+    p->tensor.dtype = matrix ? RK_F16 : RK_F32;
+    p->tensor.data = x;
+    for (int64_t i = 0; matrix && x && i < n; i++) { /* in place: what is written has been read */
+        const uint16_t half = rk_f32_to_f16(x[i]);
+        memcpy((char *)x + (size_t)i * sizeof half, &half, sizeof half);
+    }
+    void *less = matrix && x ? realloc(x, (size_t)n * sizeof(uint16_t)) : NULL;
+    p->tensor.data = less ? less : x;
+    return st;
+}
+
+static rk_status make(const rk_hparams *shape, const char *path, rk_error *err)
+{
+    const rk_arch *arch = rk_arch_find("rwkv7");
+    rk_hparams hp = *shape;
+    rk_tokenizer *world = NULL;
+    rk_model *m = NULL;
+    hp.n_vocab = 65536;
+    hp.head_size = 64;
+    rk_status st = arch->default_hparams(&hp, err);
+    if (st == RK_OK)
+        st = rk_model_new(&m, arch, &hp, err);
+    if (st == RK_OK)
+        st = rk_tokenizer_new(&world, "world", err);
+    const int64_t n = st == RK_OK ? m->n_params : 0;
+    for (int64_t i = 0; i < n && st == RK_OK; i++)
+        st = fill(m, i, err);
+    if (st == RK_OK)
+        st = rk_model_save(
+            m, path, &(rk_save_options){.keep_types = true, .tokenizer = world, .overwrite = true},
+            err);
+    for (int64_t i = 0; i < n; i++)
+        free(m->params[i].tensor.data);
+    rk_tokenizer_free(world);
+    rk_model_close(m);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    rk_error err = {0};
+    for (size_t i = 0; i < RK_COUNT(shapes) && argc == 3; i++) {
+        if (strcmp(shapes[i].name, argv[1]) != 0)
+            continue;
+        const rk_status st = make(&shapes[i].hp, argv[2], &err);
+        if (st != RK_OK)
+            fprintf(stderr, "random_model: %s\n", err.msg);
+        return st == RK_OK ? 0 : 1;
+    }
+    fprintf(stderr, "usage: random_model 0.1b|0.4b|1.5b OUT.gguf\n");
+    return 2;
+}
