@@ -4,6 +4,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include "base/num.h"
@@ -138,7 +140,7 @@ void rk_dot8_pack(rk_dtype t, int64_t n, int64_t k, const void *rows, int64_t g0
 /* ---- choice ---- */
 
 extern const rk_dot8_kernels rk_dot8_ref, rk_dot8_avx2, rk_dot8_avxvnni, rk_dot8_avx512vnni,
-    rk_dot8_neon;
+    rk_dot8_neon, rk_dot8_neondot;
 
 typedef struct choice {
     const rk_dot8_kernels *kern;
@@ -182,6 +184,17 @@ static bool runs_avx512vnni(void)
 #endif
 #endif
 
+#if defined(__aarch64__)
+static bool runs_neondot(void)
+{
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+    return false;
+#endif
+}
+#endif
+
 /* In the order of preference, the last that runs is the best. */
 static const choice choices[] = {
     {&rk_dot8_ref, runs_always},
@@ -189,6 +202,9 @@ static const choice choices[] = {
     {&rk_dot8_avx2, runs_avx2},
     {&rk_dot8_avxvnni, runs_avxvnni},
     {&rk_dot8_avx512vnni, runs_avx512vnni},
+#elif defined(__aarch64__)
+    {&rk_dot8_neon, runs_always},
+    {&rk_dot8_neondot, runs_neondot},
 #endif
 };
 

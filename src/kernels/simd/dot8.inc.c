@@ -184,7 +184,7 @@ RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at,
     for (int first = h * quads; first < (h + 1) * quads; first += step) {
         va some[DOT8_TILE * PARTS];
         for (int s = 0; s < n * PARTS; s++)
-            some[s] = vi_zero();
+            some[s] = va_zero();
 #pragma GCC unroll 8
         for (int j = first; j < first + step; j++) {
             vq c[PARTS], magnitude[PARTS];

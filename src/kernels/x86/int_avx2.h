@@ -54,6 +54,10 @@ static inline vi vi_zero(void)
 {
     return _mm256_setzero_si256();
 }
+static inline va va_zero(void)
+{
+    return _mm256_setzero_si256();
+}
 static inline vf vi_to_floats(vi x)
 {
     return _mm256_cvtepi32_ps(x);

@@ -45,6 +45,10 @@ static inline vi vi_zero(void)
 {
     return _mm512_setzero_si512();
 }
+static inline va va_zero(void)
+{
+    return _mm512_setzero_si512();
+}
 static inline vf vi_to_floats(vi x)
 {
     return _mm512_cvtepi32_ps(x);
