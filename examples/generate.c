@@ -44,12 +44,12 @@ int main(int argc, char **argv)
         rk_session_new(&session, model, engine, &err) || rk_decoder_new(&decoder, tokenizer, &err))
         return fprintf(stderr, "generate: %s\n", err.msg), 1;
     rk_model_get_info(model, &info);
-    const int64_t room = (int64_t)strlen(prompt);
+    const int64_t room = 3 * (int64_t)strlen(prompt); /* the most that any vocabulary makes of it */
     int32_t *tokens = malloc((size_t)room * sizeof *tokens);
     float *logits = malloc((size_t)info.n_vocab * sizeof *logits);
     if (!tokens || !logits)
         return 1;
-    const int64_t n = rk_tokenizer_encode(tokenizer, prompt, (size_t)room, tokens, room);
+    const int64_t n = rk_tokenizer_encode(tokenizer, prompt, strlen(prompt), tokens, room);
     fputs(prompt, stdout);
     if (rk_sampler_new(&sampler, &params, info.n_vocab, tokenizer, &err) ||
         rk_session_eval(session, tokens, n, logits, &err) ||

@@ -171,12 +171,19 @@ RK_API double rk_logprob(const float *logits, int64_t n, int32_t token);
 typedef struct rk_tokenizer rk_tokenizer;
 
 /* name: "byte" (id = byte, 256 ids), "world" (built in, 65536 ids, 0 ends a document), or the path
- * of a vocabulary file in the format of rwkv_vocab_v20230424.txt. */
+ * of a vocabulary file, which by its contents is one of two: text in the format of
+ * rwkv_vocab_v20230424.txt, or a tokenizer.json of the kind of GPT-NeoX-20B (RWKV-4 Pile), which
+ * encodes by merges.
+ * Errors  RK_ERR_IO; RK_ERR_FORMAT: file, place, what is wrong; RK_ERR_UNSUPPORTED: a tokenizer.json
+ *         of another kind; RK_ERR_NOMEM. */
 RK_API rk_status rk_tokenizer_new(rk_tokenizer **out, const char *name, rk_error *err);
 RK_API void rk_tokenizer_free(rk_tokenizer *t);
 RK_API int64_t rk_tokenizer_n_vocab(const rk_tokenizer *t);
-/* Token ids of bytes (any bytes; never fails to encode). Returns the number of ids; writes at most
- * max of them. Call with max 0 to learn the number; it is at most n. */
+/* Token ids of bytes (any bytes). Returns the number of ids; writes at most max of them. Call with
+ * max 0 to learn the number; it is at most n, with merges at most 3 n. The ids' bytes are the text.
+ * With merges the text is brought to normal form C first, bytes that are no UTF-8 become U+FFFD, and
+ * memory is needed: -1 says that it ran out. Special tokens such as <|endoftext|> are then found in
+ * the text. */
 RK_API int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
                                    int64_t max);
 /* The bytes of one id, borrowed from the tokenizer; *n is 0 for ids without text. */

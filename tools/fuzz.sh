@@ -3,7 +3,7 @@
 #
 #   fuzz.sh SECONDS|runs=N [TARGET]      fuzz.sh 10      fuzz.sh runs=10000000 fuzz_safetensors
 #
-# Seeds are the files of tests/data/<target without fuzz_>/; inputs that reach new code are
+# Seeds are the files of the folders tests/data/<target without fuzz_>*/; inputs that reach new code are
 # collected in build-fuzz/corpus/. A crash prints the end of its log and leaves its input in build-fuzz/.
 set -eu
 limit=$1
@@ -16,7 +16,7 @@ if [ $# = 1 ]; then
 fi
 
 target=$2
-seeds=$PWD/tests/data/${target#fuzz_}
+seeds=$(ls -d "$PWD/tests/data/${target#fuzz_}"* 2>/dev/null || true)
 case $limit in
 runs=*) limit=-$limit ;;
 *) limit=-max_total_time=$limit ;;
@@ -24,8 +24,7 @@ esac
 cd build-fuzz
 corpus=corpus/${target#fuzz_}
 mkdir -p "$corpus"
-[ -d "$seeds" ] || seeds=$corpus
-if "./$target" "$limit" -max_len=4096 -timeout=10 -print_final_stats=1 "$corpus" "$seeds" \
+if "./$target" "$limit" -max_len=4096 -timeout=10 -print_final_stats=1 "$corpus" $seeds \
     >"$target.log" 2>&1; then
     echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$target.log") executions"
 else

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write the folders of malformed input, tests/data/{safetensors,npy,jsonl,gguf,rwkvcpp,pth}.
+"""Write the folders of malformed input, tests/data/{safetensors,npy,jsonl,gguf,rwkvcpp,pth,
+tokenizer_json,gguf_vocab}.
 
 Each folder holds one small file a case and expected.tsv: file, expected status, a part of the
 sentence. tests/io/test_malformed.c opens every file of the tables. Run it from anywhere; it writes
@@ -12,6 +13,7 @@ import pathlib
 import struct
 
 import malformed_models
+import malformed_tokenizers
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data"
 
@@ -313,3 +315,5 @@ if __name__ == "__main__":
     write_folder("gguf", ".gguf", malformed_models.gguf())
     write_folder("rwkvcpp", ".bin", malformed_models.rwkvcpp())
     write_folder("pth", ".pth", malformed_models.pth())
+    write_folder("tokenizer_json", ".json", malformed_tokenizers.tokenizers())
+    write_folder("gguf_vocab", ".gguf", malformed_tokenizers.gguf_vocabularies())

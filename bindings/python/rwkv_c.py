@@ -321,8 +321,11 @@ class Tokenizer(_Handle):
 
     def encode(self, text):
         data = text.encode() if isinstance(text, str) else bytes(text)
-        ids = (c.c_int32 * len(data))()
-        return ids[:_rk.tokenizer_encode(self._handle, data, len(data), ids, len(ids))]
+        ids = (c.c_int32 * (3 * len(data)))()  # the most that any vocabulary makes of it
+        n = _rk.tokenizer_encode(self._handle, data, len(data), ids, len(ids))
+        if n < 0:
+            raise MemoryError("no memory for tokens")
+        return ids[:n]
 
     def bytes(self, token):
         n = c.c_size_t()

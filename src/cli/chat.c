@@ -560,7 +560,7 @@ static rk_status open_model(chat *c, rk_error *err)
     if (st == RK_OK)
         st = choose_format(c, err);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&c->tokenizer, c->o.vocab, c->model, err);
+        st = rk_command_tokenizer(&c->tokenizer, c->o.vocab, c->model, c->o.model, err);
     if (st == RK_OK)
         st = check_sampling(c, err);
     if (st == RK_OK)

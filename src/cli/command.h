@@ -53,12 +53,13 @@ rk_log rk_command_log(const rk_common_options *o);
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err);
 
-/* The tokenizer of --vocab for a model. name NULL: the one in the model's file, else byte for 256
- * tokens, world for 65536.
+/* The tokenizer of --vocab for a model that was opened from path (NULL: of no folder). name NULL:
+ * the one in the model's file, else that of its folder where path is a folder or an index, else
+ * byte for 256 tokens, world for 65536.
  * Errors  RK_ERR_ARG: no name and another size, or more tokens than the model has; and those of
  *         rk_tokenizer_new and rk_model_tokenizer. */
 rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_model *m,
-                               rk_error *err);
+                               const char *path, rk_error *err);
 /* The vocabulary that goes into a model file at path, when --vocab says name (may be NULL). *out is
  * NULL where the container takes none, where the model brings its own and where none is known. */
 rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const char *path,

@@ -13,6 +13,7 @@
 #include "cli/interrupt.h"
 #include "io/map.h"
 #include "model/model.h"
+#include "text/tokenizer.h"
 
 enum {
     PIECE = 64,        /* tokens whose scores are held at once, and up to SHORT more */
@@ -32,7 +33,7 @@ typedef struct eval_options {
 
 static const rk_option rows[] = {
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED, "a model"},
-    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "by the model's size",
+    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
     RK_OPT_GROUP("what is measured, one of these"),
@@ -153,7 +154,7 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
                      (long long)e->base.model->hp.n_vocab, o->model,
                      (long long)e->model.model->hp.n_vocab);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&e->tokenizer, o->vocab, e->model.model, err);
+        st = rk_command_tokenizer(&e->tokenizer, o->vocab, e->model.model, o->model, err);
     return st;
 }
 
@@ -247,17 +248,6 @@ static rk_status score_tokens(eval *e, const int32_t *tokens, int64_t n, int64_t
     return st;
 }
 
-static rk_status encode(const eval *e, const char *text, size_t n, int32_t **ids, int64_t *n_ids,
-                        rk_error *err)
-{
-    *n_ids = rk_tokenizer_encode(e->tokenizer, text, n, NULL, 0);
-    *ids = malloc(((size_t)*n_ids + 1) * sizeof **ids);
-    if (!*ids)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)*n_ids);
-    rk_tokenizer_encode(e->tokenizer, text, n, *ids, *n_ids);
-    return RK_OK;
-}
-
 static void show_progress(const eval *e, int64_t done, int64_t all, double *shown)
 {
     const double now = rk_now_s();
@@ -306,7 +296,8 @@ static rk_status measure_text(eval *e, rk_error *err)
 {
     int32_t *ids = NULL;
     int64_t n = 0;
-    rk_status st = encode(e, (const char *)e->text.data, e->text.size, &ids, &n, err);
+    rk_status st = rk_tokenizer_encode_all(e->tokenizer, (const char *)e->text.data, e->text.size,
+                                           &ids, &n, err);
     if (st == RK_OK)
         st = measure_windows(e, ids, n, err);
     if (st == RK_OK && e->n_tokens == 0)
@@ -324,9 +315,9 @@ static rk_status score_after(eval *e, const char *context, size_t n_context, con
 {
     int32_t *a = NULL, *b = NULL;
     int64_t n_a = 0, n_b = 0;
-    rk_status st = encode(e, context, n_context, &a, &n_a, err);
+    rk_status st = rk_tokenizer_encode_all(e->tokenizer, context, n_context, &a, &n_a, err);
     if (st == RK_OK)
-        st = encode(e, answer, strlen(answer), &b, &n_b, err);
+        st = rk_tokenizer_encode_all(e->tokenizer, answer, strlen(answer), &b, &n_b, err);
     int32_t *all = st == RK_OK ? realloc(a, (size_t)(n_a + n_b + 1) * sizeof *all) : NULL;
     if (st == RK_OK && !all)
         st = rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)(n_a + n_b));

@@ -29,7 +29,8 @@ static const rk_option rows[] = {
      "or a recipe for RWKV: rk8, rk5, rk4"},
     {"calibrate", 0, RK_OPT_TEXT, "FILE", AT(calibrate), 0, 0, NULL,
      "a text like those the model will read: errors are weighed by what it does with it"},
-    {"calibrate-tokens", 0, RK_OPT_INT, "N", AT(calibrate_tokens), 2, 1e9, "32768", "of it at most"},
+    {"calibrate-tokens", 0, RK_OPT_INT, "N", AT(calibrate_tokens), 2, 1e9, "32768",
+     "of it at most"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world or a file: the vocabulary that the file takes along"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
@@ -66,14 +67,15 @@ static rk_status calibrate(job *j, rk_error *err)
         return st;
     const int64_t max = j->o->calibrate_tokens;
     int32_t *ids = malloc((size_t)max * sizeof *ids);
-    st = ids ? rk_command_tokenizer(&j->text_tokenizer, j->o->vocab, j->model, err)
+    st = ids ? rk_command_tokenizer(&j->text_tokenizer, j->o->vocab, j->model, j->o->in, err)
              : rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)max);
     if (st == RK_OK) {
-        int64_t n = rk_tokenizer_encode(j->text_tokenizer, (const char *)text.data, text.size, ids,
-                                        max);
+        int64_t n =
+            rk_tokenizer_encode(j->text_tokenizer, (const char *)text.data, text.size, ids, max);
         n = n < max ? n : max;
-        st = rk_calibrate(&j->calibration, j->model, j->engine, ids, n,
-                          j->model->ctx_len > 0 ? j->model->ctx_len : CTX_DEFAULT, err);
+        st = n < 0 ? rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens of a text")
+                   : rk_calibrate(&j->calibration, j->model, j->engine, ids, n,
+                                  j->model->ctx_len > 0 ? j->model->ctx_len : CTX_DEFAULT, err);
     }
     free(ids);
     rk_map_close(&text);

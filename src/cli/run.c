@@ -13,6 +13,7 @@
 #include "cli/prompt.h"
 #include "cli/sampling.h"
 #include "model/model.h"
+#include "text/tokenizer.h"
 
 typedef struct run_options {
     rk_common_options common;
@@ -30,7 +31,7 @@ static const rk_option rows[] = {
     RK_OPT_GROUP("model"),
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
      "a model: .pth, .safetensors, .gguf or .bin"},
-    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "by the model's size",
+    {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
     {"state-in", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "start from a saved state"},
@@ -106,15 +107,15 @@ static rk_status check_options(const run_options *o, rk_error *err)
 static rk_status encode_prompt(run *r, rk_error *err)
 {
     const size_t n = r->prompt.len;
-    r->tokens = calloc(n + 1, sizeof *r->tokens);
     r->logits = calloc((size_t)r->model->hp.n_vocab, sizeof *r->logits);
-    if (!r->tokens || !r->logits)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a prompt of %zu bytes", n);
-    if (n > 0)
-        r->n_tokens = rk_tokenizer_encode(r->tokenizer, r->prompt.data, n, r->tokens, (int64_t)n);
-    else
-        r->n_tokens = 1;
-    return RK_OK;
+    if (!r->logits)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the scores of %lld tokens",
+                       (long long)r->model->hp.n_vocab);
+    const rk_status st =
+        rk_tokenizer_encode_all(r->tokenizer, r->prompt.data, n, &r->tokens, &r->n_tokens, err);
+    if (st == RK_OK && r->n_tokens == 0)
+        r->tokens[r->n_tokens++] = 0;
+    return st;
 }
 
 static rk_status open_all(run *r, rk_error *err)
@@ -124,7 +125,7 @@ static rk_status open_all(run *r, rk_error *err)
     if (st == RK_OK)
         st = rk_model_open(&r->model, o->model, err);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model, err);
+        st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model, o->model, err);
     if (st == RK_OK)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
     if (st == RK_OK)

@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "infer/session.h"
+#include "text/tokenizer.h"
 
 enum {
     TURNS_MIN = 4, /* that can be taken back, */
@@ -175,12 +176,11 @@ void rk_talks_free(rk_talks *t)
 /* Encode and read a text; logits (V). */
 static rk_status read_text(rk_talks *t, const rk_buf *text, float *logits, rk_error *err)
 {
-    int32_t *ids = malloc((text->len + 1) * sizeof *ids);
-    if (!ids)
-        return no_memory(err);
-    const int64_t n =
-        rk_tokenizer_encode(t->p.tokenizer, text->data, text->len, ids, (int64_t)text->len);
-    const rk_status st = rk_session_eval(t->p.session, ids, n, logits, err);
+    int32_t *ids;
+    int64_t n;
+    rk_status st = rk_tokenizer_encode_all(t->p.tokenizer, text->data, text->len, &ids, &n, err);
+    if (st == RK_OK)
+        st = rk_session_eval(t->p.session, ids, n, logits, err);
     if (st == RK_OK)
         t->n_read += n;
     free(ids);

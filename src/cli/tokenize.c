@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/prompt.h"
+#include "text/tokenizer.h"
 #include "text/utf8.h"
 
 typedef struct tokenize_options {
@@ -59,15 +60,12 @@ static rk_status encode(const tokenize_options *o, const rk_tokenizer *t, rk_err
     if (st != RK_OK)
         return st;
     const double begin = rk_now_s();
-    const int64_t n = rk_tokenizer_encode(t, text.data, text.len, NULL, 0);
-    int32_t *ids = malloc(((size_t)n + 1) * sizeof *ids);
-    if (!ids)
-        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)n);
-    else
-        rk_tokenizer_encode(t, text.data, text.len, ids, n);
+    int32_t *ids = NULL;
+    int64_t n = 0;
+    st = rk_tokenizer_encode_all(t, text.data, text.len, &ids, &n, err);
     if (st == RK_OK && o->common.verbose)
         fprintf(stderr, "%zu bytes, %lld tokens, %.1f MB/s\n", text.len, (long long)n,
-                2.0 * (double)text.len / 1e6 / (rk_now_s() - begin));
+                (double)text.len / 1e6 / (rk_now_s() - begin));
     if (st == RK_OK && o->json)
         st = rk_command_json(json_pack("{s:o}", "tokens", array_of(ids, n)), err);
     else if (st == RK_OK)

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -55,6 +56,12 @@ char *rk_path_parent(const char *path)
     else
         rk_buf_add(&b, path, n > 1 ? n - 1 : 1);
     return take(&b);
+}
+
+bool rk_path_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 char *rk_path_join(const char *dir, const char *name)

@@ -10,6 +10,8 @@ char *rk_path_temporary(const char *path, const char *kind, int n);
 bool rk_path_is_temporary(const char *name, const char *kind);
 /* The directory a path lies in, "." when it names none; to be freed. NULL when memory ran out. */
 char *rk_path_parent(const char *path);
+/* Is there a directory of this name? */
+bool rk_path_is_folder(const char *path);
 /* DIR/NAME; to be freed. NULL when memory ran out. */
 char *rk_path_join(const char *dir, const char *name);
 

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -26,15 +25,9 @@ static bool is_index(const char *path)
     return n >= e && !strcmp(path + n - e, index_ending);
 }
 
-static bool is_folder(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 bool rk_shards_is(const char *path)
 {
-    return is_index(path) || is_folder(path);
+    return is_index(path) || rk_path_is_folder(path);
 }
 
 /* ---- the index ---- */
@@ -191,7 +184,7 @@ static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
         char *path = rk_path_join(folder, model_names[i]);
         if (!path)
             return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", folder);
-        const bool there = access(path, F_OK) == 0 && !is_folder(path);
+        const bool there = access(path, F_OK) == 0 && !rk_path_is_folder(path);
         const rk_status st = !there           ? RK_OK
                              : is_index(path) ? open_index(out, path, err)
                                               : rk_file_open(out, path, err);
@@ -206,6 +199,6 @@ static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
 
 rk_status rk_shards_open(rk_file **out, const char *path, rk_error *err)
 {
-    return is_index(path) && !is_folder(path) ? open_index(out, path, err)
-                                              : open_folder(out, path, err);
+    return is_index(path) && !rk_path_is_folder(path) ? open_index(out, path, err)
+                                                      : open_folder(out, path, err);
 }

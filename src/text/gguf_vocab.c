@@ -93,8 +93,7 @@ static rk_status read_token(vocab_job *j, int32_t id, rk_vocab *v, rk_error *err
     const unsigned char *text = NULL;
     const char *reason = "";
     rk_token *token = &v->tokens[v->n_tokens];
-    if (!rk_read_u64le(&j->tokens, &length) ||
-        !rk_read_bytes(&j->tokens, (size_t)length, &text) ||
+    if (!rk_read_u64le(&j->tokens, &length) || !rk_read_bytes(&j->tokens, (size_t)length, &text) ||
         (j->has_kinds && !rk_read_u32le(&j->kinds, &kind)))
         return rk_fail(err, RK_ERR_FORMAT, "%s: its vocabulary ends at token %" PRId32,
                        rk_file_name(j->f), id);
@@ -131,9 +130,10 @@ rk_status rk_gguf_get_vocab(rk_tokenizer **out, const rk_file *f, rk_error *err)
     if (!model || !strcmp(model, "no_vocab") || !strcmp(model, "none"))
         return RK_OK;
     if (strcmp(model, "rwkv") != 0)
-        return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "%s: its vocabulary is of kind '%.32s', expected rwkv; --vocab names another",
-                       rk_file_name(f), model);
+        return rk_fail(
+            err, RK_ERR_UNSUPPORTED,
+            "%s: its vocabulary is of kind '%.32s', expected rwkv; --vocab names another",
+            rk_file_name(f), model);
     if (!open_array(f, TOKENS, RK_GGUF_STRING, &j.tokens, &j.n))
         return rk_fail(err, RK_ERR_FORMAT, "%s: no array of strings %s", rk_file_name(f), TOKENS);
     if (j.n < 1 || j.n > RK_VOCAB_IDS_MAX || j.tokens.left > RK_VOCAB_TEXT_MAX)
@@ -141,7 +141,11 @@ rk_status rk_gguf_get_vocab(rk_tokenizer **out, const rk_file *f, rk_error *err)
                        "%s: a vocabulary of %" PRIu64 " tokens in %zu bytes, expected at most %d "
                        "in %d",
                        rk_file_name(f), j.n, j.tokens.left, RK_VOCAB_IDS_MAX, RK_VOCAB_TEXT_MAX);
-    j.has_kinds = open_array(f, TYPES, RK_GGUF_I32, &j.kinds, &n_kinds);
+    j.has_kinds = rk_file_raw_find(f, TYPES) != NULL;
+    if (j.has_kinds && (!open_array(f, TYPES, RK_GGUF_I32, &j.kinds, &n_kinds) || n_kinds != j.n))
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: %s is no array of %" PRIu64 " i32, one for each token", rk_file_name(f),
+                       TYPES, j.n);
     const rk_status st = read_tokens(&j, &v, err);
     if (st == RK_OK)
         return rk_tokenizer_new_vocab(out, &v, err);

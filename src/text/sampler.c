@@ -105,6 +105,9 @@ static rk_status sampler_init(rk_sampler *s, const rk_sampler_params *p, int64_t
                        n_vocab);
     for (int32_t i = 0; t && i < n_vocab; i++)
         s->uncounted[i] = is_uncounted(t, i);
+    /* Tables are padded: what lies behind the vocabulary is never drawn. */
+    for (int64_t i = t ? rk_tokenizer_n_vocab(t) : n_vocab; i < n_vocab; i++)
+        s->bias[i] = -INFINITY;
     return RK_OK;
 }
 

@@ -1,7 +1,7 @@
-/* tokenizer.c: greedy longest-match tokenizers.
+/* tokenizer.c: tokenizers: greedy longest match, or merges.
  *
- * A tokenizer is a trie for one direction and a table of byte ranges for the other. "byte" is the
- * vocabulary of 256 single bytes and takes the same way as all others. The World vocabulary is
+ * A tokenizer is a table of byte ranges for decoding and one of two ways to encode. "byte" is the
+ * vocabulary of 256 single bytes and takes the same way as World. The World vocabulary is
  * unpacked and its trie built in some milliseconds; storing the finished trie would save them and
  * cost five times the space in the program. */
 #include "text/tokenizer.h"
@@ -10,40 +10,42 @@
 #include <string.h>
 
 #include "io/map.h"
+#include "text/tokenizer_json.h"
 #include "text/trie.h"
 #include "text/world_vocab.h"
 
 enum { WORLD_IDS = 65536 };
 
-typedef struct span {
-    uint32_t at, n; /* in the tokenizer's bytes */
-} span;
-
 struct rk_tokenizer {
-    rk_trie trie;
-    unsigned char *bytes; /* of all tokens */
-    size_t n_bytes, token_max;
-    span *span_of_id; /* (n_ids); n is 0 where an id has no text */
-    int64_t n_ids;
+    rk_texts texts;
+    rk_trie trie; /* of all tokens, for the longest match */
+    rk_bpe bpe;   /* or merges */
+    bool has_merges;
 };
+
+static rk_status out_of_memory(rk_error *err)
+{
+    return rk_fail(err, RK_ERR_NOMEM, "out of memory for a tokenizer");
+}
 
 static rk_status tokenizer_init(rk_tokenizer *t, const rk_vocab *v, rk_error *err)
 {
+    rk_texts *const texts = &t->texts;
     const rk_status st = rk_trie_init(&t->trie, v, err);
     if (st != RK_OK)
         return st;
-    t->n_ids = v->n_ids;
-    t->n_bytes = v->n_bytes;
-    t->span_of_id = calloc((size_t)v->n_ids, sizeof *t->span_of_id);
-    t->bytes = malloc(v->n_bytes);
-    if (!t->span_of_id || !t->bytes)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a tokenizer");
-    memcpy(t->bytes, v->bytes, v->n_bytes);
+    texts->n_ids = v->n_ids;
+    texts->n_bytes = v->n_bytes;
+    texts->of_id = calloc((size_t)v->n_ids, sizeof *texts->of_id);
+    texts->bytes = malloc(v->n_bytes);
+    if (!texts->of_id || !texts->bytes)
+        return out_of_memory(err);
+    memcpy(texts->bytes, v->bytes, v->n_bytes);
     for (int64_t i = 0; i < v->n_tokens; i++) {
         const rk_token *token = &v->tokens[i];
-        t->span_of_id[token->id] = (span){(uint32_t)(token->bytes - v->bytes), token->n};
-        if (token->n > t->token_max)
-            t->token_max = token->n;
+        texts->of_id[token->id] = (struct rk_text){(uint32_t)(token->bytes - v->bytes), token->n};
+        if (token->n > texts->longest)
+            texts->longest = token->n;
     }
     return RK_OK;
 }
@@ -51,8 +53,7 @@ static rk_status tokenizer_init(rk_tokenizer *t, const rk_vocab *v, rk_error *er
 rk_status rk_tokenizer_new_vocab(rk_tokenizer **out, rk_vocab *v, rk_error *err)
 {
     rk_tokenizer *t = calloc(1, sizeof *t);
-    const rk_status st =
-        t ? tokenizer_init(t, v, err) : rk_fail(err, RK_ERR_NOMEM, "out of memory for a tokenizer");
+    const rk_status st = t ? tokenizer_init(t, v, err) : out_of_memory(err);
     rk_vocab_deinit(v);
     if (st == RK_OK)
         *out = t;
@@ -61,10 +62,37 @@ rk_status rk_tokenizer_new_vocab(rk_tokenizer **out, rk_vocab *v, rk_error *err)
     return st;
 }
 
+static rk_status new_from_json(rk_tokenizer **out, const void *text, size_t n, const char *name,
+                               rk_error *err)
+{
+    rk_tokenizer *t = calloc(1, sizeof *t);
+    if (!t)
+        return out_of_memory(err);
+    t->has_merges = true;
+    const rk_status st = rk_tokenizer_json_read(&t->bpe, &t->texts, text, n, name, err);
+    if (st == RK_OK)
+        *out = t;
+    else
+        rk_tokenizer_free(t);
+    return st;
+}
+
+/* A JSON file is an object; the first character of the other kind is a digit. */
+static bool is_json(const unsigned char *text, size_t n)
+{
+    while (n > 0 && (*text == ' ' || *text == '\t' || *text == '\n' || *text == '\r')) {
+        text++;
+        n--;
+    }
+    return n > 0 && *text == '{';
+}
+
 rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n, const char *name,
                                   rk_error *err)
 {
     rk_vocab v;
+    if (is_json(text, n))
+        return new_from_json(out, text, n, name, err);
     const rk_status st = rk_vocab_parse(&v, text, n, name, err);
     return st == RK_OK ? rk_tokenizer_new_vocab(out, &v, err) : st;
 }
@@ -98,46 +126,76 @@ void rk_tokenizer_free(rk_tokenizer *t)
     if (!t)
         return;
     rk_trie_deinit(&t->trie);
-    free(t->bytes);
-    free(t->span_of_id);
+    rk_bpe_deinit(&t->bpe);
+    free(t->texts.bytes);
+    free(t->texts.of_id);
     free(t);
 }
 
 int64_t rk_tokenizer_n_vocab(const rk_tokenizer *t)
 {
-    return t->n_ids;
+    return t->texts.n_ids;
 }
 size_t rk_tokenizer_token_max(const rk_tokenizer *t)
 {
-    return t->token_max;
+    return t->texts.longest;
+}
+bool rk_tokenizer_has_merges(const rk_tokenizer *t)
+{
+    return t->has_merges;
 }
 
 size_t rk_tokenizer_memory(const rk_tokenizer *t)
 {
-    return sizeof *t + t->n_bytes + (size_t)t->n_ids * sizeof *t->span_of_id +
-           rk_trie_memory(&t->trie);
+    return sizeof *t + t->texts.n_bytes + (size_t)t->texts.n_ids * sizeof *t->texts.of_id +
+           (t->has_merges ? rk_bpe_memory(&t->bpe) : rk_trie_memory(&t->trie));
 }
 
-int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
-                            int64_t max)
+static int64_t encode_longest(const rk_trie *trie, const unsigned char *p, size_t n, int32_t *ids,
+                              int64_t max)
 {
-    const unsigned char *const p = (const unsigned char *)bytes;
     int64_t count = 0;
     for (size_t at = 0; at < n; count++) {
-        int32_t id;
-        at += rk_trie_longest(&t->trie, p + at, n - at, &id);
+        int32_t id = 0;
+        at += rk_trie_longest(trie, p + at, n - at, &id);
         if (count < max)
             ids[count] = id;
     }
     return count;
 }
 
+int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
+                            int64_t max)
+{
+    return t->has_merges ? rk_bpe_encode(&t->bpe, bytes, n, ids, max)
+                         : encode_longest(&t->trie, (const unsigned char *)bytes, n, ids, max);
+}
+
+rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,
+                                  int64_t *n_ids, rk_error *err)
+{
+    int64_t room = 0;
+    *ids = NULL;
+    *n_ids = (int64_t)n; /* more only where normal form makes a text longer */
+    do {
+        free(*ids);
+        room = *n_ids;
+        *ids = malloc(((size_t)room + 1) * sizeof **ids);
+        *n_ids = *ids ? rk_tokenizer_encode(t, bytes, n, *ids, room) : -1;
+    } while (*n_ids > room);
+    if (*n_ids >= 0)
+        return RK_OK;
+    free(*ids);
+    *ids = NULL;
+    return rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens of %zu bytes", n);
+}
+
 const char *rk_tokenizer_bytes(const rk_tokenizer *t, int32_t id, size_t *n)
 {
     *n = 0;
-    if (id < 0 || id >= t->n_ids)
+    if (id < 0 || id >= t->texts.n_ids)
         return "";
-    const span s = t->span_of_id[id];
-    *n = s.n;
-    return (const char *)t->bytes + s.at;
+    const struct rk_text text = t->texts.of_id[id];
+    *n = text.n;
+    return (const char *)t->texts.bytes + text.at;
 }

@@ -4,11 +4,18 @@
 
 #include "text/vocab.h"
 
-/* From the text of a vocabulary in memory, borrowed for the call; name is for sentences. */
+/* From the text of a vocabulary in memory, of either kind, borrowed for the call; name is for
+ * sentences. */
 rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n, const char *name,
                                   rk_error *err);
 /* Takes what v holds, whatever the result. */
 rk_status rk_tokenizer_new_vocab(rk_tokenizer **out, rk_vocab *v, rk_error *err);
+/* All tokens of a text, to be freed.
+ * Errors  RK_ERR_NOMEM. */
+rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,
+                                  int64_t *n_ids, rk_error *err);
+/* Whether it encodes by merges and not by the longest match. */
+bool rk_tokenizer_has_merges(const rk_tokenizer *t);
 /* Bytes of the longest token. */
 size_t rk_tokenizer_token_max(const rk_tokenizer *t);
 /* Bytes of memory it holds. */

@@ -42,7 +42,7 @@ static uint32_t add_children(rk_trie *t, const rk_vocab *v, range *ranges, uint3
     range r = ranges[node];
     t->first[node] = next;
     t->id[node] = -1;
-    if (v->tokens[r.lo].n == r.depth)
+    if (r.lo < r.hi && v->tokens[r.lo].n == r.depth)
         t->id[node] = v->tokens[r.lo++].id;
     while (r.lo < r.hi) {
         const uint32_t lo = r.lo;
@@ -55,11 +55,13 @@ static uint32_t add_children(rk_trie *t, const rk_vocab *v, range *ranges, uint3
     return next;
 }
 
-static void fill_pairs(rk_trie *t)
+static void fill_tables(rk_trie *t)
 {
-    for (uint32_t a = t->first[0]; a < t->first[1]; a++)
+    for (uint32_t a = t->first[0]; a < t->first[1]; a++) {
+        t->one[t->label[a]] = a;
         for (uint32_t b = t->first[a]; b < t->first[a + 1]; b++)
             t->pair[t->label[a] * N_BYTES + t->label[b]] = b;
+    }
 }
 
 rk_status rk_trie_init(rk_trie *t, const rk_vocab *v, rk_error *err)
@@ -81,9 +83,9 @@ rk_status rk_trie_init(rk_trie *t, const rk_vocab *v, rk_error *err)
     ranges[0] = (range){0, (uint32_t)v->n_tokens, 0};
     for (uint32_t node = 0; node < n; node++)
         next = add_children(t, v, ranges, node, next);
-    assert(next == n && t->first[1] == 1 + N_BYTES);
+    assert(next == n);
     t->first[n] = n;
-    fill_pairs(t);
+    fill_tables(t);
     free(ranges);
     return RK_OK;
 }
@@ -108,9 +110,13 @@ static uint32_t child(const rk_trie *t, uint32_t node, unsigned char c)
 
 size_t rk_trie_longest(const rk_trie *t, const unsigned char *p, size_t n, int32_t *id)
 {
-    size_t longest = 1;
-    *id = t->id[1 + p[0]]; /* all bytes are children of the root */
-    uint32_t node = n > 1 ? t->pair[p[0] * N_BYTES + p[1]] : 0;
+    size_t longest = 0;
+    uint32_t node = t->one[p[0]];
+    if (node && t->id[node] >= 0) {
+        *id = t->id[node];
+        longest = 1;
+    }
+    node = n > 1 ? t->pair[p[0] * N_BYTES + p[1]] : 0;
     for (size_t depth = 2; node; depth++) {
         if (t->id[node] >= 0) {
             *id = t->id[node];

@@ -40,6 +40,15 @@ int rk_utf8_classify(const unsigned char *p, size_t n)
     return n < length ? 0 : (int)length;
 }
 
+uint32_t rk_utf8_decode(const unsigned char *p, int length)
+{
+    static const unsigned char payload[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    uint32_t code = p[0] & payload[length];
+    for (int i = 1; i < length; i++)
+        code = code << 6 | (p[i] & 0x3f);
+    return code;
+}
+
 size_t rk_utf8_encode(uint32_t code, unsigned char out[RK_UTF8_MAX])
 {
     static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};

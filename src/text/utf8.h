@@ -10,6 +10,8 @@ enum { RK_UTF8_MAX = 4 };
 /* How the n >= 1 bytes at p begin: the length (1..4) of a well-formed character, 0 when they are
  * all the beginning of one that needs more bytes, -1 when no character begins so. */
 int rk_utf8_classify(const unsigned char *p, size_t n);
+/* The code point of the well-formed character of so many bytes at p. */
+uint32_t rk_utf8_decode(const unsigned char *p, int length);
 /* The bytes of a code point; 0 when it has none (a surrogate, or above U+10FFFF). */
 size_t rk_utf8_encode(uint32_t code, unsigned char out[RK_UTF8_MAX]);
 

@@ -156,28 +156,33 @@ static bool check_tokens(parser *p)
     const rk_token *twin = find_twin(p->v);
     if (twin) {
         p->line = twin->line;
-        return fail(p,
-                    "token %" PRId32 " has the same bytes as token %" PRId32 " in line %" PRId64,
+        return fail(p, "token %" PRId32 " has the same bytes as token %" PRId32 " in line %" PRId64,
                     twin->id, twin[-1].id, twin[-1].line);
     }
     const int missing = find_missing_byte(p->v);
-    return missing < 0 || fail(p, "the text ends without a token for the single byte 0x%02x",
-                               (unsigned)missing);
+    return missing < 0 ||
+           fail(p, "the text ends without a token for the single byte 0x%02x", (unsigned)missing);
+}
+
+rk_status rk_vocab_sort(rk_vocab *v, const char *name, rk_error *err)
+{
+    sort_tokens(v);
+    const rk_token *twin = find_twin(v);
+    return twin ? rk_fail(err, RK_ERR_FORMAT,
+                          "%s: token %" PRId32 " has the same bytes as token %" PRId32, name,
+                          twin->id, twin[-1].id)
+                : RK_OK;
 }
 
 rk_status rk_vocab_finish(rk_vocab *v, const char *name, rk_error *err)
 {
-    sort_tokens(v);
-    const rk_token *twin = find_twin(v);
-    if (twin)
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: token %" PRId32 " has the same bytes as token %" PRId32, name,
-                       twin->id, twin[-1].id);
+    const rk_status st = rk_vocab_sort(v, name, err);
     const int missing = find_missing_byte(v);
-    return missing < 0 ? RK_OK
-                       : rk_fail(err, RK_ERR_FORMAT,
-                                 "%s: its vocabulary has no token for the single byte 0x%02x", name,
-                                 (unsigned)missing);
+    return st != RK_OK || missing < 0
+               ? st
+               : rk_fail(err, RK_ERR_FORMAT,
+                         "%s: its vocabulary has no token for the single byte 0x%02x", name,
+                         (unsigned)missing);
 }
 
 static int64_t count_lines(const unsigned char *text, size_t n)
@@ -195,8 +200,8 @@ static rk_status out_of_memory(rk_error *err)
 
 rk_status rk_vocab_new(rk_vocab *v, size_t n_bytes, int64_t n_tokens, rk_error *err)
 {
-    *v =
-        (rk_vocab){.bytes = malloc(n_bytes + 1), .tokens = calloc((size_t)n_tokens + 1, sizeof *v->tokens)};
+    *v = (rk_vocab){.bytes = malloc(n_bytes + 1),
+                    .tokens = calloc((size_t)n_tokens + 1, sizeof *v->tokens)};
     return v->bytes && v->tokens ? RK_OK : out_of_memory(err);
 }
 

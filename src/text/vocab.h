@@ -29,6 +29,16 @@ typedef struct rk_vocab {
     int64_t n_ids; /* ids are in [0, n_ids) */
 } rk_vocab;
 
+/* The bytes of ids: of the i-th n of bytes + at; n is 0 where an id has no text. */
+typedef struct rk_texts {
+    unsigned char *bytes;
+    size_t n_bytes, longest;
+    struct rk_text {
+        uint32_t at, n;
+    } * of_id; /* (n_ids) */
+    int64_t n_ids;
+} rk_texts;
+
 /* Errors  RK_ERR_FORMAT: name, line, what is wrong there; RK_ERR_NOMEM. */
 rk_status rk_vocab_parse(rk_vocab *v, const void *text, size_t n, const char *name, rk_error *err);
 /* n_ids: at least packed->n_tokens + 1. */
@@ -40,6 +50,8 @@ rk_status rk_vocab_bytes(rk_vocab *v, rk_error *err);
  * Errors  RK_ERR_FORMAT: name, and which tokens are equal or which byte is missing. */
 rk_status rk_vocab_new(rk_vocab *v, size_t n_bytes, int64_t n_tokens, rk_error *err);
 rk_status rk_vocab_finish(rk_vocab *v, const char *name, rk_error *err);
+/* The sorting alone. */
+rk_status rk_vocab_sort(rk_vocab *v, const char *name, rk_error *err);
 void rk_vocab_deinit(rk_vocab *v);
 
 #endif

@@ -9,6 +9,7 @@
 #include "io/npy.h"
 #include "io/safetensors.h"
 #include "io/textdata.h"
+#include "text/gguf_vocab.h"
 
 enum { MIB = 1024 * 1024, SLACK_MIB = 64 };
 
@@ -66,6 +67,37 @@ static rk_status open_jsonl(const char *path, rk_error *err)
     for (int64_t i = 0; st == RK_OK && i < rk_textdata_count(d); i++)
         read_bytes(rk_textdata_at(d, i).text, rk_textdata_at(d, i).bytes);
     rk_textdata_close(d);
+    return st;
+}
+
+/* A vocabulary of either kind; what is accepted encodes something and decodes all. */
+static rk_status open_tokenizer(const char *path, rk_error *err)
+{
+    static const char text[] = "hello  hell\xcc\x81 he<|end|> \xff";
+    rk_tokenizer *t = NULL;
+    const rk_status st = rk_tokenizer_new(&t, path, err);
+    for (int64_t id = 0; st == RK_OK && id < rk_tokenizer_n_vocab(t); id++) {
+        size_t n;
+        const char *bytes = rk_tokenizer_bytes(t, (int32_t)id, &n);
+        read_bytes(bytes, n);
+    }
+    if (st == RK_OK)
+        assert_true(rk_tokenizer_encode(t, text, sizeof text - 1, NULL, 0) > 0);
+    rk_tokenizer_free(t);
+    return st;
+}
+
+static rk_status open_gguf_vocab(const char *path, rk_error *err)
+{
+    rk_tokenizer *t = NULL;
+    rk_file *f = NULL;
+    rk_status st = rk_file_open(&f, path, err);
+    if (st == RK_OK)
+        st = rk_gguf_get_vocab(&t, f, err);
+    if (st == RK_OK && t)
+        assert_int_equal(rk_tokenizer_encode(t, "he said it's", 12, NULL, 0), 8);
+    rk_tokenizer_free(t);
+    rk_file_close(f);
     return st;
 }
 
@@ -132,6 +164,18 @@ static void test_pth(void **state)
 {
     (void)state;
     walk_table("tests/data/pth", open_container);
+}
+
+static void test_tokenizer_json(void **state)
+{
+    (void)state;
+    walk_table("tests/data/tokenizer_json", open_tokenizer);
+}
+
+static void test_gguf_vocab(void **state)
+{
+    (void)state;
+    walk_table("tests/data/gguf_vocab", open_gguf_vocab);
 }
 
 static void test_npy(void **state)
@@ -205,13 +249,54 @@ static void test_large(void **state)
     test_end(&t);
 }
 
+/* The good tokenizer.json with 400,000 more tokens "t0", "t1" ... and the merges that make them. */
+static size_t write_tokens(test_ctx *t, const char *path)
+{
+    enum { N = 400000, ID = 251 };
+    static const char vocab[] = "\"vocab\":{", merges[] = "\"merges\":[";
+    char *good = test_read_file(
+        t, test_path(t, test_source(t, "tests/data/tokenizer_json"), "good.json"), NULL);
+    char *at_vocab = strstr(good, vocab) + strlen(vocab);
+    char *at_merges = strstr(good, merges) + strlen(merges);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fwrite(good, 1, (size_t)(at_vocab - good), f);
+    for (int i = 0; i < N; i++)
+        fprintf(f, "\"t%d\":%d,", i, ID + i);
+    fwrite(at_vocab, 1, (size_t)(at_merges - at_vocab), f);
+    for (int i = 0; i < 10; i++)
+        fprintf(f, "\"t %d\",", i);
+    for (int i = 10; i < N; i++)
+        fprintf(f, "\"t%d %d\",", i / 10, i % 10);
+    fputs(at_merges, f);
+    const long size = ftell(f);
+    assert_int_equal(fclose(f), 0);
+    return (size_t)size;
+}
+
+static void test_large_vocabulary(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    const char *path = test_path(&t, test_temp_dir(&t), "tokenizer.json");
+    const size_t n = write_tokens(&t, path);
+    check_large(path, n, open_tokenizer, RK_OK);
+    test_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_large), cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_gguf),  cmocka_unit_test(test_rwkvcpp),
-        cmocka_unit_test(test_pth),   cmocka_unit_test(test_npy),
+        cmocka_unit_test(test_large_vocabulary),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_rwkvcpp),
+        cmocka_unit_test(test_pth),
+        cmocka_unit_test(test_npy),
         cmocka_unit_test(test_jsonl),
+        cmocka_unit_test(test_tokenizer_json),
+        cmocka_unit_test(test_gguf_vocab),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -350,6 +350,27 @@ static void test_uncounted(void **state)
     rk_tokenizer_free(t);
 }
 
+/* A table of scores that is longer than the vocabulary: what is beyond is never drawn. */
+static void test_padded(void **state)
+{
+    (void)state;
+    rk_error err = {0};
+    rk_tokenizer *t = NULL;
+    float logits[300];
+    rk_sampler_params p = off;
+    test_ok(rk_tokenizer_new(&t, "byte", &err), &err);
+    for (int i = 0; i < 300; i++)
+        logits[i] = i < 256 ? 0.0f : 100.0f;
+    for (int greedy = 0; greedy < 2; greedy++) {
+        p.temp = greedy ? 0 : 1;
+        rk_sampler *s = make(&p, 300, t);
+        for (int i = 0; i < 50; i++)
+            assert_true(next(s, logits) < 256);
+        rk_sampler_free(s);
+    }
+    rk_tokenizer_free(t);
+}
+
 static void test_bias(void **state)
 {
     (void)state;
@@ -514,9 +535,10 @@ int main(void)
         cmocka_unit_test(test_distribution), cmocka_unit_test(test_large_vocabulary),
         cmocka_unit_test(test_ties),         cmocka_unit_test(test_presence),
         cmocka_unit_test(test_decay),        cmocka_unit_test(test_uncounted),
-        cmocka_unit_test(test_bias),         cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_seeds),        cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_arguments),    cmocka_unit_test(test_logprob),
+        cmocka_unit_test(test_padded),       cmocka_unit_test(test_bias),
+        cmocka_unit_test(test_greedy),       cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_not_finite),   cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_logprob),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

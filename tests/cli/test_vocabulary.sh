@@ -1,0 +1,55 @@
+#!/bin/sh
+# Where a model's vocabulary comes from: --vocab with a tokenizer.json, one beside the model in a
+# folder, one that is not read; and that none of them gets into a GGUF file.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+data=$RK_SOURCE_DIR/tests/data
+cd "$work"
+failures=0
+
+# expect STATUS PATTERN ARGUMENTS...: the pattern is looked for in what is printed
+expect() {
+    want=$1 pattern=$2 got=0
+    shift 2
+    "$RK_PROGRAM" "$@" >out 2>err </dev/null || got=$?
+    if [ $got -ne "$want" ] || ! cat out err | grep -q -e "$pattern"; then
+        echo "rwkv $*: status $got, expected $want and '$pattern': $(head -3 out err)"
+        failures=$((failures + 1))
+    fi
+}
+
+small=$data/tokens/small.json
+expect 0 '^.*,0,622,[0-9]*$' tokenize --vocab "$small" --encode 'a text<|endoftext|>  x'
+expect 0 '^a  b$' tokenize --vocab "$small" --decode "$("$RK_PROGRAM" tokenize --vocab "$small" --encode 'a  b')"
+
+i=0
+while [ $i -lt 40 ]; do
+    echo "$i: to be, or not to be"
+    i=$((i + 1))
+done >text.txt
+"$RK_PROGRAM" train --data text.txt --vocab "$small" --out run --n-layer 1 --n-embd 32 --head-size 16 \
+    --ctx-len 16 --batch 2 --steps 3 --seed 1 -q >/dev/null 2>&1
+mkdir folder other
+cp run/model.safetensors folder/
+cp run/model.safetensors other/
+run="-p be -n 4 --temp 0"
+expect 2 'a model of 623 tokens names no vocabulary' run -m run/model.safetensors $run
+expect 2 'a model of 623 tokens names no vocabulary' run -m folder $run
+expect 0 '^be' run -m run/model.safetensors --vocab "$small" $run
+cp out alone.txt
+cp "$small" folder/tokenizer.json
+expect 0 '^be' run -m folder $run
+cmp -s out alone.txt || { echo 'a folder gives other text'; failures=$((failures + 1)); }
+expect 0 '"n_tokens"' eval -m folder --ppl text.txt --json
+expect 2 'a model of 623 tokens names no vocabulary' run -m folder/model.safetensors $run
+cp "$data/tokenizer_json/model_7.json" other/tokenizer.json
+expect 2 'a model of 623 tokens names no vocabulary' run -m other $run
+cp "$data/vocab/bytes-only.txt" other/rwkv_vocab_v20230424.txt
+expect 0 '^be' run -m other $run
+cp "$data/tokenizer_json/hole.json" other/tokenizer.json
+expect 2 'no token has the id' run -m other $run
+expect 2 "model is 'Unigram', expected BPE" run -m folder --vocab "$data/tokenizer_json/model_7.json" $run
+expect 2 'takes no vocabulary with merges' convert folder x.gguf --vocab "$small"
+
+[ $failures = 0 ]

@@ -1,0 +1,318 @@
+/* Tokenizers against the tokens that the packages of PyPI give (tests/oracle/vocabularies.py), and
+ * merges, normal form and their limits against slow but plain ways to the same. */
+#include "test_util.h"
+
+#include <utf8proc.h>
+
+#include "base/clock.h"
+#include "text/bpe.h"
+#include "text/nfc.h"
+#include "text/split.h"
+#include "text/tokenizer.h"
+#include "text/utf8.h"
+
+static rk_tokenizer *open_tokenizer(const char *name)
+{
+    rk_error err = {0};
+    rk_tokenizer *t = NULL;
+    test_ok(rk_tokenizer_new(&t, name, &err), &err);
+    return t;
+}
+
+static rk_tokenizer *open_small(test_ctx *t)
+{
+    return open_tokenizer(test_path(t, test_source(t, "tests/data/tokens"), "small.json"));
+}
+
+/* ---- golden tokens ---- */
+
+static size_t read_hex(const char *hex, char *out)
+{
+    size_t n = 0;
+    unsigned byte;
+    for (; sscanf(hex + 2 * n, "%2x", &byte) == 1 && hex[2 * n] != ' '; n++)
+        out[n] = (char)byte;
+    return n;
+}
+
+/* A line: a text in hexadecimal, a space, its tokens. */
+static void check_line(const rk_tokenizer *t, char *line, int number)
+{
+    char text[2048];
+    int32_t ids[2048];
+    const size_t n = read_hex(line, text);
+    const int64_t count = rk_tokenizer_encode(t, text, n, ids, (int64_t)RK_COUNT(ids));
+    char *want = strchr(line, ' ') + 1;
+    for (int64_t i = 0; i < count; i++)
+        if (strtol(want, &want, 10) != ids[i] || (*want++ == ',') != (i + 1 < count))
+            fail_msg("line %d: token %" PRId64 " is %" PRId32, number, i, ids[i]);
+}
+
+static void check_golden(const char *name, const char *file)
+{
+    test_ctx c = test_begin(1);
+    const char *dir = test_source(&c, "tests/data/tokens");
+    rk_tokenizer *t = name ? open_tokenizer(name) : open_small(&c);
+    char *lines = test_read_file(&c, test_path(&c, dir, file), NULL);
+    int n_lines = 0;
+    for (char *next; *lines; lines = next) {
+        next = strchr(lines, '\n') + 1;
+        next[-1] = '\0';
+        check_line(t, lines, ++n_lines);
+    }
+    assert_true(n_lines > 50);
+    rk_tokenizer_free(t);
+    test_end(&c);
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    check_golden("world", "world.txt");
+    check_golden(NULL, "small.txt");
+}
+
+/* ---- pieces ---- */
+
+static void test_split(void **state)
+{
+    (void)state;
+    static const char *const rows[][8] = {
+        {"Hello, World!", "Hello", ",", " World", "!"},
+        {"it's don'T we're", "it", "'s", " don", "'", "T", " we", "'re"},
+        {"a  b", "a", " ", " b"},
+        {"a \n  b\n", "a", " \n ", " b", "\n"},
+        {"x\n\ny\n\n", "x", "\n", "\n", "y", "\n\n"},
+        {"12ab \xc2\xa0 3", "12", "ab", " \xc2\xa0", " 3"},
+        {"caf\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd\xe3\x80\x82", "caf\xc3\xa9",
+         " \xe4\xbd\xa0\xe5\xa5\xbd", "\xe3\x80\x82"},
+        {"a\xff\xfe b", "a", "\xff\xfe", " b"},
+        {" ", " "},
+    };
+    for (size_t i = 0; i < RK_COUNT(rows); i++) {
+        const unsigned char *p = (const unsigned char *)rows[i][0];
+        size_t left = strlen(rows[i][0]);
+        for (int k = 1; left > 0; k++) {
+            const size_t n = rk_split_gpt2(p, left);
+            if (!rows[i][k] || n != strlen(rows[i][k]) || memcmp(p, rows[i][k], n) != 0)
+                fail_msg("row %d, piece %d: '%.*s'", (int)i, k, (int)n, (const char *)p);
+            p += n;
+            left -= n;
+        }
+    }
+}
+
+/* ---- merges ---- */
+
+/* Merges as the file lists them, ["a","b"], those of ASCII letters only: others cannot happen. */
+typedef struct rule {
+    char left[32], right[32];
+} rule;
+
+static int read_rules(test_ctx *t, rule *rules, int max)
+{
+    int n = 0;
+    const char *path = test_path(t, test_source(t, "tests/data/tokens"), "small.json");
+    char *p = strstr(test_read_file(t, path, NULL), "\"merges\"");
+    for (; p && n < max; p = strchr(p + 1, '['))
+        n += sscanf(p, "[\"%31[a-z]\",\"%31[a-z]\"]", rules[n].left, rules[n].right) == 2;
+    return n;
+}
+
+/* Merge parts by looking for the first rule that fits, at its first place, again and again. */
+static int merge_plainly(const rule *rules, int n_rules, char parts[][64], int n)
+{
+    for (int r = 0; r < n_rules; r++)
+        for (int i = 0; i + 1 < n; i++)
+            if (!strcmp(parts[i], rules[r].left) && !strcmp(parts[i + 1], rules[r].right)) {
+                memmove(parts[i] + strlen(parts[i]), parts[i + 1], strlen(parts[i + 1]) + 1);
+                memmove(parts[i + 1], parts[i + 2], (size_t)(n - i - 2) * sizeof *parts);
+                return merge_plainly(rules, n_rules, parts, n - 1);
+            }
+    return n;
+}
+
+/* Letters only, so that the text is one piece: short ones, and ones that need the heap. */
+static void test_merges(void **state)
+{
+    (void)state;
+    static rule rules[400];
+    static char parts[101][64];
+    test_ctx c = test_begin(3);
+    rk_tokenizer *t = open_small(&c);
+    const int n_rules = read_rules(&c, rules, 400);
+    assert_true(n_rules > 50);
+    for (uint64_t round = 0; round < 200; round++) {
+        static const char letters[] = "etaoinshrdthe";
+        const int n = 1 + (int)rk_rng_below(c.seed, RK_RNG_TEST, 1, round, 90);
+        char text[100];
+        int32_t ids[100];
+        for (int i = 0; i < n; i++) {
+            text[i] = letters[rk_rng_below(c.seed, RK_RNG_TEST, 2 + round, (uint64_t)i,
+                                           sizeof letters - 1)];
+            snprintf(parts[i], sizeof parts[i], "%c", text[i]);
+        }
+        const int n_parts = merge_plainly(rules, n_rules, parts, n);
+        test_shape(&c, "round %" PRIu64 ": %.*s", round, n, text);
+        assert_int_equal(rk_tokenizer_encode(t, text, (size_t)n, ids, 100), n_parts);
+        for (int i = 0; i < n_parts; i++) {
+            size_t length;
+            const char *bytes = rk_tokenizer_bytes(t, ids[i], &length);
+            assert_int_equal(length, strlen(parts[i]));
+            assert_memory_equal(bytes, parts[i], length);
+        }
+    }
+    rk_tokenizer_free(t);
+    test_end(&c);
+}
+
+/* A long text remembers its pieces, its lines alone do not: both give the same tokens. (A line ends
+ * with its newline, and none begins with white space, so that no piece crosses.) */
+static void test_remembered(void **state)
+{
+    (void)state;
+    test_ctx c = test_begin(4);
+    rk_tokenizer *t = open_small(&c);
+    size_t n;
+    char *text = test_read_file(&c, test_source(&c, "docs/design.md"), &n);
+    int32_t *all = test_alloc(&c, n * sizeof *all), *ids = test_alloc(&c, n * sizeof *ids);
+    const int64_t n_all = rk_tokenizer_encode(t, text, n, all, (int64_t)n);
+    int64_t at = 0;
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && (text[end - 1] != '\n' || strchr(" \n", text[end])); end++)
+            continue;
+        const int64_t count = rk_tokenizer_encode(t, text + i, end - i, ids, (int64_t)n);
+        assert_true(end - i < 1024);
+        test_same(&c, "tokens of a line", all + at, ids, (size_t)count * sizeof *ids);
+        at += count;
+    }
+    assert_int_equal(at, n_all);
+    rk_tokenizer_free(t);
+    test_end(&c);
+}
+
+/* A megabyte that is one piece, and one of marks out of order, take well below a minute. */
+static void test_long_pieces(void **state)
+{
+    (void)state;
+    enum { N = 1 << 20 };
+    test_ctx c = test_begin(5);
+    rk_tokenizer *t = open_small(&c);
+    char *text = test_alloc(&c, N);
+    int32_t *ids = NULL;
+    int64_t n = 0;
+    const double begin = rk_now_s();
+    memset(text, 'a', N);
+    test_ok(rk_tokenizer_encode_all(t, text, N, &ids, &n, NULL), NULL);
+    assert_true(n > 0 && n <= N);
+    free(ids);
+    for (size_t i = 0; i < N; i += 2)
+        memcpy(text + i, i % 4 ? "\xcc\xa3" : "\xcc\x81", 2);
+    test_ok(rk_tokenizer_encode_all(t, text, N, &ids, &n, NULL), NULL);
+    assert_true(n > 0);
+    free(ids);
+    assert_true(rk_now_s() - begin < 30.0);
+    rk_tokenizer_free(t);
+    test_end(&c);
+}
+
+/* ---- normal form ---- */
+
+static void expect_nfc(const char *text, size_t n, const char *want, size_t n_want)
+{
+    rk_buf out = {0};
+    rk_nfc_add(&out, (const unsigned char *)text, n);
+    assert_false(out.failed);
+    assert_true(out.len <= RK_NFC_GROWTH * n);
+    if (out.len != n_want || (n_want && memcmp(out.data, want, n_want) != 0))
+        fail_msg("'%.*s' becomes '%.*s', want '%.*s'", (int)n, text, (int)out.len, out.data,
+                 (int)n_want, want);
+    rk_buf_deinit(&out);
+}
+
+static void test_nfc(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"", ""},
+        {"plain", "plain"},
+        {"e\xcc\x81t\xc3\xa9", "\xc3\xa9t\xc3\xa9"},              /* e and acute */
+        {"a\xcc\x81\xcc\xa3", "\xe1\xba\xa1\xcc\x81"},            /* marks change places */
+        {"\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81"}, /* Hangul */
+        {"\xe2\x84\xab", "\xc3\x85"},                             /* the sign of Angstrom */
+        {"\xe0\xa5\x98", "\xe0\xa4\x95\xe0\xa4\xbc"},             /* stays in two parts */
+        {"\xff.\xe4\xbd.\xc3", "\xef\xbf\xbd.\xef\xbf\xbd.\xef\xbf\xbd"},
+    };
+    for (size_t i = 0; i < RK_COUNT(rows); i++)
+        expect_nfc(rows[i][0], strlen(rows[i][0]), rows[i][1], strlen(rows[i][1]));
+}
+
+/* Random characters, mostly ones that take part in compositions, against utf8proc's own way. */
+static void test_nfc_random(void **state)
+{
+    (void)state;
+    static const uint32_t ranges[][2] = {{0x20, 0x7f},     {0xc0, 0x24f},    {0x300, 0x36f},
+                                         {0x900, 0xdff},   {0x1100, 0x11ff}, {0xac00, 0xd7a3},
+                                         {0x1e00, 0x1fff}, {0x80, 0xd7ff},   {0xe000, 0x2ffff}};
+    const uint64_t seed = 6;
+    for (uint64_t round = 0; round < 4000; round++) {
+        unsigned char text[4 * 40 + 1];
+        size_t n = 0;
+        const uint64_t length = 1 + rk_rng_below(seed, RK_RNG_TEST, 1, round, 39);
+        for (uint64_t i = 0; i < length; i++) {
+            const uint64_t r = rk_rng_below(seed, RK_RNG_TEST, 2 + 2 * round, i, RK_COUNT(ranges));
+            n += rk_utf8_encode(ranges[r][0] +
+                                    (uint32_t)rk_rng_below(seed, RK_RNG_TEST, 3 + 2 * round, i,
+                                                           ranges[r][1] - ranges[r][0] + 1),
+                                text + n);
+        }
+        text[n] = '\0';
+        char *want = (char *)utf8proc_NFC(text);
+        expect_nfc((const char *)text, n, want, strlen(want));
+        free(want);
+    }
+}
+
+/* ---- the interface ---- */
+
+static void test_special(void **state)
+{
+    (void)state;
+    static const char text[] = "a<|endoftext|>  b";
+    test_ctx c = test_begin(7);
+    rk_tokenizer *t = open_small(&c);
+    int32_t ids[8];
+    size_t n;
+    assert_true(rk_tokenizer_has_merges(t));
+    assert_int_equal(rk_tokenizer_encode(t, text, sizeof text - 1, ids, 8), 4);
+    assert_int_equal(ids[1], 0);
+    assert_int_equal(ids[2], 622); /* two spaces, the last of the added tokens */
+    rk_tokenizer_bytes(t, 0, &n);
+    assert_int_equal(n, 0);
+    assert_memory_equal(rk_tokenizer_bytes(t, 622, &n), "  ", 2);
+    assert_int_equal(n, 2);
+    /* No room, little room. */
+    assert_int_equal(rk_tokenizer_encode(t, text, sizeof text - 1, NULL, 0), 4);
+    ids[1] = -1;
+    assert_int_equal(rk_tokenizer_encode(t, text, sizeof text - 1, ids, 1), 4);
+    assert_int_equal(ids[1], -1);
+    /* Three ids of two bytes: normal form makes the text longer. */
+    int32_t *all = NULL;
+    int64_t n_all = 0;
+    test_ok(rk_tokenizer_encode_all(t, "\xe0\xa5\x98", 3, &all, &n_all, NULL), NULL);
+    assert_true(n_all > 3 && n_all <= 6);
+    free(all);
+    rk_tokenizer_free(t);
+    test_end(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden),      cmocka_unit_test(test_split),
+        cmocka_unit_test(test_merges),      cmocka_unit_test(test_remembered),
+        cmocka_unit_test(test_long_pieces), cmocka_unit_test(test_nfc),
+        cmocka_unit_test(test_nfc_random),  cmocka_unit_test(test_special),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,261 @@
+"""Malformed vocabularies for make_malformed.py: tokenizer.json files, and those within GGUF files.
+
+A good file is small: 243 tokens for the bytes that occur in UTF-8, a few merges, added tokens. Each case
+changes one thing in it. Cases are (name, status, part of the sentence, bytes).
+"""
+import json
+
+from malformed_models import ARCH, gguf_file, gguf_pair, gguf_text, u32, u64
+
+
+def alphabet():
+    """The character that stands for each byte."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [b for b in range(256) if b not in plain]
+    return {**{b: chr(b) for b in plain}, **{b: chr(256 + i) for i, b in enumerate(others)}}
+
+
+CHARS = alphabet()
+BYTES = [b for b in range(256) if b not in (0xC0, 0xC1) and b < 0xF5]
+MERGES = [("h", "e"), ("l", "l"), ("he", "ll"), (CHARS[32], "a"), (CHARS[0xC3], CHARS[0xA9])]
+
+
+def added(id, content, **changes):
+    return {"id": id, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
+            "normalized": False, "special": True, **changes}
+
+
+def good():
+    vocab = {"<|end|>": 0}
+    for b in BYTES:
+        vocab[CHARS[b]] = len(vocab)
+    for a, b in MERGES:
+        vocab[a + b] = len(vocab)
+    n = len(vocab)
+    return {"version": "1.0", "truncation": None, "padding": None,
+            "added_tokens": [added(0, "<|end|>"), added(n, "   ", normalized=True, special=False),
+                             added(n + 1, "  ", normalized=True, special=False)],
+            "normalizer": {"type": "NFC"},
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True},
+            "post_processor": {"type": "ByteLevel"}, "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                      "end_of_word_suffix": None, "fuse_unk": False, "vocab": vocab,
+                      "merges": [a + " " + b for a, b in MERGES]}}
+
+
+def dump(tree):
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def changed(path, value):
+    """The good file with one member replaced; removed where value is Ellipsis."""
+    tree = good()
+    at = tree
+    *parents, last = path
+    for key in parents:
+        at = at[key]
+    if value is ...:
+        del at[last]
+    else:
+        at[last] = value
+    return dump(tree)
+
+
+def raw(old, new):
+    text = dump(good())
+    assert text.count(old) >= 1, old
+    return text.replace(old, new, 1)
+
+
+def tokenizers():
+    whole = dump(good())
+    n = len(good()["model"]["vocab"])
+    vocab_at, merges_at = whole.index(b'"vocab"'), whole.index(b'"merges"')
+    yield "good", "OK", "", whole
+    yield "good_spaces", "OK", "", json.dumps(good(), indent=1).encode()
+    yield "good_pairs", "OK", "", changed(["model", "merges"], [list(m) for m in MERGES])
+    yield "good_no_merges", "OK", "", changed(["model", "merges"], [])
+    yield "good_no_added", "OK", "", changed(["added_tokens"], [added(0, "<|end|>")])
+    yield "good_no_post_processor", "OK", "", changed(["post_processor"], ...)
+    yield "good_empty_affixes", "OK", "", changed(["model", "end_of_word_suffix"], "")
+    yield "good_unknown_member", "OK", "", changed(["extra"], {"deep": [[[[1.5e3, None, "x"]]]]})
+
+    for at in (1, 2, 9, 60, 200, vocab_at - 3, vocab_at + 9, vocab_at + 13, (vocab_at + merges_at) // 2,
+               merges_at + 4, merges_at + 12, len(whole) - 2, len(whole) - 1):
+        yield f"cut_{at}", "FORMAT", f"expected", whole[:at]
+    yield "after", "FORMAT", "expected the end", whole + b"{}"
+    yield "array", "FORMAT", "line 1", b"[" + whole + b"]"
+    yield "empty_object", "FORMAT", "no normalizer, expected a tokenizer.json", b"{}"
+    yield "other_json", "FORMAT", "no normalizer", b'{"hidden_size":768}'
+    yield "nul", "FORMAT", "byte 1: expected a string", b"{" + bytes(40)
+    yield "not_utf8", "FORMAT", "expected UTF-8", raw(b'"he"', b'"h\xe9"')
+    yield "overlong", "FORMAT", "expected UTF-8", raw(b'"he"', b'"\xc0\xa1"')
+    yield "surrogate", "FORMAT", "expected a low surrogate", raw(b'"he"', b'"\\ud800"')
+    yield "control", "FORMAT", "escape for a control character", raw(b'"he"', b'"h\n"')
+    yield "utf16", "FORMAT", "", whole.decode().encode("utf-16")
+    for name, value in (("arrays", b"[" * 100000), ("objects", b'{"":' * 25000)):
+        yield f"deep_{name}", "FORMAT", "values nested less deeply", raw(b'"version":"1.0"', b'"version":' + value)
+        yield f"deep_vocab_{name}", "FORMAT", "values nested less deeply", raw(b'"vocab":{', b'"vocab":' + value)
+        yield f"deep_alone_{name}", "FORMAT", "", value
+    yield "comma_last", "FORMAT", "expected a string", whole[:-1] + b",}"
+    yield "comma_missing", "FORMAT", "expected", raw(b',"normalizer"', b'"normalizer"')
+    for key in ("normalizer", "pre_tokenizer", "model"):
+        yield f"no_{key}", "FORMAT", f"no {key}, expected a tokenizer.json", changed([key], ...)
+        yield f"null_{key}", "FORMAT", "expected '{'", changed([key], None)
+        yield f"twice_{key}", "FORMAT", f"'{key}' occurs twice", whole[:-1] + f',"{key}":null}}'.encode()
+    for key in ("vocab", "merges"):
+        yield f"no_{key}", "FORMAT", f"no {key} in model", changed(["model", key], ...)
+        yield f"twice_{key}", "FORMAT", f"'{key}' occurs twice in model", raw(
+            f'"{key}":'.encode(), f'"{key}":null,"{key}":'.encode())
+        yield f"number_{key}", "FORMAT", "expected", changed(["model", key], 7)
+    yield "no_type", "FORMAT", "no type in model, expected BPE", changed(["model", "type"], ...)
+    yield "type_number", "FORMAT", "expected a string", changed(["model", "type"], 1)
+    for kind in ("Unigram", "WordPiece", "WordLevel", "B\u0007\u001b[2J"):
+        yield f"model_{len(kind)}", "UNSUPPORTED", "expected BPE", changed(["model", "type"], kind)
+    yield "normalizer_nfkc", "UNSUPPORTED", "normalizer is 'NFKC', expected NFC", changed(
+        ["normalizer", "type"], "NFKC")
+    yield "pre_tokenizer_split", "UNSUPPORTED", "pre_tokenizer is 'Sequence', expected ByteLevel", changed(
+        ["pre_tokenizer"], {"type": "Sequence", "pretokenizers": []})
+    yield "prefix_space", "UNSUPPORTED", "pre_tokenizer has a add_prefix_space", changed(
+        ["pre_tokenizer", "add_prefix_space"], True)
+    yield "no_regex", "UNSUPPORTED", "use_regex", changed(["pre_tokenizer", "use_regex"], False)
+    yield "post_processor_template", "UNSUPPORTED", "post_processor is 'TemplateProcessing'", changed(
+        ["post_processor"], {"type": "TemplateProcessing", "single": []})
+    for key, value in (("dropout", 0.1), ("continuing_subword_prefix", "##"), ("end_of_word_suffix", "</w>"),
+                       ("byte_fallback", True), ("ignore_merges", True)):
+        yield f"model_{key}", "UNSUPPORTED", f"model has a {key} that is not read", changed(["model", key], value)
+
+    token = lambda s, id: raw(b'"he":', json.dumps(s, ensure_ascii=False).encode() + b":%s," % id + b'"he":')
+    yield "id_2_63", "FORMAT", "an id of 9223372036854775808, expected at most", token("xyz", b"9223372036854775808")
+    yield "id_2_64", "FORMAT", "an integer below 2^64", token("xyz", b"18446744073709551616")
+    yield "id_2_20", "FORMAT", "an id of 1048576, expected at most", token("xyz", b"1048576")
+    yield "id_negative", "FORMAT", "an unsigned integer", token("xyz", b"-1")
+    yield "id_fraction", "FORMAT", "fraction", token("xyz", b"1.0")
+    yield "id_exponent", "FORMAT", "fraction", token("xyz", b"1e3")
+    yield "id_text", "FORMAT", "an unsigned integer", token("xyz", b'"7"')
+    yield "id_null", "FORMAT", "an unsigned integer", token("xyz", b"null")
+    yield "id_zero_first", "FORMAT", "expected '}'", token("xyz", b"0300")
+    yield "id_twice", "FORMAT", "id 5 was given before", token("xyz", b"5")
+    yield "hole", "FORMAT", "no token has the id %d, the highest is 1000" % (n + 2), token("xyz", b"1000")
+    yield "id_beyond", "FORMAT", "an id of 1048575, expected at most", token("xyz", b"1048575")
+    yield "token_twice", "FORMAT", "has the same bytes as token", token("he", b"%d" % (n + 2))
+    yield "token_twice_escaped", "FORMAT", "has the same bytes as token", raw(
+        b'"he":', b'"\\u0068e":%d,"he":' % (n + 2))
+    yield "token_empty", "FORMAT", "has 0 bytes, expected 1 .. 1024", token("", b"%d" % (n + 2))
+    yield "token_long", "FORMAT", "has 1025 bytes, expected 1 .. 1024", token("x" * 1025, b"%d" % (n + 2))
+    yield "token_space", "FORMAT", "'a b' has a character that stands for no byte", token("a b", b"%d" % (n + 2))
+    yield "token_han", "FORMAT", "'\u4e2d' has a character that stands for no byte", token("\u4e2d", b"%d" % (n + 2))
+    yield "token_beyond", "FORMAT", "'\u0144' has a character", token("\u0144", b"%d" % (n + 2))
+    yield "token_escape_code", "FORMAT", "'?[2J' has a character", token("\u001b[2J", b"%d" % (n + 2))
+    yield "byte_missing", "FORMAT", "no token for the single byte 0x41", raw(b'"A":', b'"zzz":')
+    yield "byte_missing_high", "FORMAT", "no token for the single byte 0xf4", raw(
+        b'"%s":' % CHARS[0xF4].encode(), b'"zzz":')
+
+    merge = lambda value: changed(["model", "merges"], [MERGES[0][0] + " " + MERGES[0][1], value])
+    for name, value in (("one", "he"), ("three", "h e l"), ("empty", ""), ("two_spaces", "h  e")):
+        yield f"merge_{name}", "FORMAT", "merge 1 is '", merge(value)
+    for name, value in (("left", "qq e"), ("right", "h qq"), ("nothing", " e"), ("nothing_right", "h "),
+                        ("han", "\u4e2d h")):
+        yield f"merge_{name}", "FORMAT", "which is no token", merge(value)
+    yield "merge_no_result", "FORMAT", "merge 1 joins tokens", merge("e h")
+    yield "merge_twice", "FORMAT", "merge 1 repeats an earlier one", merge("h e")
+    yield "merge_number", "FORMAT", "expected a string", merge(7)
+    yield "merge_null", "FORMAT", "expected a string", merge(None)
+    yield "merge_object", "FORMAT", "expected a string", merge({})
+    yield "merge_pair_one", "FORMAT", "expected ','", merge(["h"])
+    yield "merge_pair_none", "FORMAT", "expected a string", merge([])
+    yield "merge_pair_three", "FORMAT", "expected ']'", merge(["l", "l", "x"])
+    yield "merge_pair_unknown", "FORMAT", "merge 1 is of 'qq', which is no token", merge(["qq", "e"])
+    yield "merge_pair_deep", "FORMAT", "expected a string", merge([["h"], "e"])
+
+    plus = lambda *tokens: changed(["added_tokens"], good()["added_tokens"] + list(tokens))
+    yield "added_other_text", "FORMAT", "added token 'xx' has the id 3 of another token", plus(added(3, "xx"))
+    yield "added_twice", "FORMAT", "has the same bytes as token", plus(added(n + 2, "<|x|>"), added(n + 3, "<|x|>"))
+    yield "added_same_id", "FORMAT", "has the same bytes as token", plus(added(0, "<|end|>"))
+    yield "added_empty", "FORMAT", "has 0 bytes", plus(added(n + 2, ""))
+    yield "added_long", "FORMAT", "has 1025 bytes", plus(added(n + 2, "x" * 1025))
+    yield "added_hole", "FORMAT", "no token has the id", plus(added(n + 9, "<|x|>"))
+    yield "added_id_2_63", "FORMAT", "an id of 9223372036854775808", plus(added(2**63, "<|x|>"))
+    for key in ("single_word", "lstrip", "rstrip"):
+        yield f"added_{key}", "UNSUPPORTED", f"an added token has a {key} that is not read", plus(
+            added(n + 2, "<|x|>", **{key: True}))
+    for key in ("id", "content", "normalized", "special"):
+        entry = added(n + 2, "<|x|>")
+        del entry[key]
+        yield f"added_no_{key}", "FORMAT", f"no {key} in an added token", plus(entry)
+    yield "added_object", "FORMAT", "expected '['", changed(["added_tokens"], {})
+    yield "added_number", "FORMAT", "expected '{'", changed(["added_tokens"], [1])
+    yield "added_content_number", "FORMAT", "expected a string", plus(added(n + 2, 7))
+
+
+# --------------------------------------------------------------------------- vocabularies in GGUF files
+
+
+def escaped(b):
+    return repr(bytes([b]))[2:-1]
+
+
+def gguf_array(key, kind, count, body):
+    return gguf_pair(key, 9, u32(kind) + u64(count) + body)
+
+
+def gguf_vocab_file(tokens, kinds=None, model=b"rwkv", kinds_type=5, n_tokens=None, n_kinds=None):
+    kinds = [1] * len(tokens) if kinds is None else kinds
+    pairs = [ARCH]
+    if model is not None:
+        pairs.append(gguf_pair("tokenizer.ggml.model", 8, gguf_text(model)))
+    pairs.append(gguf_array("tokenizer.ggml.tokens", 8, len(tokens) if n_tokens is None else n_tokens,
+                            b"".join(map(gguf_text, tokens))))
+    if kinds:
+        pairs.append(gguf_array("tokenizer.ggml.token_type", kinds_type, len(kinds) if n_kinds is None else n_kinds,
+                                b"".join(map(u32, kinds))))
+    return gguf_file(pairs)
+
+
+def gguf_vocabularies():
+    tokens = ["<s>"] + [escaped(b) for b in range(256)] + ["he", "it's", "[PAD259]"]
+    kinds = [3] + [1] * 258 + [5]
+    with_token = lambda text: gguf_vocab_file(tokens + [text], kinds + [1])
+    yield "good", "OK", "", gguf_vocab_file(tokens, kinds)
+    yield "good_no_kinds", "OK", "", gguf_vocab_file(tokens[:-1], [])
+    yield "good_quotes", "OK", "", with_token("'\"")
+    yield "good_no_vocab", "OK", "", gguf_vocab_file([], [], model=b"no_vocab")
+    yield "good_none", "OK", "", gguf_vocab_file([], [], model=b"none")
+    yield "good_no_model", "OK", "", gguf_vocab_file(tokens, kinds, model=None)
+    for kind in ("gpt2", "llama", "bert", "RWKV", "rwkv "):
+        yield f"model_{kind.strip()}", "UNSUPPORTED", f"of kind '{kind}', expected rwkv", gguf_vocab_file(
+            tokens, kinds, model=kind.encode())
+    yield "model_number", "UNSUPPORTED", "expected rwkv", gguf_file(
+        [ARCH, gguf_pair("tokenizer.ggml.model", 4, u32(7))])
+    model = gguf_pair("tokenizer.ggml.model", 8, gguf_text("rwkv"))
+    yield "no_tokens", "FORMAT", "no array of strings tokenizer.ggml.tokens", gguf_file([ARCH, model])
+    yield "tokens_numbers", "FORMAT", "no array of strings", gguf_file(
+        [ARCH, model, gguf_array("tokenizer.ggml.tokens", 5, 2, u32(1) + u32(2))])
+    yield "tokens_string", "FORMAT", "no array of strings", gguf_file(
+        [ARCH, model, gguf_pair("tokenizer.ggml.tokens", 8, gguf_text("a"))])
+    yield "tokens_none", "FORMAT", "a vocabulary of 0 tokens", gguf_vocab_file([], [])
+    for n in (2**63, 2**64 - 1, 2**32, 300):
+        yield f"tokens_count_{n}", "FORMAT", "ends within an array", gguf_vocab_file(tokens, [], n_tokens=n)
+        yield f"kinds_count_{n}", "FORMAT", "ends within an array", gguf_vocab_file(tokens, kinds, n_kinds=n)
+    yield "kinds_fewer", "FORMAT", "no array of 260 i32, one for each token", gguf_vocab_file(tokens, kinds[:-1])
+    yield "kinds_more", "FORMAT", "no array of 260 i32", gguf_vocab_file(tokens, kinds + [1])
+    yield "kinds_floats", "FORMAT", "no array of 260 i32", gguf_vocab_file(tokens, kinds, kinds_type=6)
+    yield "byte_missing", "FORMAT", "no token for the single byte 0xff", gguf_vocab_file(tokens[:256])
+    yield "byte_unused", "FORMAT", "no token for the single byte 0x00", gguf_vocab_file(tokens, [3, 5] + kinds[2:])
+    yield "first_is_text", "OK", "", gguf_vocab_file(tokens, [1] * len(tokens))
+    yield "twice", "FORMAT", "token 260 has the same bytes as token 257", with_token("he")
+    yield "twice_escaped", "FORMAT", "token 260 has the same bytes as token 257", with_token("h\\x65")
+    yield "token_empty", "FORMAT", "token 260 of its vocabulary: it is empty or too long", with_token("")
+    yield "token_long", "FORMAT", "token 260 of its vocabulary: it is empty or too long", with_token("x" * 1025)
+    yield "escape_unknown", "FORMAT", "token 260 of its vocabulary: an unknown escape", with_token("\\q")
+    yield "escape_octal", "FORMAT", "an unknown escape", with_token("\\101")
+    yield "escape_unicode", "FORMAT", "an unknown escape", with_token("\\u0041")
+    yield "escape_named", "FORMAT", "an unknown escape", with_token("\\N{BEL}")
+    yield "escape_cut", "FORMAT", "it ends inside an escape", with_token("a\\")
+    yield "escape_short", "FORMAT", "an escape lacks hexadecimal digits", with_token("\\x4")
+    yield "escape_bad", "FORMAT", "an escape lacks hexadecimal digits", with_token("\\xg0")
+    yield "control", "FORMAT", "an unescaped control character", with_token("a\nb")
+    yield "nul", "FORMAT", "an unescaped control character", with_token("a\0b")
+    yield "raw_byte", "FORMAT", "above 127", with_token(b"\xe9")
+    yield "raw_utf8", "FORMAT", "above 127", with_token("\u4e2d")
+    yield "kind_unknown", "OK", "", gguf_vocab_file(tokens, kinds[:-1] + [77])
