@@ -171,9 +171,9 @@ RK_API double rk_logprob(const float *logits, int64_t n, int32_t token);
 typedef struct rk_tokenizer rk_tokenizer;
 
 /* name: "byte" (id = byte, 256 ids), "world" (built in, 65536 ids, 0 ends a document), or the path
- * of a vocabulary file, which by its contents is one of two: text in the format of
- * rwkv_vocab_v20230424.txt, or a tokenizer.json of the kind of GPT-NeoX-20B (RWKV-4 Pile), which
- * encodes by merges.
+ * of a vocabulary file, which by its contents is one of three: text in the format of
+ * rwkv_vocab_v20230424.txt, a tokenizer.json of the kind of GPT-NeoX-20B (RWKV-4 Pile), which
+ * encodes by merges, or a GGUF file with a vocabulary of RWKV in it.
  * Errors  RK_ERR_IO; RK_ERR_FORMAT: file, place, what is wrong; RK_ERR_UNSUPPORTED: a tokenizer.json
  *         of another kind; RK_ERR_NOMEM. */
 RK_API rk_status rk_tokenizer_new(rk_tokenizer **out, const char *name, rk_error *err);

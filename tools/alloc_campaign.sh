@@ -3,7 +3,7 @@
 #
 #     tools/alloc_campaign.sh PROGRAM [step] > table.md
 #
-# Commands: a training run, its resuming, info and run on the model it made. n goes through all
+# Commands: a training run, its resuming, info and run on the model it made, and merges. n goes through all
 # numbers up to 2000 (or each step-th, default 1), then grows by a tenth. Each call must end with a
 # sentence and status 1, or do its work because it could do without the memory; it must not crash, nor
 # keep more blocks than a call that ends well.
@@ -77,10 +77,13 @@ echo "|---|---|---|---|---|"
 campaign train empty train --data text.txt --out out/run --steps 4 --json $sizes
 # shellcheck disable=SC2086
 campaign "train --resume" stopped train --data text.txt --out out --steps 8 --resume $sizes
-for command in info run; do
+for command in info run tokenize; do
     "$program" help | grep -q "^  $command " || continue
     case $command in
     info) campaign info empty info -m trained/model.safetensors ;;
+    tokenize)
+        campaign tokenize empty tokenize --vocab "$here/tests/data/tokens/small.json" -f text.txt
+        ;;
     run) campaign run empty run -m trained/model.safetensors -p It -n 4 --temp 0 -t 1 ;;
     esac
 done

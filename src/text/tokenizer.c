@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "io/map.h"
+#include "text/gguf_vocab.h"
 #include "text/tokenizer_json.h"
 #include "text/trie.h"
 #include "text/world_vocab.h"
@@ -97,13 +98,29 @@ rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n
     return st == RK_OK ? rk_tokenizer_new_vocab(out, &v, err) : st;
 }
 
+static rk_status new_from_gguf(rk_tokenizer **out, const char *path, rk_error *err)
+{
+    rk_file *f = NULL;
+    rk_status st = rk_file_open(&f, path, err);
+    if (st == RK_OK)
+        st = rk_gguf_get_vocab(out, f, err);
+    if (st == RK_OK && !*out)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: it holds no vocabulary", path);
+    rk_file_close(f);
+    return st;
+}
+
 static rk_status new_from_file(rk_tokenizer **out, const char *path, rk_error *err)
 {
+    static const char gguf[] = {'G', 'G', 'U', 'F'};
     rk_map map;
     rk_status st = rk_map_open(&map, path, err);
     if (st != RK_OK)
         return st;
-    st = rk_tokenizer_new_memory(out, map.data, map.size, path, err);
+    if (map.size > sizeof gguf && memcmp(map.data, gguf, sizeof gguf) == 0)
+        st = new_from_gguf(out, path, err);
+    else
+        st = rk_tokenizer_new_memory(out, map.data, map.size, path, err);
     rk_map_close(&map);
     return st;
 }

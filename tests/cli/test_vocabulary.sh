@@ -22,6 +22,9 @@ expect() {
 small=$data/tokens/small.json
 expect 0 '^.*,0,622,[0-9]*$' tokenize --vocab "$small" --encode 'a text<|endoftext|>  x'
 expect 0 '^a  b$' tokenize --vocab "$small" --decode "$("$RK_PROGRAM" tokenize --vocab "$small" --encode 'a  b')"
+expect 0 '^257,33,258$' tokenize --vocab "$data/gguf_vocab/good.gguf" --encode "he it's"
+expect 2 'it holds no vocabulary' tokenize --vocab "$data/gguf_vocab/good_none.gguf" --encode x
+expect 2 "of kind 'gpt2', expected rwkv" tokenize --vocab "$data/gguf_vocab/model_gpt2.gguf" --encode x
 
 i=0
 while [ $i -lt 40 ]; do
