@@ -13,6 +13,7 @@
  *   rk_tokenizer   yes: immutable once made                        -
  *   rk_session     one thread at a time; different sessions freely its model and its engine
  *   rk_sampler     one thread at a time                            -
+ *   rk_speculator  one thread at a time                            its session, sampler and draft
  *   rk_decoder     one thread at a time                            its tokenizer
  *   rk_trainer     one thread at a time                            its engine
  *   rk_engine_abort is safe from any thread and from a signal handler.
@@ -230,6 +231,52 @@ RK_API rk_status rk_sampler_bias(rk_sampler *s, int32_t token, float bias, rk_er
 /* Draw the next token from (n_vocab) logits, which are not changed, and note it for the penalties.
  * Errors  RK_ERR_NUMERIC: no finite logit is left. */
 RK_API rk_status rk_sampler_next(rk_sampler *s, const float *logits, int32_t *token, rk_error *err);
+
+/* ------------------------------------------------------------------------------- speculation */
+
+/* A small model, the draft, guesses tokens that a session's model reads several at a time. Instead
+ * of rk_sampler_next and rk_session_eval with one token call rk_speculator_next and
+ * rk_speculator_feed. Scores share bits with those of one token at a time, so greedy text is the
+ * same; drawn text has the same distribution (a guess stands with probability min(1, p / q)), and
+ * with one seed another text whenever other tokens were guessed, which depends on measured times:
+ * the draft guesses only while that is faster than going without it. */
+typedef struct rk_speculator rk_speculator;
+
+typedef struct rk_speculator_info {
+    int64_t n_tokens;             /* fed */
+    int64_t n_passes;             /* of the model */
+    int64_t n_guessed;            /* by the draft */
+    int64_t n_judged, n_accepted; /* guesses whose turn came; those that stood */
+    double model_s, draft_s;      /* seconds spent */
+    int64_t n_single;             /* passes of one token, as there would be without a draft, */
+    double single_s;              /* and their seconds */
+} rk_speculator_info;
+
+/* s and sampler are the speculator's until it is freed. The draft starts from its initial state.
+ *
+ * draft   a model of the same vocabulary; the one of s will do.
+ * n_max   guesses of a pass at most, 1 to 15.
+ * Errors  RK_ERR_ARG: n_max, or a draft with another number of tokens; RK_ERR_NOMEM.
+ * Memory  a session of the draft and n_max + 1 of its states, (16 + 2 n_max) n_vocab numbers. */
+RK_API rk_status rk_speculator_new(rk_speculator **out, rk_session *s, rk_sampler *sampler,
+                                   const rk_model *draft, int64_t n_max, rk_error *err);
+RK_API void rk_speculator_free(rk_speculator *sp);
+/* Let the draft read what the session has read by itself, such as a prompt; tokens (n). Where it is
+ * not called guesses are worse and results the same. */
+RK_API rk_status rk_speculator_read(rk_speculator *sp, const int32_t *tokens, int64_t n,
+                                    rk_error *err);
+/* As rk_sampler_next; logits (n_vocab) are those after the token that was fed last. */
+RK_API rk_status rk_speculator_next(rk_speculator *sp, const float *logits, int32_t *token,
+                                    rk_error *err);
+/* As rk_session_eval with one token, any; logits (n_vocab) or NULL. Between this and
+ * rk_speculator_settle the session's state is not that after the tokens fed.
+ * Errors  those of rk_session_eval: the token counts as not fed.
+ * Cost    nothing where a guess stood; else guesses of the draft and a pass of at most 16 tokens. */
+RK_API rk_status rk_speculator_feed(rk_speculator *sp, int32_t token, float *logits, rk_error *err);
+/* Give the session the state after the tokens fed: call it before the session is used otherwise.
+ * Cost    at most a pass of 15 tokens, which rk_engine_abort does not stop. */
+RK_API rk_status rk_speculator_settle(rk_speculator *sp, rk_error *err);
+RK_API void rk_speculator_get_info(const rk_speculator *sp, rk_speculator_info *info);
 
 /* ---------------------------------------------------------------------------------- training */
 

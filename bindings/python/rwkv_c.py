@@ -52,6 +52,13 @@ class _SamplerParams(c.Structure):
                 ("penalty_decay", c.c_float), ("seed", c.c_uint64)]
 
 
+class SpeculatorInfo(c.Structure):
+    _fields_ = [(name, c.c_int64) for name in (
+        "n_tokens", "n_passes", "n_guessed", "n_judged", "n_accepted")] + [
+            ("model_s", c.c_double), ("draft_s", c.c_double), ("n_single", c.c_int64),
+            ("single_s", c.c_double)]
+
+
 class _TrainParams(c.Structure):
     _fields_ = [("arch", c.c_char_p)] + [(name, c.c_int64) for name in (
         "n_vocab", "n_layer", "n_embd", "head_size", "lora_rank_w", "lora_rank_a", "lora_rank_v",
@@ -122,6 +129,13 @@ _SIGNATURES = {
     "rk_sampler_reset": (None, [_P]),
     "rk_sampler_bias": (_E, [_P, c.c_int32, c.c_float]),
     "rk_sampler_next": (_E, [_P, _F, _I]),
+    "rk_speculator_new": (_E, [_PP, _P, _P, _P, _N]),
+    "rk_speculator_free": (None, [_P]),
+    "rk_speculator_read": (_E, [_P, _I, _N]),
+    "rk_speculator_next": (_E, [_P, _F, _I]),
+    "rk_speculator_feed": (_E, [_P, c.c_int32, _F]),
+    "rk_speculator_settle": (_E, [_P]),
+    "rk_speculator_get_info": (None, [_P, c.POINTER(SpeculatorInfo)]),
     "rk_train_defaults": (_TrainParams, []),
     "rk_trainer_new": (_E, [_PP, c.POINTER(_TrainParams), _P]),
     "rk_trainer_free": (None, [_P]),
@@ -383,6 +397,40 @@ class Sampler(_Handle):
         token = c.c_int32()
         _rk.sampler_next(self._handle, logits, c.byref(token))
         return token.value
+
+
+class Speculator(_Handle):
+    """A draft model that guesses ahead for a session and its sampler: next() and feed() instead of
+    Sampler.next() and Session.eval() of one token; settle() before the session is used again."""
+
+    _free = "speculator_free"
+
+    def __init__(self, session, sampler, draft, n_max=8):
+        self._n_vocab = session._info.n_vocab
+        self._make(_rk.speculator_new, session._handle, sampler._handle, draft._handle, n_max,
+                   keep=(session, sampler, draft))
+
+    def read(self, tokens):
+        _rk.speculator_read(self._handle, _ids(tokens), len(tokens))
+
+    def next(self, logits):
+        token = c.c_int32()
+        _rk.speculator_next(self._handle, logits, c.byref(token))
+        return token.value
+
+    def feed(self, token):
+        out = (c.c_float * self._n_vocab)()
+        _rk.speculator_feed(self._handle, token, out)
+        return out
+
+    def settle(self):
+        _rk.speculator_settle(self._handle)
+
+    @property
+    def info(self):
+        info = SpeculatorInfo()
+        _rk.speculator_get_info(self._handle, c.byref(info))
+        return info
 
 
 class Trainer(_Handle):

@@ -60,6 +60,7 @@ struct rk_pool {
     _Atomic(void *) arg;
     _Atomic(int64_t) end; /* one past its last task */
     atomic_bool whole;    /* an abort waits for its end */
+    bool always_whole;    /* of any job */
     /* Written by all threads: each on a line of its own. */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) work;
     _Alignas(CACHE_LINE) _Atomic(int64_t) ended;
@@ -223,11 +224,16 @@ static void run(rk_pool *p, bool whole, int64_t n, rk_task_fn *fn, void *arg)
 
 void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
 {
-    run(p, false, n, fn, arg);
+    run(p, p->always_whole, n, fn, arg);
 }
 void rk_pool_run_whole(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
 {
     run(p, true, n, fn, arg);
+}
+
+void rk_pool_set_whole(rk_pool *p, bool whole)
+{
+    p->always_whole = whole;
 }
 
 /* Workers block all signals: a handler then runs on the program's own threads. */

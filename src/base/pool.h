@@ -31,6 +31,8 @@ int rk_pool_n_threads(const rk_pool *p);
 void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
 /* The same, but no task is skipped: for short jobs that must not end half done. */
 void rk_pool_run_whole(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
+/* Whether rk_pool_run, too, skips no task from now on. Between runs only. */
+void rk_pool_set_whole(rk_pool *p, bool whole);
 /* Usable cores of this process. */
 int rk_usable_cores(void);
 

@@ -112,10 +112,22 @@ static rk_status note(loop *l, int32_t token, rk_error *err)
 
 /* ---- the loop ---- */
 
+static rk_status draw(const loop *l, int32_t *token, rk_error *err)
+{
+    return l->p->speculator ? rk_speculator_next(l->p->speculator, l->logits, token, err)
+                            : rk_sampler_next(l->sampler, l->logits, token, err);
+}
+
+static rk_status feed(const loop *l, int32_t token, rk_error *err)
+{
+    return l->p->speculator ? rk_speculator_feed(l->p->speculator, token, l->logits, err)
+                            : rk_session_eval(l->session, &token, 1, l->logits, err);
+}
+
 static rk_status one_token(loop *l, rk_error *err)
 {
     int32_t token = 0;
-    rk_status st = rk_sampler_next(l->sampler, l->logits, &token, err);
+    rk_status st = draw(l, &token, err);
     if (st != RK_OK)
         return st;
     if (token == 0 && !l->p->ignore_eos) {
@@ -129,7 +141,7 @@ static rk_status one_token(loop *l, rk_error *err)
     if (l->out->n_tokens == l->p->n_max)
         l->ended = true;
     if (st == RK_OK && (!l->ended || l->p->feed_last)) {
-        st = rk_session_eval(l->session, &token, 1, l->logits, err);
+        st = feed(l, token, err);
         if (st == RK_OK)
             l->out->unfed = -1;
     }
@@ -146,6 +158,8 @@ static rk_status run_loop(loop *l, rk_error *err)
         l->out->end = RK_END_INTERRUPTED;
         st = RK_OK;
     }
+    if (st == RK_OK && l->p->speculator)
+        st = rk_speculator_settle(l->p->speculator, err);
     return st == RK_OK ? emit_rest(l, err) : st;
 }
 

@@ -26,6 +26,7 @@ typedef struct rk_generate_params {
     bool feed_last;     /* the state goes on from the last token: it will be saved */
     const char *const *stop;
     int64_t n_stop;
+    rk_speculator *speculator; /* of the session and the sampler; NULL: one token at a time */
     /* Text as it becomes certain; whole UTF-8 characters. */
     rk_status (*emit)(void *user, const char *text, size_t n, rk_error *err);
     /* Called when a token's text may begin a stop string, before the token is fed and before what

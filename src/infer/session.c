@@ -18,9 +18,8 @@
 #include "model/pack.h"
 
 enum {
-    CHUNK = 256,    /* tokens computed at once, a multiple of 64 */
-    SHORT_MAX = 16, /* tokens of a call of the short class */
-    HEAD_ROWS = 64  /* rows whose scores are computed at once */
+    CHUNK = 256,   /* tokens computed at once, a multiple of 64 */
+    HEAD_ROWS = 64 /* rows whose scores are computed at once */
 };
 
 int64_t rk_session_part_count(const rk_session *s, int part)
@@ -152,6 +151,7 @@ static rk_status run_chunk(const chunk *c, int64_t n_rows, float *logits, rk_err
     return rk_ctx_status(&s->ctx, err);
 }
 
+/* The state before the call stays in `next` until another one begins. */
 static void commit(rk_session *s)
 {
     float *const before = s->state;
@@ -167,7 +167,7 @@ static rk_status plan_chunks(rk_session *s, int64_t n_streams, rk_error *err)
     const struct {
         int64_t n_streams, n_tokens;
         bool long_class;
-    } shapes[] = {{1, CHUNK, true}, {1, SHORT_MAX, false}, {n_streams, 1, false}};
+    } shapes[] = {{1, CHUNK, true}, {1, RK_SHORT_MAX, false}, {n_streams, 1, false}};
     rk_status st = RK_OK;
     for (size_t i = 0; i < RK_COUNT(shapes) && st == RK_OK; i++) {
         const chunk c = {
@@ -285,12 +285,12 @@ static rk_status check_tokens(const rk_session *s, const int32_t *tokens, int64_
     return RK_OK;
 }
 
-/* All chunks of a call; logits NULL, of the last token, or of all. */
-static rk_status run_call(rk_session *s, const int32_t *tokens, int64_t n, float *logits, bool all,
-                          rk_error *err)
+/* All chunks of a call; the scores of its last n_rows tokens go to logits. */
+static rk_status run_call(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                          int64_t n_rows, rk_error *err)
 {
     rk_status st = RK_OK;
-    s->ctx.long_class = n > SHORT_MAX;
+    s->ctx.long_class = n > RK_SHORT_MAX;
     for (int64_t at = 0; at < n && st == RK_OK; at += CHUNK) {
         const chunk c = {.owner = s,
                          .streams = &s,
@@ -298,22 +298,23 @@ static rk_status run_call(rk_session *s, const int32_t *tokens, int64_t n, float
                          .tokens = tokens + at,
                          .n_tokens = rk_min_i64(CHUNK, n - at),
                          .begins = at == 0};
-        const bool last = at + c.n_tokens == n;
-        const int64_t n_rows = !logits ? 0 : all ? c.n_tokens : last ? 1 : 0;
-        st =
-            run_chunk(&c, n_rows, all && logits ? logits + at * s->model->hp.n_vocab : logits, err);
+        const int64_t end = at + c.n_tokens, from = rk_max_i64(at, n - n_rows);
+        const int64_t rows = rk_max_i64(0, end - from);
+        st = run_chunk(&c, rows, logits, err);
+        if (logits)
+            logits += rows * s->model->hp.n_vocab;
     }
     return st;
 }
 
-static rk_status eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits, bool all,
-                      rk_error *err)
+rk_status rk_session_eval_rows(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                               int64_t n_rows, rk_error *err)
 {
     rk_status st = check_tokens(s, tokens, n, err);
     if (st != RK_OK)
         return st;
     rk_engine_lock(s->engine);
-    st = run_call(s, tokens, n, logits, all, err);
+    st = run_call(s, tokens, n, logits, logits ? n_rows : 0, err);
     rk_engine_unlock(s->engine);
     if (st == RK_OK)
         commit(s);
@@ -323,13 +324,36 @@ static rk_status eval(rk_session *s, const int32_t *tokens, int64_t n, float *lo
 rk_status rk_session_eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                           rk_error *err)
 {
-    return eval(s, tokens, n, logits, false, err);
+    return rk_session_eval_rows(s, tokens, n, logits, 1, err);
 }
 
 rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                               rk_error *err)
 {
-    return eval(s, tokens, n, logits, true, err);
+    return rk_session_eval_rows(s, tokens, n, logits, n, err);
+}
+
+rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n, rk_error *err)
+{
+    rk_status st = check_tokens(s, tokens, n, err);
+    if (st != RK_OK)
+        return st;
+    const atomic_int *const abort = s->ctx.abort;
+    rk_engine_lock(s->engine);
+    rk_pool_set_whole(s->ctx.pool, true);
+    s->ctx.abort = NULL;
+    st = run_call(s, tokens, n, NULL, 0, err);
+    s->ctx.abort = abort;
+    rk_pool_set_whole(s->ctx.pool, false);
+    rk_engine_unlock(s->engine);
+    if (st == RK_OK)
+        commit(s);
+    return st;
+}
+
+void rk_session_undo(rk_session *s)
+{
+    commit(s);
 }
 
 static rk_status check_batch(rk_session *const *sessions, int64_t n, rk_error *err)

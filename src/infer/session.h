@@ -5,19 +5,31 @@
 #include "io/safetensors.h"
 #include "model/model.h"
 
+enum { RK_SHORT_MAX = 16 }; /* tokens of a call of the short class, docs/numerics.md */
+
 struct rk_session {
     const rk_model *model;
     rk_engine *engine;
     rk_ctx ctx;        /* scratch of a chunk; its data arena is as large as planned */
     int64_t n_state;   /* reals of a stream's state */
     float *state;      /* after the last call that succeeded: layer by layer, part by part */
-    float *next;       /* being made by the call in progress */
+    float *next;       /* being made by the call in progress; then the state before that call */
     rk_tensor **parts; /* of a forward: n_layer * arch->n_state */
     int64_t batch_max; /* streams that the scratch is planned for */
 };
 
 /* Elements of a part of one stream's state. */
 int64_t rk_session_part_count(const rk_session *s, int part);
+
+/* rk_session_eval with the scores after each of the last n_rows tokens; logits (n_rows, n_vocab).
+ */
+rk_status rk_session_eval_rows(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                               int64_t n_rows, rk_error *err);
+/* rk_session_eval without scores, which no abort stops: for few tokens. */
+rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n, rk_error *err);
+/* Take back the call that evaluated last and succeeded, with nothing done to the session since:
+ * costs nothing. */
+void rk_session_undo(rk_session *s);
 
 /* rk_session_state_save with n more pairs in the metadata, and without overwriting if so asked. */
 rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/num.h"
 #include "base/random.h"
+#include "text/sampler.h"
 
 struct rk_sampler {
     rk_sampler_params params;
@@ -144,6 +145,29 @@ void rk_sampler_free(rk_sampler *s)
     free(s->p);
     free(s->key);
     free(s);
+}
+
+rk_status rk_sampler_twin(rk_sampler **out, const rk_sampler *s, rk_error *err)
+{
+    const size_t n = (size_t)s->n_vocab;
+    const rk_status st = rk_sampler_new(out, &s->params, s->n_vocab, NULL, err);
+    if (st != RK_OK)
+        return st;
+    memcpy((*out)->bias, s->bias, n * sizeof *s->bias);
+    memcpy((*out)->uncounted, s->uncounted, n);
+    return RK_OK;
+}
+
+void rk_sampler_follow(rk_sampler *s, const rk_sampler *other)
+{
+    rk_sampler_reset(s);
+    memcpy(s->seen, other->seen, (size_t)other->n_seen * sizeof *s->seen);
+    for (int64_t i = 0; i < other->n_seen; i++) {
+        s->is_seen[s->seen[i]] = 1;
+        s->count[s->seen[i]] = other->count[s->seen[i]];
+    }
+    s->n_seen = other->n_seen;
+    s->step = other->step;
 }
 
 void rk_sampler_reset(rk_sampler *s)
@@ -344,13 +368,32 @@ static void temper(rk_sampler *s)
         s->p[i] = powf(s->p[i] / highest, power);
 }
 
-static int32_t draw(const rk_sampler *s)
+static double total_weight(const rk_sampler *s)
 {
-    double total = 0.0, sum = (double)s->p[0];
+    double total = 0.0;
+    for (int64_t i = 0; i < s->n; i++)
+        total += (double)s->p[i];
+    return total;
+}
+
+/* What the random numbers of a step are for. */
+typedef enum draw_purpose {
+    DRAW_TOKEN,   /* where nothing was guessed */
+    DRAW_GUESS,   /* by a draft */
+    DRAW_VERDICT, /* on a guess */
+    DRAW_INSTEAD, /* of a guess that was rejected */
+} draw_purpose;
+
+static double uniform(const rk_sampler *s, draw_purpose purpose)
+{
+    return rk_rng_f64(s->params.seed, RK_RNG_SAMPLE, s->step, purpose);
+}
+
+static int32_t draw(const rk_sampler *s, draw_purpose purpose)
+{
+    const double x = total_weight(s) * uniform(s, purpose);
+    double sum = (double)s->p[0];
     int64_t i = 0;
-    for (int64_t k = 0; k < s->n; k++)
-        total += (double)s->p[k];
-    const double x = total * rk_rng_f64(s->params.seed, RK_RNG_SAMPLE, s->step, 0);
     while (x >= sum && i + 1 < s->n)
         sum += (double)s->p[++i];
     return s->id[i]; /* its weight is above 0, because it lifted sum above x */
@@ -367,7 +410,8 @@ static void note(rk_sampler *s, int32_t token)
     s->step++;
 }
 
-rk_status rk_sampler_next(rk_sampler *s, const float *logits, int32_t *token, rk_error *err)
+/* Candidates and their weights; at temperature 0 there is one candidate. */
+static rk_status weigh(rk_sampler *s, const float *logits, rk_error *err)
 {
     const bool greedy = s->params.temp == 0.0f;
     int32_t best = 0;
@@ -377,12 +421,91 @@ rk_status rk_sampler_next(rk_sampler *s, const float *logits, int32_t *token, rk
     const rk_status st = find_highest(s, &best, err);
     if (st != RK_OK)
         return st;
-    if (!greedy) {
-        softmax(s, s->p[best]);
-        filter(s);
-        temper(s);
+    if (greedy) {
+        s->n = 1;
+        s->id[0] = best;
+        s->p[0] = 1.0f;
+        return RK_OK;
     }
-    *token = greedy ? best : draw(s);
+    softmax(s, s->p[best]);
+    filter(s);
+    temper(s);
+    return RK_OK;
+}
+
+rk_status rk_sampler_next(rk_sampler *s, const float *logits, int32_t *token, rk_error *err)
+{
+    const rk_status st = weigh(s, logits, err);
+    if (st != RK_OK)
+        return st;
+    *token = draw(s, DRAW_TOKEN);
+    note(s, *token);
+    return RK_OK;
+}
+
+/* -------------------------------------------------------------------------------- speculation */
+
+rk_status rk_sampler_guess(rk_sampler *s, const float *logits, rk_guess *guess, rk_error *err)
+{
+    const rk_status st = weigh(s, logits, err);
+    if (st != RK_OK)
+        return st;
+    guess->token = draw(s, DRAW_GUESS);
+    guess->n = s->n;
+    guess->total = total_weight(s);
+    memcpy(guess->id, s->id, (size_t)s->n * sizeof *s->id);
+    memcpy(guess->weight, s->p, (size_t)s->n * sizeof *s->p);
+    note(s, guess->token);
+    return RK_OK;
+}
+
+static double weight_of(int64_t n, const int32_t *id, const float *weight, int32_t token)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (id[i] == token)
+            return (double)weight[i];
+    return 0.0;
+}
+
+/* Whether the guess stands: with probability p / q of it, or 1 where that is more. */
+static bool accepts(const rk_sampler *s, const rk_guess *g)
+{
+    const double p = weight_of(s->n, s->id, s->p, g->token) / total_weight(s);
+    const double q = weight_of(g->n, g->id, g->weight, g->token) / g->total;
+    return uniform(s, DRAW_VERDICT) * q < p;
+}
+
+/* Candidates become those with p > q, weighed by p - q. */
+static void subtract_guess(rk_sampler *s, const rk_guess *g)
+{
+    const double total = total_weight(s);
+    int64_t n = 0;
+    for (int64_t i = 0, j = 0; i < s->n; i++) {
+        while (j < g->n && g->id[j] < s->id[i])
+            j++;
+        const bool both = j < g->n && g->id[j] == s->id[i];
+        const double q = both ? (double)g->weight[j] / g->total : 0.0;
+        const float more = (float)((double)s->p[i] / total - q);
+        if (more > 0.0f) {
+            s->id[n] = s->id[i];
+            s->p[n++] = more;
+        }
+    }
+    s->n = n;
+}
+
+rk_status rk_sampler_judge(rk_sampler *s, const float *logits, const rk_guess *guess,
+                           int32_t *token, rk_error *err)
+{
+    const rk_status st = weigh(s, logits, err);
+    if (st != RK_OK)
+        return st;
+    *token = guess->token;
+    if (!accepts(s, guess)) {
+        subtract_guess(s, guess);
+        if (s->n > 0) /* else p and q differ by rounding only */
+            *token = draw(s, DRAW_INSTEAD);
+    }
     note(s, *token);
     return RK_OK;
 }

@@ -103,6 +103,18 @@ grep -q '^prompt 1 tokens, .* ended by length$' err || complain 'no timings on s
     expect 1 'nowhere' $run -p x --state-in nowhere
     expect 2 'm.safetensors: ' $run -p x --state-in m.safetensors
 
+    # a draft changes no greedy token and no saved state
+    expect 0 '^to be' $run -p 'to be' -n 90 --temp 0 --ignore-eos --state-out plain.state
+    cp out plain
+    expect 0 '^to be' $run -p 'to be' -n 90 --temp 0 --ignore-eos --state-out fast.state \
+        --draft m.safetensors --draft-max 5
+    same 'with a draft' plain out
+    same 'state with a draft' plain.state fast.state
+    expect 0 'draft guessed [0-9]* tokens' run -m m.safetensors -t 1 -v -p x -n 20 --ignore-eos \
+        --draft m.safetensors
+    expect 2 'outside 1 to 15' $run -p x --draft m.safetensors --draft-max 16
+    expect 1 'nowhere' $run -p x --draft nowhere
+
     # ---- what is refused
     expect 1 'nowhere' run -m nowhere -p x
     expect 2 'text.txt' run -m text.txt -p x

@@ -57,6 +57,19 @@ sampler.bias(65, 1e9)
 assert sampler.next(logits) == 65
 sampler.reset()
 assert "".join(rk.generate(a, sampler, tokenizer, "to be", 5)) == "AAAAA"
+
+greedy, logits, plain = rk.Sampler(256, temp=0), a.eval([32]), a.clone()
+fast = rk.Speculator(a, greedy, model, n_max=3)
+fast.read(tokenizer.encode("to be"))
+tokens = []
+for _ in range(20):
+    tokens.append(fast.next(logits))
+    logits = fast.feed(tokens[-1])
+fast.settle()
+for token in tokens:
+    plain.eval([token])
+assert a.state == plain.state and fast.info.n_tokens == 20
+fast.close()
 assert tokenizer.decode(tokenizer.encode("h\u00e4tte")) == "h\u00e4tte" and tokenizer.n_vocab == 256
 
 for code, call in [(rk.IO, lambda: rk.Model(folder + "/nowhere")),

@@ -9,6 +9,7 @@
 /* The architecture of the models; tests may go through all of them. */
 static const rk_arch *test_arch = &rk_arch_rwkv7;
 static bool test_tuned; /* with the states that streams begin with */
+static int64_t test_n_vocab = 97;
 
 typedef struct test_model {
     rk_model *model;
@@ -20,7 +21,8 @@ typedef struct test_model {
 static inline test_model test_model_open(test_ctx *t, uint64_t seed, int64_t n_layer,
                                          int64_t n_embd, rk_dtype dtype)
 {
-    rk_hparams hp = {.n_vocab = 97, .n_layer = n_layer, .n_embd = n_embd, .head_size = 16};
+    rk_hparams hp = {
+        .n_vocab = test_n_vocab, .n_layer = n_layer, .n_embd = n_embd, .head_size = 16};
     rk_model *m = NULL;
     rk_error err = {0};
     int64_t n = 0;

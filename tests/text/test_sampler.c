@@ -4,6 +4,8 @@
 
 #include <float.h>
 
+#include "text/sampler.h"
+
 enum { V_MAX = 65536 };
 
 /* ------------------------------------------------------------------------------ the definition */
@@ -169,18 +171,54 @@ static void check_counts(const test_ctx *t, const double *expected, const double
         fail_msg("chi-square %g with %" PRId64 " cells; %s", chi2, freedom, t->shape);
 }
 
+/* A sampler, and a twin that may guess for it by logits of its own. */
+typedef struct pair {
+    rk_sampler *sampler, *twin;
+    const float *draft; /* NULL: nothing is guessed */
+    rk_guess guess;
+} pair;
+
+static pair make_pair(test_ctx *t, const rk_sampler_params *p, int64_t n, const float *draft)
+{
+    rk_error err = {0};
+    pair out = {.sampler = make(p, n, NULL), .draft = draft};
+    test_ok(rk_sampler_twin(&out.twin, out.sampler, &err), &err);
+    out.guess.id = test_alloc(t, (size_t)n * sizeof *out.guess.id);
+    out.guess.weight = test_alloc_f32(t, n);
+    return out;
+}
+
+static void free_pair(pair *p)
+{
+    rk_sampler_free(p->sampler);
+    rk_sampler_free(p->twin);
+}
+
+static int32_t next_of_pair(pair *p, const float *logits)
+{
+    rk_error err = {0};
+    int32_t token = -1;
+    if (!p->draft)
+        return next(p->sampler, logits);
+    rk_sampler_follow(p->twin, p->sampler);
+    test_ok(rk_sampler_guess(p->twin, p->draft, &p->guess, &err), &err);
+    test_ok(rk_sampler_judge(p->sampler, logits, &p->guess, &token, &err), &err);
+    return token;
+}
+
 static void check_distribution(test_ctx *t, const rk_sampler_params *p, int64_t n, int n_draws,
-                               float spread)
+                               float spread, bool guessed)
 {
     const float *logits = test_uniform(t, n, -spread, spread);
+    const float *draft = guessed ? test_uniform(t, n, -spread, spread) : NULL;
     double *expected = test_alloc_f64(t, n), *observed = test_alloc_f64(t, n);
     definition d = define(t, p, n);
-    rk_sampler *s = make(p, n, NULL);
+    pair s = make_pair(t, p, n, draft);
     int n_excluded = 0;
     for (int64_t i = 0; i < n; i++)
         expected[i] = observed[i] = 0.0;
     for (int draw = 0; draw < n_draws; draw++) {
-        const int32_t token = next(s, logits);
+        const int32_t token = next_of_pair(&s, logits);
         predict(&d, logits);
         n_excluded += !(d.p[token] > 0);
         observed[token] += 1;
@@ -192,7 +230,7 @@ static void check_distribution(test_ctx *t, const rk_sampler_params *p, int64_t 
     if (n_excluded > 1)
         fail_msg("%d draws of excluded tokens; %s", n_excluded, t->shape);
     check_counts(t, expected, observed, n);
-    rk_sampler_free(s);
+    free_pair(&s);
     test_reset(t);
 }
 
@@ -237,9 +275,12 @@ static void test_distribution(void **state)
     for (size_t i = 0; i < n_rows; i++) {
         rows[i].seed = 100 + i;
         test_shape(&t, "row %zu of %zu", i, n_rows);
-        check_distribution(&t, &rows[i], 37, 3000, 3.0f);
+        check_distribution(&t, &rows[i], 37, 3000, 3.0f, false);
+        test_shape(&t, "row %zu of %zu, guessed", i, n_rows);
+        check_distribution(&t, &rows[i], 37, 3000, 3.0f, true);
     }
-    check_distribution(&t, &off, 1, 10, 3.0f);
+    check_distribution(&t, &off, 1, 10, 3.0f, false);
+    check_distribution(&t, &off, 1, 10, 3.0f, true);
     test_end(&t);
 }
 
@@ -252,7 +293,7 @@ static void test_large_vocabulary(void **state)
     const size_t n_rows = make_rows(rows);
     for (size_t i = 0; i < n_rows; i += 3) {
         test_shape(&t, "row %zu, large", i);
-        check_distribution(&t, &rows[i], V_MAX, 4, i % 2 ? 20.0f : 0.5f);
+        check_distribution(&t, &rows[i], V_MAX, 4, i % 2 ? 20.0f : 0.5f, i % 4 > 1);
     }
     test_end(&t);
 }

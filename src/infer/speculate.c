@@ -1,0 +1,339 @@
+/* speculate.c: text at the pace of a small model, with the distribution of a large one.
+ *
+ * When a token is fed, the draft may guess some that follow. The model reads all of them in one
+ * call of the short class, which gives the bits of one token at a time, and the scores after each.
+ * The calls that come then find their scores ready for as long as the guesses stand.
+ *
+ * When one does not stand, the session takes the call back, which costs nothing because it still
+ * has the state before; the tokens that did stand are read again at the beginning of the next call.
+ * So a pass costs some more tokens and no copy of a state. (States kept after every token of a call
+ * would spare these tokens, at the price of writing as many states; a call that reads them again
+ * alone would read all weights once more.) A pass without guesses is taken in whole and ends the
+ * line of such tokens; it has to come before they fill a call.
+ *
+ * The draft goes one token at a time and its state is small: it is kept after each. */
+#include "infer/speculate.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/num.h"
+#include "infer/pace.h"
+#include "text/sampler.h"
+
+enum {
+    GUESSES_MAX = RK_SHORT_MAX - 1,
+    BEHIND_MAX = 64 /* tokens that a draft which rested reads again; it does without older ones */
+};
+
+struct rk_speculator {
+    rk_session *session, *draft;
+    rk_sampler *sampler, *twin; /* twin: the draft's */
+    int64_t n_vocab;
+    bool always;
+    rk_pace pace;
+    rk_speculator_info info;
+
+    /* The model's side: the last call was line[0..n_line), of which n_fed tokens stand. Where
+     * n_line is 0 they have been taken back. */
+    bool open; /* a pass that is not yet taken in */
+    int64_t n_line, n_fed;
+    int64_t first; /* place in the line of the token that the pass was for */
+    int32_t line[RK_SHORT_MAX];
+    float *rows; /* (RK_SHORT_MAX, V) scores after line[first], ... */
+
+    /* The draft's side. */
+    int64_t n_guesses; /* of the pass */
+    rk_guess guesses[GUESSES_MAX];
+    float *scores; /* (V) */
+    float *states; /* (n_max + 1) before the pass and after each of its tokens */
+    int64_t n_state;
+    int64_t n_behind; /* tokens that the draft has not read */
+    int32_t behind[BEHIND_MAX + 1];
+};
+
+/* ---- made and freed ---- */
+
+static rk_status check(const rk_session *s, const rk_model *draft, int64_t n_max, rk_error *err)
+{
+    const int64_t n = s->model->hp.n_vocab, n_draft = draft->hp.n_vocab;
+    if (n_max < 1 || n_max > GUESSES_MAX)
+        return rk_fail(err, RK_ERR_ARG, "%" PRId64 " guesses of a draft, expected 1 to %d", n_max,
+                       GUESSES_MAX);
+    if (n_draft != n)
+        return rk_fail(err, RK_ERR_ARG,
+                       "the draft has %" PRId64 " tokens and the model %" PRId64
+                       ", expected the same vocabulary",
+                       n_draft, n);
+    return RK_OK;
+}
+
+static rk_status allocate(rk_speculator *sp, rk_error *err)
+{
+    const size_t n = (size_t)sp->n_vocab, k = (size_t)sp->pace.n_max;
+    sp->rows = calloc(RK_SHORT_MAX * n, sizeof *sp->rows);
+    sp->scores = calloc(n, sizeof *sp->scores);
+    sp->states = calloc((k + 1) * (size_t)sp->n_state, sizeof *sp->states);
+    bool ok = sp->rows && sp->scores && sp->states;
+    for (size_t i = 0; i < k; i++) {
+        sp->guesses[i].id = calloc(n, sizeof(int32_t));
+        sp->guesses[i].weight = calloc(n, sizeof(float));
+        ok = ok && sp->guesses[i].id && sp->guesses[i].weight;
+    }
+    return ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the guesses of a draft");
+}
+
+static rk_status init(rk_speculator *sp, const rk_model *draft, rk_error *err)
+{
+    rk_status st = rk_session_new(&sp->draft, draft, sp->session->engine, err);
+    if (st == RK_OK)
+        st = rk_sampler_twin(&sp->twin, sp->sampler, err);
+    if (st != RK_OK)
+        return st;
+    sp->n_state = sp->draft->n_state;
+    return allocate(sp, err);
+}
+
+rk_status rk_speculator_new(rk_speculator **out, rk_session *s, rk_sampler *sampler,
+                            const rk_model *draft, int64_t n_max, rk_error *err)
+{
+    *out = NULL;
+    rk_status st = check(s, draft, n_max, err);
+    if (st != RK_OK)
+        return st;
+    rk_speculator *sp = calloc(1, sizeof *sp);
+    if (!sp)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a speculator");
+    sp->session = s;
+    sp->sampler = sampler;
+    sp->n_vocab = s->model->hp.n_vocab;
+    sp->pace = rk_pace_new(n_max);
+    st = init(sp, draft, err);
+    if (st == RK_OK)
+        *out = sp;
+    else
+        rk_speculator_free(sp);
+    return st;
+}
+
+void rk_speculator_free(rk_speculator *sp)
+{
+    if (!sp)
+        return;
+    rk_session_free(sp->draft);
+    rk_sampler_free(sp->twin);
+    free(sp->rows);
+    free(sp->scores);
+    free(sp->states);
+    for (int i = 0; i < GUESSES_MAX; i++) {
+        free(sp->guesses[i].id);
+        free(sp->guesses[i].weight);
+    }
+    free(sp);
+}
+
+void rk_speculator_always(rk_speculator *sp)
+{
+    sp->always = true;
+}
+
+/* ---- the draft ---- */
+
+static void keep_state(rk_speculator *sp, int64_t at)
+{
+    memcpy(sp->states + at * sp->n_state, sp->draft->state,
+           (size_t)sp->n_state * sizeof *sp->states);
+}
+
+static void restore_state(rk_speculator *sp, int64_t at)
+{
+    memcpy(sp->draft->state, sp->states + at * sp->n_state,
+           (size_t)sp->n_state * sizeof *sp->states);
+}
+
+static void fall_behind(rk_speculator *sp, int32_t token)
+{
+    if (sp->n_behind == BEHIND_MAX)
+        memmove(sp->behind, sp->behind + 1, (size_t)--sp->n_behind * sizeof *sp->behind);
+    sp->behind[sp->n_behind++] = token;
+}
+
+/* n guesses into the line behind line[n_fed], each with the draft's state after the token before.
+ */
+static rk_status draw_guesses(rk_speculator *sp, int64_t n, rk_error *err)
+{
+    rk_status st = RK_OK;
+    sp->behind[sp->n_behind] = sp->line[sp->n_fed];
+    for (int64_t i = 0; i < n && st == RK_OK; i++) {
+        int32_t *last = &sp->line[sp->n_fed + i];
+        st = i == 0 ? rk_session_eval(sp->draft, sp->behind, sp->n_behind + 1, sp->scores, err)
+                    : rk_session_eval(sp->draft, last, 1, sp->scores, err);
+        if (st == RK_OK)
+            st = rk_sampler_guess(sp->twin, sp->scores, &sp->guesses[i], err);
+        last[1] = sp->guesses[i].token;
+        keep_state(sp, i + 1);
+    }
+    return st;
+}
+
+/* The same; after a failure the draft is where it was. */
+static rk_status guess(rk_speculator *sp, int64_t n, rk_error *err)
+{
+    const double began = rk_now_s();
+    keep_state(sp, 0);
+    rk_sampler_follow(sp->twin, sp->sampler);
+    const rk_status st = draw_guesses(sp, n, err);
+    if (st != RK_OK) {
+        restore_state(sp, 0);
+        return st;
+    }
+    const double took = rk_now_s() - began;
+    rk_pace_guesses(&sp->pace, n, took);
+    sp->info.draft_s += took;
+    sp->info.n_guessed += n;
+    return RK_OK;
+}
+
+/* ---- a pass ---- */
+
+/* Of the last pass, the session or the line before it keeps the tokens that stand, and so does the
+ * draft. */
+static void close_pass(rk_speculator *sp)
+{
+    if (!sp->open)
+        return;
+    const int64_t n_stand = sp->n_fed - sp->first;
+    if (n_stand <= sp->n_guesses)
+        restore_state(sp, n_stand);
+    else
+        fall_behind(sp, sp->line[sp->n_fed - 1]);
+    if (sp->n_fed < sp->n_line)
+        rk_session_undo(sp->session);
+    else
+        sp->n_fed = 0;
+    sp->n_line = 0;
+    sp->open = false;
+}
+
+/* The model reads the line to its end. */
+static rk_status read_line(rk_speculator *sp, int64_t n_guesses, rk_error *err)
+{
+    const int64_t n = sp->n_fed + 1 + n_guesses;
+    const double began = rk_now_s();
+    const rk_status st =
+        rk_session_eval_rows(sp->session, sp->line, n, sp->rows, n_guesses + 1, err);
+    if (st != RK_OK)
+        return st;
+    const double took = rk_now_s() - began;
+    rk_pace_pass(&sp->pace, n, took);
+    sp->info.model_s += took;
+    sp->info.n_passes++;
+    if (n == 1) {
+        sp->info.n_single++;
+        sp->info.single_s += took;
+    }
+    return RK_OK;
+}
+
+static rk_status run_pass(rk_speculator *sp, int32_t token, rk_error *err)
+{
+    const int64_t room = RK_SHORT_MAX - sp->n_fed - 1;
+    const int64_t n =
+        sp->always ? rk_min_i64(sp->pace.n_max, room) : rk_pace_choose(&sp->pace, sp->n_fed + 1);
+    rk_status st = RK_OK;
+    sp->line[sp->n_fed] = token;
+    if (n > 0)
+        st = guess(sp, n, err);
+    if (st != RK_OK)
+        return st;
+    st = read_line(sp, n, err);
+    if (st != RK_OK) {
+        if (n > 0)
+            restore_state(sp, 0);
+        return st;
+    }
+    if (n > 0)
+        sp->n_behind = 0;
+    sp->first = sp->n_fed++;
+    sp->n_line = sp->n_fed + n;
+    sp->n_guesses = n;
+    sp->open = true;
+    return RK_OK;
+}
+
+/* ---- what callers see ---- */
+
+static rk_status check_token(const rk_speculator *sp, int32_t token, rk_error *err)
+{
+    if (token < 0 || token >= sp->n_vocab)
+        return rk_fail(err, RK_ERR_ARG, "token %" PRId32 ", expected 0 to %" PRId64, token,
+                       sp->n_vocab - 1);
+    return RK_OK;
+}
+
+rk_status rk_speculator_feed(rk_speculator *sp, int32_t token, float *logits, rk_error *err)
+{
+    rk_status st = check_token(sp, token, err);
+    if (st != RK_OK)
+        return st;
+    if (sp->n_fed < sp->n_line && sp->line[sp->n_fed] == token)
+        sp->n_fed++;
+    else {
+        close_pass(sp);
+        st = run_pass(sp, token, err);
+    }
+    if (st != RK_OK)
+        return st;
+    sp->info.n_tokens++;
+    if (logits)
+        memcpy(logits, sp->rows + (sp->n_fed - 1 - sp->first) * sp->n_vocab,
+               (size_t)sp->n_vocab * sizeof *logits);
+    return RK_OK;
+}
+
+rk_status rk_speculator_next(rk_speculator *sp, const float *logits, int32_t *token, rk_error *err)
+{
+    if (sp->n_fed >= sp->n_line)
+        return rk_sampler_next(sp->sampler, logits, token, err);
+    const rk_guess *g = &sp->guesses[sp->n_fed - sp->first - 1];
+    const rk_status st = rk_sampler_judge(sp->sampler, logits, g, token, err);
+    if (st != RK_OK)
+        return st;
+    const bool stood = *token == g->token;
+    rk_pace_verdict(&sp->pace, stood);
+    sp->info.n_judged++;
+    sp->info.n_accepted += stood;
+    return RK_OK;
+}
+
+rk_status rk_speculator_read(rk_speculator *sp, const int32_t *tokens, int64_t n, rk_error *err)
+{
+    close_pass(sp);
+    rk_status st = RK_OK;
+    if (sp->n_behind > 0)
+        st = rk_session_eval(sp->draft, sp->behind, sp->n_behind, NULL, err);
+    if (st != RK_OK)
+        return st;
+    sp->n_behind = 0;
+    return rk_session_eval(sp->draft, tokens, n, NULL, err);
+}
+
+/* It is not to be stopped: the tokens it reads stand already, and they are few. */
+rk_status rk_speculator_settle(rk_speculator *sp, rk_error *err)
+{
+    close_pass(sp);
+    if (sp->n_fed == 0)
+        return RK_OK;
+    const rk_status st = rk_session_eval_whole(sp->session, sp->line, sp->n_fed, err);
+    if (st == RK_OK)
+        sp->n_fed = 0;
+    return st;
+}
+
+void rk_speculator_get_info(const rk_speculator *sp, rk_speculator_info *info)
+{
+    *info = sp->info;
+}
