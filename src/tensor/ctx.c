@@ -122,28 +122,6 @@ rk_tensor *rk_new_zeros(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *
     return t;
 }
 
-void *rk_grad(rk_ctx *ctx, rk_tensor *t)
-{
-    if (!t || !t->requires_grad || rk_ctx_failed(ctx))
-        return NULL;
-    rk_tensor *root = t->base ? t->base : t;
-    if (root->dtype != RK_F32 && root->dtype != RK_F64) {
-        rk_ctx_fail(ctx, RK_ERR_ARG, "gradient of a %s tensor: expected f32 or f64",
-                    rk_dtype_name(root->dtype));
-        return NULL;
-    }
-    if (!root->has_grad) {
-        const size_t bytes = rk_tensor_bytes(root);
-        root->grad = rk_ctx_alloc(ctx, bytes);
-        root->has_grad = true;
-        if (root->grad)
-            memset(root->grad, 0, bytes);
-    }
-    if (!root->grad)
-        return NULL;
-    return (unsigned char *)root->grad + (size_t)t->offset * rk_dtype_bytes(t->dtype);
-}
-
 typedef struct range_job {
     rk_range_fn *fn;
     void *arg;
@@ -172,4 +150,97 @@ void rk_parallel_whole(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, v
         return;
     range_job job = {fn, arg, n, rk_max_i64(grain, 1)};
     rk_pool_run_whole(ctx->pool, rk_ceil_div(n, job.grain), range_task, &job);
+}
+
+/* ---- gradients: whether one was written to is known of each entry of a root's first dimension,
+ * where these are few (mixes, sequences), else of the whole ---- */
+
+enum { PARTS_MAX = 64, ZERO_GRAIN = 1 << 16 };
+
+static int64_t parts_of(const rk_tensor *root)
+{
+    const int64_t n = root->n_dims > 0 ? root->dims[0] : 1;
+    return n > 0 && n <= PARTS_MAX ? n : 1;
+}
+
+static uint64_t low_bits(int64_t n)
+{
+    return n >= PARTS_MAX ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
+}
+
+/* The parts of root that a view lies in; *whole: it is made of them. */
+static uint64_t parts_under(const rk_tensor *root, const rk_tensor *t, bool *whole)
+{
+    const int64_t n = parts_of(root), size = rk_tensor_count(root) / n, count = rk_tensor_count(t);
+    *whole = size > 0 && rk_tensor_is_contiguous(t) && t->offset % size == 0 && count % size == 0;
+    if (size == 0 || !rk_tensor_is_contiguous(t))
+        return low_bits(n);
+    return low_bits(rk_ceil_div(t->offset + count, size)) & ~low_bits(t->offset / size);
+}
+
+static void zero_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    (void)worker;
+    memset((unsigned char *)arg + lo, 0, (size_t)(hi - lo));
+}
+
+static void zero_parts(rk_ctx *ctx, const rk_tensor *root, uint64_t parts)
+{
+    const int64_t n = parts_of(root), bytes = (int64_t)rk_tensor_bytes(root) / n;
+    for (int64_t i = 0; i < n; i++)
+        if (parts >> i & 1)
+            rk_parallel_whole(ctx, bytes, ZERO_GRAIN, zero_piece,
+                              (unsigned char *)root->grad + i * bytes);
+}
+
+static rk_tensor *root_of(rk_tensor *t)
+{
+    return t->base ? t->base : t;
+}
+
+void rk_grad_forget(rk_tensor *t)
+{
+    t->grad_unset = low_bits(parts_of(t));
+}
+
+void rk_grad_make(rk_ctx *ctx, rk_tensor *t)
+{
+    if (!t || !t->requires_grad || rk_ctx_failed(ctx))
+        return;
+    rk_tensor *root = root_of(t);
+    if (root->dtype != RK_F32 && root->dtype != RK_F64) {
+        rk_ctx_fail(ctx, RK_ERR_ARG, "gradient of a %s tensor: expected f32 or f64",
+                    rk_dtype_name(root->dtype));
+        return;
+    }
+    if (root->has_grad)
+        return;
+    root->grad = rk_ctx_alloc(ctx, rk_tensor_bytes(root));
+    root->has_grad = true;
+    rk_grad_forget(root);
+}
+
+void *rk_grad_fresh(rk_ctx *ctx, rk_tensor *t, bool *fresh)
+{
+    bool whole;
+    *fresh = false;
+    rk_grad_make(ctx, t);
+    if (!t || !t->requires_grad || rk_ctx_failed(ctx) || !root_of(t)->grad)
+        return NULL;
+    rk_tensor *root = root_of(t);
+    const uint64_t parts = parts_under(root, t, &whole), unset = root->grad_unset & parts;
+    *fresh = whole && unset == parts;
+    if (!*fresh)
+        zero_parts(ctx, root, unset);
+    root->grad_unset &= ~parts;
+    return (unsigned char *)root->grad + (size_t)t->offset * rk_dtype_bytes(t->dtype);
+}
+
+void *rk_grad(rk_ctx *ctx, rk_tensor *t)
+{
+    bool fresh;
+    unsigned char *grad = rk_grad_fresh(ctx, t, &fresh);
+    if (fresh)
+        rk_parallel_whole(ctx, (int64_t)rk_tensor_bytes(t), ZERO_GRAIN, zero_piece, grad);
+    return grad;
 }

@@ -79,6 +79,13 @@ void *rk_ctx_alloc(rk_ctx *ctx, size_t bytes);
 /* The gradient of t, with t's strides, zeroed when it is first asked for. NULL when t needs none,
  * while planning, and after a failure. */
 void *rk_grad(rk_ctx *ctx, rk_tensor *t);
+/* The same without the zeros: *fresh says that nothing was added to it yet, and the caller then
+ * writes every element. The first pass over a gradient is saved where its writer can begin it. */
+void *rk_grad_fresh(rk_ctx *ctx, rk_tensor *t, bool *fresh);
+/* Only the memory, and that nothing was written to it. */
+void rk_grad_make(rk_ctx *ctx, rk_tensor *t);
+/* What was written to the gradient of t, a root, counts no more. */
+void rk_grad_forget(rk_tensor *t);
 
 /* Run fn(arg, lo, hi, worker) over [0, n) cut into pieces of `grain`: the cut depends on n and
  * grain alone. An abort becomes the context's error. */

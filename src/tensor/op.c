@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "base/num.h"
+
 #define ROW(name, family)                                                                          \
     {                                                                                              \
         name, rk_##family##_shape, rk_##family##_forward, rk_##family##_backward                   \
@@ -82,6 +84,26 @@ void *rk_state_part(const rk_tensor *before, const rk_tensor *after, int64_t par
     return to;
 }
 
+/* ---- gradients by rows ---- */
+
+rk_grad_rows rk_grad_rows_of(rk_ctx *ctx, rk_tensor *t, int64_t rows, void *spare)
+{
+    rk_grad_rows g = {.data = spare};
+    bool fresh;
+    void *grad = rk_grad_fresh(ctx, t, &fresh);
+    if (grad)
+        g = (rk_grad_rows){grad, rk_tensor_bytes(t) / (size_t)rk_max_i64(rows, 1), fresh};
+    return g;
+}
+
+void *rk_grad_rows_at(const rk_grad_rows *g, int64_t lo, int64_t hi)
+{
+    unsigned char *at = (unsigned char *)g->data + (size_t)lo * g->row_bytes;
+    if (g->fresh)
+        memset(at, 0, (size_t)(hi - lo) * g->row_bytes);
+    return g->data ? at : NULL;
+}
+
 /* ---- applying ---- */
 
 static bool needs_tape(const rk_ctx *ctx, const rk_node *n)
@@ -152,6 +174,23 @@ rk_tensor *rk_apply1(rk_ctx *ctx, rk_node *n)
 
 /* ---- backwards ---- */
 
+/* A sum whose gradient was passed on whole is done with: nothing reads it after its own node. So
+ * the summand's gradient can begin in its memory, unless it has begun, or the node adds to it while
+ * it still reads. */
+static void inherit(const rk_node *n)
+{
+    rk_tensor *heir = n->heir, *from = n->out[0];
+    if (!heir || !heir->requires_grad || heir->base || heir->has_grad || from->base)
+        return;
+    int times = 0;
+    for (int i = 0; i < n->n_in; i++)
+        times += n->in[i] && (n->in[i] == heir || n->in[i]->base == heir);
+    if (times > 1)
+        return;
+    heir->grad = from->grad;
+    heir->has_grad = true;
+}
+
 /* Make the gradients that a node reads and writes, so that planning counts what running takes. */
 static bool make_grads(rk_ctx *ctx, rk_node *n)
 {
@@ -164,8 +203,9 @@ static bool make_grads(rk_ctx *ctx, rk_node *n)
         return false;
     for (int i = 0; i < n->n_out; i++)
         rk_grad(ctx, n->out[i]);
+    inherit(n);
     for (int i = 0; i < n->n_in; i++)
-        rk_grad(ctx, n->in[i]);
+        rk_grad_make(ctx, n->in[i]);
     return true;
 }
 

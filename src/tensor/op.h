@@ -46,8 +46,10 @@ struct rk_node {
     int n_in, n_out;
     rk_tensor *in[RK_MAX_IN]; /* NULL where an input is optional and absent */
     rk_tensor *out[RK_MAX_OUT];
-    void *saved;   /* saved_bytes that forward keeps for backward; NULL when not recording */
-    void *scratch; /* during forward and backward only */
+    rk_tensor *heir; /* NULL, or the input whose gradient is, among other terms, that of out[0]:
+                      * it may take over its memory */
+    void *saved;     /* saved_bytes that forward keeps for backward; NULL when not recording */
+    void *scratch;   /* during forward and backward only */
     size_t saved_bytes, scratch_bytes, scratch_bwd_bytes; /* asked for by the shape rule */
     union {
         rk_unary unary;
@@ -142,6 +144,18 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch);
 /* Part i of `parts` equal ones of each row of a state (B, ...), i counted over all rows: where it
  * is, with what came before copied there unless it is that already. */
 void *rk_state_part(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i);
+
+/* The gradient of an input as pieces of rows write it: those that come first clear their own part
+ * before a kernel adds to it, while it lies in the cache. */
+typedef struct rk_grad_rows {
+    void *data;
+    size_t row_bytes;
+    bool fresh;
+} rk_grad_rows;
+/* That of t, which may be NULL, or `spare` memory in its place. */
+rk_grad_rows rk_grad_rows_of(rk_ctx *ctx, rk_tensor *t, int64_t rows, void *spare);
+/* Rows [lo, hi), ready to be added to; NULL stays NULL. */
+void *rk_grad_rows_at(const rk_grad_rows *g, int64_t lo, int64_t hi);
 
 /* The gradient of t, or `spare` memory for kernels that write all gradients whether needed or not.
  */

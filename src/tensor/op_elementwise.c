@@ -96,13 +96,15 @@ static void unary_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_tensor *x = j->n->in[0], *y = j->n->out[0];
     (void)worker;
     j->kern->unary_bwd(j->n->attr.unary, hi - lo, rk_at(x, x->data, lo), rk_at(y, y->data, lo),
-                       rk_at(x, j->p[0], lo), rk_at(x, j->p[1], lo));
+                       rk_at(x, j->p[0], lo), rk_grad_rows_at(j->p[1], lo, hi));
 }
 
 void rk_unary_backward(rk_ctx *ctx, rk_node *n)
 {
-    void *p[] = {rk_grad(ctx, n->out[0]), rk_grad(ctx, n->in[0])};
-    over_pieces(ctx, n, p, rk_tensor_count(n->in[0]), unary_bwd_piece);
+    const int64_t count = rk_tensor_count(n->in[0]);
+    rk_grad_rows dx = rk_grad_rows_of(ctx, n->in[0], count, NULL);
+    void *p[] = {rk_grad(ctx, n->out[0]), &dx};
+    over_pieces(ctx, n, p, count, unary_bwd_piece);
 }
 
 rk_tensor *rk_unary_op(rk_ctx *ctx, rk_unary op, rk_tensor *x)

@@ -71,6 +71,8 @@ typedef struct loss_job {
     void *logits;
     rk_ce_row *state; /* (rows) */
     const void *dloss;
+    void *dh, *dhead;
+    bool first_h, first_head; /* nothing was added to these yet */
 } loss_job;
 
 /* Logits of rows [row0, row0 + rows) and columns [col0, col0 + cols). */
@@ -160,20 +162,19 @@ static void backward_rows(void *arg, int64_t lo, int64_t hi, int worker)
 
 static void backward_products(rk_ctx *ctx, const loss_job *j, void *scratch, int64_t rows)
 {
-    rk_tensor *h = j->n->in[0], *head = j->n->in[1];
+    const rk_tensor *h = j->n->in[0], *head = j->n->in[1];
     const int64_t c = j->s.width, cols = j->block_cols;
-    void *dh = rk_at(h, rk_grad(ctx, h), j->row0 * c);
-    void *dhead = rk_at(head, rk_grad(ctx, head), j->col0 * c);
+    void *dh = rk_at(h, j->dh, j->row0 * c), *dhead = rk_at(head, j->dhead, j->col0 * c);
     if (dh)
         rk_gemm(j->kern, ctx->pool, scratch, (rk_gemm_shape){rows, c, cols},
                 (rk_matrix){j->logits, h->dtype, cols, 1},
-                (rk_matrix){rk_at(head, head->data, j->col0 * c), head->dtype, c, 1}, dh, c, true,
-                ctx->round_bf16);
+                (rk_matrix){rk_at(head, head->data, j->col0 * c), head->dtype, c, 1}, dh, c,
+                !j->first_h || j->col0 > 0, ctx->round_bf16);
     if (dhead)
         rk_gemm(j->kern, ctx->pool, scratch, (rk_gemm_shape){cols, c, rows},
                 (rk_matrix){j->logits, h->dtype, 1, cols},
-                (rk_matrix){rk_at(h, h->data, j->row0 * c), h->dtype, c, 1}, dhead, c, true,
-                ctx->round_bf16);
+                (rk_matrix){rk_at(h, h->data, j->row0 * c), h->dtype, c, 1}, dhead, c,
+                !j->first_head || j->row0 > 0, ctx->round_bf16);
 }
 
 void rk_cross_entropy_backward(rk_ctx *ctx, rk_node *n)
@@ -184,6 +185,8 @@ void rk_cross_entropy_backward(rk_ctx *ctx, rk_node *n)
                   .logits = n->scratch,
                   .state = n->saved,
                   .dloss = rk_grad(ctx, n->out[0])};
+    j.dh = rk_grad_fresh(ctx, n->in[0], &j.first_h);
+    j.dhead = rk_grad_fresh(ctx, n->in[1], &j.first_head);
     for_blocks(ctx, &j, (unsigned char *)n->scratch + j.s.logits_bytes, backward_rows,
                backward_products);
 }

@@ -154,6 +154,7 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
     dims[x->n_dims - 1] = s.out;
     n->n_out = 1;
     n->out[0] = rk_new(ctx, x->dtype, x->n_dims, dims);
+    n->heir = n->in[2];
     if (!n->out[0] || !rk_expect(ctx, n,
                                  !add || (add->dtype == x->dtype && rk_tensor_is_contiguous(add) &&
                                           rk_tensor_same_shape(add, n->out[0])),
@@ -167,6 +168,15 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
     n->scratch_bwd_bytes = dx > dw ? dx : dw;
 }
 
+/* y = the summand, before the product is added to it. */
+static void copy_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const rk_node *n = arg;
+    const rk_tensor *y = n->out[0], *add = n->in[2];
+    (void)worker;
+    memcpy(rk_at(y, y->data, lo), rk_at(y, add->data, lo), rk_reals(y, hi - lo));
+}
+
 void rk_linear_forward(rk_ctx *ctx, rk_node *n)
 {
     const linear_sizes s = sizes_of(n);
@@ -174,7 +184,7 @@ void rk_linear_forward(rk_ctx *ctx, rk_node *n)
     if (ctx->observe)
         ctx->observe(ctx->observe_user, n->in[1], x);
     if (n->in[2])
-        memcpy(y->data, n->in[2]->data, rk_tensor_bytes(y));
+        rk_parallel(ctx, rk_tensor_count(y), RK_GRAIN_FLAT, copy_piece, n);
     if (by_output(ctx, n)) {
         const rk_product p = product_of(n);
         rk_products_run(ctx, &p, 1, n->scratch);
@@ -200,18 +210,19 @@ void rk_linear_backward(rk_ctx *ctx, rk_node *n)
 {
     const linear_sizes s = sizes_of(n);
     const rk_tensor *x = n->in[0], *y = n->out[0];
-    void *dy = rk_grad(ctx, n->out[0]), *dx = rk_grad(ctx, n->in[0]), *dw = rk_grad(ctx, n->in[1]);
-    void *dadd = rk_grad(ctx, n->in[2]);
+    bool first_x, first_w;
+    void *dy = rk_grad(ctx, n->out[0]), *dx = rk_grad_fresh(ctx, n->in[0], &first_x);
+    void *dw = rk_grad_fresh(ctx, n->in[1], &first_w), *dadd = rk_grad(ctx, n->in[2]);
     const rk_matrix out = {dy, y->dtype, s.out, 1}, out_t = {dy, y->dtype, 1, s.out};
     const rk_matrix in = {x->data, x->dtype, s.in, 1}, in_t = {x->data, x->dtype, 1, s.in};
     if (dx)
         product(ctx, n, (rk_gemm_shape){s.rows, s.in, s.out}, out, weight_of(n, true), dx, s.in,
-                true);
+                !first_x);
     if (dw && n->attr.layout == RK_OUT_IN)
-        product(ctx, n, (rk_gemm_shape){s.out, s.in, s.rows}, out_t, in, dw, s.in, true);
+        product(ctx, n, (rk_gemm_shape){s.out, s.in, s.rows}, out_t, in, dw, s.in, !first_w);
     else if (dw)
-        product(ctx, n, (rk_gemm_shape){s.in, s.out, s.rows}, in_t, out, dw, s.out, true);
-    if (dadd) {
+        product(ctx, n, (rk_gemm_shape){s.in, s.out, s.rows}, in_t, out, dw, s.out, !first_w);
+    if (dadd && dadd != dy) { /* it may have taken over dy */
         union {
             const void *in;
             void *p;

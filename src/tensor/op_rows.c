@@ -1,12 +1,17 @@
 /* op_rows.c: ops over the last dimension: softmax, L2 normalisation, layer and group norm. */
+#include <string.h>
+
 #include "base/num.h"
-#include "tensor/op.h"
+#include "tensor/row_pieces.h"
 
 typedef struct rows_job {
     const rk_kernels *kern;
     const rk_node *n;
     int64_t rows, cols;
-    void *dy, *dx, *dw, *db; /* gradients, where a direction needs them */
+    const void *dy; /* of backward */
+    rk_grad_rows dx;
+    rk_row_pieces pieces; /* their sums for dw and db */
+    void *dw, *db;
 } rows_job;
 
 static rows_job job_of(rk_ctx *ctx, const rk_node *n)
@@ -21,7 +26,7 @@ static rows_job bwd_job_of(rk_ctx *ctx, const rk_node *n)
 {
     rows_job j = job_of(ctx, n);
     j.dy = rk_grad(ctx, n->out[0]);
-    j.dx = rk_grad(ctx, n->in[0]);
+    j.dx = rk_grad_rows_of(ctx, n->in[0], j.rows, NULL);
     return j;
 }
 
@@ -63,8 +68,9 @@ static void rowwise_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_tensor *t = softmax ? j->n->out[0] : j->n->in[0];
     const int64_t at = lo * j->cols;
     (void)worker;
-    (softmax ? j->kern->softmax_bwd : j->kern->l2norm_bwd)(
-        hi - lo, j->cols, rk_at(t, t->data, at), rk_at(t, j->dy, at), rk_at(t, j->dx, at));
+    (softmax ? j->kern->softmax_bwd : j->kern->l2norm_bwd)(hi - lo, j->cols, rk_at(t, t->data, at),
+                                                           rk_at(t, j->dy, at),
+                                                           rk_grad_rows_at(&j->dx, lo, hi));
 }
 
 void rk_rowwise_backward(rk_ctx *ctx, rk_node *n)
@@ -87,6 +93,12 @@ rk_tensor *rk_l2norm(rk_ctx *ctx, rk_tensor *x)
 
 /* ---- layer and group norm: saved are mean and rstd of every group ---- */
 
+static rk_row_pieces pieces_of(const rk_tensor *x)
+{
+    const int64_t rows = rk_tensor_rows(x);
+    return rk_row_pieces_of(rows, x->n_dims > 2 ? x->dims[x->n_dims - 2] : rows);
+}
+
 void rk_norm_shape(rk_ctx *ctx, rk_node *n)
 {
     const int64_t groups = n->attr.norm.groups, cols = rk_tensor_cols(n->in[0]);
@@ -97,7 +109,7 @@ void rk_norm_shape(rk_ctx *ctx, rk_node *n)
                    "weight and bias of the last dimension, which the groups divide"))
         return;
     n->saved_bytes = rk_reals(n->in[0], rk_tensor_rows(n->in[0]) * groups * 2);
-    n->scratch_bwd_bytes = rk_reals(n->in[0], cols);
+    n->scratch_bwd_bytes = 2 * rk_reals(n->in[0], pieces_of(n->in[0]).n * cols);
     rows_shape(ctx, n);
 }
 
@@ -119,37 +131,39 @@ void rk_norm_forward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, norm_piece, &j);
 }
 
-static void norm_bwd_x_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void norm_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
 {
     const rows_job *j = arg;
     const rk_node *n = j->n;
     const rk_tensor *x = n->in[0];
-    const int64_t groups = n->attr.norm.groups, at = lo * j->cols;
+    const int64_t groups = n->attr.norm.groups, size = j->cols / groups;
+    int64_t lo, hi;
+    (void)end;
     (void)worker;
-    j->kern->norm_bwd_x(hi - lo, groups, j->cols / groups, rk_at(x, x->data, at), n->in[1]->data,
-                        rk_at(x, n->saved, lo * groups * 2), rk_at(x, j->dy, at),
-                        rk_at(x, j->dx, at));
-}
-
-static void norm_bwd_w_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const rows_job *j = arg;
-    const rk_node *n = j->n;
-    const int64_t groups = n->attr.norm.groups;
-    (void)worker;
-    j->kern->norm_bwd_w(j->rows, groups, j->cols / groups, lo, hi, n->in[0]->data, n->saved, j->dy,
-                        j->dw, j->db);
+    rk_row_piece_at(&j->pieces, i, &lo, &hi);
+    const void *xs = rk_at(x, x->data, lo * j->cols), *dy = rk_at(x, j->dy, lo * j->cols);
+    const void *stats = rk_at(x, n->saved, lo * groups * 2);
+    void *dx = rk_grad_rows_at(&j->dx, lo, hi);
+    if (dx)
+        j->kern->norm_bwd_x(hi - lo, groups, size, xs, n->in[1]->data, stats, dy, dx);
+    void *dw = rk_at(x, j->dw, i * j->cols), *db = rk_at(x, j->db, i * j->cols);
+    memset(dw, 0, rk_reals(x, j->cols));
+    memset(db, 0, rk_reals(x, j->cols));
+    j->kern->norm_bwd_w(hi - lo, groups, size, 0, j->cols, xs, stats, dy, dw, db);
 }
 
 void rk_norm_backward(rk_ctx *ctx, rk_node *n)
 {
+    const rk_tensor *x = n->in[0];
     rows_job j = bwd_job_of(ctx, n);
-    j.dw = rk_grad_or(ctx, n->in[1], n->scratch);
-    j.db = rk_grad_or(ctx, n->in[2], n->scratch);
-    if (j.dx)
-        rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, norm_bwd_x_piece, &j);
-    if (j.dw != n->scratch || j.db != n->scratch)
-        rk_parallel(ctx, j.cols, RK_GRAIN_COLS, norm_bwd_w_piece, &j);
+    /* Gradients are asked for before the first loop: after an abort there are none to be had. */
+    void *dw = rk_grad(ctx, n->in[1]), *db = rk_grad(ctx, n->in[2]);
+    j.pieces = pieces_of(x);
+    j.dw = n->scratch;
+    j.db = rk_at(x, n->scratch, j.pieces.n * j.cols);
+    rk_parallel(ctx, j.pieces.n, 1, norm_bwd_piece, &j);
+    rk_add_pieces(ctx, x, &j.pieces, j.cols, j.dw, dw);
+    rk_add_pieces(ctx, x, &j.pieces, j.cols, j.db, db);
 }
 
 rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_t groups,

@@ -5,21 +5,22 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "tensor/op.h"
+#include "tensor/row_pieces.h"
 
 /* ---- token shift: in x, shift, mu[0 .. n); out (n,B,T,C) and the next shift ---- */
 
-enum { MU = 2, SHIFT_STEPS = 16 };
+enum { MU = 2 };
 
 typedef struct shift_job {
     const rk_kernels *kern;
     const rk_node *n;
     int64_t steps, width, stride; /* T, C, B T C */
-    int64_t pieces;               /* of a sequence, SHIFT_STEPS tokens each */
+    rk_row_pieces pieces;
     int n_mix;
     const void *mu[RK_MAX_IN];
-    void *dmu[RK_MAX_IN];
-    void *dy, *dx, *dshift;
+    const void *dy; /* of backward */
+    rk_grad_rows dx;
+    void *dmu, *dshift; /* dmu (mix, piece, C): sums of pieces */
 } shift_job;
 
 void rk_shift_mix_shape(rk_ctx *ctx, rk_node *n)
@@ -33,7 +34,8 @@ void rk_shift_mix_shape(rk_ctx *ctx, rk_node *n)
     if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,C), (B,C) and mixes of C"))
         return;
     const int64_t dims[] = {n_mix, x->dims[0], x->dims[1], x->dims[2]};
-    n->scratch_bwd_bytes = rk_reals(x, x->dims[2]);
+    n->scratch_bwd_bytes =
+        rk_reals(x, n_mix * rk_row_pieces_of(rk_tensor_rows(x), x->dims[1]).n * x->dims[2]);
     n->n_out = 2;
     n->out[0] = rk_new(ctx, x->dtype, 4, dims);
     n->out[1] = rk_new_like(ctx, shift);
@@ -47,61 +49,64 @@ static shift_job shift_job_of(rk_ctx *ctx, const rk_node *n)
                    .steps = x->dims[1],
                    .width = x->dims[2],
                    .stride = rk_tensor_count(x),
-                   .pieces = rk_ceil_div(x->dims[1], SHIFT_STEPS),
+                   .pieces = rk_row_pieces_of(rk_tensor_rows(x), x->dims[1]),
                    .n_mix = n->n_in - MU};
     for (int q = 0; q < j.n_mix; q++)
         j.mu[q] = n->in[MU + q]->data;
     return j;
 }
 
-/* Task i is piece i % pieces of sequence i / pieces. */
-static void shift_piece(void *arg, int64_t lo, int64_t hi, int worker)
+/* The row before row t of a sequence that begins at element `at` of x. */
+static const void *row_before(const shift_job *j, int64_t at, int64_t t)
+{
+    const rk_tensor *x = j->n->in[0];
+    if (t > 0)
+        return rk_at(x, x->data, at + (t - 1) * j->width);
+    return rk_at(x, j->n->in[1]->data, at / j->steps);
+}
+
+static void shift_piece(void *arg, int64_t i, int64_t end, int worker)
 {
     const shift_job *j = arg;
     const rk_tensor *x = j->n->in[0];
+    int64_t lo, hi;
+    (void)end;
     (void)worker;
-    for (int64_t i = lo; i < hi; i++) {
-        const int64_t b = i / j->pieces, t0 = i % j->pieces * SHIFT_STEPS, c = j->width;
-        const int64_t t1 = rk_min_i64(j->steps, t0 + SHIFT_STEPS), at = b * j->steps * c;
-        j->kern->shift_mix(t0, t1, c, rk_at(x, x->data, at), rk_at(x, j->n->in[1]->data, b * c),
-                           j->n_mix, j->mu, rk_at(x, j->n->out[0]->data, at), j->stride);
-        if (t1 == j->steps)
-            memcpy(rk_at(x, j->n->out[1]->data, b * c), rk_at(x, x->data, at + (t1 - 1) * c),
-                   rk_reals(x, c));
-    }
+    rk_row_piece_at(&j->pieces, i, &lo, &hi);
+    const int64_t b = lo / j->steps, first = b * j->steps, c = j->width, at = first * c;
+    j->kern->shift_mix(lo - first, hi - first, c, rk_at(x, x->data, at), row_before(j, at, 0),
+                       j->n_mix, j->mu, rk_at(x, j->n->out[0]->data, at), j->stride);
+    if (hi == first + j->steps)
+        memcpy(rk_at(x, j->n->out[1]->data, b * c), rk_at(x, x->data, (hi - 1) * c),
+               rk_reals(x, c));
 }
 
 void rk_shift_mix_forward(rk_ctx *ctx, rk_node *n)
 {
     shift_job j = shift_job_of(ctx, n);
-    rk_parallel(ctx, n->in[0]->dims[0] * j.pieces, 1, shift_piece, &j);
+    rk_parallel(ctx, j.pieces.n, 1, shift_piece, &j);
 }
 
-static void shift_bwd_x_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void shift_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
 {
     const shift_job *j = arg;
     const rk_tensor *x = j->n->in[0];
+    int64_t lo, hi;
+    (void)end;
     (void)worker;
-    for (int64_t i = lo; i < hi; i++) {
-        const int64_t b = i / j->pieces, t0 = i % j->pieces * SHIFT_STEPS;
-        const int64_t t1 = rk_min_i64(j->steps, t0 + SHIFT_STEPS), at = b * j->steps * j->width;
-        j->kern->shift_mix_bwd_x(t0, t1, j->steps, j->width, j->n_mix, j->mu, rk_at(x, j->dy, at),
-                                 j->stride, rk_at(x, j->dx, at));
+    rk_row_piece_at(&j->pieces, i, &lo, &hi);
+    const int64_t b = lo / j->steps, first = b * j->steps, c = j->width, at = first * c;
+    if (rk_grad_rows_at(&j->dx, lo, hi))
+        j->kern->shift_mix_bwd_x(lo - first, hi - first, j->steps, c, j->n_mix, j->mu,
+                                 rk_at(x, j->dy, at), j->stride, rk_at(x, j->dx.data, at));
+    void *dmu[RK_MAX_IN];
+    for (int q = 0; q < j->n_mix; q++) {
+        dmu[q] = rk_at(x, j->dmu, (q * j->pieces.n + i) * c);
+        memset(dmu[q], 0, rk_reals(x, c));
     }
-}
-
-static void shift_bwd_mu_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const shift_job *j = arg;
-    const rk_tensor *x = j->n->in[0];
-    (void)worker;
-    for (int64_t b = 0; b < x->dims[0]; b++) {
-        const int64_t at = b * j->steps * j->width;
-        j->kern->shift_mix_bwd_mu(j->steps, j->width, lo, hi, rk_at(x, x->data, at),
-                                  rk_at(x, j->n->in[1]->data, b * j->width), j->n_mix, j->mu,
-                                  rk_at(x, j->dy, at), j->stride, j->dmu,
-                                  rk_at(x, j->dshift, b * j->width));
-    }
+    j->kern->shift_mix_bwd_mu(
+        hi - lo, c, 0, c, rk_at(x, x->data, lo * c), row_before(j, at, lo - first), j->n_mix, j->mu,
+        rk_at(x, j->dy, lo * c), j->stride, dmu, lo == first ? rk_at(x, j->dshift, b * c) : NULL);
 }
 
 /* The shift state is the last row of x. */
@@ -110,28 +115,28 @@ static void add_shift_grad(const shift_job *j, const void *dlast)
     const rk_tensor *x = j->n->in[0];
     for (int64_t b = 0; b < x->dims[0]; b++)
         j->kern->axpy(j->width, 1.0, rk_at(x, dlast, b * j->width),
-                      rk_at(x, j->dx, ((b + 1) * j->steps - 1) * j->width));
+                      rk_at(x, j->dx.data, ((b + 1) * j->steps - 1) * j->width));
 }
 
 void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
 {
+    const rk_tensor *x = n->in[0];
     shift_job j = shift_job_of(ctx, n);
     /* Gradients are asked for before the first loop: after an abort there are none to be had. */
     const void *dlast = rk_grad(ctx, n->out[1]);
-    bool any_mu = false;
+    void *dmu[RK_MAX_IN];
     j.dy = rk_grad(ctx, n->out[0]);
-    j.dx = rk_grad(ctx, n->in[0]);
+    j.dx = rk_grad_rows_of(ctx, n->in[0], j.pieces.rows, NULL);
     j.dshift = rk_grad(ctx, n->in[1]);
-    for (int q = 0; q < j.n_mix; q++) {
-        j.dmu[q] = rk_grad_or(ctx, n->in[MU + q], n->scratch);
-        any_mu = any_mu || j.dmu[q] != n->scratch;
-    }
-    if (j.dx) {
-        rk_parallel(ctx, n->in[0]->dims[0] * j.pieces, 1, shift_bwd_x_piece, &j);
+    j.dmu = n->scratch;
+    for (int q = 0; q < j.n_mix; q++)
+        dmu[q] = rk_grad(ctx, n->in[MU + q]);
+    rk_parallel(ctx, j.pieces.n, 1, shift_bwd_piece, &j);
+    if (j.dx.data && !rk_ctx_failed(ctx))
         add_shift_grad(&j, dlast);
-    }
-    if (any_mu || j.dshift)
-        rk_parallel(ctx, j.width, RK_GRAIN_COLS, shift_bwd_mu_piece, &j);
+    for (int q = 0; q < j.n_mix; q++)
+        rk_add_pieces(ctx, x, &j.pieces, j.width, rk_at(x, j.dmu, q * j.pieces.n * j.width),
+                      dmu[q]);
 }
 
 rk_tensor *rk_shift_mix(rk_ctx *ctx, rk_tensor *x, rk_tensor *shift, rk_tensor *const *mu,
@@ -162,7 +167,9 @@ typedef struct wkv_job {
     bool long_class;
     unsigned char *scratch;
     const void *dy;
-    void *dx[WKV_STATE], *dstate; /* dstate (B,H,N,N): scratch, in and out */
+    void *dx[WKV_STATE];
+    bool fresh[WKV_STATE]; /* dx that nothing was added to yet */
+    void *dstate;          /* dstate (B,H,N,N): scratch, in and out */
 } wkv_job;
 
 static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
@@ -242,6 +249,14 @@ void rk_wkv7_forward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, n->in[0]->dims[0] * j.heads, 1, wkv_piece, &j);
 }
 
+/* Clear one head's columns of a gradient, from element `at` on. */
+static void clear_head(const wkv_job *j, void *grad, int64_t at)
+{
+    const rk_tensor *r = j->n->in[0];
+    for (int64_t t = 0; t < j->steps; t++, at += j->heads * j->size)
+        memset(rk_at(r, grad, at), 0, rk_reals(r, j->size));
+}
+
 static void wkv_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const wkv_job *j = arg;
@@ -257,6 +272,9 @@ static void wkv_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
                                  .da = rk_at(r, j->dx[4], at),
                                  .db = rk_at(r, j->dx[5], at),
                                  .dstate = rk_at(r, j->dstate, i * j->size * j->size)};
+        for (int q = 0; q < WKV_STATE; q++)
+            if (j->fresh[q])
+                clear_head(j, j->dx[q], at);
         j->kern->wkv7_bwd(&a, &g, j->scratch + (size_t)worker * j->scratch_bytes);
     }
 }
@@ -269,8 +287,11 @@ void rk_wkv7_backward(rk_ctx *ctx, rk_node *n)
     void *dstate_in = rk_grad(ctx, state);
     j.dy = rk_grad(ctx, n->out[0]);
     j.dstate = j.scratch + j.scratch_bytes * threads;
-    for (int i = 0; i < WKV_STATE; i++)
-        j.dx[i] = rk_grad_or(ctx, n->in[i], (unsigned char *)j.dstate + rk_tensor_bytes(state));
+    for (int i = 0; i < WKV_STATE; i++) {
+        j.dx[i] = rk_grad_fresh(ctx, n->in[i], &j.fresh[i]);
+        if (!j.dx[i])
+            j.dx[i] = (unsigned char *)j.dstate + rk_tensor_bytes(state);
+    }
     memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
     rk_parallel(ctx, n->in[0]->dims[0] * j.heads, 1, wkv_bwd_piece, &j);
     if (dstate_in && !rk_ctx_failed(ctx))

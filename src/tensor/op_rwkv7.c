@@ -1,17 +1,16 @@
 /* op_rwkv7.c: what stands before and after the wkv7 recurrence in an RWKV-7 time mix. Parameters'
- * gradients are sums over rows: the kernels leave per-row terms in scratch, which are then added
- * row after row, channel by channel. */
+ * gradients are sums over rows: the kernels leave the terms of a piece of rows in the thread's
+ * scratch, where they are added up before the next piece (row_pieces.h). */
 #include <string.h>
 
 #include "base/num.h"
-#include "tensor/op.h"
+#include "tensor/row_pieces.h"
 
 typedef struct mix_job {
     const rk_kernels *kern;
     const rk_tensor *like; /* (B,T,H,N) */
     int64_t rows, width;
     const rk_node *node;
-    const void *grads; /* of backward: the kernel's struct for row 0 */
 } mix_job;
 
 static bool all_like_first(const rk_node *n, int from, int to, const rk_tensor *like)
@@ -39,36 +38,87 @@ static int64_t rows_of(const rk_tensor *t)
     return t->dims[0] * t->dims[1];
 }
 
-/* Sum per-row terms (rows, C) into a vector's gradient. */
-typedef struct sum_rows_job {
+/* ---- backward: row by row into the inputs' gradients, sums over rows for vectors ---- */
+
+enum { IN_MAX = 11 }; /* of prepare, which has the most */
+
+typedef struct mix_bwd_job {
     const rk_kernels *kern;
     const rk_tensor *like;
-    int64_t rows, width;
-    const void *terms;
-    void *out;
-} sum_rows_job;
+    int64_t width;
+    const rk_node *node;
+    rk_row_pieces pieces;
+    rk_grad_rows in[IN_MAX]; /* of inputs (B,T,H,N); no data where none is needed */
+    int n_terms;             /* arrays of per-row terms, and of sums of pieces */
+    void *terms;             /* (thread, term, RK_GRAIN_ROWS, C) */
+    void *sums;              /* (term, piece, C) */
+} mix_bwd_job;
 
-static void sum_rows_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static rk_row_pieces pieces_of(const rk_tensor *like)
 {
-    const sum_rows_job *j = arg;
-    (void)worker;
-    j->kern->add_rows(j->rows, hi - lo, j->width, rk_at(j->like, j->terms, lo),
-                      rk_at(j->like, j->out, lo));
+    return rk_row_pieces_of(rows_of(like), like->dims[1]);
 }
 
-static void sum_rows(rk_ctx *ctx, const mix_job *m, const void *terms, void *out)
+static int64_t terms_count(const rk_ctx *ctx, const rk_tensor *like, int n_terms)
 {
-    sum_rows_job j = {m->kern, m->like, m->rows, m->width, terms, out};
-    if (out)
-        rk_parallel(ctx, j.width, RK_GRAIN_COLS, sum_rows_piece, &j);
+    return rk_pool_n_threads(ctx->pool) * n_terms * RK_GRAIN_ROWS * width_of(like);
+}
+
+static size_t mix_bwd_bytes(const rk_ctx *ctx, const rk_tensor *like, int n_terms)
+{
+    return rk_reals(like,
+                    terms_count(ctx, like, n_terms) + n_terms * pieces_of(like).n * width_of(like));
+}
+
+static mix_bwd_job mix_bwd_job_of(rk_ctx *ctx, rk_node *n, const rk_tensor *like, int n_terms)
+{
+    return (mix_bwd_job){.kern = rk_ctx_kernels(ctx, like->dtype),
+                         .like = like,
+                         .width = width_of(like),
+                         .node = n,
+                         .pieces = pieces_of(like),
+                         .n_terms = n_terms,
+                         .terms = n->scratch,
+                         .sums = rk_at(like, n->scratch, terms_count(ctx, like, n_terms))};
+}
+
+/* This thread's place for the terms of a piece. */
+static void *terms_of(const mix_bwd_job *j, int term, int worker)
+{
+    return rk_at(j->like, j->terms,
+                 ((int64_t)worker * j->n_terms + term) * RK_GRAIN_ROWS * j->width);
+}
+
+static void sum_terms(const mix_bwd_job *j, int term, int64_t piece, int64_t rows,
+                      const void *terms)
+{
+    void *sum = rk_at(j->like, j->sums, (term * j->pieces.n + piece) * j->width);
+    memset(sum, 0, rk_reals(j->like, j->width));
+    j->kern->add_rows(rows, j->width, j->width, terms, sum);
+}
+
+static void add_sums(rk_ctx *ctx, const mix_bwd_job *j, int term, void *out)
+{
+    rk_add_pieces(ctx, j->like, &j->pieces, j->width,
+                  rk_at(j->like, j->sums, term * j->pieces.n * j->width), out);
 }
 
 /* ---- prepare ---- */
 
 enum { W0, A0, V0, K_K, K_A, WL, AL, VL, K, V, V_FIRST, PREPARE_IN };
 enum { OUT_W, OUT_K, OUT_A, OUT_B, OUT_V };
-/* Per-row terms in backward's scratch. */
-enum { ROWS_WL, ROWS_AL, ROWS_VL, ROWS_K_K, ROWS_K_A, PREPARE_SPARE, PREPARE_ROWS };
+/* Terms of backward; the vectors from W0 on take their sums. The spare one is for inputs that need
+ * no gradient. */
+enum {
+    TERM_WL,
+    TERM_AL,
+    TERM_VL,
+    TERM_K_K,
+    TERM_K_A,
+    N_VECTORS,
+    PREPARE_SPARE = N_VECTORS,
+    N_TERMS
+};
 
 void rk_rwkv7_prepare_shape(rk_ctx *ctx, rk_node *n)
 {
@@ -84,7 +134,7 @@ void rk_rwkv7_prepare_shape(rk_ctx *ctx, rk_node *n)
                    all_like_first(n, WL, PREPARE_IN, k) && all_vectors(n, W0, WL, width_of(k)),
                    "vectors of C and tensors (B,T,H,N)"))
         return;
-    n->scratch_bwd_bytes = PREPARE_ROWS * rk_tensor_bytes(k);
+    n->scratch_bwd_bytes = mix_bwd_bytes(ctx, k, N_TERMS);
     n->n_out = n->in[V_FIRST] ? 5 : 4;
     for (int i = 0; i < n->n_out; i++)
         n->out[i] = rk_new_like(ctx, k);
@@ -129,77 +179,59 @@ void rk_rwkv7_prepare_forward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, rows_of(n->in[K]), RK_GRAIN_ROWS, prepare_piece, &j);
 }
 
-static void prepare_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void prepare_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
 {
-    const mix_job *j = arg;
+    const mix_bwd_job *j = arg;
     const rk_node *n = j->node;
-    const rk_rwkv7_prepare_grads *g = j->grads;
-    const int64_t at = lo * j->width;
+    const rk_tensor *like = j->like;
+    int64_t lo, hi;
+    (void)end;
+    rk_row_piece_at(&j->pieces, i, &lo, &hi);
+    const int64_t at = lo * j->width, count = (hi - lo) * j->width;
+    const bool first = !n->in[V_FIRST];
+    void *terms[N_TERMS], *in[PREPARE_IN] = {NULL};
+    for (int q = 0; q < N_TERMS; q++)
+        terms[q] = terms_of(j, q, worker);
+    for (int q = WL; q < PREPARE_IN; q++)
+        if (!(in[q] = rk_grad_rows_at(&j->in[q], lo, hi)))
+            in[q] = terms[PREPARE_SPARE];
+    memset(terms[TERM_WL], 0, rk_reals(like, count));
+    memset(terms[TERM_AL], 0, rk_reals(like, count));
+    memset(terms[TERM_VL], 0, rk_reals(like, count));
     const rk_rwkv7_prepare p = prepare_at(n, at);
-    const rk_rwkv7_prepare_grads here = {.dw = rk_at(j->like, g->dw, at),
-                                         .dk = rk_at(j->like, g->dk, at),
-                                         .dna = rk_at(j->like, g->dna, at),
-                                         .db = rk_at(j->like, g->db, at),
-                                         .dv = rk_at(j->like, g->dv, at),
-                                         .dwl = rk_at(j->like, g->dwl, at),
-                                         .dal = rk_at(j->like, g->dal, at),
-                                         .dvl = rk_at(j->like, g->dvl, at),
-                                         .dk0 = rk_at(j->like, g->dk0, at),
-                                         .dv_in = rk_at(j->like, g->dv_in, at),
-                                         .dv_first = rk_at(j->like, g->dv_first, at),
-                                         .dk_k_rows = rk_at(j->like, g->dk_k_rows, at),
-                                         .dk_a_rows = rk_at(j->like, g->dk_a_rows, at)};
-    (void)worker;
-    /* Both are there, as gradient or scratch.
-     * NOLINTBEGIN(clang-analyzer-core.NonNullParamChecker) */
-    memset(here.dwl, 0, rk_reals(j->like, (hi - lo) * j->width));
-    memset(here.dal, 0, rk_reals(j->like, (hi - lo) * j->width));
-    /* NOLINTEND(clang-analyzer-core.NonNullParamChecker) */
-    if (here.dvl)
-        memset(here.dvl, 0, rk_reals(j->like, (hi - lo) * j->width));
-    j->kern->rwkv7_prepare_bwd(hi - lo, j->like->dims[2], j->like->dims[3], &p, &here);
+    const rk_rwkv7_prepare_grads g = {.dw = rk_at(like, n->out[OUT_W]->grad, at),
+                                      .dk = rk_at(like, n->out[OUT_K]->grad, at),
+                                      .dna = rk_at(like, n->out[OUT_A]->grad, at),
+                                      .db = rk_at(like, n->out[OUT_B]->grad, at),
+                                      .dv = first ? NULL : rk_at(like, n->out[OUT_V]->grad, at),
+                                      .dwl = terms[TERM_WL],
+                                      .dal = terms[TERM_AL],
+                                      .dvl = first ? NULL : terms[TERM_VL],
+                                      .dk0 = in[K],
+                                      .dv_in = first ? NULL : in[V],
+                                      .dv_first = first ? NULL : in[V_FIRST],
+                                      .dk_k_rows = terms[TERM_K_K],
+                                      .dk_a_rows = terms[TERM_K_A]};
+    j->kern->rwkv7_prepare_bwd(hi - lo, like->dims[2], like->dims[3], &p, &g);
+    for (int q = 0; q < N_VECTORS; q++)
+        sum_terms(j, q, i, hi - lo, terms[q]);
+    for (int q = TERM_WL; q <= TERM_VL; q++)
+        if (in[WL + q] != terms[PREPARE_SPARE])
+            j->kern->axpy(count, 1.0, terms[q], in[WL + q]);
 }
 
 void rk_rwkv7_prepare_backward(rk_ctx *ctx, rk_node *n)
 {
-    static const struct {
-        int terms, vector, rows_of; /* per-row terms; the vector that takes their sum; the input
-                                     * that takes them as they are, or -1 */
-    } sums[] = {{ROWS_WL, W0, WL},
-                {ROWS_AL, A0, AL},
-                {ROWS_VL, V0, VL},
-                {ROWS_K_K, K_K, -1},
-                {ROWS_K_A, K_A, -1}};
-    const bool first = !n->in[V_FIRST];
-    const rk_tensor *like = n->in[K];
-    const int64_t count = rk_tensor_count(like);
-    void *terms[PREPARE_ROWS];
-    for (int i = 0; i < PREPARE_ROWS; i++)
-        terms[i] = rk_at(like, n->scratch, i * count);
-    const rk_rwkv7_prepare_grads g = {
-        .dw = rk_grad(ctx, n->out[OUT_W]),
-        .dk = rk_grad(ctx, n->out[OUT_K]),
-        .dna = rk_grad(ctx, n->out[OUT_A]),
-        .db = rk_grad(ctx, n->out[OUT_B]),
-        .dv = first ? NULL : rk_grad(ctx, n->out[OUT_V]),
-        .dwl = terms[ROWS_WL],
-        .dal = terms[ROWS_AL],
-        .dvl = first ? NULL : terms[ROWS_VL],
-        .dk0 = rk_grad_or(ctx, n->in[K], terms[PREPARE_SPARE]),
-        .dv_in = first ? NULL : rk_grad_or(ctx, n->in[V], terms[PREPARE_SPARE]),
-        .dv_first = first ? NULL : rk_grad_or(ctx, n->in[V_FIRST], terms[PREPARE_SPARE]),
-        .dk_k_rows = terms[ROWS_K_K],
-        .dk_a_rows = terms[ROWS_K_A]};
-    mix_job j = {rk_ctx_kernels(ctx, like->dtype), like, rows_of(like), width_of(like), n, &g};
-    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, prepare_bwd_piece, &j);
-    for (size_t i = 0; i < RK_COUNT(sums); i++) {
-        const int to = sums[i].rows_of;
-        if (first && sums[i].terms == ROWS_VL)
-            continue;
-        sum_rows(ctx, &j, terms[sums[i].terms], rk_grad(ctx, n->in[sums[i].vector]));
-        if (to >= 0 && rk_grad(ctx, n->in[to]) && !rk_ctx_failed(ctx))
-            j.kern->axpy(count, 1.0, terms[sums[i].terms], rk_grad(ctx, n->in[to]));
-    }
+    static const int vectors[N_VECTORS] = {W0, A0, V0, K_K, K_A};
+    mix_bwd_job j = mix_bwd_job_of(ctx, n, n->in[K], N_TERMS);
+    void *sums[N_VECTORS];
+    for (int q = WL; q < PREPARE_IN; q++)
+        j.in[q] = rk_grad_rows_of(ctx, n->in[q], j.pieces.rows, NULL);
+    for (int q = 0; q < N_VECTORS; q++)
+        sums[q] = rk_grad(ctx, n->in[vectors[q]]);
+    rk_parallel(ctx, j.pieces.n, 1, prepare_bwd_piece, &j);
+    for (int q = 0; q < N_VECTORS; q++)
+        add_sums(ctx, &j, q, sums[q]);
 }
 
 rk_rwkv7_prepare_out rk_rwkv7_prepare_op(rk_ctx *ctx, const rk_rwkv7_prepare_in *in)
@@ -226,7 +258,15 @@ rk_rwkv7_prepare_out rk_rwkv7_prepare_op(rk_ctx *ctx, const rk_rwkv7_prepare_in 
 /* ---- output ---- */
 
 enum { Y, R, KEY, VALUE, G, R_K, LN_W, LN_B, OUTPUT_IN };
-enum { ROWS_R_K, ROWS_LN_W, ROWS_LN_B, OUTPUT_SPARE, OUTPUT_ROWS };
+/* Terms of backward; the vectors from R_K on take the sums of the first ones. */
+enum {
+    TERM_R_K,
+    TERM_LN_W,
+    TERM_LN_B,
+    N_OUTPUT_VECTORS,
+    OUTPUT_SPARE = N_OUTPUT_VECTORS,
+    N_OUTPUT_TERMS
+};
 
 void rk_rwkv7_output_shape(rk_ctx *ctx, rk_node *n)
 {
@@ -240,7 +280,7 @@ void rk_rwkv7_output_shape(rk_ctx *ctx, rk_node *n)
                    "vectors of C and tensors (B,T,H,N)"))
         return;
     n->saved_bytes = rk_reals(y, rows_of(y) * y->dims[2] * 2);
-    n->scratch_bwd_bytes = OUTPUT_ROWS * rk_tensor_bytes(y);
+    n->scratch_bwd_bytes = mix_bwd_bytes(ctx, y, N_OUTPUT_TERMS);
     n->n_out = 1;
     n->out[0] = rk_new_like(ctx, y);
 }
@@ -277,44 +317,45 @@ void rk_rwkv7_output_forward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, rows_of(n->in[Y]), RK_GRAIN_ROWS, output_piece, &j);
 }
 
-static void output_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void output_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
 {
-    const mix_job *j = arg;
-    const rk_rwkv7_output_grads *g = j->grads;
-    const int64_t at = lo * j->width;
+    const mix_bwd_job *j = arg;
+    const rk_tensor *like = j->like;
+    int64_t lo, hi;
+    (void)end;
+    rk_row_piece_at(&j->pieces, i, &lo, &hi);
+    void *terms[N_OUTPUT_TERMS], *in[R_K];
+    for (int q = 0; q < N_OUTPUT_TERMS; q++)
+        terms[q] = terms_of(j, q, worker);
+    for (int q = Y; q < R_K; q++)
+        if (!(in[q] = rk_grad_rows_at(&j->in[q], lo, hi)))
+            in[q] = terms[OUTPUT_SPARE];
     const rk_rwkv7_output p = output_at(j->node, lo);
-    const rk_rwkv7_output_grads here = {.dz = rk_at(j->like, g->dz, at),
-                                        .dy = rk_at(j->like, g->dy, at),
-                                        .dr = rk_at(j->like, g->dr, at),
-                                        .dk = rk_at(j->like, g->dk, at),
-                                        .dv = rk_at(j->like, g->dv, at),
-                                        .dg = rk_at(j->like, g->dg, at),
-                                        .dr_k_rows = rk_at(j->like, g->dr_k_rows, at),
-                                        .dln_w_rows = rk_at(j->like, g->dln_w_rows, at),
-                                        .dln_b_rows = rk_at(j->like, g->dln_b_rows, at)};
-    (void)worker;
-    j->kern->rwkv7_output_bwd(hi - lo, j->like->dims[2], j->like->dims[3], &p, &here);
+    const rk_rwkv7_output_grads g = {.dz = rk_at(like, j->node->out[0]->grad, lo * j->width),
+                                     .dy = in[Y],
+                                     .dr = in[R],
+                                     .dk = in[KEY],
+                                     .dv = in[VALUE],
+                                     .dg = in[G],
+                                     .dr_k_rows = terms[TERM_R_K],
+                                     .dln_w_rows = terms[TERM_LN_W],
+                                     .dln_b_rows = terms[TERM_LN_B]};
+    j->kern->rwkv7_output_bwd(hi - lo, like->dims[2], like->dims[3], &p, &g);
+    for (int q = 0; q < N_OUTPUT_VECTORS; q++)
+        sum_terms(j, q, i, hi - lo, terms[q]);
 }
 
 void rk_rwkv7_output_backward(rk_ctx *ctx, rk_node *n)
 {
-    const rk_tensor *like = n->in[Y];
-    const int64_t count = rk_tensor_count(like);
-    void *spare = rk_at(like, n->scratch, OUTPUT_SPARE * count);
-    const rk_rwkv7_output_grads g = {.dz = rk_grad(ctx, n->out[0]),
-                                     .dy = rk_grad_or(ctx, n->in[Y], spare),
-                                     .dr = rk_grad_or(ctx, n->in[R], spare),
-                                     .dk = rk_grad_or(ctx, n->in[KEY], spare),
-                                     .dv = rk_grad_or(ctx, n->in[VALUE], spare),
-                                     .dg = rk_grad_or(ctx, n->in[G], spare),
-                                     .dr_k_rows = rk_at(like, n->scratch, ROWS_R_K * count),
-                                     .dln_w_rows = rk_at(like, n->scratch, ROWS_LN_W * count),
-                                     .dln_b_rows = rk_at(like, n->scratch, ROWS_LN_B * count)};
-    mix_job j = {rk_ctx_kernels(ctx, like->dtype), like, rows_of(like), width_of(like), n, &g};
-    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, output_bwd_piece, &j);
-    sum_rows(ctx, &j, g.dr_k_rows, rk_grad(ctx, n->in[R_K]));
-    sum_rows(ctx, &j, g.dln_w_rows, rk_grad(ctx, n->in[LN_W]));
-    sum_rows(ctx, &j, g.dln_b_rows, rk_grad(ctx, n->in[LN_B]));
+    mix_bwd_job j = mix_bwd_job_of(ctx, n, n->in[Y], N_OUTPUT_TERMS);
+    void *sums[N_OUTPUT_VECTORS];
+    for (int q = Y; q < R_K; q++)
+        j.in[q] = rk_grad_rows_of(ctx, n->in[q], j.pieces.rows, NULL);
+    for (int q = 0; q < N_OUTPUT_VECTORS; q++)
+        sums[q] = rk_grad(ctx, n->in[R_K + q]);
+    rk_parallel(ctx, j.pieces.n, 1, output_bwd_piece, &j);
+    for (int q = 0; q < N_OUTPUT_VECTORS; q++)
+        add_sums(ctx, &j, q, sums[q]);
 }
 
 rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in)

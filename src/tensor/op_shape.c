@@ -19,6 +19,7 @@ static rk_tensor *view_of(rk_ctx *ctx, rk_tensor *t)
     v->base = t->base ? t->base : t;
     v->grad = NULL;
     v->has_grad = false;
+    v->grad_unset = 0;
     return v;
 }
 

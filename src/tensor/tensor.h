@@ -26,8 +26,9 @@ typedef struct rk_tensor {
     struct rk_tensor *base;       /* NULL unless a view */
     int64_t offset;               /* of a view's first element from its base's */
     bool requires_grad;
-    bool has_grad; /* grad was asked for; its memory exists unless planning */
-    void *grad;    /* as data; of a root tensor only, see rk_grad */
+    bool has_grad;       /* grad was asked for; its memory exists unless planning */
+    void *grad;          /* as data; of a root tensor only, see rk_grad */
+    uint64_t grad_unset; /* parts of grad not written to yet, see rk_grad_fresh */
     const rk_streams
         *streams; /* of a state (B, ...) instead of data: only wkv6 and wkv7 take these */
     const rk_dot8_matrix *packed; /* the same matrix for products with inputs in 8 bits, or NULL */

@@ -368,6 +368,20 @@ static void add_floats(rk_trainer *t, const float *x, float *y)
     t->ctx.kernels->axpy(t->n_floats, 1.0, x, y);
 }
 
+/* The first micro-batch of a slice begins the gradients; what it does not reach is zero in the end.
+ */
+static void begin_gradients(rk_trainer *t)
+{
+    for (int64_t i = 0; i < t->model->n_params; i++)
+        rk_grad_forget(&t->model->params[i].tensor);
+}
+
+static void end_gradients(rk_trainer *t)
+{
+    for (int64_t i = 0; i < t->model->n_params; i++)
+        rk_grad(&t->ctx, &t->model->params[i].tensor);
+}
+
 /* The gradient of the whole batch, in the first gradient's place. */
 static rk_status gradient(rk_trainer *t, const int32_t *tokens, double *loss_sum, rk_error *err)
 {
@@ -375,13 +389,14 @@ static rk_status gradient(rk_trainer *t, const int32_t *tokens, double *loss_sum
     float *grad = t->memory + N_ARRAYS * t->n_floats;
     for (int64_t s = 0; s < t->p.grad_slices; s++) {
         float *level = grad + t->n_floats;
-        memset(grad, 0, (size_t)t->n_floats * sizeof *grad);
+        begin_gradients(t);
         for (int64_t b = 0; b < slice; b += t->p.micro_batch) {
             const int64_t n = rk_min_i64(t->p.micro_batch, slice - b);
             const rk_status st = micro_step(t, tokens, s * slice + b, n, loss_sum, err);
             if (st != RK_OK)
                 return st;
         }
+        end_gradients(t);
         for (int64_t bits = s; bits & 1; bits >>= 1, level += t->n_floats)
             add_floats(t, level, grad);
         if (s + 1 < t->p.grad_slices)

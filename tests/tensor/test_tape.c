@@ -330,6 +330,43 @@ static void test_memory_and_seed(void **state)
     test_end(&t);
 }
 
+/* A summand's gradient may begin in the memory of the sum's: x, or a copy or view of it, is both
+ * input and summand of two linears in turn, and is used once more beside them. */
+static const void *grad_of_residuals(net *m, const int32_t *tokens, bool copied, bool viewed)
+{
+    rk_ctx *ctx = &m->ctx;
+    const int64_t dims[] = {1, STEPS};
+    rk_tensor *ids = rk_new(ctx, RK_I32, 2, dims);
+    ctx->recording = true;
+    memcpy(ids->data, tokens, rk_tensor_bytes(ids));
+    rk_tensor *x = rk_embedding(ctx, &m->p[EMB], ids), *first = x;
+    for (int i = 0; i < 2; i++) {
+        rk_tensor *add = copied ? rk_copy(ctx, x) : viewed ? rk_view(ctx, x, 3, x->dims) : x;
+        x = rk_linear(ctx, x, &m->p[W_K], RK_OUT_IN, add);
+    }
+    rk_backward(ctx, rk_sum(ctx, rk_mul(ctx, x, first)), 1.0);
+    assert_false(rk_ctx_failed(ctx));
+    return m->p[EMB].grad;
+}
+
+static void test_residuals(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(7);
+    net m[3];
+    const void *grad[3];
+    const int32_t *tokens = test_tokens(&t, STEPS, V);
+    for (int i = 0; i < 3; i++) {
+        t.n_arrays = 1;
+        net_init(&t, &m[i], &rk_kernels_ref_f32, true);
+        grad[i] = grad_of_residuals(&m[i], tokens, i == 0, i == 1);
+        test_close(&t, "gradient", grad[0], grad[i], (int64_t)V * C, 1e-4f);
+    }
+    for (int i = 0; i < 3; i++)
+        net_deinit(&m[i]);
+    test_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_recompute_frozen_input),
         cmocka_unit_test(test_memory_and_seed),
+        cmocka_unit_test(test_residuals),
     };
     return cmocka_run_group_tests_name("tape", tests, NULL, NULL);
 }
