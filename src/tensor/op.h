@@ -68,7 +68,10 @@ struct rk_node {
             rk_layout layout[RK_LINEARS_MAX];
             rk_unary after[RK_LINEARS_MAX];
         } linears;
-        double l2wrap;
+        struct {
+            double l2wrap, seed;
+            bool announced; /* forward computes the gradients, for this seed */
+        } loss;
         struct {
             rk_segment_fn *fn;
             void *user;

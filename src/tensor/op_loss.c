@@ -3,7 +3,12 @@
  * Logits exist for one block of rows and columns at a time: forward keeps a running maximum and sum
  * per row, backward computes the block again, turns it into its gradient in place, and adds its two
  * products to the gradients of the hidden rows and of the head. Holding all logits would take 4 V
- * bytes a token (V = 65536: 256 KiB), more than everything else. The price is one product more. */
+ * bytes a token (V = 65536: 256 KiB), more than everything else. The price is one product more.
+ *
+ * A loss whose gradient is announced need not pay it: forward holds all columns of a few hundred
+ * rows, and when their sums are known, goes over them once more for the gradients, which are the
+ * same bits. Fewer rows would not do: the head's gradient is read and written once for each block
+ * of rows. */
 #include <math.h>
 #include <string.h>
 
@@ -12,10 +17,13 @@
 #include "tensor/op.h"
 
 enum { BLOCK_ROWS = 1024, BLOCK_COLS = 1024 };
+enum { HELD = 1 << 25, HELD_ROWS_MIN = 128 }; /* logits of an announced gradient */
 
-/* Rows and columns of the largest block, its logits' place in the scratch, the product's behind. */
+/* Rows and columns of the largest block, its logits' place in the scratch, the product's behind.
+ * announced: the blocks of a row of them lie one after the other. */
 typedef struct loss_sizes {
     int64_t rows, cols, width, block_rows, block_cols;
+    bool announced;
     size_t logits_bytes;
 } loss_sizes;
 
@@ -25,7 +33,11 @@ static loss_sizes sizes_of(const rk_node *n)
         .rows = rk_tensor_rows(n->in[0]), .cols = n->in[1]->dims[0], .width = n->in[1]->dims[1]};
     s.block_rows = rk_min_i64(s.rows, BLOCK_ROWS);
     s.block_cols = rk_min_i64(s.cols, BLOCK_COLS);
-    s.logits_bytes = rk_align_up(rk_reals(n->in[0], s.block_rows * s.block_cols), RK_ARENA_ALIGN);
+    s.announced = n->attr.loss.announced;
+    if (s.announced)
+        s.block_rows = rk_min_i64(s.block_rows, HELD / rk_max_i64(s.cols, 1));
+    s.logits_bytes = rk_align_up(
+        rk_reals(n->in[0], s.block_rows * (s.announced ? s.cols : s.block_cols)), RK_ARENA_ALIGN);
     return s;
 }
 
@@ -54,11 +66,17 @@ void rk_cross_entropy_shape(rk_ctx *ctx, rk_node *n)
                                         : h->dtype == RK_F32 && rk_is_float(head->dtype));
     if (!rk_expect(ctx, n, ok, "hidden rows, a head of their width and an i32 target a row"))
         return;
+    n->attr.loss.announced = ctx->recording && n->attr.loss.seed != 0.0 &&
+                             HELD / rk_max_i64(head->dims[0], 1) >= HELD_ROWS_MIN;
+    if (n->attr.loss.announced) {
+        rk_grad_make(ctx, n->in[0]);
+        rk_grad_make(ctx, n->in[1]);
+    }
     const loss_sizes s = sizes_of(n);
     n->saved_bytes = (size_t)s.rows * sizeof(rk_ce_row);
     n->scratch_bytes =
         s.logits_bytes + products_scratch(ctx, n, s) + rk_align_up(n->saved_bytes, RK_ARENA_ALIGN);
-    n->scratch_bwd_bytes = s.logits_bytes + products_scratch(ctx, n, s);
+    n->scratch_bwd_bytes = s.announced ? 0 : s.logits_bytes + products_scratch(ctx, n, s);
     n->n_out = 1;
     n->out[0] = rk_new(ctx, h->dtype, h->n_dims - 1, h->dims);
 }
@@ -68,9 +86,10 @@ typedef struct loss_job {
     const rk_node *n;
     loss_sizes s;
     int64_t row0, col0, block_cols; /* the block at hand */
-    void *logits;
-    rk_ce_row *state; /* (rows) */
-    const void *dloss;
+    char *held;                     /* logits of all columns at hand */
+    void *logits;                   /* those of the block, of them */
+    rk_ce_row *state;               /* (rows) */
+    const void *dloss;              /* NULL: the announced seed */
     void *dh, *dhead;
     bool first_h, first_head; /* nothing was added to these yet */
 } loss_job;
@@ -96,51 +115,49 @@ static void forward_rows(void *arg, int64_t lo, int64_t hi, int worker)
                       j->state + j->row0 + lo);
 }
 
-/* Call `rows_fn` on every block after computing its logits, then `then` when it is not NULL. */
-static void for_blocks(rk_ctx *ctx, loss_job *j, void *scratch, rk_range_fn *rows_fn,
-                       void (*then)(rk_ctx *, const loss_job *, void *, int64_t))
+typedef void loss_block_fn(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows);
+
+static void for_columns(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows, loss_block_fn *fn)
 {
-    for (j->row0 = 0; j->row0 < j->s.rows; j->row0 += j->s.block_rows) {
-        const int64_t rows = rk_min_i64(j->s.block_rows, j->s.rows - j->row0);
-        for (j->col0 = 0; j->col0 < j->s.cols; j->col0 += j->s.block_cols) {
-            j->block_cols = rk_min_i64(j->s.block_cols, j->s.cols - j->col0);
-            block_logits(ctx, j, scratch, rows);
-            rk_parallel(ctx, rows, RK_GRAIN_ROWS, rows_fn, j);
-            if (rk_ctx_failed(ctx))
-                return;
-            if (then)
-                then(ctx, j, scratch, rows);
-        }
+    const rk_tensor *h = j->n->in[0];
+    for (j->col0 = 0; j->col0 < j->s.cols && !rk_ctx_failed(ctx); j->col0 += j->s.block_cols) {
+        j->block_cols = rk_min_i64(j->s.block_cols, j->s.cols - j->col0);
+        j->logits = rk_at(h, j->held, j->s.announced ? rows * j->col0 : 0);
+        fn(ctx, j, scratch, rows);
     }
 }
 
-void rk_cross_entropy_forward(rk_ctx *ctx, rk_node *n)
+/* Call `fn` and then, when it is not NULL, `then` on all blocks of each row of blocks. */
+static void for_blocks(rk_ctx *ctx, loss_job *j, void *scratch, loss_block_fn *fn,
+                       loss_block_fn *then)
 {
-    loss_job j = {.kern = rk_ctx_kernels(ctx, n->in[0]->dtype), .n = n, .s = sizes_of(n)};
-    const int32_t *targets = n->in[2]->data;
-    unsigned char *at = n->scratch;
-    j.logits = at;
-    j.state = (void *)(at + j.s.logits_bytes);
-    if (n->saved)
-        j.state = n->saved;
-    for (int64_t i = 0; i < j.s.rows; i++) {
-        j.state[i] = (rk_ce_row){.max = -HUGE_VAL};
-        if (targets[i] >= j.s.cols)
-            rk_ctx_fail(ctx, RK_ERR_ARG, "target %lld is %d: expected below %lld", (long long)i,
-                        targets[i], (long long)j.s.cols);
+    for (j->row0 = 0; j->row0 < j->s.rows && !rk_ctx_failed(ctx); j->row0 += j->s.block_rows) {
+        const int64_t rows = rk_min_i64(j->s.block_rows, j->s.rows - j->row0);
+        for_columns(ctx, j, scratch, rows, fn);
+        if (then)
+            for_columns(ctx, j, scratch, rows, then);
     }
-    if (rk_ctx_failed(ctx))
-        return;
-    for_blocks(ctx, &j, at + j.s.logits_bytes + rk_align_up(n->saved_bytes, RK_ARENA_ALIGN),
-               forward_rows, NULL);
-    for (int64_t i = 0; i < j.s.rows; i++) {
-        const rk_ce_row *r = &j.state[i];
-        const double loss = targets[i] < 0 ? 0.0 : r->max + log(r->sum) - r->target;
-        if (n->out[0]->dtype == RK_F64)
-            ((double *)n->out[0]->data)[i] = loss;
-        else
-            ((float *)n->out[0]->data)[i] = (float)loss;
-    }
+}
+
+static void forward_block(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows)
+{
+    block_logits(ctx, j, scratch, rows);
+    rk_parallel(ctx, rows, RK_GRAIN_ROWS, forward_rows, j);
+}
+
+/* The announced gradient as a real of the loss. */
+static double seed_of(const rk_node *n)
+{
+    const double seed = n->attr.loss.seed;
+    return n->in[0]->dtype == RK_F64 ? seed : (double)(float)seed;
+}
+
+static double dloss_of(const loss_job *j, int64_t row)
+{
+    if (!j->dloss)
+        return seed_of(j->n);
+    return j->n->in[0]->dtype == RK_F64 ? ((const double *)j->dloss)[row]
+                                        : (double)((const float *)j->dloss)[row];
 }
 
 /* Each row has its own upstream gradient, so rows go one by one. */
@@ -152,16 +169,19 @@ static void backward_rows(void *arg, int64_t lo, int64_t hi, int worker)
     (void)worker;
     for (int64_t r = lo; r < hi; r++) {
         const int64_t i = j->row0 + r;
-        const double scale = h->dtype == RK_F64 ? ((const double *)j->dloss)[i]
-                                                : (double)((const float *)j->dloss)[i];
+        const double scale = dloss_of(j, i);
         j->kern->ce_grad(1, j->block_cols, j->block_cols, j->col0,
                          rk_at(h, j->logits, r * j->block_cols), targets + i, j->state + i, scale,
-                         j->n->attr.l2wrap);
+                         j->n->attr.loss.l2wrap);
     }
 }
 
-static void backward_products(rk_ctx *ctx, const loss_job *j, void *scratch, int64_t rows)
+/* Logits become their gradients, which go into the products. */
+static void gradient_block(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows)
 {
+    rk_parallel(ctx, rows, RK_GRAIN_ROWS, backward_rows, j);
+    if (rk_ctx_failed(ctx))
+        return;
     const rk_tensor *h = j->n->in[0], *head = j->n->in[1];
     const int64_t c = j->s.width, cols = j->block_cols;
     void *dh = rk_at(h, j->dh, j->row0 * c), *dhead = rk_at(head, j->dhead, j->col0 * c);
@@ -177,24 +197,89 @@ static void backward_products(rk_ctx *ctx, const loss_job *j, void *scratch, int
                 !j->first_head || j->row0 > 0, ctx->round_bf16);
 }
 
+static void backward_block(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows)
+{
+    block_logits(ctx, j, scratch, rows);
+    gradient_block(ctx, j, scratch, rows);
+}
+
+static void take_gradients(rk_ctx *ctx, loss_job *j, rk_node *n)
+{
+    j->dh = rk_grad_fresh(ctx, n->in[0], &j->first_h);
+    j->dhead = rk_grad_fresh(ctx, n->in[1], &j->first_head);
+}
+
+void rk_cross_entropy_forward(rk_ctx *ctx, rk_node *n)
+{
+    loss_job j = {.kern = rk_ctx_kernels(ctx, n->in[0]->dtype), .n = n, .s = sizes_of(n)};
+    const int32_t *targets = n->in[2]->data;
+    unsigned char *at = n->scratch;
+    j.held = n->scratch;
+    j.state = (void *)(at + j.s.logits_bytes);
+    if (n->saved)
+        j.state = n->saved;
+    for (int64_t i = 0; i < j.s.rows; i++) {
+        j.state[i] = (rk_ce_row){.max = -HUGE_VAL};
+        if (targets[i] >= j.s.cols)
+            rk_ctx_fail(ctx, RK_ERR_ARG, "target %lld is %d: expected below %lld", (long long)i,
+                        targets[i], (long long)j.s.cols);
+    }
+    if (rk_ctx_failed(ctx))
+        return;
+    if (j.s.announced)
+        take_gradients(ctx, &j, n);
+    for_blocks(ctx, &j, at + j.s.logits_bytes + rk_align_up(n->saved_bytes, RK_ARENA_ALIGN),
+               forward_block, j.s.announced ? gradient_block : NULL);
+    for (int64_t i = 0; i < j.s.rows; i++) {
+        const rk_ce_row *r = &j.state[i];
+        const double loss = targets[i] < 0 ? 0.0 : r->max + log(r->sum) - r->target;
+        if (n->out[0]->dtype == RK_F64)
+            ((double *)n->out[0]->data)[i] = loss;
+        else
+            ((float *)n->out[0]->data)[i] = (float)loss;
+    }
+}
+
+/* What was announced must come. */
+static void check_seed(rk_ctx *ctx, const loss_job *j)
+{
+    const double seed = seed_of(j->n);
+    for (int64_t i = 0; i < j->s.rows; i++)
+        if (dloss_of(j, i) != seed) {
+            rk_ctx_fail(ctx, RK_ERR_ARG,
+                        "cross_entropy: the gradient of row %lld is %g, announced %g", (long long)i,
+                        dloss_of(j, i), seed);
+            return;
+        }
+}
+
 void rk_cross_entropy_backward(rk_ctx *ctx, rk_node *n)
 {
     loss_job j = {.kern = rk_ctx_kernels(ctx, n->in[0]->dtype),
                   .n = n,
                   .s = sizes_of(n),
-                  .logits = n->scratch,
+                  .held = n->scratch,
                   .state = n->saved,
                   .dloss = rk_grad(ctx, n->out[0])};
-    j.dh = rk_grad_fresh(ctx, n->in[0], &j.first_h);
-    j.dhead = rk_grad_fresh(ctx, n->in[1], &j.first_head);
-    for_blocks(ctx, &j, (unsigned char *)n->scratch + j.s.logits_bytes, backward_rows,
-               backward_products);
+    if (j.s.announced) {
+        check_seed(ctx, &j);
+        return;
+    }
+    take_gradients(ctx, &j, n);
+    for_blocks(ctx, &j, (unsigned char *)n->scratch + j.s.logits_bytes, backward_block, NULL);
 }
 
 rk_tensor *rk_cross_entropy(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head, rk_tensor *targets,
                             double l2wrap)
 {
-    rk_node n = {
-        .op = RK_OP_CROSS_ENTROPY, .n_in = 3, .in = {hidden, head, targets}, .attr.l2wrap = l2wrap};
+    return rk_cross_entropy_seeded(ctx, hidden, head, targets, l2wrap, 0.0);
+}
+
+rk_tensor *rk_cross_entropy_seeded(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head,
+                                   rk_tensor *targets, double l2wrap, double seed)
+{
+    rk_node n = {.op = RK_OP_CROSS_ENTROPY, .n_in = 3, .in = {hidden, head, targets}};
+    n.attr.loss.l2wrap = l2wrap;
+    n.attr.loss.seed = seed;
     return rk_apply1(ctx, &n);
 }

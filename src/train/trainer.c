@@ -180,6 +180,12 @@ static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
     return state;
 }
 
+/* What a loss counts in the mean over the batch. */
+static double loss_share(const rk_train_params *p)
+{
+    return 1.0 / ((double)p->batch * (double)p->ctx_len);
+}
+
 /* Losses (n, T) of the sequences, nats a token. */
 static rk_tensor *losses(rk_ctx *ctx, const rk_model *m, const rk_train_params *p,
                          const int32_t *tokens, int64_t n)
@@ -192,7 +198,8 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_model *m, const rk_train_params *
     rk_forward f = {ids, first_state(ctx, m, n), p->dropout, p->checkpoint_blocks};
     if (rk_ctx_failed(ctx))
         return NULL;
-    return rk_cross_entropy(ctx, m->arch->forward(ctx, m, &f), m->head, targets, p->l2wrap);
+    return rk_cross_entropy_seeded(ctx, m->arch->forward(ctx, m, &f), m->head, targets, p->l2wrap,
+                                   loss_share(p));
 }
 
 static void forward_backward(rk_ctx *ctx, const rk_model *m, const rk_train_params *p,
@@ -204,7 +211,7 @@ static void forward_backward(rk_ctx *ctx, const rk_model *m, const rk_train_para
         for (int64_t i = 0; i < rk_tensor_count(nll); i++)
             *loss_sum += (double)((const float *)nll->data)[i];
     if (nll)
-        rk_backward(ctx, nll, 1.0 / ((double)p->batch * (double)p->ctx_len));
+        rk_backward(ctx, nll, loss_share(p));
     ctx->recording = false;
 }
 

@@ -71,6 +71,7 @@ static void test_plan(void **state)
 /* One RWKV-7 layer between an embedding and a head: vectors are (C), matrices (C, C) or low-rank.
  */
 enum { C = 24, H = 3, N = 8, V = 40, LOW = 5, STEPS = 20 };
+#define SEED 0.0125
 enum { EMB, LN_W, LN_B, MU_R, MU_W, MU_K, W_R, W_K, W_V, W_O, W_LOW1, W_LOW2, W0, A0, K_K, K_A };
 enum { R_K = K_A + 1, LNX_W, LNX_B, HEAD, N_PARAMS };
 static const int64_t param_dims[N_PARAMS][2] = {
@@ -85,6 +86,7 @@ typedef struct net {
     rk_ctx ctx;
     rk_tensor p[N_PARAMS]; /* with gradients of their own */
     bool recompute;
+    double seed; /* that the loss is told */
 } net;
 
 static void net_init(test_ctx *t, net *m, const rk_kernels *kernels, bool long_class)
@@ -183,7 +185,8 @@ static net_out net_forward(net *m, int64_t b, const int32_t *tokens, const int32
     } else {
         layer(ctx, m, &x, out);
     }
-    return (net_out){out[0], out[1], rk_cross_entropy(ctx, out[0], &m->p[HEAD], next, 1e-4)};
+    return (net_out){out[0], out[1],
+                     rk_cross_entropy_seeded(ctx, out[0], &m->p[HEAD], next, 1e-4, m->seed)};
 }
 
 /* Gradients of `streams` streams, `piece` at a time, added up in the parameters. */
@@ -194,7 +197,7 @@ static void net_backward(net *m, int64_t streams, int64_t piece, const int32_t *
     m->ctx.recording = true;
     for (int64_t b = 0; b < streams; b += piece) {
         const net_out o = net_forward(m, piece, tokens + b * STEPS, targets + b * STEPS);
-        rk_backward(&m->ctx, rk_sum(&m->ctx, o.loss), 0.0125);
+        rk_backward(&m->ctx, rk_sum(&m->ctx, o.loss), SEED);
         test_ok(rk_ctx_status(&m->ctx, &err), &err);
         rk_ctx_reset(&m->ctx);
     }
@@ -214,6 +217,7 @@ static void check_pieces(test_ctx *t, const rk_kernels *kernels, int64_t piece, 
     const int32_t *tokens = test_tokens(t, (int64_t)STREAMS * STEPS, V);
     const int32_t *targets = test_tokens(t, (int64_t)STREAMS * STEPS, V);
     cut.recompute = recompute;
+    cut.seed = SEED;
     net_backward(&whole, STREAMS, STREAMS, tokens, targets);
     net_backward(&cut, STREAMS, piece, tokens, targets);
     for (int i = 0; i < N_PARAMS; i++) {
@@ -332,7 +336,7 @@ static void test_memory_and_seed(void **state)
 
 /* A summand's gradient may begin in the memory of the sum's: x, or a copy or view of it, is both
  * input and summand of two linears in turn, and is used once more beside them. */
-static const void *grad_of_residuals(net *m, const int32_t *tokens, bool copied, bool viewed)
+static void run_residuals(net *m, const int32_t *tokens, bool copied, bool viewed)
 {
     rk_ctx *ctx = &m->ctx;
     const int64_t dims[] = {1, STEPS};
@@ -346,7 +350,6 @@ static const void *grad_of_residuals(net *m, const int32_t *tokens, bool copied,
     }
     rk_backward(ctx, rk_sum(ctx, rk_mul(ctx, x, first)), 1.0);
     assert_false(rk_ctx_failed(ctx));
-    return m->p[EMB].grad;
 }
 
 static void test_residuals(void **state)
@@ -354,16 +357,33 @@ static void test_residuals(void **state)
     (void)state;
     test_ctx t = test_begin(7);
     net m[3];
-    const void *grad[3];
     const int32_t *tokens = test_tokens(&t, STEPS, V);
     for (int i = 0; i < 3; i++) {
         t.n_arrays = 1;
         net_init(&t, &m[i], &rk_kernels_ref_f32, true);
-        grad[i] = grad_of_residuals(&m[i], tokens, i == 0, i == 1);
-        test_close(&t, "gradient", grad[0], grad[i], (int64_t)V * C, 1e-4f);
+        run_residuals(&m[i], tokens, i == 0, i == 1);
+        test_close(&t, "gradient of x", m[0].p[EMB].grad, m[i].p[EMB].grad, (int64_t)V * C, 1e-4f);
+        test_close(&t, "gradient of w", m[0].p[W_K].grad, m[i].p[W_K].grad, (int64_t)C * C, 1e-4f);
     }
     for (int i = 0; i < 3; i++)
         net_deinit(&m[i]);
+    test_end(&t);
+}
+
+/* A gradient that is not the one announced is refused. */
+static void test_other_seed(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(8);
+    net m;
+    net_init(&t, &m, &rk_kernels_ref_f32, true);
+    const int32_t *tokens = test_tokens(&t, STEPS, V);
+    m.ctx.recording = true;
+    m.seed = SEED;
+    const net_out o = net_forward(&m, 1, tokens, tokens);
+    rk_backward(&m.ctx, o.loss, 2.0 * SEED);
+    assert_int_equal(m.ctx.err.code, RK_ERR_ARG);
+    net_deinit(&m);
     test_end(&t);
 }
 
@@ -377,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_recompute_frozen_input),
         cmocka_unit_test(test_memory_and_seed),
         cmocka_unit_test(test_residuals),
+        cmocka_unit_test(test_other_seed),
     };
     return cmocka_run_group_tests_name("tape", tests, NULL, NULL);
 }
