@@ -12,13 +12,15 @@
  * Backward: lanes run over keys, because five of the seven sums (dr, dw, dk, da, db) are sums over
  * value rows and become additions of vectors; dv and dsa, along keys, are reduced for WKV_ROWS rows
  * at once. A block of WKV_ROWS rows is independent of the others but for those five sums: it
- * computes its states of a segment again and walks back through them in L1. All that an inner loop
+ * computes its states of a segment again and walks back through them in L1. WKV_SIDE blocks go side
+ * by side: alone, a block waited a fifth of its time for the sums across lanes (AVX2; three gain
+ * nothing more). All that an inner loop
  * touches for one vector of keys lies side by side (see `tile`), so that a few pointers
  * do: with plain rows the pointers spilled, and the backward at N = 64 took 1.2 times as long.
  *
  * Any head size: lanes are padded with zeros to np = N rounded up to WKV_BLOCK vectors. */
 
-enum { WKV_BLOCK = VF == 4 ? 4 : 2, WKV_ROWS = 4, WKV_FEW = 16 };
+enum { WKV_BLOCK = VF == 4 ? 4 : 2, WKV_ROWS = 4, WKV_SIDE = 2, WKV_FEW = 16 };
 
 static inline int64_t wkv_padded(int64_t n)
 {
@@ -168,15 +170,15 @@ enum { SUM_DR, SUM_DW, SUM_DK, SUM_DA, SUM_DB, SUM_COUNT };
 typedef struct wkv_scratch {
     float *h;           /* (np, np): gradient of the state */
     float *start;       /* (np, np): the state before the segment */
-    float *states;      /* (16 + 1) of one block: before each of its steps and after them */
+    float *states;      /* (16 + 1) of each block: before each of its steps and after them */
     float *in, *sums;   /* (16, np / VF, IN_COUNT or SUM_COUNT, VF) */
     float *v, *dy, *dv; /* (16, np) */
 } wkv_scratch;
 
 static int64_t wkv_scratch_floats(int64_t np)
 {
-    return np *
-           (2 * np + WKV_ROWS * (RK_WKV_SEGMENT + 1) + RK_WKV_SEGMENT * (IN_COUNT + SUM_COUNT + 3));
+    return np * (2 * np + WKV_SIDE * WKV_ROWS * (RK_WKV_SEGMENT + 1) +
+                 RK_WKV_SEGMENT * (IN_COUNT + SUM_COUNT + 3));
 }
 
 static size_t wkv7_scratch(int64_t n)
@@ -187,7 +189,7 @@ static size_t wkv7_scratch(int64_t n)
 static wkv_scratch wkv_carve(int64_t np, float *f)
 {
     wkv_scratch m = {.h = f, .start = f + np * np, .states = f + 2 * np * np};
-    m.in = m.states + WKV_ROWS * (RK_WKV_SEGMENT + 1) * np;
+    m.in = m.states + WKV_SIDE * WKV_ROWS * (RK_WKV_SEGMENT + 1) * np;
     m.sums = m.in + RK_WKV_SEGMENT * IN_COUNT * np;
     m.v = m.sums + RK_WKV_SEGMENT * SUM_COUNT * np;
     m.dy = m.v + RK_WKV_SEGMENT * np;
@@ -301,24 +303,40 @@ static void wkv_step_h(int64_t t, int64_t np, int64_t i0, const wkv_scratch *m, 
     }
 }
 
-/* The block of WKV_ROWS value rows at i0 through one segment, there and back. */
-static void wkv_rows_bwd(int64_t steps, int64_t np, int64_t i0, const wkv_scratch *m)
-{
+/* A block of WKV_ROWS value rows on its way through a segment. */
+typedef struct wkv_rows {
+    int64_t i0;
+    wkv_scratch m; /* with states of its own */
     float sa[RK_WKV_SEGMENT + 1][WKV_ROWS], dsa[WKV_ROWS];
+} wkv_rows;
+
+static void wkv_rows_start(int64_t np, wkv_rows *b)
+{
     vf sum[WKV_ROWS];
-    memcpy(m->states, m->start + i0 * np, (size_t)(WKV_ROWS * np) * sizeof *m->states);
+    memcpy(b->m.states, b->m.start + b->i0 * np, (size_t)(WKV_ROWS * np) * sizeof *b->m.states);
     for (int q = 0; q < WKV_ROWS; q++) {
         sum[q] = vf_zero();
         for (int64_t j = 0; j < np; j += VF)
-            sum[q] = vf_fma(vf_load(tile(m->states, np, q, j)),
-                            vf_load(m->in + j * IN_COUNT + IN_A * VF), sum[q]);
+            sum[q] = vf_fma(vf_load(tile(b->m.states, np, q, j)),
+                            vf_load(b->m.in + j * IN_COUNT + IN_A * VF), sum[q]);
     }
-    vf_sum4(sum[0], sum[1], sum[2], sum[3], sa[0]);
+    vf_sum4(sum[0], sum[1], sum[2], sum[3], b->sa[0]);
+}
+
+/* Blocks of rows through one segment, there and back. Each pass ends in sums across lanes that its
+ * next one waits for; `n` blocks side by side fill that time. */
+static void wkv_rows_bwd(int64_t steps, int64_t np, int n, wkv_rows *b)
+{
+    for (int i = 0; i < n; i++)
+        wkv_rows_start(np, &b[i]);
     for (int64_t t = 0; t < steps; t++)
-        wkv_states_step(t, np, i0, m, sa[t], sa[t + 1]);
+        for (int i = 0; i < n; i++)
+            wkv_states_step(t, np, b[i].i0, &b[i].m, b[i].sa[t], b[i].sa[t + 1]);
     for (int64_t t = steps - 1; t >= 0; t--) {
-        wkv_step_g(t, np, i0, m, sa[t], dsa);
-        wkv_step_h(t, np, i0, m, dsa);
+        for (int i = 0; i < n; i++)
+            wkv_step_g(t, np, b[i].i0, &b[i].m, b[i].sa[t], b[i].dsa);
+        for (int i = 0; i < n; i++)
+            wkv_step_h(t, np, b[i].i0, &b[i].m, b[i].dsa);
     }
 }
 
@@ -379,8 +397,16 @@ static void wkv_segment_bwd(const rk_wkv7_args *p, const rk_wkv7_grads *g, int64
     wkv_load_start(n, (const float *)p->saved + segment * n * n, m);
     wkv_gather(p, g->dy, t0, steps, m);
     memset(m->sums, 0, (size_t)(steps * SUM_COUNT * np) * sizeof *m->sums);
-    for (int64_t i = 0; i < n; i += WKV_ROWS)
-        wkv_rows_bwd(steps, np, i, m);
+    for (int64_t i = 0; i < n; i += WKV_SIDE * WKV_ROWS) {
+        wkv_rows b[WKV_SIDE];
+        int blocks = 0;
+        for (; blocks < WKV_SIDE && i + blocks * WKV_ROWS < n; blocks++) {
+            b[blocks].i0 = i + blocks * WKV_ROWS;
+            b[blocks].m = *m;
+            b[blocks].m.states += blocks * WKV_ROWS * (RK_WKV_SEGMENT + 1) * np;
+        }
+        wkv_rows_bwd(steps, np, blocks, b);
+    }
     wkv_scatter(p, g, t0, steps, m);
 }
 
