@@ -3,7 +3,8 @@
 #
 #     tools/alloc_campaign.sh PROGRAM [step] > table.md
 #
-# Commands: a training run, its resuming, info and run on the model it made, and merges. n goes through all
+# Commands: a training run, its resuming, info, run, convert (into every container) and quantize on the
+# model it made, info and convert of a file that cannot be run, and merges. n goes through all
 # numbers up to 2000 (or each step-th, default 1), then grows by a tenth. Each call must end with a
 # sentence and status 1, or do its work because it could do without the memory; it must not crash, nor
 # keep more blocks than a call that ends well.
@@ -46,12 +47,19 @@ campaign() {
         cat messages >&2
         exit 1
     }
+    rm -rf whole && mv out whole
     total=$n_calls most=$kept n=1 told=0 done_anyway=0 bad=0
     while [ "$n" -le "$total" ]; do
         rm -rf out report && cp -r "$folder" out
         echo "0 0" >report
         call "$n" "$@"
-        if [ $got -eq 0 ]; then
+        if [ $got -ne 0 ] && [ "$folder" = empty ] && [ "${2:-}" != --data ] && [ -n "$(ls -A out)" ]; then
+            bad=$((bad + 1))
+            echo "$name, allocation $n: left behind: $(ls -A out)" >&2
+        elif [ $got -eq 0 ] && [ "$folder" = empty ] && [ "${2:-}" != --data ] && ! diff -r whole out >&2; then
+            bad=$((bad + 1))
+            echo "$name, allocation $n: another output" >&2
+        elif [ $got -eq 0 ]; then
             done_anyway=$((done_anyway + 1))
         elif [ $got -eq 1 ] && [ "$kept" -le "$most" ] && grep -q '^rwkv: ' messages; then
             told=$((told + 1))
@@ -87,4 +95,17 @@ for command in info run tokenize; do
     run) campaign run empty run -m trained/model.safetensors -p It -n 4 --temp 0 -t 1 ;;
     esac
 done
+for out in m.pth m.gguf m.st folder; do
+    names=rwkv
+    [ $out != folder ] || names=hf
+    campaign "convert to $out" empty convert trained/model.safetensors out/$out --names $names
+done
+campaign quantize empty quantize trained/model.safetensors out/q.gguf --type q8_0 -t 1
+"$program" convert trained/model.safetensors made --names hf
+campaign "convert from a folder" empty convert made out/m.pth --type bf16
+if command -v python3 >/dev/null; then
+    python3 "$here/tests/cli/foreign.py" relative r.gguf arwkv7
+    campaign "info of a relative" empty info -m r.gguf
+    campaign "convert a relative" empty convert r.gguf out/m.st --type f32
+fi
 exit $((failures > 0))

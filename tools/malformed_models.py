@@ -276,7 +276,8 @@ def pth():
              ("good_comment", "OK", "", pth_file(pkl, comment=b"hello")),
              ("good_transposed", "OK", "", pth_file(state_dict(("a", tensor(strides=(1, 2)))))),
              ("good_byteorder", "OK", "", pth_file(pkl, more=[(b"archive/byteorder", b"little")])),
-             ("good_empty", "OK", "", pth_file(state_dict()))]
+             ("good_empty", "OK", "", pth_file(state_dict())),
+             ("good_shared", "OK", "", pth_file(state_dict(("a", tensor()), ("b", tensor()))))]
     for n in range(4, len(whole), 23):
         cases.append((f"cut_{n}", "FORMAT", "zip archive", whole[:n]))
     for n in range(0, len(pkl) - 1, 7):
@@ -361,6 +362,12 @@ def pth():
         ("zip64_sizes", "FORMAT", "bytes at byte", pth_file(pkl, zip64=True, sizes=2**63)),
         ("zip64_directory", "FORMAT", "does not lie in the file",
          pth_file(pkl, zip64=True, cd_offset=2**64 - 1)),
+        ("shared_by_many", "FORMAT", "twice the bytes of the file",
+         pth_file(state_dict(*[("a%d" % i, tensor(sizes=(2**12, 2), numel=2**13)) for i in range(200)]),
+                  bytes(2**15))),
+        ("bomb_of_entries", "FORMAT", "another name than the directory",
+         pth_file(pkl, more=[(b"archive/data/%d" % i, b"") for i in range(1, 50)], local_offset=0)),
+        ("data_covers_all", "FORMAT", "", pth_file(pkl, sizes=300)),
         ("old_format", "UNSUPPORTED", "before PyTorch 1.6",
          b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
     ]

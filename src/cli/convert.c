@@ -1,8 +1,9 @@
 /* convert.c: `rwkv convert`: a model file in another container or number format. */
-#include "cli/command.h"
-
 #include "base/num.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
 #include "model/model.h"
+#include "model/relatives.h"
 
 typedef struct convert_options {
     rk_common_options common;
@@ -25,7 +26,8 @@ static const rk_option rows[] = {
     {"type", 0, RK_OPT_CHOICE, TYPES, AT(type), 0, 0, "keep",
      "of the matrices, rounded to nearest, vectors then f32; keep: every tensor as it is"},
     {"names", 0, RK_OPT_CHOICE, NAMES, AT(names), 0, 0, "rwkv",
-     "of tensors, where OUT leaves a choice: RWKV-LM's, or those of transformers and fla in a folder"},
+     "of tensors, where OUT leaves a choice: RWKV-LM's, or those of transformers and fla in a "
+     "folder"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world or a file: the vocabulary that a .gguf file takes along"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
@@ -44,34 +46,71 @@ const rk_command rk_cmd_convert = {
     .main = convert_main,
 };
 
-static rk_status convert(const convert_options *o, rk_model **m, rk_tokenizer **tokenizer,
-                         rk_error *err)
+static rk_save_options save_options(const convert_options *o, const rk_tokenizer *tokenizer,
+                                    rk_interrupt *interrupt)
+{
+    return (rk_save_options){.keep_types = o->type == 0,
+                             .dtype = types[o->type],
+                             .tokenizer = tokenizer,
+                             .hf = o->names == 1,
+                             .overwrite = o->force,
+                             .abort = rk_interrupt_came,
+                             .abort_user = interrupt};
+}
+
+static rk_status convert(const convert_options *o, rk_interrupt *interrupt, rk_model **m,
+                         rk_tokenizer **tokenizer, rk_error *err)
 {
     rk_status st = rk_model_open(m, o->in, err);
     if (st == RK_OK)
         st = rk_command_file_vocab(tokenizer, *m, o->out, o->vocab, err);
+    const rk_save_options options = save_options(o, *tokenizer, interrupt);
     if (st == RK_OK)
-        st = rk_model_save(*m, o->out,
-                           &(rk_save_options){.keep_types = o->type == 0,
-                                              .dtype = types[o->type],
-                                              .tokenizer = *tokenizer,
-                                              .hf = o->names == 1,
-                                              .overwrite = o->force},
-                           err);
+        st = rk_model_save(*m, o->out, &options, err);
     return st == RK_OK ? rk_file_check((*m)->file, err) : st;
+}
+
+/* What has been refused as a model, into another container as it is, if that can be done. */
+static rk_status convert_relative(const convert_options *o, rk_interrupt *interrupt,
+                                  rk_status refused, rk_error *err)
+{
+    rk_file *f = NULL;
+    rk_error why;
+    const rk_save_options options = save_options(o, NULL, interrupt);
+    rk_status st = rk_file_open(&f, o->in, &why);
+    if (st == RK_ERR_NOMEM || st == RK_ERR_IO)
+        return rk_fail(err, st, "%s", why.msg);
+    if (st != RK_OK || !rk_relative_arch(f)) {
+        rk_file_close(f);
+        return refused;
+    }
+    st = rk_file_save(f, o->out, &options, err);
+    if (st == RK_OK)
+        st = rk_file_check(f, err);
+    rk_file_close(f);
+    return st;
 }
 
 static int convert_main(int argc, char **argv)
 {
     convert_options o = {0};
+    rk_interrupt *interrupt = NULL;
     rk_model *m = NULL;
     rk_tokenizer *tokenizer = NULL;
     int status = 0;
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_convert, argc, argv, &o, &status))
         return status;
-    const rk_status st = convert(&o, &m, &tokenizer, &err);
+    rk_status st = rk_interrupt_open(&interrupt, &err);
+    if (st == RK_OK)
+        st = convert(&o, interrupt, &m, &tokenizer, &err);
+    if (st == RK_ERR_UNSUPPORTED && !m)
+        st = convert_relative(&o, interrupt, st, &err);
+    const int signal = interrupt ? rk_interrupt_signal(interrupt) : 0;
     rk_tokenizer_free(tokenizer);
     rk_model_close(m);
+    rk_interrupt_close(interrupt);
+    if (st == RK_ERR_ABORTED && signal)
+        return 128 + signal;
     return st == RK_OK ? 0 : rk_command_fail(&err);
 }

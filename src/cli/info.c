@@ -1,10 +1,12 @@
 /* info.c: `rwkv info`: what a model file is. */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "cli/command.h"
-#include "model/model.h"
+#include "model/relatives.h"
+#include "model/survey.h"
 
 typedef struct info_options {
     rk_common_options common;
@@ -58,34 +60,71 @@ static json_t *types(const rk_file *f)
     return all;
 }
 
+/* Text of a file, which need not be UTF-8; NULL: memory ran out. */
+static json_t *any_text(const char *s)
+{
+    json_t *text = json_string(s);
+    char *copy = text ? NULL : strdup(s);
+    for (char *c = copy; c && *c; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    if (copy)
+        text = json_string(copy);
+    free(copy);
+    return text;
+}
+
+static bool add_pair(json_t *to, const rk_pair *pair)
+{
+    json_t *key = any_text(pair->key);
+    const bool ok =
+        key && json_object_set_new(to, json_string_value(key), any_text(pair->value)) == 0;
+    json_decref(key);
+    return ok;
+}
+
+/* All but what is there for the way back to GGUF only. */
 static json_t *metadata(const rk_file *f)
 {
     json_t *all = json_object();
     for (int64_t i = 0; i < rk_file_meta_count(f) && all; i++) {
         const rk_pair pair = rk_file_meta_at(f, i);
-        if (json_object_set_new(all, pair.key, json_string(pair.value)) != 0) {
-            json_decref(all);
-            all = NULL;
-        }
+        if (!strncmp(pair.key, RK_GGUF_KEPT, strlen(RK_GGUF_KEPT)) || add_pair(all, &pair))
+            continue;
+        json_decref(all);
+        all = NULL;
     }
     return all;
 }
 
-/* Everything there is to say; the text output reads it too. NULL: memory ran out. */
-static json_t *describe(const char *path, const rk_model *m)
+static json_t *warnings(const rk_survey *s)
 {
-    char fingerprint[17];
-    rk_model_info i;
-    rk_model_get_info(m, &i);
-    snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, i.fingerprint);
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}",
-                     "path", path, "arch", i.arch, "n_vocab", (json_int_t)i.n_vocab, "n_embd",
-                     (json_int_t)i.n_embd, "n_layer", (json_int_t)i.n_layer, "n_head",
-                     (json_int_t)i.n_head, "head_size", (json_int_t)i.head_size, "dim_ffn",
-                     (json_int_t)i.dim_ffn, "ctx_len", (json_int_t)i.ctx_len, "n_params",
-                     (json_int_t)i.n_params, "state_bytes", (json_int_t)i.state_bytes,
-                     "bytes_per_token", (json_int_t)rk_model_bytes_per_token(m), "fingerprint",
-                     fingerprint, "types", types(m->file), "metadata", metadata(m->file));
+    json_t *all = json_array();
+    for (int i = 0; i < s->n_warnings && all; i++)
+        if (json_array_append_new(all, any_text(s->warnings[i])) != 0) {
+            json_decref(all);
+            all = NULL;
+        }
+    return all;
+}
+
+/* Everything there is to say; the text output reads it too. NULL: memory ran out. */
+static json_t *describe(const char *path, const rk_survey *s)
+{
+    char fingerprint[17] = "";
+    const rk_model_info *i = &s->info;
+    if (s->model)
+        snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, i->fingerprint);
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, "
+                     "s:s, s:b, s:o}",
+                     "path", path, "arch", s->arch, "n_vocab", (json_int_t)i->n_vocab, "n_embd",
+                     (json_int_t)i->n_embd, "n_layer", (json_int_t)i->n_layer, "n_head",
+                     (json_int_t)i->n_head, "head_size", (json_int_t)i->head_size, "dim_ffn",
+                     (json_int_t)i->dim_ffn, "ctx_len", (json_int_t)i->ctx_len, "n_params",
+                     (json_int_t)i->n_params, "state_bytes", (json_int_t)i->state_bytes,
+                     "bytes_per_token", (json_int_t)s->bytes_per_token, "fingerprint", fingerprint,
+                     "types", types(s->file), "metadata", metadata(s->file), "container",
+                     rk_file_container(s->file), "runs", s->model != NULL, "warnings", warnings(s));
 }
 
 /* ---- printing ---- */
@@ -127,38 +166,61 @@ static void print_metadata(json_t *o)
     }
 }
 
-static void print_text(const json_t *o)
+static void print_warnings(json_t *o, bool more)
+{
+    for (size_t i = 0; i < json_array_size(o); i++) {
+        fputs("warning: ", stdout);
+        print_harmless(json_string_value(json_array_get(o, i)));
+        putchar('\n');
+    }
+    if (more)
+        puts("warning: and more of that kind");
+}
+
+/* The rows of sizes, where they are known. */
+static void print_sizes(const json_t *o)
 {
     static const char *const sizes[] = {"n_layer", "n_embd",  "n_head", "head_size",
                                         "dim_ffn", "n_vocab", "ctx_len"};
-    printf("%s: %s, %.2f million parameters\n", text(o, "path"), text(o, "arch"),
-           (double)number(o, "n_params") / 1e6);
     for (size_t i = 0; i < RK_COUNT(sizes); i++)
         if (number(o, sizes[i]) > 0)
             printf("  %-16s %" JSON_INTEGER_FORMAT "\n", sizes[i], number(o, sizes[i]));
-    printf("  %-16s %" JSON_INTEGER_FORMAT " bytes a stream\n", "state", number(o, "state_bytes"));
-    printf("  %-16s %.2f MB of weights and state read and written a token\n", "decoding",
-           (double)number(o, "bytes_per_token") / 1e6);
-    printf("  %-16s %s\n", "fingerprint", text(o, "fingerprint"));
+    if (number(o, "state_bytes") > 0)
+        printf("  %-16s %" JSON_INTEGER_FORMAT " bytes a stream\n", "state",
+               number(o, "state_bytes"));
+    if (number(o, "bytes_per_token") > 0)
+        printf("  %-16s %.2f MB of weights and state read and written a token\n", "decoding",
+               (double)number(o, "bytes_per_token") / 1e6);
+}
+
+static void print_text(const json_t *o, bool more_warnings)
+{
+    printf("%s: %s, %.2f million parameters%s\n", text(o, "path"), text(o, "arch"),
+           (double)number(o, "n_params") / 1e6,
+           json_is_true(json_object_get(o, "runs")) ? "" : "; it cannot be run");
+    print_sizes(o);
+    if (*text(o, "fingerprint"))
+        printf("  %-16s %s\n", "fingerprint", text(o, "fingerprint"));
     print_types(json_object_get(o, "types"));
     print_metadata(json_object_get(o, "metadata"));
+    print_warnings(json_object_get(o, "warnings"), more_warnings);
 }
 
 static rk_status work(const info_options *o, rk_error *err)
 {
-    rk_model *m = NULL;
-    rk_status st = rk_model_open(&m, o->model, err);
-    if (st != RK_OK)
-        return st;
-    json_t *all = describe(o->model, m);
-    st = rk_file_check(m->file, err);
-    rk_model_close(m);
+    rk_survey s;
+    rk_status st = rk_survey_open(&s, o->model, err);
+    json_t *all = st == RK_OK ? describe(o->model, &s) : NULL;
+    if (st == RK_OK)
+        st = rk_file_check(s.file, err);
+    const bool more_warnings = s.more_warnings;
+    rk_survey_close(&s);
     if (st == RK_OK && !all)
         st = rk_fail(err, RK_ERR_NOMEM, "%s: its path is not UTF-8, or memory ran out", o->model);
     if (st == RK_OK && o->json)
         return rk_command_json(all, err);
     if (st == RK_OK)
-        print_text(all);
+        print_text(all, more_warnings);
     json_decref(all);
     return st;
 }

@@ -100,7 +100,9 @@ static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
                                                 .pool = rk_engine_pool(j->engine),
                                                 .tokenizer = j->file_tokenizer,
                                                 .log = &log,
-                                                .overwrite = o->force},
+                                                .overwrite = o->force,
+                                                .abort = rk_interrupt_came,
+                                                .abort_user = interrupt},
                          err);
     return st == RK_OK ? rk_file_check(j->model->file, err) : st;
 }

@@ -267,7 +267,9 @@ rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_opt
                                        &(rk_save_options){.plan = &save_plan,
                                                           .pool = o->pool,
                                                           .tokenizer = o->tokenizer,
-                                                          .overwrite = o->overwrite},
+                                                          .overwrite = o->overwrite,
+                                                          .abort = o->abort,
+                                                          .abort_user = o->abort_user},
                                        err);
     free(p.types);
     return st;

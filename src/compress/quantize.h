@@ -22,6 +22,8 @@ typedef struct rk_quantize_options {
     const rk_tokenizer *tokenizer;     /* for a .gguf file; may be NULL */
     const rk_log *log; /* told where a type's blocks do not fit; may be NULL */
     bool overwrite;
+    rk_abort_fn *abort; /* as in rk_save_options; may be NULL */
+    void *abort_user;
 } rk_quantize_options;
 
 /* Write the model at path, whose ending decides about the container (rk_model_save): blocks need

@@ -12,6 +12,8 @@ enum { NAME_MAX_BYTES = 255, NAME_SHOWN = 80 };
 
 typedef struct pth {
     rk_file *file;
+    const rk_map *map;
+    size_t bytes; /* of all tensors so far */
     rk_zip zip;
     rk_pickle_text top; /* the folder that everything lies in, with its slash */
 } pth;
@@ -83,9 +85,20 @@ static rk_status place(const pth *p, const rk_pickle_tensor *t, rk_file_tensor *
     return RK_OK;
 }
 
+/* Tensors may share a storage, but what is copied of them must stay within bounds. */
+static rk_status count_bytes(pth *p, const rk_file_tensor *t, rk_error *err)
+{
+    if (rk_add_ok(p->bytes, t->bytes, &p->bytes) && p->bytes <= 2 * p->map->size)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT,
+                   "%s: tensor '%.*s': with it more than twice the bytes of the file, which "
+                   "its tensors share",
+                   rk_file_name(p->file), NAME_SHOWN, t->name);
+}
+
 static rk_status add_tensor(void *user, const rk_pickle_tensor *t, rk_error *err)
 {
-    const pth *p = user;
+    pth *p = user;
     char name[NAME_MAX_BYTES + 1];
     if (t->name.n > NAME_MAX_BYTES || memchr(t->name.s, 0, t->name.n))
         return rk_fail(err, RK_ERR_FORMAT,
@@ -105,7 +118,9 @@ static rk_status add_tensor(void *user, const rk_pickle_tensor *t, rk_error *err
                        "%s: tensor '%.*s' is a view with strides, expected a dense tensor or its "
                        "transpose",
                        rk_file_name(p->file), NAME_SHOWN, name);
-    const rk_status st = place(p, t, &to, err);
+    rk_status st = place(p, t, &to, err);
+    if (st == RK_OK)
+        st = count_bytes(p, &to, err);
     return st == RK_OK ? rk_file_add(p->file, &to, err) : st;
 }
 
@@ -125,7 +140,7 @@ static rk_status read_archive(pth *p, rk_error *err)
 
 static rk_status read_container(rk_file *f, const rk_map *map, rk_error *err)
 {
-    pth p = {.file = f};
+    pth p = {.file = f, .map = map};
     rk_status st = rk_zip_open(&p.zip, map, err);
     if (st == RK_OK)
         st = read_archive(&p, err);

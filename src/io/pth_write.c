@@ -120,6 +120,7 @@ static void make_pickle(rk_buf *b, const rk_file_contents *c)
 typedef struct archive {
     rk_out *out;
     rk_buf directory;
+    rk_buf record; /* the one at hand; like the directory it remembers that memory ran out */
     uint64_t n_entries;
     uint64_t offset; /* of the entry at hand */
     char name[48];
@@ -129,29 +130,29 @@ typedef struct archive {
 /* The header of an entry whose data will begin at a multiple of DATA_ALIGN. */
 static void begin_entry(archive *a, const char *name)
 {
-    rk_buf head = {0};
+    rk_buf *head = &a->record;
+    rk_buf_clear(head);
     snprintf(a->name, sizeof a->name, "%s%s", top, name);
     a->offset = rk_out_bytes(a->out);
     a->crc.value = 0;
     const size_t n = strlen(a->name);
     const size_t fixed = (size_t)a->offset + LOCAL_BYTES + n + EXTRA_HEAD;
     const size_t padding = rk_align_up(fixed, DATA_ALIGN) - fixed;
-    add_le(&head, 0x04034b50, 4);
-    add_le(&head, 45, 2);     /* zip64 is known */
-    add_le(&head, 1 << 3, 2); /* a descriptor follows */
-    add_le(&head, 0, 2);      /* stored */
-    add_le(&head, 0, 2);      /* time */
-    add_le(&head, 0x21, 2);   /* date: 1980-01-01 */
-    add_le(&head, 0, 12);     /* checksum and sizes */
-    add_le(&head, n, 2);
-    add_le(&head, EXTRA_HEAD + padding, 2);
-    rk_buf_puts(&head, a->name);
-    add_le(&head, EXTRA_PADDING, 2);
-    add_le(&head, padding, 2);
+    add_le(head, 0x04034b50, 4);
+    add_le(head, 45, 2);     /* zip64 is known */
+    add_le(head, 1 << 3, 2); /* a descriptor follows */
+    add_le(head, 0, 2);      /* stored */
+    add_le(head, 0, 2);      /* time */
+    add_le(head, 0x21, 2);   /* date: 1980-01-01 */
+    add_le(head, 0, 12);     /* checksum and sizes */
+    add_le(head, n, 2);
+    add_le(head, EXTRA_HEAD + padding, 2);
+    rk_buf_puts(head, a->name);
+    add_le(head, EXTRA_PADDING, 2);
+    add_le(head, padding, 2);
     for (size_t i = 0; i < padding; i++)
-        rk_buf_add(&head, "Z", 1);
-    rk_out_write(a->out, head.data, head.len);
-    rk_buf_deinit(&head);
+        rk_buf_add(head, "Z", 1);
+    rk_out_write(a->out, head->data, head->len);
     rk_out_tap(a->out, crc_add, &a->crc);
 }
 
@@ -164,14 +165,14 @@ static uint64_t or_marker(uint64_t x)
 static void end_entry(archive *a, uint64_t bytes)
 {
     const bool wide = bytes >= 0xffffffff, far = a->offset >= 0xffffffff;
-    rk_buf tail = {0}, *d = &a->directory;
+    rk_buf *tail = &a->record, *d = &a->directory;
+    rk_buf_clear(tail);
     rk_out_tap(a->out, NULL, NULL);
-    add_le(&tail, 0x08074b50, 4);
-    add_le(&tail, a->crc.value, 4);
-    add_le(&tail, bytes, wide ? 8 : 4);
-    add_le(&tail, bytes, wide ? 8 : 4);
-    rk_out_write(a->out, tail.data, tail.len);
-    rk_buf_deinit(&tail);
+    add_le(tail, 0x08074b50, 4);
+    add_le(tail, a->crc.value, 4);
+    add_le(tail, bytes, wide ? 8 : 4);
+    add_le(tail, bytes, wide ? 8 : 4);
+    rk_out_write(a->out, tail->data, tail->len);
 
     add_le(d, 0x02014b50, 4);
     add_le(d, 45, 2);
@@ -210,30 +211,30 @@ static void put_entry(archive *a, const char *name, const void *bytes, size_t n)
 static void put_directory(archive *a)
 {
     const uint64_t offset = rk_out_bytes(a->out), bytes = a->directory.len;
-    rk_buf end = {0};
+    rk_buf *end = &a->record;
+    rk_buf_clear(end);
     rk_out_write(a->out, a->directory.data, a->directory.len);
-    add_le(&end, 0x06064b50, 4);
-    add_le(&end, 44, 8);
-    add_le(&end, 45, 2);
-    add_le(&end, 45, 2);
-    add_le(&end, 0, 8);
-    add_le(&end, a->n_entries, 8);
-    add_le(&end, a->n_entries, 8);
-    add_le(&end, bytes, 8);
-    add_le(&end, offset, 8);
-    add_le(&end, 0x07064b50, 4);
-    add_le(&end, 0, 4);
-    add_le(&end, offset + bytes, 8);
-    add_le(&end, 1, 4);
-    add_le(&end, 0x06054b50, 4);
-    add_le(&end, 0, 4);
-    add_le(&end, a->n_entries < 0xffff ? a->n_entries : 0xffff, 2);
-    add_le(&end, a->n_entries < 0xffff ? a->n_entries : 0xffff, 2);
-    add_le(&end, or_marker(bytes), 4);
-    add_le(&end, or_marker(offset), 4);
-    add_le(&end, 0, 2);
-    rk_out_write(a->out, end.data, end.len);
-    rk_buf_deinit(&end);
+    add_le(end, 0x06064b50, 4);
+    add_le(end, 44, 8);
+    add_le(end, 45, 2);
+    add_le(end, 45, 2);
+    add_le(end, 0, 8);
+    add_le(end, a->n_entries, 8);
+    add_le(end, a->n_entries, 8);
+    add_le(end, bytes, 8);
+    add_le(end, offset, 8);
+    add_le(end, 0x07064b50, 4);
+    add_le(end, 0, 4);
+    add_le(end, offset + bytes, 8);
+    add_le(end, 1, 4);
+    add_le(end, 0x06054b50, 4);
+    add_le(end, 0, 4);
+    add_le(end, a->n_entries < 0xffff ? a->n_entries : 0xffff, 2);
+    add_le(end, a->n_entries < 0xffff ? a->n_entries : 0xffff, 2);
+    add_le(end, or_marker(bytes), 4);
+    add_le(end, or_marker(offset), 4);
+    add_le(end, 0, 2);
+    rk_out_write(a->out, end->data, end->len);
 }
 
 static rk_status put_data(archive *a, const rk_file_contents *c, int64_t i, size_t bytes,
@@ -287,7 +288,7 @@ static rk_status put_archive(archive *a, const rk_file_contents *c, rk_error *er
     }
     put_entry(a, "version", "3\n", 2);
     put_directory(a);
-    if (st == RK_OK && (pickle.failed || a->directory.failed))
+    if (st == RK_OK && (pickle.failed || a->directory.failed || a->record.failed))
         st = rk_fail(err, RK_ERR_NOMEM, "out of memory for a table of %lld tensors",
                      (long long)c->n_tensors);
     rk_buf_deinit(&pickle);
@@ -306,6 +307,7 @@ rk_status rk_pth_write(const char *path, const rk_file_contents *c, bool overwri
     if (st == RK_OK)
         st = put_archive(&a, c, err);
     rk_buf_deinit(&a.directory);
+    rk_buf_deinit(&a.record);
     if (st != RK_OK) {
         rk_out_abort(a.out);
         return st;

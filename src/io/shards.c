@@ -121,7 +121,7 @@ static rk_status add_shard(rk_file *f, const char *folder, const char *name, rk_
 {
     rk_file *part = NULL;
     char *path = rk_path_join(folder, name);
-    rk_status st = path ? rk_file_open(&part, path, err)
+    rk_status st = path ? rk_file_open_single(&part, path, err)
                         : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", name);
     free(path);
     if (st != RK_OK)
@@ -187,7 +187,7 @@ static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
         const bool there = access(path, F_OK) == 0 && !rk_path_is_folder(path);
         const rk_status st = !there           ? RK_OK
                              : is_index(path) ? open_index(out, path, err)
-                                              : rk_file_open(out, path, err);
+                                              : rk_file_open_single(out, path, err);
         free(path);
         if (there)
             return st;

@@ -348,13 +348,17 @@ static rk_status open_mapped(rk_file **out, rk_map *map, rk_error *err)
     return st;
 }
 
-rk_status rk_file_open(rk_file **out, const char *path, rk_error *err)
+rk_status rk_file_open_single(rk_file **out, const char *path, rk_error *err)
 {
     rk_map map;
-    if (rk_shards_is(path))
-        return rk_shards_open(out, path, err);
     const rk_status st = rk_map_open(&map, path, err);
     return st == RK_OK ? open_mapped(out, &map, err) : st;
+}
+
+rk_status rk_file_open(rk_file **out, const char *path, rk_error *err)
+{
+    return rk_shards_is(path) ? rk_shards_open(out, path, err)
+                              : rk_file_open_single(out, path, err);
 }
 
 rk_status rk_file_open_memory(rk_file **out, const void *data, size_t bytes, const char *name,
@@ -424,6 +428,11 @@ const rk_file_raw *rk_file_raw_at(const rk_file *f, int64_t i)
 const char *rk_file_name(const rk_file *f)
 {
     return f->name;
+}
+
+bool rk_file_is_memory(const rk_file *f)
+{
+    return f->map.data && f->map.fd < 0;
 }
 
 const char *rk_file_container(const rk_file *f)

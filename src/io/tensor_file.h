@@ -45,6 +45,8 @@ typedef struct rk_file rk_file;
  * Errors  RK_ERR_FORMAT: file, tensor, found, expected; RK_ERR_UNSUPPORTED: valid, but nothing here
  *         reads it; RK_ERR_IO, RK_ERR_NOMEM. */
 rk_status rk_file_open(rk_file **out, const char *path, rk_error *err);
+/* The same of one file only: folders and indexes are refused, so that no index leads to another. */
+rk_status rk_file_open_single(rk_file **out, const char *path, rk_error *err);
 /* From bytes that stay until rk_file_close; name is for sentences. */
 rk_status rk_file_open_memory(rk_file **out, const void *data, size_t bytes, const char *name,
                               rk_error *err);
@@ -68,6 +70,8 @@ const rk_file_raw *rk_file_raw_at(const rk_file *f, int64_t i);
 /* The path; the name of the container ("safetensors"); whether the file still holds what was opened
  * (rk_map_check). */
 const char *rk_file_name(const rk_file *f);
+/* Does it come from rk_file_open_memory, so that its name is no path? */
+bool rk_file_is_memory(const rk_file *f);
 const char *rk_file_container(const rk_file *f);
 rk_status rk_file_check(const rk_file *f, rk_error *err);
 

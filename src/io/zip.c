@@ -158,6 +158,10 @@ static rk_status find_data(const rk_map *map, rk_zip_entry *e, const place *p, r
     rk_read_bytes(&r, 22, NULL);
     const uint64_t name = take(&r, 2), extra = take(&r, 2);
     const uint64_t start = p->offset + LOCAL_BYTES + name + extra;
+    rk_reader own = {0};
+    if (name != e->name_bytes || !at(map, p->offset + LOCAL_BYTES, name, &own) ||
+        memcmp(own.p, e->name, e->name_bytes) != 0)
+        return fail(map, "an entry's header has another name than the directory", err);
     if (!at(map, start, p->bytes, &data))
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: zip archive: entry '%.*s': %" PRIu64 " bytes at byte %" PRIu64

@@ -115,7 +115,7 @@ int64_t rk_count_layers(const rk_file *f)
 rk_status rk_read_sizes(const rk_file *f, const char *arch, const rk_size_source *sources, int n,
                         rk_hparams *hp, rk_error *err)
 {
-    *hp = (rk_hparams){.n_layer = rk_count_layers(f), .ln_eps = 1e-5, .ln_x_eps = 64e-5};
+    *hp = (rk_hparams){.n_layer = rk_count_layers(f), .ln_eps = RK_LN_EPS, .ln_x_eps = RK_LN_X_EPS};
     hp->tuned_state = rk_file_find(f, "blocks.0.att.time_state") != NULL;
     if (hp->n_layer < 1)
         return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor 'blocks.0...'", rk_file_name(f));
@@ -154,7 +154,7 @@ rk_status rk_check_new_sizes(rk_hparams *hp, rk_error *err)
         return rk_fail(err, RK_ERR_ARG, "n_embd %lld is not a multiple of head_size %lld",
                        (long long)hp->n_embd, (long long)hp->head_size);
     hp->n_head = hp->n_embd / hp->head_size;
-    hp->ln_eps = 1e-5;
-    hp->ln_x_eps = 64e-5;
+    hp->ln_eps = RK_LN_EPS;
+    hp->ln_x_eps = RK_LN_X_EPS;
     return RK_OK;
 }

@@ -319,9 +319,9 @@ static bool stays_mapped(const rk_param *p, const rk_file_tensor *t)
            strcmp(p->spec->shape, "HN") != 0;
 }
 
-static rk_status check_param(const rk_model *m, const rk_param *p, const rk_file_tensor *t,
-                             rk_error *err)
+rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *err)
 {
+    const rk_file_tensor *t = rk_file_find(m->file, p->name);
     char found[64], expected[64];
     if (!t)
         return p->used ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
@@ -345,7 +345,7 @@ static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         const rk_file_tensor *t = rk_file_find(m->file, p->name);
-        const rk_status st = check_param(m, p, t, err);
+        const rk_status st = rk_model_check_param(m, p, err);
         if (st != RK_OK)
             return st;
         if (t && p->used && !stays_mapped(p, t))
@@ -354,7 +354,7 @@ static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
     return RK_OK;
 }
 
-static bool is_known(const rk_model *m, const char *name)
+bool rk_model_knows(const rk_model *m, const char *name)
 {
     for (int64_t i = 0; i < m->n_params; i++)
         if (!strcmp(m->params[i].name, name))
@@ -373,7 +373,7 @@ static rk_status refuse_unknown(const rk_model *m, rk_error *err)
             return RK_OK;
     }
     for (int64_t i = 0; i < rk_file_count(m->file); i++)
-        if (!is_known(m, rk_file_at(m->file, i)->name))
+        if (!rk_model_knows(m, rk_file_at(m->file, i)->name))
             return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' is none of an %s model's",
                            rk_file_name(m->file), rk_file_at(m->file, i)->name, m->arch->name);
     return RK_OK;
@@ -452,25 +452,40 @@ static const rk_arch *arch_of(const rk_file *f)
     return NULL;
 }
 
-/* The group norm's eps is a property of the file where it says so. */
-static rk_status read_eps(const rk_file *f, rk_hparams *hp, rk_error *err)
+/* An eps is a property of the file where it says so. */
+static rk_status read_one_eps(const rk_file *f, const char *key, double *eps, rk_error *err)
 {
-    const char *text = rk_file_meta(f, "ln_x_eps");
-    const double eps = text ? strtod(text, NULL) : hp->ln_x_eps;
-    if (!(eps > 0 && eps < 1))
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: ln_x_eps '%.32s', expected a number between 0 and 1", rk_file_name(f),
-                       text ? text : "");
-    hp->ln_x_eps = eps;
+    const char *text = rk_file_meta(f, key);
+    const double x = text ? strtod(text, NULL) : *eps;
+    if (!(x > 0 && x < 1))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected a number between 0 and 1",
+                       rk_file_name(f), key, text ? text : "");
+    *eps = x;
     return RK_OK;
 }
 
-/* Takes ownership of f. */
-static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
+static rk_status read_eps(const rk_file *f, rk_hparams *hp, rk_error *err)
+{
+    const rk_status st = read_one_eps(f, "ln_eps", &hp->ln_eps, err);
+    return st == RK_OK ? read_one_eps(f, "ln_x_eps", &hp->ln_x_eps, err) : st;
+}
+
+/* Are there tensors for so many layers, all but a few? Else one large number in a name would make
+ * tables of any size. */
+static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
+{
+    enum { MISSING_MAX = 64 };
+    int64_t n = 0;
+    for (const rk_arch *a = arch; a; a = a->base)
+        for (int i = 0; i < a->n_params; i++)
+            n += a->params[i].scope == RK_SCOPE_LAYER;
+    return n_layer <= (rk_file_count(f) + MISSING_MAX) / n;
+}
+
+rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)
 {
     const rk_arch *arch = arch_of(f);
     rk_hparams hp = {0};
-    rk_model *m = NULL;
     rk_status st = rk_refuse_relatives(f, err);
     if (st == RK_OK && !arch)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
@@ -479,18 +494,28 @@ static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
         st = arch->read_hparams(f, &hp, err);
     if (st == RK_OK)
         st = read_eps(f, &hp, err);
-    if (st == RK_OK && hp.n_layer > rk_file_count(f))
+    if (st == RK_OK && !has_layers(f, arch, hp.n_layer))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
                      rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));
     if (st == RK_OK)
-        st = rk_model_new(&m, arch, &hp, err);
+        st = rk_model_new(out, arch, &hp, err);
     if (st != RK_OK) {
         rk_file_close(f);
         return st;
     }
-    m->file = f;
     const char *ctx_len = rk_file_meta(f, "ctx_len");
-    m->ctx_len = ctx_len ? strtoll(ctx_len, NULL, 10) : 0;
+    (*out)->file = f;
+    (*out)->ctx_len = ctx_len ? strtoll(ctx_len, NULL, 10) : 0;
+    return RK_OK;
+}
+
+/* Takes ownership of f. */
+static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
+{
+    rk_model *m = NULL;
+    rk_status st = rk_model_for_file(&m, f, err);
+    if (st != RK_OK)
+        return st;
     st = bind_params(m, err);
     if (st == RK_OK)
         st = refuse_unknown(m, err);

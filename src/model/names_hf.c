@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "model/config_hf.h"
 #include "model/scheme.h"
 
 #define SAME(canonical, hf)                                                                        \
@@ -122,7 +123,8 @@ const rk_scheme rk_scheme_hf = {.name = "Hugging Face",
                                 .detect = detect,
                                 .words = words,
                                 .rows = read_rows,
-                                .n_rows = RK_COUNT(read_rows)};
+                                .n_rows = RK_COUNT(read_rows),
+                                .finish = rk_hf_read_config};
 
 /* ---- writing ---- */
 

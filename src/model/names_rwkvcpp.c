@@ -65,6 +65,8 @@ static const rk_scheme_row rows6[] = {
     EXCHANGED("blocks.%d.att.time_maa_w2"),
     EXCHANGED("blocks.%d.att.time_decay_w1"),
     EXCHANGED("blocks.%d.att.time_decay_w2"),
+    FORM("blocks.%d.att.time_decay", RK_FORM_FLAT),     /* (H, N, 1) */
+    FORM("blocks.%d.att.time_faaaa", RK_FORM_SQUEEZED), /* the same */
 };
 
 static bool detect6(const rk_file *f)

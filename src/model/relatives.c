@@ -30,6 +30,7 @@ static const relative by_tensor[] = {
 static const relative by_gguf[] = {
     {"rwkv6qwen2", "a Qwen2 model with RWKV-6's recurrence in place of attention"},
     {"arwkv7", "a Qwen2 model with RWKV-7's recurrence in place of attention"},
+    {"qwen2", "a transformer with softmax attention"},
 };
 
 static const char *tensor_with(const rk_file *f, const char *mark)
@@ -40,18 +41,33 @@ static const char *tensor_with(const rk_file *f, const char *mark)
     return NULL;
 }
 
-rk_status rk_refuse_relatives(const rk_file *f, rk_error *err)
+static const relative *gguf_relative(const rk_file *f)
 {
     const char *arch = rk_file_meta(f, "general.architecture");
     for (size_t i = 0; arch && i < RK_COUNT(by_gguf); i++)
         if (!strcmp(arch, by_gguf[i].mark))
-            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: architecture '%s' is %s; it is not read",
-                           rk_file_name(f), arch, by_gguf[i].what);
+            return &by_gguf[i];
+    return NULL;
+}
+
+const char *rk_relative_arch(const rk_file *f)
+{
+    const relative *r = gguf_relative(f);
+    return r ? r->mark : NULL;
+}
+
+rk_status rk_refuse_relatives(const rk_file *f, rk_error *err)
+{
+    const relative *r = gguf_relative(f);
+    if (r)
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: architecture '%s' is %s; it is not run here",
+                       rk_file_name(f), r->mark, r->what);
     for (size_t i = 0; i < RK_COUNT(by_tensor); i++) {
         const char *name = tensor_with(f, by_tensor[i].mark);
         if (name)
-            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%.64s' shows %s; it is not read",
-                           rk_file_name(f), name, by_tensor[i].what);
+            return rk_fail(err, RK_ERR_UNSUPPORTED,
+                           "%s: tensor '%.64s' shows %s; it is not run here", rk_file_name(f), name,
+                           by_tensor[i].what);
     }
     return RK_OK;
 }

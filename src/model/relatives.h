@@ -8,5 +8,12 @@
  * resembles it would run and be wrong. Errors  RK_ERR_UNSUPPORTED: file, what shows it, what it is.
  */
 rk_status rk_refuse_relatives(const rk_file *f, rk_error *err);
+/* The architecture of another family that the file says it is of, one of those that are described
+ * and converted although they are not run; NULL: none of them. */
+const char *rk_relative_arch(const rk_file *f);
+
+/* Metadata of a .gguf file in a .safetensors file: this before their key, and their bytes in
+ * hexadecimal digits. */
+#define RK_GGUF_KEPT "gguf:"
 
 #endif

@@ -21,7 +21,10 @@
 
 /* ---- elements ---- */
 
-enum { PIECE = 1 << 18 }; /* elements, about; whole rows */
+enum {
+    PIECE = 1 << 18,       /* elements, about; whole rows */
+    PIECE_BYTES = 4 << 20, /* of what is copied */
+};
 
 static void read_elements(const rk_file_tensor *t, int64_t at, int64_t n, float *out)
 {
@@ -81,33 +84,64 @@ static void convert_row(void *arg, int64_t i, int worker)
             ((uint16_t *)out)[c] = j->dtype == RK_BF16 ? rk_f32_to_bf16(x[c]) : rk_f32_to_f16(x[c]);
 }
 
-/* The file's pages that have been read, or the whole model would be in memory at the end. */
-static void drop(const rk_save *s, const void *from, size_t bytes)
+static bool is_aborted(const rk_save *s)
 {
-    if (s->m->file)
-        rk_file_drop(s->m->file, from, bytes);
+    return s->o->abort && s->o->abort(s->o->abort_user);
+}
+
+/* Bytes of the source that are not needed again: a file need not be in memory as a whole. */
+static void give_back(const rk_save *s, const void *bytes, size_t n)
+{
+    const rk_file *f = s->m ? s->m->file : s->from;
+    if (f)
+        rk_file_drop(f, bytes, n);
+}
+
+static rk_status write_copied(const rk_save *s, const rk_file_tensor *t, rk_out *out)
+{
+    const char *bytes = t->data;
+    for (size_t at = 0; at < t->bytes && rk_out_ok(out); at += PIECE_BYTES) {
+        const size_t n = t->bytes - at < PIECE_BYTES ? t->bytes - at : PIECE_BYTES;
+        if (is_aborted(s))
+            return RK_ERR_ABORTED;
+        rk_out_write(out, bytes + at, n);
+        give_back(s, bytes + at, n);
+    }
+    return RK_OK;
+}
+
+static void convert_piece(const rk_save *s, row_job *j, int64_t n)
+{
+    if (s->o->pool)
+        rk_pool_run_whole(s->o->pool, n, convert_row, j);
+    for (int64_t i = 0; i < n && !s->o->pool; i++)
+        convert_row(j, i, 0);
 }
 
 static rk_status write_converted(const rk_save *s, row_job *j, int64_t rows, rk_out *out)
 {
     const int64_t piece = rk_max_i64(1, PIECE / j->cols);
+    rk_status st = RK_OK;
     j->x = malloc((size_t)(piece * j->cols) * sizeof *j->x);
     j->out = malloc(elements_bytes(j->dtype, piece * j->cols));
-    const bool ok = j->x && j->out;
-    for (; ok && j->first < rows && rk_out_ok(out); j->first += piece) {
+    if (!j->x || !j->out)
+        st = RK_ERR_NOMEM;
+    for (; st == RK_OK && j->first < rows && rk_out_ok(out); j->first += piece) {
         const int64_t n = rk_min_i64(piece, rows - j->first);
-        if (s->o->pool)
-            rk_pool_run_whole(s->o->pool, n, convert_row, j);
-        for (int64_t i = 0; i < n && !s->o->pool; i++)
-            convert_row(j, i, 0);
-        if (!atomic_load(&j->unfit))
+        convert_piece(s, j, n);
+        if (atomic_load(&j->unfit))
+            st = RK_ERR_NUMERIC;
+        else if (is_aborted(s))
+            st = RK_ERR_ABORTED;
+        else
             rk_out_write(out, j->out, elements_bytes(j->dtype, n * j->cols));
-        drop(s, (const char *)j->from->data + elements_bytes(j->from->dtype, j->first * j->cols),
-             elements_bytes(j->from->dtype, n * j->cols));
+        give_back(s,
+                  (const char *)j->from->data + elements_bytes(j->from->dtype, j->first * j->cols),
+                  elements_bytes(j->from->dtype, n * j->cols));
     }
     free(j->x);
     free(j->out);
-    return !ok ? RK_ERR_NOMEM : atomic_load(&j->unfit) ? RK_ERR_NUMERIC : RK_OK;
+    return st;
 }
 
 /* The transpose of a matrix: as elements of its own type, or through floats. */
@@ -141,10 +175,8 @@ static rk_status write_plain(const rk_save *s, const rk_file_tensor *from, const
 {
     const int64_t n = rk_file_tensor_count(from), cols = to->n_dims ? to->dims[to->n_dims - 1] : 1;
     const rk_param *p = rk_save_param(s, from);
-    if (from->dtype == to->dtype) {
-        rk_out_write(out, from->data, from->bytes);
-        return RK_OK;
-    }
+    if (from->dtype == to->dtype)
+        return write_copied(s, from, out);
     if (n == 0)
         return RK_OK;
     row_job j = {.from = from, .dtype = to->dtype, .cols = cols};
@@ -163,15 +195,20 @@ rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
         st = RK_ERR_NOMEM;
     if (st == RK_OK)
         st = write_plain(s, &straight, &s->to[i], out);
-    if (from->exchanged)
+    if (from->exchanged) {
         free((void *)(uintptr_t)straight.data);
-    drop(s, from->data, from->bytes);
+        give_back(s, from->data, from->bytes);
+    }
     if (st == RK_ERR_NUMERIC)
         return rk_fail(
             err, RK_ERR_FORMAT,
             "tensor '%.80s' holds a number that is not finite or above 65504, which blocks of "
             "%s cannot",
             from->name, rk_dtype_name(s->to[i].dtype));
+    if (st == RK_ERR_ABORTED)
+        return rk_fail(err, st, "stopped on request");
+    if (st == RK_OK && i == s->n - 1 && s->from) /* before the output gets its name */
+        return rk_file_check(s->m && s->m->file ? s->m->file : s->from, err);
     return st == RK_ERR_NOMEM
                ? rk_fail(err, st, "out of memory to write tensor '%.80s'", from->name)
                : st;
@@ -182,7 +219,7 @@ rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
 const rk_param *rk_save_param(const rk_save *s, const rk_file_tensor *t)
 {
     const char *name = t->origin ? t->origin : t->name;
-    for (int64_t i = 0; i < s->m->n_params; i++)
+    for (int64_t i = 0; s->m && i < s->m->n_params; i++)
         if (!strcmp(s->m->params[i].name, name))
             return &s->m->params[i];
     return NULL;
@@ -263,23 +300,32 @@ static rk_status prepare(rk_save *s, const rk_scheme *scheme, rk_error *err)
 
 /* ---- containers ---- */
 
-/* Other than that of the official code, which files without metadata stand for. */
-static bool has_own_eps(const rk_model *m)
+/* What a file without metadata stands for, as the official code has it. */
+static bool has_official_eps(const rk_model *m)
 {
-    return m->hp.ln_x_eps != 64e-5;
+    return m->hp.ln_eps == RK_LN_EPS && m->hp.ln_x_eps == RK_LN_X_EPS;
 }
 
-int rk_save_pairs(const rk_model *m, rk_pair *pairs, char (*text)[32])
+static void put_pair(rk_pair *pair, char *text, const char *key, double x)
+{
+    snprintf(text, RK_SAVE_TEXT_MAX, "%.9g", x);
+    *pair = (rk_pair){key, text};
+}
+
+int rk_save_pairs(const rk_model *m, double ln_x_eps, rk_pair *pairs,
+                  char (*text)[RK_SAVE_TEXT_MAX])
 {
     int n = 0;
     if (m->ctx_len > 0) {
-        snprintf(text[n], sizeof text[n], "%lld", (long long)m->ctx_len);
-        pairs[n] = (rk_pair){"ctx_len", text[n]};
+        put_pair(&pairs[n], text[n], "ctx_len", (double)m->ctx_len);
         n++;
     }
-    if (has_own_eps(m)) {
-        snprintf(text[n], sizeof text[n], "%.9g", m->hp.ln_x_eps);
-        pairs[n] = (rk_pair){"ln_x_eps", text[n]};
+    if (m->hp.ln_eps != RK_LN_EPS) {
+        put_pair(&pairs[n], text[n], "ln_eps", m->hp.ln_eps);
+        n++;
+    }
+    if (fabs(m->hp.ln_x_eps - ln_x_eps) > 1e-6 * ln_x_eps) {
+        put_pair(&pairs[n], text[n], "ln_x_eps", m->hp.ln_x_eps);
         n++;
     }
     return n;
@@ -287,7 +333,7 @@ int rk_save_pairs(const rk_model *m, rk_pair *pairs, char (*text)[32])
 
 static rk_status save_safetensors(const rk_save *s, rk_error *err)
 {
-    char text[RK_SAVE_PAIRS_MAX][32];
+    char text[RK_SAVE_PAIRS_MAX][RK_SAVE_TEXT_MAX];
     const rk_save_options *o = s->o;
     rk_pair *pairs = calloc((size_t)o->n_meta + 2 + RK_SAVE_PAIRS_MAX, sizeof *pairs);
     if (!pairs)
@@ -295,7 +341,7 @@ static rk_status save_safetensors(const rk_save *s, rk_error *err)
     int64_t n = 0;
     pairs[n++] = (rk_pair){"arch", s->m->arch->name};
     pairs[n++] = (rk_pair){"format", "pt"};
-    n += rk_save_pairs(s->m, pairs + n, text);
+    n += rk_save_pairs(s->m, RK_LN_X_EPS, pairs + n, text);
     for (int64_t i = 0; i < o->n_meta; i++)
         pairs[n++] = o->meta[i];
     const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, (void *)(uintptr_t)s};
@@ -307,11 +353,11 @@ static rk_status save_safetensors(const rk_save *s, rk_error *err)
 static rk_status save_pth(const rk_save *s, rk_error *err)
 {
     const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, (void *)(uintptr_t)s};
-    if (has_own_eps(s->m))
+    if (!has_official_eps(s->m))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "%s: a .pth file cannot hold the model's ln_x_eps of %g; a .safetensors "
-                       "file can",
-                       s->path, s->m->hp.ln_x_eps);
+                       "%s: a .pth file cannot hold the model's ln_eps of %g and ln_x_eps of %g; a "
+                       ".safetensors file can",
+                       s->path, s->m->hp.ln_eps, s->m->hp.ln_x_eps);
     return rk_pth_write(s->path, &c, s->o->overwrite, err);
 }
 
@@ -326,10 +372,17 @@ static bool ends_with(const char *path, const char *ending)
     return true;
 }
 
+rk_save_container rk_save_container_of(const char *path)
+{
+    return ends_with(path, ".gguf")                            ? RK_SAVE_GGUF
+           : ends_with(path, ".pth") || ends_with(path, ".pt") ? RK_SAVE_PTH
+                                                               : RK_SAVE_SAFETENSORS;
+}
+
 static rk_status save_as(rk_save *s, rk_error *err)
 {
-    const bool gguf = !s->o->hf && ends_with(s->path, ".gguf");
-    const bool pth = !s->o->hf && (ends_with(s->path, ".pth") || ends_with(s->path, ".pt"));
+    const rk_save_container as = rk_save_container_of(s->path);
+    const bool gguf = !s->o->hf && as == RK_SAVE_GGUF, pth = !s->o->hf && as == RK_SAVE_PTH;
     const char *arch = s->m->arch->name;
     const rk_scheme *scheme = s->o->hf ? rk_scheme_hf_of(arch)
                               : gguf   ? rk_scheme_gguf_of(arch)

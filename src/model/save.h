@@ -8,7 +8,7 @@
 
 /* The contents of a file: `to` as they are to be written, `from` what they are made of. */
 typedef struct rk_save {
-    const rk_model *m;
+    const rk_model *m; /* NULL: the tensors are those of no architecture here */
     const rk_save_options *o;
     const char *path;
     bool vectors_f32;   /* the container wants them so */
@@ -28,14 +28,18 @@ bool rk_save_is_vector(const rk_param *p);
 rk_dtype rk_save_type_before(const rk_model *m, const rk_param *p, rk_dtype own);
 rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err);
 
+/* What a path's ending asks for; any other is safetensors. */
+typedef enum rk_save_container { RK_SAVE_SAFETENSORS, RK_SAVE_PTH, RK_SAVE_GGUF } rk_save_container;
+rk_save_container rk_save_container_of(const char *path);
+
 /* Write s->to. */
 rk_status rk_save_gguf(const rk_save *s, rk_error *err);
 rk_status rk_save_hf(const rk_save *s, rk_error *err);
 
-/* "ctx_len" and the like, which every container but .pth can hold; text keeps the numbers. Returns
- * how many there are, at most RK_SAVE_PAIRS_MAX. */
-enum { RK_SAVE_PAIRS_MAX = 2 };
-int rk_save_pairs(const rk_model *m, rk_pair *pairs, char (*text)[32]);
-
+/* "ctx_len", "ln_eps", "ln_x_eps", each where it is other than what the container stands for (of
+ * the last: as the caller says); text keeps the numbers. Returns how many there are. */
+enum { RK_SAVE_PAIRS_MAX = 3, RK_SAVE_TEXT_MAX = 32 };
+int rk_save_pairs(const rk_model *m, double ln_x_eps, rk_pair *pairs,
+                  char (*text)[RK_SAVE_TEXT_MAX]);
 
 #endif

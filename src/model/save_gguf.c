@@ -12,8 +12,8 @@
 static const struct {
     rk_dtype dtype;
     uint32_t number;
-} file_types[] = {{RK_F32, 0},  {RK_F16, 1},   {RK_Q4_0, 2},  {RK_Q4_1, 3},  {RK_Q8_0, 7},
-                  {RK_Q5_0, 8}, {RK_Q5_1, 9},  {RK_Q2_K, 10}, {RK_Q3_K, 11}, {RK_Q4_K, 14},
+} file_types[] = {{RK_F32, 0},   {RK_F16, 1},   {RK_Q4_0, 2},  {RK_Q4_1, 3},  {RK_Q8_0, 7},
+                  {RK_Q5_0, 8},  {RK_Q5_1, 9},  {RK_Q2_K, 10}, {RK_Q3_K, 11}, {RK_Q4_K, 14},
                   {RK_Q5_K, 16}, {RK_Q6_K, 18}, {RK_BF16, 32}};
 
 /* The type that holds most of the bytes. */
@@ -73,7 +73,8 @@ static void put_were(rk_gguf_meta *m, const rk_save *s, rk_dtype dtype)
     for (int64_t i = 0; i < s->m->n_params; i++) {
         const rk_param *p = &s->m->params[i];
         const rk_file_tensor *t = rk_file_find(s->canonical, p->name);
-        if (!t || !p->used || !rk_save_is_vector(p) || rk_save_type_before(s->m, p, t->dtype) != dtype)
+        if (!t || !p->used || !rk_save_is_vector(p) ||
+            rk_save_type_before(s->m, p, t->dtype) != dtype)
             continue;
         rk_gguf_add_string(&names, p->name, strlen(p->name));
         n++;
@@ -155,10 +156,10 @@ static const char *name_of_model(const rk_save *s)
 
 static void put_all(rk_gguf_meta *m, const rk_save *s)
 {
-    char text[RK_SAVE_PAIRS_MAX][32];
+    char text[RK_SAVE_PAIRS_MAX][RK_SAVE_TEXT_MAX];
     rk_pair pairs[RK_SAVE_PAIRS_MAX];
     const rk_dtype type = main_type(s);
-    const int n = rk_save_pairs(s->m, pairs, text);
+    const int n = rk_save_pairs(s->m, RK_LN_X_EPS, pairs, text);
     rk_gguf_put_string(m, "general.architecture", s->m->arch->name);
     rk_gguf_put_string(m, "general.name", name_of_model(s));
     for (size_t i = 0; i < RK_COUNT(file_types); i++)

@@ -1,4 +1,7 @@
 /* save_hf.c: a folder as transformers and fla open it: model.safetensors and config.json. */
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,6 +11,8 @@
 #include "io/path.h"
 #include "io/safetensors.h"
 #include "model/save.h"
+
+static const char *const weights_name = "model.safetensors", *const config_name = "config.json";
 
 static void put_class(rk_buf *b, const char *type, const char *name)
 {
@@ -31,12 +36,30 @@ static void put_common(rk_buf *b, const rk_model *m, const char *dtype)
     rk_json_str(b, "torch_dtype", dtype);
 }
 
+/* Versions 5 and 6 divide by head_size_divisor what a group norm of eps 1e-5 takes; version 7 of
+ * fla has head_dim times the eps of the other norms. */
+static int64_t divisor(const rk_model *m)
+{
+    return rk_max_i64(1, lround(sqrt(m->hp.ln_x_eps / 1e-5)));
+}
+
+/* What the config says the group norm's eps is. */
+static double config_ln_x_eps(const rk_model *m)
+{
+    const double d = (double)divisor(m);
+    return strcmp(m->arch->name, "rwkv7") != 0 ? 1e-5 * d * d
+                                               : (double)m->hp.head_size * m->hp.ln_eps;
+}
+
 /* RWKV-4 of transformers, the remote-code classes of 5 and 6. */
 static void put_rwkv(rk_buf *b, const rk_model *m)
 {
     const char *arch = m->arch->name;
     const int version = arch[4] - '0';
-    put_class(b, version == 4 ? "rwkv" : version == 5 ? "rwkv5" : "rwkv6",
+    put_class(b,
+              version == 4   ? "rwkv"
+              : version == 5 ? "rwkv5"
+                             : "rwkv6",
               version == 4   ? "RwkvForCausalLM"
               : version == 5 ? "Rwkv5ForCausalLM"
                              : "Rwkv6ForCausalLM");
@@ -46,7 +69,7 @@ static void put_rwkv(rk_buf *b, const rk_model *m)
     rk_json_int(b, "rescale_every", 0);
     if (version > 4) {
         rk_json_int(b, "head_size", m->hp.head_size);
-        rk_json_int(b, "head_size_divisor", 8);
+        rk_json_int(b, "head_size_divisor", divisor(m));
         rk_json_int(b, "num_attention_heads", m->hp.head_size); /* as those classes have it */
     }
 }
@@ -80,7 +103,7 @@ static rk_status write_config(const rk_save *s, const char *dir, rk_error *err)
 {
     rk_buf b = {0};
     rk_out *out = NULL;
-    char *path = rk_path_join(dir, "config.json");
+    char *path = rk_path_join(dir, config_name);
     rk_status st = path ? rk_out_open(&out, path, false, err) : RK_ERR_NOMEM;
     rk_json_begin(&b);
     if (strcmp(s->m->arch->name, "rwkv7") != 0)
@@ -107,14 +130,31 @@ static rk_status write_config(const rk_save *s, const char *dir, rk_error *err)
 
 static rk_status write_tensors(const rk_save *s, const char *dir, rk_error *err)
 {
-    char text[RK_SAVE_PAIRS_MAX][32];
+    char text[RK_SAVE_PAIRS_MAX][RK_SAVE_TEXT_MAX];
     rk_pair pairs[1 + RK_SAVE_PAIRS_MAX] = {{"format", "pt"}};
-    const int n = 1 + rk_save_pairs(s->m, pairs + 1, text);
+    const int n = 1 + rk_save_pairs(s->m, config_ln_x_eps(s->m), pairs + 1, text);
     const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, (void *)(uintptr_t)s};
-    char *path = rk_path_join(dir, "model.safetensors");
+    char *path = rk_path_join(dir, weights_name);
     const rk_status st = path ? rk_st_write(path, &c, false, NULL, err)
                               : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", s->path);
     free(path);
+    return st;
+}
+
+/* A folder is replaced as a whole, so it must hold nothing but what is written again. */
+static rk_status check_folder(const char *path, rk_error *err)
+{
+    const struct dirent *e;
+    DIR *d = opendir(path);
+    rk_status st = RK_OK;
+    if (!d)
+        return rk_fail(err, errno == ENOTDIR ? RK_ERR_ARG : RK_ERR_IO, "%s: %s", path,
+                       strerror(errno));
+    while (st == RK_OK && (e = readdir(d)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+            strcmp(e->d_name, weights_name) != 0 && strcmp(e->d_name, config_name) != 0)
+            st = rk_fail(err, RK_ERR_ARG, "%s: '%.80s' in it would be lost", path, e->d_name);
+    closedir(d);
     return st;
 }
 
@@ -122,9 +162,12 @@ rk_status rk_save_hf(const rk_save *s, rk_error *err)
 {
     struct stat info;
     char *tmp = NULL;
-    if (!s->o->overwrite && lstat(s->path, &info) == 0)
+    const bool there = lstat(s->path, &info) == 0;
+    if (there && !s->o->overwrite)
         return rk_fail(err, RK_ERR_ARG, "%s exists", s->path);
-    rk_status st = rk_dir_begin(&tmp, s->path, err);
+    rk_status st = there ? check_folder(s->path, err) : RK_OK;
+    if (st == RK_OK)
+        st = rk_dir_begin(&tmp, s->path, err);
     if (st != RK_OK)
         return st;
     st = write_tensors(s, tmp, err);

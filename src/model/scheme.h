@@ -16,6 +16,8 @@ typedef enum rk_form {
     RK_FORM_SAME,        /* at most by dimensions of 1 */
     RK_FORM_EXCHANGED,   /* the last two dimensions are exchanged */
     RK_FORM_HEADS,       /* (C); canonical (H, N) */
+    RK_FORM_FLAT,        /* of any shape; canonical (C) */
+    RK_FORM_SQUEEZED,    /* with dimensions of 1 at the end, which canonical does not have */
     RK_FORM_RESCALED,    /* GGUF's rwkv6 divides layer l by 2^(l / R) */
     RK_FORM_PIECE,       /* canonical is one part of foreign, a stack along its first dimension */
     RK_FORM_NEG_EXP,     /* foreign = -exp(canonical) */

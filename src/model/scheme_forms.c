@@ -191,6 +191,18 @@ static rk_status split_heads(rk_file *out, rk_file_tensor *t, rk_error *err)
     return RK_OK;
 }
 
+static void flatten(rk_file_tensor *t)
+{
+    t->dims[0] = rk_file_tensor_count(t);
+    t->n_dims = 1;
+}
+
+static void squeeze_end(rk_file_tensor *t)
+{
+    while (t->n_dims > 1 && t->dims[t->n_dims - 1] == 1)
+        t->n_dims--;
+}
+
 static rk_status exchange(rk_file *out, rk_file_tensor *t, rk_error *err)
 {
     if (t->n_dims < 2)
@@ -258,6 +270,12 @@ rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *r
         return exchange_form(out, t, err);
     case RK_FORM_HEADS:
         return split_heads(out, t, err);
+    case RK_FORM_FLAT:
+        flatten(t);
+        return RK_OK;
+    case RK_FORM_SQUEEZED:
+        squeeze_end(t);
+        return RK_OK;
     case RK_FORM_RESCALED:
         return undo_rescale(out, t, layer, err);
     case RK_FORM_PIECE:

@@ -119,7 +119,9 @@ static void check_row(test_ctx *t, const char *dir, open_fn *fn, char *row)
     *status++ = *part++ = '\0';
     const char *path = test_path(t, dir, row);
     const double begin = rk_now_s();
+    test_cap_memory(SLACK_MIB * (size_t)MIB + 4 * test_file_bytes(path));
     const rk_status st = fn(path, &err);
+    test_cap_memory(0);
     if (rk_now_s() - begin > 1.0)
         fail_msg("%s took %.2f s", row, rk_now_s() - begin);
     if ((size_t)st >= RK_COUNT(statuses) || !statuses[st] || strcmp(statuses[st], status) != 0)
@@ -218,7 +220,9 @@ static void check_large(const char *path, size_t size, open_fn *fn, rk_status wa
 {
     rk_error err = {.msg = ""};
     const long before = peak_kib();
+    test_cap_memory(SLACK_MIB * (size_t)MIB + 4 * size);
     const rk_status st = fn(path, &err);
+    test_cap_memory(0);
     const long grown = peak_kib() - before;
     if (st != want)
         fail_msg("status %d: %s", (int)st, err.msg);

@@ -1,0 +1,159 @@
+/* config_hf.c: shapes tell a model's sizes, so of config.json only two things are wanted: the eps
+ * of its norms, which no tensor tells, and its word on the sizes, as a check that it belongs here.
+ */
+#include "model/config_hf.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "io/json_scan.h"
+#include "io/path.h"
+#include "model/blocks.h"
+
+enum { CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64, NUMBER_BYTES_MAX = 32 };
+
+/* The numbers that are looked for; NAN: absent, or null. */
+typedef struct config {
+    double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, head_size_divisor;
+} config;
+
+static const struct {
+    const char *key;
+    size_t offset;
+} members[] = {
+    {"hidden_size", offsetof(config, hidden_size)},
+    {"num_hidden_layers", offsetof(config, num_hidden_layers)},
+    {"norm_eps", offsetof(config, norm_eps)},
+    {"layer_norm_epsilon", offsetof(config, layer_norm_epsilon)},
+    {"head_size_divisor", offsetof(config, head_size_divisor)},
+};
+
+static double *member_of(config *c, const char *key, size_t n)
+{
+    for (size_t i = 0; i < RK_COUNT(members); i++)
+        if (n == strlen(members[i].key) && !memcmp(members[i].key, key, n))
+            return (double *)(void *)((char *)c + members[i].offset);
+    return NULL;
+}
+
+/* A value that has been passed over, as a number if it is one. */
+static double number_at(const unsigned char *p, size_t n)
+{
+    char text[NUMBER_BYTES_MAX] = "", *end = NULL;
+    while (n > 0 && strchr(" \t\r\n", *p))
+        p++, n--;
+    if (n == 0 || n >= sizeof text || !strchr("-0123456789", *p))
+        return NAN;
+    memcpy(text, p, n);
+    const double x = strtod(text, &end);
+    return end == text + n ? x : (double)NAN;
+}
+
+/* key has room for the whole text. */
+static bool scan(rk_json_scan *s, char *key, config *c)
+{
+    size_t n = 0;
+    if (!rk_json_take(s, '{'))
+        return false;
+    if (rk_json_peek_take(s, '}'))
+        return rk_json_at_end(s);
+    do {
+        if (!rk_json_string(s, key, &n) || !rk_json_take(s, ':'))
+            return false;
+        double *const member = member_of(c, key, n);
+        const unsigned char *const begin = s->p;
+        if (!rk_json_skip(s, DEPTH_MAX))
+            return false;
+        if (member)
+            *member = number_at(begin, (size_t)(s->p - begin));
+    } while (rk_json_peek_take(s, ','));
+    return rk_json_take(s, '}') && rk_json_at_end(s);
+}
+
+static rk_status read_members(config *c, const rk_map *map, rk_error *err)
+{
+    char *key = map->size <= CONFIG_BYTES_MAX ? malloc(map->size + 1) : NULL;
+    rk_json_scan s = {map->data, map->data + map->size, NULL};
+    rk_status st = RK_OK;
+    if (map->size > CONFIG_BYTES_MAX)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: a configuration of %zu bytes, expected at most %d",
+                     map->name, map->size, CONFIG_BYTES_MAX);
+    else if (!key)
+        st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", map->name);
+    else if (!scan(&s, key, c))
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: byte %zu: expected %s", map->name,
+                     (size_t)(s.p - map->data), s.expected);
+    free(key);
+    return st;
+}
+
+static rk_status check_size(const rk_map *map, const char *key, double said, int64_t found,
+                            rk_error *err)
+{
+    if (isnan(said) || said == (double)found)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT, "%s: %s is %g, the tensors beside it have %" PRId64,
+                   map->name, key, said, found);
+}
+
+static rk_status add_eps(rk_file *f, const char *key, double x, rk_error *err)
+{
+    char text[32];
+    if (isnan(x) || rk_file_meta(f, key))
+        return RK_OK;
+    snprintf(text, sizeof text, "%.9g", x);
+    return rk_file_add_meta(f, key, text, err);
+}
+
+/* fla's RWKV-7 gives its group norm head_size times the eps of the other norms; the classes of
+ * versions 5 and 6 divide what goes into one of eps 1e-5. fla's RWKV-6 says nothing of its own: it
+ * has what the model had that it was made of. */
+static double ln_x_eps(const rk_file *canonical, const config *c)
+{
+    const rk_file_tensor *r_k = rk_file_find(canonical, "blocks.0.att.r_k");
+    if (!isnan(c->head_size_divisor))
+        return 1e-5 * c->head_size_divisor * c->head_size_divisor;
+    return r_k && r_k->n_dims == 2 ? (double)r_k->dims[1] * c->norm_eps : (double)NAN;
+}
+
+static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, rk_error *err)
+{
+    const rk_file_tensor *emb = rk_file_find(canonical, "emb.weight");
+    rk_status st =
+        check_size(map, "num_hidden_layers", c->num_hidden_layers, rk_count_layers(canonical), err);
+    if (st == RK_OK && emb && emb->n_dims == 2)
+        st = check_size(map, "hidden_size", c->hidden_size, emb->dims[1], err);
+    if (st == RK_OK)
+        st = add_eps(canonical, "ln_eps", isnan(c->norm_eps) ? c->layer_norm_epsilon : c->norm_eps,
+                     err);
+    return st == RK_OK ? add_eps(canonical, "ln_x_eps", ln_x_eps(canonical, c), err) : st;
+}
+
+rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error *err)
+{
+    config c = {NAN, NAN, NAN, NAN, NAN};
+    rk_map map = {.fd = -1};
+    char *folder = rk_file_is_memory(foreign) ? NULL : rk_path_parent(rk_file_name(foreign));
+    char *path = folder ? rk_path_join(folder, "config.json") : NULL;
+    const bool there = path && access(path, F_OK) == 0;
+    rk_status st = RK_OK;
+    if (!path && !rk_file_is_memory(foreign))
+        st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(foreign));
+    if (there)
+        st = rk_map_open(&map, path, err);
+    if (there && st == RK_OK)
+        st = read_members(&c, &map, err);
+    if (there && st == RK_OK) /* the names in it may need rk_file_finish first */
+        st = rk_file_finish(canonical, err);
+    if (there && st == RK_OK)
+        st = apply(canonical, &c, &map, err);
+    rk_map_close(&map);
+    free(path);
+    free(folder);
+    return st;
+}
