@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Do GGUF files that `rwkv convert` writes give llama.cpp the scores and the text that they give us?
+"""Do GGUF files that `rwkv convert` and `rwkv quantize` write give llama.cpp the scores and the text
+that they give us?
 
-    tests/oracle/llama.py PROGRAM WORK_FOLDER      (needs torch, gguf, llama-cpp-python of PyPI)
+    tests/oracle/llama.py PROGRAM WORK_FOLDER      (needs llama-cpp-python and numpy of PyPI)
 
 Makes random rwkv6 and rwkv7 checkpoints of the 0.1B shape, converts them, and compares the scores
-after every token of a prompt, and 64 tokens written greedily.
+after every token of a prompt and of 64 tokens that llama.cpp writes greedily. Prints a table.
 """
 import os
 import subprocess
@@ -12,49 +13,65 @@ import sys
 
 import llama_cpp
 import numpy as np
-import torch
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import make_logits
+import weights
 
 C, N, L, F6, F7, V = 768, 64, 12, 2688, 3072, 65536
 SHAPES = {"rwkv6": ("6", F6, {"m": 32, "w": 64}), "rwkv7": ("7", F7, {"w": 64, "a": 64, "v": 32, "g": 128})}
+FORMATS = [("f32", ["convert", "--type", "f32"]), ("f16", ["convert", "--type", "f16"]),
+           ("bf16", ["convert", "--type", "bf16"]), ("q8_0", ["quantize", "--type", "q8_0"])]
 PROMPT = [33155, 45, 37576, 34, 24281, 59, 4571, 261, 5585, 41693, 59, 6699, 304, 25740, 109, 39990]
 GREEDY = 64
 
 
+def random_model(version, ffn, ranks, path):
+    made = {}
+    for name, shape in weights.shapes(version, C, N, L, ffn, V, ranks).items():
+        made[name] = weights.values(name, shape)
+        if name.endswith("1"):  # ranges that are meant for small widths saturate every tanh here
+            made[name] /= 16
+    weights.write_safetensors(path, made)
+
+
 def ours(program, path, tokens, out):
     subprocess.run([program, "logits", "-m", path, "--tokens", ",".join(map(str, tokens)), "--all", "-o", out,
-                    "-q"], check=True)
-    scores = np.load(out)
-    os.remove(out)
-    return scores
+                    "--force", "-q", "--act", "f32"], check=True)
+    return np.load(out)
+
+
+def theirs(path):
+    """64 tokens behind the prompt, and the scores after every token but the last."""
+    m = llama_cpp.Llama(path, n_ctx=512, logits_all=True, verbose=False, n_threads=2)
+    m.eval(PROMPT)
+    text = [int(np.argmax(m.scores[len(PROMPT) - 1]))]
+    while len(text) < GREEDY:
+        m.eval(text[-1:])
+        text.append(int(np.argmax(m.scores[len(PROMPT) + len(text) - 1])))
+    return text, np.array(m.scores[:len(PROMPT) + GREEDY - 1])
 
 
 def main():
     program, folder = sys.argv[1:]
     os.makedirs(folder, exist_ok=True)
-    for name, (version, ffn, ranks) in SHAPES.items():
-        pth, path = os.path.join(folder, name + ".pth"), os.path.join(folder, name + ".gguf")
-        weights = make_logits.checkpoint(version, C, N, L, ffn, V, ranks, "bf16")
-        for key in weights:  # ranges that are meant for small widths saturate every tanh here
-            if key.endswith("1"):
-                weights[key] = weights[key] / 16
-        torch.save(weights, pth)
-        subprocess.run([program, "convert", pth, path, "--type", "f32", "--force"], check=True)
-        m = llama_cpp.Llama(path, n_ctx=512, logits_all=True, verbose=False, n_threads=2)
-        m.eval(PROMPT)
-        text = [int(np.argmax(m.scores[len(PROMPT) - 1]))]
-        while len(text) < GREEDY:
-            m.eval(text[-1:])
-            text.append(int(np.argmax(m.scores[len(PROMPT) + len(text) - 1])))
-        n = len(PROMPT) + GREEDY - 1
-        theirs = np.array(m.scores[:n])
-        mine = ours(program, path, PROMPT + text[:-1], os.path.join(folder, "scores.npy"))
-        same = int((np.argmax(mine[len(PROMPT) - 1:], axis=1) == np.array(text)).sum())
-        print("%s: %d scores a token, %d tokens: largest difference %.4f, rms of scores %.3f; "
-              "greedy: %d of %d tokens the same" % (name, V, n, np.abs(mine - theirs).max(),
-                                                    np.sqrt((mine ** 2).mean()), same, GREEDY))
+    print("| model | format | greedy tokens the same | rms difference / rms of scores | largest | our f32 from our "
+          "format, rms | largest |")
+    print("|---|---|---|---|---|---|---|")
+    for name, shape in SHAPES.items():
+        model = os.path.join(folder, name + ".safetensors")
+        random_model(*shape, model)
+        for kind, (command, *options) in FORMATS:
+            path = os.path.join(folder, "%s-%s.gguf" % (name, kind))
+            subprocess.run([program, command, model, path, *options, "--force"], check=True)
+            text, scores = theirs(path)
+            mine = ours(program, path, PROMPT + text[:-1], os.path.join(folder, "scores.npy"))
+            same = int((np.argmax(mine[len(PROMPT) - 1:], axis=1) == np.array(text)).sum())
+            plain = ours(program, model, PROMPT + text[:-1], os.path.join(folder, "plain.npy"))
+            rms = np.sqrt((mine ** 2).mean())
+            figures = ["%.1e" % (x / rms) for d in (mine - scores, mine - plain)
+                       for x in (np.sqrt((d ** 2).mean()), np.abs(d).max())]
+            print("| %s | %s | %d of %d | %s |" % (name, kind, same, GREEDY, " | ".join(figures)), flush=True)
+            os.remove(path)
 
 
 main()
