@@ -15,9 +15,11 @@
 #include "io/path.h"
 #include "model/blocks.h"
 
+#define ABSENT ((double)NAN)
+
 enum { CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64, NUMBER_BYTES_MAX = 32 };
 
-/* The numbers that are looked for; NAN: absent, or null. */
+/* The numbers that are looked for; ABSENT: or null. */
 typedef struct config {
     double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, head_size_divisor;
 } config;
@@ -48,10 +50,10 @@ static double number_at(const unsigned char *p, size_t n)
     while (n > 0 && strchr(" \t\r\n", *p))
         p++, n--;
     if (n == 0 || n >= sizeof text || !strchr("-0123456789", *p))
-        return NAN;
+        return ABSENT;
     memcpy(text, p, n);
     const double x = strtod(text, &end);
-    return end == text + n ? x : (double)NAN;
+    return end == text + n ? x : ABSENT;
 }
 
 /* key has room for the whole text. */
@@ -118,7 +120,7 @@ static double ln_x_eps(const rk_file *canonical, const config *c)
     const rk_file_tensor *r_k = rk_file_find(canonical, "blocks.0.att.r_k");
     if (!isnan(c->head_size_divisor))
         return 1e-5 * c->head_size_divisor * c->head_size_divisor;
-    return r_k && r_k->n_dims == 2 ? (double)r_k->dims[1] * c->norm_eps : (double)NAN;
+    return r_k && r_k->n_dims == 2 ? (double)r_k->dims[1] * c->norm_eps : ABSENT;
 }
 
 static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, rk_error *err)
@@ -136,7 +138,7 @@ static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, r
 
 rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error *err)
 {
-    config c = {NAN, NAN, NAN, NAN, NAN};
+    config c = {ABSENT, ABSENT, ABSENT, ABSENT, ABSENT};
     rk_map map = {.fd = -1};
     char *folder = rk_file_is_memory(foreign) ? NULL : rk_path_parent(rk_file_name(foreign));
     char *path = folder ? rk_path_join(folder, "config.json") : NULL;

@@ -479,7 +479,7 @@ static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
     for (const rk_arch *a = arch; a; a = a->base)
         for (int i = 0; i < a->n_params; i++)
             n += a->params[i].scope == RK_SCOPE_LAYER;
-    return n_layer <= (rk_file_count(f) + MISSING_MAX) / n;
+    return n_layer * n <= rk_file_count(f) + MISSING_MAX;
 }
 
 rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)

@@ -196,6 +196,7 @@ rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
     if (st == RK_OK)
         st = write_plain(s, &straight, &s->to[i], out);
     if (from->exchanged) {
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): free takes no pointer to const */
         free((void *)(uintptr_t)straight.data);
         give_back(s, from->data, from->bytes);
     }
@@ -331,7 +332,7 @@ int rk_save_pairs(const rk_model *m, double ln_x_eps, rk_pair *pairs,
     return n;
 }
 
-static rk_status save_safetensors(const rk_save *s, rk_error *err)
+static rk_status save_safetensors(rk_save *s, rk_error *err)
 {
     char text[RK_SAVE_PAIRS_MAX][RK_SAVE_TEXT_MAX];
     const rk_save_options *o = s->o;
@@ -344,15 +345,15 @@ static rk_status save_safetensors(const rk_save *s, rk_error *err)
     n += rk_save_pairs(s->m, RK_LN_X_EPS, pairs + n, text);
     for (int64_t i = 0; i < o->n_meta; i++)
         pairs[n++] = o->meta[i];
-    const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, (void *)(uintptr_t)s};
+    const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, s};
     const rk_status st = rk_st_write(s->path, &c, o->overwrite, NULL, err);
     free(pairs);
     return st;
 }
 
-static rk_status save_pth(const rk_save *s, rk_error *err)
+static rk_status save_pth(rk_save *s, rk_error *err)
 {
-    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, (void *)(uintptr_t)s};
+    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, s};
     if (!has_official_eps(s->m))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
                        "%s: a .pth file cannot hold the model's ln_eps of %g and ln_x_eps of %g; a "

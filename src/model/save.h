@@ -33,8 +33,8 @@ typedef enum rk_save_container { RK_SAVE_SAFETENSORS, RK_SAVE_PTH, RK_SAVE_GGUF 
 rk_save_container rk_save_container_of(const char *path);
 
 /* Write s->to. */
-rk_status rk_save_gguf(const rk_save *s, rk_error *err);
-rk_status rk_save_hf(const rk_save *s, rk_error *err);
+rk_status rk_save_gguf(rk_save *s, rk_error *err);
+rk_status rk_save_hf(rk_save *s, rk_error *err);
 
 /* "ctx_len", "ln_eps", "ln_x_eps", each where it is other than what the container stands for (of
  * the last: as the caller says); text keeps the numbers. Returns how many there are. */

@@ -178,10 +178,10 @@ static void put_all(rk_gguf_meta *m, const rk_save *s)
     put_vocab(m, s);
 }
 
-rk_status rk_save_gguf(const rk_save *s, rk_error *err)
+rk_status rk_save_gguf(rk_save *s, rk_error *err)
 {
     rk_gguf_meta meta = {0};
-    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, (void *)(uintptr_t)s};
+    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, s};
     put_all(&meta, s);
     const rk_status st = rk_gguf_write(s->path, &c, &meta, s->o->overwrite, err);
     rk_buf_deinit(&meta.bytes);

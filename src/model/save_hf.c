@@ -128,12 +128,12 @@ static rk_status write_config(const rk_save *s, const char *dir, rk_error *err)
     return st;
 }
 
-static rk_status write_tensors(const rk_save *s, const char *dir, rk_error *err)
+static rk_status write_tensors(rk_save *s, const char *dir, rk_error *err)
 {
     char text[RK_SAVE_PAIRS_MAX][RK_SAVE_TEXT_MAX];
     rk_pair pairs[1 + RK_SAVE_PAIRS_MAX] = {{"format", "pt"}};
     const int n = 1 + rk_save_pairs(s->m, config_ln_x_eps(s->m), pairs + 1, text);
-    const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, (void *)(uintptr_t)s};
+    const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, s};
     char *path = rk_path_join(dir, weights_name);
     const rk_status st = path ? rk_st_write(path, &c, false, NULL, err)
                               : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", s->path);
@@ -158,7 +158,7 @@ static rk_status check_folder(const char *path, rk_error *err)
     return st;
 }
 
-rk_status rk_save_hf(const rk_save *s, rk_error *err)
+rk_status rk_save_hf(rk_save *s, rk_error *err)
 {
     struct stat info;
     char *tmp = NULL;

@@ -60,9 +60,9 @@ static rk_status put_restored(rk_gguf_meta *m, const rk_file *f, const rk_pair *
 
 /* ---- containers ---- */
 
-static rk_status save_gguf(const rk_save *s, const rk_file *f, rk_error *err)
+static rk_status save_gguf(rk_save *s, const rk_file *f, rk_error *err)
 {
-    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, (void *)(uintptr_t)s};
+    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, s};
     rk_gguf_meta meta = {0};
     rk_status st = RK_OK;
     for (int64_t i = 0; i < rk_file_raw_count(f); i++)
@@ -84,7 +84,7 @@ static rk_status save_gguf(const rk_save *s, const rk_file *f, rk_error *err)
 }
 
 /* Text as it is, for those who read it; and for the way back every value. */
-static rk_status save_safetensors(const rk_save *s, const rk_file *f, rk_error *err)
+static rk_status save_safetensors(rk_save *s, const rk_file *f, rk_error *err)
 {
     const size_t n_meta = (size_t)rk_file_meta_count(f), n_raw = (size_t)rk_file_raw_count(f);
     rk_pair *pairs = calloc(n_meta + n_raw + 1, sizeof *pairs);
@@ -96,8 +96,7 @@ static rk_status save_safetensors(const rk_save *s, const rk_file *f, rk_error *
         st = put_kept(&kept[i], &pairs[n_meta + i], rk_file_raw_at(f, (int64_t)i));
     if (st != RK_OK)
         rk_fail(err, st, "%s: out of memory for its metadata", s->path);
-    const rk_file_contents c = {
-        s->to, s->n, pairs, (int64_t)(n_meta + n_raw), rk_save_source, (void *)(uintptr_t)s};
+    const rk_file_contents c = {s->to, s->n, pairs, (int64_t)(n_meta + n_raw), rk_save_source, s};
     if (st == RK_OK)
         st = rk_st_write(s->path, &c, s->o->overwrite, NULL, err);
     for (size_t i = 0; kept && i < n_raw; i++)
@@ -107,9 +106,9 @@ static rk_status save_safetensors(const rk_save *s, const rk_file *f, rk_error *
     return st;
 }
 
-static rk_status save_pth(const rk_save *s, const rk_file *f, rk_error *err)
+static rk_status save_pth(rk_save *s, const rk_file *f, rk_error *err)
 {
-    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, (void *)(uintptr_t)s};
+    const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, s};
     if (rk_file_meta_count(f) > 0)
         return rk_fail(err, RK_ERR_UNSUPPORTED,
                        "%s: a .pth file cannot hold the metadata of %s; a .safetensors file can",
