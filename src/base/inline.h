@@ -3,8 +3,9 @@
 #define RK_BASE_INLINE_H
 
 /* For functions that must become a part of their caller, because constant arguments decide what is
- * left of them: loops that unroll, tests that vanish. */
-#if defined(__GNUC__)
+ * left of them: loops that unroll, tests that vanish. Sanitizer builds leave it to the compiler
+ * (RK_INLINE_FREELY), which the checks in so much code would keep busy for minutes. */
+#if defined(__GNUC__) && !defined(RK_INLINE_FREELY)
 #define RK_INLINE static inline __attribute__((always_inline))
 #else
 #define RK_INLINE static inline
