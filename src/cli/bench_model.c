@@ -173,16 +173,20 @@ static json_t *describe(job *j, double peak_bytes)
     const double per_token = 2.0 * (products + (double)head / (double)o->n_prompt);
     const double gops = per_token * bench_figure_value(&j->figures[PREFILL]) * 1e-9;
     const double top = bench_figure_value(&j->figures[int8 ? INT8 : F32]);
-    return json_pack(
-        "{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s, s:f, s:s}",
-        "model", o->model, "arch", j->model->arch->name, "path", rk_engine_path(j->engine),
-        "n_threads", rk_engine_n_threads(j->engine), "n_prompt", (json_int_t)o->n_prompt, "n_gen",
-        (json_int_t)o->n_gen, "n_streams", (json_int_t)o->n_streams, "rounds",
-        (json_int_t)o->n_rounds, "bytes_per_token", (json_int_t)bytes, "lean_bytes_per_token",
-        (json_int_t)lean, "floor_share", (double)bytes * decode_tps / read, "lean_floor_share",
-        (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0, "prefill_gops", gops,
-        "prefill_peak", int8 ? "int8" : "f32", "prefill_peak_share", gops / top,
-        "int8_instructions", rk_peak_i8_name());
+    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, "
+                     "s:f, s:s, s:f, s:s}",
+                     "model", o->model, "arch", j->model->arch->name, "path",
+                     rk_engine_path(j->engine), "n_threads", rk_engine_n_threads(j->engine),
+                     "n_prompt", (json_int_t)o->n_prompt, "n_gen", (json_int_t)o->n_gen,
+                     "n_streams", (json_int_t)o->n_streams, "rounds", (json_int_t)o->n_rounds,
+                     "bytes_per_token", (json_int_t)bytes, "lean_bytes_per_token", (json_int_t)lean,
+                     "state_bytes",
+                     (json_int_t)(rk_model_state_count(j->model) * (int64_t)sizeof(float)),
+                     "operations_per_token", 2.0 * (products + (double)head), "floor_share",
+                     (double)bytes * decode_tps / read, "lean_floor_share",
+                     (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0,
+                     "prefill_gops", gops, "prefill_peak", int8 ? "int8" : "f32",
+                     "prefill_peak_share", gops / top, "int8_instructions", rk_peak_i8_name());
 }
 
 static double number(const json_t *o, const char *key)

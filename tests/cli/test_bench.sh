@@ -42,10 +42,13 @@ done
 holds 'abs($k{floor_share} - $k{bytes_per_token} * $k{decode_tps} / $k{read_gbps} / 1e9) < 1e-6'
 holds '$k{bytes_per_token} > 10e6 && $k{bytes_per_token} < 13e6'
 holds '$k{lean_bytes_per_token} < $k{bytes_per_token} && $k{lean_floor_share} < $k{floor_share}'
+holds '$k{operations_per_token} > 2 * 5.2e6 && $k{operations_per_token} < 2 * 5.4e6'
 holds '$k{peak_mib} > 11 && $k{prefill_gops} > 0 && $k{prefill_peak} eq "f32"'
 "$RK_PROGRAM" info -m "$model" --json >"$work/info"
-grep -q "$(sed -n 's/.*\("bytes_per_token":[0-9]*\),.*/\1/p' "$work/out")" "$work/info" ||
-    complain 'bench and info count different bytes'
+for key in bytes_per_token state_bytes; do
+    grep -q "$(sed -n "s/.*\(\"$key\":[0-9]*\),.*/\1/p" "$work/out")" "$work/info" ||
+        complain "bench and info count different $key"
+done
 [ "$(cat "$work/err")" = "$(printf 'round 1 of 2\nround 2 of 2')" ] ||
     complain "progress: $(cat "$work/err")"
 [ "$(wc -l <"$work/out")" -eq 1 ] || complain 'one object, one line'

@@ -48,7 +48,7 @@ m = peers.compare([100], [150], less_is_better=True)
 assert m["ratio"]["median"] == 1.5, m
 
 a = {"size": "0.1b", "type": "q4_0", "cpu": "a CPU", "n_threads": 2, "rounds": 1, "path": "avx2", "n_prompt": 512,
-     "n_streams": 32, "int8_instructions": "x", "bytes_per_token": 1e8, "file_mib": 100, "floor_share": 0.7,
+     "n_streams": 32, "int8_instructions": "x", "bytes_per_token": 1e8, "state_bytes": 1e6, "operations_per_token": 3e8, "file_mib": 100, "floor_share": 0.7,
      "lean_floor_share": 0.6, "prefill_gops": 90, "prefill_peak": "int8", "prefill_peak_share": 0.45, "read_gbps": 10,
      "f32_peak_gops": 50, "int8_peak_gops": 200, "greedy_same": 31, "greedy_of": 32,
      "llama": {"version": "1", "system": "AVX2"}, "busy_of_one_thread": {"median": 0.9},
@@ -63,6 +63,10 @@ for cell in ("| 1.50 (1.50 to 1.50), **below 1.8** | 60 %, **below 75 %**; 70 % 
     assert cell in page, (cell, page)
 lines = [l for l in page.splitlines() if l.startswith("|")]
 assert all(l.endswith("|") for l in lines)
+at = {(p[0], p[1]): p[3:] for p in report.points(results["models"])}
+assert at["decode", "ours"] == (3.0, 18.0), at
+assert at["prefill", "ours"] == (512.0, 90.0), at  # 0.1 G a token: the head at the last one only
+assert abs(at["streams", "ours"][0] - 32 * 3e8 / (1e8 + 31 * 2e6)) < 1e-9, at
 svg = xml.dom.minidom.parseString(report.plot(results))
 assert len([c for c in svg.getElementsByTagName("circle") if c.getElementsByTagName("title")]) == 6
 END
