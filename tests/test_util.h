@@ -136,6 +136,14 @@ static inline int32_t *test_tokens(test_ctx *t, int64_t n, int64_t n_vocab)
     return ids;
 }
 
+/* Is this a run under the thread sanitizer? It is slow, and threads know no architecture: one of them
+ * stands for all. */
+static inline bool test_threads_only(void)
+{
+    const char *sanitize = getenv("RK_SANITIZE");
+    return sanitize && !strcmp(sanitize, "thread");
+}
+
 static inline void test_sleep_ms(int ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);

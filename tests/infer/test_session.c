@@ -359,6 +359,8 @@ int main(void)
     static const char *const recipes[] = {"rk4", "q8_0"};
     int failed = 0;
     for (int i = 0; rk_archs[i]; i++) {
+        if (test_threads_only() && rk_archs[i] != &rk_arch_rwkv7)
+            continue;
         test_arch = rk_archs[i];
         recipe = NULL;
         failed += cmocka_run_group_tests_name(test_arch->name, tests, NULL, NULL);

@@ -367,6 +367,8 @@ int main(void)
                                       cmocka_unit_test(test_refused)};
     int failed = cmocka_run_group_tests(once, NULL, NULL);
     for (int i = 0; rk_archs[i]; i++) {
+        if (test_threads_only() && rk_archs[i] != &rk_arch_rwkv7)
+            continue;
         test_arch = rk_archs[i];
         failed += cmocka_run_group_tests_name(test_arch->name, tests, NULL, NULL);
     }

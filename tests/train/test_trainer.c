@@ -741,6 +741,8 @@ int main(void)
     };
     int failed = 0;
     for (int i = 0; rk_archs[i]; i++) {
+        if (test_threads_only() && rk_archs[i] != &rk_arch_rwkv7)
+            continue;
         arch = rk_archs[i];
         failed += cmocka_run_group_tests_name(arch->name, every, NULL, NULL);
     }
