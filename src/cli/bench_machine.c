@@ -1,9 +1,7 @@
 /* bench_machine.c: the limits that speeds are compared with: reading memory and computing in
  * registers, with as many threads as the engine has.
  *
- * Pages are asked to be of 4 KiB, as those of a mapped file are. Whether the processor's own
- * prefetching is enough depends on the processor, so the memory is read both ways and the faster
- * one counts. */
+ * Pages are asked to be of 4 KiB, as those of a mapped file are. */
 #define _DEFAULT_SOURCE /* madvise(), MAP_ANONYMOUS */
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +14,7 @@
 #include "infer/engine.h"
 #include "kernels/peak.h"
 
-enum { READ_MIB = 512, PIECE_MIB = 4, LINE = 64, AHEAD = 1024 };
+enum { READ_MIB = 512, PIECE_MIB = 4 };
 /* Pieces of work for each thread: several, because one that begins late is made up for by another.
  */
 enum { PEAK_PIECES = 8 };
@@ -25,7 +23,7 @@ enum { PEAK_PIECES = 8 };
 struct bench_machine {
     rk_engine *engine;
     unsigned char *memory;
-    bool ahead;
+    rk_reading reading;
     const char *path;
     int64_t f32_turns, i8_turns; /* of a piece */
 };
@@ -34,21 +32,9 @@ static void read_piece(void *arg, int64_t i, int worker)
 {
     const bench_machine *m = arg;
     const size_t bytes = (size_t)PIECE_MIB << 20;
-    const unsigned char *p = m->memory + (size_t)i * bytes;
-    uint64_t sum[8] = {0};
     (void)worker;
-    for (size_t at = 0; at < bytes; at += LINE) {
-        uint64_t words[8];
-        if (m->ahead)
-            __builtin_prefetch(p + at + AHEAD, 0, 3);
-        memcpy(words, p + at, sizeof words);
-        for (int w = 0; w < 8; w++)
-            sum[w] += words[w];
-    }
-    for (int w = 1; w < 8; w++)
-        sum[0] += sum[w];
-    volatile uint64_t sink = sum[0]; /* so that nothing is left out */
-    (void)sink;
+    volatile uint64_t sink = rk_peak_read(m->memory + (size_t)i * bytes, bytes, m->reading);
+    (void)sink; /* so that nothing is left out */
 }
 
 static void f32_piece(void *arg, int64_t i, int worker)
@@ -80,8 +66,8 @@ static double seconds_of(bench_machine *m, int64_t pieces, rk_task_fn *piece)
 double bench_machine_read(bench_machine *m)
 {
     double rate = 0.0;
-    for (int way = 0; way < 2; way++) {
-        m->ahead = way;
+    for (int way = 0; way < RK_READINGS; way++) {
+        m->reading = (rk_reading)way;
         const double s = seconds_of(m, READ_MIB / PIECE_MIB, read_piece);
         rate = fmax(rate, (double)READ_MIB * 1048576.0 / s);
     }
@@ -121,13 +107,13 @@ void bench_machine_free(bench_machine *m)
     if (!m)
         return;
     if (m->memory)
-        munmap(m->memory, ((size_t)READ_MIB << 20) + AHEAD);
+        munmap(m->memory, (size_t)READ_MIB << 20);
     free(m);
 }
 
 rk_status bench_machine_new(bench_machine **out, rk_engine *e, rk_error *err)
 {
-    const size_t bytes = ((size_t)READ_MIB << 20) + AHEAD;
+    const size_t bytes = (size_t)READ_MIB << 20;
     bench_machine *m = calloc(1, sizeof *m);
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m && memory != MAP_FAILED)

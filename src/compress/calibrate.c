@@ -20,7 +20,7 @@ struct rk_calibration {
     bool failed;    /* out of memory */
 };
 
-/* Which parameter a weight is; -1: none. The session hands out copies of tensors, so data decide. */
+/* Which parameter a weight is; -1: none. Ops are shown views of parameters too, so data decide. */
 static int64_t find(const rk_calibration *c, const rk_tensor *w)
 {
     for (int64_t i = 0; i < c->model->n_params; i++)
