@@ -9,12 +9,15 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/pages.h"
 
 enum { ALIGN = 64, GROUPS_OF_A_TASK = 16 };
 
+/* All packed matrices lie in one piece of memory, in the order of the parameters, so that reading on
+ * behind the end of one arrives at the next. */
 struct rk_packs {
     pthread_mutex_t turn;
-    bool done;
+    unsigned char *memory; /* NULL until they are packed */
     int64_t n;
     rk_dot8_matrix matrices[]; /* one for each parameter; data NULL where there is none */
 };
@@ -35,11 +38,7 @@ void rk_packs_free(rk_packs *p)
 {
     if (!p)
         return;
-    for (int64_t i = 0; i < p->n; i++) {
-        void *data;
-        memcpy(&data, &p->matrices[i].data, sizeof data); /* ours, though read only to all others */
-        free(data);
-    }
+    free(p->memory);
     pthread_mutex_destroy(&p->turn);
     free(p);
 }
@@ -52,50 +51,75 @@ static bool is_product(const rk_param *p)
     return p->used && t->data && t->n_dims == 2 && rk_dot8_has(t->dtype) && !rk_param_is_table(p);
 }
 
+/* The form of a parameter that is packed. */
+static rk_dot8_matrix form_of(const rk_tensor *t)
+{
+    const bool whole = rk_tensor_is_contiguous(t);
+    return (rk_dot8_matrix){.dtype = t->dtype, .n = t->dims[whole ? 0 : 1], .k = t->dims[whole ? 1 : 0]};
+}
+
+static size_t packed_bytes(const rk_dot8_matrix *w)
+{
+    return (size_t)rk_dot8_groups(w->n) * rk_dot8_group_bytes(w->dtype, w->k);
+}
+
 typedef struct pack_job {
     const rk_tensor *t;
-    int64_t n, k;
+    const rk_dot8_matrix *w;
     unsigned char *packed;
 } pack_job;
 
 static void pack_piece(void *arg, int64_t i, int worker)
 {
     const pack_job *j = arg;
+    const rk_dot8_matrix *w = j->w;
     const int64_t lo = i * GROUPS_OF_A_TASK;
     (void)worker;
-    rk_dot8_pack(j->t->dtype, j->n, j->k, j->t->data, lo,
-                 rk_min_i64(lo + GROUPS_OF_A_TASK, rk_dot8_groups(j->n)), j->packed);
+    rk_dot8_pack(w->dtype, w->n, w->k, j->t->data, lo,
+                 rk_min_i64(lo + GROUPS_OF_A_TASK, rk_dot8_groups(w->n)), j->packed);
 }
 
-static rk_status pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *to, rk_pool *pool,
-                            rk_error *err)
+/* Pack a parameter, and give back the pages of the file that held it. */
+static void pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *w, unsigned char *packed,
+                       rk_pool *pool)
 {
-    const bool whole = rk_tensor_is_contiguous(&p->tensor);
-    pack_job j = {&p->tensor, p->tensor.dims[whole ? 0 : 1], p->tensor.dims[whole ? 1 : 0], NULL};
-    const int64_t groups = rk_dot8_groups(j.n);
-    const size_t bytes = (size_t)groups * rk_dot8_group_bytes(j.t->dtype, j.k);
-    void *memory = NULL;
-    if (posix_memalign(&memory, ALIGN, bytes) != 0)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for the %zu bytes of '%s'",
-                       m->file ? rk_file_name(m->file) : "model", bytes, p->name);
-    j.packed = memory;
-    rk_pool_run_whole(pool, rk_ceil_div(groups, GROUPS_OF_A_TASK), pack_piece, &j);
-    *to = (rk_dot8_matrix){j.t->dtype, j.n, j.k, memory};
-    p->tensor.packed = to;
+    pack_job j = {&p->tensor, w, packed};
+    rk_pool_run_whole(pool, rk_ceil_div(rk_dot8_groups(w->n), GROUPS_OF_A_TASK), pack_piece, &j);
+    w->data = packed;
+    p->tensor.packed = w;
     if (m->file)
-        rk_file_drop(m->file, j.t->data, rk_tensor_bytes(j.t));
+        rk_file_drop(m->file, p->tensor.data, rk_tensor_bytes(&p->tensor));
+}
+
+static rk_status pack_all(const rk_model *m, rk_pool *pool, rk_error *err)
+{
+    rk_packs *packs = m->packs;
+    size_t bytes = 0;
+    void *memory;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (is_product(&m->params[i])) {
+            packs->matrices[i] = form_of(&m->params[i].tensor);
+            bytes += packed_bytes(&packs->matrices[i]);
+        }
+    if (posix_memalign(&memory, ALIGN, bytes + ALIGN) != 0)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for %zu bytes of matrices",
+                       m->file ? rk_file_name(m->file) : "model", bytes);
+    rk_pages_huge(memory, bytes);
+    packs->memory = memory;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (is_product(&m->params[i])) {
+            pack_param(m, &m->params[i], &packs->matrices[i], memory, pool);
+            memory = (unsigned char *)memory + packed_bytes(&packs->matrices[i]);
+        }
     return RK_OK;
 }
 
 rk_status rk_model_pack(const rk_model *m, rk_pool *pool, rk_error *err)
 {
-    rk_packs *packs = m->packs;
     rk_status st = RK_OK;
-    pthread_mutex_lock(&packs->turn);
-    for (int64_t i = 0; i < m->n_params && !packs->done && st == RK_OK; i++)
-        if (is_product(&m->params[i]) && !packs->matrices[i].data)
-            st = pack_param(m, &m->params[i], &packs->matrices[i], pool, err);
-    packs->done = st == RK_OK;
-    pthread_mutex_unlock(&packs->turn);
+    pthread_mutex_lock(&m->packs->turn);
+    if (!m->packs->memory)
+        st = pack_all(m, pool, err);
+    pthread_mutex_unlock(&m->packs->turn);
     return st;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/spans.h"
 #include "kernels/blocks.h"
 #include "tensor/op.h"
 
@@ -18,7 +19,7 @@ bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *
     return ctx->dot8 && w->packed && x->dtype == RK_F32;
 }
 
-/* ---- scratch: rounded inputs of each product, then a piece for each thread ---- */
+/* ---- scratch: a span for each thread, rounded inputs of each product, a piece for each thread */
 
 static size_t rounded_bytes(const rk_ctx *ctx, const rk_product *p)
 {
@@ -46,7 +47,8 @@ static size_t most_thread_bytes(const rk_ctx *ctx, const rk_product *p, int n)
 
 size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n)
 {
-    size_t bytes = most_thread_bytes(ctx, p, n) * (size_t)rk_pool_n_threads(ctx->pool);
+    size_t bytes = (most_thread_bytes(ctx, p, n) + sizeof(rk_span)) *
+                   (size_t)rk_pool_n_threads(ctx->pool);
     for (int i = 0; i < n; i++)
         bytes += rounded_bytes(ctx, p + i);
     return bytes;
@@ -60,6 +62,7 @@ typedef struct products_job {
     int n;
     int64_t outputs;                /* of a task */
     int64_t tasks[RK_LINEARS_MAX];  /* of each product */
+    rk_span *spans;                 /* of all tasks, one for each thread */
     rk_x8 *rounded[RK_LINEARS_MAX]; /* NULL: its inputs stay f32 */
     char *scratch;
     size_t thread_bytes;
@@ -123,6 +126,7 @@ static void outputs_task(void *arg, int64_t at, int64_t end, int worker)
     const products_job *j = arg;
     int i = 0;
     (void)end; /* one task at a time */
+    at = rk_spans_take(j->spans, rk_pool_n_threads(j->ctx->pool), worker);
     while (at >= j->tasks[i])
         at -= j->tasks[i++];
     outputs(j, i, at * j->outputs, rk_min_i64((at + 1) * j->outputs, j->p[i].out),
@@ -153,8 +157,10 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
                       .p = p,
                       .n = n,
                       .outputs = ctx->long_class ? OUTPUTS_LONG : OUTPUTS_SHORT,
+                      .spans = scratch,
                       .thread_bytes = most_thread_bytes(ctx, p, n)};
-    char *at = scratch;
+    const int n_threads = rk_pool_n_threads(ctx->pool);
+    char *at = (char *)(j.spans + n_threads);
     int64_t tasks = 0, rows = 0;
     bool any = false;
     for (int i = 0; i < n; i++) {
@@ -167,6 +173,7 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
         any = any || bytes;
     }
     j.scratch = at;
+    rk_spans_fill(j.spans, n_threads, tasks);
     if (rows == 1)
         round_piece(&j, 0, 1, 0); /* less than waking a thread for it */
     else if (any)
