@@ -29,6 +29,11 @@ size_t rk_dot8_group_bytes(rk_dtype t, int64_t k)
     return (size_t)units(t, k) * (size_t)dot8_unit_bytes(t);
 }
 
+size_t rk_dot8_bytes(const rk_dot8_matrix *w)
+{
+    return (size_t)rk_dot8_groups(w->n) * rk_dot8_group_bytes(w->dtype, w->k);
+}
+
 int64_t rk_x8_blocks(rk_dtype t, int64_t k)
 {
     return units(t, k) * (dot8_unit(t) / RK_X8_BLOCK);

@@ -39,6 +39,7 @@ typedef struct rk_dot8_matrix {
 /* Is there a packed form of this type? */
 bool rk_dot8_has(rk_dtype t);
 size_t rk_dot8_group_bytes(rk_dtype t, int64_t k);
+size_t rk_dot8_bytes(const rk_dot8_matrix *w); /* of all groups */
 static inline int64_t rk_dot8_groups(int64_t n)
 {
     return (n + RK_DOT8_ROWS - 1) / RK_DOT8_ROWS;

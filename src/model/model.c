@@ -578,8 +578,8 @@ bool rk_param_is_product(const rk_param *p)
            strcmp(p->spec->shape, "HN") != 0;
 }
 
-/* A rank, the letter of which is a small one, or five or a square of one. */
-static bool is_low_rank(const rk_param *p)
+/* A rank's letter is a small one; there are five of one, and squares. */
+bool rk_param_is_low_rank(const rk_param *p)
 {
     return rk_param_is_product(p) && strpbrk(p->spec->shape, "wavgmMsS");
 }
@@ -594,7 +594,7 @@ static int64_t bytes_per_token(const rk_model *m, bool lean)
         if (rk_param_is_table(p))
             bytes += all / p->tensor.dims[0];
         else
-            bytes += lean && is_low_rank(p) ? rk_min_i64(narrow, all) : all;
+            bytes += lean && rk_param_is_low_rank(p) ? rk_min_i64(narrow, all) : all;
     }
     return bytes;
 }

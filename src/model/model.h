@@ -197,5 +197,7 @@ int64_t rk_model_lean_bytes_per_token(const rk_model *m);
 int64_t rk_model_products(const rk_model *m, int64_t *head);
 /* Is this a matrix that inputs are multiplied with? */
 bool rk_param_is_product(const rk_param *p);
+/* One whose inputs or outputs are few: mixes, decay, rates, gate. */
+bool rk_param_is_low_rank(const rk_param *p);
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "base/num.h"
 #include "base/pages.h"
+#include "kernels/blocks.h"
+#include "kernels/kernels.h"
 
 enum { ALIGN = 64, GROUPS_OF_A_TASK = 16 };
 
@@ -17,7 +19,8 @@ enum { ALIGN = 64, GROUPS_OF_A_TASK = 16 };
  * behind the end of one arrives at the next. */
 struct rk_packs {
     pthread_mutex_t turn;
-    unsigned char *memory; /* NULL until they are packed */
+    bool done;
+    unsigned char *memory;
     int64_t n;
     rk_dot8_matrix matrices[]; /* one for each parameter; data NULL where there is none */
 };
@@ -43,74 +46,131 @@ void rk_packs_free(rk_packs *p)
     free(p);
 }
 
-/* A matrix whose rows in memory are outputs: whole, or seen transposed. Tables are read row by row
- * where they are. */
-static bool is_product(const rk_param *p)
+/* ---- which parameters, and as what ---- */
+
+/* A matrix in blocks, whose rows in memory are outputs: whole, or seen transposed. Tables are read
+ * row by row where they are. */
+static bool is_in_blocks(const rk_param *p)
 {
     const rk_tensor *t = &p->tensor;
     return p->used && t->data && t->n_dims == 2 && rk_dot8_has(t->dtype) && !rk_param_is_table(p);
 }
 
-/* The form of a parameter that is packed. */
-static rk_dot8_matrix form_of(const rk_tensor *t)
+/* A low-rank matrix (inputs, outputs) in floats that Q8_0 has blocks for. */
+static bool is_narrow(const rk_param *p)
 {
-    const bool whole = rk_tensor_is_contiguous(t);
-    return (rk_dot8_matrix){.dtype = t->dtype, .n = t->dims[whole ? 0 : 1], .k = t->dims[whole ? 1 : 0]};
+    const rk_tensor *t = &p->tensor;
+    return t->data && t->n_dims == 2 && rk_param_is_low_rank(p) && !rk_dtype_is_blocks(t->dtype) &&
+           t->dims[0] % rk_dtype_block(RK_Q8_0) == 0;
 }
 
-static size_t packed_bytes(const rk_dot8_matrix *w)
+/* The packed form of every parameter that has one; returns the bytes of all. */
+static size_t choose_forms(const rk_model *m, rk_dot8_matrix *forms)
 {
-    return (size_t)rk_dot8_groups(w->n) * rk_dot8_group_bytes(w->dtype, w->k);
+    size_t bytes = 0;
+    bool any = false;
+    for (int64_t i = 0; i < m->n_params; i++)
+        any = any || is_in_blocks(&m->params[i]);
+    for (int64_t i = 0; i < m->n_params && any; i++) {
+        const rk_param *p = &m->params[i];
+        const int outputs = rk_tensor_is_contiguous(&p->tensor) && !is_narrow(p) ? 0 : 1;
+        if (!is_in_blocks(p) && !is_narrow(p))
+            continue;
+        forms[i] = (rk_dot8_matrix){.dtype = is_narrow(p) ? RK_Q8_0 : p->tensor.dtype,
+                                    .n = p->tensor.dims[outputs],
+                                    .k = p->tensor.dims[1 - outputs]};
+        bytes += rk_dot8_bytes(&forms[i]);
+    }
+    return bytes;
 }
+
+/* ---- packing ---- */
 
 typedef struct pack_job {
     const rk_tensor *t;
     const rk_dot8_matrix *w;
     unsigned char *packed;
+    atomic_bool failed; /* out of memory */
 } pack_job;
+
+/* Outputs [lo, lo + n) of a low-rank matrix as rows of floats. */
+static void take_rows(const rk_tensor *t, int64_t lo, int64_t n, float *rows)
+{
+    const size_t size = rk_dtype_bytes(t->dtype);
+    const char *from = (const char *)t->data + (size_t)(lo * t->strides[1]) * size;
+    const int64_t k = t->dims[0];
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t i = 0; i < k; i++)
+            rk_kernels_ref_f32.widen(
+                1, from + (size_t)(r * t->strides[1] + i * t->strides[0]) * size, t->dtype,
+                rows + r * k + i);
+}
+
+/* A group of 16 outputs of a low-rank matrix. */
+static void pack_narrow(pack_job *j, int64_t group)
+{
+    const rk_dot8_matrix *w = j->w;
+    const int64_t lo = group * RK_DOT8_ROWS, n = rk_min_i64(RK_DOT8_ROWS, w->n - lo);
+    const size_t bytes = (size_t)(w->k / rk_dtype_block(w->dtype)) * rk_dtype_bytes(w->dtype);
+    float *rows = malloc((size_t)n * ((size_t)w->k * sizeof *rows + bytes));
+    if (!rows) {
+        atomic_store(&j->failed, true);
+        return;
+    }
+    void *blocks = rows + n * w->k;
+    take_rows(j->t, lo, n, rows);
+    rk_blocks_narrow(w->dtype, n * w->k, rows, NULL, blocks);
+    rk_dot8_pack(w->dtype, n, w->k, blocks, 0, 1,
+                 j->packed + (size_t)group * rk_dot8_group_bytes(w->dtype, w->k));
+    free(rows);
+}
 
 static void pack_piece(void *arg, int64_t i, int worker)
 {
-    const pack_job *j = arg;
+    pack_job *j = arg;
     const rk_dot8_matrix *w = j->w;
     const int64_t lo = i * GROUPS_OF_A_TASK;
+    const int64_t hi = rk_min_i64(lo + GROUPS_OF_A_TASK, rk_dot8_groups(w->n));
     (void)worker;
-    rk_dot8_pack(w->dtype, w->n, w->k, j->t->data, lo,
-                 rk_min_i64(lo + GROUPS_OF_A_TASK, rk_dot8_groups(w->n)), j->packed);
+    if (rk_dtype_is_blocks(j->t->dtype))
+        rk_dot8_pack(w->dtype, w->n, w->k, j->t->data, lo, hi, j->packed);
+    else
+        for (int64_t g = lo; g < hi; g++)
+            pack_narrow(j, g);
 }
 
-/* Pack a parameter, and give back the pages of the file that held it. */
-static void pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *w, unsigned char *packed,
+/* Pack a parameter, and give back the pages of the file that held it. False: out of memory. */
+static bool pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *w, unsigned char *packed,
                        rk_pool *pool)
 {
-    pack_job j = {&p->tensor, w, packed};
+    pack_job j = {.t = &p->tensor, .w = w, .packed = packed};
     rk_pool_run_whole(pool, rk_ceil_div(rk_dot8_groups(w->n), GROUPS_OF_A_TASK), pack_piece, &j);
+    if (j.failed)
+        return false;
     w->data = packed;
     p->tensor.packed = w;
     if (m->file)
         rk_file_drop(m->file, p->tensor.data, rk_tensor_bytes(&p->tensor));
+    return true;
 }
 
 static rk_status pack_all(const rk_model *m, rk_pool *pool, rk_error *err)
 {
-    rk_packs *packs = m->packs;
-    size_t bytes = 0;
-    void *memory;
-    for (int64_t i = 0; i < m->n_params; i++)
-        if (is_product(&m->params[i])) {
-            packs->matrices[i] = form_of(&m->params[i].tensor);
-            bytes += packed_bytes(&packs->matrices[i]);
+    rk_dot8_matrix *forms = m->packs->matrices;
+    const size_t bytes = choose_forms(m, forms);
+    void *memory = m->packs->memory; /* of a failed call before */
+    bool ok = memory || posix_memalign(&memory, ALIGN, bytes + ALIGN) == 0;
+    if (ok && !m->packs->memory)
+        rk_pages_huge(memory, bytes);
+    m->packs->memory = ok ? memory : NULL;
+    for (int64_t i = 0; i < m->n_params && ok; i++)
+        if (forms[i].n > 0) {
+            ok = pack_param(m, &m->params[i], &forms[i], memory, pool);
+            memory = (unsigned char *)memory + rk_dot8_bytes(&forms[i]);
         }
-    if (posix_memalign(&memory, ALIGN, bytes + ALIGN) != 0)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for %zu bytes of matrices",
+    if (!ok)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for %zu bytes of packed matrices",
                        m->file ? rk_file_name(m->file) : "model", bytes);
-    rk_pages_huge(memory, bytes);
-    packs->memory = memory;
-    for (int64_t i = 0; i < m->n_params; i++)
-        if (is_product(&m->params[i])) {
-            pack_param(m, &m->params[i], &packs->matrices[i], memory, pool);
-            memory = (unsigned char *)memory + packed_bytes(&packs->matrices[i]);
-        }
     return RK_OK;
 }
 
@@ -118,8 +178,9 @@ rk_status rk_model_pack(const rk_model *m, rk_pool *pool, rk_error *err)
 {
     rk_status st = RK_OK;
     pthread_mutex_lock(&m->packs->turn);
-    if (!m->packs->memory)
+    if (!m->packs->done)
         st = pack_all(m, pool, err);
+    m->packs->done = m->packs->done || st == RK_OK;
     pthread_mutex_unlock(&m->packs->turn);
     return st;
 }

@@ -25,7 +25,7 @@ static size_t rounded_bytes(const rk_ctx *ctx, const rk_product *p)
 {
     if (!rk_product_is_8bit(ctx, p->x, p->w))
         return 0;
-    return rk_align_up(rk_x8_bytes(ctx->dot8, p->w->dtype, p->rows, p->in), RK_ARENA_ALIGN);
+    return rk_align_up(rk_x8_bytes(ctx->dot8, p->w->packed->dtype, p->rows, p->in), RK_ARENA_ALIGN);
 }
 
 static size_t thread_bytes(const rk_ctx *ctx, const rk_product *p)
@@ -137,7 +137,7 @@ static void round_row(const products_job *j, int i, int64_t row)
 {
     const rk_product *p = &j->p[i];
     const int64_t tile = p->rows == 1 ? 1 : j->ctx->dot8->tile;
-    const int64_t blocks = rk_x8_blocks(p->w->dtype, p->in);
+    const int64_t blocks = rk_x8_blocks(p->w->packed->dtype, p->in);
     j->ctx->dot8->round(p->in, (const float *)p->x->data + row * p->in, blocks,
                         j->rounded[i] + row / tile * tile * blocks + row % tile, tile);
 }
