@@ -1,11 +1,12 @@
 /* session.c: streams of tokens through a model, each with its recurrent state.
  *
  * A call goes through the model in chunks of 256 tokens, so its memory does not grow with its
- * length. Each session has two buffers: a call reads the state in the first one and leaves the next
- * state in the second, and they change places when the whole call has succeeded, so an aborted call
- * has changed nothing. The matrices of a state are read and written where they are, each stream's
- * in its own buffers; the small rest is gathered into tensors (B, ...) and scattered behind the
- * forward. Scratch is a block whose size comes from planning the same calls, so evaluating asks the
+ * length. Each session has two buffers: a call of several tokens reads the state in the first one
+ * and leaves the next state in the second, and they change places when the whole call has
+ * succeeded, so an aborted call has changed nothing. A step, one token of a stream or of many, is
+ * short: no abort stops it, and the first buffer alone is read and written. The matrices of a state
+ * stay where they are, each stream's in its own buffers; the small rest is gathered into tensors
+ * (B, ...) and scattered behind the forward. Scratch is a block whose size comes from planning the same calls, so evaluating asks the
  * system for nothing. */
 #include "infer/session.h"
 
@@ -41,6 +42,7 @@ typedef struct chunk {
     const int32_t *tokens; /* NULL while planning */
     int64_t n_tokens;
     bool begins; /* of a call: the states are the streams' own */
+    bool step;   /* and stay there: no abort, no second buffer */
 } chunk;
 
 typedef enum copy_direction { GATHER, SCATTER } copy_direction;
@@ -48,6 +50,11 @@ typedef enum copy_direction { GATHER, SCATTER } copy_direction;
 static float *state_before(const chunk *c, int64_t stream)
 {
     return c->begins ? c->streams[stream]->state : c->streams[stream]->next;
+}
+
+static float *state_after(const chunk *c, int64_t stream)
+{
+    return c->step ? c->streams[stream]->state : c->streams[stream]->next;
 }
 
 /* Between part p of all layers' tensors and the streams' buffers; what lies in these is no copy. */
@@ -64,7 +71,7 @@ static void copy_states(const chunk *c, copy_direction direction)
             if (direction == GATHER)
                 memcpy(rows + b * count, state_before(c, b) + at, bytes);
             else
-                memcpy(c->streams[b]->next + at, rows + b * count, bytes);
+                memcpy(state_after(c, b) + at, rows + b * count, bytes);
         }
         at += count;
     }
@@ -79,7 +86,7 @@ static float **stream_pointers(const chunk *c)
         rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for %" PRId64 " streams", c->n_streams);
     for (int64_t b = 0; p && c->streams && b < c->n_streams; b++) {
         p[b] = state_before(c, b);
-        p[c->n_streams + b] = c->streams[b]->next;
+        p[c->n_streams + b] = state_after(c, b);
     }
     return p;
 }
@@ -285,9 +292,25 @@ static rk_status check_tokens(const rk_session *s, const int32_t *tokens, int64_
     return RK_OK;
 }
 
+/* Run without being stopped. */
+static rk_status run_step(const chunk *c, float *logits, rk_error *err)
+{
+    rk_ctx *ctx = &c->owner->ctx;
+    const atomic_int *const abort = ctx->abort;
+    if (abort && atomic_load_explicit(abort, memory_order_relaxed))
+        return rk_fail(err, RK_ERR_ABORTED, "stopped on request");
+    ctx->long_class = false;
+    ctx->abort = NULL;
+    rk_pool_set_whole(ctx->pool, true);
+    const rk_status st = run_chunk(c, logits ? c->n_streams : 0, logits, err);
+    rk_pool_set_whole(ctx->pool, false);
+    ctx->abort = abort;
+    return st;
+}
+
 /* All chunks of a call; the scores of its last n_rows tokens go to logits. */
-static rk_status run_call(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
-                          int64_t n_rows, rk_error *err)
+static rk_status run_chunks(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
+                            int64_t n_rows, rk_error *err)
 {
     rk_status st = RK_OK;
     s->ctx.long_class = n > RK_SHORT_MAX;
@@ -304,6 +327,8 @@ static rk_status run_call(rk_session *s, const int32_t *tokens, int64_t n, float
         if (logits)
             logits += rows * s->model->hp.n_vocab;
     }
+    if (st == RK_OK)
+        commit(s);
     return st;
 }
 
@@ -314,10 +339,18 @@ rk_status rk_session_eval_rows(rk_session *s, const int32_t *tokens, int64_t n, 
     if (st != RK_OK)
         return st;
     rk_engine_lock(s->engine);
-    st = run_call(s, tokens, n, logits, logits ? n_rows : 0, err);
+    if (n == 1)
+        st = run_step(&(chunk){.owner = s,
+                               .streams = &s,
+                               .n_streams = 1,
+                               .tokens = tokens,
+                               .n_tokens = 1,
+                               .begins = true,
+                               .step = true},
+                      logits, err);
+    else
+        st = run_chunks(s, tokens, n, logits, logits ? n_rows : 0, err);
     rk_engine_unlock(s->engine);
-    if (st == RK_OK)
-        commit(s);
     return st;
 }
 
@@ -342,12 +375,10 @@ rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n,
     rk_engine_lock(s->engine);
     rk_pool_set_whole(s->ctx.pool, true);
     s->ctx.abort = NULL;
-    st = run_call(s, tokens, n, NULL, 0, err);
+    st = run_chunks(s, tokens, n, NULL, 0, err);
     s->ctx.abort = abort;
     rk_pool_set_whole(s->ctx.pool, false);
     rk_engine_unlock(s->engine);
-    if (st == RK_OK)
-        commit(s);
     return st;
 }
 
@@ -377,9 +408,8 @@ static rk_status run_batch(const chunk *c, float *logits, rk_error *err)
     rk_engine_lock(c->owner->engine);
     if (c->n_streams > c->owner->batch_max)
         st = plan(c->owner, c->n_streams, err);
-    c->owner->ctx.long_class = false;
     if (st == RK_OK)
-        st = run_chunk(c, logits ? c->n_streams : 0, logits, err);
+        st = run_step(c, logits, err);
     rk_engine_unlock(c->owner->engine);
     return st;
 }
@@ -399,11 +429,9 @@ rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const in
                      .n_streams = n,
                      .tokens = tokens,
                      .n_tokens = 1,
-                     .begins = true};
-    st = run_batch(&c, logits, err);
-    for (int64_t i = 0; i < n && st == RK_OK; i++)
-        commit(sessions[i]);
-    return st;
+                     .begins = true,
+                     .step = true};
+    return run_batch(&c, logits, err);
 }
 
 /* ---- states as bytes ---- */

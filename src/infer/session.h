@@ -13,7 +13,7 @@ struct rk_session {
     rk_ctx ctx;        /* scratch of a chunk; its data arena is as large as planned */
     int64_t n_state;   /* reals of a stream's state */
     float *state;      /* after the last call that succeeded: layer by layer, part by part */
-    float *next;       /* being made by the call in progress; then the state before that call */
+    float *next;       /* being made by a call of several tokens; then the state before that call */
     rk_tensor **parts; /* of a forward: n_layer * arch->n_state */
     int64_t batch_max; /* streams that the scratch is planned for */
 };
@@ -27,8 +27,8 @@ rk_status rk_session_eval_rows(rk_session *s, const int32_t *tokens, int64_t n, 
                                int64_t n_rows, rk_error *err);
 /* rk_session_eval without scores, which no abort stops: for few tokens. */
 rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n, rk_error *err);
-/* Take back the call that evaluated last and succeeded, with nothing done to the session since:
- * costs nothing. */
+/* Take back the call that evaluated last, with nothing done to the session since: one that succeeded
+ * and read two tokens or more, or rk_session_eval_whole. Costs nothing. */
 void rk_session_undo(rk_session *s);
 
 /* rk_session_state_save with n more pairs in the metadata, and without overwriting if so asked. */

@@ -584,6 +584,11 @@ bool rk_param_is_low_rank(const rk_param *p)
     return rk_param_is_product(p) && strpbrk(p->spec->shape, "wavgmMsS");
 }
 
+int rk_param_inputs(const rk_param *p)
+{
+    return ends_with(p->name, ".weight") ? 1 : 0;
+}
+
 static int64_t bytes_per_token(const rk_model *m, bool lean)
 {
     int64_t bytes = 2 * rk_model_state_count(m) * (int64_t)sizeof(float);

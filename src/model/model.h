@@ -199,5 +199,7 @@ int64_t rk_model_products(const rk_model *m, int64_t *head);
 bool rk_param_is_product(const rk_param *p);
 /* One whose inputs or outputs are few: mixes, decay, rates, gate. */
 bool rk_param_is_low_rank(const rk_param *p);
+/* The dimension of a product's inputs: the last of what checkpoints call a weight, else the first. */
+int rk_param_inputs(const rk_param *p);
 
 #endif

@@ -56,12 +56,12 @@ static bool is_in_blocks(const rk_param *p)
     return p->used && t->data && t->n_dims == 2 && rk_dot8_has(t->dtype) && !rk_param_is_table(p);
 }
 
-/* A low-rank matrix (inputs, outputs) in floats that Q8_0 has blocks for. */
+/* A low-rank matrix in floats that Q8_0 has blocks for. */
 static bool is_narrow(const rk_param *p)
 {
     const rk_tensor *t = &p->tensor;
     return t->data && t->n_dims == 2 && rk_param_is_low_rank(p) && !rk_dtype_is_blocks(t->dtype) &&
-           t->dims[0] % rk_dtype_block(RK_Q8_0) == 0;
+           t->dims[rk_param_inputs(p)] % rk_dtype_block(RK_Q8_0) == 0;
 }
 
 /* The packed form of every parameter that has one; returns the bytes of all. */
@@ -73,12 +73,12 @@ static size_t choose_forms(const rk_model *m, rk_dot8_matrix *forms)
         any = any || is_in_blocks(&m->params[i]);
     for (int64_t i = 0; i < m->n_params && any; i++) {
         const rk_param *p = &m->params[i];
-        const int outputs = rk_tensor_is_contiguous(&p->tensor) && !is_narrow(p) ? 0 : 1;
+        const int in = rk_param_inputs(p);
         if (!is_in_blocks(p) && !is_narrow(p))
             continue;
         forms[i] = (rk_dot8_matrix){.dtype = is_narrow(p) ? RK_Q8_0 : p->tensor.dtype,
-                                    .n = p->tensor.dims[outputs],
-                                    .k = p->tensor.dims[1 - outputs]};
+                                    .n = p->tensor.dims[1 - in],
+                                    .k = p->tensor.dims[in]};
         bytes += rk_dot8_bytes(&forms[i]);
     }
     return bytes;
@@ -87,22 +87,21 @@ static size_t choose_forms(const rk_model *m, rk_dot8_matrix *forms)
 /* ---- packing ---- */
 
 typedef struct pack_job {
-    const rk_tensor *t;
+    const rk_param *p;
     const rk_dot8_matrix *w;
     unsigned char *packed;
     atomic_bool failed; /* out of memory */
 } pack_job;
 
-/* Outputs [lo, lo + n) of a low-rank matrix as rows of floats. */
-static void take_rows(const rk_tensor *t, int64_t lo, int64_t n, float *rows)
+/* Outputs [lo, lo + n) of a low-rank matrix, whose inputs are dimension `in`, as rows of floats. */
+static void take_rows(const rk_tensor *t, int in, int64_t lo, int64_t n, float *rows)
 {
+    const int64_t k = t->dims[in], along = t->strides[in], across = t->strides[1 - in];
     const size_t size = rk_dtype_bytes(t->dtype);
-    const char *from = (const char *)t->data + (size_t)(lo * t->strides[1]) * size;
-    const int64_t k = t->dims[0];
     for (int64_t r = 0; r < n; r++)
         for (int64_t i = 0; i < k; i++)
             rk_kernels_ref_f32.widen(
-                1, from + (size_t)(r * t->strides[1] + i * t->strides[0]) * size, t->dtype,
+                1, (const char *)t->data + (size_t)((lo + r) * across + i * along) * size, t->dtype,
                 rows + r * k + i);
 }
 
@@ -118,7 +117,7 @@ static void pack_narrow(pack_job *j, int64_t group)
         return;
     }
     void *blocks = rows + n * w->k;
-    take_rows(j->t, lo, n, rows);
+    take_rows(&j->p->tensor, rk_param_inputs(j->p), lo, n, rows);
     rk_blocks_narrow(w->dtype, n * w->k, rows, NULL, blocks);
     rk_dot8_pack(w->dtype, n, w->k, blocks, 0, 1,
                  j->packed + (size_t)group * rk_dot8_group_bytes(w->dtype, w->k));
@@ -132,8 +131,8 @@ static void pack_piece(void *arg, int64_t i, int worker)
     const int64_t lo = i * GROUPS_OF_A_TASK;
     const int64_t hi = rk_min_i64(lo + GROUPS_OF_A_TASK, rk_dot8_groups(w->n));
     (void)worker;
-    if (rk_dtype_is_blocks(j->t->dtype))
-        rk_dot8_pack(w->dtype, w->n, w->k, j->t->data, lo, hi, j->packed);
+    if (rk_dtype_is_blocks(j->p->tensor.dtype))
+        rk_dot8_pack(w->dtype, w->n, w->k, j->p->tensor.data, lo, hi, j->packed);
     else
         for (int64_t g = lo; g < hi; g++)
             pack_narrow(j, g);
@@ -143,7 +142,7 @@ static void pack_piece(void *arg, int64_t i, int worker)
 static bool pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *w, unsigned char *packed,
                        rk_pool *pool)
 {
-    pack_job j = {.t = &p->tensor, .w = w, .packed = packed};
+    pack_job j = {.p = p, .w = w, .packed = packed};
     rk_pool_run_whole(pool, rk_ceil_div(rk_dot8_groups(w->n), GROUPS_OF_A_TASK), pack_piece, &j);
     if (j.failed)
         return false;
