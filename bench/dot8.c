@@ -13,10 +13,12 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/random.h"
 #include "kernels/dot8.h"
 #include "kernels/kernels.h"
 #include "kernels/peak.h"
 
+enum { WIDE_N = 1024, WIDE_K = 4096 };
 enum { K = 2048, READ_MIB = 192, SMALL_N = 128, MOST_ROWS = 512 };
 static const int64_t row_counts[] = {2, 8, MOST_ROWS};
 
@@ -59,12 +61,53 @@ static rk_x8 *round_rows(const rk_dot8_kernels *kern, rk_dtype t, int64_t rows, 
     return to;
 }
 
+/* One row whose inputs are zero with the given probability by matrices of WIDE_K inputs, half of
+ * the outputs at a time as a thread of two has them: in columns, and the times that the other form
+ * takes as long. Each round draws another row. */
+static void zeros(const rk_dot8_kernels *kern, rk_dtype t, int percent, int rounds,
+                  unsigned char *data, float *y)
+{
+    enum { HALF = WIDE_N / RK_DOT8_ROWS / 2 };
+    rk_dot8_matrix w = {t, WIDE_N, WIDE_K, data, true};
+    const int64_t bytes = (int64_t)rk_dot8_bytes(&w), count = (int64_t)READ_MIB * 1048576 / bytes;
+    const int64_t blocks = WIDE_K / RK_X8_BLOCK;
+    rk_x8 *rounded = take(rk_x8_bytes(kern, t, 1, WIDE_K));
+    void *memory = take(rk_x8_sparse_bytes(WIDE_K));
+    float x[WIDE_K];
+    double ratio[64];
+    for (int i = 0; i < rounds; i++) {
+        for (int64_t l = 0; l < WIDE_K; l++) {
+            const uint64_t draw = rk_rng_below(1, RK_RNG_TEST, (uint64_t)i, (uint64_t)l, 100);
+            x[l] = draw < (uint64_t)percent ? 0.0f : (float)(draw + 1);
+        }
+        kern->round(WIDE_K, x, blocks, rounded, 1);
+        const double start = rk_now_s();
+        for (int64_t m = 0; m < count; m++) {
+            w = (rk_dot8_matrix){t, WIDE_N, WIDE_K, data + m * bytes, true};
+            const rk_x8_sparse some = rk_x8_gather(&w, rounded, 1, memory);
+            for (int64_t g = 0; g < 2 * HALF; g += HALF)
+                kern->columns(&w, g, g + HALF, &some, 1, y, WIDE_N, false);
+        }
+        const double by_columns = rk_now_s() - start;
+        for (int64_t m = 0; m < count; m++) {
+            w = (rk_dot8_matrix){t, WIDE_N, WIDE_K, data + m * bytes, false};
+            for (int64_t g = 0; g < 2 * HALF; g += HALF)
+                kern->product(&w, g, g + HALF, rounded, 1, y, WIDE_N, false, NULL);
+        }
+        ratio[i] = (rk_now_s() - start - by_columns) / by_columns;
+    }
+    qsort(ratio, (size_t)rounds, sizeof *ratio, by_value);
+    printf(" %d %%: %.2f", percent, ratio[rounds / 2]);
+    free(rounded);
+    free(memory);
+}
+
 static void one_row(const rk_dot8_kernels *kern, rk_dtype t, int rounds, unsigned char *data,
                     const float *x, float *y)
 {
     const size_t group = rk_dot8_group_bytes(t, K);
     const int64_t groups = (int64_t)((size_t)READ_MIB * 1048576 / group);
-    const rk_dot8_matrix w = {t, groups * RK_DOT8_ROWS, K, data};
+    const rk_dot8_matrix w = {t, groups * RK_DOT8_ROWS, K, data, false};
     rk_x8 *rounded = round_rows(kern, t, 1, x);
     double share[64], gb[64];
     for (int i = 0; i < rounds; i++) {
@@ -86,7 +129,7 @@ static void one_row(const rk_dot8_kernels *kern, rk_dtype t, int rounds, unsigne
 static void several_rows(const rk_dot8_kernels *kern, rk_dtype t, int64_t rows, const char *path,
                          int rounds, unsigned char *data, const float *x, float *y)
 {
-    const rk_dot8_matrix w = {t, SMALL_N, K, data};
+    const rk_dot8_matrix w = {t, SMALL_N, K, data, false};
     rk_x8 *rounded = round_rows(kern, t, rows, x);
     void *scratch = take(rk_dot8_scratch(K));
     double peak = 0, best = 0;
@@ -126,6 +169,16 @@ int main(int argc, char **argv)
             for (size_t r = 0; r < RK_COUNT(row_counts); r++)
                 several_rows(rk_dot8_at(i), formats[f], row_counts[r], best->name, rounds, data, x,
                              y);
+            printf("\n");
+        }
+    for (int i = 1; rk_dot8_at(i); i++)
+        for (size_t f = 0; f < RK_COUNT(formats); f++) {
+            if (!rk_dot8_has_columns(formats[f], WIDE_N, WIDE_K))
+                continue;
+            printf("%-10s %-5s one row of which many are zero, times the speed of reading all:",
+                   rk_dot8_at(i)->name, rk_dtype_name(formats[f]));
+            for (int percent = 0; percent <= 90; percent += 10)
+                zeros(rk_dot8_at(i), formats[f], percent, rounds, data, y);
             printf("\n");
         }
     free(data);

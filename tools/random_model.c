@@ -1,12 +1,13 @@
 /* random_model.c: an RWKV-7 model of a real shape with random weights, for measuring speed without
  * a download.
  *
- *     random_model 0.1b|0.4b|1.5b OUT.gguf      (or .safetensors, .pth)
+ *     random_model 0.1b|0.4b|1.5b OUT.gguf [ZEROS]      (or .safetensors, .pth)
  *
  * Matrices are f16 and uniform with the spread that keeps what passes through them of order one,
  * so that both engines of a comparison choose the same tokens; vectors have their initial values.
- * Half of ffn.key's outputs are negative, as chance has it: trained models have more zeros there.
- * The same shape gives the same bytes. Takes the memory of the f16 file and of one f32 matrix. */
+ * Half of ffn.key's outputs are negative, as chance has it; with ZEROS about so many of a hundred,
+ * as in trained models. The same shape gives the same bytes. Takes the memory of the f16 file and
+ * of one f32 matrix. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,6 +49,28 @@ static double width_of(const rk_param *p)
     return ends_with(p->name, "ffn.value.weight") ? unit / 2.0 : unit;
 }
 
+/* ln2.bias is a constant, and the sum of every row of ffn.key makes less of it. */
+static const float bias = 0.1f;
+static double shift; /* of ffn.key's outputs, in standard deviations */
+
+static double shift_for(double zeros)
+{
+    double s = 0;
+    while (0.5 * erfc(-s / sqrt(2)) < zeros / 100 && s < 4)
+        s += 0.01;
+    return s;
+}
+
+static void shift_keys(const rk_param *p, int64_t n, float *x)
+{
+    const bool key = ends_with(p->name, "ffn.key.weight");
+    for (int64_t i = 0; i < n && shift > 0; i++)
+        if (key)
+            x[i] -= (float)shift / bias / (float)p->tensor.dims[1];
+        else if (ends_with(p->name, "ln2.bias"))
+            x[i] = bias;
+}
+
 /* A parameter in its final type, made in f32. */
 static rk_status fill(rk_model *m, int64_t index, rk_error *err)
 {
@@ -66,6 +89,8 @@ static rk_status fill(rk_model *m, int64_t index, rk_error *err)
     rk_status st = x ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->name);
     if (st == RK_OK)
         st = (matrix ? rk_init_uniform : p->spec->init)(&init, err);
+    if (st == RK_OK)
+        shift_keys(p, n, x);
     p->tensor.dtype = matrix ? RK_F16 : RK_F32;
     p->tensor.data = x;
     for (int64_t i = 0; matrix && x && i < n; i++) { /* in place: what is written has been read */
@@ -107,14 +132,15 @@ static rk_status make(const rk_hparams *shape, const char *path, rk_error *err)
 int main(int argc, char **argv)
 {
     rk_error err = {0};
-    for (size_t i = 0; i < RK_COUNT(shapes) && argc == 3; i++) {
+    for (size_t i = 0; i < RK_COUNT(shapes) && (argc == 3 || argc == 4); i++) {
         if (strcmp(shapes[i].name, argv[1]) != 0)
             continue;
+        shift = argc == 4 ? shift_for(atof(argv[3])) : 0;
         const rk_status st = make(&shapes[i].hp, argv[2], &err);
         if (st != RK_OK)
             fprintf(stderr, "random_model: %s\n", err.msg);
         return st == RK_OK ? 0 : 1;
     }
-    fprintf(stderr, "usage: random_model 0.1b|0.4b|1.5b OUT.gguf\n");
+    fprintf(stderr, "usage: random_model 0.1b|0.4b|1.5b OUT.gguf [ZEROS]\n");
     return 2;
 }

@@ -1,5 +1,6 @@
 /* bench_model.c: reading a prompt, writing, many streams together, of one model. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -7,6 +8,7 @@
 #include "cli/bench.h"
 #include "infer/engine.h"
 #include "kernels/peak.h"
+#include "model/pack.h"
 
 enum { PREFILL, DECODE, STREAMS, READ, F32, INT8, N_FIGURES };
 
@@ -160,6 +162,21 @@ static bool computes_in_8_bits(const job *j)
     return blocks && rk_engine_dot8(j->engine);
 }
 
+/* The share of zeros that each layer's ffn.value met when the model was packed, where it was asked;
+ * *n_columns: how many of these matrices read only what they need. */
+static json_t *zeros_by_layer(const job *j, json_int_t *n_columns)
+{
+    json_t *zeros = json_array();
+    *n_columns = 0;
+    for (int64_t i = 0; i < j->model->n_params && rk_engine_dot8(j->engine); i++) {
+        if (!rk_model_pack_asks(j->model, i))
+            continue;
+        json_array_append_new(zeros, json_real(rk_model_pack_zeros(j->model, i)));
+        *n_columns += j->model->params[i].tensor.packed->columns;
+    }
+    return zeros;
+}
+
 static json_t *describe(job *j, double peak_bytes)
 {
     int64_t head = 0;
@@ -173,25 +190,46 @@ static json_t *describe(job *j, double peak_bytes)
     const double per_token = 2.0 * (products + (double)head / (double)o->n_prompt);
     const double gops = per_token * bench_figure_value(&j->figures[PREFILL]) * 1e-9;
     const double top = bench_figure_value(&j->figures[int8 ? INT8 : F32]);
-    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, "
-                     "s:f, s:s, s:f, s:s}",
-                     "model", o->model, "arch", j->model->arch->name, "path",
-                     rk_engine_path(j->engine), "n_threads", rk_engine_n_threads(j->engine),
-                     "n_prompt", (json_int_t)o->n_prompt, "n_gen", (json_int_t)o->n_gen,
-                     "n_streams", (json_int_t)o->n_streams, "rounds", (json_int_t)o->n_rounds,
-                     "bytes_per_token", (json_int_t)bytes, "lean_bytes_per_token", (json_int_t)lean,
-                     "state_bytes",
-                     (json_int_t)(rk_model_state_count(j->model) * (int64_t)sizeof(float)),
-                     "operations_per_token", 2.0 * (products + (double)head), "floor_share",
-                     (double)bytes * decode_tps / read, "lean_floor_share",
-                     (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0,
-                     "prefill_gops", gops, "prefill_peak", int8 ? "int8" : "f32",
-                     "prefill_peak_share", gops / top, "int8_instructions", rk_peak_i8_name());
+    json_int_t n_columns;
+    json_t *zeros = zeros_by_layer(j, &n_columns);
+    return json_pack(
+        "{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, "
+        "s:f, s:s, s:f, s:s, s:o, s:I}",
+        "model", o->model, "arch", j->model->arch->name, "path", rk_engine_path(j->engine),
+        "n_threads", rk_engine_n_threads(j->engine), "n_prompt", (json_int_t)o->n_prompt, "n_gen",
+        (json_int_t)o->n_gen, "n_streams", (json_int_t)o->n_streams, "rounds",
+        (json_int_t)o->n_rounds, "bytes_per_token", (json_int_t)bytes, "lean_bytes_per_token",
+        (json_int_t)lean, "state_bytes",
+        (json_int_t)(rk_model_state_count(j->model) * (int64_t)sizeof(float)),
+        "operations_per_token", 2.0 * (products + (double)head), "floor_share",
+        (double)bytes * decode_tps / read, "lean_floor_share", (double)lean * decode_tps / read,
+        "peak_mib", peak_bytes / 1048576.0, "prefill_gops", gops, "prefill_peak",
+        int8 ? "int8" : "f32", "prefill_peak_share", gops / top, "int8_instructions",
+        rk_peak_i8_name(), "key_zeros", zeros, "n_columns", n_columns);
 }
 
 static double number(const json_t *o, const char *key)
 {
     return json_number_value(json_object_get(o, key));
+}
+
+static void print_zeros(const json_t *o)
+{
+    const json_t *zeros = json_object_get(o, "key_zeros"), *one;
+    double sum = 0, least = 1, most = 0;
+    size_t i;
+    json_array_foreach(zeros, i, one)
+    {
+        const double share = json_number_value(one);
+        sum += share;
+        least = fmin(least, share);
+        most = fmax(most, share);
+    }
+    if (json_array_size(zeros))
+        printf("inputs of ffn.value: %.0f %% are zero (by layer %.0f to %.0f %%); %.0f of %zu "
+               "matrices do not read what meets them\n",
+               100 * sum / (double)json_array_size(zeros), 100 * least, 100 * most,
+               number(o, "n_columns"), json_array_size(zeros));
 }
 
 static void print_text(const json_t *o)
@@ -206,6 +244,7 @@ static void print_text(const json_t *o)
         "reading a prompt: %.1f G operations/s in matrix products, %.1f %% of the %s peak (%s)\n",
         number(o, "prefill_gops"), 100.0 * number(o, "prefill_peak_share"), peak,
         *peak == 'i' ? rk_peak_i8_name() : "multiply-adds");
+    print_zeros(o);
     printf("memory: %.1f MiB at most in a process that serves one stream\n", number(o, "peak_mib"));
 }
 

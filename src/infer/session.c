@@ -6,8 +6,8 @@
  * succeeded, so an aborted call has changed nothing. A step, one token of a stream or of many, is
  * short: no abort stops it, and the first buffer alone is read and written. The matrices of a state
  * stay where they are, each stream's in its own buffers; the small rest is gathered into tensors
- * (B, ...) and scattered behind the forward. Scratch is a block whose size comes from planning the same calls, so evaluating asks the
- * system for nothing. */
+ * (B, ...) and scattered behind the forward. Scratch is a block whose size comes from planning the
+ * same calls, so evaluating asks the system for nothing. */
 #include "infer/session.h"
 
 #include <inttypes.h>
@@ -216,12 +216,7 @@ static rk_status session_init(rk_session *s, rk_error *err)
                              .dot8 = rk_engine_dot8(s->engine),
                              .abort = rk_engine_abort_flag(s->engine),
                              .data_kind = RK_ARENA_FIXED};
-    rk_status st = rk_ctx_init(&s->ctx, &p, err);
-    if (st == RK_OK && p.dot8) {
-        rk_engine_lock(s->engine);
-        st = rk_model_pack(s->model, p.pool, err);
-        rk_engine_unlock(s->engine);
-    }
+    const rk_status st = rk_ctx_init(&s->ctx, &p, err);
     if (st != RK_OK)
         return st;
     s->n_state = rk_model_state_count(s->model);
@@ -235,7 +230,8 @@ static rk_status session_init(rk_session *s, rk_error *err)
     return plan(s, 1, err);
 }
 
-rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_error *err)
+/* For a model that is packed as far as it will be. */
+static rk_status new_session(rk_session **out, const rk_model *m, rk_engine *e, rk_error *err)
 {
     *out = NULL;
     rk_session *s = calloc(1, sizeof *s);
@@ -250,6 +246,85 @@ rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_e
     }
     *out = s;
     return RK_OK;
+}
+
+/* ---- packing a model (model/pack.h): a few tokens tell which matrices meet zeros ---- */
+
+typedef struct zeros {
+    const rk_model *model;
+    double *shares; /* (n_params) */
+} zeros;
+
+static void count_zeros(void *user, const rk_tensor *w, const rk_tensor *x)
+{
+    const zeros *z = user;
+    const int64_t n = rk_tensor_count(x);
+    int64_t which = 0, count = 0;
+    while (which < z->model->n_params && z->model->params[which].tensor.data != w->data)
+        which++;
+    if (which == z->model->n_params || !rk_model_pack_asks(z->model, which) || x->dtype != RK_F32)
+        return;
+    for (int64_t i = 0; i < n; i++)
+        count += ((const float *)x->data)[i] == 0.0f;
+    z->shares[which] = (double)count / (double)n;
+}
+
+static rk_status probe(const zeros *z, rk_engine *e, rk_error *err)
+{
+    enum { N_TOKENS = RK_SHORT_MAX };
+    union {
+        const zeros *in;
+        void *user;
+    } arg = {z};
+    int32_t tokens[N_TOKENS];
+    rk_session *s;
+    rk_status st = new_session(&s, z->model, e, err);
+    if (st != RK_OK)
+        return st;
+    for (int i = 0; i < N_TOKENS; i++) /* any will do */
+        tokens[i] = (int32_t)((i * 7919 + 13) % z->model->hp.n_vocab);
+    s->ctx.observe = count_zeros;
+    s->ctx.observe_user = arg.user;
+    st = rk_session_eval_whole(s, tokens, N_TOKENS, err);
+    rk_session_free(s);
+    return st;
+}
+
+static rk_status pack_in_turn(const rk_model *m, rk_engine *e, const zeros *z, rk_error *err)
+{
+    bool asks = false;
+    rk_engine_lock(e);
+    rk_status st = rk_model_pack(m, NULL, rk_engine_pool(e), err);
+    rk_engine_unlock(e);
+    for (int64_t i = 0; i < m->n_params && st == RK_OK; i++)
+        asks = asks || rk_model_pack_asks(m, i);
+    if (!asks)
+        return st;
+    st = probe(z, e, err);
+    rk_engine_lock(e);
+    if (st == RK_OK)
+        st = rk_model_pack(m, z->shares, rk_engine_pool(e), err);
+    rk_engine_unlock(e);
+    return st;
+}
+
+static rk_status pack_model(const rk_model *m, rk_engine *e, rk_error *err)
+{
+    if (!rk_engine_dot8(e) || !rk_model_pack_begin(m))
+        return RK_OK;
+    const zeros z = {m, calloc((size_t)m->n_params, sizeof *z.shares)};
+    const rk_status st = z.shares ? pack_in_turn(m, e, &z, err)
+                                  : rk_fail(err, RK_ERR_NOMEM, "session: out of memory");
+    free(z.shares);
+    rk_model_pack_end(m, st == RK_OK);
+    return st;
+}
+
+rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_error *err)
+{
+    *out = NULL;
+    const rk_status st = pack_model(m, e, err);
+    return st == RK_OK ? new_session(out, m, e, err) : st;
 }
 
 rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err)

@@ -27,8 +27,8 @@ rk_status rk_session_eval_rows(rk_session *s, const int32_t *tokens, int64_t n, 
                                int64_t n_rows, rk_error *err);
 /* rk_session_eval without scores, which no abort stops: for few tokens. */
 rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n, rk_error *err);
-/* Take back the call that evaluated last, with nothing done to the session since: one that succeeded
- * and read two tokens or more, or rk_session_eval_whole. Costs nothing. */
+/* Take back the call that evaluated last, with nothing done to the session since: one that
+ * succeeded and read two tokens or more, or rk_session_eval_whole. Costs nothing. */
 void rk_session_undo(rk_session *s);
 
 /* rk_session_state_save with n more pairs in the metadata, and without overwriting if so asked. */

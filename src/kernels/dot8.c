@@ -31,6 +31,9 @@ size_t rk_dot8_group_bytes(rk_dtype t, int64_t k)
 
 size_t rk_dot8_bytes(const rk_dot8_matrix *w)
 {
+    if (w->columns)
+        return (size_t)(rk_dot8_pieces(w) *
+                        dot8_columns_unit_bytes(w->dtype, dot8_tile(w->dtype, w->n)));
     return (size_t)rk_dot8_groups(w->n) * rk_dot8_group_bytes(w->dtype, w->k);
 }
 
@@ -128,17 +131,121 @@ static void pack_row(rk_dtype t, int64_t k, const unsigned char *row, int r, uns
     }
 }
 
-void rk_dot8_pack(rk_dtype t, int64_t n, int64_t k, const void *rows, int64_t g0, int64_t g1,
+/* ---- columns ---- */
+
+bool rk_dot8_has_columns(rk_dtype t, int64_t n, int64_t k)
+{
+    return (t == RK_Q8_0 || t == RK_Q4_0 || t == RK_Q4_1 || t == RK_Q4_K) &&
+           n % dot8_strip(t) == 0 && k % dot8_unit(t) == 0;
+}
+
+int64_t rk_dot8_outputs_at_once(const rk_dot8_matrix *w, int n_threads)
+{
+    const int tile = dot8_tile(w->dtype, w->n);
+    return w->n / tile >= n_threads ? tile : dot8_strip(w->dtype);
+}
+
+/* A block of output o of a tile into its unit, which was zero. */
+static void pack_column(rk_dtype t, int n, const unsigned char *block, int o, unsigned char *unit)
+{
+    const int shift = dot8_bits(t) == 4 && o % 128 >= 64 ? 4 : 0;
+    const dot8_columns c = dot8_columns_in(t, unit, n, 0);
+    unsigned char *lines = unit + (c.lines - unit) + dot8_place(t, o);
+    uint8_t q[256], scales[16], minima[8];
+    rk_blocks_numbers(t, block, q);
+    memcpy(unit + 2 * o, block, 2);
+    if (dot8_stores_minima(t))
+        memcpy(unit + (c.m - unit) + 2 * o, block + 2, 2);
+    for (int i = 0; i < dot8_columns_unit(t); i++)
+        lines[c.line * i] |= (unsigned char)(dot8_bits(t) == 8 ? q[i] ^ 0x80 : q[i] << shift);
+    if (!dot8_is_k(t))
+        return;
+    rk_blocks_scales(t, block, scales, minima);
+    for (int i = 0; i < 8; i++) {
+        unit[(c.scales - unit) + i * n + o] = scales[i];
+        unit[(c.minima - unit) + i * n + o] = minima[i];
+    }
+}
+
+/* Units [lo, hi) of all tiles. */
+static void pack_columns(const rk_dot8_matrix *w, const unsigned char *rows, int64_t lo, int64_t hi,
+                         unsigned char *packed)
+{
+    const rk_dtype t = w->dtype;
+    const int n = dot8_tile(t, w->n), bytes = dot8_columns_unit_bytes(t, n);
+    const int64_t units = w->k / dot8_columns_unit(t); /* blocks of a row, too */
+    for (int64_t u = lo; u < hi; u++) {
+        const unsigned char *blocks =
+            rows + (size_t)(u / units * n * units + u % units) * rk_dtype_bytes(t);
+        memset(packed + u * bytes, 0, (size_t)bytes);
+        for (int o = 0; o < n; o++)
+            pack_column(t, n, blocks + (size_t)(o * units) * rk_dtype_bytes(t), o,
+                        packed + u * bytes);
+    }
+}
+
+size_t rk_x8_sparse_bytes(int64_t k)
+{
+    const size_t bytes = (size_t)(k / RK_X8_BLOCK) * sizeof(rk_x8_left) +
+                         (size_t)(k + DOT8_AHEAD) * (sizeof(int32_t) + sizeof(int8_t));
+    return rk_align_up(bytes, DOT8_LINE);
+}
+
+rk_x8_sparse rk_x8_gather(const rk_dot8_matrix *w, const rk_x8 *x, int64_t stride, void *memory)
+{
+    const rk_dtype t = w->dtype;
+    const int tile = dot8_tile(t, w->n);
+    const int64_t blocks = w->k / RK_X8_BLOCK;
+    rk_x8_sparse s = {.blocks = memory};
+    s.offset = (int32_t *)(void *)(s.blocks + blocks);
+    s.q = (int8_t *)(s.offset + w->k + DOT8_AHEAD);
+    int32_t *offset = s.offset;
+    int8_t *q = s.q;
+    for (int64_t b = 0; b < blocks; b++, x += stride) {
+        const dot8_columns c = dot8_columns_of(t, w->data, tile, b);
+        const int32_t lines = (int32_t)(c.lines - w->data);
+        int n = 0;
+        for (int i = 0; i < RK_X8_BLOCK; i++) {
+            offset[n] = lines + i * c.line;
+            q[n] = x->q[i];
+            n += x->q[i] != 0;
+        }
+        for (; n % 4 != 0; n++) {
+            offset[n] = lines;
+            q[n] = 0;
+        }
+        s.blocks[b] = (rk_x8_left){n, x->total, x->d, x->sum};
+        offset += n;
+        q += n;
+    }
+    for (int i = 0; i < DOT8_AHEAD; i++)
+        offset[i] = s.offset[0];
+    return s;
+}
+
+int64_t rk_dot8_pieces(const rk_dot8_matrix *w)
+{
+    return w->columns ? w->n / dot8_tile(w->dtype, w->n) * (w->k / dot8_columns_unit(w->dtype))
+                      : rk_dot8_groups(w->n);
+}
+
+void rk_dot8_pack(const rk_dot8_matrix *w, const void *rows, int64_t lo, int64_t hi,
                   unsigned char *packed)
 {
-    const size_t row_bytes = (size_t)(k / rk_dtype_block(t)) * rk_dtype_bytes(t);
-    const size_t bytes = rk_dot8_group_bytes(t, k);
-    for (int64_t g = g0; g < g1; g++) {
+    const rk_dtype t = w->dtype;
+    const size_t row_bytes = (size_t)(w->k / rk_dtype_block(t)) * rk_dtype_bytes(t);
+    const size_t bytes = rk_dot8_group_bytes(t, w->k);
+    if (w->columns) {
+        pack_columns(w, rows, lo, hi, packed);
+        return;
+    }
+    for (int64_t g = lo; g < hi; g++) {
         unsigned char *group = packed + (size_t)g * bytes;
         memset(group, 0, bytes);
-        for (int r = 0; r < RK_DOT8_ROWS && g * RK_DOT8_ROWS + r < n; r++)
-            pack_row(t, k, (const unsigned char *)rows + (size_t)(g * RK_DOT8_ROWS + r) * row_bytes,
-                     r, group);
+        for (int r = 0; r < RK_DOT8_ROWS && g * RK_DOT8_ROWS + r < w->n; r++)
+            pack_row(t, w->k,
+                     (const unsigned char *)rows + (size_t)(g * RK_DOT8_ROWS + r) * row_bytes, r,
+                     group);
     }
 }
 

@@ -66,4 +66,85 @@ RK_INLINE int dot8_unit_bytes(rk_dtype t)
     return dot8_codes_at(t) + dot8_unit(t) / RK_X8_BLOCK * dot8_block_bytes(t);
 }
 
+/* ---- columns ----
+ *
+ * Outputs in strips of 64, or 128 of 4 bits, and up to four strips in a tile: what is read of an
+ * input at a time. Longer pieces would be better for memory, but fewer fit into the first cache. A
+ * tile is a sequence of units, one block of 32 inputs, or eight for Q4_K, of its n outputs:
+ *
+ *   32-element formats   d[n] f16, m[n] f16 (if any), then the lines of 32 inputs
+ *   Q4_K                 d[n] f16, m[n] f16, scales[8][n], minima[8][n], 256 lines
+ *
+ * A line, one input, is 64 bytes for every strip. A byte is output o of its strip in the low half
+ * and, with 4 bits, output 64 + o in the high one. They lie in such an order that four lines whose
+ * bytes are interleaved, in every 16 bytes by themselves, are the quads of the strip's groups. */
+
+RK_INLINE int dot8_strip(rk_dtype t)
+{
+    return dot8_bits(t) == 8 ? 64 : 128;
+}
+/* Outputs of each tile of a matrix of n. */
+RK_INLINE int dot8_tile(rk_dtype t, int64_t n)
+{
+    int strips = 4;
+    while (n / dot8_strip(t) % strips != 0)
+        strips--;
+    return strips * dot8_strip(t);
+}
+RK_INLINE int dot8_columns_unit(rk_dtype t)
+{
+    return dot8_is_k(t) ? 256 : 32;
+}
+/* Which byte of a line output o of a tile is. */
+RK_INLINE int dot8_place(rk_dtype t, int o)
+{
+    return o / dot8_strip(t) * DOT8_LINE + 16 * (o / 4 % 4) + 4 * (o % 64 / 16) + o % 4;
+}
+
+/* Inputs ahead whose lines are asked for. */
+enum { DOT8_AHEAD = 32 };
+
+/* What of a tile belongs to a block of 32 inputs. */
+typedef struct dot8_columns {
+    int n;                                /* outputs of the tile */
+    int line;                             /* bytes of an input */
+    const unsigned char *d, *m;           /* n halves each */
+    const unsigned char *scales, *minima; /* n bytes each, of Q4_K */
+    const unsigned char *lines;
+} dot8_columns;
+
+RK_INLINE int dot8_columns_lines(rk_dtype t, int n)
+{
+    return ((dot8_stores_minima(t) ? 4 : 2) + (dot8_is_k(t) ? 16 : 0)) * n;
+}
+RK_INLINE int dot8_columns_unit_bytes(rk_dtype t, int n)
+{
+    return dot8_columns_lines(t, n) + dot8_columns_unit(t) * (n / dot8_strip(t) * DOT8_LINE);
+}
+/* Block b of a unit at `unit` of a tile of n outputs. */
+RK_INLINE dot8_columns dot8_columns_in(rk_dtype t, const unsigned char *unit, int n, int b)
+{
+    const int line = n / dot8_strip(t) * DOT8_LINE;
+    return (dot8_columns){.n = n,
+                          .line = line,
+                          .d = unit,
+                          .m = unit + 2 * n,
+                          .scales = unit + (4 + b) * n,
+                          .minima = unit + (12 + b) * n,
+                          .lines = unit + dot8_columns_lines(t, n) + b * RK_X8_BLOCK * line};
+}
+/* The tile that output o lies in. */
+RK_INLINE const unsigned char *dot8_tile_of(rk_dtype t, const rk_dot8_matrix *w, int64_t o)
+{
+    const int n = dot8_tile(t, w->n);
+    return w->data + o / n * (w->k / dot8_columns_unit(t)) * dot8_columns_unit_bytes(t, n);
+}
+/* Block b of a tile of n outputs. */
+RK_INLINE dot8_columns dot8_columns_of(rk_dtype t, const unsigned char *tile, int n, int64_t b)
+{
+    const int per_unit = dot8_columns_unit(t) / RK_X8_BLOCK;
+    return dot8_columns_in(t, tile + b / per_unit * dot8_columns_unit_bytes(t, n), n,
+                           (int)(b % per_unit));
+}
+
 #endif

@@ -122,8 +122,8 @@ struct rk_model {
     rk_tensor *head;  /* (V, C) */
     int64_t ctx_len;
     uint64_t fingerprint;
-    rk_file *file; /* that weights are mapped from; NULL for a trainer's model */
-    void *owned;   /* memory of tensors that are not in the file's pages */
+    rk_file *file;          /* that weights are mapped from; NULL for a trainer's model */
+    void *owned;            /* memory of tensors that are not in the file's pages */
     struct rk_packs *packs; /* matrices laid out again, see pack.h; NULL: none yet */
 };
 
@@ -199,7 +199,8 @@ int64_t rk_model_products(const rk_model *m, int64_t *head);
 bool rk_param_is_product(const rk_param *p);
 /* One whose inputs or outputs are few: mixes, decay, rates, gate. */
 bool rk_param_is_low_rank(const rk_param *p);
-/* The dimension of a product's inputs: the last of what checkpoints call a weight, else the first. */
+/* The dimension of a product's inputs: the last of what checkpoints call a weight, else the first.
+ */
 int rk_param_inputs(const rk_param *p);
 
 #endif

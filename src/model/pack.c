@@ -13,21 +13,26 @@
 #include "kernels/blocks.h"
 #include "kernels/kernels.h"
 
-enum { ALIGN = 64, GROUPS_OF_A_TASK = 16 };
+enum { ALIGN = 64, PIECES_OF_A_TASK = 16 };
+/* From which share of zeros on columns are faster, docs/measurements.md. */
+static const double zeros_worth_it = 0.8;
 
-/* All packed matrices lie in one piece of memory, in the order of the parameters, so that reading on
- * behind the end of one arrives at the next. */
+/* All packed matrices lie in one piece of memory, in the order of the parameters, so that reading
+ * on behind the end of one arrives at the next. */
 struct rk_packs {
     pthread_mutex_t turn;
     bool done;
     unsigned char *memory;
     int64_t n;
-    rk_dot8_matrix matrices[]; /* one for each parameter; data NULL where there is none */
+    struct pack {
+        rk_dot8_matrix form; /* data NULL where there is none */
+        double zeros;        /* share of its inputs, if it was asked for */
+    } of[];                  /* one for each parameter */
 };
 
 rk_packs *rk_packs_new(int64_t n_params)
 {
-    rk_packs *p = calloc(1, sizeof *p + (size_t)n_params * sizeof *p->matrices);
+    rk_packs *p = calloc(1, sizeof *p + (size_t)n_params * sizeof *p->of);
     if (p && pthread_mutex_init(&p->turn, NULL) != 0) {
         free(p);
         return NULL;
@@ -56,6 +61,14 @@ static bool is_in_blocks(const rk_param *p)
     return p->used && t->data && t->n_dims == 2 && rk_dot8_has(t->dtype) && !rk_param_is_table(p);
 }
 
+/* One whose inputs went through a relu. */
+static bool meets_zeros(const rk_param *p)
+{
+    static const char ending[] = ".ffn.value.weight";
+    const size_t n = strlen(p->name), e = sizeof ending - 1;
+    return n > e && !strcmp(p->name + n - e, ending);
+}
+
 /* A low-rank matrix in floats that Q8_0 has blocks for. */
 static bool is_narrow(const rk_param *p)
 {
@@ -65,7 +78,7 @@ static bool is_narrow(const rk_param *p)
 }
 
 /* The packed form of every parameter that has one; returns the bytes of all. */
-static size_t choose_forms(const rk_model *m, rk_dot8_matrix *forms)
+static size_t choose_forms(const rk_model *m)
 {
     size_t bytes = 0;
     bool any = false;
@@ -76,10 +89,11 @@ static size_t choose_forms(const rk_model *m, rk_dot8_matrix *forms)
         const int in = rk_param_inputs(p);
         if (!is_in_blocks(p) && !is_narrow(p))
             continue;
-        forms[i] = (rk_dot8_matrix){.dtype = is_narrow(p) ? RK_Q8_0 : p->tensor.dtype,
-                                    .n = p->tensor.dims[1 - in],
-                                    .k = p->tensor.dims[in]};
-        bytes += rk_dot8_bytes(&forms[i]);
+        rk_dot8_matrix *form = &m->packs->of[i].form;
+        *form = (rk_dot8_matrix){.dtype = is_narrow(p) ? RK_Q8_0 : p->tensor.dtype,
+                                 .n = p->tensor.dims[1 - in],
+                                 .k = p->tensor.dims[in]};
+        bytes += rk_dot8_bytes(form);
     }
     return bytes;
 }
@@ -119,7 +133,7 @@ static void pack_narrow(pack_job *j, int64_t group)
     void *blocks = rows + n * w->k;
     take_rows(&j->p->tensor, rk_param_inputs(j->p), lo, n, rows);
     rk_blocks_narrow(w->dtype, n * w->k, rows, NULL, blocks);
-    rk_dot8_pack(w->dtype, n, w->k, blocks, 0, 1,
+    rk_dot8_pack(&(rk_dot8_matrix){.dtype = w->dtype, .n = n, .k = w->k}, blocks, 0, 1,
                  j->packed + (size_t)group * rk_dot8_group_bytes(w->dtype, w->k));
     free(rows);
 }
@@ -128,11 +142,11 @@ static void pack_piece(void *arg, int64_t i, int worker)
 {
     pack_job *j = arg;
     const rk_dot8_matrix *w = j->w;
-    const int64_t lo = i * GROUPS_OF_A_TASK;
-    const int64_t hi = rk_min_i64(lo + GROUPS_OF_A_TASK, rk_dot8_groups(w->n));
+    const int64_t lo = i * PIECES_OF_A_TASK;
+    const int64_t hi = rk_min_i64(lo + PIECES_OF_A_TASK, rk_dot8_pieces(w));
     (void)worker;
     if (rk_dtype_is_blocks(j->p->tensor.dtype))
-        rk_dot8_pack(w->dtype, w->n, w->k, j->p->tensor.data, lo, hi, j->packed);
+        rk_dot8_pack(w, j->p->tensor.data, lo, hi, j->packed);
     else
         for (int64_t g = lo; g < hi; g++)
             pack_narrow(j, g);
@@ -143,7 +157,7 @@ static bool pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *w, unsign
                        rk_pool *pool)
 {
     pack_job j = {.p = p, .w = w, .packed = packed};
-    rk_pool_run_whole(pool, rk_ceil_div(rk_dot8_groups(w->n), GROUPS_OF_A_TASK), pack_piece, &j);
+    rk_pool_run_whole(pool, rk_ceil_div(rk_dot8_pieces(w), PIECES_OF_A_TASK), pack_piece, &j);
     if (j.failed)
         return false;
     w->data = packed;
@@ -153,33 +167,62 @@ static bool pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *w, unsign
     return true;
 }
 
-static rk_status pack_all(const rk_model *m, rk_pool *pool, rk_error *err)
+bool rk_model_pack_asks(const rk_model *m, int64_t i)
 {
-    rk_dot8_matrix *forms = m->packs->matrices;
-    const size_t bytes = choose_forms(m, forms);
-    void *memory = m->packs->memory; /* of a failed call before */
-    bool ok = memory || posix_memalign(&memory, ALIGN, bytes + ALIGN) == 0;
-    if (ok && !m->packs->memory)
-        rk_pages_huge(memory, bytes);
-    m->packs->memory = ok ? memory : NULL;
-    for (int64_t i = 0; i < m->n_params && ok; i++)
-        if (forms[i].n > 0) {
-            ok = pack_param(m, &m->params[i], &forms[i], memory, pool);
-            memory = (unsigned char *)memory + rk_dot8_bytes(&forms[i]);
-        }
-    if (!ok)
+    const rk_dot8_matrix *w = &m->packs->of[i].form;
+    return meets_zeros(&m->params[i]) && w->n > 0 && rk_dot8_has_columns(w->dtype, w->n, w->k);
+}
+
+/* Memory for all, the same whether a matrix is in columns or not. */
+static rk_status take_memory(const rk_model *m, rk_error *err)
+{
+    rk_packs *packs = m->packs;
+    const size_t bytes = choose_forms(m);
+    void *memory = NULL;
+    if (packs->memory) /* of a call that failed later */
+        return RK_OK;
+    if (posix_memalign(&memory, ALIGN, bytes + ALIGN) != 0)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for %zu bytes of packed matrices",
                        m->file ? rk_file_name(m->file) : "model", bytes);
+    rk_pages_huge(memory, bytes);
+    packs->memory = memory;
     return RK_OK;
 }
 
-rk_status rk_model_pack(const rk_model *m, rk_pool *pool, rk_error *err)
+rk_status rk_model_pack(const rk_model *m, const double *zeros, rk_pool *pool, rk_error *err)
 {
-    rk_status st = RK_OK;
-    pthread_mutex_lock(&m->packs->turn);
-    if (!m->packs->done)
-        st = pack_all(m, pool, err);
-    m->packs->done = m->packs->done || st == RK_OK;
-    pthread_mutex_unlock(&m->packs->turn);
+    const rk_status st = zeros ? RK_OK : take_memory(m, err);
+    unsigned char *at = m->packs->memory;
+    for (int64_t i = 0; i < m->n_params && st == RK_OK; i++) {
+        struct pack *to = &m->packs->of[i];
+        const bool asks = rk_model_pack_asks(m, i);
+        if (asks && zeros)
+            to->zeros = zeros[i];
+        to->form.columns = asks && to->zeros >= zeros_worth_it;
+        if (to->form.n > 0 && asks == (zeros != NULL) &&
+            !pack_param(m, &m->params[i], &to->form, at, pool))
+            return rk_fail(err, RK_ERR_NOMEM, "out of memory to pack '%s'", m->params[i].name);
+        at += rk_dot8_bytes(&to->form);
+    }
     return st;
+}
+
+double rk_model_pack_zeros(const rk_model *m, int64_t i)
+{
+    return m->packs->of[i].zeros;
+}
+
+bool rk_model_pack_begin(const rk_model *m)
+{
+    pthread_mutex_lock(&m->packs->turn);
+    const bool mine = !m->packs->done;
+    if (!mine)
+        pthread_mutex_unlock(&m->packs->turn);
+    return mine;
+}
+
+void rk_model_pack_end(const rk_model *m, bool done)
+{
+    m->packs->done = done;
+    pthread_mutex_unlock(&m->packs->turn);
 }

@@ -4,11 +4,21 @@
 
 #include "model/model.h"
 
-/* Pack every matrix that has a packed form (kernels/dot8.h), once for all sessions: later calls
- * find it done. The pages that a matrix came from are given back, so that the process holds it
- * once. From any thread; with the engine of the pool locked. Errors  RK_ERR_NOMEM; what has been
- * packed stays. */
-rk_status rk_model_pack(const rk_model *m, rk_pool *pool, rk_error *err);
+/* Packing happens once for all sessions, at the first. Whoever begins it has the turn, others wait
+ * there until it ends. False: it is done. From any thread. */
+bool rk_model_pack_begin(const rk_model *m);
+void rk_model_pack_end(const rk_model *m, bool done);
+
+/* Between these, with the engine of the pool locked: pack every matrix that has a packed form
+ * (kernels/dot8.h). The pages that a matrix came from are given back, so that the process holds it
+ * once. In two calls: with zeros NULL all but those that may be better in columns; then these, with
+ * the share of zeros (n_params) in their inputs. A model in blocks has its low-rank matrices
+ * rounded to Q8_0 here. Errors  RK_ERR_NOMEM; what has been packed stays. */
+rk_status rk_model_pack(const rk_model *m, const double *zeros, rk_pool *pool, rk_error *err);
+/* May parameter i be better in columns? After the first call. */
+bool rk_model_pack_asks(const rk_model *m, int64_t i);
+/* The share of zeros that it was given. */
+double rk_model_pack_zeros(const rk_model *m, int64_t i);
 
 /* Made with the model, freed with it. */
 typedef struct rk_packs rk_packs;

@@ -13,10 +13,17 @@
 #include "tensor/op.h"
 
 enum { OUTPUTS_SHORT = 64, OUTPUTS_LONG = 32, WIDEN_ROWS = 16 }; /* outputs of a task */
+enum { GATHERED_ROWS = 4 }; /* at most: with more rows, few weights meet zeros alone */
 
 bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *w)
 {
     return ctx->dot8 && w->packed && x->dtype == RK_F32;
+}
+
+/* Few rows of inputs that are mostly zero: what is zero is gathered out. */
+static bool is_gathered(const rk_product *p)
+{
+    return p->w->packed->columns && p->rows <= GATHERED_ROWS;
 }
 
 /* ---- scratch: a span for each thread, rounded inputs of each product, a piece for each thread */
@@ -26,6 +33,13 @@ static size_t rounded_bytes(const rk_ctx *ctx, const rk_product *p)
     if (!rk_product_is_8bit(ctx, p->x, p->w))
         return 0;
     return rk_align_up(rk_x8_bytes(ctx->dot8, p->w->packed->dtype, p->rows, p->in), RK_ARENA_ALIGN);
+}
+
+static size_t gathered_bytes(const rk_ctx *ctx, const rk_product *p)
+{
+    if (!rk_product_is_8bit(ctx, p->x, p->w) || !is_gathered(p))
+        return 0;
+    return rk_align_up((size_t)p->rows * rk_x8_sparse_bytes(p->in), RK_ARENA_ALIGN);
 }
 
 static size_t thread_bytes(const rk_ctx *ctx, const rk_product *p)
@@ -47,10 +61,10 @@ static size_t most_thread_bytes(const rk_ctx *ctx, const rk_product *p, int n)
 
 size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n)
 {
-    size_t bytes = (most_thread_bytes(ctx, p, n) + sizeof(rk_span)) *
-                   (size_t)rk_pool_n_threads(ctx->pool);
+    size_t bytes =
+        (most_thread_bytes(ctx, p, n) + sizeof(rk_span)) * (size_t)rk_pool_n_threads(ctx->pool);
     for (int i = 0; i < n; i++)
-        bytes += rounded_bytes(ctx, p + i);
+        bytes += rounded_bytes(ctx, p + i) + gathered_bytes(ctx, p + i);
     return bytes;
 }
 
@@ -60,10 +74,12 @@ typedef struct products_job {
     const rk_ctx *ctx;
     const rk_product *p;
     int n;
-    int64_t outputs;                /* of a task */
-    int64_t tasks[RK_LINEARS_MAX];  /* of each product */
-    rk_span *spans;                 /* of all tasks, one for each thread */
-    rk_x8 *rounded[RK_LINEARS_MAX]; /* NULL: its inputs stay f32 */
+    int64_t outputs[RK_LINEARS_MAX];   /* of a task */
+    int64_t tasks[RK_LINEARS_MAX];     /* of each product */
+    rk_span *spans;                    /* of all tasks, one for each thread */
+    rk_x8 *rounded[RK_LINEARS_MAX];    /* NULL: its inputs stay f32 */
+    char *gathered_at[RK_LINEARS_MAX]; /* NULL: it takes the rounded ones */
+    rk_x8_sparse gathered[RK_LINEARS_MAX][GATHERED_ROWS];
     char *scratch;
     size_t thread_bytes;
 } products_job;
@@ -71,8 +87,14 @@ typedef struct products_job {
 static void packed_outputs(const products_job *j, int i, int64_t lo, int64_t hi, void *scratch)
 {
     const rk_product *p = &j->p[i];
-    j->ctx->dot8->product(p->w->packed, lo / RK_DOT8_ROWS, rk_dot8_groups(hi), j->rounded[i],
-                          p->rows, p->y->data, p->out, p->accumulate, scratch);
+    const rk_dot8_kernels *kern = j->ctx->dot8;
+    const int64_t g0 = lo / RK_DOT8_ROWS, g1 = rk_dot8_groups(hi);
+    if (j->gathered_at[i])
+        kern->columns(p->w->packed, g0, g1, j->gathered[i], p->rows, p->y->data, p->out,
+                      p->accumulate);
+    else
+        kern->product(p->w->packed, g0, g1, j->rounded[i], p->rows, p->y->data, p->out,
+                      p->accumulate, scratch);
 }
 
 /* A few rows of weights in blocks become floats, which are multiplied as floats are. */
@@ -129,22 +151,25 @@ static void outputs_task(void *arg, int64_t at, int64_t end, int worker)
     at = rk_spans_take(j->spans, rk_pool_n_threads(j->ctx->pool), worker);
     while (at >= j->tasks[i])
         at -= j->tasks[i++];
-    outputs(j, i, at * j->outputs, rk_min_i64((at + 1) * j->outputs, j->p[i].out),
+    outputs(j, i, at * j->outputs[i], rk_min_i64((at + 1) * j->outputs[i], j->p[i].out),
             j->scratch + (size_t)worker * j->thread_bytes);
 }
 
-static void round_row(const products_job *j, int i, int64_t row)
+static void round_row(products_job *j, int i, int64_t row)
 {
     const rk_product *p = &j->p[i];
     const int64_t tile = p->rows == 1 ? 1 : j->ctx->dot8->tile;
     const int64_t blocks = rk_x8_blocks(p->w->packed->dtype, p->in);
-    j->ctx->dot8->round(p->in, (const float *)p->x->data + row * p->in, blocks,
-                        j->rounded[i] + row / tile * tile * blocks + row % tile, tile);
+    rk_x8 *to = j->rounded[i] + row / tile * tile * blocks + row % tile;
+    j->ctx->dot8->round(p->in, (const float *)p->x->data + row * p->in, blocks, to, tile);
+    if (j->gathered_at[i])
+        j->gathered[i][row] = rk_x8_gather(
+            p->w->packed, to, tile, j->gathered_at[i] + (size_t)row * rk_x8_sparse_bytes(p->in));
 }
 
 static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
-    const products_job *j = arg;
+    products_job *j = arg;
     (void)worker;
     for (int i = 0; i < j->n; i++)
         for (int64_t r = lo; r < rk_min_i64(hi, j->p[i].rows) && j->rounded[i]; r++)
@@ -153,21 +178,22 @@ static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
 
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
 {
-    products_job j = {.ctx = ctx,
-                      .p = p,
-                      .n = n,
-                      .outputs = ctx->long_class ? OUTPUTS_LONG : OUTPUTS_SHORT,
-                      .spans = scratch,
-                      .thread_bytes = most_thread_bytes(ctx, p, n)};
+    products_job j = {
+        .ctx = ctx, .p = p, .n = n, .spans = scratch, .thread_bytes = most_thread_bytes(ctx, p, n)};
     const int n_threads = rk_pool_n_threads(ctx->pool);
     char *at = (char *)(j.spans + n_threads);
     int64_t tasks = 0, rows = 0;
     bool any = false;
     for (int i = 0; i < n; i++) {
-        const size_t bytes = rounded_bytes(ctx, p + i);
-        j.tasks[i] = rk_ceil_div(p[i].out, j.outputs);
+        const size_t bytes = rounded_bytes(ctx, p + i), gathered = gathered_bytes(ctx, p + i);
+        j.outputs[i] = gathered          ? rk_dot8_outputs_at_once(p[i].w->packed, n_threads)
+                       : ctx->long_class ? OUTPUTS_LONG
+                                         : OUTPUTS_SHORT;
+        j.tasks[i] = rk_ceil_div(p[i].out, j.outputs[i]);
         j.rounded[i] = bytes ? (rk_x8 *)(void *)at : NULL;
         at += bytes;
+        j.gathered_at[i] = gathered ? at : NULL;
+        at += gathered;
         tasks += j.tasks[i];
         rows = rk_max_i64(rows, p[i].rows);
         any = any || bytes;

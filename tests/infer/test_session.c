@@ -2,6 +2,9 @@
 #include "test_model_util.h"
 
 #include "compress/quantize.h"
+#include "infer/engine.h"
+#include "infer/session.h"
+#include "model/pack.h"
 
 enum { V = 97, N = 300 };
 
@@ -342,6 +345,61 @@ static void test_activations(void **state)
     end(&f);
 }
 
+/* Pack a model as if the inputs of ffn.value had this share of zeros; returns how many matrices are
+ * in columns. */
+static int pack(fixture *f, rk_model *m, double share)
+{
+    rk_error err = {0};
+    double *zeros = test_alloc(&f->t, (size_t)m->n_params * sizeof *zeros);
+    int n = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        zeros[i] = share;
+    assert_true(rk_model_pack_begin(m));
+    rk_engine_lock(f->engine);
+    test_ok(rk_model_pack(m, NULL, rk_engine_pool(f->engine), &err), &err);
+    test_ok(rk_model_pack(m, zeros, rk_engine_pool(f->engine), &err), &err);
+    rk_engine_unlock(f->engine);
+    rk_model_pack_end(m, true);
+    for (int64_t i = 0; i < m->n_params; i++)
+        n += m->params[i].tensor.packed && m->params[i].tensor.packed->columns;
+    return n;
+}
+
+/* A prompt, a few tokens at once and steps: all scores. */
+static float *read_all_ways(fixture *f, const rk_model *m)
+{
+    enum { LONG = 40, SHORT = 3, STEPS = 5 };
+    rk_error err = {0};
+    rk_session *s = NULL;
+    float *scores = test_alloc_f32(&f->t, V * (LONG + SHORT + STEPS));
+    test_ok(rk_session_new(&s, m, f->engine, &err), &err);
+    test_ok(rk_session_eval_all(s, f->tokens, LONG, scores, &err), &err);
+    test_ok(rk_session_eval_all(s, f->tokens + LONG, SHORT, scores + LONG * V, &err), &err);
+    for (int i = LONG + SHORT; i < LONG + SHORT + STEPS; i++)
+        feed(s, f->tokens + i, 1, scores + (ptrdiff_t)i * V);
+    rk_session_free(s);
+    return scores;
+}
+
+/* Whether weights that meet zeros are read changes no bit. */
+static void test_columns(void **state)
+{
+    (void)state;
+    fixture f = begin(2);
+    rk_error err = {0};
+    rk_model *other = NULL;
+    test_ok(rk_model_open(&other, f.m.path, &err), &err);
+    const rk_hparams *hp = &f.m.model->hp;
+    const int n_columns = pack(&f, f.m.model, 1.0);
+    if (!strcmp(recipe, "q8_0") && rk_dot8_has_columns(RK_Q8_0, hp->n_embd, hp->dim_ffn))
+        assert_int_equal(n_columns, hp->n_layer);
+    assert_int_equal(pack(&f, other, 0.0), 0);
+    test_same(&f.t, "scores", read_all_ways(&f, other), read_all_ways(&f, f.m.model),
+              48 * V * sizeof(float));
+    rk_model_close(other);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,7 +412,7 @@ int main(void)
     const struct CMUnitTest in_blocks[] = {
         cmocka_unit_test(test_shapes_agree), cmocka_unit_test(test_splits),
         cmocka_unit_test(test_threads),      cmocka_unit_test(test_batch),
-        cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_activations),  cmocka_unit_test(test_columns),
     };
     static const char *const recipes[] = {"rk4", "q8_0"};
     int failed = 0;

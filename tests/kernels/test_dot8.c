@@ -41,8 +41,9 @@ static rounded round_rows(test_ctx *t, const rk_dot8_kernels *kern, rk_dtype d, 
 static rk_dot8_matrix pack(test_ctx *t, rk_dtype d, int64_t n, int64_t k, const void *rows)
 {
     unsigned char *packed = aligned(t, (size_t)rk_dot8_groups(n) * rk_dot8_group_bytes(d, k));
-    rk_dot8_pack(d, n, k, rows, 0, rk_dot8_groups(n), packed);
-    return (rk_dot8_matrix){d, n, k, packed};
+    rk_dot8_matrix w = {d, n, k, packed, false};
+    rk_dot8_pack(&w, rows, 0, rk_dot8_pieces(&w), packed);
+    return w;
 }
 
 static float *multiply(test_ctx *t, const rk_dot8_kernels *kern, const rk_dot8_matrix *w,
@@ -120,6 +121,61 @@ static void test_products(void **state)
         for (size_t s = 0; s < RK_COUNT(shapes); s++)
             check_shape(&t, formats[f], shapes[s].n, shapes[s].units * rk_dtype_block(formats[f]),
                         shapes[s].rows);
+    test_end(&t);
+}
+
+/* A matrix in columns has the bits of the other form: few rows whose zeros are gathered out, and
+ * rows that are not. */
+static void check_columns(test_ctx *t, rk_dtype d, int64_t n, int64_t k, int64_t rows, int zeros)
+{
+    test_shape(t, "n %d, k %d, rows %d, %d of 10 zero", (int)n, (int)k, (int)rows, zeros);
+    const uint8_t *blocks = random_blocks(t, d, n * k);
+    const rk_dot8_matrix w = pack(t, d, n, k, blocks);
+    rk_dot8_matrix c = {d, n, k, NULL, true};
+    unsigned char *packed = aligned(t, rk_dot8_bytes(&c));
+    const float *before = test_uniform(t, rows * n, -1, 1);
+    float *x = test_uniform(t, rows * k, -2, 2);
+    assert_true(rk_dot8_has_columns(d, n, k));
+    rk_dot8_pack(&c, blocks, 0, rk_dot8_pieces(&c), packed);
+    c.data = packed;
+    for (int64_t i = 0; i < rows * k; i++)
+        if (rk_rng_below(9, RK_RNG_TEST, (uint64_t)n, (uint64_t)i, 10) < (uint64_t)zeros)
+            x[i] = 0.0f;
+    const float *want = multiply(t, rk_dot8_at(0), &w, rows, x, NULL);
+    const float *sum = multiply(t, rk_dot8_at(0), &w, rows, x, before);
+    for (int i = 0; rk_dot8_at(i); i++) {
+        const rk_dot8_kernels *kern = rk_dot8_at(i);
+        rk_x8_sparse *some = test_alloc(t, (size_t)rows * sizeof *some);
+        float *y = test_alloc_f32(t, rows * n), *more = test_copy_f32(t, before, rows * n);
+        for (int64_t r = 0; r < rows; r++)
+            some[r] = rk_x8_gather(&c, round_rows(t, kern, d, 1, k, x + r * k).x, 1,
+                                   test_alloc(t, rk_x8_sparse_bytes(k)));
+        kern->columns(&c, 0, rk_dot8_groups(n), some, rows, y, n, false);
+        kern->columns(&c, 0, rk_dot8_groups(n), some, rows, more, n, true);
+        same_bits(t, kern, d, want, y, rows * n);
+        same_bits(t, kern, d, sum, more, rows * n);
+        same_bits(t, kern, d, want, multiply(t, kern, &c, rows, x, NULL), rows * n);
+        same_bits(t, kern, d, sum, multiply(t, kern, &c, rows, x, before), rows * n);
+    }
+    test_reset(t);
+}
+
+static void test_columns(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t strips, units, rows;
+        int zeros; /* of ten inputs */
+    } shapes[] = {{1, 1, 1, 0}, {1, 3, 2, 5}, {2, 1, 1, 10},
+                  {1, 5, 9, 9}, {3, 2, 4, 7}, {8, 1, 1, 6}};
+    test_ctx t = test_begin(6);
+    for (size_t f = 0; f < RK_COUNT(formats); f++)
+        for (size_t s = 0; s < RK_COUNT(shapes); s++)
+            if (rk_dot8_has_columns(formats[f], 128, 256))
+                check_columns(&t, formats[f], shapes[s].strips * (formats[f] == RK_Q8_0 ? 64 : 128),
+                              shapes[s].units * 256, shapes[s].rows, shapes[s].zeros);
+    assert_false(rk_dot8_has_columns(RK_Q4_0, 64, 256));
+    assert_false(rk_dot8_has_columns(RK_Q8_0, 64, 96));
     test_end(&t);
 }
 
@@ -201,7 +257,8 @@ static void test_rounding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_long),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products),
+                                       cmocka_unit_test(test_columns), cmocka_unit_test(test_long),
                                        cmocka_unit_test(test_extremes),
                                        cmocka_unit_test(test_rounding)};
     return cmocka_run_group_tests(tests, NULL, NULL);

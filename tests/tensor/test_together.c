@@ -54,8 +54,8 @@ static rk_tensor *in_blocks(rig *g, rk_dtype d, int64_t out, int64_t in, rk_dot8
     unsigned char *to = rk_ctx_alloc(&g->ctx, (size_t)groups * rk_dot8_group_bytes(d, in));
     uint8_t *blocks = rk_ctx_alloc(&g->ctx, bytes);
     rk_blocks_narrow(d, out * in, test_uniform(&g->t, out * in, -1, 1), NULL, blocks);
-    rk_dot8_pack(d, out, in, blocks, 0, groups, to);
-    *packed = (rk_dot8_matrix){d, out, in, to};
+    *packed = (rk_dot8_matrix){d, out, in, to, false};
+    rk_dot8_pack(packed, blocks, 0, groups, to);
     *t = rk_tensor_over(d, 2, dims, blocks);
     t->packed = packed;
     return t;

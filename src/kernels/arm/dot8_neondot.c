@@ -9,4 +9,4 @@
 #define DOT8_DIRECT 6
 #include "kernels/simd/dot8.inc.c"
 
-const rk_dot8_kernels rk_dot8_neondot = {"neondot", DOT8_TILE, round_row, product};
+const rk_dot8_kernels rk_dot8_neondot = {"neondot", DOT8_TILE, round_row, product, columns};

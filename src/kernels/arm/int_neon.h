@@ -36,6 +36,16 @@ static inline vq vq_shift_right(vq x, int n)
 {
     return x >> vdupq_n_u8((uint8_t)n);
 }
+static inline void vq_interleave(vq a, vq b, vq c, vq d, vq *q)
+{
+    const uint8x16x2_t ab = vzipq_u8(a, b), cd = vzipq_u8(c, d);
+    for (int i = 0; i < 2; i++) {
+        const uint16x8x2_t z =
+            vzipq_u16(vreinterpretq_u16_u8(ab.val[i]), vreinterpretq_u16_u8(cd.val[i]));
+        q[2 * i] = vreinterpretq_u8_u16(z.val[0]);
+        q[2 * i + 1] = vreinterpretq_u8_u16(z.val[1]);
+    }
+}
 static inline vq vq_of_byte(vq stored)
 {
     return veorq_u8(stored, vdupq_n_u8(0x80));

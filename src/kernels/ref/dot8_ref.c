@@ -120,16 +120,69 @@ static float row_dot(const rk_dot8_matrix *w, int64_t row, const rk_x8 *x, int64
     return f;
 }
 
+/* ---- columns ---- */
+
+/* Output j of a row. */
+static float sparse_dot(const rk_dot8_matrix *w, int64_t j, const rk_x8_sparse *x)
+{
+    const rk_dtype t = w->dtype;
+    const int n = dot8_tile(t, w->n), o = (int)(j % n), bits = dot8_bits(t);
+    const unsigned char *tile = dot8_tile_of(t, w, j);
+    const int32_t *offset = x->offset;
+    const int8_t *q = x->q;
+    float f = 0.0f;
+    for (int64_t b = 0; b < w->k / RK_X8_BLOCK;
+         offset += x->blocks[b].n, q += x->blocks[b].n, b++) {
+        const dot8_columns c = dot8_columns_of(t, tile, n, b);
+        float d = half_at(c.d + 2 * o), m = -(float)(1 << (bits - 1)) * d;
+        int32_t dot = 0;
+        for (int i = 0; i < x->blocks[b].n; i++) {
+            const int byte = tile[offset[i] + dot8_place(t, o)];
+            dot += (bits == 8 ? byte - 128 : o % 128 < 64 ? byte & 15 : byte >> 4) * q[i];
+        }
+        if (dot8_stores_minima(t))
+            m = half_at(c.m + 2 * o);
+        if (dot8_is_k(t)) {
+            d *= (float)c.scales[o];
+            m = -(m * (float)c.minima[o]);
+        }
+        f = fmaf((float)dot, d * x->blocks[b].d, f);
+        if (t != RK_Q8_0)
+            f = fmaf(m, x->blocks[b].sum, f);
+    }
+    return f;
+}
+
+static void put(float *y, float f, bool accumulate)
+{
+    *y = accumulate ? *y + f : f;
+}
+
+static void columns(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8_sparse *x,
+                    int64_t rows, float *y, int64_t ldy, bool accumulate)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = g0 * RK_DOT8_ROWS; j < g1 * RK_DOT8_ROWS; j++)
+            put(y + r * ldy + j, sparse_dot(w, j, x + r), accumulate);
+}
+
+/* A row that has not been gathered: its memory is the scratch. */
+static float column_dot(const rk_dot8_matrix *w, int64_t j, const rk_x8 *x, void *scratch)
+{
+    const rk_x8_sparse some = rk_x8_gather(w, x, 1, scratch);
+    return sparse_dot(w, j, &some);
+}
+
 static void product(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x, int64_t rows,
                     float *y, int64_t ldy, bool accumulate, void *scratch)
 {
-    const int64_t last = g1 * RK_DOT8_ROWS < w->n ? g1 * RK_DOT8_ROWS : w->n;
-    (void)scratch;
+    const int64_t blocks = rk_x8_blocks(w->dtype, w->k);
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t j = g0 * RK_DOT8_ROWS; j < last; j++) {
-            const float f = row_dot(w, j, x + r * rk_x8_blocks(w->dtype, w->k), 1);
-            y[r * ldy + j] = accumulate ? y[r * ldy + j] + f : f;
-        }
+        for (int64_t j = g0 * RK_DOT8_ROWS; j < w->n && j < g1 * RK_DOT8_ROWS; j++)
+            put(y + r * ldy + j,
+                w->columns ? column_dot(w, j, x + r * blocks, scratch)
+                           : row_dot(w, j, x + r * blocks, 1),
+                accumulate);
 }
 
-const rk_dot8_kernels rk_dot8_ref = {"ref", 1, round_row, product};
+const rk_dot8_kernels rk_dot8_ref = {"ref", 1, round_row, product, columns};

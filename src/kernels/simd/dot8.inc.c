@@ -299,6 +299,10 @@ RK_INLINE void tiles(source from, rk_dtype t, int64_t units, const unsigned char
                 tile(from, t, sizes[s], units, at, x, stride, to, &next);
 }
 
+#include "kernels/simd/dot8_columns.inc.c"
+
+/* ---- products ---- */
+
 /* Rows of x that are computed before the next ones: those whose numbers stay in the second cache
  * while groups go over them. */
 static int64_t rows_of_a_pass(int64_t blocks)
@@ -320,15 +324,19 @@ RK_INLINE void product_of(rk_dtype t, const rk_dot8_matrix *w, int64_t g0, int64
             const int64_t n = rk_min_i64(pass, rows - r);
             const target to = {y + r * ldy + g * RK_DOT8_ROWS, ldy, w->n - g * RK_DOT8_ROWS,
                                accumulate};
-            if (rows <= DOT8_DIRECT) {
+            if (rows <= DOT8_DIRECT && !w->columns) {
                 tiles(PACKED, t, units, group, x, rows, rows == 1 ? 1 : DOT8_TILE, to, (ahead){0});
                 continue;
             }
             const int64_t steps = rk_ceil_div(n, DOT8_TILE) * blocks;
             const ahead next = {group + group_bytes, group + (g + 1 < g1 ? 2 : 1) * group_bytes,
                                 (int)((int64_t)group_bytes / steps / DOT8_LINE) + 1};
-            unpack(t, units, group, scratch);
-            tiles(UNPACKED, t, units, scratch, x + r * blocks, n, DOT8_TILE, to, next);
+            if (w->columns)
+                unpack_columns(t, w, g, scratch);
+            else
+                unpack(t, units, group, scratch);
+            tiles(UNPACKED, t, units, scratch, x + r * blocks, n, rows == 1 ? 1 : DOT8_TILE, to,
+                  w->columns ? (ahead){0} : next);
         }
 }
 

@@ -7,4 +7,4 @@
 #define DOT8_DIRECT 8
 #include "kernels/simd/dot8.inc.c"
 
-const rk_dot8_kernels rk_dot8_avx2 = {"avx2", DOT8_TILE, round_row, product};
+const rk_dot8_kernels rk_dot8_avx2 = {"avx2", DOT8_TILE, round_row, product, columns};

@@ -6,4 +6,4 @@
 #define DOT8_DIRECT 12
 #include "kernels/simd/dot8.inc.c"
 
-const rk_dot8_kernels rk_dot8_avx512vnni = {"avx512vnni", DOT8_TILE, round_row, product};
+const rk_dot8_kernels rk_dot8_avx512vnni = {"avx512vnni", DOT8_TILE, round_row, product, columns};

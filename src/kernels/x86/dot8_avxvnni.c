@@ -6,4 +6,4 @@
 #define DOT8_DIRECT 8
 #include "kernels/simd/dot8.inc.c"
 
-const rk_dot8_kernels rk_dot8_avxvnni = {"avxvnni", DOT8_TILE, round_row, product};
+const rk_dot8_kernels rk_dot8_avxvnni = {"avxvnni", DOT8_TILE, round_row, product, columns};

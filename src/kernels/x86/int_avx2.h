@@ -49,6 +49,16 @@ static inline vq vq_shift_right(vq x, int n)
 {
     return _mm256_srli_epi16(x, n);
 }
+/* In every 16 bytes by themselves: q[i] has bytes 4 i to 4 i + 3 of a, b, c and d in turn. */
+static inline void vq_interleave(vq a, vq b, vq c, vq d, vq *q)
+{
+    const vq ab0 = _mm256_unpacklo_epi8(a, b), ab1 = _mm256_unpackhi_epi8(a, b);
+    const vq cd0 = _mm256_unpacklo_epi8(c, d), cd1 = _mm256_unpackhi_epi8(c, d);
+    q[0] = _mm256_unpacklo_epi16(ab0, cd0);
+    q[1] = _mm256_unpackhi_epi16(ab0, cd0);
+    q[2] = _mm256_unpacklo_epi16(ab1, cd1);
+    q[3] = _mm256_unpackhi_epi16(ab1, cd1);
+}
 
 static inline vi vi_zero(void)
 {
