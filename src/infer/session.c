@@ -1,6 +1,6 @@
 /* session.c: streams of tokens through a model, each with its recurrent state.
  *
- * A call goes through the model in chunks of 256 tokens, so its memory does not grow with its
+ * A call goes through the model in chunks of 128 tokens, so its memory does not grow with its
  * length. Each session has two buffers: a call of several tokens reads the state in the first one
  * and leaves the next state in the second, and they change places when the whole call has
  * succeeded, so an aborted call has changed nothing. A step, one token of a stream or of many, is
@@ -19,7 +19,7 @@
 #include "model/pack.h"
 
 enum {
-    CHUNK = 256,   /* tokens computed at once, a multiple of 64 */
+    CHUNK = 128,   /* tokens computed at once, a multiple of 64 */
     HEAD_ROWS = 64 /* rows whose scores are computed at once */
 };
 
