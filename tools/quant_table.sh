@@ -26,8 +26,8 @@ for model; do
     "$rwkv" convert "$model" "$work/f32.safetensors" --type f32 --force -q
     ppl=$("$rwkv" eval -m "$work/f32.safetensors" --ppl "$evaluation" --json -q | field ppl)
     printf '### %s\n\n%s parameters; perplexity in f32 %.4f.\n\n' "$(basename "$model")" "$params" "$ppl"
-    echo '| type | calibrated | bytes a parameter | KL, nats a token | perplexity | same first choice |'
-    echo '|---|---|---|---|---|---|'
+    echo '| type | calibrated | bytes a parameter | KL, nats a token | perplexity | same first choice | perplexity, inputs in 8 bits |'
+    echo '|---|---|---|---|---|---|---|'
     for type in ${TYPES:-f16 bf16 q8_0 rk8 q6_k q5_k rk5 q5_1 q5_0 q4_k rk4 q4_1 q4_0}; do
         for text in - "$calibration"; do
             case $type in *f16) [ "$text" = - ] || continue ;; esac
@@ -38,11 +38,12 @@ for model; do
             fi
             out=$("$rwkv" eval -m "$work/q.gguf" --ppl "$evaluation" \
                 --kl-base "$work/f32.safetensors" --act f32 --json -q)
+            rounded=$("$rwkv" eval -m "$work/q.gguf" --ppl "$evaluation" --act q8 --json -q | field ppl)
             bytes=$(wc -c <"$work/q.gguf")
             echo "$type $text $bytes $params $(echo "$out" | field kl) $(echo "$out" | field ppl)" \
-                "$(echo "$out" | field same_top)" |
-                awk '{printf "| %s | %s | %.4f | %.6f | %.4f | %.2f %% |\n", $1, $2 == "-" ? "" : "yes",
-                      $3 / $4, $5, $6, 100 * $7}'
+                "$(echo "$out" | field same_top) $rounded" |
+                awk '{printf "| %s | %s | %.4f | %.6f | %.4f | %.2f %% | %.4f (%+.3f %%) |\n", $1,
+                      $2 == "-" ? "" : "yes", $3 / $4, $5, $6, 100 * $7, $8, 100 * ($8 / $6 - 1)}'
         done
     done
     echo

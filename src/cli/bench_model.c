@@ -234,11 +234,10 @@ static void print_zeros(const json_t *o)
 
 static void print_text(const json_t *o)
 {
-    printf(
-        "memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth; with low-rank\n"
-        "  matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
-        number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
-        number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));
+    printf("memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth; all weights with\n"
+           "  low-rank matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
+           number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
+           number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));
     const char *peak = json_string_value(json_object_get(o, "prefill_peak"));
     printf(
         "reading a prompt: %.1f G operations/s in matrix products, %.1f %% of the %s peak (%s)\n",

@@ -589,29 +589,36 @@ int rk_param_inputs(const rk_param *p)
     return ends_with(p->name, ".weight") ? 1 : 0;
 }
 
-static int64_t bytes_per_token(const rk_model *m, bool lean)
+/* Of a parameter as the file has it, of a table one row. */
+static int64_t file_bytes(const rk_param *p)
 {
-    int64_t bytes = 2 * rk_model_state_count(m) * (int64_t)sizeof(float);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        const rk_param *p = &m->params[i];
-        const int64_t all = p->used ? (int64_t)rk_tensor_bytes(&p->tensor) : 0;
-        const int64_t narrow = rk_ceil_div(rk_tensor_count(&p->tensor) * 34, 32);
-        if (rk_param_is_table(p))
-            bytes += all / p->tensor.dims[0];
-        else
-            bytes += lean && rk_param_is_low_rank(p) ? rk_min_i64(narrow, all) : all;
-    }
-    return bytes;
+    const int64_t all = p->used ? (int64_t)rk_tensor_bytes(&p->tensor) : 0;
+    return rk_param_is_table(p) ? all / p->tensor.dims[0] : all;
+}
+
+static int64_t state_bytes(const rk_model *m)
+{
+    return rk_model_state_count(m) * (int64_t)sizeof(float);
 }
 
 int64_t rk_model_bytes_per_token(const rk_model *m)
 {
-    return bytes_per_token(m, false);
+    int64_t bytes = 2 * state_bytes(m);
+    for (int64_t i = 0; i < m->n_params; i++)
+        bytes += m->params[i].tensor.packed ? rk_model_pack_bytes_read(m, i)
+                                            : file_bytes(&m->params[i]);
+    return bytes;
 }
 
 int64_t rk_model_lean_bytes_per_token(const rk_model *m)
 {
-    return bytes_per_token(m, true);
+    int64_t bytes = 2 * state_bytes(m);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        const int64_t narrow = rk_ceil_div(rk_tensor_count(&p->tensor) * 34, 32);
+        bytes += rk_param_is_low_rank(p) ? rk_min_i64(narrow, file_bytes(p)) : file_bytes(p);
+    }
+    return bytes;
 }
 
 int64_t rk_model_products(const rk_model *m, int64_t *head)

@@ -187,11 +187,12 @@ rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_optio
 rk_status rk_file_save(const rk_file *f, const char *path, const rk_save_options *o, rk_error *err);
 /* The vocabulary that the model's file holds; *out is NULL where it has none. */
 rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *err);
-/* Bytes of weights and state that decoding one token reads and writes: every weight once as the
- * file holds it, one row of each table, the state read and written. */
+/* Bytes of weights and state that decoding one token reads and writes: every weight once as it is
+ * held, packed or as the file has it, less what meets zeros and is not read; one row of each table,
+ * the state read and written. */
 int64_t rk_model_bytes_per_token(const rk_model *m);
-/* The same where the file would hold low-rank matrices in 8 bits (34 bytes for 32): the least that
- * can be asked of memory without changing the large matrices. */
+/* All weights of the file, with low-rank matrices in 8 bits (34 bytes for 32): what is asked of
+ * memory by those who read every weight and change no large matrix. */
 int64_t rk_model_lean_bytes_per_token(const rk_model *m);
 /* Multiply-adds of the matrix products of a token, the head's apart (*head, may be NULL). */
 int64_t rk_model_products(const rk_model *m, int64_t *head);

@@ -212,6 +212,14 @@ double rk_model_pack_zeros(const rk_model *m, int64_t i)
     return m->packs->of[i].zeros;
 }
 
+int64_t rk_model_pack_bytes_read(const rk_model *m, int64_t i)
+{
+    const struct pack *p = &m->packs->of[i];
+    const double numbers = (double)(p->form.n * p->form.k) * (p->form.dtype == RK_Q8_0 ? 1 : 0.5);
+    const int64_t all = (int64_t)rk_dot8_bytes(&p->form);
+    return p->form.columns ? all - (int64_t)(p->zeros * numbers) : all;
+}
+
 bool rk_model_pack_begin(const rk_model *m)
 {
     pthread_mutex_lock(&m->packs->turn);

@@ -19,6 +19,8 @@ rk_status rk_model_pack(const rk_model *m, const double *zeros, rk_pool *pool, r
 bool rk_model_pack_asks(const rk_model *m, int64_t i);
 /* The share of zeros that it was given. */
 double rk_model_pack_zeros(const rk_model *m, int64_t i);
+/* Bytes of the packed form of parameter i that a token reads, if it meets that share of zeros. */
+int64_t rk_model_pack_bytes_read(const rk_model *m, int64_t i);
 
 /* Made with the model, freed with it. */
 typedef struct rk_packs rk_packs;

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/pool.h"
+#include "base/spans.h"
 
 /* What is linked statically cannot be stood before: the programs of the cross build, whose stand-in
  * for cmocka tells them, and clang's thread sanitizer. */
@@ -83,6 +84,53 @@ static void test_every_task_once(void **state)
                 rk_pool_run(p, j.n, count_run, &j);
                 check_runs(&j, round);
             }
+            test_reset(&t);
+        }
+        rk_pool_free(p);
+    }
+    test_end(&t);
+}
+
+enum { SPANS_MAX = 16 };
+
+typedef struct spans_job {
+    job of_tasks;
+    rk_span spans[SPANS_MAX];
+    int64_t last[SPANS_MAX]; /* task of each worker */
+    atomic_int jumps;        /* tasks that were not the one behind the worker's last */
+} spans_job;
+
+static void run_in_span(void *arg, int64_t unused, int worker)
+{
+    spans_job *j = arg;
+    (void)unused;
+    const int64_t i = rk_spans_take(j->spans, j->of_tasks.n_threads, worker);
+    atomic_fetch_add(&j->jumps, i != j->last[worker] + 1);
+    j->last[worker] = i;
+    count_run(&j->of_tasks, i, worker);
+}
+
+/* Spans hold every task once, and a thread alone goes through them in order. */
+static void test_spans(void **state)
+{
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 15, 16, 17, 1000};
+    test_ctx t = test_begin(1);
+    for (int n_threads = 1; n_threads <= SPANS_MAX; n_threads++) {
+        rk_pool *p = pool_new(n_threads, NULL, NULL, NULL);
+        for (size_t s = 0; s < RK_COUNT(sizes); s++) {
+            spans_job *j = test_alloc(&t, sizeof *j + 64);
+            j = (spans_job *)(void *)((char *)j + (64 - (uintptr_t)j % 64));
+            *j = (spans_job){.of_tasks = {.n_threads = n_threads, .n = sizes[s]}};
+            j->of_tasks.runs = test_alloc(&t, (size_t)sizes[s] * sizeof *j->of_tasks.runs);
+            memset(j->of_tasks.runs, 0, (size_t)sizes[s] * sizeof *j->of_tasks.runs);
+            for (int i = 0; i < n_threads; i++)
+                j->last[i] = -1;
+            rk_spans_fill(j->spans, n_threads, sizes[s]);
+            rk_pool_run(p, sizes[s], run_in_span, j);
+            check_runs(&j->of_tasks, 1);
+            if (n_threads == 1)
+                assert_int_equal(j->jumps, 0);
             test_reset(&t);
         }
         rk_pool_free(p);
@@ -341,6 +389,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_task_once),
+        cmocka_unit_test(test_spans),
         cmocka_unit_test(test_short_jobs),
         cmocka_unit_test(test_stragglers),
         cmocka_unit_test(test_same_bits),

@@ -55,4 +55,17 @@ expect 2 'no token has the id' run -m other $run
 expect 2 "model is 'Unigram', expected BPE" run -m folder --vocab "$data/tokenizer_json/model_7.json" $run
 expect 2 'takes no vocabulary with merges' convert folder x.gguf --vocab "$small"
 
+# A GGUF file that was given a vocabulary needs no other.
+bytes=$data/vocab/bytes-only.txt
+"$RK_PROGRAM" train --data text.txt --vocab "$bytes" --out plain --n-layer 1 --n-embd 32 --head-size 16 \
+    --ctx-len 16 --batch 2 --steps 3 --seed 1 -q >/dev/null 2>&1
+expect 0 '' convert plain/model.safetensors without.gguf -q
+expect 2 'names no vocabulary' run -m without.gguf $run
+expect 0 '' convert plain/model.safetensors with.gguf --vocab "$bytes" -q
+expect 0 '^be' run -m plain/model.safetensors --vocab "$bytes" $run
+cp out want.txt
+expect 0 '^be' run -m with.gguf $run
+cmp -s out want.txt || { echo 'a vocabulary in a GGUF file gives other text'; failures=$((failures + 1)); }
+expect 0 '"n_tokens"' eval -m with.gguf --ppl text.txt --json
+
 [ $failures = 0 ]

@@ -345,6 +345,42 @@ static void test_activations(void **state)
     end(&f);
 }
 
+static rk_dtype low_rank_in_8_bits(void *user, const rk_param *p, rk_dtype own)
+{
+    (void)user;
+    return rk_param_is_low_rank(p) && p->tensor.n_dims == 2 &&
+                   p->tensor.dims[rk_param_inputs(p)] % 32 == 0
+               ? RK_Q8_0
+               : own;
+}
+
+/* Low-rank matrices in floats beside blocks are taken as if the file had them in Q8_0. */
+static void test_low_rank(void **state)
+{
+    (void)state;
+    if (strcmp(recipe, "q8_0") != 0 || !strstr("rwkv6 rwkv7", test_arch->name))
+        skip();
+    fixture f = begin(2), in_8_bits = {.t = f.t, .engine = f.engine, .tokens = f.tokens};
+    rk_error err = {0};
+    float *a = test_alloc_f32(&f.t, V), *b = test_alloc_f32(&f.t, V);
+    const rk_save_plan plan = {.type = low_rank_in_8_bits};
+    char *path = test_path(&f.t, test_temp_dir(&f.t), "low_rank.gguf");
+    test_ok(rk_model_save(f.m.model, path, &(rk_save_options){.plan = &plan}, &err), &err);
+    test_ok(rk_model_open(&in_8_bits.m.model, path, &err), &err);
+    assert_true(rk_model_lean_bytes_per_token(in_8_bits.m.model) <
+                rk_model_bytes_per_token(f.m.model));
+    rk_session *s = session(&f), *t = session(&in_8_bits);
+    assert_int_equal(rk_model_bytes_per_token(in_8_bits.m.model),
+                     rk_model_bytes_per_token(f.m.model));
+    feed(s, f.tokens, 1, a);
+    feed(t, f.tokens, 1, b);
+    test_same(&f.t, "scores", a, b, V * sizeof *a);
+    rk_session_free(s);
+    rk_session_free(t);
+    rk_model_close(in_8_bits.m.model);
+    end(&f);
+}
+
 /* Pack a model as if the inputs of ffn.value had this share of zeros; returns how many matrices are
  * in columns. */
 static int pack(fixture *f, rk_model *m, double share)
@@ -413,6 +449,7 @@ int main(void)
         cmocka_unit_test(test_shapes_agree), cmocka_unit_test(test_splits),
         cmocka_unit_test(test_threads),      cmocka_unit_test(test_batch),
         cmocka_unit_test(test_activations),  cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_low_rank),
     };
     static const char *const recipes[] = {"rk4", "q8_0"};
     int failed = 0;

@@ -135,11 +135,17 @@ RK_INLINE void wkv_rows_step(const int rows, const rk_wkv7_args *p, int64_t t, i
     memcpy((float *)p->y + at + i, y, (size_t)rows * sizeof *y);
 }
 
+/* What is soon needed of the state is asked for; behind its end lies the next head's. */
 static void wkv_step_in_place(const rk_wkv7_args *p, int64_t t)
 {
+    const int64_t ahead = WKV_ROWS * p->head_size;
     int64_t i = 0;
-    for (; i + WKV_ROWS <= p->head_size; i += WKV_ROWS)
+    for (; i + WKV_ROWS <= p->head_size; i += WKV_ROWS) {
+        const float *soon = (const float *)p->state + i * p->head_size + 2 * ahead;
+        for (int64_t j = 0; j < ahead; j += 64 / (int64_t)sizeof(float))
+            rk_prefetch(soon + j);
         wkv_rows_step(WKV_ROWS, p, t, i);
+    }
     for (; i < p->head_size; i++)
         wkv_rows_step(1, p, t, i);
 }
