@@ -59,9 +59,9 @@ expect 2 'takes no vocabulary with merges' convert folder x.gguf --vocab "$small
 bytes=$data/vocab/bytes-only.txt
 "$RK_PROGRAM" train --data text.txt --vocab "$bytes" --out plain --n-layer 1 --n-embd 32 --head-size 16 \
     --ctx-len 16 --batch 2 --steps 3 --seed 1 -q >/dev/null 2>&1
-expect 0 '' convert plain/model.safetensors without.gguf -q
+"$RK_PROGRAM" convert plain/model.safetensors without.gguf -q
 expect 2 'names no vocabulary' run -m without.gguf $run
-expect 0 '' convert plain/model.safetensors with.gguf --vocab "$bytes" -q
+"$RK_PROGRAM" convert plain/model.safetensors with.gguf --vocab "$bytes" -q
 expect 0 '^be' run -m plain/model.safetensors --vocab "$bytes" $run
 cp out want.txt
 expect 0 '^be' run -m with.gguf $run
