@@ -8,6 +8,7 @@
 
 enum {
     STRIP_GROUPS = 64 / RK_DOT8_ROWS, /* of a line in 8 bits, or of half a line in 4 */
+    SUMS_MOST = 4 * STRIP_GROUPS,     /* twice as many as there are: not all compilers see that */
     TILE_MOST = 4 * 128               /* outputs */
 };
 
@@ -40,7 +41,7 @@ RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const 
     for (int s = 0; s < all; s++)
         sum[s] = vi_zero();
     for (int first = 0; first < n; first += 4 * VA_QUADS(bits)) {
-        va some[2 * STRIP_GROUPS];
+        va some[SUMS_MOST];
         for (int s = 0; s < all; s++)
             some[s] = va_zero();
         for (int c = first; c < n && c < first + 4 * VA_QUADS(bits); c += 4) {
@@ -94,7 +95,7 @@ RK_INLINE void add_lines(rk_dtype t, const unsigned char *tile, const dot8_colum
     const unsigned char *strip = tile + o / dot8_strip(t) * DOT8_LINE;
 #pragma GCC unroll 4
     for (int p = 0; p < PARTS; p += parts) {
-        vi sum[2 * STRIP_GROUPS];
+        vi sum[SUMS_MOST];
         sum_lines(bits, parts, strip + p * PART_BYTES, offset, q, x->n, p == 0, sum);
 #pragma GCC unroll 8
         for (int s = 0; s < parts * groups; s++)
