@@ -32,6 +32,24 @@ RK_INLINE void column_scales(rk_dtype t, const dot8_columns *c, int o, vf *d, vf
 /* Parts whose sums are made together: as many as registers hold. */
 #define PARTS_OF_LINES(bits) ((bits) == 8 && PARTS == 2 ? 2 : 1)
 
+/* Four lines of one part times four inputs, added to the sums of the strip's groups. */
+RK_INLINE void add_four(int bits, const unsigned char *lines, const int32_t *at, const int8_t *x,
+                        va *to)
+{
+    vq q[STRIP_GROUPS];
+    vq_interleave(vq_load(lines + at[0]), vq_load(lines + at[1]), vq_load(lines + at[2]),
+                  vq_load(lines + at[3]), q);
+#pragma GCC unroll 4
+    for (int g = 0; g < STRIP_GROUPS; g++) {
+        const vq low = bits == 8 ? vq_of_byte(q[g]) : vq_and(q[g], 15);
+        to[g] = va_step(bits, to[g], low, vq_magnitude(bits, low), x, 0);
+        if (bits == 4) {
+            const vq high = vq_and(vq_shift_right(q[g], 4), 15);
+            to[STRIP_GROUPS + g] = va_step(bits, to[STRIP_GROUPS + g], high, high, x, 0);
+        }
+    }
+}
+
 /* Sums of a block over the lines of n inputs, for some parts of a strip's groups: those of the low
  * halves of bytes, with 4 bits then those of the high ones. Lines further on are asked for. */
 RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const int32_t *offset,
@@ -49,23 +67,8 @@ RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const 
             for (int i = 0; i < 4 && ask; i++)
                 rk_prefetch(strip + at[DOT8_AHEAD + i]);
 #pragma GCC unroll 2
-            for (int p = 0; p < parts; p++) {
-                const unsigned char *l = strip + p * PART_BYTES;
-                va *to = some + p * STRIP_GROUPS;
-                vq q[STRIP_GROUPS];
-                vq_interleave(vq_load(l + at[0]), vq_load(l + at[1]), vq_load(l + at[2]),
-                              vq_load(l + at[3]), q);
-#pragma GCC unroll 4
-                for (int g = 0; g < STRIP_GROUPS; g++) {
-                    const vq low = bits == 8 ? vq_of_byte(q[g]) : vq_and(q[g], 15);
-                    to[g] = va_step(bits, to[g], low, vq_magnitude(bits, low), x + c, 0);
-                    if (bits == 4) {
-                        const vq high = vq_and(vq_shift_right(q[g], 4), 15);
-                        to[STRIP_GROUPS + g] =
-                            va_step(bits, to[STRIP_GROUPS + g], high, high, x + c, 0);
-                    }
-                }
-            }
+            for (int p = 0; p < parts; p++)
+                add_four(bits, strip + p * PART_BYTES, at, x + c, some + p * STRIP_GROUPS);
         }
         for (int s = 0; s < all; s++)
             sum[s] = va_add_to(bits, sum[s], some[s]);
