@@ -66,8 +66,10 @@ typedef bool rk_abort_fn(void *user);
 
 /* What the inputs of matrix products are. */
 typedef enum rk_act {
-    RK_ACT_8BIT, /* rounded to 8 bits per block of 32 where the weights are in blocks, else f32 */
-    RK_ACT_F32,  /* always f32: slower, for comparison */
+    /* Rounded to 8 bits per block of 32 where the weights are in blocks, else f32. Low-rank matrices
+     * in floats beside weights in blocks are then rounded to Q8_0. */
+    RK_ACT_8BIT,
+    RK_ACT_F32, /* always f32, and the weights as they are: slower, for comparison */
 } rk_act;
 
 typedef struct rk_engine_params {
@@ -91,7 +93,9 @@ RK_API void rk_engine_free(rk_engine *e);
 RK_API int rk_engine_n_threads(const rk_engine *e);
 /* The name of the instruction-set path in use, for logs: "avx2". Results share bits within a path. */
 RK_API const char *rk_engine_path(const rk_engine *e);
-/* Ask the calls that compute to return RK_ERR_ABORTED within 50 ms; stays set until cleared. */
+/* Ask the calls that compute to return RK_ERR_ABORTED within 50 ms; stays set until cleared. A call
+ * that feeds one token, to one stream or to many, is not stopped once it computes: it ends with its
+ * result, and the next call is refused. */
 RK_API void rk_engine_abort(rk_engine *e);
 RK_API void rk_engine_clear_abort(rk_engine *e);
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/str.h"
 #include "model/init.h"
 #include "rk.h"
 
@@ -29,24 +30,18 @@ static const struct {
      {.n_layer = 24, .n_embd = 2048, .rank_w = 96, .rank_a = 96, .rank_v = 64, .rank_g = 256}},
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-    const size_t n = strlen(name), e = strlen(end);
-    return n >= e && !strcmp(name + n - e, end);
-}
-
 /* Half the width of a matrix's uniform distribution. A linear's inputs are its last dimension,
  * those of a low-rank matrix its first. */
 static double width_of(const rk_param *p)
 {
     const rk_tensor *t = &p->tensor;
-    const bool linear = ends_with(p->name, ".weight");
+    const bool linear = rk_ends_with(p->name, ".weight");
     const double unit = sqrt(3.0 / (double)t->dims[linear ? 1 : 0]);
     if (rk_param_is_table(p))
         return 1.0;
-    if (ends_with(p->name, "w2") || ends_with(p->name, "a2") || ends_with(p->name, "v2"))
+    if (rk_ends_with(p->name, "w2") || rk_ends_with(p->name, "a2") || rk_ends_with(p->name, "v2"))
         return unit / 4.0; /* decay and rates stay where their vectors put them */
-    return ends_with(p->name, "ffn.value.weight") ? unit / 2.0 : unit;
+    return rk_ends_with(p->name, "ffn.value.weight") ? unit / 2.0 : unit;
 }
 
 /* ln2.bias is a constant, and the sum of every row of ffn.key makes less of it. */
@@ -63,11 +58,11 @@ static double shift_for(double zeros)
 
 static void shift_keys(const rk_param *p, int64_t n, float *x)
 {
-    const bool key = ends_with(p->name, "ffn.key.weight");
+    const bool key = rk_ends_with(p->name, "ffn.key.weight");
     for (int64_t i = 0; i < n && shift > 0; i++)
         if (key)
             x[i] -= (float)shift / bias / (float)p->tensor.dims[1];
-        else if (ends_with(p->name, "ln2.bias"))
+        else if (rk_ends_with(p->name, "ln2.bias"))
             x[i] = bias;
 }
 

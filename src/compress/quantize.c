@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/str.h"
 #include "kernels/blocks.h"
 
 /* The kinds of matrices that recipes tell apart. */
@@ -37,20 +38,14 @@ static const struct {
     {".ffn.value.weight", KIND_FFN_VALUE},
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-    const size_t n = strlen(name), e = strlen(end);
-    return n >= e && !strcmp(name + n - e, end);
-}
-
 static kind kind_of(const rk_param *p)
 {
     if (p->tensor.n_dims != 2 || rk_tensor_rows(&p->tensor) == 1 || !strcmp(p->spec->shape, "HN"))
         return KIND_OTHER;
     for (size_t i = 0; i < RK_COUNT(endings); i++)
-        if (ends_with(p->name, endings[i].ending))
+        if (rk_ends_with(p->name, endings[i].ending))
             return endings[i].kind;
-    return ends_with(p->name, ".weight") ? KIND_OTHER : KIND_LOW_RANK;
+    return rk_ends_with(p->name, ".weight") ? KIND_OTHER : KIND_LOW_RANK;
 }
 
 struct rk_recipe {

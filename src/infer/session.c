@@ -367,19 +367,31 @@ static rk_status check_tokens(const rk_session *s, const int32_t *tokens, int64_
     return RK_OK;
 }
 
-/* Run without being stopped. */
+/* Until resume_aborts, which takes what this returns, nothing stops what runs. */
+static const atomic_int *hold_aborts(rk_ctx *ctx)
+{
+    const atomic_int *const abort = ctx->abort;
+    ctx->abort = NULL;
+    rk_pool_set_whole(ctx->pool, true);
+    return abort;
+}
+
+static void resume_aborts(rk_ctx *ctx, const atomic_int *abort)
+{
+    rk_pool_set_whole(ctx->pool, false);
+    ctx->abort = abort;
+}
+
+/* One token of each stream, if there is no abort yet. */
 static rk_status run_step(const chunk *c, float *logits, rk_error *err)
 {
     rk_ctx *ctx = &c->owner->ctx;
-    const atomic_int *const abort = ctx->abort;
-    if (abort && atomic_load_explicit(abort, memory_order_relaxed))
+    if (ctx->abort && atomic_load_explicit(ctx->abort, memory_order_relaxed))
         return rk_fail(err, RK_ERR_ABORTED, "stopped on request");
+    const atomic_int *const abort = hold_aborts(ctx);
     ctx->long_class = false;
-    ctx->abort = NULL;
-    rk_pool_set_whole(ctx->pool, true);
     const rk_status st = run_chunk(c, logits ? c->n_streams : 0, logits, err);
-    rk_pool_set_whole(ctx->pool, false);
-    ctx->abort = abort;
+    resume_aborts(ctx, abort);
     return st;
 }
 
@@ -446,13 +458,10 @@ rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n,
     rk_status st = check_tokens(s, tokens, n, err);
     if (st != RK_OK)
         return st;
-    const atomic_int *const abort = s->ctx.abort;
     rk_engine_lock(s->engine);
-    rk_pool_set_whole(s->ctx.pool, true);
-    s->ctx.abort = NULL;
+    const atomic_int *const abort = hold_aborts(&s->ctx);
     st = run_chunks(s, tokens, n, NULL, 0, err);
-    s->ctx.abort = abort;
-    rk_pool_set_whole(s->ctx.pool, false);
+    resume_aborts(&s->ctx, abort);
     rk_engine_unlock(s->engine);
     return st;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/str.h"
 
 /* ---- what is known ---- */
 
@@ -261,16 +262,10 @@ static const struct {
     {"maa_g", 0.5, 0.5},       {".s0", 1, 0.5},        {"", 0, 0.5},
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-    const size_t n = strlen(name), e = strlen(end);
-    return n >= e && !strcmp(name + n - e, end);
-}
-
 static void fill(const rk_param *p, uint32_t *draws)
 {
     size_t row = 0;
-    while (!ends_with(p->name, ranges[row].end))
+    while (!rk_ends_with(p->name, ranges[row].end))
         row++;
     for (int64_t i = 0; i < rk_tensor_count(&p->tensor); i++) {
         *draws = *draws * 1664525u + 1013904223u;

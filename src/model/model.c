@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/str.h"
 #include "io/checksum.h"
 #include "model/pack.h"
 #include "model/relatives.h"
@@ -157,15 +158,9 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
 
 /* ---- building from the table ---- */
 
-static bool ends_with(const char *name, const char *end)
-{
-    const size_t n = strlen(name), e = strlen(end);
-    return n >= e && !strcmp(name + n - e, end);
-}
-
 static bool is_2d_weight(const rk_param *p)
 {
-    return p->tensor.n_dims == 2 && ends_with(p->name, ".weight");
+    return p->tensor.n_dims == 2 && rk_ends_with(p->name, ".weight");
 }
 
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
@@ -568,7 +563,7 @@ void rk_model_get_info(const rk_model *m, rk_model_info *info)
 
 bool rk_param_is_table(const rk_param *p)
 {
-    return ends_with(p->name, "emb.weight");
+    return rk_ends_with(p->name, "emb.weight");
 }
 
 bool rk_param_is_product(const rk_param *p)
@@ -586,7 +581,7 @@ bool rk_param_is_low_rank(const rk_param *p)
 
 int rk_param_inputs(const rk_param *p)
 {
-    return ends_with(p->name, ".weight") ? 1 : 0;
+    return rk_ends_with(p->name, ".weight") ? 1 : 0;
 }
 
 /* Of a parameter as the file has it, of a table one row. */

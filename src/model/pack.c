@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "base/pages.h"
+#include "base/str.h"
 #include "kernels/blocks.h"
 #include "kernels/kernels.h"
 
@@ -64,9 +65,7 @@ static bool is_in_blocks(const rk_param *p)
 /* One whose inputs went through a relu. */
 static bool meets_zeros(const rk_param *p)
 {
-    static const char ending[] = ".ffn.value.weight";
-    const size_t n = strlen(p->name), e = sizeof ending - 1;
-    return n > e && !strcmp(p->name + n - e, ending);
+    return rk_ends_with(p->name, ".ffn.value.weight");
 }
 
 /* A low-rank matrix in floats that Q8_0 has blocks for. */

@@ -143,12 +143,14 @@ static void outputs(const products_job *j, int i, int64_t lo, int64_t hi, void *
 
 /* ---- all of them ---- */
 
-static void outputs_task(void *arg, int64_t at, int64_t end, int worker)
+/* Called once for every task: which one is told by the worker's span. */
+static void outputs_task(void *arg, int64_t unused, int64_t end, int worker)
 {
     const products_job *j = arg;
+    int64_t at = rk_spans_take(j->spans, rk_pool_n_threads(j->ctx->pool), worker);
     int i = 0;
-    (void)end; /* one task at a time */
-    at = rk_spans_take(j->spans, rk_pool_n_threads(j->ctx->pool), worker);
+    (void)unused;
+    (void)end;
     while (at >= j->tasks[i])
         at -= j->tasks[i++];
     outputs(j, i, at * j->outputs[i], rk_min_i64((at + 1) * j->outputs[i], j->p[i].out),

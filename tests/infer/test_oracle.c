@@ -3,6 +3,8 @@
  * scores. Two of the models are read from checkpoints as PyTorch wrote them. */
 #include "test_util.h"
 
+#include "base/str.h"
+
 #include "infer/session.h"
 #include "model/scheme.h"
 
@@ -186,12 +188,6 @@ static const struct {
     {"", 0.5, 0.5, false},
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-    const size_t n = strlen(name), e = strlen(end);
-    return n >= e && !strcmp(name + n - e, end);
-}
-
 static uint64_t mix(uint64_t x)
 {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
@@ -206,7 +202,7 @@ static void fill(const rk_param *p, rk_dtype dtype)
     size_t row = 0;
     for (const char *c = p->name; *c; c++)
         seed = (seed ^ (unsigned char)*c) * 0x100000001b3u;
-    while (!ends_with(p->name, ranges[row].end))
+    while (!rk_ends_with(p->name, ranges[row].end))
         row++;
     const double scale = ranges[row].scale / (ranges[row].by_columns ? sqrt(columns) : 1.0);
     for (int64_t i = 0; i < rk_tensor_count(&p->tensor); i++) {

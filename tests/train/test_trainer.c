@@ -1,6 +1,8 @@
 /* The trainer: what may not change a bit, what an update does to which parameter, what stops it. */
 #include "test_util.h"
 
+#include "base/str.h"
+
 #include <pthread.h>
 
 #include "base/clock.h"
@@ -266,12 +268,6 @@ static void test_bf16(void **state)
 
 /* ---- an update ---- */
 
-static bool ends_with(const char *s, const char *tail)
-{
-    const size_t n = strlen(s), m = strlen(tail);
-    return n >= m && !strcmp(s + n - m, tail);
-}
-
 /* AdamW's first step moves by the rate, whatever the gradient; w0 by twice the rate. */
 static void test_rates(void **state)
 {
@@ -289,7 +285,7 @@ static void test_rates(void **state)
     rk_trainer_arrays(f.trainer, 1, &m);
     for (int64_t i = 0; i < n; i++)
         for (int64_t e = 0; e < w[i].n; e++, at++) {
-            const double rate = ends_with(w[i].name, ".att.w0") ? 2e-2 : 1e-2;
+            const double rate = rk_ends_with(w[i].name, ".att.w0") ? 2e-2 : 1e-2;
             const double by = fabs((double)w[i].data[e] - (double)before.x[at]);
             const double want = m[i].data[e] == 0.0f ? 0.0 : rate;
             if (fabs(by - want) > 1e-6)
@@ -320,7 +316,7 @@ static void test_decay(void **state)
     const float *old = before.x;
     rk_trainer_arrays(without.trainer, 0, &b);
     for (int64_t i = 0; i < n; old += a[i++].n) {
-        const bool decays = a[i].n_dims == 2 && ends_with(a[i].name, ".weight");
+        const bool decays = a[i].n_dims == 2 && rk_ends_with(a[i].name, ".weight");
         for (int64_t e = 0; e < a[i].n; e++) {
             const double by = (double)b[i].data[e] - (double)a[i].data[e];
             const double want = decays ? 1e-2 * 0.1 * (double)old[e] : 0.0;

@@ -166,23 +166,19 @@ static void columns(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8
             put(y + r * ldy + j, sparse_dot(w, j, x + r), accumulate);
 }
 
-/* A row that has not been gathered: its memory is the scratch. */
-static float column_dot(const rk_dot8_matrix *w, int64_t j, const rk_x8 *x, void *scratch)
-{
-    const rk_x8_sparse some = rk_x8_gather(w, x, 1, scratch);
-    return sparse_dot(w, j, &some);
-}
-
 static void product(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x, int64_t rows,
                     float *y, int64_t ldy, bool accumulate, void *scratch)
 {
     const int64_t blocks = rk_x8_blocks(w->dtype, w->k);
-    for (int64_t r = 0; r < rows; r++)
+    for (int64_t r = 0; r < rows; r++, x += blocks, y += ldy) {
+        if (w->columns) {
+            const rk_x8_sparse some = rk_x8_gather(w, x, 1, scratch);
+            columns(w, g0, g1, &some, 1, y, ldy, accumulate);
+            continue;
+        }
         for (int64_t j = g0 * RK_DOT8_ROWS; j < w->n && j < g1 * RK_DOT8_ROWS; j++)
-            put(y + r * ldy + j,
-                w->columns ? column_dot(w, j, x + r * blocks, scratch)
-                           : row_dot(w, j, x + r * blocks, 1),
-                accumulate);
+            put(y + j, row_dot(w, j, x, 1), accumulate);
+    }
 }
 
 const rk_dot8_kernels rk_dot8_ref = {"ref", 1, round_row, product, columns};
