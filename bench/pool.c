@@ -5,9 +5,9 @@
  *     job     32 tasks of a few microseconds each, as a small matrix-vector product has
  *
  * Microseconds, median of 21 batches and the slowest of them; warm, so workers are spinning. `meet`
- * needs a core for each thread. Beside a busy process the best possible `job` of t threads on c
- * cores is about (c - 1/2) / c of the speed alone, and a pool that waits for threads rather than
- * for tasks falls to a hundredth. */
+ * needs a core for each thread. Beside a busy process `job` of two threads on two cores should take
+ * what one thread takes; a pool that waits for threads rather than for tasks falls to a hundredth.
+ */
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>

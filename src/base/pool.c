@@ -5,21 +5,24 @@
  * lower half; a thread that finds nothing left adds the number of tasks it has finished to `ended`,
  * and the caller returns when all are accounted for. The join therefore waits for tasks and not for
  * threads: a worker that sleeps or has lost its core takes no part and delays nobody, where a
- * barrier over all threads would stop everything for a time slice.
+ * barrier over all threads would stop everything for a time slice. Which task it is that was taken
+ * is told by spans.h.
  *
- * Memory ordering. The caller writes the job (fn, arg, end), then stores `work`. A worker
+ * Memory ordering. The caller writes the job (fn, arg, first, spans), then stores `work`. A worker
  * loads `work`, reads the job, and swaps `work`: success means that the word was unchanged, job
  * number included, and still had tasks left; then that job cannot have ended in between, so what
- * was read belongs to it. The job's fields are relaxed atomics, because a worker whose swap will
- * fail may read them while the caller writes the next ones. What tasks wrote reaches the caller
- * through the adds to `ended`. `work`, `ended` and `stop` are sequentially consistent because
- * event.h asks for it.
+ * was read belongs to it, and so do the spans until the task has ended. The job's fields are
+ * relaxed atomics, because a worker whose swap will fail may read them while the caller writes the
+ * next ones. What tasks wrote reaches the caller through the adds to `ended`. `work`, `ended` and
+ * `stop` are sequentially consistent because event.h asks for it.
  *
  * Waiting is a bounded spin, then sleep. The spin offers the core to others every half microsecond:
  * who waits holds no task, so it is the better one to lose the core (bench/pool.c: with two threads
  * and two cores, one of them taken by another process, a job then takes about 120 us instead of
  * 150, and 62 as before when alone). With more threads than cores spinning only takes time from
- * those that work and is cut short. Lost: OpenMP's barriers, which fall to a hundredth of the speed
+ * those that work and is cut short. A thread that loses its core inside a task is another matter:
+ * who sleeps meanwhile looks whether anybody ran, and crowd.h decides from that how many threads
+ * the next jobs get. Tried and dropped: OpenMP's barriers, which fall to a hundredth of the speed
  * beside a busy process; a mutex and a condition variable per fork, 55 us. */
 #include "pool.h"
 
@@ -31,12 +34,16 @@
 #include <string.h>
 
 #include "clock.h"
+#include "crowd.h"
 #include "event.h"
 #include "num.h"
+#include "spans.h"
 
 enum { N_THREADS_MAX = 1024, CACHE_LINE = 64 };
 static const int64_t tasks_max = UINT32_MAX; /* of one job: the lower half of `work` */
 static const double spin_s = 50e-6, spin_crowded_s = 2e-6, poll_interval_s = 5e-3;
+/* Of waiting in vain: what is worth a thought, and what is not waiting any more. */
+static const double loss_least_s = 0.3e-3, loss_most_s = 30e-3;
 
 typedef struct worker {
     rk_pool *pool;
@@ -52,15 +59,19 @@ struct rk_pool {
     rk_abort_fn *poll;
     void *poll_user;
     double polled_s; /* when poll was last asked */
-    worker *workers; /* n_threads - 1 */
+    worker *workers; /* n_threads - 1 of them */
     atomic_bool stop;
     rk_event forked, joined;
+    rk_crowd crowd;
+    _Atomic(double) lost_s; /* by who waited for a thread without a core, not yet told to crowd */
+    bool always_whole;      /* any job */
     /* The job. */
     _Atomic(rk_task_fn *) fn;
     _Atomic(void *) arg;
-    _Atomic(int64_t) end; /* one past its last task */
-    atomic_bool whole;    /* an abort waits for its end */
-    bool always_whole;    /* of any job */
+    _Atomic(int64_t) first, n; /* its tasks */
+    atomic_int n_used;         /* threads that take part */
+    atomic_bool whole;         /* an abort waits for its end */
+    rk_span *spans;            /* (n_threads) */
     /* Written by all threads: each on a line of its own. */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) work;
     _Alignas(CACHE_LINE) _Atomic(int64_t) ended;
@@ -102,79 +113,112 @@ static void ask_poll(rk_pool *p)
 typedef struct job_view {
     rk_task_fn *fn;
     void *arg;
-    int64_t end;
+    int64_t first;
     bool skip; /* aborted: its tasks are taken and not run */
 } job_view;
 
 /* Take one task, or all that are left when they are to be skipped. Returns how many were taken, 0
- * when none is left; *i is the first of them. Whether to skip is asked of the very job that the
- * exchange then takes from. */
-static int64_t take(rk_pool *p, job_view *job, int64_t *i)
+ * when none is left. Whether to skip is asked of the very job that the exchange then takes from. */
+static int64_t take(rk_pool *p, job_view *job)
 {
     uint64_t work = atomic_load(&p->work);
     while (tasks_left(work) > 0) {
         job->skip = !atomic_load_explicit(&p->whole, memory_order_relaxed) && aborted(p);
-        const int64_t left = tasks_left(work), n = job->skip ? left : 1;
+        const int64_t n = job->skip ? tasks_left(work) : 1;
         job->fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
         job->arg = atomic_load_explicit(&p->arg, memory_order_relaxed);
-        job->end = atomic_load_explicit(&p->end, memory_order_relaxed);
-        if (atomic_compare_exchange_weak(&p->work, &work, work - (uint64_t)n)) {
-            *i = job->end - left;
+        job->first = atomic_load_explicit(&p->first, memory_order_relaxed);
+        if (atomic_compare_exchange_weak(&p->work, &work, work - (uint64_t)n))
             return n;
-        }
     }
     return 0;
 }
 
-/* Run tasks until none is left; returns how many this thread has ended. */
-static int64_t run_tasks(rk_pool *p, int index)
+/* Run tasks until none is left, and tell how many this thread has ended. */
+static void run_tasks(rk_pool *p, int index)
 {
     job_view job;
-    int64_t ended = 0, i = 0;
+    int64_t ended = 0;
     for (;;) {
         if (index == 0)
             ask_poll(p);
-        const int64_t n = take(p, &job, &i);
+        const int64_t n = take(p, &job);
         if (n == 0)
-            return ended;
+            break;
         if (!job.skip)
-            job.fn(job.arg, i, index);
+            job.fn(job.arg, job.first + rk_spans_take(p->spans, p->n_threads, index), index);
         ended += n;
+    }
+    if (ended > 0) {
+        atomic_fetch_add(&p->ended, ended);
+        rk_event_notify(&p->joined, 1);
     }
 }
 
-typedef bool condition(const rk_pool *p, int64_t value);
+static bool all_ended(const rk_pool *p)
+{
+    return atomic_load(&p->ended) == atomic_load_explicit(&p->n, memory_order_relaxed);
+}
 
-static bool work_or_stop(const rk_pool *p, int64_t unused)
+typedef bool condition(const rk_pool *p, int index);
+
+static bool joined(const rk_pool *p, int unused)
 {
     (void)unused;
-    return tasks_left(atomic_load(&p->work)) > 0 || atomic_load(&p->stop);
+    return all_ended(p);
 }
 
-static bool all_ended(const rk_pool *p, int64_t n)
+static bool work_or_stop(const rk_pool *p, int index)
 {
-    return atomic_load(&p->ended) == n;
+    return (tasks_left(atomic_load(&p->work)) > 0 &&
+            index < atomic_load_explicit(&p->n_used, memory_order_relaxed)) ||
+           atomic_load(&p->stop);
 }
 
-/* Until the condition holds: spin, then sleep. */
-static void wait_until(rk_pool *p, rk_event *e, condition *holds, int64_t value)
+/* To be told to crowd.h. A very long wait is none: the caller had nothing to do. */
+static void note_loss(rk_pool *p, double lost_s)
 {
-    enum { CHECKS_PER_YIELD = 32 };
-    if (holds(p, value))
-        return;
-    for (const double start = rk_now_s(); rk_now_s() - start < p->spin_s; sched_yield())
-        for (int i = 0; i < CHECKS_PER_YIELD; i++) {
-            spin_hint();
-            if (holds(p, value))
-                return;
-        }
-    while (!holds(p, value)) {
+    if (lost_s >= loss_least_s && lost_s <= loss_most_s)
+        atomic_store_explicit(&p->lost_s, lost_s, memory_order_relaxed);
+}
+
+/* If tasks are in somebody's hands and no thread of the process runs, a core was lost. */
+static void sleep_until(rk_pool *p, rk_event *e, condition *holds, int index)
+{
+    const bool in_hands = !all_ended(p);
+    const double start = rk_now_s(), cpu = in_hands ? rk_cpu_s() : 0.0;
+    while (!holds(p, index)) {
         const unsigned seen = rk_event_prepare(e);
-        if (holds(p, value))
+        if (holds(p, index))
             rk_event_cancel(e);
         else
             rk_event_wait(e, seen);
     }
+    if (in_hands)
+        note_loss(p, rk_now_s() - start - (rk_cpu_s() - cpu));
+}
+
+/* Spin, then sleep. If the caller offers its core and another takes it, that is lost too. */
+static void wait_until(rk_pool *p, rk_event *e, condition *holds, int index)
+{
+    enum { CHECKS_PER_YIELD = 32 };
+    if (holds(p, index))
+        return;
+    double now = rk_now_s();
+    for (const double start = now; now - start < p->spin_s;) {
+        for (int i = 0; i < CHECKS_PER_YIELD; i++) {
+            spin_hint();
+            if (holds(p, index))
+                return;
+        }
+        const double before = now;
+        sched_yield();
+        now = rk_now_s();
+        if (index == 0)
+            note_loss(p, now - before);
+    }
+    if (!holds(p, index))
+        sleep_until(p, e, holds, index);
 }
 
 static void *worker_main(void *arg)
@@ -182,43 +226,53 @@ static void *worker_main(void *arg)
     const worker *w = arg;
     rk_pool *p = w->pool;
     while (!atomic_load(&p->stop)) {
-        const int64_t ended = run_tasks(p, w->index);
-        if (ended > 0) {
-            atomic_fetch_add(&p->ended, ended);
-            rk_event_notify(&p->joined, 1);
-        }
-        wait_until(p, &p->forked, work_or_stop, 0);
+        wait_until(p, &p->forked, work_or_stop, w->index);
+        run_tasks(p, w->index);
     }
     return NULL;
 }
 
-/* Tasks [first, first + n) by all threads. */
-static void fork_join(rk_pool *p, int64_t first, int64_t n, rk_task_fn *fn, void *arg)
+/* Tasks [first, first + n) by n_used threads. */
+static void fork_join(rk_pool *p, int n_used, int64_t first, int64_t n, rk_task_fn *fn, void *arg)
 {
     const uint64_t job = atomic_load_explicit(&p->work, memory_order_relaxed) >> 32;
+    rk_spans_fill(p->spans, p->n_threads, n_used, n);
     atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->arg, arg, memory_order_relaxed);
-    atomic_store_explicit(&p->end, first + n, memory_order_relaxed);
+    atomic_store_explicit(&p->first, first, memory_order_relaxed);
+    atomic_store_explicit(&p->n, n, memory_order_relaxed);
+    atomic_store_explicit(&p->n_used, n_used, memory_order_relaxed);
     atomic_store_explicit(&p->ended, 0, memory_order_relaxed);
     atomic_store(&p->work, (job + 1) << 32 | (uint64_t)n);
-    rk_event_notify(&p->forked, (int)rk_min_i64(n - 1, INT_MAX));
-    const int64_t own = run_tasks(p, 0);
-    wait_until(p, &p->joined, all_ended, n - own);
+    const bool all = n_used == p->n_threads; /* else those that are woken may be those that rest */
+    rk_event_notify(&p->forked, all ? (int)rk_min_i64(n - 1, INT_MAX) : INT_MAX);
+    run_tasks(p, 0);
+    wait_until(p, &p->joined, joined, 0);
+}
+
+static int threads_to_use(rk_pool *p)
+{
+    const double lost = atomic_load_explicit(&p->lost_s, memory_order_relaxed);
+    if (lost == 0.0 && p->crowd.n_used == p->n_threads)
+        return p->n_threads;
+    atomic_store_explicit(&p->lost_s, 0.0, memory_order_relaxed);
+    return rk_crowd_threads(&p->crowd, rk_now_s(), lost);
 }
 
 static void run(rk_pool *p, bool whole, int64_t n, rk_task_fn *fn, void *arg)
 {
     atomic_store_explicit(&p->whole, whole, memory_order_relaxed);
-    if (p->n_threads > 1 && n > 1) {
-        for (int64_t first = 0; first < n; first += tasks_max)
-            fork_join(p, first, rk_min_i64(n - first, tasks_max), fn, arg);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t first = 0, now; first < n; first += now) {
+        const int n_used = n - first > 1 ? threads_to_use(p) : 1;
+        now = n_used > 1 ? rk_min_i64(n - first, tasks_max) : 1;
+        if (n_used > 1) {
+            fork_join(p, n_used, first, now, fn, arg);
+            continue;
+        }
         ask_poll(p);
         if (!whole && aborted(p))
             return;
-        fn(arg, i, 0);
+        fn(arg, first, 0);
     }
 }
 
@@ -273,14 +327,15 @@ rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_
                    .spin_s = n_threads <= cores ? spin_s : spin_crowded_s,
                    .abort = abort,
                    .poll = poll,
-                   .poll_user = poll_user};
+                   .poll_user = poll_user,
+                   .crowd = rk_crowd_new(n_threads)};
     rk_event_init(&p->forked);
     rk_event_init(&p->joined);
-    rk_status st = RK_OK;
-    if (n_threads > 1 && !(p->workers = calloc((size_t)n_threads - 1, sizeof *p->workers)))
-        st = rk_fail(err, RK_ERR_NOMEM, "%d threads: out of memory", n_threads);
-    if (st == RK_OK)
-        st = start_workers(p, err);
+    p->workers = calloc((size_t)n_threads, sizeof *p->workers);
+    p->spans = aligned_alloc(_Alignof(rk_span), (size_t)n_threads * sizeof *p->spans);
+    const rk_status st = p->workers && p->spans
+                             ? start_workers(p, err)
+                             : rk_fail(err, RK_ERR_NOMEM, "%d threads: out of memory", n_threads);
     if (st != RK_OK) {
         rk_pool_free(p);
         return st;
@@ -299,6 +354,7 @@ void rk_pool_free(rk_pool *p)
         pthread_join(p->workers[i].thread, NULL);
     rk_event_deinit(&p->joined);
     rk_event_deinit(&p->forked);
+    free(p->spans);
     free(p->workers);
     free(p);
 }

@@ -1,9 +1,11 @@
 /* pool.h: a fork-join thread pool.
  *
- * Tasks are indices taken from one counter, so a thread that loses its core delays only the task
- * in its hands. Workers spin a bounded time after a join, because the next fork follows within
- * microseconds while a model runs, and then sleep in the kernel. What a task computes must depend
- * on its index alone, never on the worker: then the number of threads changes no bit. */
+ * Tasks are indices, of which each thread has a span and then helps with the others' (spans.h), so
+ * a thread that loses its core delays only the task in its hands; where that happens all the time,
+ * fewer threads are used for a while (crowd.h). Workers spin a bounded time after a join, because
+ * the next fork follows within microseconds while a model runs, and then sleep in the kernel. What
+ * a task computes must depend on its index alone, never on the worker: then the number of threads
+ * changes no bit. */
 #ifndef RK_BASE_POOL_H
 #define RK_BASE_POOL_H
 

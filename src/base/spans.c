@@ -2,12 +2,15 @@
  * wrote has joined all threads first (pool.h), so relaxed order is enough. */
 #include "spans.h"
 
+#include "num.h"
+
 static const uint64_t one = 1;
 
-void rk_spans_fill(rk_span *spans, int n_spans, int64_t n)
+void rk_spans_fill(rk_span *spans, int n_spans, int n_filled, int64_t n)
 {
     for (int i = 0; i < n_spans; i++) {
-        const uint64_t lo = (uint64_t)(n * i / n_spans), hi = (uint64_t)(n * (i + 1) / n_spans);
+        const uint64_t lo = (uint64_t)(n * rk_min_i64(i, n_filled) / n_filled),
+                       hi = (uint64_t)(n * rk_min_i64(i + 1, n_filled) / n_filled);
         atomic_store_explicit(&spans[i].left, hi << 32 | lo, memory_order_relaxed);
     }
 }

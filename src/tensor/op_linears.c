@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "base/spans.h"
 #include "kernels/blocks.h"
 #include "tensor/op.h"
 
@@ -26,7 +25,7 @@ static bool is_gathered(const rk_product *p)
     return p->w->packed->columns && p->rows <= GATHERED_ROWS;
 }
 
-/* ---- scratch: a span for each thread, rounded inputs of each product, a piece for each thread */
+/* ---- scratch: rounded inputs of each product, a piece for each thread ---- */
 
 static size_t rounded_bytes(const rk_ctx *ctx, const rk_product *p)
 {
@@ -61,8 +60,7 @@ static size_t most_thread_bytes(const rk_ctx *ctx, const rk_product *p, int n)
 
 size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n)
 {
-    size_t bytes =
-        (most_thread_bytes(ctx, p, n) + sizeof(rk_span)) * (size_t)rk_pool_n_threads(ctx->pool);
+    size_t bytes = most_thread_bytes(ctx, p, n) * (size_t)rk_pool_n_threads(ctx->pool);
     for (int i = 0; i < n; i++)
         bytes += rounded_bytes(ctx, p + i) + gathered_bytes(ctx, p + i);
     return bytes;
@@ -76,7 +74,6 @@ typedef struct products_job {
     int n;
     int64_t outputs[RK_LINEARS_MAX];   /* of a task */
     int64_t tasks[RK_LINEARS_MAX];     /* of each product */
-    rk_span *spans;                    /* of all tasks, one for each thread */
     rk_x8 *rounded[RK_LINEARS_MAX];    /* NULL: its inputs stay f32 */
     char *gathered_at[RK_LINEARS_MAX]; /* NULL: it takes the rounded ones */
     rk_x8_sparse gathered[RK_LINEARS_MAX][GATHERED_ROWS];
@@ -143,13 +140,10 @@ static void outputs(const products_job *j, int i, int64_t lo, int64_t hi, void *
 
 /* ---- all of them ---- */
 
-/* Called once for every task: which one is told by the worker's span. */
-static void outputs_task(void *arg, int64_t unused, int64_t end, int worker)
+static void outputs_task(void *arg, int64_t at, int64_t end, int worker)
 {
     const products_job *j = arg;
-    int64_t at = rk_spans_take(j->spans, rk_pool_n_threads(j->ctx->pool), worker);
     int i = 0;
-    (void)unused;
     (void)end;
     while (at >= j->tasks[i])
         at -= j->tasks[i++];
@@ -180,10 +174,9 @@ static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
 
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
 {
-    products_job j = {
-        .ctx = ctx, .p = p, .n = n, .spans = scratch, .thread_bytes = most_thread_bytes(ctx, p, n)};
+    products_job j = {.ctx = ctx, .p = p, .n = n, .thread_bytes = most_thread_bytes(ctx, p, n)};
     const int n_threads = rk_pool_n_threads(ctx->pool);
-    char *at = (char *)(j.spans + n_threads);
+    char *at = scratch;
     int64_t tasks = 0, rows = 0;
     bool any = false;
     for (int i = 0; i < n; i++) {
@@ -201,7 +194,6 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
         any = any || bytes;
     }
     j.scratch = at;
-    rk_spans_fill(j.spans, n_threads, tasks);
     if (rows == 1)
         round_piece(&j, 0, 1, 0); /* less than waking a thread for it */
     else if (any)

@@ -132,9 +132,7 @@ void rk_rwkv7_heads_forward(rk_ctx *ctx, rk_node *n)
         j.inner[i] = (float *)n->scratch + i * count;
     j.scratch = (unsigned char *)n->scratch +
                 rk_align_up(S_COUNT * (size_t)count * sizeof(float), RK_ARENA_ALIGN);
-    /* The heads of a stream lie side by side: with many streams a task is a whole one. */
-    const bool many = r->dims[0] >= 4 * rk_pool_n_threads(ctx->pool);
-    rk_parallel(ctx, r->dims[0] * j.heads, many ? j.heads : 1, heads_piece, &j);
+    rk_parallel(ctx, r->dims[0] * j.heads, 1, heads_piece, &j);
 }
 
 void rk_rwkv7_heads_backward(rk_ctx *ctx, rk_node *n)
