@@ -173,7 +173,7 @@ static void test_greedy(void **state)
     (void)state;
     static const int64_t n_max[] = {1, 4, 15};
     fixture f = begin();
-    for (int kind = 0; kind < N_DRAFTS; kind++)
+    for (draft_kind kind = 0; kind < N_DRAFTS; kind++)
         for (size_t i = 0; i < RK_COUNT(n_max); i++) {
             check_greedy(&f, kind, n_max[i], true);
             check_greedy(&f, kind, n_max[i], false);
@@ -325,7 +325,7 @@ static void test_distribution(void **state)
 {
     (void)state;
     fixture f = begin();
-    for (int kind = 0; kind < N_DRAFTS; kind++)
+    for (draft_kind kind = 0; kind < N_DRAFTS; kind++)
         check_distribution(&f, kind);
     end(&f);
 }

@@ -4,8 +4,8 @@ that they give us?
 
     tests/oracle/llama.py PROGRAM WORK_FOLDER      (needs llama-cpp-python and numpy of PyPI)
 
-Makes random rwkv6 and rwkv7 checkpoints of the 0.1B shape, converts them, and compares the scores
-after every token of a prompt and of 64 tokens that llama.cpp writes greedily. Prints a table.
+Converts random rwkv6 and rwkv7 checkpoints of the 0.1B shape and the bundled model, and compares the
+scores after every token of a prompt and of 64 tokens that llama.cpp writes greedily. Prints a table.
 """
 import os
 import subprocess
@@ -19,8 +19,9 @@ import weights
 
 C, N, L, F6, F7, V = 768, 64, 12, 2688, 3072, 65536
 SHAPES = {"rwkv6": ("6", F6, {"m": 32, "w": 64}), "rwkv7": ("7", F7, {"w": 64, "a": 64, "v": 32, "g": 128})}
-FORMATS = [("f32", ["convert", "--type", "f32"]), ("f16", ["convert", "--type", "f16"]),
-           ("bf16", ["convert", "--type", "bf16"]), ("q8_0", ["quantize", "--type", "q8_0"])]
+FORMATS = ["f32", "f16", "bf16", "q8_0"]
+BUNDLED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../models/rwkv7-byte-5.4m.safetensors")
+MORE = ["q6_k", "q5_k", "q4_k", "q5_1", "q5_0", "q4_1", "q4_0", "rk8", "rk5", "rk4"]
 PROMPT = [33155, 45, 37576, 34, 24281, 59, 4571, 261, 5585, 41693, 59, 6699, 304, 25740, 109, 39990]
 GREEDY = 64
 
@@ -40,15 +41,30 @@ def ours(program, path, tokens, out):
     return np.load(out)
 
 
-def theirs(path):
+def theirs(path, prompt):
     """64 tokens behind the prompt, and the scores after every token but the last."""
     m = llama_cpp.Llama(path, n_ctx=512, logits_all=True, verbose=False, n_threads=2)
-    m.eval(PROMPT)
-    text = [int(np.argmax(m.scores[len(PROMPT) - 1]))]
+    m.eval(prompt)
+    text = [int(np.argmax(m.scores[len(prompt) - 1]))]
     while len(text) < GREEDY:
         m.eval(text[-1:])
-        text.append(int(np.argmax(m.scores[len(PROMPT) + len(text) - 1])))
-    return text, np.array(m.scores[:len(PROMPT) + GREEDY - 1])
+        text.append(int(np.argmax(m.scores[len(prompt) + len(text) - 1])))
+    return text, np.array(m.scores[:len(prompt) + GREEDY - 1])
+
+
+def row(program, folder, name, model, kind, prompt):
+    path = os.path.join(folder, "%s-%s.gguf" % (name, kind))
+    command = "convert" if kind in ("f32", "f16", "bf16") else "quantize"
+    subprocess.run([program, command, model, path, "--type", kind, "--force", "-q"], check=True)
+    text, scores = theirs(path, prompt)
+    mine = ours(program, path, prompt + text[:-1], os.path.join(folder, "scores.npy"))
+    same = int((np.argmax(mine[len(prompt) - 1:], axis=1) == np.array(text)).sum())
+    plain = ours(program, model, prompt + text[:-1], os.path.join(folder, "plain.npy"))
+    rms = np.sqrt((mine ** 2).mean())
+    figures = ["%.1e" % (x / rms) for d in (mine - scores, mine - plain)
+               for x in (np.sqrt((d ** 2).mean()), np.abs(d).max())]
+    print("| %s | %s | %d of %d | %s |" % (name, kind, same, GREEDY, " | ".join(figures)), flush=True)
+    os.remove(path)
 
 
 def main():
@@ -60,18 +76,10 @@ def main():
     for name, shape in SHAPES.items():
         model = os.path.join(folder, name + ".safetensors")
         random_model(*shape, model)
-        for kind, (command, *options) in FORMATS:
-            path = os.path.join(folder, "%s-%s.gguf" % (name, kind))
-            subprocess.run([program, command, model, path, *options, "--force"], check=True)
-            text, scores = theirs(path)
-            mine = ours(program, path, PROMPT + text[:-1], os.path.join(folder, "scores.npy"))
-            same = int((np.argmax(mine[len(PROMPT) - 1:], axis=1) == np.array(text)).sum())
-            plain = ours(program, model, PROMPT + text[:-1], os.path.join(folder, "plain.npy"))
-            rms = np.sqrt((mine ** 2).mean())
-            figures = ["%.1e" % (x / rms) for d in (mine - scores, mine - plain)
-                       for x in (np.sqrt((d ** 2).mean()), np.abs(d).max())]
-            print("| %s | %s | %d of %d | %s |" % (name, kind, same, GREEDY, " | ".join(figures)), flush=True)
-            os.remove(path)
+        for kind in FORMATS:
+            row(program, folder, name, model, kind, PROMPT)
+    for kind in FORMATS + MORE:
+        row(program, folder, "bundled", BUNDLED, kind, list(b"It is a truth universally acknowledged, that "))
 
 
 main()
