@@ -11,4 +11,10 @@ static inline bool rk_ends_with(const char *s, const char *end)
     return n >= e && !strcmp(s + n - e, end);
 }
 
+/* A space, a tab, or what ends a line. */
+static inline bool rk_is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 #endif

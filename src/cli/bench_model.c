@@ -190,6 +190,7 @@ static json_t *describe(job *j, double peak_bytes)
     const double per_token = 2.0 * (products + (double)head / (double)o->n_prompt);
     const double gops = per_token * bench_figure_value(&j->figures[PREFILL]) * 1e-9;
     const double top = bench_figure_value(&j->figures[int8 ? INT8 : F32]);
+    const int64_t state_bytes = rk_model_state_count(j->model) * (int64_t)sizeof(float);
     json_int_t n_columns;
     json_t *zeros = zeros_by_layer(j, &n_columns);
     return json_pack(
@@ -199,13 +200,12 @@ static json_t *describe(job *j, double peak_bytes)
         "n_threads", rk_engine_n_threads(j->engine), "n_prompt", (json_int_t)o->n_prompt, "n_gen",
         (json_int_t)o->n_gen, "n_streams", (json_int_t)o->n_streams, "rounds",
         (json_int_t)o->n_rounds, "bytes_per_token", (json_int_t)bytes, "lean_bytes_per_token",
-        (json_int_t)lean, "state_bytes",
-        (json_int_t)(rk_model_state_count(j->model) * (int64_t)sizeof(float)),
-        "operations_per_token", 2.0 * (products + (double)head), "floor_share",
-        (double)bytes * decode_tps / read, "lean_floor_share", (double)lean * decode_tps / read,
-        "peak_mib", peak_bytes / 1048576.0, "prefill_gops", gops, "prefill_peak",
-        int8 ? "int8" : "f32", "prefill_peak_share", gops / top, "int8_instructions",
-        rk_peak_i8_name(), "key_zeros", zeros, "n_columns", n_columns);
+        (json_int_t)lean, "state_bytes", (json_int_t)state_bytes, "operations_per_token",
+        2.0 * (products + (double)head), "floor_share", (double)bytes * decode_tps / read,
+        "lean_floor_share", (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0,
+        "prefill_gops", gops, "prefill_peak", int8 ? "int8" : "f32", "prefill_peak_share",
+        gops / top, "int8_instructions", rk_peak_i8_name(), "key_zeros", zeros, "n_columns",
+        n_columns);
 }
 
 static double number(const json_t *o, const char *key)
@@ -234,7 +234,8 @@ static void print_zeros(const json_t *o)
 
 static void print_text(const json_t *o)
 {
-    printf("memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth; all weights with\n"
+    printf("memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth; all weights "
+           "with\n"
            "  low-rank matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
            number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
            number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));

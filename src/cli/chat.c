@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/str.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/line.h"
@@ -456,7 +457,7 @@ static rk_status run_command(chat *c, const char *text, rk_error *err)
 /* The blanks around a command are none of its argument's. */
 static void trim_end(rk_buf *b)
 {
-    while (b->len > 0 && memchr(" \t\n", b->data[b->len - 1], 3))
+    while (b->len > 0 && rk_is_blank(b->data[b->len - 1]))
         b->data[--b->len] = '\0';
 }
 

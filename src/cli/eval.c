@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/str.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "io/map.h"
@@ -398,7 +399,7 @@ static rk_status ask_choice(eval *e, const json_t *line, rk_error *err)
 
 static bool is_blank(const char *p, size_t n)
 {
-    while (n > 0 && memchr(" \t\r", *p, 3))
+    while (n > 0 && rk_is_blank(*p))
         p++, n--;
     return n == 0;
 }

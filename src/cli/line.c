@@ -42,7 +42,11 @@ static rk_line *line_of(EditLine *edit)
 
 static char *prompt_of(EditLine *edit)
 {
-    return (char *)(uintptr_t)line_of(edit)->prompt;
+    const union {
+        const char *ours;
+        char *theirs; /* which is not written to */
+    } prompt = {line_of(edit)->prompt};
+    return prompt.theirs;
 }
 
 static unsigned char on_interrupt(EditLine *edit, int key)

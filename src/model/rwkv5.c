@@ -168,7 +168,7 @@ static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
 
 #define ARCH(arch_name, form)                                                                      \
     {                                                                                              \
-        .name = arch_name, .params = params_##form, .n_params = RK_COUNT(params_##form),           \
+        .name = (arch_name), .params = params_##form, .n_params = RK_COUNT(params_##form),         \
         .state = state, .n_state = N_STATE, .top_bytes = sizeof(rk_lm_top),                        \
         .layer_bytes = sizeof(rwkv5_layer), .detect = detect_##form, .read_hparams = read_hparams, \
         .default_hparams = default_hparams, .forward = forward,                                    \

@@ -203,7 +203,7 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
 
 /* ---- the op: in x, w of each; out y of each ---- */
 
-static rk_product member(const rk_node *n, int i)
+static rk_product member(const rk_node *n, int64_t i)
 {
     const rk_tensor *x = n->in[2 * i], *w = n->in[2 * i + 1];
     const bool out_in = n->attr.linears.layout[i] == RK_OUT_IN;
@@ -217,7 +217,7 @@ static rk_product member(const rk_node *n, int i)
                         .after = n->attr.linears.after[i]};
 }
 
-static bool fits(const rk_node *n, int i)
+static bool fits(const rk_node *n, int64_t i)
 {
     const rk_tensor *x = n->in[2 * i], *w = n->in[2 * i + 1];
     if (!x || !w || w->n_dims != 2 || x->n_dims == 0 || x->dtype != RK_F32 ||
@@ -239,7 +239,7 @@ static int products_of(const rk_node *n, rk_product *p)
 void rk_linears_shape(rk_ctx *ctx, rk_node *n)
 {
     rk_product p[RK_LINEARS_MAX];
-    for (int i = 0; i < n->n_in / 2; i++) {
+    for (int64_t i = 0; i < n->n_in / 2; i++) {
         if (!rk_expect(ctx, n, fits(n, i), "inputs of f32 and matrices that take them"))
             return;
         int64_t dims[RK_MAX_DIMS];
@@ -279,7 +279,7 @@ void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
     rk_node node = {.op = RK_OP_LINEARS, .n_in = 2 * n};
     const bool together =
         !ctx->recording && !ctx->long_class && n > 0 && in[0].x && in[0].x->dtype == RK_F32;
-    for (int i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         out[i] = together ? NULL : alone(ctx, &in[i]);
         node.in[2 * i] = in[i].x;
         node.in[2 * i + 1] = in[i].w;

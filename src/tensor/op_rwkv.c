@@ -124,7 +124,7 @@ void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
     shift_job j = shift_job_of(ctx, n);
     /* Gradients are asked for before the first loop: after an abort there are none to be had. */
     const void *dlast = rk_grad(ctx, n->out[1]);
-    void *dmu[RK_MAX_IN];
+    void *dmu[RK_MAX_IN] = {NULL};
     j.dy = rk_grad(ctx, n->out[0]);
     j.dx = rk_grad_rows_of(ctx, n->in[0], j.pieces.rows, NULL);
     j.dshift = rk_grad(ctx, n->in[1]);

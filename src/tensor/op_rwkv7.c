@@ -61,7 +61,7 @@ static rk_row_pieces pieces_of(const rk_tensor *like)
 
 static int64_t terms_count(const rk_ctx *ctx, const rk_tensor *like, int n_terms)
 {
-    return rk_pool_n_threads(ctx->pool) * n_terms * RK_GRAIN_ROWS * width_of(like);
+    return (int64_t)rk_pool_n_threads(ctx->pool) * n_terms * RK_GRAIN_ROWS * width_of(like);
 }
 
 static size_t mix_bwd_bytes(const rk_ctx *ctx, const rk_tensor *like, int n_terms)

@@ -82,7 +82,7 @@ rk_status rk_bpe_init(rk_bpe *b, const rk_merge *merges, int64_t n, int64_t *twi
     b->slot_mask = n_slots - 1;
     b->pairs = malloc(n_slots * sizeof *b->pairs);
     b->made = malloc(((size_t)n + 1) * sizeof *b->made);
-    b->byte_ranks = malloc(N_BYTES * N_BYTES * sizeof *b->byte_ranks);
+    b->byte_ranks = malloc((size_t)N_BYTES * N_BYTES * sizeof *b->byte_ranks);
     if (!b->pairs || !b->made || !b->byte_ranks)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld merges", (long long)n);
     memset(b->pairs, 0xff, n_slots * sizeof *b->pairs);

@@ -8,6 +8,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "base/str.h"
+
 enum { PILE_VOCAB = 50277 };
 
 const rk_chat_format rk_chat_formats[] = {
@@ -106,9 +108,9 @@ const rk_chat_format *rk_chat_format_guess(const char *file, int64_t n_vocab)
 static void put_clean(rk_buf *out, const char *s, size_t n)
 {
     char last = '\0';
-    while (n > 0 && memchr(" \t\r\n", s[n - 1], 4))
+    while (n > 0 && rk_is_blank(s[n - 1]))
         n--;
-    while (n > 0 && memchr(" \t\r\n", *s, 4))
+    while (n > 0 && rk_is_blank(*s))
         s++, n--;
     for (size_t i = 0; i < n; i++) {
         const bool cr = s[i] == '\r' && i + 1 < n && s[i + 1] == '\n';

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "io/map.h"
 #include "text/gguf_vocab.h"
 #include "text/tokenizer_json.h"
@@ -197,7 +198,7 @@ rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size
     do {
         free(*ids);
         room = *n_ids;
-        *ids = malloc(((size_t)room + 1) * sizeof **ids);
+        *ids = malloc((size_t)rk_max_i64(room, 1) * sizeof **ids);
         *n_ids = *ids ? rk_tokenizer_encode(t, bytes, n, *ids, room) : -1;
     } while (*n_ids > room);
     if (*n_ids >= 0)

@@ -63,13 +63,13 @@ static size_t piece_bytes(const char *text, size_t left)
 static rk_status row_append_text(rk_token_row *r, const rk_tokenizer *tok, rk_document doc,
                                  rk_error *err)
 {
-    int32_t *ids = malloc(RK_BPE_GROWTH * PIECE * sizeof *ids);
+    enum { ROOM = RK_BPE_GROWTH * PIECE };
+    int32_t *ids = malloc(ROOM * sizeof *ids);
     if (!ids)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for tokens");
     for (size_t done = 0; done < doc.bytes;) {
         const size_t take = piece_bytes(doc.text + done, doc.bytes - done);
-        const int64_t n =
-            rk_tokenizer_encode(tok, doc.text + done, take, ids, RK_BPE_GROWTH * PIECE);
+        const int64_t n = rk_tokenizer_encode(tok, doc.text + done, take, ids, ROOM);
         if (n < 0 || !row_reserve(r, n)) {
             free(ids);
             return rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " tokens", r->n + n);

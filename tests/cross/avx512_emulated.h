@@ -69,11 +69,11 @@ static inline __m256i emu_cvtepi32_epi16(__m512i x)
     return _mm256_loadu_si256((const __m256i *)(const void *)to);
 }
 
-/* SIMDe has these with another type of count. */
+/* SIMDe has these with another type of count, and clang wants to see a literal there. */
 #undef _mm512_slli_epi16
 #undef _mm512_srli_epi16
-#define _mm512_slli_epi16(x, n) simde_mm512_slli_epi16(x, (unsigned)(n))
-#define _mm512_srli_epi16(x, n) simde_mm512_srli_epi16(x, (unsigned)(n))
+#define _mm512_slli_epi16(x, n) simde_mm512_sll_epi16(x, _mm_cvtsi32_si128((int)(n)))
+#define _mm512_srli_epi16(x, n) simde_mm512_srl_epi16(x, _mm_cvtsi32_si128((int)(n)))
 
 #define _mm512_cvtepi32_ps emu_cvtepi32_ps
 static inline __m512 emu_cvtepi32_ps(__m512i x)

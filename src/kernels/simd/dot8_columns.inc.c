@@ -50,6 +50,12 @@ RK_INLINE void add_four(int bits, const unsigned char *lines, const int32_t *at,
     }
 }
 
+RK_INLINE void ask_for_four(const unsigned char *strip, const int32_t *at)
+{
+    for (int i = 0; i < 4; i++)
+        rk_prefetch(strip + at[i]);
+}
+
 /* Sums of a block over the lines of n inputs, for some parts of a strip's groups: those of the low
  * halves of bytes, with 4 bits then those of the high ones. Lines further on are asked for. */
 RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const int32_t *offset,
@@ -62,13 +68,13 @@ RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const 
         va some[SUMS_MOST];
         for (int s = 0; s < all; s++)
             some[s] = va_zero();
-        for (int c = first; c < n && c < first + 4 * VA_QUADS(bits); c += 4) {
-            const int32_t *at = offset + c;
-            for (int i = 0; i < 4 && ask; i++)
-                rk_prefetch(strip + at[DOT8_AHEAD + i]);
+        const int end = n < first + 4 * VA_QUADS(bits) ? n : first + 4 * VA_QUADS(bits);
+        for (int c = first; c < end; c += 4) {
+            if (ask)
+                ask_for_four(strip, offset + c + DOT8_AHEAD);
 #pragma GCC unroll 2
             for (int p = 0; p < parts; p++)
-                add_four(bits, strip + p * PART_BYTES, at, x + c, some + p * STRIP_GROUPS);
+                add_four(bits, strip + p * PART_BYTES, offset + c, x + c, some + p * STRIP_GROUPS);
         }
         for (int s = 0; s < all; s++)
             sum[s] = va_add_to(bits, sum[s], some[s]);
