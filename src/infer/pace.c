@@ -56,7 +56,7 @@ void rk_pace_verdict(rk_pace *p, bool stood)
  * say, of which some were measured once, at a bad moment. */
 static double token_seconds(const rk_pace *p)
 {
-    double sorted[RK_SHORT_MAX];
+    double sorted[RK_SHORT_MAX] = {0};
     int n = 0;
     for (int i = 2; i <= RK_SHORT_MAX; i++) {
         const double x = (p->pass_s[i] - p->pass_s[1]) / (double)(i - 1);

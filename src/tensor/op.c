@@ -98,10 +98,12 @@ rk_grad_rows rk_grad_rows_of(rk_ctx *ctx, rk_tensor *t, int64_t rows, void *spar
 
 void *rk_grad_rows_at(const rk_grad_rows *g, int64_t lo, int64_t hi)
 {
+    if (!g->data)
+        return NULL;
     unsigned char *at = (unsigned char *)g->data + (size_t)lo * g->row_bytes;
     if (g->fresh)
         memset(at, 0, (size_t)(hi - lo) * g->row_bytes);
-    return g->data ? at : NULL;
+    return at;
 }
 
 /* ---- applying ---- */

@@ -109,8 +109,8 @@ static void blocks_forward(rk_ctx *ctx, rk_node *n, linear_sizes s)
 {
     const rk_tensor *x = n->in[0], *y = n->out[0];
     blocks_job j = {.w = n->in[1], .in = s.in};
-    j.widened =
-        (float *)((char *)n->scratch + product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS, s.in));
+    void *behind = (char *)n->scratch + product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS, s.in);
+    j.widened = behind;
     for (; j.row0 < s.out && !rk_ctx_failed(ctx); j.row0 += BLOCK_ROWS) {
         const int64_t rows = rk_min_i64(BLOCK_ROWS, s.out - j.row0);
         rk_parallel(ctx, rows, WIDEN_ROWS, widen_piece, &j);

@@ -428,7 +428,7 @@ static rk_status read_model(reader *r, rk_json_scan s)
                                  {"end_of_word_suffix", "null", "\"\""},
                                  {"byte_fallback", "false", "false"},
                                  {"ignore_merges", "false", "false"}};
-    members m;
+    members m = {0};
     rk_status st = expect_type(r, s, "model", "BPE");
     if (st == RK_OK)
         st = expect_fixed(r, s, "model", rows, RK_COUNT(rows));
@@ -590,13 +590,20 @@ static rk_status read_file(reader *r, rk_json_scan s)
     return st;
 }
 
-/* What was allocated for any file is cut to what this one needs; a failure leaves it as it is. */
+/* A failure leaves it as it is. */
+static void *cut(void *p, size_t bytes)
+{
+    void *less = realloc(p, bytes);
+    if (!less)
+        return p;
+    return less;
+}
+
+/* What was allocated for any file is cut to what this one needs. */
 static void trim(rk_texts *t)
 {
-    void *less = realloc(t->bytes, t->n_bytes + 1);
-    t->bytes = less ? less : t->bytes;
-    less = realloc(t->of_id, (size_t)t->n_ids * sizeof *t->of_id);
-    t->of_id = less ? less : t->of_id;
+    t->bytes = cut(t->bytes, t->n_bytes + 1);
+    t->of_id = cut(t->of_id, (size_t)t->n_ids * sizeof *t->of_id);
 }
 
 rk_status rk_tokenizer_json_read(rk_bpe *b, rk_texts *texts, const void *text, size_t n,
