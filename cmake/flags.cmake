@@ -30,7 +30,8 @@ set(RK_ISA_SUFFIXES
   "x86_64|AMD64\;_avxvnni\;-mavx2 -mfma -mf16c -mavxvnni"
   "x86_64|AMD64\;_avx512vnni\;-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c"
   "aarch64|arm64\;_neon\;"
-  "aarch64|arm64\;_neondot\;-march=armv8.2-a+dotprod")
+  "aarch64|arm64\;_neondot\;-march=armv8.2-a+dotprod"
+  "aarch64|arm64\;_neoni8mm\;-march=armv8.2-a+dotprod+i8mm")
 
 # Give the files of the list named by `var` their flags; drop those for other processors.
 function(rk_isa_sources var)

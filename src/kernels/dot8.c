@@ -252,7 +252,7 @@ void rk_dot8_pack(const rk_dot8_matrix *w, const void *rows, int64_t lo, int64_t
 /* ---- choice ---- */
 
 extern const rk_dot8_kernels rk_dot8_ref, rk_dot8_avx2, rk_dot8_avxvnni, rk_dot8_avx512vnni,
-    rk_dot8_neon, rk_dot8_neondot;
+    rk_dot8_neon, rk_dot8_neondot, rk_dot8_neoni8mm;
 
 typedef struct choice {
     const rk_dot8_kernels *kern;
@@ -305,6 +305,14 @@ static bool runs_neondot(void)
     return false;
 #endif
 }
+static bool runs_neoni8mm(void)
+{
+#if defined(__linux__)
+    return runs_neondot() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0;
+#else
+    return false;
+#endif
+}
 #endif
 
 /* In the order of preference, the last that runs is the best. */
@@ -317,6 +325,7 @@ static const choice choices[] = {
 #elif defined(__aarch64__)
     {&rk_dot8_neon, runs_always},
     {&rk_dot8_neondot, runs_neondot},
+    {&rk_dot8_neoni8mm, runs_neoni8mm},
 #endif
 };
 

@@ -1,8 +1,5 @@
 /* dot8_neondot.c: the loops of simd/dot8.inc.c for the dot products of ARMv8.2. A tile is the four
- * parts by 3 rows: 12 sums, 12 outputs, four registers of numbers and three of x.
- *
- * The matrix products of i8mm (smmla) could read the same packed form: two quads interleaved while
- * unpacking are its pairs of rows. They are not used yet. */
+ * parts by 3 rows: 12 sums, 12 outputs, four registers of numbers and three of x. */
 #include "kernels/arm/int_neon.h"
 
 #define DOT8_TILE 3

@@ -7,7 +7,8 @@
  * over them from the cache, while the next group is on its way there.
  *
  * The file that includes this defines DOT8_TILE, the rows of a tile, and DOT8_DIRECT, up to how
- * many rows unpacking does not pay. */
+ * many rows unpacking does not pay. With DOT8_PAIRS it also defines, behind it, the two functions
+ * that are only declared here: for instructions that take rows two by two. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -130,6 +131,11 @@ RK_INLINE int unpacked_bytes(rk_dtype t)
     return UNPACKED_NUMBERS + 2 * dot8_halves(t) * RK_DOT8_ROWS * (int)sizeof(float);
 }
 
+#ifdef DOT8_PAIRS
+/* The quads of one part of a block, a line apart, as add_pairs() wants them. */
+RK_INLINE void pair_quads(unsigned char *to);
+#endif
+
 RK_INLINE void unpack(rk_dtype t, int64_t units, const unsigned char *unit, unsigned char *to)
 {
     for (int64_t u = 0; u < units; u++, unit += dot8_unit_bytes(t))
@@ -139,6 +145,9 @@ RK_INLINE void unpack(rk_dtype t, int64_t units, const unsigned char *unit, unsi
 #pragma GCC unroll 8
                 for (int j = 0; j < DOT8_QUADS; j++)
                     vq_store(to + j * DOT8_LINE + p * PART_BYTES, quad_of(t, unit, b, p, j));
+#ifdef DOT8_PAIRS
+                pair_quads(to + p * PART_BYTES);
+#endif
                 for (int h = 0; h < dot8_halves(t); h++, scales += 2 * RK_DOT8_ROWS) {
                     vf d, m;
                     scales_of(t, unit, b, h, p, &d, &m);
@@ -215,6 +224,12 @@ RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at,
     }
 }
 
+#ifdef DOT8_PAIRS
+/* The same for several rows of x, or of an unpacked group. */
+RK_INLINE void add_pairs(source from, rk_dtype t, int n, const unsigned char *at, int b, int h,
+                         const rk_x8 *x, vf *f);
+#endif
+
 RK_INLINE void prefetch_lines(const unsigned char *p, int bytes)
 {
     for (int i = 0; i < bytes; i += DOT8_LINE) {
@@ -271,7 +286,12 @@ RK_INLINE void tile(source from, rk_dtype t, int n, int64_t units, const unsigne
                 prefetch_ahead(next);
 #pragma GCC unroll 2
             for (int h = 0; h < dot8_halves(t); h++)
-                add_half(from, t, n, at, b, h, x, f);
+#ifdef DOT8_PAIRS
+                if (n > 1 || from == UNPACKED)
+                    add_pairs(from, t, n, at, b, h, x, f);
+                else
+#endif
+                    add_half(from, t, n, at, b, h, x, f);
             at += from == UNPACKED ? unpacked_bytes(t) : 0;
         }
         at += from == PACKED ? dot8_unit_bytes(t) : 0;
