@@ -136,9 +136,21 @@ FMA_LOOP(fma_neon, , float32x4_t, 24, vdupq_n_f32, vaddq_f32, NEON_FMA, 4)
     ((s) = vpadalq_s16(s, vmlal_high_s8(vmull_s8(vget_low_s8(vreinterpretq_s8_s32(s)),             \
                                                  vget_low_s8(vreinterpretq_s8_s32(b))),            \
                                         vreinterpretq_s8_s32(s), vreinterpretq_s8_s32(b))))
+/* 32 products: each of the four sums gets 8. */
+#define STEP_SMMLA(s, b) __asm__("smmla %0.4s, %1.16b, %1.16b" : "+w"(s) : "w"(b))
+#if defined(__clang__)
+#define I8MM __attribute__((target("i8mm")))
+#else
+#define I8MM __attribute__((target("arch=armv8.2-a+i8mm")))
+#endif
+DOT_LOOP(dot_smmla, I8MM, int32x4_t, 24, NEON_SET1, vaddq_s32, STEP_SMMLA, 32)
 DOT_LOOP(dot_sdot, DOTPROD, int32x4_t, 24, NEON_SET1, vaddq_s32, STEP_SDOT, 16)
 DOT_LOOP(dot_smull, , int32x4_t, 12, NEON_SET1, vaddq_s32, STEP_SMULL, 16)
 
+static bool runs_smmla(void)
+{
+    return getauxval(AT_HWCAP2) >> 13 & 1; /* HWCAP2_I8MM */
+}
 static bool runs_sdot(void)
 {
     return getauxval(AT_HWCAP) >> 20 & 1; /* HWCAP_ASIMDDP */
@@ -167,6 +179,7 @@ static const struct dot_row {
     {"vpmaddubsw and vpmaddwd, 256 bits", dot_avx2, runs_avx2},
     {"pmaddubsw and pmaddwd, 128 bits", dot_ssse3, runs_ssse3},
 #elif defined(__aarch64__)
+    {"smmla", dot_smmla, runs_smmla},
     {"sdot", dot_sdot, runs_sdot},
     {"smull, smlal2 and sadalp", dot_smull, runs_always},
 #endif
