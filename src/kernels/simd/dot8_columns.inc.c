@@ -188,9 +188,7 @@ RK_INLINE void unpack_columns(rk_dtype t, const rk_dot8_matrix *w, int64_t g, un
                          dot8_bits(t) == 8 ? vq_of_byte(n)
                                            : vq_and(high ? vq_shift_right(n, 4) : n, 15));
             }
-#ifdef DOT8_PAIRS
             pair_quads(to + p * PART_BYTES);
-#endif
             column_scales(t, &c, o + p * VF, &d, &m);
             vf_store(scales, d);
             vf_store(scales + RK_DOT8_ROWS, m);
