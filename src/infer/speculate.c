@@ -8,8 +8,8 @@
  * has the state before; the tokens that did stand are read again at the beginning of the next call.
  * So a pass costs some more tokens and no copy of a state. (States kept after every token of a call
  * would spare these tokens, at the price of writing as many states; a call that reads them again
- * alone would read all weights once more.) A pass without guesses is taken in whole and ends the
- * line of such tokens; it has to come before they fill a call.
+ * alone would read all weights once more.) After a pass that stood whole nothing is read again;
+ * one without guesses has to come before such tokens fill a call.
  *
  * The draft goes one token at a time and its state is small: it is kept after each. */
 #include "infer/speculate.h"
@@ -37,19 +37,18 @@ struct rk_speculator {
     rk_pace pace;
     rk_speculator_info info;
 
-    /* The model's side: the last call was line[0..n_line), of which n_fed tokens stand. Where
-     * n_line is 0 they have been taken back. */
-    bool open; /* a pass that is not yet taken in */
+    /* The model's side: the last call was line[0..n_line), of which n_fed tokens stand; the others
+     * are guesses. Where n_line is 0 there are none, and the session has not read line[0..n_fed).
+     */
     int64_t n_line, n_fed;
     int64_t first; /* place in the line of the token that the pass was for */
     int32_t line[RK_SHORT_MAX];
     float *rows; /* (RK_SHORT_MAX, V) scores after line[first], ... */
 
     /* The draft's side. */
-    int64_t n_guesses; /* of the pass */
-    rk_guess guesses[GUESSES_MAX];
-    float *scores; /* (V) */
-    float *states; /* (n_max + 1) before the pass and after each of its tokens */
+    rk_guess guesses[GUESSES_MAX]; /* of the pass */
+    float *scores;                 /* (V) */
+    float *states;                 /* (n_max + 1) before the pass and after each of its tokens */
     int64_t n_state;
     int64_t n_behind; /* tokens that the draft has not read */
     int32_t behind[BEHIND_MAX + 1];
@@ -140,6 +139,18 @@ void rk_speculator_always(rk_speculator *sp)
     sp->always = true;
 }
 
+rk_status rk_speculator_sampler_set(rk_speculator *sp, rk_sampler *sampler, rk_error *err)
+{
+    rk_sampler *twin = NULL;
+    const rk_status st = rk_sampler_twin(&twin, sampler, err);
+    if (st != RK_OK)
+        return st;
+    rk_sampler_free(sp->twin);
+    sp->twin = twin;
+    sp->sampler = sampler;
+    return RK_OK;
+}
+
 /* ---- the draft ---- */
 
 static void keep_state(rk_speculator *sp, int64_t at)
@@ -199,23 +210,21 @@ static rk_status guess(rk_speculator *sp, int64_t n, rk_error *err)
 
 /* ---- a pass ---- */
 
-/* Of the last pass, the session or the line before it keeps the tokens that stand, and so does the
- * draft. */
-static void close_pass(rk_speculator *sp)
+/* The last pass stood to its end: the session has read it, the draft all but its last token. */
+static void end_pass(rk_speculator *sp)
 {
-    if (!sp->open)
+    fall_behind(sp, sp->line[sp->n_fed - 1]);
+    sp->n_line = sp->n_fed = 0;
+}
+
+/* The guesses that are left of the last pass do not stand. The tokens that do stay in the line. */
+static void drop_guesses(rk_speculator *sp)
+{
+    if (sp->n_line == 0)
         return;
-    const int64_t n_stand = sp->n_fed - sp->first;
-    if (n_stand <= sp->n_guesses)
-        restore_state(sp, n_stand);
-    else
-        fall_behind(sp, sp->line[sp->n_fed - 1]);
-    if (sp->n_fed < sp->n_line)
-        rk_session_undo(sp->session);
-    else
-        sp->n_fed = 0;
+    restore_state(sp, sp->n_fed - sp->first);
+    rk_session_undo(sp->session);
     sp->n_line = 0;
-    sp->open = false;
 }
 
 /* The model reads the line to its end. */
@@ -259,8 +268,6 @@ static rk_status run_pass(rk_speculator *sp, int32_t token, rk_error *err)
         sp->n_behind = 0;
     sp->first = sp->n_fed++;
     sp->n_line = sp->n_fed + n;
-    sp->n_guesses = n;
-    sp->open = true;
     return RK_OK;
 }
 
@@ -282,7 +289,7 @@ rk_status rk_speculator_feed(rk_speculator *sp, int32_t token, float *logits, rk
     if (sp->n_fed < sp->n_line && sp->line[sp->n_fed] == token)
         sp->n_fed++;
     else {
-        close_pass(sp);
+        drop_guesses(sp);
         st = run_pass(sp, token, err);
     }
     if (st != RK_OK)
@@ -291,12 +298,14 @@ rk_status rk_speculator_feed(rk_speculator *sp, int32_t token, float *logits, rk
     if (logits)
         memcpy(logits, sp->rows + (sp->n_fed - 1 - sp->first) * sp->n_vocab,
                (size_t)sp->n_vocab * sizeof *logits);
+    if (sp->n_fed == sp->n_line)
+        end_pass(sp);
     return RK_OK;
 }
 
 rk_status rk_speculator_next(rk_speculator *sp, const float *logits, int32_t *token, rk_error *err)
 {
-    if (sp->n_fed >= sp->n_line)
+    if (sp->n_line == 0)
         return rk_sampler_next(sp->sampler, logits, token, err);
     const rk_guess *g = &sp->guesses[sp->n_fed - sp->first - 1];
     const rk_status st = rk_sampler_judge(sp->sampler, logits, g, token, err);
@@ -311,7 +320,7 @@ rk_status rk_speculator_next(rk_speculator *sp, const float *logits, int32_t *to
 
 rk_status rk_speculator_read(rk_speculator *sp, const int32_t *tokens, int64_t n, rk_error *err)
 {
-    close_pass(sp);
+    drop_guesses(sp);
     rk_status st = RK_OK;
     if (sp->n_behind > 0)
         st = rk_session_eval(sp->draft, sp->behind, sp->n_behind, NULL, err);
@@ -324,13 +333,84 @@ rk_status rk_speculator_read(rk_speculator *sp, const int32_t *tokens, int64_t n
 /* It is not to be stopped: the tokens it reads stand already, and they are few. */
 rk_status rk_speculator_settle(rk_speculator *sp, rk_error *err)
 {
-    close_pass(sp);
+    drop_guesses(sp);
     if (sp->n_fed == 0)
         return RK_OK;
     const rk_status st = rk_session_eval_whole(sp->session, sp->line, sp->n_fed, err);
     if (st == RK_OK)
         sp->n_fed = 0;
     return st;
+}
+
+/* ---- states kept ---- */
+
+/* What has been fed is, in this order, the session's state, the draft's state, and: */
+typedef struct unread {
+    int64_t n_fed, n_behind;
+    int32_t line[RK_SHORT_MAX];     /* (n_fed) that the session has not read */
+    int32_t behind[BEHIND_MAX + 1]; /* (n_behind) that the draft has not read */
+} unread;
+
+static size_t state_bytes(const rk_session *s)
+{
+    return (size_t)s->n_state * sizeof *s->state;
+}
+
+size_t rk_speculator_state_bytes(const rk_speculator *sp)
+{
+    return state_bytes(sp->session) + state_bytes(sp->draft) + sizeof(unread);
+}
+
+static rk_status check_bytes(const rk_speculator *sp, size_t bytes, rk_error *err)
+{
+    const size_t want = rk_speculator_state_bytes(sp);
+    if (bytes != want)
+        return rk_fail(err, RK_ERR_ARG, "a buffer of %zu bytes for a speculator's state of %zu",
+                       bytes, want);
+    return RK_OK;
+}
+
+/* As drop_guesses would leave it; the guesses stay. */
+rk_status rk_speculator_state_get(const rk_speculator *sp, void *buf, size_t bytes, rk_error *err)
+{
+    const rk_status st = check_bytes(sp, bytes, err);
+    if (st != RK_OK)
+        return st;
+    const size_t n = state_bytes(sp->session), n_draft = state_bytes(sp->draft);
+    const bool guessed = sp->n_line > 0;
+    const float *draft =
+        guessed ? sp->states + (sp->n_fed - sp->first) * sp->n_state : sp->draft->state;
+    unread rest = {.n_fed = sp->n_fed, .n_behind = sp->n_behind};
+    memcpy(rest.line, sp->line, sizeof rest.line);
+    memcpy(rest.behind, sp->behind, sizeof rest.behind);
+    memcpy(buf, guessed ? sp->session->next : sp->session->state, n);
+    memcpy((char *)buf + n, draft, n_draft);
+    memcpy((char *)buf + n + n_draft, &rest, sizeof rest);
+    return RK_OK;
+}
+
+rk_status rk_speculator_state_set(rk_speculator *sp, const void *buf, size_t bytes, rk_error *err)
+{
+    const rk_status st = check_bytes(sp, bytes, err);
+    if (st != RK_OK)
+        return st;
+    const size_t n = state_bytes(sp->session), n_draft = state_bytes(sp->draft);
+    unread rest;
+    memcpy(sp->session->state, buf, n);
+    memcpy(sp->draft->state, (const char *)buf + n, n_draft);
+    memcpy(&rest, (const char *)buf + n + n_draft, sizeof rest);
+    memcpy(sp->line, rest.line, sizeof rest.line);
+    memcpy(sp->behind, rest.behind, sizeof rest.behind);
+    sp->n_line = 0;
+    sp->n_fed = rest.n_fed;
+    sp->n_behind = rest.n_behind;
+    return RK_OK;
+}
+
+void rk_speculator_reset(rk_speculator *sp)
+{
+    rk_session_reset(sp->draft);
+    sp->n_line = sp->n_fed = sp->n_behind = 0;
 }
 
 void rk_speculator_get_info(const rk_speculator *sp, rk_speculator_info *info)

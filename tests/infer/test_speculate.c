@@ -1,5 +1,5 @@
-/* Speculation: greedy text and states share bits with one token at a time, drawn text has the
- * model's distribution, whatever the draft is. */
+/* Speculation: greedy text and states share bits with one token at a time, also after going back to
+ * a state; drawn text has the model's distribution, whatever the draft is. */
 #include "test_model_util.h"
 
 #include <stdatomic.h>
@@ -181,6 +181,148 @@ static void test_greedy(void **state)
     end(&f);
 }
 
+/* ---- states kept ---- */
+
+typedef struct kept {
+    void *plain, *fast;
+    size_t plain_bytes, fast_bytes;
+    float logits[V];
+} kept;
+
+static kept kept_new(fixture *f, const stream *fast)
+{
+    rk_model_info info;
+    rk_model_get_info(f->model, &info);
+    kept k = {.plain_bytes = (size_t)info.state_bytes,
+              .fast_bytes = rk_speculator_state_bytes(fast->speculator)};
+    k.plain = test_alloc(&f->t, k.plain_bytes);
+    k.fast = test_alloc(&f->t, k.fast_bytes);
+    return k;
+}
+
+static void keep(kept *k, const stream *plain, const stream *fast)
+{
+    rk_error err = {0};
+    test_ok(rk_session_state_get(plain->session, k->plain, k->plain_bytes, &err), &err);
+    test_ok(rk_speculator_state_get(fast->speculator, k->fast, k->fast_bytes, &err), &err);
+    memcpy(k->logits, plain->logits, sizeof k->logits);
+}
+
+static void go_back(const kept *k, stream *plain, stream *fast)
+{
+    rk_error err = {0};
+    test_ok(rk_session_state_set(plain->session, k->plain, k->plain_bytes, &err), &err);
+    test_ok(rk_speculator_state_set(fast->speculator, k->fast, k->fast_bytes, &err), &err);
+    memcpy(plain->logits, k->logits, sizeof k->logits);
+    memcpy(fast->logits, k->logits, sizeof k->logits);
+}
+
+/* States are kept anywhere in a pass, and gone back to from anywhere in another. The plain stream
+ * is fed what the other one draws. */
+static void check_going_back(fixture *f, const rk_sampler_params *p, draft_kind kind, bool always)
+{
+    rk_error err = {0};
+    stream plain = open_stream(f, p, NULL, 0);
+    stream fast = open_stream(f, p, f->drafts[kind], 6);
+    kept k = kept_new(f, &fast);
+    if (always)
+        rk_speculator_always(fast.speculator);
+    keep(&k, &plain, &fast);
+    for (int i = 0; i < N_TEXT; i++) {
+        test_shape(&f->t, "temp %g, draft %d, token %d", (double)p->temp, (int)kind, i);
+        const int32_t token = i % 17 == 16 ? i % V : draw(&fast);
+        if (i % 7 == 3)
+            keep(&k, &plain, &fast);
+        feed(&plain, token);
+        feed(&fast, token);
+        test_same(&f->t, "scores", plain.logits, fast.logits, sizeof plain.logits);
+        if (i % 11 == 10)
+            go_back(&k, &plain, &fast);
+        if (i % 5 == 4) {
+            test_ok(rk_speculator_settle(fast.speculator, &err), &err);
+            same_state(f, &plain, &fast);
+        }
+    }
+    const rk_speculator_info info = info_of(&fast);
+    if (kind == DRAFT_SELF) /* it would not be so if the draft stayed where it was */
+        assert_int_equal(info.n_accepted, info.n_judged);
+    close_stream(&plain);
+    close_stream(&fast);
+}
+
+static void test_going_back(void **state)
+{
+    (void)state;
+    const rk_sampler_params params[] = {greedy(), rk_sampler_defaults()};
+    fixture f = begin();
+    for (int kind = 0; kind < N_DRAFTS; kind++)
+        for (size_t i = 0; i < RK_COUNT(params); i++) {
+            check_going_back(&f, &params[i], kind, true);
+            check_going_back(&f, &params[i], kind, false);
+        }
+    end(&f);
+}
+
+/* The session begins anew in the midst of a pass, and with it the draft. */
+static void test_anew(void **state)
+{
+    (void)state;
+    const rk_sampler_params p = greedy();
+    fixture f = begin();
+    stream plain = open_stream(&f, &p, NULL, 0);
+    stream fast = open_stream(&f, &p, f.drafts[DRAFT_SELF], 4);
+    rk_speculator_always(fast.speculator);
+    for (int i = 0; i < N_TEXT; i++) {
+        test_shape(&f.t, "token %d", i);
+        if (i % 7 == 0) {
+            rk_session_reset(plain.session);
+            rk_session_reset(fast.session);
+            rk_speculator_reset(fast.speculator);
+        }
+        const int32_t token = i % 7 == 0 ? i : draw(&fast);
+        feed(&plain, token);
+        feed(&fast, token);
+        test_same(&f.t, "scores", plain.logits, fast.logits, sizeof plain.logits);
+    }
+    const rk_speculator_info info = info_of(&fast);
+    assert_true(info.n_judged > 0);
+    assert_int_equal(info.n_accepted, info.n_judged);
+    close_stream(&plain);
+    close_stream(&fast);
+    end(&f);
+}
+
+/* A bias that only the second sampler has: guesses follow it. */
+static void test_sampler_set(void **state)
+{
+    (void)state;
+    const rk_sampler_params p = rk_sampler_defaults();
+    rk_error err = {0};
+    fixture f = begin();
+    rk_sampler *biased = NULL;
+    stream s = open_stream(&f, &p, f.drafts[DRAFT_OTHER], 4);
+    rk_speculator_always(s.speculator);
+    for (int i = 0; i < 8; i++)
+        feed(&s, draw(&s));
+    test_ok(rk_speculator_settle(s.speculator, &err), &err);
+    test_ok(rk_sampler_new(&biased, &p, V, NULL, &err), &err);
+    test_ok(rk_sampler_bias(biased, 7, 1000.0f, &err), &err);
+    test_ok(rk_speculator_sampler_set(s.speculator, biased, &err), &err);
+    rk_sampler_free(s.sampler);
+    s.sampler = biased;
+    const rk_speculator_info before = info_of(&s);
+    for (int i = 0; i < 20; i++) {
+        const int32_t token = draw(&s);
+        assert_int_equal(token, 7);
+        feed(&s, token);
+    }
+    const rk_speculator_info after = info_of(&s);
+    assert_true(after.n_judged > before.n_judged);
+    assert_int_equal(after.n_accepted - before.n_accepted, after.n_judged - before.n_judged);
+    close_stream(&s);
+    end(&f);
+}
+
 /* ---- aborts ---- */
 
 /* A call that is stopped has fed nothing, whether its guesses or its pass were; the next goes on.
@@ -354,6 +496,10 @@ static void test_refused(void **state)
     assert_int_equal(rk_speculator_feed(sp, V, NULL, &err), RK_ERR_ARG);
     assert_int_equal(rk_speculator_feed(sp, -1, NULL, &err), RK_ERR_ARG);
     test_ok(rk_speculator_feed(sp, 3, NULL, &err), &err);
+    const size_t n = rk_speculator_state_bytes(sp);
+    void *buf = test_alloc(&f.t, n);
+    assert_int_equal(rk_speculator_state_get(sp, buf, n - 1, &err), RK_ERR_ARG);
+    assert_int_equal(rk_speculator_state_set(sp, buf, n + 1, &err), RK_ERR_ARG);
     rk_speculator_free(sp);
     rk_model_close(small);
     close_stream(&s);
@@ -362,9 +508,12 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy), cmocka_unit_test(test_abort)};
-    const struct CMUnitTest once[] = {cmocka_unit_test(test_distribution),
-                                      cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greedy),
+                                       cmocka_unit_test(test_going_back),
+                                       cmocka_unit_test(test_abort)};
+    const struct CMUnitTest once[] = {
+        cmocka_unit_test(test_anew), cmocka_unit_test(test_sampler_set),
+        cmocka_unit_test(test_distribution), cmocka_unit_test(test_refused)};
     /* Thousands of draws on one thread tell the thread sanitizer nothing. */
     int failed = test_threads_only() ? 0 : cmocka_run_group_tests(once, NULL, NULL);
     for (int i = 0; rk_archs[i]; i++) {
