@@ -14,17 +14,20 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "cli/command.h"
+#include "cli/draft.h"
 #include "cli/interrupt.h"
 #include "cli/line.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
 #include "cli/talk.h"
+#include "infer/speculate.h"
 
 enum { SETTINGS_MAX = 256 };
 
 typedef struct chat_options {
     rk_common_options common;
     const char *model, *vocab, *state_in, *system, *format;
+    rk_draft_options draft;
     rk_prompt_source first;
     int64_t n_tokens, logprobs;
     int think; /* rk_think */
@@ -55,6 +58,7 @@ static const rk_option rows[] = {
     {"state", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "the same as --state-in"},
     {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
      "take a state that another model made"},
+    RK_DRAFT_ROWS(chat_options, draft),
     RK_OPT_GROUP("talk"),
     {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "by the model",
      "chat format: world, g1, raven, instruct or qa"},
@@ -92,7 +96,7 @@ const rk_command rk_cmd_chat = {
     .usage = "-m FILE [--system TEXT] [options]",
     .options = {rows, RK_COUNT(rows)},
     .examples = "  rwkv chat -m RWKV-x070-World-0.4B.pth\n"
-                "  rwkv chat -m model.gguf --temp 0 <questions.txt",
+                "  rwkv chat -m large.gguf --draft small.gguf --temp 0 <questions.txt",
     .main = chat_main,
 };
 
@@ -103,6 +107,8 @@ typedef struct chat {
     rk_model *model;
     rk_tokenizer *tokenizer;
     rk_session *session;
+    rk_sampler *sampler; /* of the answer at hand or the last one */
+    rk_draft draft;
     const rk_chat_format *format;
     rk_talks *talks;
     rk_line *line;
@@ -185,28 +191,33 @@ static bool interrupted(void *user)
     return c->interrupt && rk_interrupt_came(c->interrupt);
 }
 
-static double rate(int64_t n, double seconds)
-{
-    return seconds > 0.0 ? (double)n / seconds : 0.0;
-}
-
 /* A turn as it was computed. */
 typedef struct measure {
     int64_t n_read; /* of the question; 0 when it was read before */
     double read_s, write_s;
     int64_t seed;
+    rk_speculator_info before; /* the answer */
     rk_generated made;
 } measure;
 
 static rk_status print_json(const chat *c, const measure *m, rk_error *err)
 {
-    json_t *timings = json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", m->read_s,
-                                "prompt_tokens_per_s", rate(m->n_read, m->read_s), "generate_s",
-                                m->write_s, "tokens_per_s", rate(m->made.n_tokens, m->write_s));
+    json_t *timings =
+        json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", m->read_s, "prompt_tokens_per_s",
+                  rk_command_rate(m->n_read, m->read_s), "generate_s", m->write_s, "tokens_per_s",
+                  rk_command_rate(m->made.n_tokens, m->write_s));
     const rk_status st =
         rk_command_json(rk_generated_json(&m->made, &c->answer, m->n_read, m->seed, timings), err);
     fflush(stdout);
     return st;
+}
+
+static void note_guesses(const chat *c, const measure *m)
+{
+    char said[RK_DRAFT_TEXT_MAX], text[RK_DRAFT_TEXT_MAX + 2];
+    rk_draft_describe(&c->draft, &m->before, said);
+    snprintf(text, sizeof text, "(%s)", said);
+    note(c, text);
 }
 
 static void note_end(const chat *c, const measure *m)
@@ -219,12 +230,27 @@ static void note_end(const chat *c, const measure *m)
     snprintf(text, sizeof text,
              "(read %" PRId64 " tokens, %.1f a second; wrote %" PRId64
              ", %.1f a second; seed %" PRId64 ")",
-             m->n_read, rate(m->n_read, m->read_s), m->made.n_tokens,
-             rate(m->made.n_tokens, m->write_s), m->seed);
+             m->n_read, rk_command_rate(m->n_read, m->read_s), m->made.n_tokens,
+             rk_command_rate(m->made.n_tokens, m->write_s), m->seed);
     if (c->o.common.verbose)
         note(c, text);
+    if (c->o.common.verbose && c->draft.speculator)
+        note_guesses(c, m);
     if (c->terminal)
         note(c, "");
+}
+
+/* A sampler at its beginning; after a failure it is still the one before. */
+static rk_status renew_sampler(chat *c, const rk_sampling_options *o, rk_error *err)
+{
+    rk_sampler *made = NULL, *before = c->sampler;
+    rk_status st = rk_sampling_new(&made, o, c->model->hp.n_vocab, c->tokenizer, err);
+    if (st == RK_OK && c->draft.speculator)
+        st = rk_speculator_sampler_set(c->draft.speculator, made, err);
+    if (st == RK_OK)
+        c->sampler = made;
+    rk_sampler_free(st == RK_OK ? before : made);
+    return st;
 }
 
 /* Each answer of a talk draws numbers of its own. */
@@ -239,21 +265,21 @@ static rk_status answer(chat *c, measure *m, rk_error *err)
                                   .user = c};
     const char *thought = rk_chat_shown_thought((rk_think)c->o.think);
     rk_sampling_options sampling = c->o.sampling;
-    rk_sampler *sampler = NULL;
     m->seed = sampling.seed += rk_talks_n_answers(c->talks);
     rk_buf_clear(&c->answer);
-    rk_status st = rk_sampling_new(&sampler, &sampling, c->model->hp.n_vocab, c->tokenizer, err);
+    if (c->draft.speculator)
+        rk_speculator_get_info(c->draft.speculator, &m->before);
+    rk_status st = renew_sampler(c, &sampling, err);
     if (st == RK_OK)
         st = show(c, thought, strlen(thought), err);
     const double begun = rk_now_s();
     if (st == RK_OK)
-        st = rk_talks_answer(c->talks, &g, sampler, &m->made, err);
+        st = rk_talks_answer(c->talks, &g, c->sampler, &m->made, err);
     m->write_s = rk_now_s() - begun;
     if (st == RK_OK)
         st = c->o.json ? print_json(c, m, err) : show(c, "\n", 1, err);
     if (st == RK_OK)
         note_end(c, m);
-    rk_sampler_free(sampler);
     return st;
 }
 
@@ -543,16 +569,7 @@ static rk_status choose_format(chat *c, rk_error *err)
     return RK_OK;
 }
 
-/* What --logit-bias names is checked now and not at the first answer. */
-static rk_status check_sampling(const chat *c, rk_error *err)
-{
-    rk_sampler *s = NULL;
-    const rk_status st =
-        rk_sampling_new(&s, &c->o.sampling, c->model->hp.n_vocab, c->tokenizer, err);
-    rk_sampler_free(s);
-    return st;
-}
-
+/* The sampler is made now and not at the first answer: what --logit-bias names is checked. */
 static rk_status open_model(chat *c, rk_error *err)
 {
     rk_status st = open_engine(c, err);
@@ -563,16 +580,21 @@ static rk_status open_model(chat *c, rk_error *err)
     if (st == RK_OK)
         st = rk_command_tokenizer(&c->tokenizer, c->o.vocab, c->model, c->o.model, err);
     if (st == RK_OK)
-        st = check_sampling(c, err);
+        st = renew_sampler(c, &c->o.sampling, err);
     if (st == RK_OK)
         st = rk_session_new(&c->session, c->model, c->engine, err);
+    if (st == RK_OK)
+        st = rk_draft_open(&c->draft, &c->o.draft, c->session, c->sampler, err);
     return st;
 }
 
 static rk_status open_talk(chat *c, rk_error *err)
 {
-    const rk_talk_params p = {
-        .session = c->session, .model = c->model, .tokenizer = c->tokenizer, .format = c->format};
+    const rk_talk_params p = {.session = c->session,
+                              .speculator = c->draft.speculator,
+                              .model = c->model,
+                              .tokenizer = c->tokenizer,
+                              .format = c->format};
     rk_status st = rk_talks_new(&c->talks, &p, err);
     if (st == RK_OK && c->o.system)
         st = rk_talks_begin(c->talks, c->o.system, err);
@@ -587,6 +609,8 @@ static void close_all(chat *c)
 {
     rk_line_free(c->line);
     rk_talks_free(c->talks);
+    rk_draft_close(&c->draft);
+    rk_sampler_free(c->sampler);
     rk_session_free(c->session);
     rk_tokenizer_free(c->tokenizer);
     rk_model_close(c->model);
@@ -646,7 +670,9 @@ static rk_status work(chat *c, rk_error *err)
 
 static int chat_main(int argc, char **argv)
 {
-    chat c = {.o = {.n_tokens = 2048, .sampling = rk_sampling_defaults()}};
+    chat c = {.o = {.n_tokens = 2048,
+                    .draft = {.n_max = RK_DRAFT_GUESSES},
+                    .sampling = rk_sampling_defaults()}};
     rk_sampling_options *s = &c.o.sampling;
     int status = 0;
     rk_error err = {0};

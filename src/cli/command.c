@@ -161,6 +161,11 @@ rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const cha
                    "%s: it takes no vocabulary with merges such as '%s' along", path, name);
 }
 
+double rk_command_rate(int64_t n, double seconds)
+{
+    return seconds > 0.0 ? (double)n / seconds : 0.0;
+}
+
 rk_status rk_command_json(json_t *object, rk_error *err)
 {
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;

@@ -65,6 +65,8 @@ rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_mo
 rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const char *path,
                                 const char *name, rk_error *err);
 
+/* n in so many seconds; 0 where there were none. */
+double rk_command_rate(int64_t n, double seconds);
 /* Print the object of --json on stdout, one line, and give it back; NULL means memory ran out while
  * it was built. */
 rk_status rk_command_json(json_t *object, rk_error *err);

@@ -148,6 +148,15 @@ static rk_status one_token(loop *l, rk_error *err)
     return st;
 }
 
+/* After st, which stays what it is when it is a failure. */
+static rk_status settle(const loop *l, rk_status st, rk_error *err)
+{
+    if (!l->p->speculator)
+        return st;
+    const rk_status settled = rk_speculator_settle(l->p->speculator, st == RK_OK ? err : NULL);
+    return st == RK_OK ? settled : st;
+}
+
 static rk_status run_loop(loop *l, rk_error *err)
 {
     rk_status st = RK_OK;
@@ -158,8 +167,7 @@ static rk_status run_loop(loop *l, rk_error *err)
         l->out->end = RK_END_INTERRUPTED;
         st = RK_OK;
     }
-    if (st == RK_OK && l->p->speculator)
-        st = rk_speculator_settle(l->p->speculator, err);
+    st = settle(l, st, err);
     return st == RK_OK ? emit_rest(l, err) : st;
 }
 

@@ -30,8 +30,8 @@ typedef struct rk_generate_params {
     /* Text as it becomes certain; whole UTF-8 characters. */
     rk_status (*emit)(void *user, const char *text, size_t n, rk_error *err);
     /* Called when a token's text may begin a stop string, before the token is fed and before what
-     * it lets through is emitted: the session's state is that of the text before it. May be NULL.
-     */
+     * it lets through is emitted: the state of the session, or of the speculator where there is
+     * one, is that of the text before it. May be NULL. */
     rk_status (*hold)(void *user, rk_error *err);
     void *user;
 } rk_generate_params;
@@ -45,7 +45,8 @@ typedef struct rk_generated {
 } rk_generated;
 
 /* Go on from the logits (n_vocab) after the prompt; they are overwritten. RK_ERR_ABORTED of the
- * engine becomes RK_END_INTERRUPTED. out is to be released whatever the result. */
+ * engine becomes RK_END_INTERRUPTED. The session is settled and out is to be released whatever the
+ * result. */
 rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session *session,
                       rk_sampler *sampler, float *logits, rk_error *err);
 void rk_generated_deinit(rk_generated *g);

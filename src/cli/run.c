@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "cli/command.h"
+#include "cli/draft.h"
 #include "cli/generate.h"
 #include "cli/interrupt.h"
 #include "cli/prompt.h"
@@ -17,10 +18,11 @@
 
 typedef struct run_options {
     rk_common_options common;
-    const char *model, *vocab, *state_in, *state_out, *draft;
+    const char *model, *vocab, *state_in, *state_out;
     rk_prompt_source prompt;
     bool no_display_prompt, ignore_eos, force, force_base, json;
-    int64_t n_tokens, logprobs, draft_max;
+    int64_t n_tokens, logprobs;
+    rk_draft_options draft;
     rk_sampling_options sampling;
     rk_opt_list stop;
 } run_options;
@@ -41,9 +43,7 @@ static const rk_option rows[] = {
     {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
      "take a state that another model made"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of --state-out"},
-    {"draft", 0, RK_OPT_TEXT, "FILE", AT(draft), 0, 0, NULL,
-     "a small model of the same vocabulary that guesses ahead while that is faster"},
-    {"draft-max", 0, RK_OPT_INT, "N", AT(draft_max), 1, 15, "8", "tokens that it guesses at most"},
+    RK_DRAFT_ROWS(run_options, draft),
     RK_OPT_GROUP("text"),
     {"prompt", 'p', RK_OPT_TEXT, "TEXT", AT(prompt.text), 0, 0, "stdin",
      "what the text begins with; - is stdin"},
@@ -83,12 +83,12 @@ typedef struct run {
     rk_buf prompt;
     rk_interrupt *interrupt;
     rk_engine *engine;
-    rk_model *model, *draft;
+    rk_model *model;
     rk_tokenizer *tokenizer;
     rk_session *session;
     rk_sampler *sampler;
-    rk_speculator *speculator; /* NULL without --draft */
-    int32_t *tokens;           /* of the prompt */
+    rk_draft draft;
+    int32_t *tokens; /* of the prompt */
     int64_t n_tokens;
     float *logits;
     rk_buf text; /* generated, kept for --json */
@@ -123,15 +123,6 @@ static rk_status encode_prompt(run *r, rk_error *err)
     return st;
 }
 
-static rk_status open_draft(run *r, rk_error *err)
-{
-    rk_status st = rk_model_open(&r->draft, r->o->draft, err);
-    if (st == RK_OK)
-        st = rk_speculator_new(&r->speculator, r->session, r->sampler, r->draft, r->o->draft_max,
-                               err);
-    return st;
-}
-
 static rk_status open_all(run *r, rk_error *err)
 {
     const run_options *o = r->o;
@@ -148,20 +139,19 @@ static rk_status open_all(run *r, rk_error *err)
         st = rk_session_new(&r->session, r->model, r->engine, err);
     if (st == RK_OK && o->state_in)
         st = rk_session_state_load(r->session, o->state_in, o->force_base, err);
-    if (st == RK_OK && o->draft)
-        st = open_draft(r, err);
+    if (st == RK_OK)
+        st = rk_draft_open(&r->draft, &o->draft, r->session, r->sampler, err);
     return st;
 }
 
 static void close_all(run *r)
 {
     rk_generated_deinit(&r->made);
-    rk_speculator_free(r->speculator);
+    rk_draft_close(&r->draft);
     rk_session_free(r->session);
     rk_sampler_free(r->sampler);
     rk_tokenizer_free(r->tokenizer);
     rk_model_close(r->model);
-    rk_model_close(r->draft);
     rk_engine_free(r->engine);
     rk_interrupt_close(r->interrupt);
     free(r->tokens);
@@ -199,8 +189,8 @@ static rk_status feed_prompt(run *r, rk_error *err)
     const double began = rk_now_s();
     if (st == RK_OK)
         st = rk_session_eval(r->session, r->tokens, r->n_tokens, r->logits, err);
-    if (st == RK_OK && r->speculator)
-        st = rk_speculator_read(r->speculator, r->tokens, r->n_tokens, err);
+    if (st == RK_OK && r->draft.speculator)
+        st = rk_speculator_read(r->draft.speculator, r->tokens, r->n_tokens, err);
     r->prompt_s = rk_now_s() - began;
     return st;
 }
@@ -215,7 +205,7 @@ static rk_status generate(run *r, rk_error *err)
                                   .feed_last = r->o->state_out != NULL,
                                   .stop = r->o->stop.at,
                                   .n_stop = r->o->stop.n,
-                                  .speculator = r->speculator,
+                                  .speculator = r->draft.speculator,
                                   .emit = emit,
                                   .user = r};
     const double began = rk_now_s();
@@ -224,27 +214,11 @@ static rk_status generate(run *r, rk_error *err)
     return st;
 }
 
-static double rate(int64_t n, double seconds)
-{
-    return seconds > 0.0 ? (double)n / seconds : 0.0;
-}
-
-/* How many times as fast as passes of one token the text was. */
-static double speed_up(const rk_speculator_info *i)
-{
-    const double single_s = i->n_single > 0 ? i->single_s / (double)i->n_single : 0.0;
-    return single_s * rate(i->n_tokens, i->model_s + i->draft_s);
-}
-
 static void print_draft(const run *r)
 {
-    rk_speculator_info i;
-    rk_speculator_get_info(r->speculator, &i);
-    fprintf(stderr,
-            "draft guessed %" PRId64 " tokens; %" PRId64 " of %" PRId64
-            " judged stood (%.0f %%); %.2f tokens a pass; about %.2f times the speed without it\n",
-            i.n_guessed, i.n_accepted, i.n_judged, 100.0 * rate(i.n_accepted, (double)i.n_judged),
-            rate(i.n_tokens, (double)i.n_passes), speed_up(&i));
+    char text[RK_DRAFT_TEXT_MAX];
+    rk_draft_describe(&r->draft, &(rk_speculator_info){0}, text);
+    fprintf(stderr, "%s\n", text);
 }
 
 static void print_timings(const run *r)
@@ -258,9 +232,9 @@ static void print_timings(const run *r)
     fprintf(stderr,
             "prompt %" PRId64 " tokens, %.1f tokens/s; text %" PRId64
             " tokens, %.1f tokens/s; ended by %s\n",
-            r->n_tokens, rate(r->n_tokens, r->prompt_s), n, rate(n, r->generate_s),
-            rk_end_name(r->made.end));
-    if (r->speculator && r->o->common.verbose)
+            r->n_tokens, rk_command_rate(r->n_tokens, r->prompt_s), n,
+            rk_command_rate(n, r->generate_s), rk_end_name(r->made.end));
+    if (r->draft.speculator && r->o->common.verbose)
         print_draft(r);
 }
 
@@ -268,8 +242,8 @@ static rk_status print_json(const run *r, rk_error *err)
 {
     json_t *timings =
         json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", r->prompt_s, "prompt_tokens_per_s",
-                  rate(r->n_tokens, r->prompt_s), "generate_s", r->generate_s, "tokens_per_s",
-                  rate(r->made.n_tokens, r->generate_s));
+                  rk_command_rate(r->n_tokens, r->prompt_s), "generate_s", r->generate_s,
+                  "tokens_per_s", rk_command_rate(r->made.n_tokens, r->generate_s));
     return rk_command_json(
         rk_generated_json(&r->made, &r->text, r->n_tokens, r->o->sampling.seed, timings), err);
 }
@@ -308,7 +282,8 @@ static rk_status work(run *r, rk_error *err)
 
 static int run_main(int argc, char **argv)
 {
-    run_options o = {.n_tokens = 256, .draft_max = 8, .sampling = rk_sampling_defaults()};
+    run_options o = {
+        .n_tokens = 256, .draft = {.n_max = RK_DRAFT_GUESSES}, .sampling = rk_sampling_defaults()};
     int status = 0;
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_run, argc, argv, &o, &status))

@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "infer/session.h"
+#include "infer/speculate.h"
 #include "text/tokenizer.h"
 
 enum {
@@ -20,7 +21,7 @@ static const size_t turn_bytes_max = (size_t)512 << 20;
 
 typedef struct point {
     int n_users;
-    float *state;
+    void *state;
     float *logits; /* of the text read; NULL where none are needed */
     rk_buf unread;
 } point;
@@ -46,7 +47,7 @@ struct rk_talks {
     int n, current;
     int64_t n_read;
     /* of the answer at hand */
-    float *held;  /* the state before the token that began a stop string */
+    void *held;   /* the state before the token that began a stop string */
     rk_buf tail;  /* text since then */
     bool holding; /* held and tail mean something */
     bool begun;   /* something has been shown */
@@ -61,6 +62,30 @@ static talk *here(rk_talks *t)
 static rk_status no_memory(rk_error *err)
 {
     return rk_fail(err, RK_ERR_NOMEM, "out of memory for a talk");
+}
+
+/* ---- states: what has been read ---- */
+
+static rk_status state_get(const rk_talks *t, void *state, rk_error *err)
+{
+    return t->p.speculator ? rk_speculator_state_get(t->p.speculator, state, t->state_bytes, err)
+                           : rk_session_state_get(t->p.session, state, t->state_bytes, err);
+}
+
+static rk_status state_set(rk_talks *t, const void *state, rk_error *err)
+{
+    rk_speculator *sp = t->p.speculator;
+    if (!sp)
+        return rk_session_state_set(t->p.session, state, t->state_bytes, err);
+    const rk_status st = rk_speculator_state_set(sp, state, t->state_bytes, err);
+    return st == RK_OK ? rk_speculator_settle(sp, err) : st;
+}
+
+/* The session's state has come from elsewhere, and brought none of the draft's. */
+static void draft_begin(rk_talks *t)
+{
+    if (t->p.speculator)
+        rk_speculator_reset(t->p.speculator);
 }
 
 /* ---- points ---- */
@@ -92,9 +117,8 @@ static rk_status point_new(rk_talks *t, point **out, rk_error *err)
     p->n_users = 1;
     p->state = malloc(t->state_bytes);
     rk_buf_add(&p->unread, unread->data, unread->len);
-    const rk_status st = p->state && !p->unread.failed
-                             ? rk_session_state_get(t->p.session, p->state, t->state_bytes, err)
-                             : no_memory(err);
+    const rk_status st =
+        p->state && !p->unread.failed ? state_get(t, p->state, err) : no_memory(err);
     if (st == RK_OK)
         *out = p;
     else
@@ -112,7 +136,7 @@ static rk_status set_unread(rk_talks *t, const rk_buf *text, rk_error *err)
 
 static rk_status go_to(rk_talks *t, const point *p, rk_error *err)
 {
-    const rk_status st = rk_session_state_set(t->p.session, p->state, t->state_bytes, err);
+    const rk_status st = state_set(t, p->state, err);
     return st == RK_OK ? set_unread(t, &p->unread, err) : st;
 }
 
@@ -148,7 +172,8 @@ rk_status rk_talks_new(rk_talks **out, const rk_talk_params *p, rk_error *err)
     rk_model_get_info(p->model, &info);
     t->p = *p;
     t->n = 1;
-    t->state_bytes = (size_t)info.state_bytes;
+    t->state_bytes =
+        p->speculator ? rk_speculator_state_bytes(p->speculator) : (size_t)info.state_bytes;
     const int64_t fit = (int64_t)(turn_bytes_max / (2 * t->state_bytes + 1));
     t->turns_max = (int)rk_min_i64(rk_max_i64(fit, TURNS_MIN), TURNS_MAX);
     t->held = malloc(t->state_bytes);
@@ -181,6 +206,8 @@ static rk_status read_text(rk_talks *t, const rk_buf *text, float *logits, rk_er
     rk_status st = rk_tokenizer_encode_all(t->p.tokenizer, text->data, text->len, &ids, &n, err);
     if (st == RK_OK)
         st = rk_session_eval(t->p.session, ids, n, logits, err);
+    if (st == RK_OK && t->p.speculator)
+        st = rk_speculator_read(t->p.speculator, ids, n, err);
     if (st == RK_OK)
         t->n_read += n;
     free(ids);
@@ -225,7 +252,9 @@ rk_status rk_talks_ask(rk_talks *t, const char *said, size_t n, rk_think think, 
     const rk_status st = text.failed ? no_memory(err) : ask(t, &made, &text, err);
     if (st == RK_OK)
         add_turn(t, here(t), made);
-    else
+    else if (made.before)
+        go_to(t, made.before, NULL); /* the session may have read what the draft did not */
+    if (st != RK_OK)
         turn_deinit(&made);
     rk_buf_deinit(&text);
     return st;
@@ -238,7 +267,7 @@ static rk_status hold(void *user, rk_error *err)
     rk_talks *t = user;
     t->holding = true;
     rk_buf_clear(&t->tail);
-    return rk_session_state_get(t->p.session, t->held, t->state_bytes, err);
+    return state_get(t, t->held, err);
 }
 
 /* The space that an answer begins with is not shown. */
@@ -263,7 +292,7 @@ static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
     size_t n = 0;
     rk_buf_clear(unread);
     if (made->end == RK_END_STOP && t->holding) {
-        st = rk_session_state_set(t->p.session, t->held, t->state_bytes, err);
+        st = state_set(t, t->held, err);
         rk_buf_add(unread, t->tail.data, t->tail.len);
     } else if (made->unfed >= 0) {
         const char *text = rk_tokenizer_bytes(t->p.tokenizer, made->unfed, &n);
@@ -298,6 +327,7 @@ static rk_status generate(rk_talks *t, const rk_generate_params *given, rk_sampl
     g.tokenizer = t->p.tokenizer;
     g.n_vocab = t->p.model->hp.n_vocab;
     g.feed_last = true;
+    g.speculator = t->p.speculator;
     g.n_stop = all_stops(t, given, stops);
     g.stop = stops;
     g.emit = emit;
@@ -347,6 +377,7 @@ rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err)
     talk *x = here(t);
     forget_turns(x);
     rk_session_reset(t->p.session);
+    draft_begin(t);
     x->n_answers = 0;
     rk_buf_clear(&x->unread);
     rk_chat_put_system(&x->unread, t->p.format, system, strlen(system));
@@ -486,6 +517,7 @@ rk_status rk_talks_load(rk_talks *t, const char *path, bool force, rk_error *err
     if (st == RK_OK)
         st = rk_session_state_read(t->p.session, f, force, err);
     if (st == RK_OK) {
+        draft_begin(t);
         forget_turns(here(t));
         here(t)->n_answers = n_answers;
         st = set_unread(t, &unread, err);

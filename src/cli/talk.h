@@ -1,5 +1,6 @@
 /* talk.h: a conversation with a model, any point of which can be gone back to without reading a
- * token again: every turn keeps the recurrent state before it and before its answer.
+ * token again: every turn keeps the recurrent state before it and before its answer, and a draft's
+ * beside it.
  *
  * Seams lie where the reference encodes them: before a question text is read that the model has
  * not seen yet, which is what a stop string held back and the blank line that ends a turn. */
@@ -14,7 +15,8 @@
 enum { RK_TALKS_MAX = 16 };
 
 typedef struct rk_talk_params {
-    rk_session *session; /* borrowed; belongs to the talks while they are there */
+    rk_session *session;       /* borrowed; belongs to the talks while they are there */
+    rk_speculator *speculator; /* of the session, the same; NULL: without a draft */
     const rk_model *model;
     const rk_tokenizer *tokenizer;
     const rk_chat_format *format;
@@ -29,9 +31,10 @@ void rk_talks_free(rk_talks *t);
 /* Read what the user says, so that an answer can begin. RK_ERR_ABORTED leaves all as it was. */
 rk_status rk_talks_ask(rk_talks *t, const char *text, size_t n, rk_think think, rk_error *err);
 /* Generate the answer to the last question, or another one: the state goes back to where it began.
- * g: as rk_generate; its tokenizer, n_vocab and hold are set here, the format's stop strings join
- * its own, and emit gets the text without the space that it begins with. made is to be released.
- * Errors  RK_ERR_ARG: nothing has been asked. */
+ * g: as rk_generate; its tokenizer, n_vocab, speculator and hold are set here, the format's stop
+ * strings join its own, and emit gets the text without the space that it begins with. sampler is
+ * the speculator's where there is one. made is to be released. Errors  RK_ERR_ARG: nothing has been
+ * asked. */
 rk_status rk_talks_answer(rk_talks *t, const rk_generate_params *g, rk_sampler *sampler,
                           rk_generated *made, rk_error *err);
 /* Take the last turn back. RK_ERR_ARG: there is none. */

@@ -52,6 +52,69 @@ printf 'Where is he?\n/regen\n/regen\n/fork\n/undo\n/fork 1\n/regen\n' |
     "$RK_PROGRAM" chat -m "$model" -n 4 --temp 0 -v >"$work/out" 2>"$work/err"
 [ "$(grep -c '^(read 0 tokens' "$work/err")" = 3 ] || complain "tokens were read again:" "$(cat "$work/err")"
 
+# Where nothing is left to chance a draft changes no answer and no saved state, wherever the talk
+# goes: one whose guesses stand, the model in 4 bits, and one whose guesses fall, a model that has
+# learnt nothing.
+i=0
+while [ $i -lt 40 ]; do
+    echo "$i: to be, or not to be, that is the question"
+    i=$((i + 1))
+done >"$work/text.txt"
+train() {
+    "$RK_PROGRAM" train --data "$work/text.txt" --n-layer 1 --n-embd 32 --head-size 16 \
+        --ctx-len 16 --batch 2 --warmup 0 --steps 1 -t 1 -q "$@"
+}
+"$RK_PROGRAM" quantize "$model" "$work/near.gguf" --type rk4 -q
+train --out "$work/far"
+cat >"$work/questions" <<END
+Where is he?
+/regen
+Who came?
+/undo
+And she?
+/save $work/draft/1
+/fork
+Who came?
+/fork 1
+What then?
+/save $work/draft/2
+/set frequency-penalty 0.3
+Why?
+/system Be brief.
+Where is he?
+/regen
+/save $work/draft/3
+/load $work/draft/1
+And he?
+/regen
+/save $work/draft/4
+END
+talk_with() {
+    kept=$1
+    shift
+    mkdir "$work/draft"
+    chat -n 40 "$@" <"$work/questions" >"$work/draft/said" || complain "$*: status $?"
+    mv "$work/draft" "$kept"
+}
+drafted() {
+    talk_with "$work/drafted" "$@"
+    for draft in near.gguf far/model.safetensors; do
+        talk_with "$work/drafted.2" "$@" --draft "$work/$draft" --draft-max 5
+        diff -r "$work/drafted" "$work/drafted.2" >"$work/out" ||
+            complain "$* --draft $draft: $(cat "$work/out")"
+        rm -r "$work/drafted.2"
+    done
+    rm -r "$work/drafted"
+}
+drafted --temp 0
+drafted --temp 0 --stop 'same thing' --stop 'time to' # and much that begins like them
+drafted --temp 1 --top-k 1 --presence-penalty 0.5 --frequency-penalty 0.2 --stop 'in the'
+printf 'Where is he?\n/regen\n/regen\n/fork\n/undo\n/fork 1\n/regen\n' |
+    "$RK_PROGRAM" chat -m "$model" -n 40 --temp 0 -v --draft "$work/near.gguf" >"$work/out" 2>"$work/err"
+[ "$(grep -c '^(read 0 tokens' "$work/err")" = 3 ] || complain "tokens were read again:" "$(cat "$work/err")"
+[ "$(grep -c '^(draft guessed [0-9]* tokens; [0-9]* of' "$work/err")" = 4 ] ||
+    complain "what became of guesses:" "$(cat "$work/err")"
+
 # Files that are no talk are refused with a sentence and change nothing; nothing is written over.
 refused() {
     if printf '/load %s\n' "$1" | chat >"$work/out" 2>"$work/err"; then
@@ -131,6 +194,12 @@ for bad in '/nothing' '/set temp hot' '/undo' '/regen' '/load /nowhere' '/fork 9
     fi
     [ "$(wc -l <"$work/err")" = 1 ] || complain "$bad: $(cat "$work/err")"
 done
+train --out "$work/other.vocab" --vocab "$RK_SOURCE_DIR/tests/data/vocab/bytes-only.txt"
+if printf 'x\n' | chat --draft "$work/other.vocab/model.safetensors" >/dev/null 2>"$work/err"; then
+    complain "a draft of another vocabulary was taken"
+fi
+[ "$(cat "$work/err")" = "rwkv: the draft has 257 tokens and the model 256, expected the same vocabulary" ] ||
+    complain "a draft of another vocabulary: $(cat "$work/err")"
 printf 'Where is he?\n' | chat --temp 0 | od -c | grep -q 033 && complain "colours in a pipe"
 
 [ $failures = 0 ]

@@ -19,14 +19,19 @@ typedef struct screen {
 
 static screen s;
 
+static const char *bundled(void)
+{
+    static char model[4096];
+    snprintf(model, sizeof model, "%s/models/rwkv7-byte-5.4m.safetensors", RK_SOURCE_DIR);
+    return model;
+}
+
 static void start(const char *const *options)
 {
-    const char *argv[16] = {"rwkv", "chat", "-m", NULL, "-t", "1", "--seed", "3"};
-    char model[4096];
+    const char *argv[24] = {"rwkv", "chat", "-m", NULL, "-t", "1", "--seed", "3"};
     struct winsize size = {.ws_row = 24, .ws_col = 80};
     int n = 8;
-    snprintf(model, sizeof model, "%s/models/rwkv7-byte-5.4m.safetensors", RK_SOURCE_DIR);
-    argv[3] = model;
+    argv[3] = bundled();
     while (*options)
         argv[n++] = *options++;
     s = (screen){0};
@@ -192,6 +197,107 @@ static void test_ctrl_c(void **state)
     assert_int_equal(ended(), 128 + SIGINT);
 }
 
+static void save_and_quit(const char *path)
+{
+    char line[160];
+    snprintf(line, sizeof line, "/save %s", path);
+    ask(line);
+    expect("(saved)");
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+}
+
+/* The reals of a saved state, behind its header. */
+static const char *reals(test_ctx *t, const char *path, size_t *n)
+{
+    uint64_t header_bytes = 0;
+    const char *file = test_read_file(t, path, n);
+    assert_true(*n > sizeof header_bytes);
+    memcpy(&header_bytes, file, sizeof header_bytes);
+    assert_true(header_bytes < *n - sizeof header_bytes);
+    *n -= sizeof header_bytes + (size_t)header_bytes;
+    return file + sizeof header_bytes + header_bytes;
+}
+
+static void same_states(test_ctx *t, const char *want_path, const char *got_path)
+{
+    size_t n_want, n_got;
+    const char *want = reals(t, want_path, &n_want), *got = reals(t, got_path, &n_got);
+    assert_int_equal(n_got, n_want);
+    test_same(t, "state", want, got, n_want);
+}
+
+/* An answer stopped while a draft guesses leaves the state of the tokens fed: all that were written
+ * but the last. Without a draft an answer of so many leaves the same bits. */
+static void test_ctrl_c_draft(void **state)
+{
+    (void)state;
+    const char *const fast[] = {"-n",     "100000000", "--ignore-eos", "--temp",  "0", "-v",
+                                "--stop", "\x1b",      "--draft",      bundled(), NULL};
+    char number[24];
+    const char *const plain[] = {"-n", number, "--ignore-eos", "--temp", "0", NULL};
+    test_ctx t = test_begin(1);
+    const char *dir = test_temp_dir(&t);
+    const char *stopped = test_path(&t, dir, "stopped"), *cut = test_path(&t, dir, "cut");
+    start(fast);
+    ask("Tell me a story.");
+    expect("\r\n");
+    while (s.n < s.seen + 40)
+        assert_true(more(WAIT_MS));
+    type("\3");
+    expect("(stopped; the talk goes on from here)");
+    expect("wrote ");
+    snprintf(number, sizeof number, "%ld", strtol(until(","), NULL, 10) - 1);
+    expect("(draft guessed ");
+    save_and_quit(stopped);
+    start(plain);
+    ask("Tell me a story.");
+    expect("(cut");
+    save_and_quit(cut);
+    test_shape(&t, "%s tokens", number);
+    same_states(&t, cut, stopped);
+    test_end(&t);
+}
+
+/* A question stopped when the model has read it and the draft has not is forgotten by both. The
+ * draft, which is the model, takes the second half of the time. */
+static void test_ctrl_c_reading(void **state)
+{
+    (void)state;
+    char question[2001];
+    const char *const options[] = {"-n", "100000000", "--ignore-eos", "--temp",  "0", "-v",
+                                   "-p", question,    "--draft",      bundled(), NULL};
+    test_ctx t = test_begin(1);
+    const char *dir = test_temp_dir(&t);
+    const char *undone = test_path(&t, dir, "undone"), *stopped = test_path(&t, dir, "stopped");
+    memset(question, 'x', sizeof question - 1);
+    question[sizeof question - 1] = '\0';
+    start(options);
+    expect("x\r\n");
+    while (s.n < s.seen + 4)
+        assert_true(more(WAIT_MS));
+    type("\3");
+    expect("(read ");
+    const double n = strtod(until(" tokens, "), NULL);
+    const double seconds = n / strtod(until(" a second"), NULL);
+    ask("/undo");
+    ask("/set n-predict 8");
+    ask("And she?");
+    save_and_quit(undone);
+    start(options);
+    expect("x\r\n");
+    test_sleep_ms((int)(seconds * 750));
+    type("\3");
+    expect("stopped");
+    if (!strstr(until(")"), "the question is forgotten")) /* too late */
+        ask("/undo");
+    ask("/set n-predict 8");
+    ask("And she?");
+    save_and_quit(stopped);
+    same_states(&t, undone, stopped);
+    test_end(&t);
+}
+
 static void test_end_of_input(void **state)
 {
     (void)state;
@@ -258,6 +364,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commands),     cmocka_unit_test(test_ctrl_c),
+        cmocka_unit_test(test_ctrl_c_draft), cmocka_unit_test(test_ctrl_c_reading),
         cmocka_unit_test(test_end_of_input), cmocka_unit_test(test_history),
         cmocka_unit_test(test_text),         cmocka_unit_test(test_colours),
     };
