@@ -255,7 +255,7 @@ static void test_going_back(void **state)
     (void)state;
     const rk_sampler_params params[] = {greedy(), rk_sampler_defaults()};
     fixture f = begin();
-    for (int kind = 0; kind < N_DRAFTS; kind++)
+    for (draft_kind kind = 0; kind < N_DRAFTS; kind++)
         for (size_t i = 0; i < RK_COUNT(params); i++) {
             check_going_back(&f, &params[i], kind, true);
             check_going_back(&f, &params[i], kind, false);
