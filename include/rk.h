@@ -139,15 +139,15 @@ RK_API void rk_session_reset(rk_session *s);
  *
  * tokens  (n) ids in [0, n_vocab), n >= 1.
  * logits  (n_vocab) unnormalised scores for the token after tokens[n - 1]; NULL when not needed.
- * Errors  RK_ERR_ARG: n or an id is out of range; RK_ERR_ABORTED. State and logits are then unchanged.
+ * Errors  RK_ERR_ARG: n or an id is out of range; RK_ERR_ABORTED. The state is then unchanged; after an
+ *         abort some logits may have been written.
  * Cost    O(n * n_layer * n_embd^2) time; memory does not grow with n.
  * Bits    a call of at most 16 tokens and a longer one agree to rounding; within either kind the
  *         result does not depend on threads, and a split at multiples of 64 tokens changes no bit
  *         while every piece stays longer than 16. */
 RK_API rk_status rk_session_eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                                  rk_error *err);
-/* The same with the scores after every token: logits (n, n_vocab) row-major. After RK_ERR_ABORTED the
- * first rows of logits may have been written; the state is unchanged. */
+/* The same with the scores after every token: logits (n, n_vocab) row-major. */
 RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                                      rk_error *err);
 /* One token for each of n streams of one model and one engine, together: the weights are read once.

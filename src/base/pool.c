@@ -13,8 +13,8 @@
  * number included, and still had tasks left; then that job cannot have ended in between, so what
  * was read belongs to it, and so do the spans until the task has ended. The job's fields are
  * relaxed atomics, because a worker whose swap will fail may read them while the caller writes the
- * next ones. What tasks wrote reaches the caller through the adds to `ended`. `work`, `ended` and
- * `stop` are sequentially consistent because event.h asks for it.
+ * next ones. What tasks wrote reaches the caller through the adds to `ended`. `work`, `ended`,
+ * `n_used` and `stop` are sequentially consistent because event.h asks for it.
  *
  * Waiting is a bounded spin, then sleep. The spin offers the core to others every half microsecond:
  * who waits holds no task, so it is the better one to lose the core (bench/pool.c: with two threads
@@ -61,7 +61,7 @@ struct rk_pool {
     double polled_s; /* when poll was last asked */
     worker *workers; /* n_threads - 1 of them */
     atomic_bool stop;
-    rk_event forked, joined;
+    rk_event forked, joined, recalled;
     rk_crowd crowd;
     _Atomic(double) lost_s; /* by who waited for a thread without a core, not yet told to crowd */
     bool always_whole;      /* any job */
@@ -69,7 +69,7 @@ struct rk_pool {
     _Atomic(rk_task_fn *) fn;
     _Atomic(void *) arg;
     _Atomic(int64_t) first, n; /* its tasks */
-    atomic_int n_used;         /* threads that take part */
+    atomic_int n_used;         /* threads that take part; the others rest */
     atomic_bool whole;         /* an abort waits for its end */
     rk_span *spans;            /* (n_threads) */
     /* Written by all threads: each on a line of its own. */
@@ -168,11 +168,19 @@ static bool joined(const rk_pool *p, int unused)
     return all_ended(p);
 }
 
-static bool work_or_stop(const rk_pool *p, int index)
+static bool rests(const rk_pool *p, int index)
 {
-    return (tasks_left(atomic_load(&p->work)) > 0 &&
-            index < atomic_load_explicit(&p->n_used, memory_order_relaxed)) ||
-           atomic_load(&p->stop);
+    return index >= atomic_load(&p->n_used) && !atomic_load(&p->stop);
+}
+
+static bool recalled(const rk_pool *p, int index)
+{
+    return !rests(p, index);
+}
+
+static bool work_rest_or_stop(const rk_pool *p, int index)
+{
+    return tasks_left(atomic_load(&p->work)) > 0 || rests(p, index) || atomic_load(&p->stop);
 }
 
 /* To be told to crowd.h. A very long wait is none: the caller had nothing to do. */
@@ -185,7 +193,7 @@ static void note_loss(rk_pool *p, double lost_s)
 /* If tasks are in somebody's hands and no thread of the process runs, a core was lost. */
 static void sleep_until(rk_pool *p, rk_event *e, condition *holds, int index)
 {
-    const bool in_hands = !all_ended(p);
+    const bool in_hands = !all_ended(p) && !rests(p, index);
     const double start = rk_now_s(), cpu = in_hands ? rk_cpu_s() : 0.0;
     while (!holds(p, index)) {
         const unsigned seen = rk_event_prepare(e);
@@ -226,8 +234,11 @@ static void *worker_main(void *arg)
     const worker *w = arg;
     rk_pool *p = w->pool;
     while (!atomic_load(&p->stop)) {
-        wait_until(p, &p->forked, work_or_stop, w->index);
-        run_tasks(p, w->index);
+        wait_until(p, &p->forked, work_rest_or_stop, w->index);
+        if (rests(p, w->index))
+            wait_until(p, &p->recalled, recalled, w->index);
+        else
+            run_tasks(p, w->index);
     }
     return NULL;
 }
@@ -241,11 +252,11 @@ static void fork_join(rk_pool *p, int n_used, int64_t first, int64_t n, rk_task_
     atomic_store_explicit(&p->arg, arg, memory_order_relaxed);
     atomic_store_explicit(&p->first, first, memory_order_relaxed);
     atomic_store_explicit(&p->n, n, memory_order_relaxed);
-    atomic_store_explicit(&p->n_used, n_used, memory_order_relaxed);
     atomic_store_explicit(&p->ended, 0, memory_order_relaxed);
+    if (atomic_exchange(&p->n_used, n_used) < n_used)
+        rk_event_notify(&p->recalled, INT_MAX);
     atomic_store(&p->work, (job + 1) << 32 | (uint64_t)n);
-    const bool all = n_used == p->n_threads; /* else those that are woken may be those that rest */
-    rk_event_notify(&p->forked, all ? (int)rk_min_i64(n - 1, INT_MAX) : INT_MAX);
+    rk_event_notify(&p->forked, (int)rk_min_i64(n - 1, INT_MAX));
     run_tasks(p, 0);
     wait_until(p, &p->joined, joined, 0);
 }
@@ -324,6 +335,7 @@ rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_
     if (!p)
         return rk_fail(err, RK_ERR_NOMEM, "thread pool: out of memory");
     *p = (rk_pool){.n_threads = n_threads,
+                   .n_used = n_threads,
                    .spin_s = n_threads <= cores ? spin_s : spin_crowded_s,
                    .abort = abort,
                    .poll = poll,
@@ -331,6 +343,7 @@ rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_
                    .crowd = rk_crowd_new(n_threads)};
     rk_event_init(&p->forked);
     rk_event_init(&p->joined);
+    rk_event_init(&p->recalled);
     p->workers = calloc((size_t)n_threads, sizeof *p->workers);
     p->spans = aligned_alloc(_Alignof(rk_span), (size_t)n_threads * sizeof *p->spans);
     const rk_status st = p->workers && p->spans
@@ -350,8 +363,10 @@ void rk_pool_free(rk_pool *p)
         return;
     atomic_store(&p->stop, true);
     rk_event_notify(&p->forked, INT_MAX);
+    rk_event_notify(&p->recalled, INT_MAX);
     for (int i = 0; i < p->n_started; i++)
         pthread_join(p->workers[i].thread, NULL);
+    rk_event_deinit(&p->recalled);
     rk_event_deinit(&p->joined);
     rk_event_deinit(&p->forked);
     free(p->spans);

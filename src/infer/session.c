@@ -18,10 +18,7 @@
 #include "infer/engine.h"
 #include "model/pack.h"
 
-enum {
-    CHUNK = 128,   /* tokens computed at once, a multiple of 64 */
-    HEAD_ROWS = 64 /* rows whose scores are computed at once */
-};
+enum { CHUNK = 128 }; /* tokens computed at once, a multiple of 64 */
 
 int64_t rk_session_part_count(const rk_session *s, int part)
 {
@@ -130,18 +127,16 @@ static rk_tensor *forward(const chunk *c)
     return rk_view(&s->ctx, hidden, 2, flat);
 }
 
-/* Scores of rows [lo, hi) into logits, which may be NULL while planning. */
-static void head_rows(rk_session *s, rk_tensor *hidden, int64_t lo, int64_t hi, float *logits)
+/* Scores of the last n_rows rows. */
+static void head(rk_session *s, rk_tensor *hidden, int64_t n_rows, float *logits)
 {
-    const rk_arena_mark mark = rk_arena_get_mark(&s->ctx.data);
-    rk_tensor *rows = rk_slice(&s->ctx, hidden, 0, lo, hi);
-    const rk_tensor *y = rk_linear(&s->ctx, rows, s->model->head, RK_OUT_IN, NULL);
-    if (y && y->data && !rk_ctx_failed(&s->ctx))
-        memcpy(logits, y->data, rk_tensor_bytes(y));
-    rk_arena_release(&s->ctx.data, mark);
+    const int64_t n = hidden->dims[0], dims[2] = {n_rows, s->model->hp.n_vocab};
+    rk_tensor y = rk_tensor_over(RK_F32, 2, dims, logits);
+    rk_tensor *rows = rk_slice(&s->ctx, hidden, 0, n - n_rows, n);
+    rk_linear_into(&s->ctx, rows, s->model->head, RK_OUT_IN, &y);
 }
 
-/* Run a chunk; the scores of its last n_rows rows go to logits. */
+/* Run a chunk; the scores of its last n_rows rows go to logits, NULL while planning. */
 static rk_status run_chunk(const chunk *c, int64_t n_rows, float *logits, rk_error *err)
 {
     rk_session *s = c->owner;
@@ -149,12 +144,8 @@ static rk_status run_chunk(const chunk *c, int64_t n_rows, float *logits, rk_err
     rk_tensor *hidden = forward(c);
     if (hidden && !s->ctx.planning)
         copy_states(c, SCATTER);
-    const int64_t n = c->n_streams * c->n_tokens;
-    for (int64_t lo = n - n_rows; lo < n && !rk_ctx_failed(&s->ctx); lo += HEAD_ROWS) {
-        head_rows(s, hidden, lo, rk_min_i64(n, lo + HEAD_ROWS), logits);
-        if (logits)
-            logits += HEAD_ROWS * s->model->hp.n_vocab;
-    }
+    if (hidden && n_rows > 0)
+        head(s, hidden, n_rows, logits);
     return rk_ctx_status(&s->ctx, err);
 }
 

@@ -153,7 +153,8 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
     memcpy(dims, x->dims, sizeof dims);
     dims[x->n_dims - 1] = s.out;
     n->n_out = 1;
-    n->out[0] = rk_new(ctx, x->dtype, x->n_dims, dims);
+    if (!n->out[0])
+        n->out[0] = rk_new(ctx, x->dtype, x->n_dims, dims);
     n->heir = n->in[2];
     if (!n->out[0] || !rk_expect(ctx, n,
                                  !add || (add->dtype == x->dtype && rk_tensor_is_contiguous(add) &&
@@ -236,6 +237,12 @@ rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, 
 {
     rk_node n = {.op = RK_OP_LINEAR, .n_in = 3, .in = {x, w, add}, .attr.layout = layout};
     return rk_apply1(ctx, &n);
+}
+
+void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y)
+{
+    rk_node n = {.op = RK_OP_LINEAR, .n_in = 3, .in = {x, w}, .out = {y}, .attr.layout = layout};
+    rk_apply(ctx, &n);
 }
 
 /* ---- matmul: a product per batch entry ---- */

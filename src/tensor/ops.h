@@ -57,6 +57,8 @@ rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_
 typedef enum rk_layout { RK_OUT_IN, RK_IN_OUT } rk_layout;
 /* x (..., in) times w, plus `add` (..., out) when it is not NULL (the residual). */
 rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add);
+/* The product into y (..., out), memory of the caller's; not while recording. */
+void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y);
 /* Products that do not wait for each other, at once: out[i] = after_i(x_i w_i), or x_i w_i where
  * that is RK_UNARY_NONE. n <= RK_LINEARS_MAX. The same as one after the other, which it is while
  * recording and in the long class; in the short one each costs a fork and a join less. */
