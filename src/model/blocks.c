@@ -38,7 +38,9 @@ static void recomputed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
     const bool first = j->uses & RK_LM_CARRIES && j->layer == 0;
     rk_tensor *out[RK_BLOCK_IO], *in[RK_BLOCK_IO];
     memcpy(in, io, sizeof in);
-    out[0] = rk_new_like(ctx, io[RK_BLOCK_X]);
+    /* Without a tape nobody reads a block's input again, but for the first one's. */
+    const bool in_place = !ctx->recording && j->layer > 0;
+    out[0] = in_place ? io[RK_BLOCK_X] : rk_new_like(ctx, io[RK_BLOCK_X]);
     for (int i = 0; i < n_state; i++)
         out[1 + i] = rk_new_state_like(ctx, io[RK_BLOCK_STATE + i]);
     if (first && io[RK_BLOCK_X]) {
