@@ -129,7 +129,7 @@ typedef rk_status member_fn(rk_st *f, rk_json_scan *s, const char *key, void *us
 static rk_status scan_members(rk_st *f, rk_json_scan *s, bool keep_keys, member_fn *fn, void *user,
                               rk_error *err)
 {
-    const char *key = NULL;
+    const char *key = "";
     rk_status st;
     if (rk_json_peek_take(s, '}'))
         return RK_OK;

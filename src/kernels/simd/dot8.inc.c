@@ -142,7 +142,6 @@ RK_INLINE void add_pairs(source from, rk_dtype t, int n, const unsigned char *at
                          const rk_x8 *x, vf *f);
 #else
 #define pair_quads(to) ((void)0)
-#define add_pairs add_half
 #endif
 
 RK_INLINE void unpack(rk_dtype t, int64_t units, const unsigned char *unit, unsigned char *to)
@@ -229,6 +228,19 @@ RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at,
     }
 }
 
+/* The same, by pairs of rows where that is possible. */
+RK_INLINE void add_rows(source from, rk_dtype t, int n, const unsigned char *at, int b, int h,
+                        const rk_x8 *x, vf *f)
+{
+#ifdef DOT8_PAIRS
+    if (n > 1 || from == UNPACKED) {
+        add_pairs(from, t, n, at, b, h, x, f);
+        return;
+    }
+#endif
+    add_half(from, t, n, at, b, h, x, f);
+}
+
 RK_INLINE void prefetch_lines(const unsigned char *p, int bytes)
 {
     for (int i = 0; i < bytes; i += DOT8_LINE) {
@@ -285,10 +297,7 @@ RK_INLINE void tile(source from, rk_dtype t, int n, int64_t units, const unsigne
                 prefetch_ahead(next);
 #pragma GCC unroll 2
             for (int h = 0; h < dot8_halves(t); h++)
-                if (n > 1 || from == UNPACKED)
-                    add_pairs(from, t, n, at, b, h, x, f);
-                else
-                    add_half(from, t, n, at, b, h, x, f);
+                add_rows(from, t, n, at, b, h, x, f);
             at += from == UNPACKED ? unpacked_bytes(t) : 0;
         }
         at += from == PACKED ? dot8_unit_bytes(t) : 0;

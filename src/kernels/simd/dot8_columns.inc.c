@@ -50,14 +50,21 @@ RK_INLINE void add_four(int bits, const unsigned char *lines, const int32_t *at,
     }
 }
 
-RK_INLINE void ask_for_four(const unsigned char *strip, const int32_t *at)
+/* As many inputs as can be added up in narrow numbers. Lines further on are asked for. */
+RK_INLINE void some_lines(int bits, int parts, const unsigned char *strip, const int32_t *offset,
+                          const int8_t *x, int n, bool ask, va *some)
 {
-    for (int i = 0; i < 4; i++)
-        rk_prefetch(strip + at[i]);
+    for (int c = 0; c < n; c += 4) {
+        for (int i = 0; i < 4 && ask; i++)
+            rk_prefetch(strip + offset[c + DOT8_AHEAD + i]);
+#pragma GCC unroll 2
+        for (int p = 0; p < parts; p++)
+            add_four(bits, strip + p * PART_BYTES, offset + c, x + c, some + p * STRIP_GROUPS);
+    }
 }
 
 /* Sums of a block over the lines of n inputs, for some parts of a strip's groups: those of the low
- * halves of bytes, with 4 bits then those of the high ones. Lines further on are asked for. */
+ * halves of bytes, with 4 bits then those of the high ones. */
 RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const int32_t *offset,
                          const int8_t *x, int n, bool ask, vi *sum)
 {
@@ -68,14 +75,9 @@ RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const 
         va some[SUMS_MOST];
         for (int s = 0; s < all; s++)
             some[s] = va_zero();
-        const int end = n < first + 4 * VA_QUADS(bits) ? n : first + 4 * VA_QUADS(bits);
-        for (int c = first; c < end; c += 4) {
-            if (ask)
-                ask_for_four(strip, offset + c + DOT8_AHEAD);
-#pragma GCC unroll 2
-            for (int p = 0; p < parts; p++)
-                add_four(bits, strip + p * PART_BYTES, offset + c, x + c, some + p * STRIP_GROUPS);
-        }
+        const int left = n - first, most = 4 * VA_QUADS(bits);
+        some_lines(bits, parts, strip, offset + first, x + first, left < most ? left : most, ask,
+                   some);
         for (int s = 0; s < all; s++)
             sum[s] = va_add_to(bits, sum[s], some[s]);
     }
