@@ -3,7 +3,8 @@
  */
 #include "crowd.h"
 
-#include "num.h"
+#include <math.h>
+#include <stdbool.h>
 
 static const double stretch_least_s = 8e-3, stretch_most_s = 40e-3;
 static const double rest_least_s = 20e-3, rest_most_s = 640e-3, trial_s = 100e-3;
@@ -22,9 +23,7 @@ static void begin_stretch(rk_crowd *c, double now_s)
 static void rest(rk_crowd *c, double now_s)
 {
     const bool on_trial = now_s < c->until_s;
-    c->rest_s = on_trial && 2.0 * c->rest_s < rest_most_s ? 2.0 * c->rest_s
-                : on_trial                                ? rest_most_s
-                                                          : rest_least_s;
+    c->rest_s = on_trial ? fmin(2.0 * c->rest_s, rest_most_s) : rest_least_s;
     c->until_s = now_s + c->rest_s;
     c->n_used--;
     begin_stretch(c, now_s);

@@ -41,7 +41,7 @@
 
 enum { N_THREADS_MAX = 1024, CACHE_LINE = 64 };
 static const int64_t tasks_max = UINT32_MAX; /* of one job: the lower half of `work` */
-static const double spin_s = 50e-6, spin_crowded_s = 2e-6, poll_interval_s = 5e-3;
+static const double spin_s = 50e-6, spin_short_s = 2e-6, poll_interval_s = 5e-3;
 /* Of waiting in vain: what is worth a thought, and what is not waiting any more. */
 static const double loss_least_s = 0.3e-3, loss_most_s = 30e-3;
 
@@ -336,7 +336,7 @@ rk_status rk_pool_new(rk_pool **out, int n_threads, atomic_int *abort, rk_abort_
         return rk_fail(err, RK_ERR_NOMEM, "thread pool: out of memory");
     *p = (rk_pool){.n_threads = n_threads,
                    .n_used = n_threads,
-                   .spin_s = n_threads <= cores ? spin_s : spin_crowded_s,
+                   .spin_s = n_threads <= cores ? spin_s : spin_short_s,
                    .abort = abort,
                    .poll = poll,
                    .poll_user = poll_user,

@@ -234,9 +234,8 @@ static void print_zeros(const json_t *o)
 
 static void print_text(const json_t *o)
 {
-    printf("memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth; all weights "
-           "with\n"
-           "  low-rank matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
+    printf("memory traffic a token: %.2f MB, which is %.1f %% of the read bandwidth;\n"
+           "  all weights with low-rank matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
            number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
            number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));
     const char *peak = json_string_value(json_object_get(o, "prefill_peak"));

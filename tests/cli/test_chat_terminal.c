@@ -172,6 +172,17 @@ static void test_commands(void **state)
     rmdir(dir);
 }
 
+/* Ask, and stop the answer when some of it is there. */
+static void stop_an_answer(void)
+{
+    ask("Tell me a story.");
+    expect("\r\n");
+    while (s.n < s.seen + 40)
+        assert_true(more(WAIT_MS));
+    type("\3");
+    expect("(stopped; the talk goes on from here)");
+}
+
 static void test_ctrl_c(void **state)
 {
     (void)state;
@@ -180,12 +191,7 @@ static void test_ctrl_c(void **state)
     start(endless);
     ask("/set n-predict 100000000");
     ask("/set temp 0");
-    ask("Tell me a story.");
-    expect("\r\n");
-    while (s.n < s.seen + 40)
-        assert_true(more(WAIT_MS));
-    type("\3");
-    expect("(stopped; the talk goes on from here)");
+    stop_an_answer();
     ask("/set n-predict 4");
     ask("And then?");
     expect("(cut");
@@ -240,12 +246,7 @@ static void test_ctrl_c_draft(void **state)
     const char *dir = test_temp_dir(&t);
     const char *stopped = test_path(&t, dir, "stopped"), *cut = test_path(&t, dir, "cut");
     start(fast);
-    ask("Tell me a story.");
-    expect("\r\n");
-    while (s.n < s.seen + 40)
-        assert_true(more(WAIT_MS));
-    type("\3");
-    expect("(stopped; the talk goes on from here)");
+    stop_an_answer();
     expect("wrote ");
     snprintf(number, sizeof number, "%ld", strtol(until(","), NULL, 10) - 1);
     expect("(draft guessed ");
