@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "base/error.h"
 #include "cli/command.h"
 
 rk_status rk_draft_open(rk_draft *out, const rk_draft_options *o, rk_session *s,
@@ -11,9 +12,12 @@ rk_status rk_draft_open(rk_draft *out, const rk_draft_options *o, rk_session *s,
     *out = (rk_draft){0};
     if (!o->file)
         return RK_OK;
-    const rk_status st = rk_model_open(&out->model, o->file, err);
-    return st == RK_OK ? rk_speculator_new(&out->speculator, s, sampler, out->model, o->n_max, err)
-                       : st;
+    rk_error why;
+    rk_status st = rk_model_open(&out->model, o->file, err);
+    if (st != RK_OK)
+        return st;
+    st = rk_speculator_new(&out->speculator, s, sampler, out->model, o->n_max, &why);
+    return st == RK_OK ? st : rk_fail(err, st, "%s: %s", o->file, why.msg);
 }
 
 void rk_draft_close(rk_draft *d)

@@ -198,7 +198,7 @@ train --out "$work/other.vocab" --vocab "$RK_SOURCE_DIR/tests/data/vocab/bytes-o
 if printf 'x\n' | chat --draft "$work/other.vocab/model.safetensors" >/dev/null 2>"$work/err"; then
     complain "a draft of another vocabulary was taken"
 fi
-[ "$(cat "$work/err")" = "rwkv: the draft has 257 tokens and the model 256, expected the same vocabulary" ] ||
+[ "$(cat "$work/err")" = "rwkv: $work/other.vocab/model.safetensors: the draft has 257 tokens and the model 256, expected the same vocabulary" ] ||
     complain "a draft of another vocabulary: $(cat "$work/err")"
 printf 'Where is he?\n' | chat --temp 0 | od -c | grep -q 033 && complain "colours in a pipe"
 
