@@ -3,7 +3,7 @@
  * An input row is cut into blocks of 32 whose elements share a scale; the product of a block is a
  * sum of small integers, which is exact, and one fused multiply-add brings it into the output:
  *
- *   y += (d dx) sum(q x),  and where numbers are not symmetric  y += m (dx sum(x)),
+ *   y += (d dx) sum(q x),  and where a format has minima  y += m (dx sum(x)),
  *
  * block after block in order. So an output's bits depend neither on the instruction set, nor on how
  * many rows are computed together, nor on threads.
@@ -25,8 +25,8 @@ typedef struct rk_x8 {
     int8_t q[RK_X8_BLOCK];
     float d;       /* x is d q; NaN when an x is not finite, the q are then 0 */
     float sum;     /* d times the sum of q */
-    float first;   /* the same of the first 16 */
     int32_t total; /* of the q */
+    int32_t first; /* the same of the first 16 */
 } rk_x8;
 
 /* A matrix of n outputs by k inputs, packed. */

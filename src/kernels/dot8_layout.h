@@ -9,7 +9,7 @@
  *   K formats            d[16] f16, m[16] f16, scales[8][16], minima[8][16], then eight blocks;
  *                        Q6_K has scales[16][16], one for each half of a block, and no minima
  *
- * Numbers are stored without sign: a Q8_0 number q as q + 128. */
+ * Numbers are stored without sign: a number q of a format without minima as q + 2^(bits - 1). */
 #ifndef RK_KERNELS_DOT8_LAYOUT_H
 #define RK_KERNELS_DOT8_LAYOUT_H
 
@@ -37,8 +37,7 @@ RK_INLINE bool dot8_is_k(rk_dtype t)
 {
     return t == RK_Q4_K || t == RK_Q5_K || t == RK_Q6_K;
 }
-/* Are minima stored? Else they follow from the scale: the numbers of a symmetric format of b bits
- * are q - 2^(b - 1). Q8_0 has none: its numbers are taken with their sign. */
+/* Has the format minima? Else its numbers are symmetric. */
 RK_INLINE bool dot8_stores_minima(rk_dtype t)
 {
     return t == RK_Q4_1 || t == RK_Q5_1 || t == RK_Q4_K || t == RK_Q5_K;

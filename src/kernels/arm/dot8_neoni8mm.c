@@ -96,11 +96,13 @@ RK_INLINE void add_pairs(source from, rk_dtype t, int n, const unsigned char *at
 #pragma GCC unroll 8
         for (int s = 0; s < n * TOGETHER; s++) {
             const int r = s / TOGETHER, p = s % TOGETHER;
-            const vi of = sums_of_row(sum + r / 2 * PAIRS + 2 * p, r % 2);
+            vi of = sums_of_row(sum + r / 2 * PAIRS + 2 * p, r % 2);
             vf *to = f + r * PARTS + part + p;
+            if (!dot8_stores_minima(t))
+                of = vi_centre(dot8_bits(t), of, total_of(x + r, dot8_halves(t), h));
             *to = vf_fma(vi_to_floats(of), vf_mul(d[p], vf_set1(x[r].d)), *to);
-            if (dot8_bits(t) < 8)
-                *to = vf_fma(m[p], sum_of(x + r, dot8_halves(t), h), *to);
+            if (dot8_stores_minima(t))
+                *to = vf_fma(m[p], vf_set1(x[r].sum), *to);
         }
     }
 }

@@ -111,6 +111,10 @@ static inline vi va_add_to(int bits, vi sum, va part)
     (void)bits;
     return vaddq_s32(sum, part);
 }
+static inline vi vi_centre(int bits, vi sum, int32_t total)
+{
+    return bits == 8 ? sum : vsubq_s32(sum, vdupq_n_s32(total * (1 << (bits - 1))));
+}
 
 #else
 
@@ -150,13 +154,12 @@ static inline vi va_add_to(int bits, vi sum, va part)
     return (vi){
         {vpadalq_s16(sum.pairs[0], part.products[0]), vpadalq_s16(sum.pairs[1], part.products[1])}};
 }
+static inline vi vi_centre(int bits, vi sum, int32_t total)
+{
+    const int32x4_t half = vdupq_n_s32(total * (1 << (bits - 2))); /* for each of a row's two */
+    return bits == 8 ? sum : (vi){{vsubq_s32(sum.pairs[0], half), vsubq_s32(sum.pairs[1], half)}};
+}
 
 #endif
-
-static inline vi vi_byte_sum(vi sum, int32_t total)
-{
-    (void)total;
-    return sum;
-}
 
 #endif

@@ -23,13 +23,11 @@ static void round_block(int n, const float *x, rk_x8 *out)
         for (int i = 0; i < n; i++)
             out->q[i] = (int8_t)rintf(x[i] * inverse);
     }
-    int32_t first = 0;
     for (int i = 0; i < RK_X8_BLOCK; i++) {
-        first += i < 16 ? out->q[i] : 0;
+        out->first += i < 16 ? out->q[i] : 0;
         out->total += out->q[i];
     }
     out->sum = out->d * (float)out->total;
-    out->first = out->d * (float)first;
 }
 
 static void round_row(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int64_t stride)
@@ -50,12 +48,18 @@ static float half_at(const unsigned char *p)
     return rk_f16_to_f32(h);
 }
 
-/* Number i of quad j of row r. */
+/* What is taken from the numbers as they are stored. */
+static int zero_of(rk_dtype t)
+{
+    return dot8_stores_minima(t) ? 0 : 1 << (dot8_bits(t) - 1);
+}
+
+/* Number i of quad j of row r, as it is stored. */
 static int number_at(int bits, const unsigned char *lines, int j, int r, int i)
 {
     const unsigned char *at = lines + 4 * r + i;
     if (bits == 8)
-        return at[DOT8_LINE * j] - 128;
+        return at[DOT8_LINE * j];
     int v = at[DOT8_LINE * (j % 4)] >> (j < 4 ? 0 : 4) & 15;
     if (bits == 5)
         v |= (at[DOT8_LINE * 4] >> j & 1) << 4;
@@ -71,20 +75,17 @@ typedef struct scales {
 /* Of half h of block b of a unit. */
 static scales scales_at(rk_dtype t, const unsigned char *unit, int b, int h, int r)
 {
-    const float zero = -(float)(1 << (dot8_bits(t) - 1));
     scales s = {0.0f, 0.0f};
     if (dot8_is_k(t)) {
         const unsigned char scale = unit[DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h) + r];
         s.d = half_at(unit + 2 * r) * (t == RK_Q6_K ? (float)(int8_t)scale : (float)scale);
-        s.m =
-            t == RK_Q6_K
-                ? zero * s.d
-                : -(half_at(unit + DOT8_HALVES + 2 * r) * (float)unit[DOT8_K_MINIMA + 16 * b + r]);
+        if (dot8_stores_minima(t))
+            s.m = -(half_at(unit + DOT8_HALVES + 2 * r) * (float)unit[DOT8_K_MINIMA + 16 * b + r]);
         return s;
     }
     s.d = half_at(unit + DOT8_HALVES * b + 2 * r);
-    if (t != RK_Q8_0)
-        s.m = dot8_stores_minima(t) ? half_at(unit + DOT8_HALVES * (2 + b) + 2 * r) : zero * s.d;
+    if (dot8_stores_minima(t))
+        s.m = half_at(unit + DOT8_HALVES * (2 + b) + 2 * r);
     return s;
 }
 
@@ -95,14 +96,13 @@ static float add_block(rk_dtype t, const unsigned char *unit, int b, int r, cons
     const int halves = dot8_halves(t), quads = DOT8_QUADS / halves;
     for (int h = 0; h < halves; h++) {
         const scales s = scales_at(t, unit, b, h, r);
-        const float sum = halves == 1 ? x->sum : h == 0 ? x->first : x->sum - x->first;
         int32_t dot = 0;
         for (int j = h * quads; j < (h + 1) * quads; j++)
             for (int i = 0; i < 4; i++)
-                dot += number_at(dot8_bits(t), lines, j, r, i) * x->q[4 * j + i];
+                dot += (number_at(dot8_bits(t), lines, j, r, i) - zero_of(t)) * x->q[4 * j + i];
         f = fmaf((float)dot, s.d * x->d, f);
-        if (t != RK_Q8_0)
-            f = fmaf(s.m, sum, f);
+        if (dot8_stores_minima(t))
+            f = fmaf(s.m, x->sum, f);
     }
     return f;
 }
@@ -134,11 +134,12 @@ static float sparse_dot(const rk_dot8_matrix *w, int64_t j, const rk_x8_sparse *
     for (int64_t b = 0; b < w->k / RK_X8_BLOCK;
          offset += x->blocks[b].n, q += x->blocks[b].n, b++) {
         const dot8_columns c = dot8_columns_of(t, tile, n, b);
-        float d = half_at(c.d + 2 * o), m = -(float)(1 << (bits - 1)) * d;
+        float d = half_at(c.d + 2 * o), m = 0.0f;
         int32_t dot = 0;
         for (int i = 0; i < x->blocks[b].n; i++) {
             const int byte = tile[offset[i] + dot8_place(t, o)];
-            dot += (bits == 8 ? byte - 128 : o % 128 < 64 ? byte & 15 : byte >> 4) * q[i];
+            const int number = bits == 8 ? byte : o % 128 < 64 ? byte & 15 : byte >> 4;
+            dot += (number - zero_of(t)) * q[i];
         }
         if (dot8_stores_minima(t))
             m = half_at(c.m + 2 * o);
@@ -147,7 +148,7 @@ static float sparse_dot(const rk_dot8_matrix *w, int64_t j, const rk_x8_sparse *
             m = -(m * (float)c.minima[o]);
         }
         f = fmaf((float)dot, d * x->blocks[b].d, f);
-        if (t != RK_Q8_0)
+        if (dot8_stores_minima(t))
             f = fmaf(m, x->blocks[b].sum, f);
     }
     return f;

@@ -54,8 +54,8 @@ RK_INLINE void round_block(int n, const float *x, rk_x8 *out)
     const float total = vf_sum(sum); /* exact: integers below 2^24 */
     out->d = d;
     out->sum = d * total;
-    out->first = d * vf_sum(first);
     out->total = (int32_t)total;
+    out->first = (int32_t)vf_sum(first);
 }
 
 static void round_row(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int64_t stride)
@@ -90,11 +90,10 @@ RK_INLINE vq quad_of(rk_dtype t, const unsigned char *unit, int b, int part, int
     return q;
 }
 
-/* Scale and minimum of half h of block b of a unit, for one part's rows. */
+/* Scale and minimum, if there is one, of half h of block b of a unit, for one part's rows. */
 RK_INLINE void scales_of(rk_dtype t, const unsigned char *unit, int b, int h, int part, vf *d,
                          vf *m)
 {
-    const vf zero = vf_set1(-(float)(1 << (dot8_bits(t) - 1)));
     const unsigned char *halves = unit + 2 * VF * part, *bytes = unit + VF * part;
     if (dot8_is_k(t)) {
         const unsigned char *at = bytes + DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h);
@@ -110,25 +109,31 @@ RK_INLINE void scales_of(rk_dtype t, const unsigned char *unit, int b, int h, in
         const vf min = vf_load_u8(bytes + DOT8_K_MINIMA + 16 * b);
         *m = vf_sub(vf_zero(), vf_mul(dm, min));
     } else {
-        *m = vf_mul(zero, *d);
+        *m = vf_zero();
     }
 }
 
-/* The sums that half h of a block multiplies its minimum with. */
-RK_INLINE vf sum_of(const rk_x8 *x, int halves, int h)
+/* The total of the inputs that half h of a block meets. */
+RK_INLINE int32_t total_of(const rk_x8 *x, int halves, int h)
 {
-    const vf sum = vf_set1(x->sum), first = vf_set1(x->first);
-    return halves == 1 ? sum : h == 0 ? first : vf_sub(sum, first);
+    return halves == 1 ? x->total : h == 0 ? x->first : x->total - x->first;
 }
 
 /* ---- an unpacked group: its blocks in order ---- */
 
 enum { UNPACKED_NUMBERS = DOT8_QUADS * DOT8_LINE };
 
-/* Lines of numbers, then for each half 16 scales and 16 minima as floats. */
+/* Lines of numbers, then as floats 16 scales for each half, or 16 scales and 16 minima. */
 RK_INLINE int unpacked_bytes(rk_dtype t)
 {
-    return UNPACKED_NUMBERS + 2 * dot8_halves(t) * RK_DOT8_ROWS * (int)sizeof(float);
+    const int floats = dot8_stores_minima(t) ? 2 : dot8_halves(t);
+    return UNPACKED_NUMBERS + floats * RK_DOT8_ROWS * (int)sizeof(float);
+}
+RK_INLINE void put_scales(rk_dtype t, float *to, vf d, vf m)
+{
+    vf_store(to, d);
+    if (dot8_stores_minima(t))
+        vf_store(to + RK_DOT8_ROWS, m);
 }
 
 /* What a tile reads: a packed group, or the unpacked copy of one. */
@@ -154,11 +159,10 @@ RK_INLINE void unpack(rk_dtype t, int64_t units, const unsigned char *unit, unsi
                 for (int j = 0; j < DOT8_QUADS; j++)
                     vq_store(to + j * DOT8_LINE + p * PART_BYTES, quad_of(t, unit, b, p, j));
                 pair_quads(to + p * PART_BYTES);
-                for (int h = 0; h < dot8_halves(t); h++, scales += 2 * RK_DOT8_ROWS) {
+                for (int h = 0; h < dot8_halves(t); h++, scales += RK_DOT8_ROWS) {
                     vf d, m;
                     scales_of(t, unit, b, h, p, &d, &m);
-                    vf_store(scales, d);
-                    vf_store(scales + RK_DOT8_ROWS, m);
+                    put_scales(t, scales, d, m);
                 }
             }
 }
@@ -177,8 +181,8 @@ RK_INLINE void scales_from(source from, rk_dtype t, const unsigned char *at, int
     if (from == PACKED) {
         scales_of(t, at, b, h, part, d, m);
     } else {
-        *d = vf_load(scales + 2 * h * RK_DOT8_ROWS);
-        *m = vf_load(scales + (2 * h + 1) * RK_DOT8_ROWS);
+        *d = vf_load(scales + h * RK_DOT8_ROWS);
+        *m = dot8_stores_minima(t) ? vf_load(scales + RK_DOT8_ROWS) : vf_zero();
     }
 }
 
@@ -190,29 +194,25 @@ RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at,
 {
     const int bits = dot8_bits(t), halves = dot8_halves(t), quads = DOT8_QUADS / halves;
     const int step = VA_QUADS(bits) < quads ? VA_QUADS(bits) : quads;
+    va some[DOT8_TILE * PARTS];
     vi sum[DOT8_TILE * PARTS];
-    for (int s = 0; s < n * PARTS; s++)
-        sum[s] = vi_zero();
 #pragma GCC unroll 8
-    for (int first = h * quads; first < (h + 1) * quads; first += step) {
-        va some[DOT8_TILE * PARTS];
-        for (int s = 0; s < n * PARTS; s++)
-            some[s] = va_zero();
-#pragma GCC unroll 8
-        for (int j = first; j < first + step; j++) {
-            vq c[PARTS], magnitude[PARTS];
-            for (int p = 0; p < PARTS; p++) {
-                c[p] = quad_from(from, t, at, b, p, j);
-                magnitude[p] = vq_magnitude(bits, c[p]);
+    for (int j = 0; j < quads; j++) {
+        vq c[PARTS], magnitude[PARTS];
+        for (int p = 0; p < PARTS; p++) {
+            c[p] = quad_from(from, t, at, b, p, h * quads + j);
+            magnitude[p] = vq_magnitude(bits, c[p]);
+        }
+        if (j % step == 0)
+#pragma GCC unroll 16
+            for (int s = 0; s < n * PARTS; s++) {
+                sum[s] = j == 0 ? vi_zero() : va_add_to(bits, sum[s], some[s]);
+                some[s] = va_zero();
             }
 #pragma GCC unroll 16
-            for (int s = 0; s < n * PARTS; s++)
-                some[s] =
-                    va_step(bits, some[s], c[s % PARTS], magnitude[s % PARTS], x[s / PARTS].q, j);
-        }
-#pragma GCC unroll 16
         for (int s = 0; s < n * PARTS; s++)
-            sum[s] = va_add_to(bits, sum[s], some[s]);
+            some[s] = va_step(bits, some[s], c[s % PARTS], magnitude[s % PARTS], x[s / PARTS].q,
+                              h * quads + j);
     }
     vf d[PARTS], m[PARTS];
     for (int p = 0; p < PARTS; p++)
@@ -220,11 +220,12 @@ RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at,
 #pragma GCC unroll 16
     for (int s = 0; s < n * PARTS; s++) {
         const rk_x8 *of = x + s / PARTS;
-        if (bits == 8)
-            sum[s] = vi_byte_sum(sum[s], of->total);
-        f[s] = vf_fma(vi_to_floats(sum[s]), vf_mul(d[s % PARTS], vf_set1(of->d)), f[s]);
-        if (bits < 8)
-            f[s] = vf_fma(m[s % PARTS], sum_of(of, halves, h), f[s]);
+        vi all = va_add_to(bits, sum[s], some[s]);
+        if (!dot8_stores_minima(t))
+            all = vi_centre(bits, all, total_of(of, halves, h));
+        f[s] = vf_fma(vi_to_floats(all), vf_mul(d[s % PARTS], vf_set1(of->d)), f[s]);
+        if (dot8_stores_minima(t))
+            f[s] = vf_fma(m[s % PARTS], vf_set1(of->sum), f[s]);
     }
 }
 

@@ -12,14 +12,13 @@ enum {
     TILE_MOST = 4 * 128               /* outputs */
 };
 
-/* Scales and minima of VF outputs of a tile from o on. */
+/* Scales and minima, if there are any, of VF outputs of a tile from o on. */
 RK_INLINE void column_scales(rk_dtype t, const dot8_columns *c, int o, vf *d, vf *m)
 {
     *d = vf_load_f16((const uint16_t *)(const void *)(c->d + 2 * o));
-    if (!dot8_stores_minima(t)) {
-        *m = vf_mul(vf_set1(-(float)(1 << (dot8_bits(t) - 1))), *d);
+    *m = vf_zero();
+    if (!dot8_stores_minima(t))
         return;
-    }
     *m = vf_load_f16((const uint16_t *)(const void *)(c->m + 2 * o));
     if (dot8_is_k(t)) {
         *d = vf_mul(*d, vf_load_u8(c->scales + o));
@@ -89,10 +88,10 @@ RK_INLINE void add_sums(rk_dtype t, const dot8_columns *c, int o, vi sum, const 
 {
     vf d, m, y = vf_load(f + o);
     column_scales(t, c, o, &d, &m);
-    if (dot8_bits(t) == 8)
-        sum = vi_byte_sum(sum, x->total);
+    if (!dot8_stores_minima(t))
+        sum = vi_centre(dot8_bits(t), sum, x->total);
     y = vf_fma(vi_to_floats(sum), vf_mul(d, vf_set1(x->d)), y);
-    if (dot8_bits(t) < 8)
+    if (dot8_stores_minima(t))
         y = vf_fma(m, vf_set1(x->sum), y);
     vf_store(f + o, y);
 }
@@ -192,8 +191,7 @@ RK_INLINE void unpack_columns(rk_dtype t, const rk_dot8_matrix *w, int64_t g, un
             }
             pair_quads(to + p * PART_BYTES);
             column_scales(t, &c, o + p * VF, &d, &m);
-            vf_store(scales, d);
-            vf_store(scales + RK_DOT8_ROWS, m);
+            put_scales(t, scales, d, m);
         }
     }
 }

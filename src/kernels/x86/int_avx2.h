@@ -5,6 +5,10 @@
  *   vi   VF integers of 32 bits
  *   va   a sum of products in the making, good for VA_QUADS(bits) steps, then it is added to a vi
  *
+ * vi_centre() makes of the sum over numbers without sign that over symmetric ones, where
+ * vq_of_byte() has not done it: it takes away 2^(bits - 1) for every one of the inputs, whose total
+ * is given.
+ *
  * Without VNNI pairs of products are added in 16 bits, which saturates at 32767: numbers without
  * sign of up to 6 bits leave room for 8 to 2 steps; numbers of 8 bits are multiplied as |q| (x with
  * the sign of q), 2 x 128 x 127 at most, and widened at each step. */
@@ -90,7 +94,7 @@ static inline vf vf_load_i8(const unsigned char *p)
 
 #if defined(__AVXVNNI__) || defined(RK_EMULATE_AVXVNNI)
 
-/* Numbers without sign, 128 too large if they have 8 bits: vi_byte_sum takes that back. */
+/* Numbers as they are stored. */
 #define VA_QUADS(bits) 8
 static inline vq vq_of_byte(vq stored)
 {
@@ -112,9 +116,9 @@ static inline vi va_add_to(int bits, vi sum, va part)
     (void)bits;
     return _mm256_add_epi32(sum, part);
 }
-static inline vi vi_byte_sum(vi sum, int32_t total)
+static inline vi vi_centre(int bits, vi sum, int32_t total)
 {
-    return _mm256_sub_epi32(sum, _mm256_set1_epi32(128 * total));
+    return _mm256_sub_epi32(sum, _mm256_slli_epi32(_mm256_set1_epi32(total), bits - 1));
 }
 
 #else
@@ -145,10 +149,10 @@ static inline vi va_add_to(int bits, vi sum, va part)
 {
     return _mm256_add_epi32(sum, bits == 8 ? part : _mm256_madd_epi16(part, _mm256_set1_epi16(1)));
 }
-static inline vi vi_byte_sum(vi sum, int32_t total)
+static inline vi vi_centre(int bits, vi sum, int32_t total)
 {
-    (void)total;
-    return sum;
+    return bits == 8 ? sum
+                     : _mm256_sub_epi32(sum, _mm256_slli_epi32(_mm256_set1_epi32(total), bits - 1));
 }
 
 #endif

@@ -75,7 +75,7 @@ static inline vf vf_load_i8(const unsigned char *p)
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p)));
 }
 
-/* Numbers without sign, 128 too large if they have 8 bits: vi_byte_sum takes that back. */
+/* Numbers as they are stored. */
 #define VA_QUADS(bits) 8
 static inline vq vq_of_byte(vq stored)
 {
@@ -108,9 +108,9 @@ static inline vi va_add_to(int bits, vi sum, va part)
     (void)bits;
     return _mm512_add_epi32(sum, part);
 }
-static inline vi vi_byte_sum(vi sum, int32_t total)
+static inline vi vi_centre(int bits, vi sum, int32_t total)
 {
-    return _mm512_sub_epi32(sum, _mm512_set1_epi32(128 * total));
+    return _mm512_sub_epi32(sum, _mm512_slli_epi32(_mm512_set1_epi32(total), (unsigned)(bits - 1)));
 }
 
 #endif
