@@ -148,8 +148,8 @@ static void several_rows(const rk_dot8_kernels *kern, rk_dtype t, int64_t rows, 
 
 int main(int argc, char **argv)
 {
-    static const rk_dtype formats[] = {RK_Q8_0, RK_Q4_0, RK_Q4_1, RK_Q5_0,
-                                       RK_Q5_1, RK_Q4_K, RK_Q5_K, RK_Q6_K};
+    static const rk_dtype formats[] = {RK_Q8_0, RK_Q4_0, RK_Q4_1, RK_Q5_0, RK_Q5_1,
+                                       RK_Q2_K, RK_Q3_K, RK_Q4_K, RK_Q5_K, RK_Q6_K};
     const int rounds = argc > 1 ? (int)rk_max_i64(1, rk_min_i64(64, atoi(argv[1]))) : 9;
     const rk_kernels *best = NULL;
     rk_error err;

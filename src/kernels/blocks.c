@@ -79,37 +79,48 @@ static void q8_0(const uint8_t *b, float *y)
 
 /* ---- 256 elements ---- */
 
+/* Four numbers in a byte of `low`: those of 32 bytes are 4 times 32 elements. `third` (or NULL) has
+ * a bit for each of the eight 32s. */
+static void numbers_q23_k(const uint8_t *third, const uint8_t *low, uint8_t *q)
+{
+    for (int i = 0; i < 8; i++, q += 32)
+        for (int l = 0; l < 32; l++) {
+            const int upper = third ? (third[l] >> i & 1) << 2 : 0;
+            q[l] = (uint8_t)((low[32 * (i / 4) + l] >> 2 * (i % 4) & 3) | upper);
+        }
+}
+
 /* y = d (s & 15) q - m (s >> 4); 16 sub-blocks of 16 */
 static void q2_k(const uint8_t *b, float *y)
 {
     const float d = half_at(b + 80), m = half_at(b + 82);
-    const uint8_t *scale = b;
-    for (const uint8_t *q = b + 16; q < b + 80; q += 32)
-        for (int shift = 0; shift < 8; shift += 2)
-            for (int part = 0; part < 32; part += 16, scale++) {
-                const float ds = d * (float)(*scale & 15), ms = m * (float)(*scale >> 4);
-                for (int l = 0; l < 16; l++)
-                    *y++ = ds * (float)(q[part + l] >> shift & 3) - ms;
-            }
+    uint8_t q[256];
+    numbers_q23_k(NULL, b + 16, q);
+    for (int i = 0; i < 16; i++) {
+        const float ds = d * (float)(b[i] & 15), ms = m * (float)(b[i] >> 4);
+        for (int l = 0; l < 16; l++)
+            *y++ = ds * (float)q[16 * i + l] - ms;
+    }
 }
 
-/* y = d (s - 32) (q - 4 [third bit clear]); the 6-bit scales are spread over 12 bytes */
+/* The scale of sub-block i of 16, 6 bits less 32, in the 12 bytes of Q3_K. */
+static int scale_q3_k(const uint8_t *s, int i)
+{
+    const int low = i < 8 ? s[i] & 15 : s[i - 8] >> 4;
+    return (low | (s[8 + i % 4] >> 2 * (i / 4) & 3) << 4) - 32;
+}
+
+/* y = d (s - 32) (q - 4) */
 static void q3_k(const uint8_t *b, float *y)
 {
-    const uint8_t *high = b, *s = b + 96;
     const float d = half_at(b + 108);
-    int i = 0;
-    for (int half = 0; half < 2; half++)
-        for (int j = 0; j < 4; j++)
-            for (int part = 0; part < 32; part += 16, i++) {
-                const int low = i < 8 ? s[i] & 15 : s[i - 8] >> 4;
-                const int scale = (low | (s[8 + i % 4] >> 2 * (i / 4) & 3) << 4) - 32;
-                const uint8_t *q = b + 32 + 32 * half + part;
-                for (int l = 0; l < 16; l++) {
-                    const int third = high[part + l] >> (4 * half + j) & 1;
-                    *y++ = d * (float)scale * (float)((q[l] >> 2 * j & 3) - (third ? 0 : 4));
-                }
-            }
+    uint8_t q[256];
+    numbers_q23_k(b, b + 32, q);
+    for (int i = 0; i < 16; i++) {
+        const float ds = d * (float)scale_q3_k(b + 96, i);
+        for (int l = 0; l < 16; l++)
+            *y++ = ds * (float)(q[16 * i + l] - 4);
+    }
 }
 
 /* Scale and minimum of sub-block i of 8, 6 bits each, in the 12 bytes of Q4_K and Q5_K. */
@@ -216,6 +227,12 @@ void rk_blocks_numbers(rk_dtype t, const void *block, uint8_t *q)
     case RK_Q8_0:
         memcpy(q, b + 2, 32);
         break;
+    case RK_Q2_K:
+        numbers_q23_k(NULL, b + 16, q);
+        break;
+    case RK_Q3_K:
+        numbers_q23_k(b, b + 32, q);
+        break;
     case RK_Q4_K:
         numbers_q45_k(NULL, b + 16, q);
         break;
@@ -230,17 +247,31 @@ void rk_blocks_numbers(rk_dtype t, const void *block, uint8_t *q)
     }
 }
 
+rk_block_factors rk_blocks_factors(rk_dtype t)
+{
+    static const rk_block_factors factors[RK_DTYPE_COUNT] = {
+        [RK_Q4_0] = {0, 1}, [RK_Q4_1] = {0, 2},   [RK_Q5_0] = {0, 1},   [RK_Q5_1] = {0, 2},
+        [RK_Q8_0] = {0, 1}, [RK_Q2_K] = {80, 2},  [RK_Q3_K] = {108, 1}, [RK_Q4_K] = {0, 2},
+        [RK_Q5_K] = {0, 2}, [RK_Q6_K] = {208, 1},
+    };
+    return factors[t];
+}
+
 void rk_blocks_scales(rk_dtype t, const void *block, uint8_t *scales, uint8_t *minima)
 {
     const uint8_t *b = block;
-    if (t == RK_Q6_K) {
-        memcpy(scales, b + 192, 16);
-        return;
+    for (int i = 0; i < 16 && t == RK_Q2_K; i++) {
+        scales[i] = b[i] & 15;
+        minima[i] = b[i] >> 4;
     }
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 16 && t == RK_Q3_K; i++)
+        scales[i] = (uint8_t)(int8_t)scale_q3_k(b + 96, i);
+    for (int i = 0; i < 8 && (t == RK_Q4_K || t == RK_Q5_K); i++) {
         int scale, min;
         scale_and_min(b + 4, i, &scale, &min);
         scales[i] = (uint8_t)scale;
         minima[i] = (uint8_t)min;
     }
+    if (t == RK_Q6_K)
+        memcpy(scales, b + 192, 16);
 }

@@ -9,9 +9,16 @@
 
 /* n elements, whole blocks, as floats. Any bytes are a value, if not always a finite one. */
 void rk_blocks_widen(rk_dtype t, int64_t n, const void *blocks, float *out);
-/* What a block of Q4_0 .. Q8_0 or Q4_K .. Q6_K is made of: its numbers in the order of the elements,
- * without sign as they are stored (of Q8_0 the bytes), and of the K formats the scales and minima of
- * its parts, 8 of each (of Q6_K 16 scales, signed, and no minima). */
+/* Where in a block its 16-bit factors lie: a scale, and behind it that of minima where n is 2. All
+ * elements are a multiple of them. */
+typedef struct rk_block_factors {
+    int at, n;
+} rk_block_factors;
+rk_block_factors rk_blocks_factors(rk_dtype t);
+/* What a block is made of: its numbers in the order of the elements, without sign as they are
+ * stored (of Q8_0 the bytes), and of the K formats the scales and minima of its parts, up to 16 of
+ * each: 16 parts have Q2_K, Q3_K and Q6_K, 8 have Q4_K and Q5_K; Q3_K and Q6_K have signed scales
+ * and no minima. */
 void rk_blocks_numbers(rk_dtype t, const void *block, uint8_t *q);
 void rk_blocks_scales(rk_dtype t, const void *block, uint8_t *scales, uint8_t *minima);
 

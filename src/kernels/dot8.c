@@ -16,7 +16,7 @@
 
 bool rk_dot8_has(rk_dtype t)
 {
-    return rk_dtype_is_blocks(t) && t != RK_Q2_K && t != RK_Q3_K;
+    return rk_dtype_is_blocks(t);
 }
 
 static int64_t units(rk_dtype t, int64_t k)
@@ -72,21 +72,31 @@ static void put_word(unsigned char *p, uint32_t w)
 /* The 32 numbers of row r of a block, four at a time: a quad is a word of bytes. */
 static void put_numbers(int bits, const uint8_t *q, int r, unsigned char *lines)
 {
-    uint32_t w[DOT8_QUADS], upper[2] = {0, 0};
-    unsigned char *at = lines + 4 * r;
-    for (int j = 0; j < DOT8_QUADS; j++)
-        w[j] = word_at(q + 4 * j);
-    if (bits == 8) {
-        for (int j = 0; j < DOT8_QUADS; j++)
-            put_word(at + DOT8_LINE * j, w[j] ^ 0x80808080u);
-        return;
+    const int lower = dot8_lower(bits), upper = dot8_upper(bits);
+    const uint32_t each = 0x01010101u;
+    uint32_t line[DOT8_QUADS] = {0};
+    for (int j = 0; j < DOT8_QUADS; j++) {
+        const uint32_t w = word_at(q + 4 * j);
+        if (bits == 8) {
+            line[j] = w ^ 0x80808080u;
+            continue;
+        }
+        line[dot8_line(lower, j)] |= (w & each * ((1u << lower) - 1)) << dot8_shift(lower, j);
+        line[lower + dot8_line(upper, j)] |= (w >> lower & each * ((1u << upper) - 1))
+                                             << dot8_shift(upper, j);
     }
-    for (int j = 0; j < 4; j++)
-        put_word(at + DOT8_LINE * j, (w[j] & 0x0f0f0f0fu) | (w[j + 4] & 0x0f0f0f0fu) << 4);
-    for (int j = 0; j < DOT8_QUADS; j++)
-        upper[bits == 6 ? j / 4 : 0] |= (w[j] >> 4 & 0x03030303u) << (bits == 6 ? 2 * (j % 4) : j);
-    for (int l = 0; l < bits - 4; l++)
-        put_word(at + DOT8_LINE * (4 + l), upper[l]);
+    for (int l = 0; l < bits; l++)
+        put_word(lines + 4 * r + DOT8_LINE * l, line[l]);
+}
+
+/* The factors of a block of row r to lines of halves. */
+static void put_factors(rk_dtype t, const unsigned char *block, int r, unsigned char *d,
+                        unsigned char *m)
+{
+    const rk_block_factors f = rk_blocks_factors(t);
+    memcpy(d + 2 * r, block + f.at, 2);
+    if (f.n == 2)
+        memcpy(m + 2 * r, block + f.at + 2, 2);
 }
 
 /* One block of 32 of row r as block b of a unit. */
@@ -95,27 +105,24 @@ static void pack_32(rk_dtype t, const unsigned char *block, int b, int r, unsign
     uint8_t q[32];
     rk_blocks_numbers(t, block, q);
     put_numbers(dot8_bits(t), q, r, unit + dot8_codes_at(t) + b * dot8_block_bytes(t));
-    memcpy(unit + DOT8_HALVES * b + 2 * r, block, 2);
-    if (dot8_stores_minima(t))
-        memcpy(unit + DOT8_HALVES * (2 + b) + 2 * r, block + 2, 2);
+    put_factors(t, block, r, unit + DOT8_HALVES * b, unit + DOT8_HALVES * (2 + b));
 }
 
 /* One block of 256 of row r as a unit. */
 static void pack_256(rk_dtype t, const unsigned char *block, int r, unsigned char *unit)
 {
-    uint8_t q[256], scales[16], minima[8];
-    const int n_scales = 8 * dot8_halves(t);
+    uint8_t q[256], scales[16], minima[16] = {0};
+    const int n = 8 * dot8_halves(t);
     rk_blocks_numbers(t, block, q);
     rk_blocks_scales(t, block, scales, minima);
     for (int b = 0; b < 8; b++)
         put_numbers(dot8_bits(t), q + 32 * b, r, unit + DOT8_K_CODES + b * dot8_block_bytes(t));
-    for (int i = 0; i < n_scales; i++)
-        unit[DOT8_K_SCALES + 16 * i + r] = scales[i];
-    memcpy(unit + 2 * r, t == RK_Q6_K ? block + 208 : block, 2);
-    for (int i = 0; dot8_stores_minima(t) && i < 8; i++)
+    for (int i = 0; i < n; i++)
+        unit[DOT8_K_SCALES + 16 * i + r] =
+            t == RK_Q2_K ? (unsigned char)(scales[i] | minima[i] << 4) : scales[i];
+    for (int i = 0; i < n && (t == RK_Q4_K || t == RK_Q5_K); i++)
         unit[DOT8_K_MINIMA + 16 * i + r] = minima[i];
-    if (dot8_stores_minima(t))
-        memcpy(unit + DOT8_HALVES + 2 * r, block + 2, 2);
+    put_factors(t, block, r, unit, unit + DOT8_HALVES);
 }
 
 static void pack_row(rk_dtype t, int64_t k, const unsigned char *row, int r, unsigned char *group)
@@ -151,11 +158,9 @@ static void pack_column(rk_dtype t, int n, const unsigned char *block, int o, un
     const int shift = dot8_bits(t) == 4 && o % 128 >= 64 ? 4 : 0;
     const dot8_columns c = dot8_columns_in(t, unit, n, 0);
     unsigned char *lines = unit + (c.lines - unit) + dot8_place(t, o);
-    uint8_t q[256], scales[16], minima[8];
+    uint8_t q[256], scales[16], minima[16];
     rk_blocks_numbers(t, block, q);
-    memcpy(unit + 2 * o, block, 2);
-    if (dot8_stores_minima(t))
-        memcpy(unit + (c.m - unit) + 2 * o, block + 2, 2);
+    put_factors(t, block, o, unit, unit + (c.m - unit));
     for (int i = 0; i < dot8_columns_unit(t); i++)
         lines[c.line * i] |= (unsigned char)(dot8_bits(t) == 8 ? q[i] ^ 0x80 : q[i] << shift);
     if (!dot8_is_k(t))

@@ -2,12 +2,18 @@
  *
  * A group is a sequence of units, 64 inputs of each row, or 256 for the K formats, all in lines of
  * 64 bytes. The numbers of a block of 32 inputs are quads, 4 neighbouring inputs of each row, row
- * after row: 64 numbers. Quad j and quad j + 4 share a line of nibbles; what five and six bits have
- * more stands in lines of its own behind.
+ * after row: 64 numbers. Numbers of 8 bits have a line for each quad. Of others the lower 4 bits,
+ * or 2 of less than 4, stand in lines that quads share, and what they have more in such lines
+ * behind:
+ *
+ *   4 bits   quads j and j + 4 in line j
+ *   2 bits   quads 0 to 3 in the first line, 4 to 7 in the second
+ *   1 bit    all quads in one line
  *
  *   32-element formats   d[2][16] f16, m[2][16] f16 (if any), then two blocks of numbers
  *   K formats            d[16] f16, m[16] f16, scales[8][16], minima[8][16], then eight blocks;
- *                        Q6_K has scales[16][16], one for each half of a block, and no minima
+ * those with a scale for each half of a block have scales[16][16], Q2_K with the minima in the
+ * upper four bits
  *
  * Numbers are stored without sign: a number q of a format without minima as q + 2^(bits - 1). */
 #ifndef RK_KERNELS_DOT8_LAYOUT_H
@@ -31,21 +37,41 @@ RK_INLINE int dot8_bits(rk_dtype t)
     return t == RK_Q8_0                                   ? 8
            : t == RK_Q6_K                                 ? 6
            : t == RK_Q5_0 || t == RK_Q5_1 || t == RK_Q5_K ? 5
+           : t == RK_Q3_K                                 ? 3
+           : t == RK_Q2_K                                 ? 2
                                                           : 4;
+}
+/* How many of less than 8 stand in the lines in front, and in those behind. */
+RK_INLINE int dot8_lower(int bits)
+{
+    return bits < 4 ? 2 : 4;
+}
+RK_INLINE int dot8_upper(int bits)
+{
+    return bits - dot8_lower(bits);
+}
+/* Of lines of so many bits a number, the one where quad j is, and how far up in its bytes. */
+RK_INLINE int dot8_line(int width, int j)
+{
+    return width == 4 ? j % 4 : width == 2 ? j / 4 : 0;
+}
+RK_INLINE int dot8_shift(int width, int j)
+{
+    return width == 4 ? j / 4 * 4 : width == 2 ? j % 4 * 2 : j;
 }
 RK_INLINE bool dot8_is_k(rk_dtype t)
 {
-    return t == RK_Q4_K || t == RK_Q5_K || t == RK_Q6_K;
+    return t >= RK_Q2_K && t <= RK_Q6_K;
 }
 /* Has the format minima? Else its numbers are symmetric. */
 RK_INLINE bool dot8_stores_minima(rk_dtype t)
 {
-    return t == RK_Q4_1 || t == RK_Q5_1 || t == RK_Q4_K || t == RK_Q5_K;
+    return t == RK_Q4_1 || t == RK_Q5_1 || t == RK_Q2_K || t == RK_Q4_K || t == RK_Q5_K;
 }
 /* Scales of a block: one, or one for each half. */
 RK_INLINE int dot8_halves(rk_dtype t)
 {
-    return t == RK_Q6_K ? 2 : 1;
+    return t == RK_Q2_K || t == RK_Q3_K || t == RK_Q6_K ? 2 : 1;
 }
 RK_INLINE int dot8_unit(rk_dtype t)
 {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "kernels/blocks.h"
 
 /* ---- values ---- */
 
@@ -112,27 +113,18 @@ static rk_status import_maa(rk_file *out, rk_file_tensor *t, bool w1, rk_error *
     return RK_OK;
 }
 
-/* Where a block format keeps its 16-bit factors; everything in a block is a multiple of them. */
-static const struct {
-    rk_dtype dtype;
-    int at, n;
-} factors[] = {
-    {RK_F16, 0, 1},  {RK_Q4_0, 0, 1}, {RK_Q4_1, 0, 2},   {RK_Q5_0, 0, 1},
-    {RK_Q5_1, 0, 2}, {RK_Q8_0, 0, 1}, {RK_Q2_K, 80, 2},  {RK_Q3_K, 108, 1},
-    {RK_Q4_K, 0, 2}, {RK_Q5_K, 0, 2}, {RK_Q6_K, 208, 1},
-};
-
-static void scale_blocks(unsigned char *x, size_t bytes, rk_dtype dtype, float factor)
+/* Of blocks, or of f16: a block of one that is its own factor. */
+static void scale_halves(unsigned char *x, size_t bytes, rk_dtype dtype, float factor)
 {
-    const size_t size = rk_dtype_bytes(dtype);
-    for (size_t i = 0; i < RK_COUNT(factors); i++)
-        for (size_t at = (size_t)factors[i].at; factors[i].dtype == dtype && at < bytes; at += size)
-            for (int k = 0; k < factors[i].n; k++) {
-                uint16_t h;
-                memcpy(&h, x + at + 2 * (size_t)k, sizeof h);
-                h = rk_f32_to_f16(rk_f16_to_f32(h) * factor);
-                memcpy(x + at + 2 * (size_t)k, &h, sizeof h);
-            }
+    const rk_block_factors f =
+        dtype == RK_F16 ? (rk_block_factors){0, 1} : rk_blocks_factors(dtype);
+    for (size_t at = (size_t)f.at; at < bytes; at += rk_dtype_bytes(dtype))
+        for (int k = 0; k < f.n; k++) {
+            uint16_t h;
+            memcpy(&h, x + at + 2 * (size_t)k, sizeof h);
+            h = rk_f32_to_f16(rk_f16_to_f32(h) * factor);
+            memcpy(x + at + 2 * (size_t)k, &h, sizeof h);
+        }
 }
 
 /* A copy of t times a power of two, which changes exponents only. */
@@ -151,7 +143,7 @@ static rk_status scale(rk_file *out, rk_file_tensor *t, float factor, rk_error *
             ((uint16_t *)(void *)x)[i] =
                 rk_f32_to_bf16(rk_bf16_to_f32(((uint16_t *)(void *)x)[i]) * factor);
     else
-        scale_blocks(x, t->bytes, t->dtype, factor);
+        scale_halves(x, t->bytes, t->dtype, factor);
     t->data = x;
     return RK_OK;
 }

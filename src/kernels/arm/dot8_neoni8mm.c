@@ -102,7 +102,7 @@ RK_INLINE void add_pairs(source from, rk_dtype t, int n, const unsigned char *at
                 of = vi_centre(dot8_bits(t), of, total_of(x + r, dot8_halves(t), h));
             *to = vf_fma(vi_to_floats(of), vf_mul(d[p], vf_set1(x[r].d)), *to);
             if (dot8_stores_minima(t))
-                *to = vf_fma(m[p], vf_set1(x[r].sum), *to);
+                *to = vf_fma(m[p], sum_of(x + r, dot8_halves(t), h), *to);
         }
     }
 }

@@ -68,9 +68,18 @@ static inline uint8x8_t vf_four_bytes(const unsigned char *p)
     memcpy(&four, p, sizeof four);
     return vreinterpret_u8_u32(vdup_n_u32(four));
 }
+static inline vf vf_of_bytes(uint8x8_t b)
+{
+    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(b))));
+}
 static inline vf vf_load_u8(const unsigned char *p)
 {
-    return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vf_four_bytes(p)))));
+    return vf_of_bytes(vf_four_bytes(p));
+}
+static inline vf vf_load_u4(const unsigned char *p, int shift)
+{
+    return vf_of_bytes(
+        vand_u8(vshl_u8(vf_four_bytes(p), vdup_n_s8((int8_t)-shift)), vdup_n_u8(15)));
 }
 static inline vf vf_load_i8(const unsigned char *p)
 {

@@ -58,35 +58,40 @@ static int zero_of(rk_dtype t)
 static int number_at(int bits, const unsigned char *lines, int j, int r, int i)
 {
     const unsigned char *at = lines + 4 * r + i;
+    const int lower = dot8_lower(bits), upper = dot8_upper(bits);
     if (bits == 8)
         return at[DOT8_LINE * j];
-    int v = at[DOT8_LINE * (j % 4)] >> (j < 4 ? 0 : 4) & 15;
-    if (bits == 5)
-        v |= (at[DOT8_LINE * 4] >> j & 1) << 4;
-    if (bits == 6)
-        v |= (at[DOT8_LINE * (4 + j / 4)] >> 2 * (j % 4) & 3) << 4;
-    return v;
+    const int low =
+        at[DOT8_LINE * dot8_line(lower, j)] >> dot8_shift(lower, j) & ((1 << lower) - 1);
+    if (upper == 0)
+        return low;
+    const int high =
+        at[DOT8_LINE * (lower + dot8_line(upper, j))] >> dot8_shift(upper, j) & ((1 << upper) - 1);
+    return low | high << lower;
 }
 
 typedef struct scales {
     float d, m;
 } scales;
 
-/* Of half h of block b of a unit. */
+/* Of half h of block b of a unit of a K format. */
+static scales k_scales_at(rk_dtype t, const unsigned char *unit, int b, int h, int r)
+{
+    const unsigned char scale = unit[DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h) + r];
+    const float d = half_at(unit + 2 * r), m = half_at(unit + DOT8_HALVES + 2 * r);
+    if (t == RK_Q2_K)
+        return (scales){d * (float)(scale & 15), -(m * (float)(scale >> 4))};
+    if (!dot8_stores_minima(t))
+        return (scales){d * (float)(int8_t)scale, 0.0f};
+    return (scales){d * (float)scale, -(m * (float)unit[DOT8_K_MINIMA + 16 * b + r])};
+}
+
 static scales scales_at(rk_dtype t, const unsigned char *unit, int b, int h, int r)
 {
-    scales s = {0.0f, 0.0f};
-    if (dot8_is_k(t)) {
-        const unsigned char scale = unit[DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h) + r];
-        s.d = half_at(unit + 2 * r) * (t == RK_Q6_K ? (float)(int8_t)scale : (float)scale);
-        if (dot8_stores_minima(t))
-            s.m = -(half_at(unit + DOT8_HALVES + 2 * r) * (float)unit[DOT8_K_MINIMA + 16 * b + r]);
-        return s;
-    }
-    s.d = half_at(unit + DOT8_HALVES * b + 2 * r);
-    if (dot8_stores_minima(t))
-        s.m = half_at(unit + DOT8_HALVES * (2 + b) + 2 * r);
-    return s;
+    if (dot8_is_k(t))
+        return k_scales_at(t, unit, b, h, r);
+    return (scales){half_at(unit + DOT8_HALVES * b + 2 * r),
+                    dot8_stores_minima(t) ? half_at(unit + DOT8_HALVES * (2 + b) + 2 * r) : 0.0f};
 }
 
 /* f continued by block b of row r. */
@@ -96,13 +101,14 @@ static float add_block(rk_dtype t, const unsigned char *unit, int b, int r, cons
     const int halves = dot8_halves(t), quads = DOT8_QUADS / halves;
     for (int h = 0; h < halves; h++) {
         const scales s = scales_at(t, unit, b, h, r);
+        const int32_t total = halves == 1 ? x->total : h == 0 ? x->first : x->total - x->first;
         int32_t dot = 0;
         for (int j = h * quads; j < (h + 1) * quads; j++)
             for (int i = 0; i < 4; i++)
                 dot += (number_at(dot8_bits(t), lines, j, r, i) - zero_of(t)) * x->q[4 * j + i];
         f = fmaf((float)dot, s.d * x->d, f);
         if (dot8_stores_minima(t))
-            f = fmaf(s.m, x->sum, f);
+            f = fmaf(s.m, x->d * (float)total, f);
     }
     return f;
 }

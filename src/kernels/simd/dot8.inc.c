@@ -72,45 +72,50 @@ static void round_row(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int
 /* Quad j of block b of a unit, for one part's rows. */
 RK_INLINE vq quad_of(rk_dtype t, const unsigned char *unit, int b, int part, int j)
 {
-    const int bits = dot8_bits(t);
+    const int bits = dot8_bits(t), lower = dot8_lower(bits), upper = dot8_upper(bits);
     const unsigned char *lines =
         unit + dot8_codes_at(t) + b * dot8_block_bytes(t) + part * PART_BYTES;
     if (bits == 8)
         return vq_of_byte(vq_load(lines + DOT8_LINE * j));
-    vq q = vq_load(lines + DOT8_LINE * (j % 4));
-    q = vq_and(j < 4 ? q : vq_shift_right(q, 4), 15);
-    if (bits == 5) {
-        const vq fifth = vq_and(vq_load(lines + DOT8_LINE * 4), 1 << j);
-        q = vq_or(q, j <= 4 ? vq_shift_left(fifth, 4 - j) : vq_shift_right(fifth, j - 4));
-    } else if (bits == 6) {
-        const int at = 2 * (j % 4);
-        const vq upper = vq_and(vq_load(lines + DOT8_LINE * (4 + j / 4)), 3 << at);
-        q = vq_or(q, at <= 4 ? vq_shift_left(upper, 4 - at) : vq_shift_right(upper, at - 4));
+    vq q = vq_load(lines + DOT8_LINE * dot8_line(lower, j));
+    if (dot8_shift(lower, j) > 0)
+        q = vq_shift_right(q, dot8_shift(lower, j));
+    q = vq_and(q, (1 << lower) - 1);
+    if (upper > 0) {
+        const int at = dot8_shift(upper, j);
+        const vq more = vq_and(vq_load(lines + DOT8_LINE * (lower + dot8_line(upper, j))),
+                               ((1 << upper) - 1) << at);
+        q = vq_or(q,
+                  at <= lower ? vq_shift_left(more, lower - at) : vq_shift_right(more, at - lower));
     }
     return q;
+}
+
+RK_INLINE vf factors_at(const unsigned char *p)
+{
+    return vf_load_f16((const uint16_t *)(const void *)p);
 }
 
 /* Scale and minimum, if there is one, of half h of block b of a unit, for one part's rows. */
 RK_INLINE void scales_of(rk_dtype t, const unsigned char *unit, int b, int h, int part, vf *d,
                          vf *m)
 {
-    const unsigned char *halves = unit + 2 * VF * part, *bytes = unit + VF * part;
-    if (dot8_is_k(t)) {
-        const unsigned char *at = bytes + DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h);
-        *d = vf_mul(vf_load_f16((const uint16_t *)(const void *)halves),
-                    t == RK_Q6_K ? vf_load_i8(at) : vf_load_u8(at));
-    } else {
-        *d = vf_load_f16((const uint16_t *)(const void *)(halves + DOT8_HALVES * b));
+    const unsigned char *halves = unit + 2 * VF * part;
+    const unsigned char *scales = unit + DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h) + VF * part;
+    const unsigned char *minima = unit + DOT8_K_MINIMA + 16 * b + VF * part;
+    *m = vf_zero();
+    if (!dot8_is_k(t)) {
+        *d = factors_at(halves + DOT8_HALVES * b);
+        if (dot8_stores_minima(t))
+            *m = factors_at(halves + DOT8_HALVES * (2 + b));
+        return;
     }
-    if (t == RK_Q4_1 || t == RK_Q5_1) {
-        *m = vf_load_f16((const uint16_t *)(const void *)(halves + DOT8_HALVES * (2 + b)));
-    } else if (t == RK_Q4_K || t == RK_Q5_K) {
-        const vf dm = vf_load_f16((const uint16_t *)(const void *)(halves + DOT8_HALVES));
-        const vf min = vf_load_u8(bytes + DOT8_K_MINIMA + 16 * b);
-        *m = vf_sub(vf_zero(), vf_mul(dm, min));
-    } else {
-        *m = vf_zero();
-    }
+    *d = vf_mul(factors_at(halves), t == RK_Q2_K            ? vf_load_u4(scales, 0)
+                                    : dot8_stores_minima(t) ? vf_load_u8(scales)
+                                                            : vf_load_i8(scales));
+    if (dot8_stores_minima(t))
+        *m = vf_sub(vf_zero(), vf_mul(factors_at(halves + DOT8_HALVES),
+                                      t == RK_Q2_K ? vf_load_u4(scales, 4) : vf_load_u8(minima)));
 }
 
 /* The total of the inputs that half h of a block meets. */
@@ -118,16 +123,25 @@ RK_INLINE int32_t total_of(const rk_x8 *x, int halves, int h)
 {
     return halves == 1 ? x->total : h == 0 ? x->first : x->total - x->first;
 }
+/* What they add up to: what it multiplies its minimum with. */
+RK_INLINE vf sum_of(const rk_x8 *x, int halves, int h)
+{
+    return vf_set1(halves == 1 ? x->sum : x->d * (float)total_of(x, halves, h));
+}
 
 /* ---- an unpacked group: its blocks in order ---- */
 
 enum { UNPACKED_NUMBERS = DOT8_QUADS * DOT8_LINE };
 
-/* Lines of numbers, then as floats 16 scales for each half, or 16 scales and 16 minima. */
+/* Floats of a half: 16 scales, and 16 minima if there are any. */
+RK_INLINE int scales_count(rk_dtype t)
+{
+    return (dot8_stores_minima(t) ? 2 : 1) * RK_DOT8_ROWS;
+}
+/* Lines of numbers, then the floats of each half. */
 RK_INLINE int unpacked_bytes(rk_dtype t)
 {
-    const int floats = dot8_stores_minima(t) ? 2 : dot8_halves(t);
-    return UNPACKED_NUMBERS + floats * RK_DOT8_ROWS * (int)sizeof(float);
+    return UNPACKED_NUMBERS + dot8_halves(t) * scales_count(t) * (int)sizeof(float);
 }
 RK_INLINE void put_scales(rk_dtype t, float *to, vf d, vf m)
 {
@@ -159,7 +173,7 @@ RK_INLINE void unpack(rk_dtype t, int64_t units, const unsigned char *unit, unsi
                 for (int j = 0; j < DOT8_QUADS; j++)
                     vq_store(to + j * DOT8_LINE + p * PART_BYTES, quad_of(t, unit, b, p, j));
                 pair_quads(to + p * PART_BYTES);
-                for (int h = 0; h < dot8_halves(t); h++, scales += RK_DOT8_ROWS) {
+                for (int h = 0; h < dot8_halves(t); h++, scales += scales_count(t)) {
                     vf d, m;
                     scales_of(t, unit, b, h, p, &d, &m);
                     put_scales(t, scales, d, m);
@@ -181,8 +195,9 @@ RK_INLINE void scales_from(source from, rk_dtype t, const unsigned char *at, int
     if (from == PACKED) {
         scales_of(t, at, b, h, part, d, m);
     } else {
-        *d = vf_load(scales + h * RK_DOT8_ROWS);
-        *m = dot8_stores_minima(t) ? vf_load(scales + RK_DOT8_ROWS) : vf_zero();
+        *d = vf_load(scales + h * scales_count(t));
+        *m = dot8_stores_minima(t) ? vf_load(scales + h * scales_count(t) + RK_DOT8_ROWS)
+                                   : vf_zero();
     }
 }
 
@@ -225,7 +240,7 @@ RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at,
             all = vi_centre(bits, all, total_of(of, halves, h));
         f[s] = vf_fma(vi_to_floats(all), vf_mul(d[s % PARTS], vf_set1(of->d)), f[s]);
         if (dot8_stores_minima(t))
-            f[s] = vf_fma(m[s % PARTS], vf_set1(of->sum), f[s]);
+            f[s] = vf_fma(m[s % PARTS], sum_of(of, halves, h), f[s]);
     }
 }
 
@@ -379,6 +394,8 @@ PRODUCT(product_q4_1, RK_Q4_1)
 PRODUCT(product_q5_0, RK_Q5_0)
 PRODUCT(product_q5_1, RK_Q5_1)
 PRODUCT(product_q8_0, RK_Q8_0)
+PRODUCT(product_q2_k, RK_Q2_K)
+PRODUCT(product_q3_k, RK_Q3_K)
 PRODUCT(product_q4_k, RK_Q4_K)
 PRODUCT(product_q5_k, RK_Q5_K)
 PRODUCT(product_q6_k, RK_Q6_K)
@@ -391,8 +408,9 @@ static void product(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8
                                                   const rk_x8 *, int64_t, float *, int64_t, bool,
                                                   void *) = {
         [RK_Q4_0] = product_q4_0, [RK_Q4_1] = product_q4_1, [RK_Q5_0] = product_q5_0,
-        [RK_Q5_1] = product_q5_1, [RK_Q8_0] = product_q8_0, [RK_Q4_K] = product_q4_k,
-        [RK_Q5_K] = product_q5_k, [RK_Q6_K] = product_q6_k,
+        [RK_Q5_1] = product_q5_1, [RK_Q8_0] = product_q8_0, [RK_Q2_K] = product_q2_k,
+        [RK_Q3_K] = product_q3_k, [RK_Q4_K] = product_q4_k, [RK_Q5_K] = product_q5_k,
+        [RK_Q6_K] = product_q6_k,
     };
     products[w->dtype](w, g0, g1, x, rows, y, ldy, accumulate, scratch);
 }

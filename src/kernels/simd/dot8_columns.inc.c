@@ -15,11 +15,11 @@ enum {
 /* Scales and minima, if there are any, of VF outputs of a tile from o on. */
 RK_INLINE void column_scales(rk_dtype t, const dot8_columns *c, int o, vf *d, vf *m)
 {
-    *d = vf_load_f16((const uint16_t *)(const void *)(c->d + 2 * o));
+    *d = factors_at(c->d + 2 * o);
     *m = vf_zero();
     if (!dot8_stores_minima(t))
         return;
-    *m = vf_load_f16((const uint16_t *)(const void *)(c->m + 2 * o));
+    *m = factors_at(c->m + 2 * o);
     if (dot8_is_k(t)) {
         *d = vf_mul(*d, vf_load_u8(c->scales + o));
         *m = vf_sub(vf_zero(), vf_mul(*m, vf_load_u8(c->minima + o)));

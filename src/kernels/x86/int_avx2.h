@@ -87,6 +87,12 @@ static inline vf vf_load_u8(const unsigned char *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p)));
 }
+/* The four bits from bit `shift` on of bytes. */
+static inline vf vf_load_u4(const unsigned char *p, int shift)
+{
+    const __m128i b = _mm_srli_epi16(_mm_loadl_epi64((const void *)p), shift);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_and_si128(b, _mm_set1_epi8(15))));
+}
 static inline vf vf_load_i8(const unsigned char *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
@@ -123,7 +129,7 @@ static inline vi vi_centre(int bits, vi sum, int32_t total)
 
 #else
 
-#define VA_QUADS(bits) ((bits) == 4 || (bits) == 8 ? 8 : (bits) == 5 ? 4 : 2)
+#define VA_QUADS(bits) ((bits) <= 4 || (bits) == 8 ? 8 : (bits) == 5 ? 4 : 2)
 /* A number of 8 bits with its sign. */
 static inline vq vq_of_byte(vq stored)
 {
