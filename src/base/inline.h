@@ -11,23 +11,36 @@
 #define RK_INLINE static inline
 #endif
 
-/* Ask for the cache line of p, which will soon be needed. */
+/* Ask for the cache line of p, which will soon be needed; the second into the second cache, for what
+ * is needed later. gcc 12 takes the builtin for a function without effect and drops calls of it, so
+ * the instruction is written out. */
+#if defined(__x86_64__) && defined(__GNUC__)
 static inline void rk_prefetch(const void *p)
 {
-#if defined(__GNUC__)
-    __builtin_prefetch(p);
-#else
-    (void)p;
-#endif
+    __asm__ volatile("prefetcht0 %0" : : "m"(*(const char *)p));
 }
-/* The same into the second cache, for what is needed later. */
 static inline void rk_prefetch_far(const void *p)
 {
-#if defined(__GNUC__)
-    __builtin_prefetch(p, 0, 2);
-#else
-    (void)p;
-#endif
+    __asm__ volatile("prefetcht1 %0" : : "m"(*(const char *)p));
 }
+#elif defined(__aarch64__) && defined(__GNUC__)
+static inline void rk_prefetch(const void *p)
+{
+    __asm__ volatile("prfm pldl1keep, [%0]" : : "r"(p));
+}
+static inline void rk_prefetch_far(const void *p)
+{
+    __asm__ volatile("prfm pldl2keep, [%0]" : : "r"(p));
+}
+#else
+static inline void rk_prefetch(const void *p)
+{
+    (void)p;
+}
+static inline void rk_prefetch_far(const void *p)
+{
+    (void)p;
+}
+#endif
 
 #endif

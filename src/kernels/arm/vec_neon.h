@@ -42,11 +42,6 @@ static inline vf vf_zero(void)
 {
     return vdupq_n_f32(0.0f);
 }
-static inline void vf_prefetch(const void *p)
-{
-    __builtin_prefetch(p);
-}
-
 static inline vf vf_add(vf a, vf b)
 {
     return vaddq_f32(a, b);

@@ -2,17 +2,22 @@
  *
  * Here every weight is read for a handful of multiplications, so memory sets the pace: the weights
  * pass through once, widened in registers, and what is computed from them is a register tile of
- * rows x outputs. The bits of an output depend on k alone, whatever tile it fell into: gemv_dot VF
- * partial sums, number l mod VF taking element l as one chain of fused multiply-adds in order, then
- * the tree of vf_sum4 gemv_axpy   one chain of fused multiply-adds over l in order; lanes are
- * outputs Two vectors of partial sums per output instead of one would need half as many weight rows
- * at a time, and lose the larger tiles for several rows: the tiles have 8 to 12 independent chains.
- */
+ * rows x outputs. The bits of an output depend on k alone, whatever tile it fell into:
+ *
+ *   gemv_dot    VF partial sums, number l mod VF taking element l as one chain of fused
+ *               multiply-adds in order, then the tree of vf_sum4
+ *   gemv_axpy   one chain of fused multiply-adds over l in order; lanes are outputs
+ *
+ * Two vectors of partial sums per output instead of one would need half as many weight rows at a
+ * time, and lose the larger tiles for several rows: the tiles have 8 to 12 independent chains.
+ *
+ * The weight rows of a tile lie apart, so that each next tile goes on where the one before ended:
+ * the processor then reads ahead in as many places as a tile has rows. Neighbouring rows would
+ * begin in as many new places with every tile. */
 #include "base/inline.h"
 #include "base/num.h"
 
-/* How far ahead of the loads weights are asked for: about what memory delivers in its latency. */
-enum { GEMV_AHEAD_BYTES = 1024, GEMV_AHEAD_ROWS = 8, GEMV_TILE_MAX = 12 };
+enum { GEMV_TILE_MAX = 12 };
 
 /* VF weights from element `at`, widened. */
 RK_INLINE vf weights(const void *w, rk_dtype wt, int64_t at)
@@ -38,23 +43,22 @@ RK_INLINE void put(float *y, float sum, bool accumulate)
     *y = accumulate ? *y + sum : sum;
 }
 
-/* Rows [0, r) by weight rows [0, j), j a multiple of 4 of which n are wanted: the others repeat the
- * last one, since a tile of its own for every remainder would be more code than it is worth. */
-RK_INLINE void dot_tile(int r, int j, int64_t n, int64_t k, const float *x, int64_t ldx,
-                        const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
+/* Rows [0, r) by weight rows [0, j), j a multiple of 4, that lie `step` rows apart. Of them n are
+ * wanted: the others repeat the last one, since a tile of its own for every remainder would be more
+ * code than it is worth. */
+RK_INLINE void dot_tile(int r, int j, int64_t n, int64_t step, int64_t k, const float *x,
+                        int64_t ldx, const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
                         bool accumulate)
 {
-    const int64_t ahead = GEMV_AHEAD_BYTES / (wt == RK_F32 ? 4 : 2);
     vf sum[GEMV_TILE_MAX];
     int64_t row[GEMV_TILE_MAX], l = 0;
     for (int b = 0; b < j; b++)
-        row[b] = rk_min_i64(b, n - 1) * ldw;
+        row[b] = rk_min_i64(b, n - 1) * step * ldw;
     for (int i = 0; i < r * j; i++)
         sum[i] = vf_zero();
     for (; l + VF <= k; l += VF)
         for (int b = 0; b < j; b++) {
             const vf wl = weights(w, wt, row[b] + l);
-            vf_prefetch((const char *)w + (row[b] + l + ahead) * (wt == RK_F32 ? 4 : 2));
             for (int a = 0; a < r; a++)
                 sum[a * j + b] = vf_fma(vf_load(x + a * ldx + l), wl, sum[a * j + b]);
         }
@@ -71,43 +75,39 @@ RK_INLINE void dot_tile(int r, int j, int64_t n, int64_t k, const float *x, int6
             float out[4];
             vf_sum4(s[0], s[1], s[2], s[3], out);
             for (int64_t i = b; i < rk_min_i64(n, b + 4); i++)
-                put(y + a * ldy + i, out[i - b], accumulate);
+                put(y + a * ldy + i * step, out[i - b], accumulate);
         }
 }
 
-/* All rows by the n <= 8 weight rows at w. */
-RK_INLINE void dot_rows(int64_t rows, int64_t n, int64_t k, const float *x, int64_t ldx,
-                        const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
+/* All rows by up to 4 weight rows. */
+RK_INLINE void dot_rows(int64_t rows, int64_t n, int64_t step, int64_t k, const float *x,
+                        int64_t ldx, const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
                         bool accumulate)
 {
-    if (rows == 1) {
-        dot_tile(1, 8, n, k, x, ldx, w, wt, ldw, y, ldy, accumulate);
-        return;
-    }
-    const size_t size = wt == RK_F32 ? 4 : 2;
-    for (int64_t j = 0; j < n; j += 4) {
-        const void *wj = (const char *)w + (size_t)(j * ldw) * size;
-        int64_t i = 0;
-        for (; i + 3 <= rows; i += 3)
-            dot_tile(3, 4, n - j, k, x + i * ldx, ldx, wj, wt, ldw, y + i * ldy + j, ldy,
-                     accumulate);
-        for (; i + 2 <= rows; i += 2)
-            dot_tile(2, 4, n - j, k, x + i * ldx, ldx, wj, wt, ldw, y + i * ldy + j, ldy,
-                     accumulate);
-        for (; i < rows; i++)
-            dot_tile(1, 4, n - j, k, x + i * ldx, ldx, wj, wt, ldw, y + i * ldy + j, ldy,
-                     accumulate);
-    }
+    int64_t i = 0;
+    for (; i + 3 <= rows; i += 3)
+        dot_tile(3, 4, n, step, k, x + i * ldx, ldx, w, wt, ldw, y + i * ldy, ldy, accumulate);
+    for (; i + 2 <= rows; i += 2)
+        dot_tile(2, 4, n, step, k, x + i * ldx, ldx, w, wt, ldw, y + i * ldy, ldy, accumulate);
+    for (; i < rows; i++)
+        dot_tile(1, 4, n, step, k, x + i * ldx, ldx, w, wt, ldw, y + i * ldy, ldy, accumulate);
 }
 
 RK_INLINE void dot_all(int64_t rows, int64_t n, int64_t k, const float *x, int64_t ldx,
                        const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
                        bool accumulate)
 {
-    const size_t size = wt == RK_F32 ? 4 : 2;
-    for (int64_t j = 0; j < n; j += 8)
-        dot_rows(rows, rk_min_i64(n - j, 8), k, x, ldx, (const char *)w + (size_t)(j * ldw) * size,
-                 wt, ldw, y + j, ldy, accumulate);
+    const int64_t size = wt == RK_F32 ? 4 : 2, wide = rows == 1 ? 8 : 4, tiles = n / wide;
+    for (int64_t j = 0; j < tiles; j++) {
+        const void *wj = (const char *)w + j * ldw * size;
+        if (wide == 8)
+            dot_tile(1, 8, 8, tiles, k, x, ldx, wj, wt, ldw, y + j, ldy, accumulate);
+        else
+            dot_rows(rows, 4, tiles, k, x, ldx, wj, wt, ldw, y + j, ldy, accumulate);
+    }
+    for (int64_t j = tiles * wide; j < n; j += 4)
+        dot_rows(rows, rk_min_i64(n - j, 4), 1, k, x, ldx, (const char *)w + j * ldw * size, wt,
+                 ldw, y + j, ldy, accumulate);
 }
 
 static void gemv_dot(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
@@ -135,7 +135,6 @@ RK_INLINE void axpy_tile(int r, int c, int last, int64_t k, const float *x, int6
         for (int b = 0; b < c; b++) {
             const vf v =
                 b + 1 < c || last == VF ? weights(wl, wt, b * VF) : weights_n(wl, wt, b * VF, last);
-            vf_prefetch(wl + (size_t)(GEMV_AHEAD_ROWS * ldw + b * VF) * size);
             for (int a = 0; a < r; a++)
                 sum[a * c + b] = vf_fma(vf_set1(x[a * ldx + l]), v, sum[a * c + b]);
         }

@@ -52,11 +52,6 @@ static inline vf vf_zero(void)
 {
     return _mm256_setzero_ps();
 }
-static inline void vf_prefetch(const void *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
-}
-
 static inline vf vf_add(vf a, vf b)
 {
     return _mm256_add_ps(a, b);

@@ -47,11 +47,6 @@ static inline vf vf_zero(void)
 {
     return _mm512_setzero_ps();
 }
-static inline void vf_prefetch(const void *p)
-{
-    _mm_prefetch((const char *)p, _MM_HINT_T0);
-}
-
 static inline vf vf_add(vf a, vf b)
 {
     return _mm512_add_ps(a, b);
