@@ -92,7 +92,7 @@ static void zeros(const rk_dot8_kernels *kern, rk_dtype t, int percent, int roun
         for (int64_t m = 0; m < count; m++) {
             w = (rk_dot8_matrix){t, WIDE_N, WIDE_K, data + m * bytes, false};
             for (int64_t g = 0; g < 2 * HALF; g += HALF)
-                kern->product(&w, g, g + HALF, rounded, 1, y, WIDE_N, false, NULL);
+                kern->product(&w, (rk_dot8_some){g, 1, HALF}, rounded, 1, y, WIDE_N, false, NULL);
         }
         ratio[i] = (rk_now_s() - start - by_columns) / by_columns;
     }
@@ -106,14 +106,15 @@ static void one_row(const rk_dot8_kernels *kern, rk_dtype t, int rounds, unsigne
                     const float *x, float *y)
 {
     const size_t group = rk_dot8_group_bytes(t, K);
-    const int64_t groups = (int64_t)((size_t)READ_MIB * 1048576 / group);
+    const int64_t groups = (int64_t)((size_t)READ_MIB * 1048576 / group) / 4 * 4;
     const rk_dot8_matrix w = {t, groups * RK_DOT8_ROWS, K, data, false};
     rk_x8 *rounded = round_rows(kern, t, 1, x);
     double share[64], gb[64];
     for (int i = 0; i < rounds; i++) {
         const double read = read_all(data, (size_t)groups * group / 128 * 128);
         const double start = rk_now_s();
-        kern->product(&w, 0, groups, rounded, 1, y, w.n, false, NULL);
+        for (int64_t g = 0; g < groups / 4; g++)
+            kern->product(&w, (rk_dot8_some){g, groups / 4, 4}, rounded, 1, y, w.n, false, NULL);
         const double s = rk_now_s() - start;
         gb[i] = (double)groups * (double)group / s / 1e9;
         share[i] = read / s;
@@ -138,7 +139,8 @@ static void several_rows(const rk_dot8_kernels *kern, rk_dtype t, int64_t rows, 
         const double fma = rk_peak_f32(path, 300000) / 2;
         peak = fmax(peak, fma / (rk_now_s() - start));
         start = rk_now_s();
-        kern->product(&w, 0, SMALL_N / RK_DOT8_ROWS, rounded, rows, y, SMALL_N, false, scratch);
+        kern->product(&w, (rk_dot8_some){0, 1, SMALL_N / RK_DOT8_ROWS}, rounded, rows, y, SMALL_N,
+                      false, scratch);
         best = fmax(best, (double)(SMALL_N * rows * K) / (rk_now_s() - start));
     }
     printf(" %d: %.1f (%.2f)", (int)rows, best / 1e9, best / peak);

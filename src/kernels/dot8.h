@@ -82,6 +82,11 @@ typedef struct rk_x8_sparse {
 size_t rk_x8_sparse_bytes(int64_t k);
 rk_x8_sparse rk_x8_gather(const rk_dot8_matrix *w, const rk_x8 *x, int64_t stride, void *memory);
 
+/* Some groups of a matrix: n of them, the first one and each `step`-th after it. */
+typedef struct rk_dot8_some {
+    int64_t first, step, n;
+} rk_dot8_some;
+
 /* The loops of one instruction set. */
 typedef struct rk_dot8_kernels {
     const char *name;
@@ -90,9 +95,11 @@ typedef struct rk_dot8_kernels {
     int64_t tile;
     /* Round one row of k elements to `blocks` blocks, `stride` apart. */
     void (*round)(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int64_t stride);
-    /* y[row][j] (+)= x . w_j for `rows` rows of rounded x and the outputs of groups [g0, g1).
-     * scratch: rk_dot8_scratch(k) bytes, aligned to 64. */
-    void (*product)(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x, int64_t rows,
+    /* y[row][j] (+)= x . w_j for `rows` rows of rounded x and the outputs of some groups. A single
+     * row passes four of them together, as fast as memory delivers: faster when they lie apart, and
+     * the next call's go on where these end. scratch, for more rows: rk_dot8_scratch(k) bytes,
+     * aligned to 64. */
+    void (*product)(const rk_dot8_matrix *w, rk_dot8_some groups, const rk_x8 *x, int64_t rows,
                     float *y, int64_t ldy, bool accumulate, void *scratch);
     /* The same of a matrix in columns for few rows of gathered x, one behind the other, and a
      * multiple of rk_dot8_outputs_at_once outputs: reads what they need. */

@@ -66,7 +66,7 @@ size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n)
     return bytes;
 }
 
-/* ---- one product's outputs [lo, hi) ---- */
+/* ---- one product's outputs of a task ---- */
 
 typedef struct products_job {
     const rk_ctx *ctx;
@@ -74,6 +74,7 @@ typedef struct products_job {
     int n;
     int64_t outputs[RK_LINEARS_MAX];   /* of a task */
     int64_t tasks[RK_LINEARS_MAX];     /* of each product */
+    bool apart[RK_LINEARS_MAX];        /* a task's groups are as far apart as there are tasks */
     rk_x8 *rounded[RK_LINEARS_MAX];    /* NULL: its inputs stay f32 */
     char *gathered_at[RK_LINEARS_MAX]; /* NULL: it takes the rounded ones */
     rk_x8_sparse gathered[RK_LINEARS_MAX][GATHERED_ROWS];
@@ -81,17 +82,25 @@ typedef struct products_job {
     size_t thread_bytes;
 } products_job;
 
-static void packed_outputs(const products_job *j, int i, int64_t lo, int64_t hi, void *scratch)
+static rk_dot8_some groups_of(const products_job *j, int i, int64_t task)
+{
+    const int64_t n = rk_dot8_groups(j->p[i].out), of_task = j->outputs[i] / RK_DOT8_ROWS;
+    if (j->apart[i])
+        return (rk_dot8_some){task, j->tasks[i], rk_ceil_div(n - task, j->tasks[i])};
+    return (rk_dot8_some){task * of_task, 1, rk_min_i64(of_task, n - task * of_task)};
+}
+
+static void packed_outputs(const products_job *j, int i, int64_t task, void *scratch)
 {
     const rk_product *p = &j->p[i];
     const rk_dot8_kernels *kern = j->ctx->dot8;
-    const int64_t g0 = lo / RK_DOT8_ROWS, g1 = rk_dot8_groups(hi);
+    const rk_dot8_some g = groups_of(j, i, task);
     if (j->gathered_at[i])
-        kern->columns(p->w->packed, g0, g1, j->gathered[i], p->rows, p->y->data, p->out,
-                      p->accumulate);
+        kern->columns(p->w->packed, g.first, g.first + g.n, j->gathered[i], p->rows, p->y->data,
+                      p->out, p->accumulate);
     else
-        kern->product(p->w->packed, g0, g1, j->rounded[i], p->rows, p->y->data, p->out,
-                      p->accumulate, scratch);
+        kern->product(p->w->packed, g, j->rounded[i], p->rows, p->y->data, p->out, p->accumulate,
+                      scratch);
 }
 
 /* A few rows of weights in blocks become floats, which are multiplied as floats are. */
@@ -123,19 +132,30 @@ static void plain_outputs(const products_job *j, int i, int64_t lo, int64_t hi)
                         p->out, out, p->out, p->accumulate);
 }
 
-static void outputs(const products_job *j, int i, int64_t lo, int64_t hi, void *scratch)
+/* What comes after the product, on its outputs [lo, hi). */
+static void finish(const products_job *j, const rk_product *p, int64_t lo, int64_t hi)
+{
+    for (int64_t r = 0; r < p->rows; r++) {
+        void *y = rk_at(p->y, p->y->data, r * p->out + lo);
+        rk_ctx_kernels(j->ctx, p->y->dtype)->unary(p->after, hi - lo, y, y);
+    }
+}
+
+static void outputs(const products_job *j, int i, int64_t task, void *scratch)
 {
     const rk_product *p = &j->p[i];
+    const int64_t piece = j->apart[i] ? RK_DOT8_ROWS : j->outputs[i];
+    const int64_t lo = task * piece, hi = rk_min_i64(lo + piece, p->out);
     if (j->rounded[i])
-        packed_outputs(j, i, lo, hi, scratch);
+        packed_outputs(j, i, task, scratch);
     else if (rk_dtype_is_blocks(p->w->dtype))
         widened_outputs(j, i, lo, hi, scratch);
     else
         plain_outputs(j, i, lo, hi);
-    for (int64_t r = 0; r < p->rows && p->after != RK_UNARY_NONE; r++) {
-        void *y = rk_at(p->y, p->y->data, r * p->out + lo);
-        rk_ctx_kernels(j->ctx, p->y->dtype)->unary(p->after, hi - lo, y, y);
-    }
+    if (p->after == RK_UNARY_NONE)
+        return;
+    for (int64_t at = lo; at < p->out; at += j->apart[i] ? j->tasks[i] * piece : p->out)
+        finish(j, p, at, rk_min_i64(at + piece, p->out));
 }
 
 /* ---- all of them ---- */
@@ -147,8 +167,7 @@ static void outputs_task(void *arg, int64_t at, int64_t end, int worker)
     (void)end;
     while (at >= j->tasks[i])
         at -= j->tasks[i++];
-    outputs(j, i, at * j->outputs[i], rk_min_i64((at + 1) * j->outputs[i], j->p[i].out),
-            j->scratch + (size_t)worker * j->thread_bytes);
+    outputs(j, i, at, j->scratch + (size_t)worker * j->thread_bytes);
 }
 
 static void round_row(products_job *j, int i, int64_t row)
@@ -189,6 +208,7 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
         at += bytes;
         j.gathered_at[i] = gathered ? at : NULL;
         at += gathered;
+        j.apart[i] = bytes && !gathered && p[i].rows == 1 && !p[i].w->packed->columns;
         tasks += j.tasks[i];
         rows = rk_max_i64(rows, p[i].rows);
         any = any || bytes;

@@ -66,8 +66,11 @@ static float *multiply(test_ctx *t, const rk_dot8_kernels *kern, const rk_dot8_m
 {
     const rounded r = round_rows(t, kern, w->dtype, rows, w->k, x);
     float *y = before ? test_copy_f32(t, before, rows * w->n) : test_alloc_f32(t, rows * w->n);
-    kern->product(w, 0, rk_dot8_groups(w->n), r.x, rows, y, w->n, before != NULL,
-                  aligned(t, rk_dot8_scratch(w->k)));
+    const int64_t n = rk_dot8_groups(w->n), step = rk_ceil_div(n, 4); /* four at a time, apart */
+    void *scratch = aligned(t, rk_dot8_scratch(w->k));
+    for (int64_t g = 0; g < step; g++)
+        kern->product(w, (rk_dot8_some){g, step, rk_ceil_div(n - g, step)}, r.x, rows, y, w->n,
+                      before != NULL, scratch);
     return y;
 }
 
@@ -129,9 +132,9 @@ static void test_products(void **state)
     (void)state;
     static const struct {
         int64_t n, units, rows;
-    } shapes[] = {{1, 1, 1},  {16, 1, 1}, {33, 3, 1}, {50, 2, 2},  {16, 1, 3},
-                  {17, 2, 5}, {31, 1, 6}, {64, 3, 7}, {20, 1, 13}, {16, 2, 25},
-                  {5, 1, 12}, {40, 1, 9}, {24, 1, 11}};
+    } shapes[] = {{1, 1, 1},   {16, 1, 1}, {33, 3, 1}, {50, 2, 2},  {16, 1, 3},  {17, 2, 5},
+                  {31, 1, 6},  {64, 3, 7}, {64, 2, 1}, {100, 1, 1}, {110, 2, 9}, {20, 1, 13},
+                  {16, 2, 25}, {5, 1, 12}, {40, 1, 9}, {24, 1, 11}};
     test_ctx t = test_begin(1);
     for (size_t f = 0; f < RK_COUNT(formats); f++)
         for (size_t s = 0; s < RK_COUNT(shapes); s++)

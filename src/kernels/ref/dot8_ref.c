@@ -173,19 +173,27 @@ static void columns(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8
             put(y + r * ldy + j, sparse_dot(w, j, x + r), accumulate);
 }
 
-static void product(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x, int64_t rows,
+/* One row by the outputs of a group. */
+static void group_by_row(const rk_dot8_matrix *w, int64_t g, const rk_x8 *x, float *y,
+                         bool accumulate, void *scratch)
+{
+    if (w->columns) {
+        const rk_x8_sparse some = rk_x8_gather(w, x, 1, scratch);
+        columns(w, g, g + 1, &some, 1, y, 0, accumulate);
+        return;
+    }
+    for (int64_t j = g * RK_DOT8_ROWS; j < w->n && j < (g + 1) * RK_DOT8_ROWS; j++)
+        put(y + j, row_dot(w, j, x, 1), accumulate);
+}
+
+static void product(const rk_dot8_matrix *w, rk_dot8_some groups, const rk_x8 *x, int64_t rows,
                     float *y, int64_t ldy, bool accumulate, void *scratch)
 {
     const int64_t blocks = rk_x8_blocks(w->dtype, w->k);
-    for (int64_t r = 0; r < rows; r++, x += blocks, y += ldy) {
-        if (w->columns) {
-            const rk_x8_sparse some = rk_x8_gather(w, x, 1, scratch);
-            columns(w, g0, g1, &some, 1, y, ldy, accumulate);
-            continue;
-        }
-        for (int64_t j = g0 * RK_DOT8_ROWS; j < w->n && j < g1 * RK_DOT8_ROWS; j++)
-            put(y + j, row_dot(w, j, x, 1), accumulate);
-    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < groups.n; i++)
+            group_by_row(w, groups.first + i * groups.step, x + r * blocks, y + r * ldy, accumulate,
+                         scratch);
 }
 
 const rk_dot8_kernels rk_dot8_ref = {"ref", 1, round_row, product, columns};

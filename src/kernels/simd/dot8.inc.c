@@ -21,6 +21,7 @@ enum {
     PART_BYTES = DOT8_LINE / PARTS,
     NEAR = 1024, /* how far ahead lines are asked for: into the first cache, and the second */
     FAR = 8192,
+    PLACES_MOST = 4,     /* where memory is read at a time */
     X_BYTES = 256 * 1024 /* of x that the second cache keeps */
 };
 
@@ -326,6 +327,28 @@ RK_INLINE void tile(source from, rk_dtype t, int n, int64_t units, const unsigne
             to.accumulate);
 }
 
+/* One row by `places` groups that lie `apart` outputs apart. The processor reads ahead in all of
+ * these places by itself, and asking for lines would only be in its way. */
+RK_INLINE void groups_by_row(rk_dtype t, int places, int64_t apart, int64_t units,
+                             const unsigned char *at, const rk_x8 *x, target to)
+{
+    const int64_t step = apart / RK_DOT8_ROWS * units * dot8_unit_bytes(t);
+    vf f[PLACES_MOST * PARTS];
+    for (int s = 0; s < places * PARTS; s++)
+        f[s] = vf_zero();
+    for (int64_t u = 0; u < units; u++, at += dot8_unit_bytes(t))
+        for (int b = 0; b < dot8_unit(t) / RK_X8_BLOCK; b++, x++)
+#pragma GCC unroll 4
+            for (int g = 0; g < places; g++)
+#pragma GCC unroll 2
+                for (int h = 0; h < dot8_halves(t); h++)
+                    add_rows(PACKED, t, 1, at + g * step, b, h, x, f + g * PARTS);
+    for (int s = 0; s < places * PARTS; s++) {
+        const int64_t first = s / PARTS * apart + s % PARTS * VF;
+        put(to.y + first, f[s], to.n - first, to.accumulate);
+    }
+}
+
 /* A group by all rows of x: whole tiles, then what is left. */
 RK_INLINE void tiles(source from, rk_dtype t, int64_t units, const unsigned char *at,
                      const rk_x8 *x, int64_t rows, int64_t stride, target to, ahead next)
@@ -353,41 +376,63 @@ static int64_t rows_of_a_pass(int64_t blocks)
     return rk_max_i64(rows / DOT8_TILE, 4) * DOT8_TILE;
 }
 
-RK_INLINE void product_of(rk_dtype t, const rk_dot8_matrix *w, int64_t g0, int64_t g1,
-                          const rk_x8 *x, int64_t rows, float *y, int64_t ldy, bool accumulate,
-                          void *scratch)
+/* Group g as a target: y begins with output 0. */
+RK_INLINE target target_of(const rk_dot8_matrix *w, int64_t g, float *y, int64_t ldy,
+                           bool accumulate)
+{
+    return (target){y + g * RK_DOT8_ROWS, ldy, w->n - g * RK_DOT8_ROWS, accumulate};
+}
+
+RK_INLINE void product_of_row(rk_dtype t, const rk_dot8_matrix *w, rk_dot8_some groups,
+                              const rk_x8 *x, float *y, bool accumulate)
+{
+    const int64_t units = rk_x8_blocks(t, w->k) / (dot8_unit(t) / RK_X8_BLOCK);
+    const int64_t apart = groups.step * RK_DOT8_ROWS;
+    int64_t left = groups.n, g = groups.first;
+#pragma GCC unroll 3
+    for (int places = PLACES_MOST; places > 0; places /= 2)
+        for (; left >= places; left -= places, g += places * groups.step)
+            groups_by_row(t, places, apart, units,
+                          w->data + (size_t)g * rk_dot8_group_bytes(t, w->k), x,
+                          target_of(w, g, y, 0, accumulate));
+}
+
+RK_INLINE void product_of(rk_dtype t, const rk_dot8_matrix *w, rk_dot8_some groups, const rk_x8 *x,
+                          int64_t rows, float *y, int64_t ldy, bool accumulate, void *scratch)
 {
     const int64_t blocks = rk_x8_blocks(t, w->k), units = blocks / (dot8_unit(t) / RK_X8_BLOCK);
-    const int64_t pass = rows_of_a_pass(blocks);
+    const int64_t pass = rows_of_a_pass(blocks), stride = rows == 1 ? 1 : DOT8_TILE;
     const size_t group_bytes = rk_dot8_group_bytes(t, w->k);
+    if (rows == 1 && !w->columns) {
+        product_of_row(t, w, groups, x, y, accumulate);
+        return;
+    }
     for (int64_t r = 0; r < rows; r += pass)
-        for (int64_t g = g0; g < g1; g++) {
+        for (int64_t i = 0; i < groups.n; i++) {
+            const int64_t g = groups.first + i * groups.step, n = rk_min_i64(pass, rows - r);
             const unsigned char *group = w->data + (size_t)g * group_bytes;
-            const int64_t n = rk_min_i64(pass, rows - r);
-            const target to = {y + r * ldy + g * RK_DOT8_ROWS, ldy, w->n - g * RK_DOT8_ROWS,
-                               accumulate};
+            const unsigned char *soon = group + (size_t)groups.step * group_bytes;
+            const target to = target_of(w, g, y + r * ldy, ldy, accumulate);
             if (rows <= DOT8_DIRECT && !w->columns) {
-                tiles(PACKED, t, units, group, x, rows, rows == 1 ? 1 : DOT8_TILE, to, (ahead){0});
+                tiles(PACKED, t, units, group, x, rows, stride, to, (ahead){0});
                 continue;
             }
             const int64_t steps = rk_ceil_div(n, DOT8_TILE) * blocks;
             const int lines = w->columns ? 0 : (int)((int64_t)group_bytes / steps / DOT8_LINE) + 1;
-            const ahead next = {group + group_bytes, group + (g + 1 < g1 ? 2 : 1) * group_bytes,
-                                lines};
+            const ahead next = {soon, i + 1 < groups.n ? soon + group_bytes : soon, lines};
             if (w->columns)
                 unpack_columns(t, w, g, scratch);
             else
                 unpack(t, units, group, scratch);
-            tiles(UNPACKED, t, units, scratch, x + r * blocks, n, rows == 1 ? 1 : DOT8_TILE, to,
-                  next);
+            tiles(UNPACKED, t, units, scratch, x + r * blocks, n, stride, to, next);
         }
 }
 
 #define PRODUCT(name, dtype)                                                                       \
-    static void name(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x,              \
-                     int64_t rows, float *y, int64_t ldy, bool accumulate, void *scratch)          \
+    static void name(const rk_dot8_matrix *w, rk_dot8_some groups, const rk_x8 *x, int64_t rows,   \
+                     float *y, int64_t ldy, bool accumulate, void *scratch)                        \
     {                                                                                              \
-        product_of(dtype, w, g0, g1, x, rows, y, ldy, accumulate, scratch);                        \
+        product_of(dtype, w, groups, x, rows, y, ldy, accumulate, scratch);                        \
     }
 PRODUCT(product_q4_0, RK_Q4_0)
 PRODUCT(product_q4_1, RK_Q4_1)
@@ -401,10 +446,10 @@ PRODUCT(product_q5_k, RK_Q5_K)
 PRODUCT(product_q6_k, RK_Q6_K)
 #undef PRODUCT
 
-static void product(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8 *x, int64_t rows,
+static void product(const rk_dot8_matrix *w, rk_dot8_some groups, const rk_x8 *x, int64_t rows,
                     float *y, int64_t ldy, bool accumulate, void *scratch)
 {
-    static void (*const products[RK_DTYPE_COUNT])(const rk_dot8_matrix *, int64_t, int64_t,
+    static void (*const products[RK_DTYPE_COUNT])(const rk_dot8_matrix *, rk_dot8_some,
                                                   const rk_x8 *, int64_t, float *, int64_t, bool,
                                                   void *) = {
         [RK_Q4_0] = product_q4_0, [RK_Q4_1] = product_q4_1, [RK_Q5_0] = product_q5_0,
@@ -412,5 +457,5 @@ static void product(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8
         [RK_Q3_K] = product_q3_k, [RK_Q4_K] = product_q4_k, [RK_Q5_K] = product_q5_k,
         [RK_Q6_K] = product_q6_k,
     };
-    products[w->dtype](w, g0, g1, x, rows, y, ldy, accumulate, scratch);
+    products[w->dtype](w, groups, x, rows, y, ldy, accumulate, scratch);
 }
