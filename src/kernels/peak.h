@@ -19,7 +19,8 @@ const char *rk_peak_i8_name(void);
 typedef enum rk_reading {
     RK_READ_PLAIN,
     RK_READ_AHEAD,     /* asks for lines soon needed */
-    RK_READ_FAR_AHEAD, /* and far ahead into the second cache, as simd/dot8.inc.c does */
+    RK_READ_FAR_AHEAD, /* and far ahead into the second cache */
+    RK_READ_APART,     /* plainly, in four places at a time */
     RK_READINGS
 } rk_reading;
 uint64_t rk_peak_read(const void *p, size_t bytes, rk_reading how);
