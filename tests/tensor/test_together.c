@@ -76,7 +76,7 @@ static void test_linears(void **state)
             plain->packed = NULL; /* its inputs stay f32 */
             const rk_linears_in in[N_MATRICES] = {
                 {x, DRAW(&g, 70, 96), RK_OUT_IN, RK_TANH},
-                {x, in_blocks(&g, RK_Q4_0, 130, 96, &packed[0]), RK_OUT_IN, RK_UNARY_NONE},
+                {x, in_blocks(&g, RK_Q4_0, 130, 96, &packed[0]), RK_OUT_IN, RK_TANH},
                 {z, DRAW(&g, 64, 200), RK_IN_OUT, RK_RELU2},
                 {x, plain, RK_OUT_IN, RK_SIGMOID},
                 {z, rk_transpose(&g.ctx, DRAW(&g, 33, 64), 0, 1), RK_IN_OUT, RK_UNARY_NONE},

@@ -2,9 +2,10 @@
  * definition is ref/dot8_ref.c, layouts and order of sums stand in dot8.h and dot8_layout.h.
  *
  * A group of 16 rows is 16 / VF parts, each of which has its rows in the lanes. A tile is all parts
- * by a few rows of x, whose sums stay in registers. Few rows go through the packed group as fast as
- * memory delivers it. For many the group's numbers and scales are unpacked first, and the tiles go
- * over them from the cache, while the next group is on its way there.
+ * by a few rows of x, whose sums stay in registers. A single row goes through four packed groups at
+ * a time, few rows through one, as fast as memory delivers them. For many the group's numbers and
+ * scales are unpacked first, and the tiles go over them from the cache, while the next group is on
+ * its way there.
  *
  * The file that includes this defines DOT8_TILE, the rows of a tile, and DOT8_DIRECT, up to how
  * many rows unpacking does not pay. With DOT8_PAIRS it also defines, behind it, two functions for
