@@ -119,7 +119,7 @@ static void pack_256(rk_dtype t, const unsigned char *block, int r, unsigned cha
         put_numbers(dot8_bits(t), q + 32 * b, r, unit + DOT8_K_CODES + b * dot8_block_bytes(t));
     for (int i = 0; i < n; i++)
         unit[DOT8_K_SCALES + 16 * i + r] =
-            t == RK_Q2_K ? (unsigned char)(scales[i] | minima[i] << 4) : scales[i];
+            (unsigned char)(t == RK_Q2_K ? scales[i] | minima[i] << 4 : scales[i]);
     for (int i = 0; i < n && (t == RK_Q4_K || t == RK_Q5_K); i++)
         unit[DOT8_K_MINIMA + 16 * i + r] = minima[i];
     put_factors(t, block, r, unit, unit + DOT8_HALVES);
