@@ -79,15 +79,21 @@ static void q8_0(const uint8_t *b, float *y)
 
 /* ---- 256 elements ---- */
 
-/* Four numbers in a byte of `low`: those of 32 bytes are 4 times 32 elements. `third` (or NULL) has
- * a bit for each of the eight 32s. */
-static void numbers_q23_k(const uint8_t *third, const uint8_t *low, uint8_t *q)
+/* Four numbers in a byte: those of 32 bytes are 4 times 32 elements. */
+static void two_bits(const uint8_t *low, uint8_t *q)
 {
-    for (int i = 0; i < 8; i++, q += 32)
-        for (int l = 0; l < 32; l++) {
-            const int upper = third ? (third[l] >> i & 1) << 2 : 0;
-            q[l] = (uint8_t)((low[32 * (i / 4) + l] >> 2 * (i % 4) & 3) | upper);
-        }
+    for (int i = 0; i < 8; i++)
+        for (int l = 0; l < 32; l++)
+            q[32 * i + l] = low[32 * (i / 4) + l] >> 2 * (i % 4) & 3;
+}
+
+/* Each of the 32 bytes at `high` has the third bits of element l of all eight 32s. */
+static void three_bits(const uint8_t *high, const uint8_t *low, uint8_t *q)
+{
+    two_bits(low, q);
+    for (int i = 0; i < 8; i++)
+        for (int l = 0; l < 32; l++)
+            q[32 * i + l] |= (uint8_t)((high[l] >> i & 1) << 2);
 }
 
 /* y = d (s & 15) q - m (s >> 4); 16 sub-blocks of 16 */
@@ -95,7 +101,7 @@ static void q2_k(const uint8_t *b, float *y)
 {
     const float d = half_at(b + 80), m = half_at(b + 82);
     uint8_t q[256];
-    numbers_q23_k(NULL, b + 16, q);
+    two_bits(b + 16, q);
     for (int i = 0; i < 16; i++) {
         const float ds = d * (float)(b[i] & 15), ms = m * (float)(b[i] >> 4);
         for (int l = 0; l < 16; l++)
@@ -115,7 +121,7 @@ static void q3_k(const uint8_t *b, float *y)
 {
     const float d = half_at(b + 108);
     uint8_t q[256];
-    numbers_q23_k(b, b + 32, q);
+    three_bits(b, b + 32, q);
     for (int i = 0; i < 16; i++) {
         const float ds = d * (float)scale_q3_k(b + 96, i);
         for (int l = 0; l < 16; l++)
@@ -228,10 +234,10 @@ void rk_blocks_numbers(rk_dtype t, const void *block, uint8_t *q)
         memcpy(q, b + 2, 32);
         break;
     case RK_Q2_K:
-        numbers_q23_k(NULL, b + 16, q);
+        two_bits(b + 16, q);
         break;
     case RK_Q3_K:
-        numbers_q23_k(b, b + 32, q);
+        three_bits(b, b + 32, q);
         break;
     case RK_Q4_K:
         numbers_q45_k(NULL, b + 16, q);
