@@ -5,17 +5,18 @@
  * expected. Pairs read _new/_free (memory) and _open/_close (files); _free and _close take NULL.
  * Pointers are borrowed for the call unless a comment says otherwise.
  *
- * What may be called from which thread:
+ * What may be called from which thread, and what has to live as long as the handle:
  *
- *   handle         shared by threads?                              lives at least as long as
- *   rk_engine      yes; calls that compute take turns inside it    -
- *   rk_model       yes: immutable once open                        memory given to rk_model_open_memory
- *   rk_tokenizer   yes: immutable once made                        -
- *   rk_session     one thread at a time; different sessions freely its model and its engine
- *   rk_sampler     one thread at a time                            -
- *   rk_speculator  one thread at a time                            its session, sampler and draft
- *   rk_decoder     one thread at a time                            its tokenizer
- *   rk_trainer     one thread at a time                            its engine
+ *   handle         shared by threads?                             needs
+ *   rk_engine      yes; calls that compute take turns inside it   -
+ *   rk_model       yes: immutable once open                       the memory it was opened from
+ *   rk_tokenizer   yes: immutable once made                       -
+ *   rk_session     one thread at a time; others at the same time  its model and its engine
+ *   rk_sampler     one thread at a time                           -
+ *   rk_speculator  one thread at a time                           its session, sampler and draft
+ *   rk_decoder     one thread at a time                           its tokenizer
+ *   rk_trainer     one thread at a time                           its engine
+ *
  *   rk_engine_abort is safe from any thread and from a signal handler.
  */
 #ifndef RK_H
@@ -74,7 +75,7 @@ typedef enum rk_act {
 
 typedef struct rk_engine_params {
     int n_threads;    /* 0: usable cores under affinity and cgroup limits */
-    const char *path; /* instruction-set path "ref", "avx2", "avx512", "avx512bf16", "neon"; NULL: best */
+    const char *path; /* "ref", "avx2", "avx512", "avx512bf16", "neon"; NULL: best */
     rk_act act;       /* of sessions */
     rk_log_fn *log;   /* NULL: silent */
     void *log_user;
@@ -107,10 +108,10 @@ typedef struct rk_model rk_model;
 typedef struct rk_model_info {
     const char *arch; /* "rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5", "rwkv6", "rwkv7"; the library's */
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
-    int64_t n_params;       /* stored parameters */
-    int64_t state_bytes;    /* what rk_session_state_get writes */
-    int64_t ctx_len;        /* tokens of a training window when the file says so, else 0 */
-    uint64_t fingerprint;   /* of architecture, shapes and 1-D tensors rounded to bf16 */
+    int64_t n_params;     /* stored parameters */
+    int64_t state_bytes;  /* what rk_session_state_get writes */
+    int64_t ctx_len;      /* tokens of a training window when the file says so, else 0 */
+    uint64_t fingerprint; /* of architecture, shapes and 1-D tensors rounded to bf16 */
 } rk_model_info;
 
 /* Map a model file: .pth, .safetensors, .gguf or rwkv.cpp's .bin (docs/reference.md); weights stay in its pages.
@@ -153,8 +154,8 @@ RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64
 /* One token for each of n streams of one model and one engine, together: the weights are read once.
  * logits (n, n_vocab), or NULL. Each stream gets the bits it would get alone from rk_session_eval.
  * Sessions must be distinct. The first one's scratch grows when it has not led so many yet. */
-RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const int32_t *tokens,
-                                       float *logits, rk_error *err);
+RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n,
+                                       const int32_t *tokens, float *logits, rk_error *err);
 
 /* The state as rk_model_info.state_bytes bytes of f32: per layer the time_mix shift (n_embd), the
  * recurrent state, the channel_mix shift (n_embd). The recurrent state is S, for rwkv7 (n_head,
@@ -285,18 +286,19 @@ RK_API void rk_speculator_get_info(const rk_speculator *sp, rk_speculator_info *
 /* ---------------------------------------------------------------------------------- training */
 
 typedef struct rk_train_params {
-    const char *arch;  /* as in rk_model_info; "rwkv7" */
+    const char *arch; /* as in rk_model_info; "rwkv7" */
     int64_t n_vocab, n_layer, n_embd, head_size;
     int64_t lora_rank_w, lora_rank_a, lora_rank_v, lora_rank_g; /* 0: the current formulas */
-    int64_t dim_ffn;   /* 0: 4 * n_embd */
-    int64_t ctx_len, batch, micro_batch; /* batch: sequences of a step; micro_batch 0: all at once */
-    int64_t grad_slices; /* a power of two that divides batch; 1 */
+    int64_t dim_ffn;                                            /* 0: 4 * n_embd */
+    int64_t ctx_len, batch,
+        micro_batch;       /* batch: sequences of a step; micro_batch 0: all at once */
+    int64_t grad_slices;   /* a power of two that divides batch; 1 */
     int64_t steps, warmup; /* of the schedule */
     double lr, lr_final;   /* lr_final < 0: lr / 10 */
     double weight_decay, beta1, beta2, eps, clip; /* clip 0: off */
-    double l2wrap;     /* 0: off, the default; BlinkDL/RWKV-LM has 1e-4 */
+    double l2wrap; /* 0: off, the default; BlinkDL/RWKV-LM has 1e-4 */
     double dropout;
-    bool bf16;         /* operands of the matrix products rounded to bf16 */
+    bool bf16;              /* operands of the matrix products rounded to bf16 */
     bool checkpoint_blocks; /* recompute each block in the backward pass: less memory, more time */
     uint64_t seed;
 } rk_train_params;
@@ -309,7 +311,7 @@ typedef struct rk_step_info {
     double loss;      /* mean cross-entropy in nats a token, before the update */
     double grad_norm; /* before clipping */
     double lr;
-    bool skipped;     /* a gradient was not finite: no update was made */
+    bool skipped; /* a gradient was not finite: no update was made */
 } rk_step_info;
 
 /* A model being trained: f32 weights, moments, step counter. */

@@ -9,9 +9,8 @@
 
 /* A new command is one file and one line here; the overview walks the table. Ends with NULL. */
 static const rk_command *const commands[] = {
-    &rk_cmd_run,      &rk_cmd_chat,     &rk_cmd_train, &rk_cmd_convert,
-    &rk_cmd_quantize, &rk_cmd_info,     &rk_cmd_eval,  &rk_cmd_logits,
-    &rk_cmd_tokenize, &rk_cmd_bench,    &rk_cmd_selftest, NULL,
+    &rk_cmd_run,  &rk_cmd_chat,   &rk_cmd_train,    &rk_cmd_convert, &rk_cmd_quantize, &rk_cmd_info,
+    &rk_cmd_eval, &rk_cmd_logits, &rk_cmd_tokenize, &rk_cmd_bench,   &rk_cmd_selftest, NULL,
 };
 
 static const rk_command *find_command(const char *name)

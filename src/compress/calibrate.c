@@ -8,10 +8,10 @@
 #include "infer/session.h"
 
 typedef struct entry {
-    double *sums;  /* (n) of squares */
-    float *means;  /* (n) once the text has been read */
-    int64_t n;     /* inputs */
-    int64_t rows;  /* that were summed */
+    double *sums; /* (n) of squares */
+    float *means; /* (n) once the text has been read */
+    int64_t n;    /* inputs */
+    int64_t rows; /* that were summed */
 } entry;
 
 struct rk_calibration {
@@ -102,10 +102,11 @@ rk_status rk_calibrate(rk_calibration **out, const rk_model *m, rk_engine *e, co
         c->entries = calloc((size_t)m->n_params, sizeof *c->entries);
     }
     rk_status st = !c || !c->entries ? rk_fail(err, RK_ERR_NOMEM, "out of memory to calibrate")
-                   : n < 2 ? rk_fail(err, RK_ERR_ARG, "a calibration text of %lld tokens, expected "
-                                                      "at least 2",
-                                     (long long)n)
-                           : rk_session_new(&s, m, e, err);
+                   : n < 2           ? rk_fail(err, RK_ERR_ARG,
+                                               "a calibration text of %lld tokens, expected "
+                                                         "at least 2",
+                                               (long long)n)
+                                     : rk_session_new(&s, m, e, err);
     if (st == RK_OK)
         st = read_text(c, s, tokens, n, ctx_len, err);
     rk_session_free(s);

@@ -138,8 +138,9 @@ static const struct {
     rk_dtype from, to;
     double error_from, error_to;
 } steps[] = {
-    {RK_Q4_K, RK_Q5_K, 1, 0.24},      {RK_Q5_K, RK_Q6_K, 0.24, 0.058}, {RK_Q6_K, RK_Q8_0, 0.058, 0.006},
-    {RK_Q5_0, RK_Q5_1, 0.32, 0.26},   {RK_Q5_1, RK_Q8_0, 0.26, 0.006}, {RK_Q8_0, RK_F16, 0.006, 0},
+    {RK_Q4_K, RK_Q5_K, 1, 0.24},      {RK_Q5_K, RK_Q6_K, 0.24, 0.058},
+    {RK_Q6_K, RK_Q8_0, 0.058, 0.006}, {RK_Q5_0, RK_Q5_1, 0.32, 0.26},
+    {RK_Q5_1, RK_Q8_0, 0.26, 0.006},  {RK_Q8_0, RK_F16, 0.006, 0},
 };
 
 /* Matrices of a kind in the model. */
@@ -163,8 +164,8 @@ static double step_of(const rk_model *m, const rk_param *p, rk_dtype t, rk_dtype
         *bytes = bytes_in(p, *to) - bytes_in(p, t);
         return bytes_in(p, *to) > bytes_in(p, own)
                    ? 0
-                   : benefits[k] * (steps[i].error_from - steps[i].error_to) /
-                         count_of(m, k) / (double)*bytes;
+                   : benefits[k] * (steps[i].error_from - steps[i].error_to) / count_of(m, k) /
+                         (double)*bytes;
     }
     return 0;
 }

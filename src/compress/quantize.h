@@ -20,7 +20,7 @@ typedef struct rk_quantize_options {
     const rk_calibration *calibration; /* may be NULL */
     rk_pool *pool;                     /* may be NULL */
     const rk_tokenizer *tokenizer;     /* for a .gguf file; may be NULL */
-    const rk_log *log; /* told where a type's blocks do not fit; may be NULL */
+    const rk_log *log;                 /* told where a type's blocks do not fit; may be NULL */
     bool overwrite;
     rk_abort_fn *abort; /* as in rk_save_options; may be NULL */
     void *abort_user;

@@ -59,10 +59,10 @@ typedef struct rk_wkv6_args {
 } rk_wkv6_args;
 
 typedef struct rk_wkv6_grads {
-    const void *dy;            /* same stride as the inputs */
-    void *dr, *dk, *dv, *dd;   /* added to */
-    void *du;                  /* (N) added to */
-    void *dstate;              /* (N key, N value): as in rk_wkv7_grads */
+    const void *dy;          /* same stride as the inputs */
+    void *dr, *dk, *dv, *dd; /* added to */
+    void *du;                /* (N) added to */
+    void *dstate;            /* (N key, N value): as in rk_wkv7_grads */
 } rk_wkv6_grads;
 
 /* The recurrence of RWKV-4 for channels [c0, c1) of one batch row. */
@@ -76,8 +76,8 @@ typedef struct rk_wkv4_args {
 } rk_wkv4_args;
 
 typedef struct rk_wkv4_grads {
-    const void *dy;             /* (n_steps, width) */
-    void *dk, *dv, *dw, *du;    /* as the inputs, added to */
+    const void *dy;          /* (n_steps, width) */
+    void *dk, *dv, *dw, *du; /* as the inputs, added to */
     void *dstate; /* (3, width): in the gradient of the last state, out of the first; pp's is 0 */
 } rk_wkv4_grads;
 
@@ -95,14 +95,14 @@ typedef struct rk_adamw {
 } rk_adamw;
 
 typedef struct rk_rwkv7_prepare {
-    const void *w0, *a0, *v0, *k_k, *k_a; /* (C) */
+    const void *w0, *a0, *v0, *k_k, *k_a;           /* (C) */
     const void *wl, *al, *vl, *k0, *v_in, *v_first; /* (rows, C); vl, v_first NULL in layer 0 */
-    void *w, *k, *na, *b, *v; /* (rows, C) */
+    void *w, *k, *na, *b, *v;                       /* (rows, C) */
 } rk_rwkv7_prepare;
 
 typedef struct rk_rwkv7_prepare_grads {
-    const void *dw, *dk, *dna, *db, *dv;               /* (rows, C) in */
-    void *dwl, *dal, *dvl, *dk0, *dv_in, *dv_first;    /* (rows, C) added to; in layer 0 (v_first
+    const void *dw, *dk, *dna, *db, *dv;            /* (rows, C) in */
+    void *dwl, *dal, *dvl, *dk0, *dv_in, *dv_first; /* (rows, C) added to; in layer 0 (v_first
                                                         * NULL) dvl, dv_in, dv_first are NULL: v is
                                                         * the input itself, dv already its gradient */
     void *dk_k_rows, *dk_a_rows; /* (rows, C) overwritten: per-row terms of dk_k, dk_a */
@@ -112,13 +112,14 @@ typedef struct rk_rwkv7_output {
     const void *y, *r, *k, *v, *g; /* (rows, C) */
     const void *r_k, *ln_w, *ln_b; /* (C) */
     double eps;
-    void *stats; /* (rows, H, 2) mean, rstd: written by forward, read by backward; may be NULL forward */
-    void *z;     /* (rows, C) */
+    void *
+        stats; /* (rows, H, 2) mean, rstd: written by forward, read by backward; may be NULL forward */
+    void *z; /* (rows, C) */
 } rk_rwkv7_output;
 
 typedef struct rk_rwkv7_output_grads {
-    const void *dz;                /* (rows, C) */
-    void *dy, *dr, *dk, *dv, *dg;  /* (rows, C) added to */
+    const void *dz;                            /* (rows, C) */
+    void *dy, *dr, *dk, *dv, *dg;              /* (rows, C) added to */
     void *dr_k_rows, *dln_w_rows, *dln_b_rows; /* (rows, C) overwritten: per-row terms */
 } rk_rwkv7_output_grads;
 
@@ -174,8 +175,8 @@ typedef struct rk_kernels {
                             const void *const *mu, const void *dy, int64_t dy_stride, void *dx);
     /* dmu_q[c] for channels [c0, c1) over all rows of one sequence; dprev (may be NULL) likewise. */
     void (*shift_mix_bwd_mu)(int64_t n_steps, int64_t c, int64_t c0, int64_t c1, const void *x,
-                             const void *prev, int64_t n_mix, const void *const *mu,
-                             const void *dy, int64_t dy_stride, void *const *dmu, void *dprev);
+                             const void *prev, int64_t n_mix, const void *const *mu, const void *dy,
+                             int64_t dy_stride, void *const *dmu, void *dprev);
 
     /* RWKV-7 between the projections and the recurrence, for `rows` tokens of H heads of N. wl is
      * the decay logit without w0, al and vl those of iclr and value residual without a0 and v0:
@@ -185,8 +186,7 @@ typedef struct rk_kernels {
      * again. v_first NULL (layer 0): v is the input and is not written. */
     void (*rwkv7_prepare)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_prepare *p);
     /* Backward for the inputs (wl, al, vl, k0, v, v_first), row by row. */
-    void (*rwkv7_prepare_bwd)(int64_t rows, int64_t h, int64_t n,
-                              const rk_rwkv7_prepare *p,
+    void (*rwkv7_prepare_bwd)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_prepare *p,
                               const rk_rwkv7_prepare_grads *g);
     /* Backward for the vectors w0, a0, v0, k_k, k_a is add_rows over per-row terms that
      * rwkv7_prepare_bwd leaves in g->dk_k_rows and g->dk_a_rows (w0, a0, v0 take dwl, dal, dvl). */
@@ -253,9 +253,8 @@ typedef struct rk_kernels {
      * gemv_dot: W (n, k) row-major at ldw. gemv_axpy: W stored (k, n) row-major at ldw. */
     void (*gemv_dot)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
                      rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
-    void (*gemv_axpy)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx,
-                      const void *w, rk_dtype wt, int64_t ldw, void *y, int64_t ldy,
-                      bool accumulate);
+    void (*gemv_axpy)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
+                      rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
 } rk_kernels;
 
 extern const rk_kernels rk_kernels_ref_f32, rk_kernels_ref_f64;

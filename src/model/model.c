@@ -600,8 +600,8 @@ int64_t rk_model_bytes_per_token(const rk_model *m)
 {
     int64_t bytes = 2 * state_bytes(m);
     for (int64_t i = 0; i < m->n_params; i++)
-        bytes += m->params[i].tensor.packed ? rk_model_pack_bytes_read(m, i)
-                                            : file_bytes(&m->params[i]);
+        bytes +=
+            m->params[i].tensor.packed ? rk_model_pack_bytes_read(m, i) : file_bytes(&m->params[i]);
     return bytes;
 }
 

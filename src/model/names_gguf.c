@@ -135,7 +135,10 @@ static rk_status restore(rk_file *out, const rk_file *foreign, const char *name,
     rk_file_tensor t = {.name = name, .dtype = dtype, .bytes = raw->bytes - HEAD};
     const int64_t rest = (int64_t)(t.bytes / rk_dtype_bytes(dtype)) / c;
     const char which = name[strlen(name) - 1];
-    const int64_t dims[3] = {which == '1' ? c : which == '2' ? rest : 1, which == '1' ? rest : c, c};
+    const int64_t dims[3] = {which == '1'   ? c
+                             : which == '2' ? rest
+                                            : 1,
+                             which == '1' ? rest : c, c};
     t.n_dims = which == '0' ? 3 : 2;
     memcpy(t.dims, dims, sizeof dims);
     if (which == '0')
@@ -215,7 +218,7 @@ const rk_scheme rk_scheme_gguf6 = {
 
 const rk_scheme *rk_scheme_gguf_of(const char *arch)
 {
-    return !strcmp(arch, "rwkv7") ? &rk_scheme_gguf7
+    return !strcmp(arch, "rwkv7")   ? &rk_scheme_gguf7
            : !strcmp(arch, "rwkv6") ? &rk_scheme_gguf6
                                     : NULL;
 }

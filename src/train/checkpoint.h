@@ -21,8 +21,8 @@ typedef struct rk_named_array {
 
 typedef struct rk_run_state {
     int64_t step;
-    int64_t skipped_in_row;    /* steps without an update at the end of those made */
-    const char *numerics;      /* instruction-set path the run is on */
+    int64_t skipped_in_row; /* steps without an update at the end of those made */
+    const char *numerics;   /* instruction-set path the run is on */
     const rk_pair *options; /* what the run depends on: names of options and their values */
     int64_t n_options;
 } rk_run_state;

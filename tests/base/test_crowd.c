@@ -96,10 +96,8 @@ static void test_one_thread_stays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rests_beside_a_neighbour),
-        cmocka_unit_test(test_comes_back),
-        cmocka_unit_test(test_bears_a_loss_now_and_then),
-        cmocka_unit_test(test_one_of_many_rests),
+        cmocka_unit_test(test_rests_beside_a_neighbour),  cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_bears_a_loss_now_and_then), cmocka_unit_test(test_one_of_many_rests),
         cmocka_unit_test(test_one_thread_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
