@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "io/tensor_file.h"
-#include "model/scheme.h"
+#include "format/scheme.h"
 
 static volatile unsigned sink; /* keeps the reads */
 

@@ -24,7 +24,7 @@
 
 #include "base/log.h"
 #include "cli/options.h"
-#include "model/model.h"
+#include "format/format.h"
 
 typedef struct rk_command {
     const char *name;

@@ -5,8 +5,8 @@
 
 #include "base/num.h"
 #include "cli/command.h"
-#include "model/relatives.h"
-#include "model/survey.h"
+#include "format/relatives.h"
+#include "format/survey.h"
 
 typedef struct info_options {
     rk_common_options common;

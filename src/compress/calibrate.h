@@ -6,7 +6,7 @@
 #ifndef RK_COMPRESS_CALIBRATE_H
 #define RK_COMPRESS_CALIBRATE_H
 
-#include "model/model.h"
+#include "format/format.h"
 
 typedef struct rk_calibration rk_calibration;
 

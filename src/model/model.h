@@ -129,14 +129,6 @@ struct rk_model {
 
 /* A model of the given sizes whose tensors have shapes but no data yet. */
 rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp, rk_error *err);
-/* The same for what a file under canonical names (scheme.h) shows to be its architecture and sizes;
- * the model owns f, which is closed on failure. What f says of each parameter is not looked at yet.
- * Errors  RK_ERR_UNSUPPORTED: a relative, or no architecture of ours; RK_ERR_FORMAT: sizes. */
-rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err);
-/* Does the file hold a parameter in its shape and in a type that can be computed with? */
-rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *err);
-/* Is this the name of a parameter? */
-bool rk_model_knows(const rk_model *m, const char *name);
 /* Initial values for every parameter; the tensors must be f32 with data. Stops with RK_ERR_ABORTED
  * when *abort (may be NULL) becomes non-zero. */
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
@@ -151,42 +143,6 @@ int64_t rk_model_state_count(const rk_model *m);
 /* A table of which a token needs one row. */
 bool rk_param_is_table(const rk_param *p);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
-/* What type each parameter is written in, and how rounding to blocks weighs errors. */
-typedef struct rk_save_plan {
-    rk_dtype (*type)(void *user, const rk_param *p, rk_dtype own);
-    /* Weights of the squared errors of a row's elements, (inputs of the matrix); NULL: all alike.
-     */
-    const float *(*importance)(void *user, const rk_param *p);
-    void *user;
-} rk_save_plan;
-
-typedef struct rk_save_options {
-    bool keep_types;          /* every tensor as it is in the file that the model comes from */
-    rk_dtype dtype;           /* else: of the matrices; vectors are f32 */
-    const rk_save_plan *plan; /* NULL, or instead of both */
-    rk_pool *pool;            /* for rounding to blocks; may be NULL */
-    const rk_pair *meta;      /* beside arch, format, ctx_len; a .pth file has no place for any */
-    int64_t n_meta;
-    const rk_tokenizer
-        *tokenizer; /* goes into a .gguf file that has no vocabulary yet; may be NULL */
-    bool hf; /* a folder as Hugging Face has them: model.safetensors and config.json, their names */
-    bool overwrite;
-    rk_abort_fn *abort; /* asked now and then; true: stop with RK_ERR_ABORTED. May be NULL */
-    void *abort_user;
-} rk_save_options;
-/* Write a model: .pth or .pt and .safetensors under the names of RWKV-LM; .gguf under those of
- * llama.cpp where it has the architecture (rwkv6 and rwkv7), else under the same as the others.
- * llama.cpp wants vectors in f32: where types are kept, the file says what
- * they were, and who converts it back gets them again. Any other ending is safetensors.
- * Errors  RK_ERR_UNSUPPORTED: the container has no such type, architecture or tensor; those of the
- *         writers. */
-rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_options *o,
-                        rk_error *err);
-/* The same for a file of no architecture here: its tensors under the names that they have. The
- * metadata of a .gguf file go along, into a .safetensors file too, which so leads back to .gguf. */
-rk_status rk_file_save(const rk_file *f, const char *path, const rk_save_options *o, rk_error *err);
-/* The vocabulary that the model's file holds; *out is NULL where it has none. */
-rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *err);
 /* Bytes of weights and state that decoding one token reads and writes: every weight once as it is
  * held, packed or as the file has it, less what meets zeros and is not read; one row of each table,
  * the state read and written. */

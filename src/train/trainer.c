@@ -12,8 +12,8 @@
 
 #include "base/num.h"
 #include "base/pages.h"
+#include "format/format.h"
 #include "infer/engine.h"
-#include "model/model.h"
 #include "train/optim.h"
 #include "train/schedule.h"
 

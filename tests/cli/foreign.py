@@ -8,7 +8,7 @@ Forms: rwkvcpp (option: f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0), fla, hf, web, g
 layers between rescalings), shards (folders, all of them safetensors but the first and gguf), eps
 (the same file with ln_x_eps in its metadata, which is the option, and ln_eps, which may follow), and relative, which takes no
 model: a GGUF file of the architecture that is the option. What each program does to names, values
-and shapes is described where the rows of src/model/names_*.c are. compare prints the largest
+and shapes is described where the rows of src/format/names_*.c are. compare prints the largest
 difference over the root mean square of A. Standard library only.
 """
 import array

@@ -4,7 +4,7 @@
 
 #include "test_util.h"
 
-#include "model/model.h"
+#include "format/format.h"
 
 /* The architecture of the models; tests may go through all of them. */
 static const rk_arch *test_arch = &rk_arch_rwkv7;

@@ -5,8 +5,9 @@
 
 #include "base/str.h"
 
+#include "format/format.h"
+#include "format/scheme.h"
 #include "infer/session.h"
-#include "model/scheme.h"
 
 enum { T = 24 };
 

@@ -1,7 +1,7 @@
 /* Models whose files hold the state that streams begin with. */
 #include "test_model_util.h"
 
-#include "model/scheme.h"
+#include "format/scheme.h"
 
 enum { V = 97, L = 2, C = 48, N = 16, H = C / N, T = 20 };
 

@@ -5,8 +5,8 @@
 
 #include <unistd.h>
 
+#include "format/scheme.h"
 #include "model/model.h"
-#include "model/scheme.h"
 
 enum { CAP = 64 << 20 };
 

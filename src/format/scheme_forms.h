@@ -2,7 +2,7 @@
 #ifndef RK_MODEL_SCHEME_FORMS_H
 #define RK_MODEL_SCHEME_FORMS_H
 
-#include "model/scheme.h"
+#include "format/scheme.h"
 
 /* From what the foreign file holds to the canonical tensor; t's name is for sentences. New memory
  * is out's. layer is -1 outside of layers. */

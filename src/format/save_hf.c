@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 
 #include "base/num.h"
+#include "format/save.h"
 #include "io/json_line.h"
 #include "io/path.h"
 #include "io/safetensors.h"
-#include "model/save.h"
 
 static const char *const weights_name = "model.safetensors", *const config_name = "config.json";
 

@@ -5,7 +5,7 @@
  * tensors pass through, one after the other: what keeps its type as its bytes lie, what changes it
  * through floats in pieces, so that no second copy of a tensor is held. What lies transposed is
  * small and put in order in memory of its own. */
-#include "model/save.h"
+#include "format/save.h"
 
 #include <ctype.h>
 #include <math.h>

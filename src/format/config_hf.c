@@ -1,7 +1,7 @@
 /* config_hf.c: shapes tell a model's sizes, so of config.json only two things are wanted: the eps
  * of its norms, which no tensor tells, and its word on the sizes, as a check that it belongs here.
  */
-#include "model/config_hf.h"
+#include "format/config_hf.h"
 
 #include <inttypes.h>
 #include <math.h>

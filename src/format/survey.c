@@ -1,7 +1,7 @@
 /* survey.c: a file that opens as a model says all by itself. Of one that does not, as much is told
  * as can be: the sizes that its tensors or its metadata have, and each tensor that is unlike what a
  * model of that kind has. */
-#include "model/survey.h"
+#include "format/survey.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "model/relatives.h"
-#include "model/scheme.h"
+#include "format/relatives.h"
+#include "format/scheme.h"
 
 /* ---- warnings ---- */
 

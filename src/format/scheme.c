@@ -1,5 +1,5 @@
 /* scheme.c: importing and exporting names by the rows of a scheme. */
-#include "model/scheme_forms.h"
+#include "format/scheme_forms.h"
 
 #include <ctype.h>
 #include <stdio.h>

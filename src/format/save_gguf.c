@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "model/save.h"
+#include "format/save.h"
 #include "text/gguf_vocab.h"
 
 /* Numbers in general.file_type, for those who only look at it. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "model/scheme.h"
+#include "format/scheme.h"
 
 #define SAME(canonical, gguf)                                                                      \
     {                                                                                              \

@@ -3,7 +3,7 @@
  *
  * Source: cryscan/web-rwkv, assets/scripts/convert_safetensors.py. */
 #include "base/num.h"
-#include "model/scheme.h"
+#include "format/scheme.h"
 
 #define SAME(canonical, web)                                                                       \
     {                                                                                              \

@@ -6,11 +6,11 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "format/relatives.h"
+#include "format/save.h"
 #include "io/gguf.h"
 #include "io/pth.h"
 #include "io/safetensors.h"
-#include "model/relatives.h"
-#include "model/save.h"
 
 static const char digits[] = "0123456789abcdef";
 

@@ -2,7 +2,7 @@
 #ifndef RK_MODEL_SURVEY_H
 #define RK_MODEL_SURVEY_H
 
-#include "model/model.h"
+#include "format/format.h"
 
 enum { RK_SURVEY_WARNINGS_MAX = 32 };
 

@@ -1,5 +1,5 @@
 /* scheme_forms.c: how values lie in other programs' files, and how they are brought here. */
-#include "model/scheme_forms.h"
+#include "format/scheme_forms.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* relatives.c: the table of models that are known by name and not read here: experiments of
  * BlinkDL/RWKV-LM that were never released as general models, and hybrids with other families. */
-#include "model/relatives.h"
+#include "format/relatives.h"
 
 #include <string.h>
 

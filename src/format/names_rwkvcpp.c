@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "model/scheme.h"
+#include "format/scheme.h"
 
 #define FORM(name, form)                                                                           \
     {                                                                                              \

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "model/config_hf.h"
-#include "model/scheme.h"
+#include "format/config_hf.h"
+#include "format/scheme.h"
 
 #define SAME(canonical, hf)                                                                        \
     {                                                                                              \

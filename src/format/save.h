@@ -2,9 +2,9 @@
 #ifndef RK_MODEL_SAVE_H
 #define RK_MODEL_SAVE_H
 
+#include "format/format.h"
+#include "format/scheme.h"
 #include "io/gguf.h"
-#include "model/model.h"
-#include "model/scheme.h"
 
 /* The contents of a file: `to` as they are to be written, `from` what they are made of. */
 typedef struct rk_save {

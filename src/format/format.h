@@ -1,0 +1,67 @@
+/* format.h: models from and to files, whoever wrote them: the face of this folder.
+ *
+ *   open.c       rk_model_open: which architecture, which sizes, where its parameters lie
+ *   save*.c      rk_model_save: what a file is put together of; one file a container
+ *   scheme*.c    other programs' names and orders of values, from and to those of RWKV-LM
+ *   names_*.c    the tables of such names, one file a program
+ *   config_hf.c  config.json beside a model
+ *   relatives.c  models that are known by name and not read here
+ *   survey.c     what a file is, whether or not it can be run
+ *
+ * Containers, the bytes on disk, are io/'s. What an architecture is stands in model/model.h. */
+#ifndef RK_FORMAT_H
+#define RK_FORMAT_H
+
+#include "model/model.h"
+
+/* ---- opening (beside rk_model_open of rk.h) ---- */
+
+/* A model without data for what a file under canonical names (scheme.h) shows to be its
+ * architecture and sizes; the model owns f, which is closed on failure. What f says of each parameter is not looked at yet.
+ * Errors  RK_ERR_UNSUPPORTED: a relative, or no architecture of ours; RK_ERR_FORMAT: sizes. */
+rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err);
+/* Does the file hold a parameter in its shape and in a type that can be computed with? */
+rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *err);
+/* Is this the name of a parameter? */
+bool rk_model_knows(const rk_model *m, const char *name);
+
+/* ---- saving ---- */
+
+/* What type each parameter is written in, and how rounding to blocks weighs errors. */
+typedef struct rk_save_plan {
+    rk_dtype (*type)(void *user, const rk_param *p, rk_dtype own);
+    /* Weights of the squared errors of a row's elements, (inputs of the matrix); NULL: all alike.
+     */
+    const float *(*importance)(void *user, const rk_param *p);
+    void *user;
+} rk_save_plan;
+
+typedef struct rk_save_options {
+    bool keep_types;          /* every tensor as it is in the file that the model comes from */
+    rk_dtype dtype;           /* else: of the matrices; vectors are f32 */
+    const rk_save_plan *plan; /* NULL, or instead of both */
+    rk_pool *pool;            /* for rounding to blocks; may be NULL */
+    const rk_pair *meta;      /* beside arch, format, ctx_len; a .pth file has no place for any */
+    int64_t n_meta;
+    const rk_tokenizer
+        *tokenizer; /* goes into a .gguf file that has no vocabulary yet; may be NULL */
+    bool hf; /* a folder as Hugging Face has them: model.safetensors and config.json, their names */
+    bool overwrite;
+    rk_abort_fn *abort; /* asked now and then; true: stop with RK_ERR_ABORTED. May be NULL */
+    void *abort_user;
+} rk_save_options;
+/* Write a model: .pth or .pt and .safetensors under the names of RWKV-LM; .gguf under those of
+ * llama.cpp where it has the architecture (rwkv6 and rwkv7), else under the same as the others.
+ * llama.cpp wants vectors in f32: where types are kept, the file says what
+ * they were, and who converts it back gets them again. Any other ending is safetensors.
+ * Errors  RK_ERR_UNSUPPORTED: the container has no such type, architecture or tensor; those of the
+ *         writers. */
+rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_options *o,
+                        rk_error *err);
+/* The same for a file of no architecture here: its tensors under the names that they have. The
+ * metadata of a .gguf file go along, into a .safetensors file too, which so leads back to .gguf. */
+rk_status rk_file_save(const rk_file *f, const char *path, const rk_save_options *o, rk_error *err);
+/* The vocabulary that the model's file holds; *out is NULL where it has none. */
+rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *err);
+
+#endif

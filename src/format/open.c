@@ -1,0 +1,273 @@
+/* open.c: a model from a file: which architecture, which sizes, where its parameters lie.
+ *
+ * A file's matrices stay in its pages, whatever their type; vectors are widened to f32 in memory of
+ * the model's own, because kernels read them as reals and they are small. */
+#include "format/format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "format/relatives.h"
+#include "format/scheme.h"
+#include "io/checksum.h"
+
+/* ---- parameters ---- */
+
+static bool is_float(rk_dtype t)
+{
+    return t == RK_F32 || t == RK_BF16 || t == RK_F16 || t == RK_F64;
+}
+
+/* Equal but for dimensions of 1, which files add and leave out. */
+static bool same_squeezed(const rk_file_tensor *f, const rk_tensor *t)
+{
+    int a = 0, b = 0;
+    for (;;) {
+        while (a < f->n_dims && f->dims[a] == 1)
+            a++;
+        while (b < t->n_dims && t->dims[b] == 1)
+            b++;
+        if (a == f->n_dims || b == t->n_dims)
+            return a == f->n_dims && b == t->n_dims;
+        if (f->dims[a++] != t->dims[b++])
+            return false;
+    }
+}
+
+/* Matrices stay where they are, but f64 ones, which no kernel takes as weights, are narrowed. */
+static bool stays_mapped(const rk_param *p, const rk_file_tensor *t)
+{
+    return p->tensor.n_dims == 2 && p->tensor.dims[0] != 1 && t->dtype != RK_F64 &&
+           strcmp(p->spec->shape, "HN") != 0;
+}
+
+rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *err)
+{
+    const rk_file_tensor *t = rk_file_find(m->file, p->name);
+    char found[64], expected[64];
+    if (!t)
+        return p->used ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
+                                 rk_file_name(m->file), p->name, m->arch->name)
+                       : RK_OK;
+    const bool type = is_float(t->dtype) || (rk_dtype_is_blocks(t->dtype) && stays_mapped(p, t));
+    if (!p->used || (type && same_squeezed(t, &p->tensor)))
+        return RK_OK;
+    rk_tensor shape = {.dtype = t->dtype};
+    shape.n_dims = t->n_dims < RK_MAX_DIMS ? t->n_dims : RK_MAX_DIMS;
+    memcpy(shape.dims, t->dims, (size_t)shape.n_dims * sizeof *shape.dims);
+    return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s of a float type",
+                   rk_file_name(m->file), p->name, rk_tensor_describe(&shape, found, sizeof found),
+                   strchr(rk_tensor_describe(&p->tensor, expected, sizeof expected), '('));
+}
+
+/* Check every tensor and count the floats that must be widened. */
+static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
+{
+    *floats = 0;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        const rk_file_tensor *t = rk_file_find(m->file, p->name);
+        const rk_status st = rk_model_check_param(m, p, err);
+        if (st != RK_OK)
+            return st;
+        if (t && p->used && !stays_mapped(p, t))
+            *floats += (size_t)rk_tensor_count(&p->tensor);
+    }
+    return RK_OK;
+}
+
+bool rk_model_knows(const rk_model *m, const char *name)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (!strcmp(m->params[i].name, name))
+            return true;
+    return false;
+}
+
+/* An extra tensor means another model than the one that would be run. */
+static rk_status refuse_unknown(const rk_model *m, rk_error *err)
+{
+    if (rk_file_count(m->file) <= m->n_params) {
+        int64_t known = 0;
+        for (int64_t i = 0; i < m->n_params; i++)
+            known += rk_file_find(m->file, m->params[i].name) != NULL;
+        if (known == rk_file_count(m->file))
+            return RK_OK;
+    }
+    for (int64_t i = 0; i < rk_file_count(m->file); i++)
+        if (!rk_model_knows(m, rk_file_at(m->file, i)->name))
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' is none of an %s model's",
+                           rk_file_name(m->file), rk_file_at(m->file, i)->name, m->arch->name);
+    return RK_OK;
+}
+
+/* The file's memory as it is; what lies transposed becomes a view with exchanged strides. */
+static void bind_mapped(rk_tensor *to, const rk_file_tensor *t)
+{
+    to->dtype = t->dtype;
+    memcpy(&to->data, &t->data, sizeof t->data); /* read only from here on */
+    if (t->exchanged) {
+        to->strides[0] = 1;
+        to->strides[1] = to->dims[0];
+    }
+}
+
+static rk_status bind_params(rk_model *m, rk_error *err)
+{
+    size_t floats = 0;
+    const rk_status st = check_params(m, &floats, err);
+    if (st != RK_OK)
+        return st;
+    float *at = m->owned = malloc((floats + 1) * sizeof *at);
+    if (!at)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors",
+                       rk_file_name(m->file));
+    for (int64_t i = 0; i < m->n_params; i++) {
+        rk_param *p = &m->params[i];
+        const rk_file_tensor *t = rk_file_find(m->file, p->name);
+        if (!t || !p->used)
+            continue;
+        if (stays_mapped(p, t)) {
+            bind_mapped(&p->tensor, t);
+            continue;
+        }
+        if (t->exchanged)
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' of %s is stored transposed",
+                           rk_file_name(m->file), p->name, rk_dtype_name(t->dtype));
+        p->tensor.data = at;
+        rk_file_floats(t, 0, rk_tensor_count(&p->tensor), at);
+        at += rk_tensor_count(&p->tensor);
+    }
+    return RK_OK;
+}
+
+/* Of architecture, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
+static rk_status fingerprint(rk_model *m, rk_error *err)
+{
+    rk_checksum *c = rk_checksum_new();
+    if (!c)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a fingerprint");
+    rk_checksum_add(c, m->arch->name, strlen(m->arch->name));
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        if (!p->used)
+            continue;
+        rk_checksum_add(c, p->name, strlen(p->name));
+        rk_checksum_add(c, p->tensor.dims, (size_t)p->tensor.n_dims * sizeof *p->tensor.dims);
+        if (rk_tensor_rows(&p->tensor) != 1)
+            continue;
+        for (int64_t e = 0; e < rk_tensor_count(&p->tensor); e++) {
+            const uint16_t h = rk_f32_to_bf16(((const float *)p->tensor.data)[e]);
+            rk_checksum_add(c, &h, sizeof h);
+        }
+    }
+    m->fingerprint = rk_checksum_value(c);
+    rk_checksum_free(c);
+    return RK_OK;
+}
+
+/* ---- the model ---- */
+
+static const rk_arch *arch_of(const rk_file *f)
+{
+    for (int i = 0; rk_archs[i]; i++)
+        if (rk_archs[i]->detect(f))
+            return rk_archs[i];
+    return NULL;
+}
+
+/* An eps is a property of the file where it says so. */
+static rk_status read_one_eps(const rk_file *f, const char *key, double *eps, rk_error *err)
+{
+    const char *text = rk_file_meta(f, key);
+    const double x = text ? strtod(text, NULL) : *eps;
+    if (!(x > 0 && x < 1))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected a number between 0 and 1",
+                       rk_file_name(f), key, text ? text : "");
+    *eps = x;
+    return RK_OK;
+}
+
+static rk_status read_eps(const rk_file *f, rk_hparams *hp, rk_error *err)
+{
+    const rk_status st = read_one_eps(f, "ln_eps", &hp->ln_eps, err);
+    return st == RK_OK ? read_one_eps(f, "ln_x_eps", &hp->ln_x_eps, err) : st;
+}
+
+/* Are there tensors for so many layers, all but a few? Else one large number in a name would make
+ * tables of any size. */
+static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
+{
+    enum { MISSING_MAX = 64 };
+    int64_t n = 0;
+    for (const rk_arch *a = arch; a; a = a->base)
+        for (int i = 0; i < a->n_params; i++)
+            n += a->params[i].scope == RK_SCOPE_LAYER;
+    return n_layer * n <= rk_file_count(f) + MISSING_MAX;
+}
+
+rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)
+{
+    const rk_arch *arch = arch_of(f);
+    rk_hparams hp = {0};
+    rk_status st = rk_refuse_relatives(f, err);
+    if (st == RK_OK && !arch)
+        st = rk_fail(err, RK_ERR_UNSUPPORTED,
+                     "%s: its tensor names are those of no architecture here", rk_file_name(f));
+    if (st == RK_OK)
+        st = arch->read_hparams(f, &hp, err);
+    if (st == RK_OK)
+        st = read_eps(f, &hp, err);
+    if (st == RK_OK && !has_layers(f, arch, hp.n_layer))
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
+                     rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));
+    if (st == RK_OK)
+        st = rk_model_new(out, arch, &hp, err);
+    if (st != RK_OK) {
+        rk_file_close(f);
+        return st;
+    }
+    const char *ctx_len = rk_file_meta(f, "ctx_len");
+    (*out)->file = f;
+    (*out)->ctx_len = ctx_len ? strtoll(ctx_len, NULL, 10) : 0;
+    return RK_OK;
+}
+
+/* Takes ownership of f. */
+static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
+{
+    rk_model *m = NULL;
+    rk_status st = rk_model_for_file(&m, f, err);
+    if (st != RK_OK)
+        return st;
+    st = bind_params(m, err);
+    if (st == RK_OK)
+        st = refuse_unknown(m, err);
+    if (st == RK_OK)
+        st = fingerprint(m, err);
+    if (st != RK_OK) {
+        rk_model_close(m);
+        return st;
+    }
+    *out = m;
+    return RK_OK;
+}
+
+rk_status rk_model_open(rk_model **out, const char *path, rk_error *err)
+{
+    rk_file *f = NULL;
+    rk_status st = rk_file_open(&f, path, err);
+    if (st == RK_OK)
+        st = rk_scheme_import(&f, err);
+    return st == RK_OK ? open_file(out, f, err) : st;
+}
+
+rk_status rk_model_open_memory(rk_model **out, const void *data, size_t bytes, rk_error *err)
+{
+    rk_file *f = NULL;
+    rk_status st = rk_file_open_memory(&f, data, bytes, "model in memory", err);
+    if (st == RK_OK)
+        st = rk_scheme_import(&f, err);
+    return st == RK_OK ? open_file(out, f, err) : st;
+}
