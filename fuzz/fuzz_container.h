@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/tensor_file.h"
 #include "format/scheme.h"
+#include "io/tensor_file.h"
 
 static volatile unsigned sink; /* keeps the reads */
 

@@ -2,8 +2,8 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
-#include "format/relatives.h"
 #include "format/format.h"
+#include "format/relatives.h"
 
 typedef struct convert_options {
     rk_common_options common;

@@ -110,16 +110,9 @@ const rk_command rk_cmd_train = {
 
 static train_options defaults(void)
 {
-    train_options o = {.seed = 42};
-    o.run.model = rk_train_defaults();
-    o.run.model.n_layer = 6;
-    o.run.model.n_embd = 512;
-    o.run.model.head_size = 64;
-    o.run.model.steps = 1000;
-    o.run.tokenizer = "byte";
-    o.run.val_frac = 0.1;
-    o.run.save_every = 1000;
-    o.run.eval_every = 500;
+    train_options o = {.run = rk_run_defaults()};
+    o.seed = (int64_t)o.run.model.seed;
+    o.run.model.lr_final = -1.0; /* as --lr is, a tenth of it */
     return o;
 }
 

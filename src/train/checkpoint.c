@@ -315,10 +315,11 @@ const char *rk_checkpoint_numerics(const rk_checkpoint *c)
 }
 
 rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_pair *options,
-                                      int64_t n_options, rk_error *err)
+                                      const rk_pair *defaults, int64_t n_options, rk_error *err)
 {
     for (int64_t i = 0; i < n_options; i++) {
-        const char *was = rk_saved_state_option(c->state, options[i].key);
+        const char *said = rk_saved_state_option(c->state, options[i].key);
+        const char *was = said ? said : defaults[i].value;
         if (!was || strcmp(was, options[i].value) != 0)
             return rk_fail(err, RK_ERR_ARG,
                            "--%s is %s, but %s was made with %s; a resumed run keeps it",

@@ -52,9 +52,12 @@ const char *rk_checkpoint_path(const rk_checkpoint *c);
 int64_t rk_checkpoint_step(const rk_checkpoint *c);
 int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c);
 const char *rk_checkpoint_numerics(const rk_checkpoint *c);
-/* Errors  RK_ERR_ARG: an option differs from the first call's; names it and both values. */
+/* Compare options with those of the first call. One that state.json does not name, because the
+ * version that wrote it had no such option, had its default then; defaults (n_options) has the
+ * names of options in the same order, and the value NULL where there is no default.
+ * Errors  RK_ERR_ARG: an option differs; names it and both values. */
 rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_pair *options,
-                                      int64_t n_options, rk_error *err);
+                                      const rk_pair *defaults, int64_t n_options, rk_error *err);
 /* Fill the arrays' data. Errors  RK_ERR_FORMAT: file, tensor, found, expected. */
 rk_status rk_checkpoint_restore(const rk_checkpoint *c, const rk_run_arrays *a, rk_error *err);
 

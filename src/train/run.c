@@ -124,7 +124,10 @@ static rk_status check_space(const run *r, rk_error *err)
 
 static rk_status restore(run *r, const rk_checkpoint *c, rk_error *err)
 {
-    rk_status st = rk_checkpoint_check_options(c, r->options.pairs, r->options.n, err);
+    rk_run_options defaults;
+    rk_run_options_defaults(&defaults);
+    rk_status st =
+        rk_checkpoint_check_options(c, r->options.pairs, defaults.pairs, r->options.n, err);
     if (st == RK_OK && rk_checkpoint_step(c) > r->p.model.steps)
         st = rk_fail(err, RK_ERR_ARG, "--steps is %" PRId64 ", but %s is past it", r->p.model.steps,
                      rk_checkpoint_path(c));

@@ -75,6 +75,19 @@ static void put_value(char *text, value_kind kind, const void *at)
     }
 }
 
+rk_run_params rk_run_defaults(void)
+{
+    rk_run_params p = {.model = rk_train_defaults(),
+                       .tokenizer = "byte",
+                       .val_frac = 0.1,
+                       .eval_every = 500,
+                       .save_every = 1000};
+    p.model.n_layer = 6;
+    p.model.n_embd = 512;
+    p.model.lr_final = p.model.lr / 10.0;
+    return p;
+}
+
 void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum)
 {
     *o = (rk_run_options){.n = RK_COUNT(rows) + 1};
@@ -85,4 +98,11 @@ void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t dat
     char *last = o->values[RK_COUNT(rows)];
     snprintf(last, RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);
     o->pairs[RK_COUNT(rows)] = (rk_pair){"data", last};
+}
+
+void rk_run_options_defaults(rk_run_options *o)
+{
+    const rk_run_params p = rk_run_defaults();
+    rk_run_options_init(o, &p, 0);
+    o->pairs[RK_COUNT(rows)].value = NULL; /* --data */
 }

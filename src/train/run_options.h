@@ -23,7 +23,11 @@ typedef struct rk_run_options {
     int64_t n;
 } rk_run_options;
 
+/* What `rwkv train` does where it is not told otherwise. */
+rk_run_params rk_run_defaults(void);
 /* data_checksum stands for the file of --data: it may move, but not change. */
 void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum);
+/* The same rows with their defaults; those that have none have the value NULL. */
+void rk_run_options_defaults(rk_run_options *o);
 
 #endif

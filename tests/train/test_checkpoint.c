@@ -107,13 +107,19 @@ static void test_options(void **state)
     rk_checkpoint *c = NULL;
     save(dir, 5);
     test_ok(rk_checkpoint_find(&c, dir, &(rk_log){0}, &err), &err);
-    test_ok(rk_checkpoint_check_options(c, options, RK_COUNT(options), &err), &err);
+    const rk_pair defaults[] = {{"lr", "1"}, {"seed", "0"}}; /* both are recorded */
+    test_ok(rk_checkpoint_check_options(c, options, defaults, RK_COUNT(options), &err), &err);
     const rk_pair changed[] = {{"lr", "0.001"}, {"seed", "2"}};
-    assert_int_equal(rk_checkpoint_check_options(c, changed, 2, &err), RK_ERR_ARG);
+    assert_int_equal(rk_checkpoint_check_options(c, changed, defaults, 2, &err), RK_ERR_ARG);
     assert_non_null(strstr(err.msg, "--seed is 2"));
     assert_non_null(strstr(err.msg, "made with 1"));
-    const rk_pair unknown[] = {{"dropout", "0.5"}};
-    assert_int_equal(rk_checkpoint_check_options(c, unknown, 1, &err), RK_ERR_ARG);
+    const rk_pair later[] = {{"dropout", "0.5"}}, none[] = {{"dropout", NULL}};
+    const rk_pair zero[] = {{"dropout", "0"}};
+    test_ok(rk_checkpoint_check_options(c, later, later, 1, &err), &err);
+    assert_int_equal(rk_checkpoint_check_options(c, later, zero, 1, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "made with 0;"));
+    assert_int_equal(rk_checkpoint_check_options(c, later, none, 1, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "made with none;"));
     rk_checkpoint_close(c);
     test_end(&t);
 }
