@@ -5,47 +5,21 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "base/str.h"
 #include "kernels/blocks.h"
 
-/* The kinds of matrices that recipes tell apart. */
-typedef enum kind {
-    KIND_EMB,
-    KIND_HEAD,
-    KIND_ATT_READ,  /* receptance, gate */
-    KIND_ATT_WRITE, /* key, value */
-    KIND_ATT_OUT,
-    KIND_FFN_KEY, /* and the channel mix's receptance */
-    KIND_FFN_VALUE,
-    KIND_LOW_RANK,
-    KIND_OTHER, /* vectors and what is no factor of a product */
-    KIND_COUNT
-} kind;
-
-static const struct {
-    const char *ending;
-    kind kind;
-} endings[] = {
-    {"emb.weight", KIND_EMB},
-    {"head.weight", KIND_HEAD},
-    {".att.receptance.weight", KIND_ATT_READ},
-    {".att.gate.weight", KIND_ATT_READ},
-    {".att.key.weight", KIND_ATT_WRITE},
-    {".att.value.weight", KIND_ATT_WRITE},
-    {".att.output.weight", KIND_ATT_OUT},
-    {".ffn.key.weight", KIND_FFN_KEY},
-    {".ffn.receptance.weight", KIND_FFN_KEY},
-    {".ffn.value.weight", KIND_FFN_VALUE},
+/* The large matrices, which recipes know, by their roles: how much the divergence from the
+ * unrounded model falls when all of a role go from Q4_K to Q6_K, measured on the bundled model
+ * (docs/quantization.md). What one of them costs in quality is its share of that, and falls with
+ * the square of the rounding error. */
+static const double benefits[RK_ROLE_COUNT] = {
+    [RK_ROLE_EMB] = 1.26,        [RK_ROLE_HEAD] = 0.59,    [RK_ROLE_ATT_READ] = 0.16,
+    [RK_ROLE_ATT_WRITE] = 0.615, [RK_ROLE_ATT_OUT] = 0.31, [RK_ROLE_FFN_IN] = 1.02,
+    [RK_ROLE_FFN_OUT] = 0.40,
 };
 
-static kind kind_of(const rk_param *p)
+static bool is_large(const rk_param *p)
 {
-    if (p->tensor.n_dims != 2 || rk_tensor_rows(&p->tensor) == 1 || !strcmp(p->spec->shape, "HN"))
-        return KIND_OTHER;
-    for (size_t i = 0; i < RK_COUNT(endings); i++)
-        if (rk_ends_with(p->name, endings[i].ending))
-            return endings[i].kind;
-    return rk_ends_with(p->name, ".weight") ? KIND_OTHER : KIND_LOW_RANK;
+    return benefits[p->role] > 0;
 }
 
 struct rk_recipe {
@@ -93,10 +67,10 @@ static rk_dtype fitting_type(rk_dtype t, int64_t cols)
 /* Inputs of a product, which lie side by side in a file that holds blocks: those of low-rank
  * matrices, (inputs, outputs) here, are their first dimension in llama.cpp's files, and the other
  * way round in the rest. 0: blocks would run along the outputs. */
-static int64_t inputs_of(const rk_model *m, const rk_param *p, kind k)
+static int64_t inputs_of(const rk_model *m, const rk_param *p)
 {
     const bool exchanged = !strcmp(m->arch->name, "rwkv6") || !strcmp(m->arch->name, "rwkv7");
-    return k != KIND_LOW_RANK ? p->tensor.dims[1] : exchanged ? p->tensor.dims[0] : 0;
+    return p->role != RK_ROLE_LOW_RANK ? p->tensor.dims[1] : exchanged ? p->tensor.dims[0] : 0;
 }
 
 static size_t bytes_in(const rk_param *p, rk_dtype t)
@@ -114,24 +88,16 @@ static rk_dtype type_in_file(const rk_model *m, const rk_param *p)
 static rk_dtype narrowed(const rk_model *m, const rk_param *p, rk_dtype wanted)
 {
     const rk_dtype own = type_in_file(m, p);
-    const kind k = kind_of(p);
-    const int64_t inputs = k == KIND_OTHER ? 0 : inputs_of(m, p, k);
-    if (k == KIND_OTHER || (rk_dtype_is_blocks(wanted) && inputs == 0))
+    if (!is_large(p) && p->role != RK_ROLE_LOW_RANK)
+        return own;
+    const int64_t inputs = inputs_of(m, p);
+    if (rk_dtype_is_blocks(wanted) && inputs == 0)
         return own;
     const rk_dtype t = fitting_type(wanted, inputs);
     return bytes_in(p, t) < bytes_in(p, own) ? t : own;
 }
 
-/* ---- spending ----
- *
- * How much the divergence from the unrounded model falls when all matrices of a kind go from Q4_K to
- * Q6_K, measured on the bundled model (docs/quantization.md): what one matrix of the kind costs in
- * quality is its share of that. It falls with the square of the rounding error. */
-
-static const double benefits[KIND_COUNT] = {
-    [KIND_EMB] = 1.26,     [KIND_HEAD] = 0.59,    [KIND_ATT_READ] = 0.16,  [KIND_ATT_WRITE] = 0.615,
-    [KIND_ATT_OUT] = 0.31, [KIND_FFN_KEY] = 1.02, [KIND_FFN_VALUE] = 0.40,
-};
+/* ---- spending ---- */
 
 /* Types in steps, with the mean square of the error relative to Q4_K's. */
 static const struct {
@@ -143,20 +109,19 @@ static const struct {
     {RK_Q5_1, RK_Q8_0, 0.26, 0.006},  {RK_Q8_0, RK_F16, 0.006, 0},
 };
 
-/* Matrices of a kind in the model. */
-static double count_of(const rk_model *m, kind k)
+/* Matrices of a role in the model. */
+static double count_of(const rk_model *m, rk_role role)
 {
     double n = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        n += kind_of(&m->params[i]) == k;
+        n += m->params[i].role == role;
     return n;
 }
 
 /* The step from a parameter's type: its benefit a byte, the type it leads to, and its bytes. */
 static double step_of(const rk_model *m, const rk_param *p, rk_dtype t, rk_dtype *to, size_t *bytes)
 {
-    const kind k = kind_of(p);
-    for (size_t i = 0; i < RK_COUNT(steps) && benefits[k] > 0; i++) {
+    for (size_t i = 0; i < RK_COUNT(steps) && is_large(p); i++) {
         if (steps[i].from != t)
             continue;
         const rk_dtype own = type_in_file(m, p);
@@ -164,8 +129,8 @@ static double step_of(const rk_model *m, const rk_param *p, rk_dtype t, rk_dtype
         *bytes = bytes_in(p, *to) - bytes_in(p, t);
         return bytes_in(p, *to) > bytes_in(p, own)
                    ? 0
-                   : benefits[k] * (steps[i].error_from - steps[i].error_to) / count_of(m, k) /
-                         (double)*bytes;
+                   : benefits[p->role] * (steps[i].error_from - steps[i].error_to) /
+                         count_of(m, p->role) / (double)*bytes;
     }
     return 0;
 }
@@ -199,7 +164,7 @@ void rk_recipe_types(const rk_recipe *r, const rk_model *m, rk_dtype *types)
     size_t saved = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        const bool low_rank = kind_of(p) == KIND_LOW_RANK;
+        const bool low_rank = p->role == RK_ROLE_LOW_RANK;
         const rk_dtype own = type_in_file(m, p);
         types[i] = !low_rank ? narrowed(m, p, r->base) : r->spends ? narrowed(m, p, RK_Q8_0) : own;
         if (low_rank && r->spends) { /* what they take in 16 bits, even where they are larger */
@@ -218,11 +183,9 @@ static void tell_misfits(const rk_recipe *r, const rk_model *m, const rk_log *lo
     rk_dtype instead = r->base;
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        const kind k = kind_of(p);
-        if (!p->used || k == KIND_OTHER || k == KIND_LOW_RANK ||
-            inputs_of(m, p, k) % rk_dtype_block(r->base) == 0)
+        if (!p->used || !is_large(p) || inputs_of(m, p) % rk_dtype_block(r->base) == 0)
             continue;
-        instead = fitting_type(r->base, inputs_of(m, p, k));
+        instead = fitting_type(r->base, inputs_of(m, p));
         n++;
     }
     if (log && n > 0)

@@ -38,8 +38,7 @@ static bool same_squeezed(const rk_file_tensor *f, const rk_tensor *t)
 /* Matrices stay where they are, but f64 ones, which no kernel takes as weights, are narrowed. */
 static bool stays_mapped(const rk_param *p, const rk_file_tensor *t)
 {
-    return p->tensor.n_dims == 2 && p->tensor.dims[0] != 1 && t->dtype != RK_F64 &&
-           strcmp(p->spec->shape, "HN") != 0;
+    return rk_roles[p->role].any_type && t->dtype != RK_F64;
 }
 
 rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *err)

@@ -229,8 +229,7 @@ const rk_param *rk_save_param(const rk_save *s, const rk_file_tensor *t)
 bool rk_save_is_vector(const rk_param *p)
 {
     const rk_tensor *t = &p->tensor;
-    return t->n_dims < 2 || (t->n_dims == 2 && !strcmp(p->spec->shape, "HN")) ||
-           rk_tensor_rows(t) == 1 || rk_tensor_cols(t) == 1;
+    return p->role == RK_ROLE_VECTOR || rk_tensor_rows(t) == 1 || rk_tensor_cols(t) == 1;
 }
 
 static rk_dtype type_of(const rk_save *s, const rk_param *p, rk_dtype own)

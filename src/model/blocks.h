@@ -15,16 +15,16 @@ typedef struct rk_lm_top {
 /* Rows of a parameter table: before the blocks' and behind them. */
 #define RK_LM_TOP(f) RK_SCOPE_MODEL, offsetof(rk_lm_top, f)
 #define RK_LM_FIRST_PARAMS                                                                         \
-    {"emb.weight", "VC", RK_LM_TOP(emb), rk_init_uniform, 1e-4, 1},                                \
-        {"blocks.0.ln0.weight", "C", RK_LM_TOP(ln0_w), rk_init_constant, 1, 1},                    \
+    {"emb.weight", "VC", RK_ROLE_EMB, RK_LM_TOP(emb), rk_init_uniform, 1e-4, 1},                   \
+        {"blocks.0.ln0.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_w), rk_init_constant, 1, 1},    \
     {                                                                                              \
-        "blocks.0.ln0.bias", "C", RK_LM_TOP(ln0_b), rk_init_constant, 0, 1                         \
+        "blocks.0.ln0.bias", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_b), rk_init_constant, 0, 1         \
     }
 #define RK_LM_LAST_PARAMS                                                                          \
-    {"ln_out.weight", "C", RK_LM_TOP(ln_out_w), rk_init_constant, 1, 1},                           \
-        {"ln_out.bias", "C", RK_LM_TOP(ln_out_b), rk_init_constant, 0, 1},                         \
+    {"ln_out.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln_out_w), rk_init_constant, 1, 1},           \
+        {"ln_out.bias", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln_out_b), rk_init_constant, 0, 1},         \
     {                                                                                              \
-        "head.weight", "VC", RK_LM_TOP(head), rk_init_orthogonal_tall, 0.5, 1                      \
+        "head.weight", "VC", RK_ROLE_HEAD, RK_LM_TOP(head), rk_init_orthogonal_tall, 0.5, 1        \
     }
 
 /* Places in io. IDS (B, T) and EMB, the embedding after ln0 (B, T, C), are there with

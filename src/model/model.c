@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "base/str.h"
 #include "model/pack.h"
 #include "nn/shift.h"
 
@@ -153,9 +152,10 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
 
 /* ---- building from the table ---- */
 
-static bool is_2d_weight(const rk_param *p)
+/* The table's role, but of a matrix of one row. */
+static rk_role role_of(const rk_param_spec *spec, const rk_tensor *t)
 {
-    return p->tensor.n_dims == 2 && rk_ends_with(p->name, ".weight");
+    return rk_roles[spec->role].any_type && rk_tensor_rows(t) == 1 ? RK_ROLE_VECTOR : spec->role;
 }
 
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
@@ -172,10 +172,10 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
     *p = (rk_param){.spec = spec, .layer = layer};
     name_of(spec, layer, p->name);
     p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
-    p->decay = is_2d_weight(p);
+    p->role = role_of(spec, tensor);
     p->used = spec->scope != RK_SCOPE_LATER || layer > 0;
     memcpy(owner + spec->field, &tensor, sizeof tensor);
-    if (!strcmp(p->name, "head.weight"))
+    if (spec->role == RK_ROLE_HEAD)
         m->head = tensor;
 }
 
@@ -298,29 +298,6 @@ void rk_model_get_info(const rk_model *m, rk_model_info *info)
             info->n_params += rk_tensor_count(&m->params[i].tensor);
 }
 
-bool rk_param_is_table(const rk_param *p)
-{
-    return rk_ends_with(p->name, "emb.weight");
-}
-
-bool rk_param_is_product(const rk_param *p)
-{
-    return p->used && p->tensor.n_dims > 1 && rk_tensor_rows(&p->tensor) > 1 &&
-           !rk_param_is_table(p) && p->spec->scope != RK_SCOPE_TUNED &&
-           strcmp(p->spec->shape, "HN") != 0;
-}
-
-/* A rank's letter is a small one; there are five of one, and squares. */
-bool rk_param_is_low_rank(const rk_param *p)
-{
-    return rk_param_is_product(p) && strpbrk(p->spec->shape, "wavgmMsS");
-}
-
-int rk_param_inputs(const rk_param *p)
-{
-    return rk_ends_with(p->name, ".weight") ? 1 : 0;
-}
-
 /* Of a parameter as the file has it, of a table one row. */
 static int64_t file_bytes(const rk_param *p)
 {
@@ -357,7 +334,7 @@ int64_t rk_model_products(const rk_model *m, int64_t *head)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        if (rk_param_is_product(&m->params[i]) && &m->params[i].tensor != m->head)
+        if (rk_param_is_product(&m->params[i]) && m->params[i].role != RK_ROLE_HEAD)
             n += rk_tensor_count(&m->params[i].tensor);
     if (head)
         *head = rk_tensor_count(m->head);

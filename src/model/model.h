@@ -1,14 +1,14 @@
 /* model.h: what an architecture is, and a model: its parameters in table order.
  *
  * An architecture is one file and one row in arch.c. Its table of parameters (checkpoint name,
- * shape formula, initialisation, optimiser group, place in its structs) is all that loading,
+ * shape formula, role, initialisation, learning rate, place in its structs) is all that loading,
  * saving, initialising and grouping walk. Its forward takes tokens and a state to hidden rows and
  * the next state, in every shape: training (B,T), prompts (1,T), decoding (1,1) and (B,1). */
 #ifndef RK_MODEL_H
 #define RK_MODEL_H
 
 #include "io/safetensors.h"
-#include "tensor/ops.h"
+#include "model/role.h"
 
 typedef struct rk_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
@@ -48,6 +48,7 @@ typedef struct rk_param_spec {
     const char *name;  /* "blocks.%d.att.w0"; %d is the layer */
     const char *shape; /* a letter a dimension: V C F H N, ranks w a v g m s, M = 5 m, S = s s;
                         * digits are themselves */
+    rk_role role;
     rk_scope scope;
     size_t field; /* offset of the rk_tensor * in the top or layer struct */
     rk_init_fn *init;
@@ -107,7 +108,7 @@ typedef struct rk_param {
     char name[RK_PARAM_NAME_MAX];
     const rk_param_spec *spec;
     int64_t layer; /* 0 for those of the model */
-    bool decay;    /* weight decay: 2-D and named .weight */
+    rk_role role;  /* the table's; a matrix of one row is a vector to all who hold and save it */
     bool used;     /* false: what layer 0 stores but does not compute with */
     rk_tensor tensor;
 } rk_param;
@@ -140,8 +141,6 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
                         rk_tensor **state);
 /* Elements of one stream's whole state. */
 int64_t rk_model_state_count(const rk_model *m);
-/* A table of which a token needs one row. */
-bool rk_param_is_table(const rk_param *p);
 int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
 /* Bytes of weights and state that decoding one token reads and writes: every weight once as it is
  * held, packed or as the file has it, less what meets zeros and is not read; one row of each table,
@@ -152,12 +151,33 @@ int64_t rk_model_bytes_per_token(const rk_model *m);
 int64_t rk_model_lean_bytes_per_token(const rk_model *m);
 /* Multiply-adds of the matrix products of a token, the head's apart (*head, may be NULL). */
 int64_t rk_model_products(const rk_model *m, int64_t *head);
-/* Is this a matrix that inputs are multiplied with? */
-bool rk_param_is_product(const rk_param *p);
-/* One whose inputs or outputs are few: mixes, decay, rates, gate. */
-bool rk_param_is_low_rank(const rk_param *p);
-/* The dimension of a product's inputs: the last of what checkpoints call a weight, else the first.
- */
-int rk_param_inputs(const rk_param *p);
+
+/* ---- a parameter by its role ---- */
+
+/* Subject to weight decay? */
+static inline bool rk_param_decays(const rk_param *p)
+{
+    return rk_roles[p->spec->role].decays;
+}
+/* A table of which a token needs one row. */
+static inline bool rk_param_is_table(const rk_param *p)
+{
+    return rk_roles[p->role].table;
+}
+/* A matrix that inputs are multiplied with. */
+static inline bool rk_param_is_product(const rk_param *p)
+{
+    return p->used && rk_roles[p->role].product;
+}
+/* One whose inputs or outputs are few. */
+static inline bool rk_param_is_low_rank(const rk_param *p)
+{
+    return p->used && rk_roles[p->role].low_rank;
+}
+/* The dimension of a product's inputs. */
+static inline int rk_param_inputs(const rk_param *p)
+{
+    return rk_roles[p->role].layout == RK_OUT_IN ? 1 : 0;
+}
 
 #endif

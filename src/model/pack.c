@@ -10,7 +10,6 @@
 
 #include "base/num.h"
 #include "base/pages.h"
-#include "base/str.h"
 #include "kernels/blocks.h"
 #include "kernels/kernels.h"
 
@@ -59,20 +58,15 @@ void rk_packs_free(rk_packs *p)
 static bool is_in_blocks(const rk_param *p)
 {
     const rk_tensor *t = &p->tensor;
-    return p->used && t->data && t->n_dims == 2 && rk_dot8_has(t->dtype) && !rk_param_is_table(p);
-}
-
-/* One whose inputs went through a relu. */
-static bool meets_zeros(const rk_param *p)
-{
-    return rk_ends_with(p->name, ".ffn.value.weight");
+    return t->data && rk_param_is_product(p) && rk_dot8_has(t->dtype);
 }
 
 /* A low-rank matrix in floats that Q8_0 has blocks for. */
 static bool is_narrow(const rk_param *p)
 {
     const rk_tensor *t = &p->tensor;
-    return t->data && t->n_dims == 2 && rk_param_is_low_rank(p) && !rk_dtype_is_blocks(t->dtype) &&
+    return t->data && rk_param_is_low_rank(p) && rk_roles[p->role].any_type &&
+           !rk_dtype_is_blocks(t->dtype) &&
            t->dims[rk_param_inputs(p)] % rk_dtype_block(RK_Q8_0) == 0;
 }
 
@@ -169,7 +163,8 @@ static bool pack_param(const rk_model *m, rk_param *p, rk_dot8_matrix *w, unsign
 bool rk_model_pack_asks(const rk_model *m, int64_t i)
 {
     const rk_dot8_matrix *w = &m->packs->of[i].form;
-    return meets_zeros(&m->params[i]) && w->n > 0 && rk_dot8_has_columns(w->dtype, w->n, w->k);
+    return rk_roles[m->params[i].role].zeros_in && w->n > 0 &&
+           rk_dot8_has_columns(w->dtype, w->n, w->k);
 }
 
 /* Memory for all, the same whether a matrix is in columns or not. */

@@ -13,50 +13,58 @@ typedef struct rwkv5_layer {
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv5_layer, f)
 
-#define FIRST_PARAMS                                                                               \
-    RK_LM_FIRST_PARAMS, {"blocks.%d.ln1.weight", "C", LAYER(ln1_w), rk_init_constant, 1, 1},       \
-        {"blocks.%d.ln1.bias", "C", LAYER(ln1_b), rk_init_constant, 0, 1},                         \
-        {"blocks.%d.ln2.weight", "C", LAYER(ln2_w), rk_init_constant, 1, 1},                       \
-        {"blocks.%d.ln2.bias", "C", LAYER(ln2_b), rk_init_constant, 0, 1},                         \
-        {"blocks.%d.att.time_mix_k", "11C", LAYER(att.time_mix_k), rk_init_share, 1, 1},           \
-        {"blocks.%d.att.time_mix_v", "11C", LAYER(att.time_mix_v), rk_init_share_v, 1, 1},         \
-    {                                                                                              \
-        "blocks.%d.att.time_mix_r", "11C", LAYER(att.time_mix_r), rk_init_share, 0.5, 1            \
-    }
-#define GATE_MIX                                                                                   \
-    {                                                                                              \
-        "blocks.%d.att.time_mix_g", "11C", LAYER(att.time_mix_g), rk_init_share, 0.5, 1            \
-    }
-#define GATE                                                                                       \
-    {                                                                                              \
-        "blocks.%d.att.gate.weight", "CC", LAYER(att.gate), rk_init_orthogonal, 0.1, 1             \
-    }
-#define DECAY(shape)                                                                               \
-    {"blocks.%d.att.time_decay", shape, LAYER(att.time_decay), rk_init_decay6, 0, 2},              \
-    {                                                                                              \
-        "blocks.%d.att.time_faaaa", shape, LAYER(att.time_faaaa), rk_init_faaaa, 0, 1              \
-    }
-#define MATRICES                                                                                   \
-    {"blocks.%d.att.receptance.weight", "CC", LAYER(att.receptance), rk_init_orthogonal, 1, 1},    \
-        {"blocks.%d.att.key.weight", "CC", LAYER(att.key), rk_init_orthogonal, 0.1, 1},            \
-    {                                                                                              \
-        "blocks.%d.att.value.weight", "CC", LAYER(att.value), rk_init_orthogonal, 1, 1             \
-    }
-#define LAST_PARAMS                                                                                \
-    {"blocks.%d.att.output.weight", "CC", LAYER(att.output), rk_init_constant, 0, 1},              \
-        {"blocks.%d.att.ln_x.weight", "C", LAYER(att.ln_x_w), rk_init_ln_x, 0.7, 1},               \
-        {"blocks.%d.att.ln_x.bias", "C", LAYER(att.ln_x_b), rk_init_constant, 0, 1},               \
-        {"blocks.%d.ffn.time_mix_k", "11C", LAYER(ffn.mix_k), rk_init_share, 1, 1},                \
-        {"blocks.%d.ffn.time_mix_r", "11C", LAYER(ffn.mix_r), rk_init_share, 1, 1},                \
-        {"blocks.%d.ffn.key.weight", "FC", LAYER(ffn.key), rk_init_orthogonal, 1, 1},              \
-        {"blocks.%d.ffn.receptance.weight", "CC", LAYER(ffn.receptance), rk_init_constant, 0, 1},  \
-        {"blocks.%d.ffn.value.weight", "CF", LAYER(ffn.value), rk_init_constant, 0, 1},            \
-        RK_LM_LAST_PARAMS
+/* clang-format takes the braces of a row in a macro for those of a block. */
+/* clang-format off */
+#define FIRST_PARAMS \
+    RK_LM_FIRST_PARAMS, \
+    {"blocks.%d.ln1.weight", "C", RK_ROLE_VECTOR, LAYER(ln1_w), rk_init_constant, 1, 1}, \
+    {"blocks.%d.ln1.bias", "C", RK_ROLE_VECTOR, LAYER(ln1_b), rk_init_constant, 0, 1}, \
+    {"blocks.%d.ln2.weight", "C", RK_ROLE_VECTOR, LAYER(ln2_w), rk_init_constant, 1, 1}, \
+    {"blocks.%d.ln2.bias", "C", RK_ROLE_VECTOR, LAYER(ln2_b), rk_init_constant, 0, 1}, \
+    {"blocks.%d.att.time_mix_k", "11C", RK_ROLE_VECTOR, LAYER(att.time_mix_k), \
+     rk_init_share, 1, 1}, \
+    {"blocks.%d.att.time_mix_v", "11C", RK_ROLE_VECTOR, LAYER(att.time_mix_v), \
+     rk_init_share_v, 1, 1}, \
+    {"blocks.%d.att.time_mix_r", "11C", RK_ROLE_VECTOR, LAYER(att.time_mix_r), \
+     rk_init_share, 0.5, 1}
+#define GATE_MIX \
+    {"blocks.%d.att.time_mix_g", "11C", RK_ROLE_VECTOR, LAYER(att.time_mix_g), \
+     rk_init_share, 0.5, 1}
+#define GATE \
+    {"blocks.%d.att.gate.weight", "CC", RK_ROLE_ATT_READ, LAYER(att.gate), \
+     rk_init_orthogonal, 0.1, 1}
+#define DECAY(shape) \
+    {"blocks.%d.att.time_decay", shape, RK_ROLE_VECTOR, LAYER(att.time_decay), \
+     rk_init_decay6, 0, 2}, \
+    {"blocks.%d.att.time_faaaa", shape, RK_ROLE_VECTOR, LAYER(att.time_faaaa), \
+     rk_init_faaaa, 0, 1}
+#define MATRICES \
+    {"blocks.%d.att.receptance.weight", "CC", RK_ROLE_ATT_READ, LAYER(att.receptance), \
+     rk_init_orthogonal, 1, 1}, \
+    {"blocks.%d.att.key.weight", "CC", RK_ROLE_ATT_WRITE, LAYER(att.key), \
+     rk_init_orthogonal, 0.1, 1}, \
+    {"blocks.%d.att.value.weight", "CC", RK_ROLE_ATT_WRITE, LAYER(att.value), \
+     rk_init_orthogonal, 1, 1}
+#define LAST_PARAMS \
+    {"blocks.%d.att.output.weight", "CC", RK_ROLE_ATT_OUT, LAYER(att.output), \
+     rk_init_constant, 0, 1}, \
+    {"blocks.%d.att.ln_x.weight", "C", RK_ROLE_VECTOR, LAYER(att.ln_x_w), rk_init_ln_x, 0.7, 1}, \
+    {"blocks.%d.att.ln_x.bias", "C", RK_ROLE_VECTOR, LAYER(att.ln_x_b), rk_init_constant, 0, 1}, \
+    {"blocks.%d.ffn.time_mix_k", "11C", RK_ROLE_VECTOR, LAYER(ffn.mix_k), rk_init_share, 1, 1}, \
+    {"blocks.%d.ffn.time_mix_r", "11C", RK_ROLE_VECTOR, LAYER(ffn.mix_r), rk_init_share, 1, 1}, \
+    {"blocks.%d.ffn.key.weight", "FC", RK_ROLE_FFN_IN, LAYER(ffn.key), rk_init_orthogonal, 1, 1}, \
+    {"blocks.%d.ffn.receptance.weight", "CC", RK_ROLE_FFN_IN, LAYER(ffn.receptance), \
+     rk_init_constant, 0, 1}, \
+    {"blocks.%d.ffn.value.weight", "CF", RK_ROLE_FFN_OUT, LAYER(ffn.value), \
+     rk_init_constant, 0, 1}, \
+    RK_LM_LAST_PARAMS
+/* clang-format on */
 
 static const rk_param_spec params_5_0_first[] = {
     FIRST_PARAMS,
-    {"blocks.%d.att.time_decay", "H", LAYER(att.time_decay), rk_init_decay6, 0, 2},
-    {"blocks.%d.att.time_first", "H", LAYER(att.time_first), rk_init_constant, -3, 3},
+    {"blocks.%d.att.time_decay", "H", RK_ROLE_VECTOR, LAYER(att.time_decay), rk_init_decay6, 0, 2},
+    {"blocks.%d.att.time_first", "H", RK_ROLE_VECTOR, LAYER(att.time_first), rk_init_constant, -3,
+     3},
     MATRICES,
     LAST_PARAMS,
 };

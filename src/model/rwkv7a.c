@@ -14,11 +14,12 @@
 /* No trainer of RWKV-7a has been published, so the initial values are chosen here: with s0 = 1 and
  * s1 = 0 it begins as the RWKV-7 beside it. */
 static const rk_param_spec params[] = {
-    {"blocks.%d.ffn.s_emb.weight", "VS", LAYER(ffn.s_emb), rk_init_uniform, 1e-4, 1},
-    {"blocks.%d.ffn.s_emb_x.weight", "SC", LAYER(ffn.s_emb_x), rk_init_orthogonal, 1, 1},
-    {"blocks.%d.ffn.s0", "F", LAYER(ffn.s0), rk_init_constant, 1, 1},
-    {"blocks.%d.ffn.s1", "Cs", LAYER(ffn.s1), rk_init_constant, 0, 1},
-    {"blocks.%d.ffn.s2", "sF", LAYER(ffn.s2), rk_init_orthogonal_tall, 0.1, 1},
+    {"blocks.%d.ffn.s_emb.weight", "VS", RK_ROLE_EMB, LAYER(ffn.s_emb), rk_init_uniform, 1e-4, 1},
+    {"blocks.%d.ffn.s_emb_x.weight", "SC", RK_ROLE_EMB_MAP, LAYER(ffn.s_emb_x), rk_init_orthogonal,
+     1, 1},
+    {"blocks.%d.ffn.s0", "F", RK_ROLE_VECTOR, LAYER(ffn.s0), rk_init_constant, 1, 1},
+    {"blocks.%d.ffn.s1", "Cs", RK_ROLE_LOW_RANK, LAYER(ffn.s1), rk_init_constant, 0, 1},
+    {"blocks.%d.ffn.s2", "sF", RK_ROLE_LOW_RANK, LAYER(ffn.s2), rk_init_orthogonal_tall, 0.1, 1},
 };
 
 enum { RANK = 32, RANK_MAX = 1024 };

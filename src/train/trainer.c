@@ -282,7 +282,7 @@ static void lay_out(rk_trainer *t)
                                                    .v = at + MOMENT2 * t->n_floats,
                                                    .grad = p->tensor.grad,
                                                    .lr_scale = p->spec->lr_scale,
-                                                   .decay = p->decay};
+                                                   .decay = rk_param_decays(p)};
         at += n;
     }
 }

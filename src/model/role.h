@@ -1,0 +1,36 @@
+/* role.h: what a parameter is for. A column of the parameter tables; how a parameter is trained,
+ * held, packed, quantised and saved follows from it and never from its name. */
+#ifndef RK_MODEL_ROLE_H
+#define RK_MODEL_ROLE_H
+
+#include "tensor/ops.h"
+
+typedef enum rk_role {
+    RK_ROLE_VECTOR,    /* norms, mixes, biases; (H,N) with an entry a channel too */
+    RK_ROLE_STATE,     /* what streams begin with */
+    RK_ROLE_EMB,       /* a row a token */
+    RK_ROLE_HEAD,      /* (V,C) */
+    RK_ROLE_ATT_READ,  /* receptance, gate */
+    RK_ROLE_ATT_WRITE, /* key, value */
+    RK_ROLE_ATT_OUT,   /* back to the residual stream */
+    RK_ROLE_FFN_IN,    /* key and receptance of the channel mix */
+    RK_ROLE_FFN_OUT,   /* its value, most of whose inputs a relu made zero */
+    RK_ROLE_LOW_RANK,  /* (in, rank) or (rank, out): mixes, decay, rates, gate */
+    RK_ROLE_LOW_RANKS, /* several of these in one tensor, (n, rank, out) */
+    RK_ROLE_EMB_MAP,   /* (elements of a small matrix, in): what is added to a row of a table */
+    RK_ROLE_COUNT
+} rk_role;
+
+typedef struct rk_role_facts {
+    bool table;       /* a token needs one row of it */
+    bool product;     /* a matrix that inputs are multiplied with */
+    bool low_rank;    /* one whose inputs or outputs are few */
+    bool decays;      /* subject to weight decay */
+    bool any_type;    /* may be held in 16 bits or in blocks; else kernels read it as reals */
+    bool zeros_in;    /* most of its inputs may be zero */
+    rk_layout layout; /* of a product */
+} rk_role_facts;
+
+extern const rk_role_facts rk_roles[RK_ROLE_COUNT];
+
+#endif
