@@ -1,6 +1,6 @@
 #!/bin/sh
-# bench/peer, train_peer and report: what they refuse, how ratios come about, the page and plot that
-# results become. Nothing is installed and nothing timed.
+# bench/peer, train_peer, report and builds: what they refuse, how ratios come about, the page and plot that
+# results become. Nothing is installed, and speeds are only seen to be there.
 set -eu
 command -v python3 >/dev/null || { echo "skipped: no python3"; exit 77; }
 work=$(mktemp -d)
@@ -26,6 +26,21 @@ refused 2 'required: MODEL' bench/peer
 refused 2 'multiple of 64' bench/train_peer --n-embd 100
 refused 1 'absent: no such file' bench/train_peer --program "$work/absent"
 refused 2 "'7b' is none of" bench/report --models 7b
+refused 2 'no builds' bench/builds model.gguf
+refused 2 'not allowed with' bench/builds --train "$RK_PROGRAM" --prompt 64
+
+# compared COMMAND...: a line for each of two builds, the first one's ratio to itself is 1
+compared() {
+    "$@" "$RK_PROGRAM" "$work/same" -r 2 -t 1 >"$work/out"
+    grep -q "^$RK_PROGRAM .* tokens/s   1.00 (1.00 to 1.00)$" "$work/out" &&
+        grep -q "same .* tokens/s   [0-9.]* ([0-9.]* to [0-9.]*)$" "$work/out" && return
+    echo "$*:"
+    cat "$work/out"
+    failures=$((failures + 1))
+}
+ln -s "$RK_PROGRAM" "$work/same"
+compared bench/builds --train --n-layer 1 --n-embd 64 --ctx-len 16 --batch 1
+compared bench/builds models/rwkv7-byte-5.4m.safetensors --prompt 64
 
 python3 - "$work" "$RK_SOURCE_DIR" <<'END' || failures=$((failures + 1))
 import importlib.machinery, importlib.util, sys, xml.dom.minidom
