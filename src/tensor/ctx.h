@@ -15,7 +15,11 @@
 
 typedef struct rk_node rk_node;
 
+/* Where ops run: a column of their rows (op.h). */
+typedef enum rk_backend { RK_CPU, RK_N_BACKENDS } rk_backend;
+
 typedef struct rk_ctx {
+    rk_backend backend;
     const rk_kernels *kernels; /* the f32 path; f64 always uses the reference */
     rk_pool *pool;
     const rk_dot8_kernels *dot8; /* inputs of packed weights are rounded to 8 bits; NULL: never */

@@ -1,4 +1,4 @@
-/* op.c: the op table, applying a row of it, and the tape.
+/* op.c: the list of ops, applying one, and the tape.
  *
  * The tape is a list of nodes from the newest back; each holds the op's inputs, outputs and what
  * its forward kept. Gradients are memory that is made when first asked for, so what no gradient
@@ -10,39 +10,16 @@
 
 #include "base/num.h"
 
-#define ROW(name, family)                                                                          \
-    {                                                                                              \
-        name, rk_##family##_shape, rk_##family##_forward, rk_##family##_backward                   \
-    }
-const rk_op rk_ops[RK_OP_COUNT] = {
-    [RK_OP_UNARY] = ROW("unary", unary),
-    [RK_OP_ADD] = ROW("add", binary),
-    [RK_OP_MUL] = ROW("mul", binary),
-    [RK_OP_LERP] = ROW("lerp", lerp),
-    [RK_OP_SCALE] = ROW("scale", scale),
-    [RK_OP_SUM] = ROW("sum", sum),
-    [RK_OP_COPY] = ROW("copy", copy),
-    [RK_OP_CONCAT] = ROW("concat", concat),
-    [RK_OP_DROPOUT] = ROW("dropout", dropout),
-    [RK_OP_SOFTMAX] = ROW("softmax", rowwise),
-    [RK_OP_L2NORM] = ROW("l2norm", rowwise),
-    [RK_OP_NORM] = ROW("norm", norm),
-    [RK_OP_EMBEDDING] = ROW("embedding", embedding),
-    [RK_OP_LINEAR] = ROW("linear", linear),
-    [RK_OP_LINEARS] = ROW("linears", linears),
-    [RK_OP_MATMUL] = ROW("matmul", matmul),
-    [RK_OP_ROW_MATMUL] = ROW("row_matmul", row_matmul),
-    [RK_OP_CROSS_ENTROPY] = ROW("cross_entropy", cross_entropy),
-    [RK_OP_SHIFT_MIX] = ROW("shift_mix", shift_mix),
-    [RK_OP_WKV4] = ROW("wkv4", wkv4),
-    [RK_OP_WKV6] = ROW("wkv6", wkv6),
-    [RK_OP_WKV7] = ROW("wkv7", wkv7),
-    [RK_OP_RWKV7_PREPARE] = ROW("rwkv7_prepare", rwkv7_prepare),
-    [RK_OP_RWKV7_OUTPUT] = ROW("rwkv7_output", rwkv7_output),
-    [RK_OP_RWKV7_HEADS] = ROW("rwkv7_heads", rwkv7_heads),
-    [RK_OP_RECOMPUTE] = ROW("recompute", recompute),
-};
-#undef ROW
+#define ROW_OF(name) &rk_op_##name,
+static const rk_op *const ops[] = {RK_OP_LIST(ROW_OF)};
+#undef ROW_OF
+
+const rk_op *rk_op_at(int i)
+{
+    return i < (int)RK_COUNT(ops) ? ops[i] : NULL;
+}
+
+static const char *const backend_names[RK_N_BACKENDS] = {[RK_CPU] = "cpu"};
 
 /* ---- shape-rule helpers ---- */
 
@@ -53,8 +30,7 @@ void rk_unexpected(rk_ctx *ctx, const rk_node *n, const char *expected)
         rk_tensor_describe(n->in[0], a, sizeof a);
     if (n->n_in > 1 && n->in[1])
         rk_tensor_describe(n->in[1], b, sizeof b);
-    rk_ctx_fail(ctx, RK_ERR_ARG, "%s of %s and %s: expected %s", rk_ops[n->op].name, a, b,
-                expected);
+    rk_ctx_fail(ctx, RK_ERR_ARG, "%s of %s and %s: expected %s", n->op->name, a, b, expected);
 }
 
 bool rk_expect_plain(rk_ctx *ctx, const rk_node *n)
@@ -110,7 +86,7 @@ void *rk_grad_rows_at(const rk_grad_rows *g, int64_t lo, int64_t hi)
 
 static bool needs_tape(const rk_ctx *ctx, const rk_node *n)
 {
-    if (ctx->recording && n->op == RK_OP_RECOMPUTE)
+    if (ctx->recording && n->op->is_segment)
         return true; /* parameters that its segment uses are not among its inputs */
     for (int i = 0; ctx->recording && i < n->n_in; i++)
         if (n->in[i] && n->in[i]->requires_grad)
@@ -124,7 +100,7 @@ static void run(rk_ctx *ctx, rk_node *n, void (*direction)(rk_ctx *, rk_node *),
 {
     const rk_arena_mark mark = rk_arena_get_mark(&ctx->data);
     n->scratch = scratch ? rk_ctx_alloc(ctx, scratch) : NULL;
-    if (!rk_ctx_failed(ctx) && (!ctx->planning || n->op == RK_OP_RECOMPUTE))
+    if (!rk_ctx_failed(ctx) && (!ctx->planning || n->op->is_segment))
         direction(ctx, n);
     rk_arena_release(&ctx->data, mark);
     n->scratch = NULL;
@@ -133,15 +109,29 @@ static void run(rk_ctx *ctx, rk_node *n, void (*direction)(rk_ctx *, rk_node *),
 static void record(rk_ctx *ctx, const rk_node *n)
 {
     rk_node *node = rk_arena_alloc(&ctx->meta, sizeof *node);
-    if (!node) {
+    const size_t attr_bytes = n->op->attr_bytes;
+    void *attr = attr_bytes ? rk_arena_alloc(&ctx->meta, attr_bytes) : NULL;
+    if (!node || (attr_bytes && !attr)) {
         rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for the tape");
         return;
     }
     *node = *n;
+    node->attr = attr_bytes ? memcpy(attr, n->attr, attr_bytes) : NULL;
     node->prev = ctx->tape;
     ctx->tape = node;
     for (int i = 0; i < node->n_out; i++)
         node->out[i]->requires_grad = true;
+}
+
+/* Has the op the functions that this call needs? */
+static bool is_supported(rk_ctx *ctx, const rk_node *n)
+{
+    const rk_op_on *on = &n->op->on[ctx->backend];
+    const bool ok = on->forward && (on->backward || !needs_tape(ctx, n));
+    if (!ok)
+        rk_ctx_fail(ctx, RK_ERR_UNSUPPORTED, "%s: no %s on %s", n->op->name,
+                    on->forward ? "gradient" : "forward", backend_names[ctx->backend]);
+    return ok;
 }
 
 static bool has_failed_input(rk_ctx *ctx, const rk_node *n)
@@ -149,21 +139,20 @@ static bool has_failed_input(rk_ctx *ctx, const rk_node *n)
     if (rk_ctx_failed(ctx))
         return true;
     if (!n->in[0])
-        rk_ctx_fail(ctx, RK_ERR_ARG, "%s: its first input is missing", rk_ops[n->op].name);
+        rk_ctx_fail(ctx, RK_ERR_ARG, "%s: its first input is missing", n->op->name);
     return !n->in[0];
 }
 
 bool rk_apply(rk_ctx *ctx, rk_node *n)
 {
-    const rk_op *op = &rk_ops[n->op];
-    if (has_failed_input(ctx, n))
+    if (has_failed_input(ctx, n) || !is_supported(ctx, n))
         return false;
-    op->shape(ctx, n);
+    n->op->shape(ctx, n);
     if (rk_ctx_failed(ctx))
         return false;
     const bool taped = needs_tape(ctx, n);
     n->saved = taped && n->saved_bytes ? rk_ctx_alloc(ctx, n->saved_bytes) : NULL;
-    run(ctx, n, op->forward, n->scratch_bytes);
+    run(ctx, n, n->op->on[ctx->backend].forward, n->scratch_bytes);
     if (taped)
         record(ctx, n);
     return !rk_ctx_failed(ctx);
@@ -217,7 +206,7 @@ static void walk_back(rk_ctx *ctx)
     ctx->recording = false;
     for (rk_node *n = ctx->tape; n && !rk_ctx_failed(ctx); n = n->prev)
         if (make_grads(ctx, n))
-            run(ctx, n, rk_ops[n->op].backward, n->scratch_bwd_bytes);
+            run(ctx, n, n->op->on[ctx->backend].backward, n->scratch_bwd_bytes);
     ctx->tape = NULL;
     ctx->recording = recording;
 }
@@ -249,24 +238,30 @@ void rk_backward(rk_ctx *ctx, rk_tensor *t, double seed)
 
 /* ---- recompute: forward keeps the results only, backward records the segment again ---- */
 
+typedef struct recompute_attr {
+    rk_segment_fn *fn;
+    void *user;
+} recompute_attr;
+
 static void run_segment(rk_ctx *ctx, const rk_node *n, rk_tensor **result)
 {
     for (int i = 0; i < n->n_out; i++)
         result[i] = NULL;
-    n->attr.recompute.fn(ctx, n->attr.recompute.user, n->in, result);
+    const recompute_attr *a = n->attr;
+    a->fn(ctx, a->user, n->in, result);
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++)
         if (!result[i] || result[i]->dtype != n->out[i]->dtype ||
             !rk_tensor_is_contiguous(result[i]) || !rk_tensor_same_shape(result[i], n->out[i]))
             rk_ctx_fail(ctx, RK_ERR_ARG, "recompute: result %d has not the shape announced", i);
 }
 
-void rk_recompute_shape(rk_ctx *ctx, rk_node *n)
+static void recompute_shape(rk_ctx *ctx, rk_node *n)
 {
     for (int i = 0; i < n->n_out; i++)
         rk_expect(ctx, n, n->out[i] && rk_tensor_is_contiguous(n->out[i]), "contiguous results");
 }
 
-void rk_recompute_forward(rk_ctx *ctx, rk_node *n)
+static void recompute_forward(rk_ctx *ctx, rk_node *n)
 {
     const bool recording = ctx->recording, recomputed = ctx->recomputed;
     rk_tensor *result[RK_MAX_OUT];
@@ -280,7 +275,7 @@ void rk_recompute_forward(rk_ctx *ctx, rk_node *n)
             memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
 }
 
-void rk_recompute_backward(rk_ctx *ctx, rk_node *n)
+static void recompute_backward(rk_ctx *ctx, rk_node *n)
 {
     rk_node *const outer = ctx->tape;
     rk_tensor *result[RK_MAX_OUT];
@@ -301,10 +296,19 @@ void rk_recompute_backward(rk_ctx *ctx, rk_node *n)
     ctx->tape = outer;
 }
 
+const rk_op rk_op_recompute = {
+    .name = "recompute",
+    .shape = recompute_shape,
+    .on[RK_CPU] = {recompute_forward, recompute_backward},
+    .attr_bytes = sizeof(recompute_attr),
+    .is_segment = true,
+};
+
 void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
                   rk_tensor **out, int n_out)
 {
-    rk_node n = {.op = RK_OP_RECOMPUTE, .n_in = n_in, .n_out = n_out};
+    rk_node n = {
+        .op = &rk_op_recompute, .n_in = n_in, .n_out = n_out, .attr = &(recompute_attr){fn, user}};
     if (n_in < 1 || n_in > RK_MAX_IN || n_out < 1 || n_out > RK_MAX_OUT) {
         rk_ctx_fail(ctx, RK_ERR_ARG,
                     "recompute: %d inputs and %d results, expected up to %d and %d", n_in, n_out,
@@ -313,7 +317,5 @@ void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *
     }
     memcpy(n.in, in, (size_t)n_in * sizeof *in);
     memcpy(n.out, out, (size_t)n_out * sizeof *out);
-    n.attr.recompute.fn = fn;
-    n.attr.recompute.user = user;
     rk_apply(ctx, &n);
 }

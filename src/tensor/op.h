@@ -1,47 +1,21 @@
-/* op.h: the op table, and how a row of it is applied, recorded and run backwards.
+/* op.h: what an operation is, and how one is applied, recorded and run backwards.
  *
- * A row holds a name, a shape rule, a forward and a backward function. Adding an op is a row in
- * op.c, a declaration in ops.h and a file. Inside this layer only; model code calls ops.h. */
+ * An op is a row: a name, a shape rule, and for each backend a forward and a backward function. It
+ * stands in its own file; op_list.h lists them all. Inside this layer only; model code calls ops.h.
+ * A row that is not listed can be applied as well: rk_apply asks the node for it. */
 #ifndef RK_OP_H
 #define RK_OP_H
 
 #include "tensor/ctx.h"
+#include "tensor/op_list.h"
 #include "tensor/ops.h"
 
 enum { RK_MAX_IN = 24, RK_MAX_OUT = 8 };
 
-typedef enum rk_op_id {
-    RK_OP_UNARY,
-    RK_OP_ADD,
-    RK_OP_MUL,
-    RK_OP_LERP,
-    RK_OP_SCALE,
-    RK_OP_SUM,
-    RK_OP_COPY,
-    RK_OP_CONCAT,
-    RK_OP_DROPOUT,
-    RK_OP_SOFTMAX,
-    RK_OP_L2NORM,
-    RK_OP_NORM,
-    RK_OP_EMBEDDING,
-    RK_OP_LINEAR,
-    RK_OP_LINEARS,
-    RK_OP_MATMUL,
-    RK_OP_ROW_MATMUL,
-    RK_OP_CROSS_ENTROPY,
-    RK_OP_SHIFT_MIX,
-    RK_OP_WKV4,
-    RK_OP_WKV6,
-    RK_OP_WKV7,
-    RK_OP_RWKV7_PREPARE,
-    RK_OP_RWKV7_OUTPUT,
-    RK_OP_RWKV7_HEADS,
-    RK_OP_RECOMPUTE,
-    RK_OP_COUNT
-} rk_op_id;
+typedef struct rk_op rk_op;
 
 struct rk_node {
-    rk_op_id op;
+    const rk_op *op;
     rk_node *prev; /* the node recorded before */
     int n_in, n_out;
     rk_tensor *in[RK_MAX_IN]; /* NULL where an input is optional and absent */
@@ -51,45 +25,34 @@ struct rk_node {
     void *saved;     /* saved_bytes that forward keeps for backward; NULL when not recording */
     void *scratch;   /* during forward and backward only */
     size_t saved_bytes, scratch_bytes, scratch_bwd_bytes; /* asked for by the shape rule */
-    union {
-        rk_unary unary;
-        int dim;
-        double factor;
-        struct {
-            double p;
-            uint64_t index;
-        } dropout;
-        struct {
-            int64_t groups;
-            double eps;
-        } norm;
-        rk_layout layout;
-        struct {
-            rk_layout layout[RK_LINEARS_MAX];
-            rk_unary after[RK_LINEARS_MAX];
-        } linears;
-        struct {
-            double l2wrap, seed;
-            bool announced; /* forward computes the gradients, for this seed */
-        } loss;
-        struct {
-            rk_segment_fn *fn;
-            void *user;
-        } recompute;
-    } attr;
+    /* What the op is told beside its inputs, a type of its own file: lives while rk_apply runs, and
+     * is copied where the node goes on the tape. */
+    const void *attr;
 };
 
-typedef struct rk_op {
+/* What one backend does of an op. */
+typedef struct rk_op_on {
+    void (*forward)(rk_ctx *ctx, rk_node *n);
+    /* Add to the gradients (rk_grad) of those inputs that need one. NULL: never recorded. */
+    void (*backward)(rk_ctx *ctx, rk_node *n);
+} rk_op_on;
+
+struct rk_op {
     const char *name;
     /* Check the inputs (rk_ctx_fail with a sentence), make the outputs with rk_new, fill in the
-     * bytes of saved and scratch. */
+     * bytes of saved and scratch. Reads shapes and types, and no data: a plan has none. */
     void (*shape)(rk_ctx *ctx, rk_node *n);
-    void (*forward)(rk_ctx *ctx, rk_node *n);
-    /* Add to the gradients (rk_grad) of those inputs that need one. */
-    void (*backward)(rk_ctx *ctx, rk_node *n);
-} rk_op;
+    rk_op_on on[RK_N_BACKENDS];
+    size_t attr_bytes; /* size of the type that a node's attr points to */
+    bool is_segment;   /* made of other ops: run by plans too, and recorded whatever its inputs */
+};
 
-extern const rk_op rk_ops[RK_OP_COUNT];
+/* The rows of op_list.h: rk_op_unary, rk_op_add ... */
+#define RK_DECLARE_OP(name) extern const rk_op rk_op_##name;
+RK_OP_LIST(RK_DECLARE_OP)
+#undef RK_DECLARE_OP
+/* The i-th of them, NULL past the end. */
+const rk_op *rk_op_at(int i);
 
 /* Shape rule, memory, forward, tape. False after a failure. */
 bool rk_apply(rk_ctx *ctx, rk_node *n);
@@ -173,36 +136,5 @@ enum {
     RK_GRAIN_COLS = 64,  /* channels of a task in sums over rows */
     RK_GRAIN_FLAT = 8192 /* elements of a task in element-wise ops */
 };
-
-/* What rows are made of; add and mul, softmax and l2norm are one family each. */
-#define RK_OP_FAMILY(name)                                                                         \
-    void rk_##name##_shape(rk_ctx *ctx, rk_node *n);                                               \
-    void rk_##name##_forward(rk_ctx *ctx, rk_node *n);                                             \
-    void rk_##name##_backward(rk_ctx *ctx, rk_node *n)
-RK_OP_FAMILY(unary);
-RK_OP_FAMILY(binary);
-RK_OP_FAMILY(lerp);
-RK_OP_FAMILY(scale);
-RK_OP_FAMILY(sum);
-RK_OP_FAMILY(copy);
-RK_OP_FAMILY(concat);
-RK_OP_FAMILY(dropout);
-RK_OP_FAMILY(rowwise);
-RK_OP_FAMILY(norm);
-RK_OP_FAMILY(embedding);
-RK_OP_FAMILY(linear);
-RK_OP_FAMILY(linears);
-RK_OP_FAMILY(matmul);
-RK_OP_FAMILY(row_matmul);
-RK_OP_FAMILY(cross_entropy);
-RK_OP_FAMILY(shift_mix);
-RK_OP_FAMILY(wkv4);
-RK_OP_FAMILY(wkv6);
-RK_OP_FAMILY(wkv7);
-RK_OP_FAMILY(rwkv7_prepare);
-RK_OP_FAMILY(rwkv7_output);
-RK_OP_FAMILY(rwkv7_heads);
-RK_OP_FAMILY(recompute);
-#undef RK_OP_FAMILY
 
 #endif

@@ -31,7 +31,7 @@ static void like_first(rk_ctx *ctx, rk_node *n)
 }
 
 /* A binary op's inputs fit; the second operand's repeat count is derived where it is needed. */
-void rk_binary_shape(rk_ctx *ctx, rk_node *n)
+static void binary_shape(rk_ctx *ctx, rk_node *n)
 {
     if (rk_expect(ctx, n, n->in[1] != NULL, "two inputs") && rk_expect_plain(ctx, n) &&
         rk_expect(ctx, n, repeats(n->in[0], n->in[1]) > 0,
@@ -71,10 +71,15 @@ static void over_pieces(rk_ctx *ctx, const rk_node *n, void *const *p, int64_t r
 
 /* ---- unary ---- */
 
-void rk_unary_shape(rk_ctx *ctx, rk_node *n)
+static void unary_shape(rk_ctx *ctx, rk_node *n)
 {
     if (rk_expect_plain(ctx, n))
         like_first(ctx, n);
+}
+
+static rk_unary function_of(const rk_node *n)
+{
+    return *(const rk_unary *)n->attr;
 }
 
 static void unary_piece(void *arg, int64_t lo, int64_t hi, int worker)
@@ -82,10 +87,10 @@ static void unary_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0], *y = j->n->out[0];
     (void)worker;
-    j->kern->unary(j->n->attr.unary, hi - lo, rk_at(x, x->data, lo), rk_at(y, y->data, lo));
+    j->kern->unary(function_of(j->n), hi - lo, rk_at(x, x->data, lo), rk_at(y, y->data, lo));
 }
 
-void rk_unary_forward(rk_ctx *ctx, rk_node *n)
+static void unary_forward(rk_ctx *ctx, rk_node *n)
 {
     over_pieces(ctx, n, NULL, rk_tensor_count(n->in[0]), unary_piece);
 }
@@ -95,11 +100,11 @@ static void unary_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0], *y = j->n->out[0];
     (void)worker;
-    j->kern->unary_bwd(j->n->attr.unary, hi - lo, rk_at(x, x->data, lo), rk_at(y, y->data, lo),
+    j->kern->unary_bwd(function_of(j->n), hi - lo, rk_at(x, x->data, lo), rk_at(y, y->data, lo),
                        rk_at(x, j->p[0], lo), rk_grad_rows_at(j->p[1], lo, hi));
 }
 
-void rk_unary_backward(rk_ctx *ctx, rk_node *n)
+static void unary_backward(rk_ctx *ctx, rk_node *n)
 {
     const int64_t count = rk_tensor_count(n->in[0]);
     rk_grad_rows dx = rk_grad_rows_of(ctx, n->in[0], count, NULL);
@@ -107,9 +112,16 @@ void rk_unary_backward(rk_ctx *ctx, rk_node *n)
     over_pieces(ctx, n, p, count, unary_bwd_piece);
 }
 
+const rk_op rk_op_unary = {
+    .name = "unary",
+    .shape = unary_shape,
+    .on[RK_CPU] = {unary_forward, unary_backward},
+    .attr_bytes = sizeof(rk_unary),
+};
+
 rk_tensor *rk_unary_op(rk_ctx *ctx, rk_unary op, rk_tensor *x)
 {
-    rk_node n = {.op = RK_OP_UNARY, .n_in = 1, .in = {x}, .attr.unary = op};
+    rk_node n = {.op = &rk_op_unary, .n_in = 1, .in = {x}, .attr = &op};
     return rk_apply1(ctx, &n);
 }
 
@@ -127,7 +139,7 @@ static void scalar_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_tensor *x = j->n->in[0], *z = j->n->out[0];
     const double y = one_element(j->n->in[1]);
     (void)worker;
-    if (j->n->op == RK_OP_MUL) {
+    if (j->n->op == &rk_op_mul) {
         j->kern->scale(hi - lo, y, rk_at(x, x->data, lo), rk_at(z, z->data, lo));
         return;
     }
@@ -144,13 +156,13 @@ static void binary_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0], *y = j->n->in[1], *z = j->n->out[0];
     void (*fn)(int64_t, const void *, const void *, void *) =
-        j->n->op == RK_OP_ADD ? j->kern->add : j->kern->mul;
+        j->n->op == &rk_op_add ? j->kern->add : j->kern->mul;
     (void)worker;
     FOR_RUNS(j, lo, hi, at, at2, len)
     fn(len, rk_at(x, x->data, at), rk_at(y, y->data, at2), rk_at(z, z->data, at));
 }
 
-void rk_binary_forward(rk_ctx *ctx, rk_node *n)
+static void binary_forward(rk_ctx *ctx, rk_node *n)
 {
     const int64_t count = rk_tensor_count(n->in[0]), row = rk_tensor_count(n->in[1]);
     if (row == 1 && count > 1)
@@ -191,9 +203,9 @@ static void column_piece(void *arg, int64_t lo, int64_t hi, int worker)
                          rk_at(x, j->p[1], r * j->row + lo), rk_at(x, j->p[2], lo));
 }
 
-void rk_binary_backward(rk_ctx *ctx, rk_node *n)
+static void binary_backward(rk_ctx *ctx, rk_node *n)
 {
-    const bool is_mul = n->op == RK_OP_MUL;
+    const bool is_mul = n->op == &rk_op_mul;
     const int64_t row = rk_tensor_count(n->in[1]);
     void *dz = rk_grad(ctx, n->out[0]), *dx = rk_grad(ctx, n->in[0]), *dy = rk_grad(ctx, n->in[1]);
     void *px[] = {dz, is_mul ? n->in[1]->data : NULL, dx};
@@ -205,23 +217,34 @@ void rk_binary_backward(rk_ctx *ctx, rk_node *n)
         rk_parallel(ctx, row, row == rk_tensor_count(n->in[0]) ? RK_GRAIN_FLAT : RK_GRAIN_COLS,
                     column_piece, &job);
 }
-static rk_tensor *binary(rk_ctx *ctx, rk_op_id op, rk_tensor *x, rk_tensor *y)
+const rk_op rk_op_add = {
+    .name = "add",
+    .shape = binary_shape,
+    .on[RK_CPU] = {binary_forward, binary_backward},
+};
+const rk_op rk_op_mul = {
+    .name = "mul",
+    .shape = binary_shape,
+    .on[RK_CPU] = {binary_forward, binary_backward},
+};
+
+static rk_tensor *binary(rk_ctx *ctx, const rk_op *op, rk_tensor *x, rk_tensor *y)
 {
     rk_node n = {.op = op, .n_in = 2, .in = {x, y}};
     return rk_apply1(ctx, &n);
 }
 rk_tensor *rk_add(rk_ctx *ctx, rk_tensor *x, rk_tensor *y)
 {
-    return binary(ctx, RK_OP_ADD, x, y);
+    return binary(ctx, &rk_op_add, x, y);
 }
 rk_tensor *rk_mul(rk_ctx *ctx, rk_tensor *x, rk_tensor *y)
 {
-    return binary(ctx, RK_OP_MUL, x, y);
+    return binary(ctx, &rk_op_mul, x, y);
 }
 
 /* ---- lerp ---- */
 
-void rk_lerp_shape(rk_ctx *ctx, rk_node *n)
+static void lerp_shape(rk_ctx *ctx, rk_node *n)
 {
     if (rk_expect(ctx, n, n->in[1] && n->in[2], "three inputs") && rk_expect_plain(ctx, n) &&
         rk_expect(ctx, n, rk_tensor_same_shape(n->in[0], n->in[1]), "two equal shapes") &&
@@ -241,7 +264,7 @@ static void lerp_piece(void *arg, int64_t lo, int64_t hi, int worker)
                   rk_at(x, n->in[2]->data, at2), rk_at(x, n->out[0]->data, at));
 }
 
-void rk_lerp_forward(rk_ctx *ctx, rk_node *n)
+static void lerp_forward(rk_ctx *ctx, rk_node *n)
 {
     over_pieces(ctx, n, NULL, rk_tensor_count(n->in[2]), lerp_piece);
 }
@@ -274,7 +297,7 @@ static void lerp_bwd_weight_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_lerp_backward(rk_ctx *ctx, rk_node *n)
+static void lerp_backward(rk_ctx *ctx, rk_node *n)
 {
     const int64_t row = rk_tensor_count(n->in[2]);
     void *p[] = {rk_grad(ctx, n->out[0]), rk_grad(ctx, n->in[0]), rk_grad(ctx, n->in[1]),
@@ -286,17 +309,28 @@ void rk_lerp_backward(rk_ctx *ctx, rk_node *n)
         rk_parallel(ctx, row, RK_GRAIN_COLS, lerp_bwd_weight_piece, &job);
 }
 
+const rk_op rk_op_lerp = {
+    .name = "lerp",
+    .shape = lerp_shape,
+    .on[RK_CPU] = {lerp_forward, lerp_backward},
+};
+
 rk_tensor *rk_lerp(rk_ctx *ctx, rk_tensor *x, rk_tensor *y, rk_tensor *w)
 {
-    rk_node n = {.op = RK_OP_LERP, .n_in = 3, .in = {x, y, w}};
+    rk_node n = {.op = &rk_op_lerp, .n_in = 3, .in = {x, y, w}};
     return rk_apply1(ctx, &n);
 }
 
 /* ---- scale ---- */
 
-void rk_scale_shape(rk_ctx *ctx, rk_node *n)
+static void scale_shape(rk_ctx *ctx, rk_node *n)
 {
-    rk_unary_shape(ctx, n);
+    unary_shape(ctx, n);
+}
+
+static double factor_of(const rk_node *n)
+{
+    return *(const double *)n->attr;
 }
 
 static void scale_piece(void *arg, int64_t lo, int64_t hi, int worker)
@@ -304,11 +338,11 @@ static void scale_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0];
     (void)worker;
-    j->kern->scale(hi - lo, j->n->attr.factor, rk_at(x, x->data, lo),
+    j->kern->scale(hi - lo, factor_of(j->n), rk_at(x, x->data, lo),
                    rk_at(x, j->n->out[0]->data, lo));
 }
 
-void rk_scale_forward(rk_ctx *ctx, rk_node *n)
+static void scale_forward(rk_ctx *ctx, rk_node *n)
 {
     over_pieces(ctx, n, NULL, rk_tensor_count(n->in[0]), scale_piece);
 }
@@ -318,27 +352,39 @@ static void scale_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0];
     (void)worker;
-    j->kern->axpy(hi - lo, j->n->attr.factor, rk_at(x, j->p[0], lo), rk_at(x, j->p[1], lo));
+    j->kern->axpy(hi - lo, factor_of(j->n), rk_at(x, j->p[0], lo), rk_at(x, j->p[1], lo));
 }
 
-void rk_scale_backward(rk_ctx *ctx, rk_node *n)
+static void scale_backward(rk_ctx *ctx, rk_node *n)
 {
     void *p[] = {rk_grad(ctx, n->out[0]), rk_grad(ctx, n->in[0])};
     over_pieces(ctx, n, p, rk_tensor_count(n->in[0]), scale_bwd_piece);
 }
 
+const rk_op rk_op_scale = {
+    .name = "scale",
+    .shape = scale_shape,
+    .on[RK_CPU] = {scale_forward, scale_backward},
+    .attr_bytes = sizeof(double),
+};
+
 rk_tensor *rk_scale(rk_ctx *ctx, rk_tensor *x, double factor)
 {
-    rk_node n = {.op = RK_OP_SCALE, .n_in = 1, .in = {x}, .attr.factor = factor};
+    rk_node n = {.op = &rk_op_scale, .n_in = 1, .in = {x}, .attr = &factor};
     return rk_apply1(ctx, &n);
 }
 
 /* ---- dropout: the mask is kept as reals (0 or 1/(1-p)), so backward is a product; where no
  * backward follows it is made in the result ---- */
 
-void rk_dropout_shape(rk_ctx *ctx, rk_node *n)
+typedef struct dropout_attr {
+    double p;
+    uint64_t index;
+} dropout_attr;
+
+static void dropout_shape(rk_ctx *ctx, rk_node *n)
 {
-    rk_unary_shape(ctx, n);
+    unary_shape(ctx, n);
     n->saved_bytes = rk_tensor_bytes(n->in[0]);
 }
 
@@ -351,12 +397,13 @@ static void dropout_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const dropout_job *j = arg;
     const rk_tensor *x = j->n->in[0];
-    const double p = j->n->attr.dropout.p;
+    const dropout_attr *a = j->n->attr;
+    const double p = a->p;
     void *mask = j->n->saved ? j->n->saved : j->n->out[0]->data;
     const int64_t before = j->ctx->first_row * (rk_tensor_count(x) / x->dims[0]);
     (void)worker;
     for (int64_t i = lo; i < hi; i++) {
-        const uint64_t index = (j->n->attr.dropout.index << 40) + (uint64_t)(before + i);
+        const uint64_t index = (a->index << 40) + (uint64_t)(before + i);
         const bool drop = rk_rng_f64(j->ctx->seed, RK_RNG_DROPOUT, j->ctx->step, index) < p;
         const double m = drop ? 0.0 : 1.0 / (1.0 - p);
         if (x->dtype == RK_F64)
@@ -368,24 +415,29 @@ static void dropout_piece(void *arg, int64_t lo, int64_t hi, int worker)
         ->mul(hi - lo, rk_at(x, x->data, lo), rk_at(x, mask, lo), rk_at(x, j->n->out[0]->data, lo));
 }
 
-void rk_dropout_forward(rk_ctx *ctx, rk_node *n)
+static void dropout_forward(rk_ctx *ctx, rk_node *n)
 {
     dropout_job job = {ctx, n};
     rk_parallel(ctx, rk_tensor_count(n->in[0]), RK_GRAIN_FLAT, dropout_piece, &job);
 }
 
-void rk_dropout_backward(rk_ctx *ctx, rk_node *n)
+static void dropout_backward(rk_ctx *ctx, rk_node *n)
 {
     void *p[] = {rk_grad(ctx, n->out[0]), n->saved, rk_grad(ctx, n->in[0])};
     over_pieces(ctx, n, p, rk_tensor_count(n->in[0]), product_piece);
 }
 
+const rk_op rk_op_dropout = {
+    .name = "dropout",
+    .shape = dropout_shape,
+    .on[RK_CPU] = {dropout_forward, dropout_backward},
+    .attr_bytes = sizeof(dropout_attr),
+};
+
 rk_tensor *rk_dropout(rk_ctx *ctx, rk_tensor *x, double p, uint64_t index)
 {
-    rk_node n = {.op = RK_OP_DROPOUT, .n_in = 1, .in = {x}};
+    rk_node n = {.op = &rk_op_dropout, .n_in = 1, .in = {x}, .attr = &(dropout_attr){p, index}};
     if (!x || p == 0.0 || !(ctx->recording || ctx->recomputed))
         return x;
-    n.attr.dropout.p = p;
-    n.attr.dropout.index = index;
     return rk_apply1(ctx, &n);
 }

@@ -223,10 +223,16 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
 
 /* ---- the op: in x, w of each; out y of each ---- */
 
+typedef struct linears_attr {
+    rk_layout layout[RK_LINEARS_MAX];
+    rk_unary after[RK_LINEARS_MAX];
+} linears_attr;
+
 static rk_product member(const rk_node *n, int64_t i)
 {
+    const linears_attr *a = n->attr;
     const rk_tensor *x = n->in[2 * i], *w = n->in[2 * i + 1];
-    const bool out_in = n->attr.linears.layout[i] == RK_OUT_IN;
+    const bool out_in = a->layout[i] == RK_OUT_IN;
     return (rk_product){.x = x,
                         .w = w,
                         .y = n->out[i],
@@ -234,7 +240,7 @@ static rk_product member(const rk_node *n, int64_t i)
                         .in = w->dims[out_in ? 1 : 0],
                         .out = w->dims[out_in ? 0 : 1],
                         .dots = out_in != rk_is_transposed(w),
-                        .after = n->attr.linears.after[i]};
+                        .after = a->after[i]};
 }
 
 static bool fits(const rk_node *n, int64_t i)
@@ -256,7 +262,7 @@ static int products_of(const rk_node *n, rk_product *p)
     return n->n_in / 2;
 }
 
-void rk_linears_shape(rk_ctx *ctx, rk_node *n)
+static void linears_shape(rk_ctx *ctx, rk_node *n)
 {
     rk_product p[RK_LINEARS_MAX];
     for (int64_t i = 0; i < n->n_in / 2; i++) {
@@ -274,7 +280,7 @@ void rk_linears_shape(rk_ctx *ctx, rk_node *n)
     n->scratch_bytes = rk_products_scratch(ctx, p, products_of(n, p));
 }
 
-void rk_linears_forward(rk_ctx *ctx, rk_node *n)
+static void linears_forward(rk_ctx *ctx, rk_node *n)
 {
     rk_product p[RK_LINEARS_MAX];
     const int n_products = products_of(n, p);
@@ -283,10 +289,12 @@ void rk_linears_forward(rk_ctx *ctx, rk_node *n)
     rk_products_run(ctx, p, n_products, n->scratch);
 }
 
-void rk_linears_backward(rk_ctx *ctx, rk_node *n)
-{
-    rk_ctx_fail(ctx, RK_ERR_ARG, "%s: recorded, which it never is", rk_ops[n->op].name);
-}
+const rk_op rk_op_linears = {
+    .name = "linears",
+    .shape = linears_shape,
+    .on[RK_CPU] = {linears_forward, NULL},
+    .attr_bytes = sizeof(linears_attr),
+};
 
 static rk_tensor *alone(rk_ctx *ctx, const rk_linears_in *in)
 {
@@ -296,15 +304,16 @@ static rk_tensor *alone(rk_ctx *ctx, const rk_linears_in *in)
 
 void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
 {
-    rk_node node = {.op = RK_OP_LINEARS, .n_in = 2 * n};
+    linears_attr attr = {0};
+    rk_node node = {.op = &rk_op_linears, .n_in = 2 * n, .attr = &attr};
     const bool together =
         !ctx->recording && !ctx->long_class && n > 0 && in[0].x && in[0].x->dtype == RK_F32;
     for (int64_t i = 0; i < n; i++) {
         out[i] = together ? NULL : alone(ctx, &in[i]);
         node.in[2 * i] = in[i].x;
         node.in[2 * i + 1] = in[i].w;
-        node.attr.linears.layout[i] = in[i].layout;
-        node.attr.linears.after[i] = in[i].after;
+        attr.layout[i] = in[i].layout;
+        attr.after[i] = in[i].after;
     }
     if (together && rk_apply(ctx, &node))
         memcpy(out, node.out, (size_t)n * sizeof *out);

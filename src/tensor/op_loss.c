@@ -19,6 +19,11 @@
 enum { BLOCK_ROWS = 1024, BLOCK_COLS = 1024 };
 enum { HELD = 1 << 25, HELD_ROWS_MIN = 128 }; /* logits of an announced gradient */
 
+typedef struct loss_attr {
+    double l2wrap, seed;
+    bool announced; /* forward computes the gradients, for this seed */
+} loss_attr;
+
 /* Rows and columns of the largest block, its logits' place in the scratch, the product's behind.
  * announced: the blocks of a row of them lie one after the other. */
 typedef struct loss_sizes {
@@ -27,13 +32,18 @@ typedef struct loss_sizes {
     size_t logits_bytes;
 } loss_sizes;
 
+static const loss_attr *attr_of(const rk_node *n)
+{
+    return n->attr;
+}
+
 static loss_sizes sizes_of(const rk_node *n)
 {
     loss_sizes s = {
         .rows = rk_tensor_rows(n->in[0]), .cols = n->in[1]->dims[0], .width = n->in[1]->dims[1]};
     s.block_rows = rk_min_i64(s.rows, BLOCK_ROWS);
     s.block_cols = rk_min_i64(s.cols, BLOCK_COLS);
-    s.announced = n->attr.loss.announced;
+    s.announced = attr_of(n)->announced;
     if (s.announced)
         s.block_rows = rk_min_i64(s.block_rows, HELD / rk_max_i64(s.cols, 1));
     s.logits_bytes = rk_align_up(
@@ -55,7 +65,7 @@ static size_t products_scratch(const rk_ctx *ctx, const rk_node *n, loss_sizes s
     return most;
 }
 
-void rk_cross_entropy_shape(rk_ctx *ctx, rk_node *n)
+static void cross_entropy_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *h = n->in[0], *head = n->in[1], *targets = n->in[2];
     const bool ok = head && targets && h->n_dims >= 2 && head->n_dims == 2 &&
@@ -66,9 +76,7 @@ void rk_cross_entropy_shape(rk_ctx *ctx, rk_node *n)
                                         : h->dtype == RK_F32 && rk_is_float(head->dtype));
     if (!rk_expect(ctx, n, ok, "hidden rows, a head of their width and an i32 target a row"))
         return;
-    n->attr.loss.announced = ctx->recording && n->attr.loss.seed != 0.0 &&
-                             HELD / rk_max_i64(head->dims[0], 1) >= HELD_ROWS_MIN;
-    if (n->attr.loss.announced) {
+    if (attr_of(n)->announced) {
         rk_grad_make(ctx, n->in[0]);
         rk_grad_make(ctx, n->in[1]);
     }
@@ -148,7 +156,7 @@ static void forward_block(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows)
 /* The announced gradient as a real of the loss. */
 static double seed_of(const rk_node *n)
 {
-    const double seed = n->attr.loss.seed;
+    const double seed = attr_of(n)->seed;
     return n->in[0]->dtype == RK_F64 ? seed : (double)(float)seed;
 }
 
@@ -172,7 +180,7 @@ static void backward_rows(void *arg, int64_t lo, int64_t hi, int worker)
         const double scale = dloss_of(j, i);
         j->kern->ce_grad(1, j->block_cols, j->block_cols, j->col0,
                          rk_at(h, j->logits, r * j->block_cols), targets + i, j->state + i, scale,
-                         j->n->attr.loss.l2wrap);
+                         attr_of(j->n)->l2wrap);
     }
 }
 
@@ -209,7 +217,7 @@ static void take_gradients(rk_ctx *ctx, loss_job *j, rk_node *n)
     j->dhead = rk_grad_fresh(ctx, n->in[1], &j->first_head);
 }
 
-void rk_cross_entropy_forward(rk_ctx *ctx, rk_node *n)
+static void cross_entropy_forward(rk_ctx *ctx, rk_node *n)
 {
     loss_job j = {.kern = rk_ctx_kernels(ctx, n->in[0]->dtype), .n = n, .s = sizes_of(n)};
     const int32_t *targets = n->in[2]->data;
@@ -253,7 +261,7 @@ static void check_seed(rk_ctx *ctx, const loss_job *j)
         }
 }
 
-void rk_cross_entropy_backward(rk_ctx *ctx, rk_node *n)
+static void cross_entropy_backward(rk_ctx *ctx, rk_node *n)
 {
     loss_job j = {.kern = rk_ctx_kernels(ctx, n->in[0]->dtype),
                   .n = n,
@@ -269,6 +277,13 @@ void rk_cross_entropy_backward(rk_ctx *ctx, rk_node *n)
     for_blocks(ctx, &j, (unsigned char *)n->scratch + j.s.logits_bytes, backward_block, NULL);
 }
 
+const rk_op rk_op_cross_entropy = {
+    .name = "cross_entropy",
+    .shape = cross_entropy_shape,
+    .on[RK_CPU] = {cross_entropy_forward, cross_entropy_backward},
+    .attr_bytes = sizeof(loss_attr),
+};
+
 rk_tensor *rk_cross_entropy(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head, rk_tensor *targets,
                             double l2wrap)
 {
@@ -278,8 +293,11 @@ rk_tensor *rk_cross_entropy(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head, rk_
 rk_tensor *rk_cross_entropy_seeded(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head,
                                    rk_tensor *targets, double l2wrap, double seed)
 {
-    rk_node n = {.op = RK_OP_CROSS_ENTROPY, .n_in = 3, .in = {hidden, head, targets}};
-    n.attr.loss.l2wrap = l2wrap;
-    n.attr.loss.seed = seed;
+    const bool announced = ctx->recording && seed != 0.0 && head &&
+                           HELD / rk_max_i64(head->dims[0], 1) >= HELD_ROWS_MIN;
+    rk_node n = {.op = &rk_op_cross_entropy,
+                 .n_in = 3,
+                 .in = {hidden, head, targets},
+                 .attr = &(loss_attr){l2wrap, seed, announced}};
     return rk_apply1(ctx, &n);
 }

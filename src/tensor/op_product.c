@@ -35,9 +35,14 @@ typedef struct linear_sizes {
     int64_t rows, in, out;
 } linear_sizes;
 
+static rk_layout layout_of(const rk_node *n)
+{
+    return *(const rk_layout *)n->attr;
+}
+
 static linear_sizes sizes_of(const rk_node *n)
 {
-    const bool out_in = n->attr.layout == RK_OUT_IN;
+    const bool out_in = layout_of(n) == RK_OUT_IN;
     return (linear_sizes){rk_tensor_rows(n->in[0]), n->in[1]->dims[out_in ? 1 : 0],
                           n->in[1]->dims[out_in ? 0 : 1]};
 }
@@ -45,14 +50,14 @@ static linear_sizes sizes_of(const rk_node *n)
 /* Does a row in memory hold the inputs of one output? */
 static bool rows_are_outputs(const rk_node *n)
 {
-    return (n->attr.layout == RK_OUT_IN) != rk_is_transposed(n->in[1]);
+    return (layout_of(n) == RK_OUT_IN) != rk_is_transposed(n->in[1]);
 }
 
 /* The weight as (in, out), or transposed. */
 static rk_matrix weight_of(const rk_node *n, bool transposed)
 {
     const rk_tensor *w = n->in[1];
-    const bool out_in = (n->attr.layout == RK_OUT_IN) != transposed;
+    const bool out_in = (layout_of(n) == RK_OUT_IN) != transposed;
     const int64_t rows = w->strides[out_in ? 1 : 0], cols = w->strides[out_in ? 0 : 1];
     return (rk_matrix){w->data, w->dtype, rows, cols};
 }
@@ -130,7 +135,7 @@ static size_t forward_scratch(const rk_ctx *ctx, const rk_node *n, linear_sizes 
     return product_scratch(ctx, n->in[0]->dtype, s.rows, s.out, s.in);
 }
 
-void rk_linear_shape(rk_ctx *ctx, rk_node *n)
+static void linear_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *x = n->in[0], *w = n->in[1], *add = n->in[2];
     if (!rk_expect(ctx, n, w && w->n_dims == 2 && x->n_dims > 0, "an input and a matrix"))
@@ -163,7 +168,7 @@ void rk_linear_shape(rk_ctx *ctx, rk_node *n)
         return;
     n->scratch_bytes = forward_scratch(ctx, n, s);
     const size_t dx = product_scratch(ctx, x->dtype, s.rows, s.in, s.out);
-    const size_t dw = n->attr.layout == RK_OUT_IN
+    const size_t dw = layout_of(n) == RK_OUT_IN
                           ? product_scratch(ctx, x->dtype, s.out, s.in, s.rows)
                           : product_scratch(ctx, x->dtype, s.in, s.out, s.rows);
     n->scratch_bwd_bytes = dx > dw ? dx : dw;
@@ -178,7 +183,7 @@ static void copy_piece(void *arg, int64_t lo, int64_t hi, int worker)
     memcpy(rk_at(y, y->data, lo), rk_at(y, add->data, lo), rk_reals(y, hi - lo));
 }
 
-void rk_linear_forward(rk_ctx *ctx, rk_node *n)
+static void linear_forward(rk_ctx *ctx, rk_node *n)
 {
     const linear_sizes s = sizes_of(n);
     const rk_tensor *x = n->in[0], *y = n->out[0];
@@ -207,7 +212,7 @@ static void axpy_piece(void *arg, int64_t lo, int64_t hi, int worker)
     kern->axpy(hi - lo, 1.0, rk_at(t, p[2], lo), rk_at(t, p[3], lo));
 }
 
-void rk_linear_backward(rk_ctx *ctx, rk_node *n)
+static void linear_backward(rk_ctx *ctx, rk_node *n)
 {
     const linear_sizes s = sizes_of(n);
     const rk_tensor *x = n->in[0], *y = n->out[0];
@@ -219,7 +224,7 @@ void rk_linear_backward(rk_ctx *ctx, rk_node *n)
     if (dx)
         product(ctx, n, (rk_gemm_shape){s.rows, s.in, s.out}, out, weight_of(n, true), dx, s.in,
                 !first_x);
-    if (dw && n->attr.layout == RK_OUT_IN)
+    if (dw && layout_of(n) == RK_OUT_IN)
         product(ctx, n, (rk_gemm_shape){s.out, s.in, s.rows}, out_t, in, dw, s.in, !first_w);
     else if (dw)
         product(ctx, n, (rk_gemm_shape){s.in, s.out, s.rows}, in_t, out, dw, s.out, !first_w);
@@ -233,15 +238,22 @@ void rk_linear_backward(rk_ctx *ctx, rk_node *n)
     }
 }
 
+const rk_op rk_op_linear = {
+    .name = "linear",
+    .shape = linear_shape,
+    .on[RK_CPU] = {linear_forward, linear_backward},
+    .attr_bytes = sizeof(rk_layout),
+};
+
 rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add)
 {
-    rk_node n = {.op = RK_OP_LINEAR, .n_in = 3, .in = {x, w, add}, .attr.layout = layout};
+    rk_node n = {.op = &rk_op_linear, .n_in = 3, .in = {x, w, add}, .attr = &layout};
     return rk_apply1(ctx, &n);
 }
 
 void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y)
 {
-    rk_node n = {.op = RK_OP_LINEAR, .n_in = 3, .in = {x, w}, .out = {y}, .attr.layout = layout};
+    rk_node n = {.op = &rk_op_linear, .n_in = 3, .in = {x, w}, .out = {y}, .attr = &layout};
     rk_apply(ctx, &n);
 }
 
@@ -269,7 +281,7 @@ static bool has_unit_stride(const rk_tensor *t)
     return t->strides[t->n_dims - 1] == 1 || t->strides[t->n_dims - 2] == 1;
 }
 
-void rk_matmul_shape(rk_ctx *ctx, rk_node *n)
+static void matmul_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *a = n->in[0], *b = n->in[1];
     const int d = a->n_dims;
@@ -311,7 +323,7 @@ static void product_into(rk_ctx *ctx, const rk_node *node, rk_gemm_shape s, rk_m
                 c.col_stride, accumulate);
 }
 
-void rk_matmul_forward(rk_ctx *ctx, rk_node *n)
+static void matmul_forward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *a = n->in[0], *b = n->in[1], *c = n->out[0];
     const int d = a->n_dims;
@@ -329,7 +341,7 @@ static void *batch_grad(const rk_tensor *t, void *grad, int64_t i)
     return (unsigned char *)grad + at;
 }
 
-void rk_matmul_backward(rk_ctx *ctx, rk_node *n)
+static void matmul_backward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *a = n->in[0], *b = n->in[1], *c = n->out[0];
     const int d = a->n_dims;
@@ -347,9 +359,15 @@ void rk_matmul_backward(rk_ctx *ctx, rk_node *n)
     }
 }
 
+const rk_op rk_op_matmul = {
+    .name = "matmul",
+    .shape = matmul_shape,
+    .on[RK_CPU] = {matmul_forward, matmul_backward},
+};
+
 rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b)
 {
-    rk_node n = {.op = RK_OP_MATMUL, .n_in = 2, .in = {a, b}};
+    rk_node n = {.op = &rk_op_matmul, .n_in = 2, .in = {a, b}};
     return rk_apply1(ctx, &n);
 }
 
@@ -376,7 +394,7 @@ static row_matmul_job row_matmul_job_of(rk_ctx *ctx, const rk_node *n)
                             .out = rk_tensor_cols(n->out[0])};
 }
 
-void rk_row_matmul_shape(rk_ctx *ctx, rk_node *n)
+static void row_matmul_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *x = n->in[0], *m = n->in[1];
     int64_t dims[RK_MAX_DIMS];
@@ -403,7 +421,7 @@ static void row_matmul_piece(void *arg, int64_t lo, int64_t hi, int worker)
                            rk_at(y, y->data, r * j->out), j->out, false);
 }
 
-void rk_row_matmul_forward(rk_ctx *ctx, rk_node *n)
+static void row_matmul_forward(rk_ctx *ctx, rk_node *n)
 {
     row_matmul_job j = row_matmul_job_of(ctx, n);
     rk_parallel(ctx, rk_tensor_rows(n->in[0]), RK_GRAIN_ROWS, row_matmul_piece, &j);
@@ -425,7 +443,7 @@ static void row_matmul_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_row_matmul_backward(rk_ctx *ctx, rk_node *n)
+static void row_matmul_backward(rk_ctx *ctx, rk_node *n)
 {
     row_matmul_job j = row_matmul_job_of(ctx, n);
     j.dy = rk_grad(ctx, n->out[0]);
@@ -434,9 +452,15 @@ void rk_row_matmul_backward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, rk_tensor_rows(n->in[0]), RK_GRAIN_ROWS, row_matmul_bwd_piece, &j);
 }
 
+const rk_op rk_op_row_matmul = {
+    .name = "row_matmul",
+    .shape = row_matmul_shape,
+    .on[RK_CPU] = {row_matmul_forward, row_matmul_backward},
+};
+
 rk_tensor *rk_row_matmul(rk_ctx *ctx, rk_tensor *x, rk_tensor *m)
 {
-    rk_node n = {.op = RK_OP_ROW_MATMUL, .n_in = 2, .in = {x, m}};
+    rk_node n = {.op = &rk_op_row_matmul, .n_in = 2, .in = {x, m}};
     return rk_apply1(ctx, &n);
 }
 
@@ -447,7 +471,7 @@ static bool is_rows_of_blocks(const rk_tensor *table)
     return rk_dtype_is_blocks(table->dtype) && table->dims[1] % rk_dtype_block(table->dtype) == 0;
 }
 
-void rk_embedding_shape(rk_ctx *ctx, rk_node *n)
+static void embedding_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *table = n->in[0], *ids = n->in[1];
     int64_t dims[RK_MAX_DIMS];
@@ -462,20 +486,27 @@ void rk_embedding_shape(rk_ctx *ctx, rk_node *n)
     dims[ids->n_dims] = table->dims[1];
     n->n_out = 1;
     n->out[0] = rk_new(ctx, table->dtype == RK_F64 ? RK_F64 : RK_F32, ids->n_dims + 1, dims);
-    for (int64_t i = 0; !ctx->planning && i < rk_tensor_count(ids); i++) {
-        const int32_t id = ((const int32_t *)ids->data)[i];
-        if (id < 0 || id >= table->dims[0]) {
-            rk_ctx_fail(ctx, RK_ERR_ARG, "token %lld is %d: expected 0 to %lld", (long long)i, id,
-                        (long long)table->dims[0] - 1);
-            return;
-        }
-    }
 }
 
-void rk_embedding_forward(rk_ctx *ctx, rk_node *n)
+static bool are_ids(rk_ctx *ctx, const rk_tensor *ids, int64_t n_rows)
+{
+    for (int64_t i = 0; i < rk_tensor_count(ids); i++) {
+        const int32_t id = ((const int32_t *)ids->data)[i];
+        if (id < 0 || id >= n_rows) {
+            rk_ctx_fail(ctx, RK_ERR_ARG, "token %lld is %d: expected 0 to %lld", (long long)i, id,
+                        (long long)n_rows - 1);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void embedding_forward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *table = n->in[0], *ids = n->in[1], *y = n->out[0];
     const int64_t c = table->dims[1], block = rk_dtype_block(table->dtype);
+    if (!are_ids(ctx, ids, table->dims[0]))
+        return;
     for (int64_t i = 0; i < rk_tensor_count(ids); i++) {
         const void *row = rk_at(table, table->data, ((const int32_t *)ids->data)[i] * (c / block));
         void *out = rk_at(y, y->data, i * c);
@@ -504,7 +535,7 @@ static void scatter_piece(void *arg, int64_t lo, int64_t hi, int worker)
                       rk_at(y, j->dtable, ((const int32_t *)ids->data)[i] * c + lo));
 }
 
-void rk_embedding_backward(rk_ctx *ctx, rk_node *n)
+static void embedding_backward(rk_ctx *ctx, rk_node *n)
 {
     scatter_job job = {rk_ctx_kernels(ctx, n->out[0]->dtype), n, rk_grad(ctx, n->out[0]),
                        rk_grad(ctx, n->in[0])};
@@ -512,8 +543,14 @@ void rk_embedding_backward(rk_ctx *ctx, rk_node *n)
         rk_parallel(ctx, n->in[0]->dims[1], RK_GRAIN_COLS, scatter_piece, &job);
 }
 
+const rk_op rk_op_embedding = {
+    .name = "embedding",
+    .shape = embedding_shape,
+    .on[RK_CPU] = {embedding_forward, embedding_backward},
+};
+
 rk_tensor *rk_embedding(rk_ctx *ctx, rk_tensor *table, rk_tensor *ids)
 {
-    rk_node n = {.op = RK_OP_EMBEDDING, .n_in = 2, .in = {table, ids}};
+    rk_node n = {.op = &rk_op_embedding, .n_in = 2, .in = {table, ids}};
     return rk_apply1(ctx, &n);
 }

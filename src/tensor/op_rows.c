@@ -40,7 +40,7 @@ static void rows_shape(rk_ctx *ctx, rk_node *n)
 /* ---- softmax and L2 normalisation: the gradient of one is a function of y, of the other of x ----
  */
 
-void rk_rowwise_shape(rk_ctx *ctx, rk_node *n)
+static void rowwise_shape(rk_ctx *ctx, rk_node *n)
 {
     rows_shape(ctx, n);
 }
@@ -51,11 +51,11 @@ static void rowwise_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_tensor *x = j->n->in[0];
     const int64_t at = lo * j->cols;
     (void)worker;
-    (j->n->op == RK_OP_SOFTMAX ? j->kern->softmax : j->kern->l2norm)(
+    (j->n->op == &rk_op_softmax ? j->kern->softmax : j->kern->l2norm)(
         hi - lo, j->cols, rk_at(x, x->data, at), rk_at(x, j->n->out[0]->data, at));
 }
 
-void rk_rowwise_forward(rk_ctx *ctx, rk_node *n)
+static void rowwise_forward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = job_of(ctx, n);
     rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, rowwise_piece, &j);
@@ -64,7 +64,7 @@ void rk_rowwise_forward(rk_ctx *ctx, rk_node *n)
 static void rowwise_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const rows_job *j = arg;
-    const bool softmax = j->n->op == RK_OP_SOFTMAX;
+    const bool softmax = j->n->op == &rk_op_softmax;
     const rk_tensor *t = softmax ? j->n->out[0] : j->n->in[0];
     const int64_t at = lo * j->cols;
     (void)worker;
@@ -73,25 +73,41 @@ static void rowwise_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
                                                            rk_grad_rows_at(&j->dx, lo, hi));
 }
 
-void rk_rowwise_backward(rk_ctx *ctx, rk_node *n)
+static void rowwise_backward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = bwd_job_of(ctx, n);
     rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, rowwise_bwd_piece, &j);
 }
 
+const rk_op rk_op_softmax = {
+    .name = "softmax",
+    .shape = rowwise_shape,
+    .on[RK_CPU] = {rowwise_forward, rowwise_backward},
+};
+const rk_op rk_op_l2norm = {
+    .name = "l2norm",
+    .shape = rowwise_shape,
+    .on[RK_CPU] = {rowwise_forward, rowwise_backward},
+};
+
 rk_tensor *rk_softmax(rk_ctx *ctx, rk_tensor *x)
 {
-    rk_node n = {.op = RK_OP_SOFTMAX, .n_in = 1, .in = {x}};
+    rk_node n = {.op = &rk_op_softmax, .n_in = 1, .in = {x}};
     return rk_apply1(ctx, &n);
 }
 
 rk_tensor *rk_l2norm(rk_ctx *ctx, rk_tensor *x)
 {
-    rk_node n = {.op = RK_OP_L2NORM, .n_in = 1, .in = {x}};
+    rk_node n = {.op = &rk_op_l2norm, .n_in = 1, .in = {x}};
     return rk_apply1(ctx, &n);
 }
 
 /* ---- layer and group norm: saved are mean and rstd of every group ---- */
+
+typedef struct norm_attr {
+    int64_t groups;
+    double eps;
+} norm_attr;
 
 static rk_row_pieces pieces_of(const rk_tensor *x)
 {
@@ -99,9 +115,10 @@ static rk_row_pieces pieces_of(const rk_tensor *x)
     return rk_row_pieces_of(rows, x->n_dims > 2 ? x->dims[x->n_dims - 2] : rows);
 }
 
-void rk_norm_shape(rk_ctx *ctx, rk_node *n)
+static void norm_shape(rk_ctx *ctx, rk_node *n)
 {
-    const int64_t groups = n->attr.norm.groups, cols = rk_tensor_cols(n->in[0]);
+    const norm_attr *a = n->attr;
+    const int64_t groups = a->groups, cols = rk_tensor_cols(n->in[0]);
     if (!rk_expect(ctx, n, n->in[1] && n->in[2], "weight and bias") || !rk_expect_plain(ctx, n) ||
         !rk_expect(ctx, n,
                    groups > 0 && cols % groups == 0 && rk_tensor_count(n->in[1]) == cols &&
@@ -118,14 +135,15 @@ static void norm_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const rows_job *j = arg;
     const rk_node *n = j->n;
     const rk_tensor *x = n->in[0];
-    const int64_t groups = n->attr.norm.groups;
+    const norm_attr *a = n->attr;
+    const int64_t groups = a->groups;
     (void)worker;
     j->kern->norm(hi - lo, groups, j->cols / groups, rk_at(x, x->data, lo * j->cols),
-                  n->in[1]->data, n->in[2]->data, n->attr.norm.eps,
-                  rk_at(x, n->out[0]->data, lo * j->cols), rk_at(x, n->saved, lo * groups * 2));
+                  n->in[1]->data, n->in[2]->data, a->eps, rk_at(x, n->out[0]->data, lo * j->cols),
+                  rk_at(x, n->saved, lo * groups * 2));
 }
 
-void rk_norm_forward(rk_ctx *ctx, rk_node *n)
+static void norm_forward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = job_of(ctx, n);
     rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, norm_piece, &j);
@@ -136,7 +154,7 @@ static void norm_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
     const rows_job *j = arg;
     const rk_node *n = j->n;
     const rk_tensor *x = n->in[0];
-    const int64_t groups = n->attr.norm.groups, size = j->cols / groups;
+    const int64_t groups = ((const norm_attr *)n->attr)->groups, size = j->cols / groups;
     int64_t lo, hi;
     (void)end;
     (void)worker;
@@ -152,7 +170,7 @@ static void norm_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
     j->kern->norm_bwd_w(hi - lo, groups, size, 0, j->cols, xs, stats, dy, dw, db);
 }
 
-void rk_norm_backward(rk_ctx *ctx, rk_node *n)
+static void norm_backward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *x = n->in[0];
     rows_job j = bwd_job_of(ctx, n);
@@ -166,11 +184,16 @@ void rk_norm_backward(rk_ctx *ctx, rk_node *n)
     rk_add_pieces(ctx, x, &j.pieces, j.cols, j.db, db);
 }
 
+const rk_op rk_op_norm = {
+    .name = "norm",
+    .shape = norm_shape,
+    .on[RK_CPU] = {norm_forward, norm_backward},
+    .attr_bytes = sizeof(norm_attr),
+};
+
 rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_t groups,
                    double eps)
 {
-    rk_node n = {.op = RK_OP_NORM, .n_in = 3, .in = {x, w, b}};
-    n.attr.norm.groups = groups;
-    n.attr.norm.eps = eps;
+    rk_node n = {.op = &rk_op_norm, .n_in = 3, .in = {x, w, b}, .attr = &(norm_attr){groups, eps}};
     return rk_apply1(ctx, &n);
 }

@@ -23,7 +23,7 @@ typedef struct shift_job {
     void *dmu, *dshift; /* dmu (mix, piece, C): sums of pieces */
 } shift_job;
 
-void rk_shift_mix_shape(rk_ctx *ctx, rk_node *n)
+static void shift_mix_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *x = n->in[0], *shift = n->in[1];
     const int n_mix = n->n_in - MU;
@@ -81,7 +81,7 @@ static void shift_piece(void *arg, int64_t i, int64_t end, int worker)
                rk_reals(x, c));
 }
 
-void rk_shift_mix_forward(rk_ctx *ctx, rk_node *n)
+static void shift_mix_forward(rk_ctx *ctx, rk_node *n)
 {
     shift_job j = shift_job_of(ctx, n);
     rk_parallel(ctx, j.pieces.n, 1, shift_piece, &j);
@@ -118,7 +118,7 @@ static void add_shift_grad(const shift_job *j, const void *dlast)
                       rk_at(x, j->dx.data, ((b + 1) * j->steps - 1) * j->width));
 }
 
-void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
+static void shift_mix_backward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *x = n->in[0];
     shift_job j = shift_job_of(ctx, n);
@@ -139,10 +139,16 @@ void rk_shift_mix_backward(rk_ctx *ctx, rk_node *n)
                       dmu[q]);
 }
 
+const rk_op rk_op_shift_mix = {
+    .name = "shift_mix",
+    .shape = shift_mix_shape,
+    .on[RK_CPU] = {shift_mix_forward, shift_mix_backward},
+};
+
 rk_tensor *rk_shift_mix(rk_ctx *ctx, rk_tensor *x, rk_tensor *shift, rk_tensor *const *mu,
                         int n_mix, rk_tensor **shift_out)
 {
-    rk_node n = {.op = RK_OP_SHIFT_MIX, .n_in = MU + n_mix, .in = {x, shift}};
+    rk_node n = {.op = &rk_op_shift_mix, .n_in = MU + n_mix, .in = {x, shift}};
     if (n_mix < 1 || MU + n_mix > RK_MAX_IN) {
         rk_ctx_fail(ctx, RK_ERR_ARG, "shift_mix: %d mixes, expected 1 to %d", n_mix,
                     RK_MAX_IN - MU);
@@ -189,7 +195,7 @@ static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
                      .scratch = n->scratch};
 }
 
-void rk_wkv7_shape(rk_ctx *ctx, rk_node *n)
+static void wkv7_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *r = n->in[0], *s = n->in[WKV_STATE];
     bool ok = r->n_dims == 4 && s && s->n_dims == 4 && s->dims[0] == r->dims[0] &&
@@ -243,7 +249,7 @@ static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_wkv7_forward(rk_ctx *ctx, rk_node *n)
+static void wkv7_forward(rk_ctx *ctx, rk_node *n)
 {
     wkv_job j = wkv_job_of(ctx, n);
     rk_parallel(ctx, n->in[0]->dims[0] * j.heads, 1, wkv_piece, &j);
@@ -279,7 +285,7 @@ static void wkv_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_wkv7_backward(rk_ctx *ctx, rk_node *n)
+static void wkv7_backward(rk_ctx *ctx, rk_node *n)
 {
     wkv_job j = wkv_job_of(ctx, n);
     rk_tensor *state = n->in[WKV_STATE];
@@ -298,9 +304,15 @@ void rk_wkv7_backward(rk_ctx *ctx, rk_node *n)
         j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
 }
 
+const rk_op rk_op_wkv7 = {
+    .name = "wkv7",
+    .shape = wkv7_shape,
+    .on[RK_CPU] = {wkv7_forward, wkv7_backward},
+};
+
 rk_tensor *rk_wkv7(rk_ctx *ctx, const rk_wkv7_in *in, rk_tensor **state_out)
 {
-    rk_node n = {.op = RK_OP_WKV7,
+    rk_node n = {.op = &rk_op_wkv7,
                  .n_in = WKV_STATE + 1,
                  .in = {in->r, in->w, in->k, in->v, in->a, in->b, in->state}};
     if (!rk_apply(ctx, &n))

@@ -120,7 +120,7 @@ enum {
     N_TERMS
 };
 
-void rk_rwkv7_prepare_shape(rk_ctx *ctx, rk_node *n)
+static void rwkv7_prepare_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *k = n->in[K];
     bool present = true;
@@ -173,7 +173,7 @@ static void prepare_piece(void *arg, int64_t lo, int64_t hi, int worker)
     ((const mix_job *)arg)->kern->rwkv7_prepare(hi - lo, n->in[K]->dims[2], n->in[K]->dims[3], &p);
 }
 
-void rk_rwkv7_prepare_forward(rk_ctx *ctx, rk_node *n)
+static void rwkv7_prepare_forward(rk_ctx *ctx, rk_node *n)
 {
     mix_job j = {.kern = rk_ctx_kernels(ctx, n->in[K]->dtype), .node = n};
     rk_parallel(ctx, rows_of(n->in[K]), RK_GRAIN_ROWS, prepare_piece, &j);
@@ -220,7 +220,7 @@ static void prepare_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
             j->kern->axpy(count, 1.0, terms[q], in[WL + q]);
 }
 
-void rk_rwkv7_prepare_backward(rk_ctx *ctx, rk_node *n)
+static void rwkv7_prepare_backward(rk_ctx *ctx, rk_node *n)
 {
     static const int vectors[N_VECTORS] = {W0, A0, V0, K_K, K_A};
     mix_bwd_job j = mix_bwd_job_of(ctx, n, n->in[K], N_TERMS);
@@ -234,9 +234,15 @@ void rk_rwkv7_prepare_backward(rk_ctx *ctx, rk_node *n)
         add_sums(ctx, &j, q, sums[q]);
 }
 
+const rk_op rk_op_rwkv7_prepare = {
+    .name = "rwkv7_prepare",
+    .shape = rwkv7_prepare_shape,
+    .on[RK_CPU] = {rwkv7_prepare_forward, rwkv7_prepare_backward},
+};
+
 rk_rwkv7_prepare_out rk_rwkv7_prepare_op(rk_ctx *ctx, const rk_rwkv7_prepare_in *in)
 {
-    rk_node n = {.op = RK_OP_RWKV7_PREPARE,
+    rk_node n = {.op = &rk_op_rwkv7_prepare,
                  .n_in = PREPARE_IN,
                  .in = {[W0] = in->w0,
                         [A0] = in->a0,
@@ -268,7 +274,7 @@ enum {
     N_OUTPUT_TERMS
 };
 
-void rk_rwkv7_output_shape(rk_ctx *ctx, rk_node *n)
+static void rwkv7_output_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *y = n->in[Y];
     bool present = true;
@@ -285,6 +291,11 @@ void rk_rwkv7_output_shape(rk_ctx *ctx, rk_node *n)
     n->out[0] = rk_new_like(ctx, y);
 }
 
+static double eps_of(const rk_node *n)
+{
+    return *(const double *)n->attr;
+}
+
 static rk_rwkv7_output output_at(const rk_node *n, int64_t row)
 {
     const rk_tensor *y = n->in[Y];
@@ -297,7 +308,7 @@ static rk_rwkv7_output output_at(const rk_node *n, int64_t row)
                              .r_k = n->in[R_K]->data,
                              .ln_w = n->in[LN_W]->data,
                              .ln_b = n->in[LN_B]->data,
-                             .eps = n->attr.norm.eps,
+                             .eps = eps_of(n),
                              .stats = rk_at(y, n->saved, row * y->dims[2] * 2),
                              .z = rk_at(y, n->out[0]->data, lo)};
 }
@@ -311,7 +322,7 @@ static void output_piece(void *arg, int64_t lo, int64_t hi, int worker)
     j->kern->rwkv7_output(hi - lo, n->in[Y]->dims[2], n->in[Y]->dims[3], &p);
 }
 
-void rk_rwkv7_output_forward(rk_ctx *ctx, rk_node *n)
+static void rwkv7_output_forward(rk_ctx *ctx, rk_node *n)
 {
     mix_job j = {.kern = rk_ctx_kernels(ctx, n->in[Y]->dtype), .node = n};
     rk_parallel(ctx, rows_of(n->in[Y]), RK_GRAIN_ROWS, output_piece, &j);
@@ -345,7 +356,7 @@ static void output_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
         sum_terms(j, q, i, hi - lo, terms[q]);
 }
 
-void rk_rwkv7_output_backward(rk_ctx *ctx, rk_node *n)
+static void rwkv7_output_backward(rk_ctx *ctx, rk_node *n)
 {
     mix_bwd_job j = mix_bwd_job_of(ctx, n, n->in[Y], N_OUTPUT_TERMS);
     void *sums[N_OUTPUT_VECTORS];
@@ -358,11 +369,18 @@ void rk_rwkv7_output_backward(rk_ctx *ctx, rk_node *n)
         add_sums(ctx, &j, q, sums[q]);
 }
 
+const rk_op rk_op_rwkv7_output = {
+    .name = "rwkv7_output",
+    .shape = rwkv7_output_shape,
+    .on[RK_CPU] = {rwkv7_output_forward, rwkv7_output_backward},
+    .attr_bytes = sizeof(double),
+};
+
 rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in)
 {
-    rk_node n = {.op = RK_OP_RWKV7_OUTPUT,
+    rk_node n = {.op = &rk_op_rwkv7_output,
                  .n_in = OUTPUT_IN,
-                 .in = {in->y, in->r, in->k, in->v, in->g, in->r_k, in->ln_w, in->ln_b}};
-    n.attr.norm.eps = in->eps;
+                 .in = {in->y, in->r, in->k, in->v, in->g, in->r_k, in->ln_w, in->ln_b},
+                 .attr = &in->eps};
     return rk_apply1(ctx, &n);
 }

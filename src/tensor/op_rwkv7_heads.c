@@ -19,7 +19,7 @@ typedef struct heads_job {
     size_t thread_bytes;
 } heads_job;
 
-void rk_rwkv7_heads_shape(rk_ctx *ctx, rk_node *n)
+static void rwkv7_heads_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *r = n->in[R], *s = n->in[STATE];
     bool ok = r && r->n_dims == 4 && s && s->n_dims == 4 && s->dims[0] == r->dims[0] &&
@@ -76,6 +76,11 @@ static const float *value(const heads_job *j, int64_t row)
     return j->n->in[V_FIRST] ? j->inner[S_V] + row : at(j, V, row);
 }
 
+static double eps_of(const rk_node *n)
+{
+    return *(const double *)n->attr;
+}
+
 static void output(const heads_job *j, int64_t row, int64_t c)
 {
     const rk_rwkv7_output p = {.y = j->inner[S_Y] + row,
@@ -86,7 +91,7 @@ static void output(const heads_job *j, int64_t row, int64_t c)
                                .r_k = at(j, R_K, c),
                                .ln_w = at(j, LN_W, c),
                                .ln_b = at(j, LN_B, c),
-                               .eps = j->n->attr.norm.eps,
+                               .eps = eps_of(j->n),
                                .z = (float *)j->n->out[0]->data + row};
     j->kern->rwkv7_output(1, 1, j->size, &p);
 }
@@ -116,7 +121,7 @@ static void heads_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_rwkv7_heads_forward(rk_ctx *ctx, rk_node *n)
+static void rwkv7_heads_forward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *r = n->in[R];
     const int64_t count = rk_tensor_count(r);
@@ -135,10 +140,12 @@ void rk_rwkv7_heads_forward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, r->dims[0] * j.heads, 1, heads_piece, &j);
 }
 
-void rk_rwkv7_heads_backward(rk_ctx *ctx, rk_node *n)
-{
-    rk_ctx_fail(ctx, RK_ERR_ARG, "%s: recorded, which it never is", rk_ops[n->op].name);
-}
+const rk_op rk_op_rwkv7_heads = {
+    .name = "rwkv7_heads",
+    .shape = rwkv7_heads_shape,
+    .on[RK_CPU] = {rwkv7_heads_forward, NULL},
+    .attr_bytes = sizeof(double),
+};
 
 static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out)
 {
@@ -155,7 +162,7 @@ rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **
     const rk_rwkv7_prepare_in *raw = &in->raw;
     if (ctx->recording || ctx->long_class || (in->r && in->r->dtype != RK_F32))
         return one_by_one(ctx, in, state_out);
-    rk_node n = {.op = RK_OP_RWKV7_HEADS,
+    rk_node n = {.op = &rk_op_rwkv7_heads,
                  .n_in = HEADS_IN,
                  .in = {[W0] = raw->w0,
                         [A0] = raw->a0,
@@ -173,8 +180,8 @@ rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **
                         [R_K] = in->r_k,
                         [LN_W] = in->ln_w,
                         [LN_B] = in->ln_b,
-                        [STATE] = in->state}};
-    n.attr.norm.eps = in->eps;
+                        [STATE] = in->state},
+                 .attr = &in->eps};
     if (!rk_apply(ctx, &n))
         return NULL;
     *state_out = n.out[1];

@@ -151,36 +151,47 @@ static void copy_strided(rk_ctx *ctx, const rk_tensor *shape, const int64_t *ds,
 
 /* ---- copy ---- */
 
-void rk_copy_shape(rk_ctx *ctx, rk_node *n)
+static void copy_shape(rk_ctx *ctx, rk_node *n)
 {
     n->n_out = 1;
     if (rk_expect(ctx, n, n->in[0]->n_dims > 0, "at least one dimension"))
         n->out[0] = rk_new_like(ctx, n->in[0]);
 }
 
-void rk_copy_forward(rk_ctx *ctx, rk_node *n)
+static void copy_forward(rk_ctx *ctx, rk_node *n)
 {
     copy_strided(ctx, n->out[0], n->out[0]->strides, n->in[0]->strides, n->out[0]->data,
                  n->in[0]->data, COPY);
 }
 
-void rk_copy_backward(rk_ctx *ctx, rk_node *n)
+static void copy_backward(rk_ctx *ctx, rk_node *n)
 {
     copy_strided(ctx, n->out[0], n->in[0]->strides, n->out[0]->strides, rk_grad(ctx, n->in[0]),
                  rk_grad(ctx, n->out[0]), ADD);
 }
 
+const rk_op rk_op_copy = {
+    .name = "copy",
+    .shape = copy_shape,
+    .on[RK_CPU] = {copy_forward, copy_backward},
+};
+
 rk_tensor *rk_copy(rk_ctx *ctx, rk_tensor *x)
 {
-    rk_node n = {.op = RK_OP_COPY, .n_in = 1, .in = {x}};
+    rk_node n = {.op = &rk_op_copy, .n_in = 1, .in = {x}};
     return rk_apply1(ctx, &n);
 }
 
 /* ---- concat ---- */
 
-void rk_concat_shape(rk_ctx *ctx, rk_node *n)
+static int dim_of(const rk_node *n)
 {
-    const int dim = n->attr.dim;
+    return *(const int *)n->attr;
+}
+
+static void concat_shape(rk_ctx *ctx, rk_node *n)
+{
+    const int dim = dim_of(n);
     rk_tensor shape = *n->in[0];
     n->n_out = 1;
     if (!rk_expect(ctx, n, dim >= 0 && dim < shape.n_dims, "a dimension that exists"))
@@ -197,19 +208,19 @@ void rk_concat_shape(rk_ctx *ctx, rk_node *n)
     n->out[0] = rk_new(ctx, shape.dtype, shape.n_dims, shape.dims);
 }
 
-void rk_concat_forward(rk_ctx *ctx, rk_node *n)
+static void concat_forward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *out = n->out[0];
     int64_t at = 0;
     for (int i = 0; i < n->n_in; i++) {
         const rk_tensor *x = n->in[i];
         copy_strided(ctx, x, out->strides, x->strides,
-                     rk_at(out, out->data, at * out->strides[n->attr.dim]), x->data, COPY);
-        at += x->dims[n->attr.dim];
+                     rk_at(out, out->data, at * out->strides[dim_of(n)]), x->data, COPY);
+        at += x->dims[dim_of(n)];
     }
 }
 
-void rk_concat_backward(rk_ctx *ctx, rk_node *n)
+static void concat_backward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *out = n->out[0];
     int64_t at = 0;
@@ -218,14 +229,21 @@ void rk_concat_backward(rk_ctx *ctx, rk_node *n)
         void *dx = rk_grad(ctx, x);
         if (dx)
             copy_strided(ctx, x, x->strides, out->strides, dx,
-                         rk_at(out, rk_grad(ctx, n->out[0]), at * out->strides[n->attr.dim]), ADD);
-        at += x->dims[n->attr.dim];
+                         rk_at(out, rk_grad(ctx, n->out[0]), at * out->strides[dim_of(n)]), ADD);
+        at += x->dims[dim_of(n)];
     }
 }
 
+const rk_op rk_op_concat = {
+    .name = "concat",
+    .shape = concat_shape,
+    .on[RK_CPU] = {concat_forward, concat_backward},
+    .attr_bytes = sizeof(int),
+};
+
 rk_tensor *rk_concat(rk_ctx *ctx, rk_tensor *const *x, int n_in, int dim)
 {
-    rk_node n = {.op = RK_OP_CONCAT, .n_in = n_in, .attr.dim = dim};
+    rk_node n = {.op = &rk_op_concat, .n_in = n_in, .attr = &dim};
     if (n_in < 1 || n_in > RK_MAX_IN)
         rk_ctx_fail(ctx, RK_ERR_ARG, "concat of %d tensors: expected 1 to %d", n_in, RK_MAX_IN);
     for (int i = 0; i < n_in && !rk_ctx_failed(ctx); i++) {
@@ -240,7 +258,7 @@ rk_tensor *rk_concat(rk_ctx *ctx, rk_tensor *const *x, int n_in, int dim)
 
 static const int64_t ONE[] = {1};
 
-void rk_sum_shape(rk_ctx *ctx, rk_node *n)
+static void sum_shape(rk_ctx *ctx, rk_node *n)
 {
     n->n_out = 1;
     if (!rk_expect_plain(ctx, n))
@@ -263,7 +281,7 @@ static void sum_piece(void *arg, int64_t lo, int64_t hi, int worker)
     j->part[lo / RK_GRAIN_FLAT] = j->kern->sum(hi - lo, rk_at(j->x, j->x->data, lo));
 }
 
-void rk_sum_forward(rk_ctx *ctx, rk_node *n)
+static void sum_forward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *x = n->in[0];
     const int64_t count = rk_tensor_count(x);
@@ -278,7 +296,7 @@ void rk_sum_forward(rk_ctx *ctx, rk_node *n)
         *(float *)n->out[0]->data = (float)total;
 }
 
-void rk_sum_backward(rk_ctx *ctx, rk_node *n)
+static void sum_backward(rk_ctx *ctx, rk_node *n)
 {
     const int64_t count = rk_tensor_count(n->in[0]);
     void *dx = rk_grad(ctx, n->in[0]);
@@ -293,8 +311,14 @@ void rk_sum_backward(rk_ctx *ctx, rk_node *n)
             ((float *)dx)[i] += *(const float *)dy;
 }
 
+const rk_op rk_op_sum = {
+    .name = "sum",
+    .shape = sum_shape,
+    .on[RK_CPU] = {sum_forward, sum_backward},
+};
+
 rk_tensor *rk_sum(rk_ctx *ctx, rk_tensor *x)
 {
-    rk_node n = {.op = RK_OP_SUM, .n_in = 1, .in = {x}};
+    rk_node n = {.op = &rk_op_sum, .n_in = 1, .in = {x}};
     return rk_apply1(ctx, &n);
 }

@@ -44,7 +44,7 @@ static bool is_per_row(const rk_tensor *t, const rk_tensor *r)
            t->dims[2] == r->dims[3];
 }
 
-void rk_wkv6_shape(rk_ctx *ctx, rk_node *n)
+static void wkv6_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *r = n->in[R], *s = n->in[STATE], *u = n->in[U];
     bool ok = r->n_dims == 4 && s && s->n_dims == 4 && s->dims[0] == r->dims[0] &&
@@ -98,7 +98,7 @@ static void wkv6_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_wkv6_forward(rk_ctx *ctx, rk_node *n)
+static void wkv6_forward(rk_ctx *ctx, rk_node *n)
 {
     wkv6_job j = wkv6_job_of(ctx, n);
     rk_parallel(ctx, n->in[R]->dims[0] * j.heads, 1, wkv6_piece, &j);
@@ -130,7 +130,7 @@ static void add_rows(const rk_kernels *kern, const rk_tensor *like, int64_t rows
         kern->axpy(n, 1.0, rk_at(like, src, i * n), dst);
 }
 
-void rk_wkv6_backward(rk_ctx *ctx, rk_node *n)
+static void wkv6_backward(rk_ctx *ctx, rk_node *n)
 {
     wkv6_job j = wkv6_job_of(ctx, n);
     rk_tensor *r = n->in[R], *state = n->in[STATE];
@@ -157,10 +157,16 @@ void rk_wkv6_backward(rk_ctx *ctx, rk_node *n)
         j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
 }
 
+const rk_op rk_op_wkv6 = {
+    .name = "wkv6",
+    .shape = wkv6_shape,
+    .on[RK_CPU] = {wkv6_forward, wkv6_backward},
+};
+
 rk_tensor *rk_wkv6(rk_ctx *ctx, const rk_wkv6_in *in, rk_tensor **state_out)
 {
     rk_node n = {
-        .op = RK_OP_WKV6, .n_in = WKV6_IN, .in = {in->r, in->k, in->v, in->d, in->u, in->state}};
+        .op = &rk_op_wkv6, .n_in = WKV6_IN, .in = {in->r, in->k, in->v, in->d, in->u, in->state}};
     if (!rk_apply(ctx, &n))
         return NULL;
     *state_out = n.out[1];
@@ -190,7 +196,7 @@ static wkv4_job wkv4_job_of(const rk_ctx *ctx, const rk_node *n)
                       .pieces = rk_ceil_div(k->dims[2], RK_GRAIN_COLS)};
 }
 
-void rk_wkv4_shape(rk_ctx *ctx, rk_node *n)
+static void wkv4_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *k = n->in[K4], *s = n->in[STATE4], *w = n->in[W4], *u = n->in[U4];
     const bool ok = k->n_dims == 3 && n->in[V4] && rk_tensor_same_shape(n->in[V4], k) && w && u &&
@@ -241,7 +247,7 @@ static void wkv4_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_wkv4_forward(rk_ctx *ctx, rk_node *n)
+static void wkv4_forward(rk_ctx *ctx, rk_node *n)
 {
     wkv4_job j = wkv4_job_of(ctx, n);
     memcpy(n->out[1]->data, n->in[STATE4]->data, rk_tensor_bytes(n->in[STATE4]));
@@ -267,7 +273,7 @@ static void wkv4_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-void rk_wkv4_backward(rk_ctx *ctx, rk_node *n)
+static void wkv4_backward(rk_ctx *ctx, rk_node *n)
 {
     wkv4_job j = wkv4_job_of(ctx, n);
     rk_tensor *k = n->in[K4], *state = n->in[STATE4];
@@ -291,9 +297,15 @@ void rk_wkv4_backward(rk_ctx *ctx, rk_node *n)
         j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
 }
 
+const rk_op rk_op_wkv4 = {
+    .name = "wkv4",
+    .shape = wkv4_shape,
+    .on[RK_CPU] = {wkv4_forward, wkv4_backward},
+};
+
 rk_tensor *rk_wkv4(rk_ctx *ctx, const rk_wkv4_in *in, rk_tensor **state_out)
 {
-    rk_node n = {.op = RK_OP_WKV4, .n_in = WKV4_IN, .in = {in->k, in->v, in->w, in->u, in->state}};
+    rk_node n = {.op = &rk_op_wkv4, .n_in = WKV4_IN, .in = {in->k, in->v, in->w, in->u, in->state}};
     if (!rk_apply(ctx, &n))
         return NULL;
     *state_out = n.out[1];

@@ -1,0 +1,38 @@
+/* op_list.h: all operations, one a row, which tests and `rwkv selftest` walk (rk_op_at).
+ *
+ * X(name) stands for the constant rk_op_<name>, defined with the op's functions in the file named
+ * beside it. A new op is its file, its row here and its declaration in ops.h. */
+#ifndef RK_OP_LIST_H
+#define RK_OP_LIST_H
+
+/* clang-format off */
+#define RK_OP_LIST(X)                                \
+    X(unary)         /* op_elementwise.c          */ \
+    X(add)                                           \
+    X(mul)                                           \
+    X(lerp)                                          \
+    X(scale)                                         \
+    X(dropout)                                       \
+    X(sum)           /* op_shape.c                */ \
+    X(copy)                                          \
+    X(concat)                                        \
+    X(softmax)       /* op_rows.c                 */ \
+    X(l2norm)                                        \
+    X(norm)                                          \
+    X(linear)        /* op_product.c              */ \
+    X(matmul)                                        \
+    X(row_matmul)                                    \
+    X(embedding)                                     \
+    X(linears)       /* op_linears.c              */ \
+    X(cross_entropy) /* op_loss.c                 */ \
+    X(shift_mix)     /* op_rwkv.c                 */ \
+    X(wkv7)                                          \
+    X(wkv4)          /* op_wkv.c                  */ \
+    X(wkv6)                                          \
+    X(rwkv7_prepare) /* op_rwkv7.c                */ \
+    X(rwkv7_output)                                  \
+    X(rwkv7_heads)   /* op_rwkv7_heads.c          */ \
+    X(recompute)     /* op.c                      */
+/* clang-format on */
+
+#endif
