@@ -16,6 +16,6 @@ static bool check_entry(void *user, const rk_log_entry *e)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int64_t n = 0;
-    rk_runlog_read_bytes(data, size, check_entry, &n);
+    rk_runlog_read_bytes(data, size, "loss", check_entry, &n);
     return 0;
 }

@@ -133,10 +133,11 @@ static json_t *number(double x)
 
 static rk_status print_result(const rk_run_result *r, rk_error *err)
 {
-    json_t *o = json_pack("{s:I, s:I, s:s, s:o, s:o, s:o}", "step", (json_int_t)r->step, "n_params",
+    json_t *o = json_pack("{s:I, s:I, s:s, s:o, s:o}", "step", (json_int_t)r->step, "n_params",
                           (json_int_t)r->n_params, "status", r->signal ? "interrupted" : "done",
-                          "loss", number(r->loss), "val_loss", number(r->val_loss), "bits_per_byte",
-                          number(r->bits_per_byte));
+                          "loss", number(r->loss), "val_loss", number(r->val_loss));
+    if (o && r->also)
+        json_object_set_new(o, r->also, number(r->val_also));
     return rk_command_json(o, err);
 }
 

@@ -25,7 +25,7 @@ enum { BUCKETS = 400, DOTS_MAX = 60, TICKS = 6 };
 
 typedef struct point {
     int64_t step;
-    double loss, low, high; /* of a bucket; of one step all are equal */
+    double mean, low, high; /* of a bucket; of one step all are equal */
 } point;
 
 typedef struct points {
@@ -35,15 +35,15 @@ typedef struct points {
 
 typedef struct chart {
     points train, val;
-    double x_min, x_max, y_min, y_max; /* corners of the plot, in steps and nats */
+    double x_min, x_max, y_min, y_max; /* corners of the plot, in steps and units */
     double x_tick, y_tick;
 } chart;
 
 /* ------------------------------------------------------------------------------------- the data */
 
-static bool points_add(points *p, int64_t step, double loss)
+static bool points_add(points *p, int64_t step, double x)
 {
-    if (!isfinite(loss))
+    if (!isfinite(x))
         return true;
     if (p->n == p->max) {
         const int64_t max = 2 * p->max + 256;
@@ -53,14 +53,14 @@ static bool points_add(points *p, int64_t step, double loss)
         p->at = at;
         p->max = max;
     }
-    p->at[p->n++] = (point){step, loss, loss, loss};
+    p->at[p->n++] = (point){step, x, x, x};
     return true;
 }
 
 static bool add_entry(void *user, const rk_log_entry *e)
 {
     chart *c = user;
-    return points_add(&c->train, e->step, e->loss) && points_add(&c->val, e->step, e->val_loss);
+    return points_add(&c->train, e->step, e->drawn) && points_add(&c->val, e->step, e->val_drawn);
 }
 
 /* Gather the points at [from, to) into one. */
@@ -68,7 +68,7 @@ static point gather(const point *p, int64_t from, int64_t to)
 {
     point sum = {p[(from + to) / 2].step, 0.0, p[from].low, p[from].high};
     for (int64_t i = from; i < to; i++) {
-        sum.loss += p[i].loss / (double)(to - from);
+        sum.mean += p[i].mean / (double)(to - from);
         sum.low = fmin(sum.low, p[i].low);
         sum.high = fmax(sum.high, p[i].high);
     }
@@ -121,9 +121,9 @@ static double x_of(const chart *c, double step)
     return LEFT + (step - c->x_min) / (c->x_max - c->x_min) * (WIDTH - LEFT - RIGHT);
 }
 
-static double y_of(const chart *c, double nats)
+static double y_of(const chart *c, double y)
 {
-    return TOP + (c->y_max - nats) / (c->y_max - c->y_min) * (HEIGHT - TOP - BOTTOM);
+    return TOP + (c->y_max - y) / (c->y_max - c->y_min) * (HEIGHT - TOP - BOTTOM);
 }
 
 static void put_line(rk_buf *b, double x1, double y1, double x2, double y2, const char *color)
@@ -139,14 +139,14 @@ static void put_text(rk_buf *b, double x, double y, const char *anchor, const ch
 }
 
 /* Ticks are counted, not added up, so that labels carry no rounding. */
-static void put_axes(rk_buf *b, const chart *c)
+static void put_axes(rk_buf *b, const chart *c, const char *unit)
 {
     char label[32];
     const int decimals = (int)fmax(0.0, -floor(log10(c->y_tick) + 1e-9));
     for (int64_t i = 0; c->y_min + (double)i * c->y_tick < c->y_max + 0.5 * c->y_tick; i++) {
-        const double nats = c->y_min + (double)i * c->y_tick, y = y_of(c, nats);
+        const double x = c->y_min + (double)i * c->y_tick, y = y_of(c, x);
         put_line(b, LEFT, y, WIDTH - RIGHT, y, "#e5e7eb");
-        snprintf(label, sizeof label, "%.*f", decimals, nats);
+        snprintf(label, sizeof label, "%.*f", decimals, x);
         put_text(b, LEFT - 8, y + 4, "end", label);
     }
     for (int64_t i = 0; (double)i * c->x_tick <= c->x_max; i++) {
@@ -160,8 +160,8 @@ static void put_axes(rk_buf *b, const chart *c)
     put_text(b, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 16, "middle", "step");
     rk_buf_printf(b,
                   "<text transform=\"translate(20 %.1f) rotate(-90)\" text-anchor=\"middle\">"
-                  "nats a token</text>\n",
-                  (TOP + HEIGHT - BOTTOM) / 2.0);
+                  "%s</text>\n",
+                  (TOP + HEIGHT - BOTTOM) / 2.0, unit);
 }
 
 /* ------------------------------------------------------------------------------------ the curves
@@ -185,7 +185,7 @@ static void put_curve(rk_buf *b, const chart *c, const points *p, const char *co
                   "stroke-linejoin=\"round\" points=\"",
                   color);
     for (int64_t i = 0; i < p->n; i++)
-        rk_buf_printf(b, "%.1f,%.1f ", x_of(c, (double)p->at[i].step), y_of(c, p->at[i].loss));
+        rk_buf_printf(b, "%.1f,%.1f ", x_of(c, (double)p->at[i].step), y_of(c, p->at[i].mean));
     rk_buf_puts(b, "\"/>\n");
 }
 
@@ -193,17 +193,18 @@ static void put_dots(rk_buf *b, const chart *c, const points *p, const char *col
 {
     for (int64_t i = 0; p->n <= DOTS_MAX && i < p->n; i++)
         rk_buf_printf(b, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n",
-                      x_of(c, (double)p->at[i].step), y_of(c, p->at[i].loss), color);
+                      x_of(c, (double)p->at[i].step), y_of(c, p->at[i].mean), color);
 }
 
 /* One line of the legend: a stroke, a name and the last value. */
-static void put_legend(rk_buf *b, int row, const points *p, const char *name, const char *color)
+static void put_legend(rk_buf *b, int row, const points *p, const char *of, const char *drawn,
+                       const char *color)
 {
     const double x = WIDTH - RIGHT - 190, y = TOP + 22 + 20 * row;
     char text[64];
     if (p->n == 0)
         return;
-    snprintf(text, sizeof text, "%s %.4f", name, p->at[p->n - 1].loss);
+    snprintf(text, sizeof text, "%s %s %.4f", of, drawn, p->at[p->n - 1].mean);
     rk_buf_printf(b,
                   "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\" "
                   "stroke-width=\"3\"/>\n",
@@ -225,7 +226,7 @@ static void put_escaped(rk_buf *b, const char *text)
     }
 }
 
-static void put_chart(rk_buf *b, const chart *c, bool thinned, const char *title)
+static void put_chart(rk_buf *b, const chart *c, bool thinned, const rk_curve *curve)
 {
     rk_buf_printf(b,
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" width=\"%d\" "
@@ -233,17 +234,17 @@ static void put_chart(rk_buf *b, const chart *c, bool thinned, const char *title
                   "\">\n<rect width=\"%d\" height=\"%d\" fill=\"white\"/>\n",
                   WIDTH, HEIGHT, WIDTH, HEIGHT, WIDTH, HEIGHT);
     rk_buf_printf(b, "<text x=\"%d\" y=\"30\" font-size=\"15\" font-weight=\"bold\">", LEFT);
-    put_escaped(b, title);
+    put_escaped(b, curve->title);
     rk_buf_puts(b, "</text>\n");
-    put_axes(b, c);
+    put_axes(b, c, curve->unit);
     if (thinned)
         put_band(b, c, &c->train);
     put_curve(b, c, &c->train, TRAIN_COLOR);
     put_curve(b, c, &c->val, VAL_COLOR);
     put_dots(b, c, &c->train, TRAIN_COLOR);
     put_dots(b, c, &c->val, VAL_COLOR);
-    put_legend(b, 0, &c->train, "training loss", TRAIN_COLOR);
-    put_legend(b, 1, &c->val, "validation loss", VAL_COLOR);
+    put_legend(b, 0, &c->train, "training", curve->drawn, TRAIN_COLOR);
+    put_legend(b, 1, &c->val, "validation", curve->drawn, VAL_COLOR);
     rk_buf_puts(b, "</svg>\n");
 }
 
@@ -263,17 +264,17 @@ static rk_status write_text(const char *dir, const rk_buf *text, rk_error *err)
     return st;
 }
 
-rk_status rk_curve_write(const char *dir, const char *title, rk_error *err)
+rk_status rk_curve_write(const char *dir, const rk_curve *curve, rk_error *err)
 {
     chart c = {0};
     rk_buf text = {0};
-    rk_status st = rk_runlog_read(dir, add_entry, &c, err);
+    rk_status st = rk_runlog_read(dir, curve->drawn, add_entry, &c, err);
     if (st == RK_OK && c.train.n > 0) {
         const bool thinned = c.train.n > BUCKETS;
         fit_axes(&c);
         thin(&c.train);
         thin(&c.val);
-        put_chart(&text, &c, thinned, title);
+        put_chart(&text, &c, thinned, curve);
         st = write_text(dir, &text, err);
     }
     rk_buf_deinit(&text);

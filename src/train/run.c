@@ -16,10 +16,10 @@
 #include "base/num.h"
 #include "train/checkpoint.h"
 #include "train/curve.h"
-#include "train/data.h"
 #include "train/progress.h"
 #include "train/run_dir.h"
 #include "train/runlog.h"
+#include "train/task.h"
 #include "train/trainer.h"
 
 enum { SKIPPED_MAX = 5 };
@@ -29,14 +29,13 @@ typedef struct run {
     const rk_run_env *env;
     rk_run_options options;
     int lock; /* on the folder; -1: none */
-    rk_tokenizer *tok;
-    rk_dataset data;
+    rk_model *model;
+    const rk_task *task;
     rk_trainer *trainer;
     rk_run_arrays arrays;
     rk_runlog *log;
     rk_progress progress;
-    int32_t *tokens; /* (batch, ctx_len + 1) */
-    double bytes_per_token;
+    double val_metrics[RK_TASK_METRICS_MAX];
     int64_t step, saved_step; /* steps made; step of the newest checkpoint, -1: none */
     int64_t skipped_in_row;
     rk_run_result result;
@@ -48,23 +47,6 @@ static int asked_to_stop(const run *r)
 }
 
 /* ---------------------------------------------------------------------------------- preparing */
-
-static rk_status load_data(run *r, rk_error *err)
-{
-    const rk_data_params p = {.path = r->p.data,
-                              .val_frac = r->p.val_frac,
-                              .ctx_len = r->p.model.ctx_len,
-                              .seed = r->p.model.seed};
-    rk_status st = rk_tokenizer_new(&r->tok, r->p.tokenizer, err);
-    if (st == RK_OK)
-        st = rk_dataset_init(&r->data, &p, r->tok, err);
-    if (st != RK_OK)
-        return st;
-    r->p.model.n_vocab = rk_tokenizer_n_vocab(r->tok);
-    r->bytes_per_token = rk_dataset_val_bytes_per_token(&r->data, r->tok);
-    rk_run_options_init(&r->options, &r->p, r->data.checksum);
-    return RK_OK;
-}
 
 /* What the process holds now: program, libraries, the data just read. 0 where /proc is not there. */
 static double resident_bytes(void)
@@ -79,18 +61,23 @@ static double resident_bytes(void)
     return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 
+static rk_training training_of(const run *r)
+{
+    return (rk_training){r->model, r->task, &r->p.model};
+}
+
 /* Said before the memory is taken. */
 static rk_status show_plan(const run *r, rk_error *err)
 {
     static const double mib = 1024.0 * 1024.0;
     size_t bytes = 0;
     const double before = resident_bytes();
-    const rk_status st = rk_trainer_plan(&r->p.model, r->env->engine, &bytes, err);
+    const rk_training training = training_of(r);
+    const rk_status st = rk_training_plan(&training, r->env->engine, &bytes, err);
     if (st == RK_OK && r->env->out)
-        fprintf(r->env->out,
-                "memory: %.1f MiB, of which %.1f for training; %" PRId64 " tokens of data\n",
-                (before + (double)bytes) / mib, (double)bytes / mib,
-                r->data.train.n + r->data.val.n);
+        fprintf(
+            r->env->out, "memory: %.1f MiB, of which %.1f for training; %" PRId64 " %s of data\n",
+            (before + (double)bytes) / mib, (double)bytes / mib, r->task->n_data, r->task->unit);
     return st;
 }
 
@@ -105,11 +92,8 @@ static void find_arrays(run *r)
 
 static rk_status make_trainer(run *r, rk_error *err)
 {
-    size_t row_bytes, bytes;
-    if (!rk_mul_ok((size_t)r->p.model.ctx_len + 1, sizeof *r->tokens, &row_bytes) ||
-        !rk_mul_ok((size_t)r->p.model.batch, row_bytes, &bytes) || !(r->tokens = malloc(bytes)))
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a batch of tokens");
-    const rk_status st = rk_trainer_new(&r->trainer, &r->p.model, r->env->engine, err);
+    const rk_training training = training_of(r);
+    const rk_status st = rk_trainer_open(&r->trainer, &training, r->env->engine, err);
     if (st == RK_OK)
         find_arrays(r);
     return st;
@@ -159,15 +143,12 @@ static rk_status go_on(run *r, rk_error *err)
 
 static rk_status prepare(run *r, rk_error *err)
 {
-    rk_status st = rk_run_dir_check(r->p.dir, r->p.resume, err);
-    if (st == RK_OK)
-        st = load_data(r, err);
-    if (st == RK_OK)
-        st = show_plan(r, err);
+    rk_run_options_init(&r->options, &r->p, r->task->checksum);
+    rk_status st = show_plan(r, err);
     if (st == RK_OK)
         st = make_trainer(r, err);
     if (st == RK_OK)
-        st = rk_run_dir_enter(r->p.dir, &r->lock, err);
+        st = rk_run_dir_enter(r->p.dir, r->p.resume, &r->lock, err);
     if (st == RK_OK)
         st = check_space(r, err);
     if (st == RK_OK && r->p.resume)
@@ -184,12 +165,12 @@ static rk_status prepare(run *r, rk_error *err)
 
 static rk_status draw_curve(const run *r, rk_error *err)
 {
-    const rk_train_params *m = &r->p.model;
+    const rk_model *m = r->model;
     char title[160];
-    snprintf(title, sizeof title,
-             "%s, %" PRId64 " layers of %" PRId64 ", windows of %" PRId64 " tokens, batch %" PRId64,
-             m->arch, m->n_layer, m->n_embd, m->ctx_len, m->batch);
-    return rk_curve_write(r->p.dir, title, err);
+    snprintf(title, sizeof title, "%s, %" PRId64 " layers of %" PRId64 ", %s, batch %" PRId64,
+             m->arch->name, m->hp.n_layer, m->hp.n_embd, r->task->about, r->p.model.batch);
+    const rk_curve curve = {title, r->task->curve, r->task->curve_unit};
+    return rk_curve_write(r->p.dir, &curve, err);
 }
 
 static rk_status save_checkpoint(run *r, rk_error *err)
@@ -220,31 +201,40 @@ static rk_status save_model(const run *r, rk_error *err)
 
 /* --------------------------------------------------------------------------------------- steps */
 
-/* Mean loss of the held-out windows, a few at a time; left NAN when a signal comes meanwhile. */
+/* Take over the means of a validation, and say them. */
+static void note_validation(run *r, double loss, const double *metrics)
+{
+    const rk_task *t = r->task;
+    char also[64] = "";
+    r->result.val_loss = loss;
+    memcpy(r->val_metrics, metrics, sizeof r->val_metrics);
+    if (t->also.size > 0.0) {
+        r->result.val_also = loss / t->also.size;
+        snprintf(also, sizeof also, ", %.4f %s", r->result.val_also, t->also.text);
+    }
+    rk_progress_note(&r->progress, "step %" PRId64 ": validation loss %.4f %s%s", r->step, loss,
+                     t->loss_unit, also);
+}
+
+/* Mean loss of the examples held out, a few at a time; left NAN when a signal comes meanwhile. */
 static rk_status validate(run *r, rk_error *err)
 {
-    const rk_train_params *m = &r->p.model;
-    const int64_t n = rk_dataset_n_val(&r->data), row = m->ctx_len + 1;
-    const int64_t at_once = m->micro_batch > 0 ? m->micro_batch : m->batch;
-    double sum = 0.0;
+    const rk_train_params *p = &r->p.model;
+    const int64_t n = r->task->n_val, at_once = p->micro_batch > 0 ? p->micro_batch : p->batch;
+    double sum = 0.0, sums[RK_TASK_METRICS_MAX] = {0.0};
     r->result.val_loss = (double)NAN;
     for (int64_t i = 0; i < n; i += at_once) {
         const int64_t take = rk_min_i64(at_once, n - i);
-        double loss = 0.0;
-        for (int64_t j = 0; j < take; j++)
-            rk_dataset_val_window(&r->data, i + j, r->tokens + j * row);
-        const rk_status st = rk_trainer_loss(r->trainer, r->tokens, take, &loss, err);
+        double loss = 0.0, metrics[RK_TASK_METRICS_MAX] = {0.0};
+        const rk_status st = rk_trainer_held_out(r->trainer, i, take, &loss, metrics, err);
         if (st != RK_OK || asked_to_stop(r))
             return st;
         sum += loss * (double)take;
+        for (int k = 0; k < r->task->n_metrics; k++)
+            sums[k] += metrics[k] * (double)take / (double)n;
     }
-    if (n == 0)
-        return RK_OK;
-    r->result.val_loss = sum / (double)n;
-    r->result.bits_per_byte = r->result.val_loss / (log(2.0) * r->bytes_per_token);
-    rk_progress_note(&r->progress,
-                     "step %" PRId64 ": validation loss %.4f nats a token, %.4f bits a byte",
-                     r->step, r->result.val_loss, r->result.bits_per_byte);
+    if (n > 0)
+        note_validation(r, sum / (double)n, sums);
     return RK_OK;
 }
 
@@ -267,40 +257,42 @@ static rk_status guard(run *r, const rk_step_info *info, rk_error *err)
                    r->step, SKIPPED_MAX);
 }
 
-static rk_status note_step(run *r, const rk_step_info *info, double seconds, rk_error *err)
+static rk_status note_step(run *r, const rk_step_info *info, const double *metrics, double seconds,
+                           rk_error *err)
 {
-    const double tokens = (double)(r->p.model.batch * r->p.model.ctx_len);
+    const int64_t tokens = r->p.model.batch * r->task->n_losses;
     const rk_log_entry e = {.step = r->step,
-                            .tokens = r->step * r->p.model.batch * r->p.model.ctx_len,
+                            .tokens = r->step * tokens,
                             .loss = info->loss,
                             .lr = info->lr,
                             .grad_norm = info->grad_norm,
-                            .tokens_per_s = tokens / fmax(seconds, 1e-9),
+                            .tokens_per_s = (double)tokens / fmax(seconds, 1e-9),
                             .val_loss = r->result.val_loss,
-                            .skipped = info->skipped};
+                            .skipped = info->skipped,
+                            .names = r->task->metrics,
+                            .metrics = metrics,
+                            .val_metrics = r->val_metrics,
+                            .n_metrics = r->task->n_metrics};
     rk_progress_step(&r->progress, r->step, info->loss);
     return rk_runlog_step(r->log, &e, err);
 }
 
 static rk_status one_step(run *r, rk_error *err)
 {
-    const rk_train_params *m = &r->p.model;
     rk_step_info info = {0};
-    for (int64_t b = 0; b < m->batch; b++)
-        rk_dataset_window(&r->data, (uint64_t)(r->step * m->batch + b),
-                          r->tokens + b * (m->ctx_len + 1));
+    double metrics[RK_TASK_METRICS_MAX];
     const double began = rk_now_s();
-    rk_status st = rk_trainer_step(r->trainer, r->tokens, &info, err);
+    rk_status st = rk_trainer_next(r->trainer, &info, metrics, err);
     const double seconds = rk_now_s() - began;
     if (st != RK_OK)
         return st;
     r->step++;
     r->result.loss = info.loss;
     r->result.val_loss = (double)NAN;
-    if (r->step % r->p.eval_every == 0 || r->step == m->steps)
+    if (r->step % r->p.eval_every == 0 || r->step == r->p.model.steps)
         st = validate(r, err);
     if (st == RK_OK)
-        st = note_step(r, &info, seconds, err);
+        st = note_step(r, &info, metrics, seconds, err);
     return st == RK_OK ? guard(r, &info, err) : st;
 }
 
@@ -340,21 +332,23 @@ static rk_status work(run *r, rk_error *err)
     return st == RK_OK ? noted : st;
 }
 
-rk_status rk_run_train(const rk_run_params *p, const rk_run_env *env, rk_run_result *result,
-                       rk_error *err)
+rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
+                      const rk_run_env *env, rk_run_result *result, rk_error *err)
 {
     run *r = calloc(1, sizeof *r);
     if (!r)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory");
     r->p = *p;
     r->env = env;
+    r->model = m;
+    r->task = task;
     r->lock = -1;
     r->saved_step = -1;
     r->result =
-        (rk_run_result){.loss = (double)NAN, .val_loss = (double)NAN, .bits_per_byte = (double)NAN};
+        (rk_run_result){.loss = (double)NAN, .val_loss = (double)NAN, .val_also = (double)NAN};
     rk_status st = prepare(r, err);
     rk_progress_init(&r->progress, env->out, r->step, p->model.steps,
-                     p->model.batch * p->model.ctx_len);
+                     p->model.batch * task->n_losses);
     if (st == RK_OK)
         st = work(r, err);
     r->result.step = r->step;
@@ -362,11 +356,35 @@ rk_status rk_run_train(const rk_run_params *p, const rk_run_env *env, rk_run_res
 
     rk_runlog_close(r->log);
     rk_trainer_free(r->trainer);
-    rk_dataset_deinit(&r->data);
-    rk_tokenizer_free(r->tok);
-    free(r->tokens);
     if (r->lock >= 0)
         close(r->lock);
     free(r);
+    return st;
+}
+
+static rk_status open_task(rk_task **out, rk_run_params *p, rk_error *err)
+{
+    const rk_task_kind *kind = p->task ? rk_task_find(p->task) : rk_task_kinds;
+    return kind ? kind->open(out, p, err)
+                : rk_fail(err, RK_ERR_ARG, "there is no task '%s'", p->task);
+}
+
+rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_run_result *result,
+                       rk_error *err)
+{
+    rk_run_params p = *params;
+    rk_task *task = NULL;
+    rk_model *m = NULL;
+    rk_status st = rk_run_dir_check(p.dir, p.resume, err); /* before data are read in vain */
+    if (st == RK_OK)
+        st = open_task(&task, &p, err);
+    if (st == RK_OK)
+        st = rk_train_model(&m, &p.model, err);
+    if (st == RK_OK)
+        st = rk_run_task(m, task, &p, env, result, err);
+    if (st == RK_OK)
+        result->also = task->also.key;
+    rk_model_close(m);
+    rk_task_close(task);
     return st;
 }

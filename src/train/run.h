@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
-#include "train/run_options.h"
+#include "train/task.h"
 
 /* The surroundings of a run: none of it changes a result. */
 typedef struct rk_run_env {
@@ -19,10 +19,16 @@ typedef struct rk_run_env {
 
 typedef struct rk_run_result {
     int64_t step, n_params;
-    double loss;                    /* of the last step; NAN when none was made */
-    double val_loss, bits_per_byte; /* NAN without validation */
-    int signal;                     /* that ended the run, after saving; 0 when it is done */
+    double loss;               /* of the last step; NAN when none was made */
+    double val_loss, val_also; /* NAN without validation; val_also in the task's other unit */
+    const char *also;          /* that unit's name; NULL: there is none */
+    int signal;                /* that ended the run, after saving; 0 when it is done */
 } rk_run_result;
+
+/* Train model m, which has no data yet, on a task: what rk_run_train does with those that p names.
+ * Both are borrowed. */
+rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
+                      const rk_run_env *env, rk_run_result *result, rk_error *err);
 
 /* Train as p says in folder p->dir. When a signal asks, the step is finished and a checkpoint
  * saved. Errors  those of reading data, of rk_trainer_new, of writing; RK_ERR_ARG: the folder holds

@@ -70,9 +70,11 @@ static rk_status make_folder(const char *dir, rk_error *err)
     return st;
 }
 
-rk_status rk_run_dir_enter(const char *dir, int *lock, rk_error *err)
+rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *err)
 {
-    const rk_status st = make_folder(dir, err);
+    rk_status st = rk_run_dir_check(dir, resume, err);
+    if (st == RK_OK)
+        st = make_folder(dir, err);
     if (st != RK_OK)
         return st;
     *lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

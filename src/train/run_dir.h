@@ -9,8 +9,8 @@
 rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err);
 /* Make the folder, and those above it, unless they are there, take it for this process alone
  * (*lock, held until it is closed or the process ends) and remove what dead writers left in it.
- * Errors  RK_ERR_IO: also when another process has it. */
-rk_status rk_run_dir_enter(const char *dir, int *lock, rk_error *err);
+ * Errors  those of rk_run_dir_check; RK_ERR_IO: also when another process has it. */
+rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *err);
 /* DIR/config.json: the model's sizes, then the options. */
 rk_status rk_run_dir_write_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
                                   const char *numerics, rk_error *err);

@@ -3,6 +3,7 @@
 #include "train/runlog.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -63,7 +64,16 @@ static double number_at(const unsigned char *text)
     return end == (const char *)text ? (double)NAN : x;
 }
 
-static void take_member(parsed *l, const char *key, size_t n, const unsigned char *value)
+/* Is the key of n bytes this name, behind "val_" if asked? */
+static bool is_key(const char *key, size_t n, const char *name, bool val)
+{
+    const size_t skip = val ? strlen("val_") : 0;
+    return n == skip + strlen(name) && (!val || !memcmp(key, "val_", skip)) &&
+           !memcmp(key + skip, name, n - skip);
+}
+
+static void take_member(parsed *l, const char *drawn, const char *key, size_t n,
+                        const unsigned char *value)
 {
     static const struct {
         const char *key;
@@ -76,30 +86,36 @@ static void take_member(parsed *l, const char *key, size_t n, const unsigned cha
         {"val_loss", offsetof(rk_log_entry, val_loss)},
     };
     for (size_t i = 0; i < RK_COUNT(numbers); i++)
-        if (strlen(numbers[i].key) == n && !memcmp(key, numbers[i].key, n))
+        if (is_key(key, n, numbers[i].key, false))
             /* cppcheck-suppress invalidPointerCast; the offset is that of a double */
             *(double *)((char *)&l->entry + numbers[i].offset) = number_at(value);
     const double x = number_at(value);
     const bool whole = x >= 0.0 && x < 9e15;
-    if (n == 4 && !memcmp(key, "step", n) && whole) {
+    if (is_key(key, n, "step", false) && whole) {
         l->entry.step = (int64_t)x;
         l->has_step = true;
-    } else if (n == 6 && !memcmp(key, "tokens", n) && whole) {
+    } else if (is_key(key, n, "tokens", false) && whole) {
         l->entry.tokens = (int64_t)x;
-    } else if (n == 7 && !memcmp(key, "skipped", n)) {
+    } else if (is_key(key, n, "skipped", false)) {
         l->entry.skipped = *value == 't';
-    } else if (n == 4 && !memcmp(key, "loss", n)) {
-        l->has_loss = true;
     }
+    if (is_key(key, n, drawn, false))
+        l->entry.drawn = x;
+    if (is_key(key, n, drawn, true))
+        l->entry.val_drawn = x;
+    l->has_loss = l->has_loss || is_key(key, n, "loss", false) || is_key(key, n, "loss", true);
 }
 
 /* Without a tree and so without memory: a line must not get lost because there was none. False for
  * what is no whole line of this log. */
-static bool parse_line(const char *line, size_t n, parsed *l)
+static bool parse_line(const char *line, size_t n, const char *drawn, parsed *l)
 {
     char key[LINE_MAX_BYTES];
     rk_json_scan s = {(const unsigned char *)line, (const unsigned char *)line + n, NULL};
-    *l = (parsed){.entry = {.loss = (double)NAN, .val_loss = (double)NAN}};
+    *l = (parsed){.entry = {.loss = (double)NAN,
+                            .val_loss = (double)NAN,
+                            .drawn = (double)NAN,
+                            .val_drawn = (double)NAN}};
     if (n > sizeof key || line[n - 1] != '\n' || !rk_json_take(&s, '{'))
         return false;
     do {
@@ -111,32 +127,34 @@ static bool parse_line(const char *line, size_t n, parsed *l)
         const unsigned char *value = s.p;
         if (!rk_json_skip(&s, 2))
             return false;
-        take_member(l, key, n_key, value);
+        take_member(l, drawn, key, n_key, value);
     } while (rk_json_peek_take(&s, ','));
     return rk_json_take(&s, '}') && rk_json_at_end(&s) && l->has_step;
 }
 
-bool rk_runlog_read_bytes(const void *bytes, size_t n_bytes, rk_log_entry_fn *fn, void *user)
+bool rk_runlog_read_bytes(const void *bytes, size_t n_bytes, const char *drawn, rk_log_entry_fn *fn,
+                          void *user)
 {
     const char *p = bytes, *end = p + n_bytes, *line;
     size_t n;
     bool go_on = true;
     while (go_on && next_line(&p, end, &line, &n)) {
         parsed l;
-        if (parse_line(line, n, &l) && l.has_loss)
+        if (parse_line(line, n, drawn, &l) && l.has_loss)
             go_on = fn(user, &l.entry);
     }
     return go_on;
 }
 
-rk_status rk_runlog_read(const char *dir, rk_log_entry_fn *fn, void *user, rk_error *err)
+rk_status rk_runlog_read(const char *dir, const char *drawn, rk_log_entry_fn *fn, void *user,
+                         rk_error *err)
 {
     rk_buf path = {0};
     rk_map map = {0};
     rk_status st = log_path(&path, dir, err);
     if (st == RK_OK && has_bytes(path.data)) {
         st = rk_map_open(&map, path.data, err);
-        if (st == RK_OK && !rk_runlog_read_bytes(map.data, map.size, fn, user))
+        if (st == RK_OK && !rk_runlog_read_bytes(map.data, map.size, drawn, fn, user))
             st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path.data);
         rk_map_close(&map);
     }
@@ -156,7 +174,7 @@ static rk_status copy_until(const rk_map *m, const char *path, int64_t last, rk_
     size_t n;
     while (next_line(&p, end, &line, &n)) {
         parsed l;
-        if (parse_line(line, n, &l) && l.entry.step <= last)
+        if (parse_line(line, n, "", &l) && l.entry.step <= last)
             rk_out_write(out, line, n);
     }
     return rk_out_commit(out, err);
@@ -197,6 +215,15 @@ static rk_status append(rk_runlog *l, rk_error *err)
     return rk_line_log_append(l->lines, l->line.data, l->line.len, err);
 }
 
+static void put_metrics(rk_buf *b, const rk_log_entry *e, const char *prefix, const double *values)
+{
+    char key[64];
+    for (int i = 0; i < e->n_metrics; i++) {
+        snprintf(key, sizeof key, "%s%s", prefix, e->names[i]);
+        rk_json_num(b, key, values[i]);
+    }
+}
+
 rk_status rk_runlog_step(rk_runlog *l, const rk_log_entry *e, rk_error *err)
 {
     rk_buf *b = &l->line;
@@ -205,8 +232,11 @@ rk_status rk_runlog_step(rk_runlog *l, const rk_log_entry *e, rk_error *err)
     rk_json_int(b, "step", e->step);
     rk_json_int(b, "tokens", e->tokens);
     rk_json_num(b, "loss", e->loss);
-    if (!isnan(e->val_loss))
+    put_metrics(b, e, "", e->metrics);
+    if (!isnan(e->val_loss)) {
         rk_json_num(b, "val_loss", e->val_loss);
+        put_metrics(b, e, "val_", e->val_metrics);
+    }
     rk_json_num(b, "lr", e->lr);
     rk_json_num(b, "grad_norm", e->grad_norm);
     if (e->skipped)

@@ -1,7 +1,7 @@
 /* runlog.h: log.jsonl of a run folder: one object a line, {"step": ...} first in each.
  *
- * A line of a step has step, tokens, loss, lr, grad_norm, val_loss where it was measured, skipped
- * where no update was made, tokens_per_s. Lines with "status" (started, resumed, interrupted,
+ * A line of a step has step, tokens, loss, the task's metrics, lr, grad_norm, val_loss and val_METRIC
+ * where they were measured, skipped where no update was made, tokens_per_s. Lines with "status" (started, resumed, interrupted,
  * failed, done) tell where the program began and ended, and on which instruction-set path. */
 #ifndef RK_TRAIN_RUNLOG_H
 #define RK_TRAIN_RUNLOG_H
@@ -13,6 +13,11 @@ typedef struct rk_log_entry {
     double loss, lr, grad_norm, tokens_per_s;
     double val_loss; /* NAN: not measured at this step */
     bool skipped;
+    /* Of the task, as they are written: val_metrics count where val_loss does. */
+    const char *const *names;
+    const double *metrics, *val_metrics;
+    int n_metrics;
+    double drawn, val_drawn; /* the one that was asked for, as it is read; NAN: it is not there */
 } rk_log_entry;
 
 typedef struct rk_runlog rk_runlog;
@@ -26,11 +31,14 @@ rk_status rk_runlog_status(rk_runlog *l, int64_t step, const char *status, const
 rk_status rk_runlog_sync(rk_runlog *l, rk_error *err);
 void rk_runlog_close(rk_runlog *l);
 
-/* Call fn with each line of a step in DIR/log.jsonl; it returns false to stop, which is
- * RK_ERR_NOMEM. Lines that are none are passed over; a log that is not there has none. */
+/* Call fn with each line of a step in DIR/log.jsonl, drawn being "loss" or a metric's name; it
+ * returns false to stop, which is RK_ERR_NOMEM. Lines that are none are passed over; a log that is not
+ * there has none. */
 typedef bool rk_log_entry_fn(void *user, const rk_log_entry *e);
-rk_status rk_runlog_read(const char *dir, rk_log_entry_fn *fn, void *user, rk_error *err);
+rk_status rk_runlog_read(const char *dir, const char *drawn, rk_log_entry_fn *fn, void *user,
+                         rk_error *err);
 /* The same with the bytes of a log; false when fn stopped it. */
-bool rk_runlog_read_bytes(const void *bytes, size_t n, rk_log_entry_fn *fn, void *user);
+bool rk_runlog_read_bytes(const void *bytes, size_t n, const char *drawn, rk_log_entry_fn *fn,
+                          void *user);
 
 #endif

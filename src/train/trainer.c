@@ -16,6 +16,7 @@
 #include "infer/engine.h"
 #include "train/optim.h"
 #include "train/schedule.h"
+#include "train/task_next.h"
 
 enum { WEIGHTS, MOMENT1, MOMENT2, N_ARRAYS };
 
@@ -23,7 +24,11 @@ struct rk_trainer {
     rk_train_params p;
     rk_engine *engine;
     rk_model *model;
+    const rk_task *task;
+    rk_model *own_model; /* of rk_trainer_new; NULL: borrowed */
+    rk_task *own_task;
     rk_ctx ctx;
+    rk_batch batch;
     float *memory;     /* weights, m, v, gradient, then a gradient for every level of the tree */
     int64_t n_floats;  /* of one of those */
     rk_update *update; /* of the parameters that are trained */
@@ -105,7 +110,7 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
     return RK_OK;
 }
 
-static rk_status model_of(rk_model **out, const rk_train_params *p, rk_error *err)
+rk_status rk_train_model(rk_model **out, const rk_train_params *p, rk_error *err)
 {
     const rk_arch *arch = rk_arch_find(p->arch);
     rk_hparams hp = {.n_vocab = p->n_vocab,
@@ -149,24 +154,15 @@ static size_t memory_bytes(const rk_train_params *p, int64_t n_floats)
     return (size_t)n_floats * sizeof(float) * (size_t)(N_ARRAYS + 1 + levels_of(p));
 }
 
-/* ---- forward and backward of n sequences ---- */
+/* ---- forward and backward of n examples ---- */
 
-/* ids and targets of rows (n, T + 1), or tensors without data while planning. */
-static void split_tokens(rk_ctx *ctx, const int32_t *tokens, int64_t n, int64_t t, rk_tensor **ids,
-                         rk_tensor **targets)
-{
-    const int64_t dims[] = {n, t};
-    *ids = rk_new(ctx, RK_I32, 2, dims);
-    *targets = rk_new(ctx, RK_I32, 2, dims);
-    for (int64_t b = 0; b < n && tokens && *targets; b++) {
-        const int32_t *row = tokens + b * (t + 1);
-        memcpy((int32_t *)(*ids)->data + b * t, row, (size_t)t * sizeof *row);
-        memcpy((int32_t *)(*targets)->data + b * t, row + 1, (size_t)t * sizeof *row);
-        if (row[t] < 0) /* a loss would leave it out; what stands before it is looked up */
-            rk_ctx_fail(ctx, RK_ERR_ARG, "token %d at the end of a sequence, expected 0 or more",
-                        row[t]);
-    }
-}
+/* A model, its task and its options, as a pass sees them; batch NULL while planning. */
+typedef struct job {
+    const rk_model *model;
+    const rk_task *task;
+    const rk_train_params *p;
+    const rk_batch *batch;
+} job;
 
 static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
 {
@@ -181,37 +177,61 @@ static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
 }
 
 /* What a loss counts in the mean over the batch. */
-static double loss_share(const rk_train_params *p)
+static double loss_share(const job *j)
 {
-    return 1.0 / ((double)p->batch * (double)p->ctx_len);
+    return 1.0 / ((double)j->p->batch * (double)j->task->n_losses);
 }
 
-/* Losses (n, T) of the sequences, nats a token. */
-static rk_tensor *losses(rk_ctx *ctx, const rk_model *m, const rk_train_params *p,
-                         const int32_t *tokens, int64_t n)
+/* The field that bears the name of an input; NULL and the sentence when there is none. */
+static rk_tensor *input_named(rk_ctx *ctx, const job *j, const char *name, rk_tensor **fields)
 {
-    rk_tensor *ids, *targets;
+    for (int i = 0; i < j->task->n_fields; i++)
+        if (!strcmp(j->task->fields[i].name, name))
+            return fields[i];
+    rk_ctx_fail(ctx, RK_ERR_ARG, "the task %s has no '%s', which an %s model takes", j->task->name,
+                name, j->model->arch->name);
+    return NULL;
+}
+
+/* Losses of examples [first, first + n) of the batch. */
+static rk_tensor *losses(rk_ctx *ctx, const job *j, int64_t first, int64_t n, double *metrics)
+{
+    const rk_model *m = j->model;
+    rk_tensor *fields[RK_TASK_FIELDS_MAX], *out[1];
     ctx->long_class = true;
-    ctx->round_bf16 = p->bf16;
-    ctx->seed = p->seed;
-    split_tokens(ctx, tokens, n, p->ctx_len, &ids, &targets);
-    rk_forward f = {ids, first_state(ctx, m, n), p->dropout, p->checkpoint_blocks};
+    ctx->round_bf16 = j->p->bf16;
+    ctx->seed = j->p->seed;
+    rk_batch_tensors(ctx, j->batch, j->task, first, n, fields);
     if (rk_ctx_failed(ctx))
         return NULL;
-    return rk_cross_entropy_seeded(ctx, m->arch->forward(ctx, m, &f), m->head, targets, p->l2wrap,
-                                   loss_share(p));
+    rk_forward f = {input_named(ctx, j, "ids", fields), first_state(ctx, m, n), j->p->dropout,
+                    j->p->checkpoint_blocks};
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    out[0] = m->arch->forward(ctx, m, &f);
+    const rk_pass pass = {m, fields, out, loss_share(j), j->batch ? metrics : NULL};
+    return rk_ctx_failed(ctx) ? NULL : j->task->losses(ctx, j->task, &pass);
 }
 
-static void forward_backward(rk_ctx *ctx, const rk_model *m, const rk_train_params *p,
-                             const int32_t *tokens, int64_t n, double *loss_sum)
+static void add_losses(const rk_tensor *losses, double *sum)
+{
+    for (int64_t i = 0; losses && i < rk_tensor_count(losses); i++)
+        *sum += (double)((const float *)losses->data)[i];
+}
+
+/* What passes over examples add up to. */
+typedef struct sums {
+    double loss, metrics[RK_TASK_METRICS_MAX];
+} sums;
+
+static void forward_backward(rk_ctx *ctx, const job *j, int64_t first, int64_t n, sums *to)
 {
     ctx->recording = true;
-    rk_tensor *nll = losses(ctx, m, p, tokens, n);
-    if (nll && tokens)
-        for (int64_t i = 0; i < rk_tensor_count(nll); i++)
-            *loss_sum += (double)((const float *)nll->data)[i];
+    rk_tensor *nll = losses(ctx, j, first, n, to->metrics);
+    if (!ctx->planning)
+        add_losses(nll, &to->loss);
     if (nll)
-        rk_backward(ctx, nll, loss_share(p));
+        rk_backward(ctx, nll, loss_share(j));
     ctx->recording = false;
 }
 
@@ -226,34 +246,55 @@ static void require_gradients(rk_model *m)
 }
 
 /* Bytes of the arena of a step. The model needs no data. */
-static rk_status plan_step(rk_model *m, const rk_train_params *p, rk_engine *e, size_t *bytes,
-                           rk_error *err)
+static rk_status plan_step(const rk_training *s, const rk_train_params *p, rk_engine *e,
+                           size_t *bytes, rk_error *err)
 {
     rk_ctx ctx;
+    sums unused = {0};
     const rk_ctx_params cp = {
         .kernels = rk_engine_kernels(e), .pool = rk_engine_pool(e), .data_kind = RK_ARENA_COUNTING};
+    const job j = {s->model, s->task, p, NULL};
     rk_status st = rk_ctx_init(&ctx, &cp, err);
     if (st != RK_OK)
         return st;
-    require_gradients(m);
-    forward_backward(&ctx, m, p, NULL, p->micro_batch, NULL);
+    require_gradients(s->model);
+    forward_backward(&ctx, &j, 0, p->micro_batch, &unused);
     st = rk_ctx_status(&ctx, err);
     *bytes = ctx.data.peak;
     rk_ctx_deinit(&ctx);
     return st;
 }
 
-rk_status rk_trainer_plan(const rk_train_params *params, rk_engine *e, size_t *bytes, rk_error *err)
+rk_status rk_training_plan(const rk_training *s, rk_engine *e, size_t *bytes, rk_error *err)
 {
-    rk_train_params p = *params;
-    rk_model *m = NULL;
+    rk_train_params p = *s->params;
     rk_status st = check_params(&p, err);
     if (st == RK_OK)
-        st = model_of(&m, &p, err);
+        st = plan_step(s, &p, e, bytes, err);
     if (st == RK_OK)
-        st = plan_step(m, &p, e, bytes, err);
+        *bytes += memory_bytes(&p, floats_of(s->model)) + rk_batch_bytes(s->task, p.batch);
+    return st;
+}
+
+/* The model and the task of rk_trainer_new. */
+static rk_status make_subject(rk_model **m, rk_task **t, const rk_train_params *params,
+                              rk_error *err)
+{
+    rk_train_params p = *params;
+    rk_status st = check_params(&p, err);
     if (st == RK_OK)
-        *bytes += memory_bytes(&p, floats_of(m));
+        st = rk_train_model(m, &p, err);
+    return st == RK_OK ? rk_next_token_new(t, &p, err) : st;
+}
+
+rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err)
+{
+    rk_model *m = NULL;
+    rk_task *task = NULL;
+    rk_status st = make_subject(&m, &task, p, err);
+    if (st == RK_OK)
+        st = rk_training_plan(&(rk_training){m, task, p}, e, bytes, err);
+    rk_task_close(task);
     rk_model_close(m);
     return st;
 }
@@ -308,38 +349,61 @@ static rk_status allocate(rk_trainer *t, rk_error *err)
     return t->partial ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the norm's parts");
 }
 
-rk_status rk_trainer_new(rk_trainer **out, const rk_train_params *p, rk_engine *e, rk_error *err)
+static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
 {
     size_t bytes = 0;
-    rk_trainer *t = calloc(1, sizeof *t);
-    if (!t)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a trainer");
-    t->p = *p;
-    t->engine = e;
     rk_status st = check_params(&t->p, err);
     if (st == RK_OK)
-        st = model_of(&t->model, &t->p, err);
-    if (st == RK_OK)
-        st = plan_step(t->model, &t->p, e, &bytes, err);
+        st = plan_step(s, &t->p, t->engine, &bytes, err);
     if (st == RK_OK)
         st = allocate(t, err);
     if (st == RK_OK)
-        st = rk_model_init(t->model, t->p.seed, rk_engine_abort_flag(e), err);
-    if (st == RK_OK) {
-        const rk_ctx_params cp = {rk_engine_kernels(e),
-                                  rk_engine_pool(e),
-                                  rk_engine_abort_flag(e),
-                                  RK_ARENA_FIXED,
-                                  bytes,
-                                  NULL};
+        st = rk_batch_init(&t->batch, t->task, t->p.batch, err);
+    if (st == RK_OK)
+        st = rk_model_init(t->model, t->p.seed, rk_engine_abort_flag(t->engine), err);
+    const rk_ctx_params cp = {rk_engine_kernels(t->engine),
+                              rk_engine_pool(t->engine),
+                              rk_engine_abort_flag(t->engine),
+                              RK_ARENA_FIXED,
+                              bytes,
+                              NULL};
+    if (st == RK_OK)
         st = rk_ctx_init(&t->ctx, &cp, err);
-    }
-    if (st != RK_OK) {
+    t->model->ctx_len = t->p.ctx_len;
+    return st;
+}
+
+rk_status rk_trainer_open(rk_trainer **out, const rk_training *s, rk_engine *e, rk_error *err)
+{
+    rk_trainer *t = calloc(1, sizeof *t);
+    if (!t)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a trainer");
+    t->p = *s->params;
+    t->engine = e;
+    t->model = s->model;
+    t->task = s->task;
+    const rk_status st = prepare(t, s, err);
+    if (st == RK_OK)
+        *out = t;
+    else
         rk_trainer_free(t);
+    return st;
+}
+
+rk_status rk_trainer_new(rk_trainer **out, const rk_train_params *p, rk_engine *e, rk_error *err)
+{
+    rk_model *m = NULL;
+    rk_task *task = NULL;
+    rk_status st = make_subject(&m, &task, p, err);
+    if (st == RK_OK)
+        st = rk_trainer_open(out, &(rk_training){m, task, p}, e, err);
+    if (st != RK_OK) {
+        rk_task_close(task);
+        rk_model_close(m);
         return st;
     }
-    t->model->ctx_len = t->p.ctx_len;
-    *out = t;
+    (*out)->own_model = m;
+    (*out)->own_task = task;
     return RK_OK;
 }
 
@@ -350,23 +414,30 @@ void rk_trainer_free(rk_trainer *t)
     rk_ctx_deinit(&t->ctx);
     for (int i = 0; i < N_ARRAYS; i++)
         free(t->arrays[i]);
+    rk_batch_deinit(&t->batch);
     free(t->partial);
     free(t->update);
     free(t->memory);
-    rk_model_close(t->model);
+    rk_task_close(t->own_task);
+    rk_model_close(t->own_model);
     free(t);
 }
 
 /* ---- steps ---- */
 
-/* Run one micro-batch that begins at sequence `first` of the batch. */
-static rk_status micro_step(rk_trainer *t, const int32_t *tokens, int64_t first, int64_t n,
-                            double *loss_sum, rk_error *err)
+static job job_of(const rk_trainer *t)
 {
+    return (job){t->model, t->task, &t->p, &t->batch};
+}
+
+/* Run one micro-batch that begins at example `first` of the batch. */
+static rk_status micro_step(rk_trainer *t, int64_t first, int64_t n, sums *to, rk_error *err)
+{
+    const job j = job_of(t);
     rk_ctx_reset(&t->ctx);
     t->ctx.step = (uint64_t)t->step;
     t->ctx.first_row = first;
-    forward_backward(&t->ctx, t->model, &t->p, tokens + first * (t->p.ctx_len + 1), n, loss_sum);
+    forward_backward(&t->ctx, &j, first, n, to);
     return rk_ctx_status(&t->ctx, err);
 }
 
@@ -390,7 +461,7 @@ static void end_gradients(rk_trainer *t)
 }
 
 /* The gradient of the whole batch, in the first gradient's place. */
-static rk_status gradient(rk_trainer *t, const int32_t *tokens, double *loss_sum, rk_error *err)
+static rk_status gradient(rk_trainer *t, sums *to, rk_error *err)
 {
     const int64_t slice = t->p.batch / t->p.grad_slices;
     float *grad = t->memory + N_ARRAYS * t->n_floats;
@@ -399,7 +470,7 @@ static rk_status gradient(rk_trainer *t, const int32_t *tokens, double *loss_sum
         begin_gradients(t);
         for (int64_t b = 0; b < slice; b += t->p.micro_batch) {
             const int64_t n = rk_min_i64(t->p.micro_batch, slice - b);
-            const rk_status st = micro_step(t, tokens, s * slice + b, n, loss_sum, err);
+            const rk_status st = micro_step(t, s * slice + b, n, to, err);
             if (st != RK_OK)
                 return st;
         }
@@ -421,13 +492,13 @@ static void say_where(const rk_trainer *t, int64_t at)
                         t->model->params[i].name);
 }
 
-static rk_status locked_step(rk_trainer *t, const int32_t *tokens, rk_step_info *info,
-                             rk_error *err)
+/* One update from the examples in the batch. */
+static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err)
 {
     const rk_schedule schedule = {t->p.lr, t->p.lr_final, t->p.warmup, t->p.steps};
-    double loss_sum = 0.0;
+    sums sum = {0};
     int64_t at = -1;
-    rk_status st = gradient(t, tokens, &loss_sum, err);
+    rk_status st = gradient(t, &sum, err);
     if (st != RK_OK)
         return st;
     const double norm = rk_optim_grad_norm(&t->ctx, t->update, t->n_update, t->partial, &at);
@@ -445,7 +516,7 @@ static rk_status locked_step(rk_trainer *t, const int32_t *tokens, rk_step_info 
         .correct2 = 1.0 - pow(t->p.beta2, updates),
         .grad_scale = t->p.clip > 0.0 ? fmin(1.0, t->p.clip / (norm + 1e-6)) : 1.0,
     };
-    const double mean = loss_sum / ((double)t->p.batch * (double)t->p.ctx_len);
+    const double mean = sum.loss / ((double)t->p.batch * (double)t->task->n_losses);
     const bool skipped = at >= 0 || !isfinite(norm) || !isfinite(mean);
     if (at >= 0)
         say_where(t, at);
@@ -453,36 +524,97 @@ static rk_status locked_step(rk_trainer *t, const int32_t *tokens, rk_step_info 
         rk_optim_adamw(&t->ctx, t->update, t->n_update, &a);
     t->step++;
     *info = (rk_step_info){t->step, mean, norm, a.lr, skipped};
+    for (int i = 0; metrics && i < t->task->n_metrics; i++)
+        metrics[i] = sum.metrics[i] / (double)t->p.batch;
+    return RK_OK;
+}
+
+static rk_status locked_update(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err)
+{
+    rk_step_info unused;
+    rk_engine_lock(t->engine);
+    const rk_status st = update(t, info ? info : &unused, metrics, err);
+    rk_engine_unlock(t->engine);
+    return st;
+}
+
+rk_status rk_trainer_next(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err)
+{
+    void *at[RK_TASK_FIELDS_MAX];
+    for (int64_t i = 0; i < t->p.batch; i++) {
+        rk_batch_at(&t->batch, t->task, i, at);
+        t->task->example(t->task, (uint64_t)(t->step * t->p.batch + i), at);
+    }
+    return locked_update(t, info, metrics, err);
+}
+
+/* Windows of n sequences into the batch. */
+static rk_status put_windows(rk_trainer *t, const int32_t *tokens, int64_t n, rk_error *err)
+{
+    void *at[RK_TASK_FIELDS_MAX];
+    const int64_t row = t->p.ctx_len + 1;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t last = tokens[i * row + row - 1];
+        if (last < 0) /* a loss would leave it out; what stands before it is looked up */
+            return rk_fail(err, RK_ERR_ARG, "token %d at the end of a sequence, expected 0 or more",
+                           last);
+        rk_batch_at(&t->batch, t->task, i, at);
+        rk_next_token_put(t->task, tokens + i * row, at);
+    }
     return RK_OK;
 }
 
 rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_info *info, rk_error *err)
 {
-    rk_step_info unused;
+    const rk_status st = put_windows(t, tokens, t->p.batch, err);
+    return st == RK_OK ? locked_update(t, info, NULL, err) : st;
+}
+
+/* Add the losses of the first n examples of the batch. */
+static rk_status add_batch(rk_trainer *t, int64_t n, sums *to, rk_error *err)
+{
+    const job j = job_of(t);
     rk_engine_lock(t->engine);
-    const rk_status st = locked_step(t, tokens, info ? info : &unused, err);
+    rk_ctx_reset(&t->ctx);
+    add_losses(losses(&t->ctx, &j, 0, n, to->metrics), &to->loss);
     rk_engine_unlock(t->engine);
-    return st;
+    return rk_ctx_status(&t->ctx, err);
 }
 
 rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, double *loss,
                           rk_error *err)
 {
-    double sum = 0.0;
+    sums sum = {0};
     rk_status st = RK_OK;
     if (n < 1)
         return rk_fail(err, RK_ERR_ARG, "%lld sequences, expected at least 1", (long long)n);
-    rk_engine_lock(t->engine);
     for (int64_t b = 0; b < n && st == RK_OK; b += t->p.micro_batch) {
-        rk_ctx_reset(&t->ctx);
-        const rk_tensor *nll = losses(&t->ctx, t->model, &t->p, tokens + b * (t->p.ctx_len + 1),
-                                      rk_min_i64(t->p.micro_batch, n - b));
-        for (int64_t i = 0; nll && i < rk_tensor_count(nll); i++)
-            sum += (double)((const float *)nll->data)[i];
-        st = rk_ctx_status(&t->ctx, err);
+        const int64_t take = rk_min_i64(t->p.micro_batch, n - b);
+        st = put_windows(t, tokens + b * (t->p.ctx_len + 1), take, err);
+        if (st == RK_OK)
+            st = add_batch(t, take, &sum, err);
     }
-    rk_engine_unlock(t->engine);
-    *loss = sum / ((double)n * (double)t->p.ctx_len);
+    *loss = sum.loss / ((double)n * (double)t->p.ctx_len);
+    return st;
+}
+
+rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *loss,
+                              double *metrics, rk_error *err)
+{
+    void *at[RK_TASK_FIELDS_MAX];
+    sums sum = {0};
+    rk_status st = RK_OK;
+    for (int64_t b = 0; b < n && st == RK_OK; b += t->p.micro_batch) {
+        const int64_t take = rk_min_i64(t->p.micro_batch, n - b);
+        for (int64_t i = 0; i < take; i++) {
+            rk_batch_at(&t->batch, t->task, i, at);
+            t->task->held_out(t->task, first + b + i, at);
+        }
+        st = add_batch(t, take, &sum, err);
+    }
+    *loss = sum.loss / ((double)n * (double)t->task->n_losses);
+    for (int i = 0; metrics && i < t->task->n_metrics; i++)
+        metrics[i] = sum.metrics[i] / (double)n;
     return st;
 }
 

@@ -3,7 +3,28 @@
 #define RK_TRAIN_TRAINER_H
 
 #include "train/checkpoint.h"
+#include "train/task.h"
 
+/* What is trained on what, and how. All three are borrowed and outlive the trainer. */
+typedef struct rk_training {
+    rk_model *model; /* its tensors get memory and initial values from the trainer */
+    const rk_task *task;
+    const rk_train_params *params; /* the model's sizes in it are not looked at */
+} rk_training;
+
+/* Bytes that rk_trainer_open will take with this engine. Errors  those of rk_trainer_new; RK_ERR_ARG:
+ * the task has no field that an input of the model asks for. */
+rk_status rk_training_plan(const rk_training *s, rk_engine *e, size_t *bytes, rk_error *err);
+rk_status rk_trainer_open(rk_trainer **out, const rk_training *s, rk_engine *e, rk_error *err);
+/* One update from the task's examples of this step. metrics (n_metrics of the task, may be NULL):
+ * means over the batch. */
+rk_status rk_trainer_next(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err);
+/* Mean loss and metrics of n examples that are held out, from the first-th on. */
+rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *loss,
+                              double *metrics, rk_error *err);
+
+/* The model that rk_trainer_new makes for these options, its tensors without data. */
+rk_status rk_train_model(rk_model **out, const rk_train_params *p, rk_error *err);
 /* Bytes that rk_trainer_new will take with this engine. */
 rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err);
 /* Number of arrays and the arrays: which 0 weights, 1 first moments, 2 second moments. */

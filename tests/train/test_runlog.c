@@ -51,7 +51,7 @@ static void test_resume_drops_later_lines(void **state)
     rk_error err = {0};
     const char *dir = test_temp_dir(&t);
     int64_t last = 0;
-    test_ok(rk_runlog_read(dir, in_order, &last, &err), &err);
+    test_ok(rk_runlog_read(dir, "loss", in_order, &last, &err), &err);
     assert_int_equal(last, 0);
     sit(dir, 0, 37);
     FILE *f = fopen(test_path(&t, dir, "log.jsonl"), "a");
@@ -60,7 +60,7 @@ static void test_resume_drops_later_lines(void **state)
     fclose(f);
     sit(dir, 20, 45);
     sit(dir, 45, 50);
-    test_ok(rk_runlog_read(dir, in_order, &last, &err), &err);
+    test_ok(rk_runlog_read(dir, "loss", in_order, &last, &err), &err);
     assert_int_equal(last, 50);
     const char *text = test_read_file(&t, test_path(&t, dir, "log.jsonl"), NULL);
     assert_null(strstr(text, "torn"));
@@ -128,7 +128,7 @@ static void test_malformed_lines(void **state)
                                "{\"step\": 100, \"loss\": 2.5}\n%s\n"
                                "{\"step\": 200, \"other\": [1, {}], \"loss\": null}\n",
                                lines[i]);
-        assert_true(rk_runlog_read_bytes(text, (size_t)n, sum_steps, &sum));
+        assert_true(rk_runlog_read_bytes(text, (size_t)n, "loss", sum_steps, &sum));
         if (sum != 300)
             fail_msg("line %zu: the steps add up to %" PRId64, i, sum);
     }
@@ -139,9 +139,9 @@ static void test_malformed_lines(void **state)
                            "{\"step\": 1, \"loss\": 1, \"x\": \"%02000d\"}\n"
                            "{\"step\": 2, \"loss\": 1}\n{\"step\": 4, \"loss\": 1}",
                            0);
-    assert_true(rk_runlog_read_bytes(text, (size_t)n, sum_steps, &sum));
+    assert_true(rk_runlog_read_bytes(text, (size_t)n, "loss", sum_steps, &sum));
     assert_int_equal(sum, 2);
-    assert_true(rk_runlog_read_bytes(text, 0, sum_steps, &sum));
+    assert_true(rk_runlog_read_bytes(text, 0, "loss", sum_steps, &sum));
 }
 
 static int count(const char *text, const char *what)
@@ -159,21 +159,21 @@ static void test_curve(void **state)
     test_ctx t = test_begin(3);
     rk_error err = {0};
     const char *dir = test_temp_dir(&t);
-    test_ok(rk_curve_write(dir, "empty", &err), &err);
+    test_ok(rk_curve_write(dir, &(rk_curve){"empty", "loss", "nats a token"}, &err), &err);
     assert_int_equal(access(test_path(&t, dir, "curve.svg"), F_OK), -1);
     sit(dir, 0, 1);
-    test_ok(rk_curve_write(dir, "a < b & c", &err), &err);
+    test_ok(rk_curve_write(dir, &(rk_curve){"a < b & c", "loss", "nats a token"}, &err), &err);
     const char *one = test_read_file(&t, test_path(&t, dir, "curve.svg"), NULL);
     assert_non_null(strstr(one, "a &lt; b &amp; c"));
     assert_int_equal(count(one, "<circle"), 1);
     sit(dir, 1, 30);
-    test_ok(rk_curve_write(dir, "few", &err), &err);
+    test_ok(rk_curve_write(dir, &(rk_curve){"few", "loss", "nats a token"}, &err), &err);
     const char *few = test_read_file(&t, test_path(&t, dir, "curve.svg"), NULL);
     assert_int_equal(count(few, "<circle"), 33);
     assert_int_equal(count(few, "<polyline"), 2);
     assert_int_equal(count(few, "<polygon"), 0);
     sit(dir, 30, 3000);
-    test_ok(rk_curve_write(dir, "many", &err), &err);
+    test_ok(rk_curve_write(dir, &(rk_curve){"many", "loss", "nats a token"}, &err), &err);
     size_t bytes;
     const char *many = test_read_file(&t, test_path(&t, dir, "curve.svg"), &bytes);
     assert_int_equal(count(many, "<polygon"), 1);

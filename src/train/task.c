@@ -1,0 +1,90 @@
+/* task.c: the table of tasks, and batches of any task's examples. */
+#include "train/task.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "train/task_next.h"
+
+const rk_task_kind rk_task_kinds[] = {
+    {"next-token", rk_next_token_open},
+};
+const int rk_n_task_kinds = RK_COUNT(rk_task_kinds);
+
+const rk_task_kind *rk_task_find(const char *name)
+{
+    for (int i = 0; i < rk_n_task_kinds; i++)
+        if (!strcmp(rk_task_kinds[i].name, name))
+            return &rk_task_kinds[i];
+    return NULL;
+}
+
+void rk_task_close(rk_task *t)
+{
+    if (t && t->close)
+        t->close(t);
+}
+
+/* ---- batches ---- */
+
+static size_t field_bytes(const rk_field *f)
+{
+    size_t bytes = rk_dtype_bytes(f->dtype);
+    for (int d = 0; d < f->n_dims; d++)
+        bytes *= (size_t)f->dims[d];
+    return bytes;
+}
+
+size_t rk_batch_bytes(const rk_task *t, int64_t n)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < t->n_fields; i++)
+        bytes += (size_t)n * field_bytes(&t->fields[i]);
+    return bytes;
+}
+
+rk_status rk_batch_init(rk_batch *b, const rk_task *t, int64_t n, rk_error *err)
+{
+    *b = (rk_batch){0};
+    for (int i = 0; i < t->n_fields; i++) {
+        b->fields[i] = calloc((size_t)n, field_bytes(&t->fields[i]));
+        if (!b->fields[i]) {
+            rk_batch_deinit(b);
+            return rk_fail(err, RK_ERR_NOMEM, "out of memory for a batch of %s", t->unit);
+        }
+    }
+    return RK_OK;
+}
+
+void rk_batch_deinit(rk_batch *b)
+{
+    for (int i = 0; i < RK_TASK_FIELDS_MAX; i++)
+        free(b->fields[i]);
+    *b = (rk_batch){0};
+}
+
+void rk_batch_at(const rk_batch *b, const rk_task *t, int64_t i, void **fields)
+{
+    for (int f = 0; f < t->n_fields; f++)
+        fields[f] = (char *)b->fields[f] + (size_t)i * field_bytes(&t->fields[f]);
+}
+
+void rk_batch_tensors(rk_ctx *ctx, const rk_batch *b, const rk_task *t, int64_t first, int64_t n,
+                      rk_tensor **fields)
+{
+    void *at[RK_TASK_FIELDS_MAX] = {NULL};
+    if (b)
+        rk_batch_at(b, t, first, at);
+    for (int i = 0; i < t->n_fields; i++) {
+        const rk_field *f = &t->fields[i];
+        int64_t dims[RK_MAX_DIMS] = {n};
+        memcpy(dims + 1, f->dims, (size_t)f->n_dims * sizeof *dims);
+        fields[i] = rk_arena_alloc(&ctx->meta, sizeof *fields[i]);
+        if (!fields[i]) {
+            rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for a batch's description");
+            return;
+        }
+        *fields[i] = rk_tensor_over(f->dtype, 1 + f->n_dims, dims, at[i]);
+    }
+}
