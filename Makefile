@@ -12,7 +12,7 @@ cmake --preset $(1)
 cmake --build --preset $(1)
 endef
 
-C_FILES = $(shell git ls-files '*.c' '*.h')
+C_FILES = $(shell find bench bindings examples fuzz include src tests tools -name '*.[ch]')
 
 all: ## build the optimised program, build/rwkv
 	@sh tools/setup.sh --check build
@@ -55,8 +55,12 @@ lint: ## gcc and clang with warnings as errors, clang-tidy, cppcheck
 	sh tools/lint.sh build-lint-clang
 
 format: ## clang-format over all C files
-	@sh tools/setup.sh lint
+	@sh tools/setup.sh format
 	clang-format -i $(C_FILES)
+
+check-format: ## fail when clang-format would change a C file
+	@sh tools/setup.sh format
+	@clang-format --dry-run --Werror $(C_FILES)
 
 bench: ## build the benchmarks and run them
 	@sh tools/setup.sh build bench
@@ -77,4 +81,4 @@ clean: ## remove every build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all run test check-asan check-tsan check-arm fuzz lint format bench performance install clean help
+.PHONY: all run test check-asan check-tsan check-arm fuzz check-format lint format bench performance install clean help

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the Debian packages that a purpose needs, and only those that are missing.
 #
-#   setup.sh [--check] PURPOSE...     build test arm clang lint bench
+#   setup.sh [--check] PURPOSE...     build test arm clang format lint bench
 #
 # --check installs nothing: it names what is missing, the command that gets it, and exits 1.
 # Presence is asked of the tools and libraries themselves, so that systems other than Debian, or
@@ -25,8 +25,8 @@ arm   libc6-dev-arm64-cross  file /usr/aarch64-linux-gnu/lib/libc.a
 arm   qemu-user              command qemu-aarch64
 clang clang                  command clang
 clang libclang-rt-dev        runtime fuzzer
+format clang-format          command clang-format
 lint  clang-tidy             command clang-tidy
-lint  clang-format           command clang-format
 lint  cppcheck               command cppcheck
 bench libopenblas-dev        library openblas
 '
