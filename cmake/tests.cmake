@@ -42,7 +42,7 @@ foreach(file IN LISTS TEST_SOURCES)
     target_include_directories(${name} PRIVATE tests/cross) # a stand-in for cmocka.h
     target_link_libraries(${name} PRIVATE rk_static)
   else()
-    target_link_libraries(${name} PRIVATE rk_static PkgConfig::CMOCKA)
+    target_link_libraries(${name} PRIVATE rk_selftest PkgConfig::CMOCKA)
   endif()
   add_test(NAME ${name} COMMAND ${name})
   rk_label_test(${name} ${file})

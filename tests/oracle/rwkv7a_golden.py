@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the golden model of RWKV-7a computes, from the equations alone, in double.
 
-Prints the numbers of its row in src/model/golden.c: run it by hand (numpy is all it needs) when the
+Prints the numbers of its row in src/selftest/golden.c: run it by hand (numpy is all it needs) when the
 row is in doubt. Weights come from the generator described in golden.c, in the order of the
 parameter table; gradients are fourth-order central differences.
 """

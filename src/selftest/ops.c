@@ -1,4 +1,4 @@
-/* selftest_ops.c: every op on random inputs, asked three questions.
+/* ops.c: every op on random inputs, asked three questions.
  *
  * Does the path's f32 give what the reference gives in double, results and gradients? Does the
  * gradient in double point where differences say: (f(x+hd) - f(x-hd)) / 2h = <grad, d>? Do all
@@ -9,7 +9,7 @@
 
 #include "base/num.h"
 #include "base/random.h"
-#include "cli/selftest.h"
+#include "selftest/selftest.h"
 #include "tensor/ops.h"
 
 enum { IN_MAX = 12, OUT_MAX = 5 };
@@ -365,7 +365,7 @@ static double gradient_error(run *truth, const op_case *c)
 
 static const double path_tolerance = 2e-5, gradient_tolerance = 1e-6;
 
-static rk_status check_case(rk_selftest *t, const op_case *c, run *r, rk_error *err)
+static rk_status check_case(const rk_selftest *t, const op_case *c, run *r, rk_error *err)
 {
     run *path = &r[0], *one = &r[1], *truth = &r[2];
     run_case(path, c, RK_F32, 0.0);
@@ -376,15 +376,23 @@ static rk_status check_case(rk_selftest *t, const op_case *c, run *r, rk_error *
         st = rk_ctx_status(&r[i].ctx, err);
     if (st != RK_OK)
         return st;
-    rk_selftest_check(t, c->name, "path against reference", path_error(path, truth),
-                      path_tolerance);
-    rk_selftest_check(t, c->name, "threads against one", bit_error(path, one), 0.0);
-    rk_selftest_check(t, c->name, "gradient against differences", gradient_error(truth, c),
-                      gradient_tolerance);
+    t->report(t->user, c->name, "path against reference", path_error(path, truth), path_tolerance);
+    t->report(t->user, c->name, "threads against one", bit_error(path, one), 0.0);
+    t->report(t->user, c->name, "gradient against differences", gradient_error(truth, c),
+              gradient_tolerance);
     return rk_ctx_status(&truth->ctx, err);
 }
 
-rk_status rk_selftest_ops(rk_selftest *t, rk_error *err)
+rk_status rk_selftest_ctx(const rk_selftest *t, bool one_thread, rk_ctx *ctx, rk_error *err)
+{
+    const rk_ctx_params p = {.kernels = t->kernels,
+                             .pool = one_thread ? t->one : t->pool,
+                             .abort = t->abort,
+                             .data_kind = RK_ARENA_GROWING};
+    return rk_ctx_init(ctx, &p, err);
+}
+
+rk_status rk_selftest_ops(const rk_selftest *t, rk_error *err)
 {
     run r[3] = {0};
     rk_status st = RK_OK;

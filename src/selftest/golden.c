@@ -1,5 +1,5 @@
 /* golden.c: the generator of the golden models, their known results, and the comparison. */
-#include "model/golden.h"
+#include "selftest/golden.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
-/* selftest_loops.c: the kernels that no op reaches: optimisers and conversions. */
+/* loops.c: the kernels that no op reaches: optimisers and conversions. */
 #include <math.h>
 #include <string.h>
 
 #include "base/random.h"
-#include "cli/selftest.h"
+#include "selftest/selftest.h"
 
 enum { N = 1003 }; /* odd: every loop has a tail */
 
@@ -86,19 +86,18 @@ static double check_convert(const rk_kernels *k, optim_arrays *a, rk_dtype to)
     return 0.0;
 }
 
-rk_status rk_selftest_loops(rk_selftest *t, rk_error *err)
+rk_status rk_selftest_loops(const rk_selftest *t, rk_error *err)
 {
     rk_arena arena;
     const rk_status st = rk_arena_init(&arena, RK_ARENA_FIXED, sizeof(optim_arrays), err);
     if (st != RK_OK)
         return st;
     optim_arrays *a = rk_arena_alloc(&arena, sizeof *a);
-    rk_selftest_check(t, "AdamW", "path against reference", check_adamw(t->kernels, a), 1e-6);
-    rk_selftest_check(t, "SGD", "path against reference", check_sgd(t->kernels, a), 1e-6);
-    rk_selftest_check(t, "bf16", "bits of the definition", check_convert(t->kernels, a, RK_BF16),
-                      0.0);
-    rk_selftest_check(t, "f16", "bits of the definition", check_convert(t->kernels, a, RK_F16),
-                      0.0);
+    t->report(t->user, "AdamW", "path against reference", check_adamw(t->kernels, a), 1e-6);
+    t->report(t->user, "SGD", "path against reference", check_sgd(t->kernels, a), 1e-6);
+    t->report(t->user, "bf16", "bits of the definition", check_convert(t->kernels, a, RK_BF16),
+              0.0);
+    t->report(t->user, "f16", "bits of the definition", check_convert(t->kernels, a, RK_F16), 0.0);
     rk_arena_deinit(&arena);
     return RK_OK;
 }

@@ -1,7 +1,7 @@
 /* The golden models in double, and in f32 on every path and in both classes. */
 #include "test_util.h"
 
-#include "model/golden.h"
+#include "selftest/golden.h"
 
 static void compare(const rk_golden *g, const rk_kernels *kern, rk_dtype real, bool long_class,
                     rk_golden_error *out)
