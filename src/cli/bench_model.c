@@ -190,7 +190,7 @@ static json_t *describe(job *j, double peak_bytes)
     const double per_token = 2.0 * (products + (double)head / (double)o->n_prompt);
     const double gops = per_token * bench_figure_value(&j->figures[PREFILL]) * 1e-9;
     const double top = bench_figure_value(&j->figures[int8 ? INT8 : F32]);
-    const int64_t state_bytes = rk_model_state_count(j->model) * (int64_t)sizeof(float);
+    const int64_t state_bytes = j->model->state.count * (int64_t)sizeof(float);
     json_int_t n_columns;
     json_t *zeros = zeros_by_layer(j, &n_columns);
     return json_pack(

@@ -19,9 +19,15 @@ enum {
 };
 static const size_t turn_bytes_max = (size_t)512 << 20;
 
+/* What has been read, kept: by the session, or by a speculator where there is one. */
+typedef struct place {
+    rk_state *plain;
+    rk_speculator_state *fast;
+} place;
+
 typedef struct point {
     int n_users;
-    void *state;
+    place read;
     float *logits; /* of the text read; NULL where none are needed */
     rk_buf unread;
 } point;
@@ -41,13 +47,12 @@ typedef struct talk {
 
 struct rk_talks {
     rk_talk_params p;
-    size_t state_bytes;
     int turns_max;
     talk talks[RK_TALKS_MAX];
     int n, current;
     int64_t n_read;
     /* of the answer at hand */
-    void *held;   /* the state before the token that began a stop string */
+    place held;   /* what was read before the token that began a stop string */
     rk_buf tail;  /* text since then */
     bool holding; /* held and tail mean something */
     bool begun;   /* something has been shown */
@@ -64,21 +69,43 @@ static rk_status no_memory(rk_error *err)
     return rk_fail(err, RK_ERR_NOMEM, "out of memory for a talk");
 }
 
-/* ---- states: what has been read ---- */
+/* ---- places ---- */
 
-static rk_status state_get(const rk_talks *t, void *state, rk_error *err)
+static rk_status place_new(const rk_talks *t, place *p, rk_error *err)
 {
-    return t->p.speculator ? rk_speculator_state_get(t->p.speculator, state, t->state_bytes, err)
-                           : rk_session_state_get(t->p.session, state, t->state_bytes, err);
+    return t->p.speculator ? rk_speculator_state_new(&p->fast, t->p.speculator, err)
+                           : rk_state_new(&p->plain, t->p.model, err);
 }
 
-static rk_status state_set(rk_talks *t, const void *state, rk_error *err)
+static void place_deinit(place *p)
 {
-    rk_speculator *sp = t->p.speculator;
-    if (!sp)
-        return rk_session_state_set(t->p.session, state, t->state_bytes, err);
-    const rk_status st = rk_speculator_state_set(sp, state, t->state_bytes, err);
-    return st == RK_OK ? rk_speculator_settle(sp, err) : st;
+    rk_state_free(p->plain);
+    rk_speculator_state_free(p->fast);
+}
+
+static void place_note(const rk_talks *t, place *p)
+{
+    if (p->fast)
+        rk_speculator_state_get(t->p.speculator, p->fast);
+    else
+        rk_state_copy(p->plain, t->p.session->state);
+}
+
+static rk_status place_return(rk_talks *t, const place *p, rk_error *err)
+{
+    if (!p->fast) {
+        rk_state_copy(t->p.session->state, p->plain);
+        return RK_OK;
+    }
+    rk_speculator_state_set(t->p.speculator, p->fast);
+    return rk_speculator_settle(t->p.speculator, err);
+}
+
+/* Bytes of a place, to begin with. */
+static size_t place_bytes(const rk_talks *t)
+{
+    return t->p.speculator ? rk_speculator_state_bytes(t->p.speculator)
+                           : rk_state_bytes(t->p.session->state);
 }
 
 /* The session's state has come from elsewhere, and brought none of the draft's. */
@@ -94,7 +121,7 @@ static void point_drop(point *p)
 {
     if (!p || --p->n_users > 0)
         return;
-    free(p->state);
+    place_deinit(&p->read);
     free(p->logits);
     rk_buf_deinit(&p->unread);
     free(p);
@@ -115,15 +142,15 @@ static rk_status point_new(rk_talks *t, point **out, rk_error *err)
     if (!p)
         return no_memory(err);
     p->n_users = 1;
-    p->state = malloc(t->state_bytes);
     rk_buf_add(&p->unread, unread->data, unread->len);
-    const rk_status st =
-        p->state && !p->unread.failed ? state_get(t, p->state, err) : no_memory(err);
-    if (st == RK_OK)
-        *out = p;
-    else
+    const rk_status st = p->unread.failed ? no_memory(err) : place_new(t, &p->read, err);
+    if (st != RK_OK) {
         point_drop(p);
-    return st;
+        return st;
+    }
+    place_note(t, &p->read);
+    *out = p;
+    return RK_OK;
 }
 
 static rk_status set_unread(rk_talks *t, const rk_buf *text, rk_error *err)
@@ -136,7 +163,7 @@ static rk_status set_unread(rk_talks *t, const rk_buf *text, rk_error *err)
 
 static rk_status go_to(rk_talks *t, const point *p, rk_error *err)
 {
-    const rk_status st = state_set(t, p->state, err);
+    const rk_status st = place_return(t, &p->read, err);
     return st == RK_OK ? set_unread(t, &p->unread, err) : st;
 }
 
@@ -166,20 +193,16 @@ static void talk_deinit(talk *x)
 rk_status rk_talks_new(rk_talks **out, const rk_talk_params *p, rk_error *err)
 {
     rk_talks *t = calloc(1, sizeof *t);
-    rk_model_info info;
     if (!t)
         return no_memory(err);
-    rk_model_get_info(p->model, &info);
     t->p = *p;
     t->n = 1;
-    t->state_bytes =
-        p->speculator ? rk_speculator_state_bytes(p->speculator) : (size_t)info.state_bytes;
-    const int64_t fit = (int64_t)(turn_bytes_max / (2 * t->state_bytes + 1));
+    const int64_t fit = (int64_t)(turn_bytes_max / (2 * place_bytes(t) + 1));
     t->turns_max = (int)rk_min_i64(rk_max_i64(fit, TURNS_MIN), TURNS_MAX);
-    t->held = malloc(t->state_bytes);
-    if (!t->held) {
+    const rk_status st = place_new(t, &t->held, err);
+    if (st != RK_OK) {
         rk_talks_free(t);
-        return no_memory(err);
+        return st;
     }
     *out = t;
     return RK_OK;
@@ -191,7 +214,7 @@ void rk_talks_free(rk_talks *t)
         return;
     for (int i = 0; i < t->n; i++)
         talk_deinit(&t->talks[i]);
-    free(t->held);
+    place_deinit(&t->held);
     rk_buf_deinit(&t->tail);
     free(t);
 }
@@ -265,9 +288,11 @@ rk_status rk_talks_ask(rk_talks *t, const char *said, size_t n, rk_think think, 
 static rk_status hold(void *user, rk_error *err)
 {
     rk_talks *t = user;
+    (void)err;
     t->holding = true;
     rk_buf_clear(&t->tail);
-    return state_get(t, t->held, err);
+    place_note(t, &t->held);
+    return RK_OK;
 }
 
 /* The space that an answer begins with is not shown. */
@@ -292,7 +317,7 @@ static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
     size_t n = 0;
     rk_buf_clear(unread);
     if (made->end == RK_END_STOP && t->holding) {
-        st = state_set(t, t->held, err);
+        st = place_return(t, &t->held, err);
         rk_buf_add(unread, t->tail.data, t->tail.len);
     } else if (made->unfed >= 0) {
         const char *text = rk_tokenizer_bytes(t->p.tokenizer, made->unfed, &n);

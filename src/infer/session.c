@@ -1,13 +1,11 @@
 /* session.c: streams of tokens through a model, each with its recurrent state.
  *
  * A call goes through the model in chunks of 128 tokens, so its memory does not grow with its
- * length. Each session has two buffers: a call of several tokens reads the state in the first one
- * and leaves the next state in the second, and they change places when the whole call has
+ * length. Each session has two states: a call of several tokens reads the first one and leaves what
+ * follows in the second, and they change places when the whole call has
  * succeeded, so an aborted call has changed nothing. A step, one token of a stream or of many, is
- * short: no abort stops it, and the first buffer alone is read and written. The matrices of a state
- * stay where they are, each stream's in its own buffers; the small rest is gathered into tensors
- * (B, ...) and scattered behind the forward. Scratch is a block whose size comes from planning the
- * same calls, so evaluating asks the system for nothing. */
+ * short: no abort stops it, and the first state alone is read and written. Scratch is a block whose
+ * size comes from planning the same calls, so evaluating asks the system for nothing. */
 #include "infer/session.h"
 
 #include <inttypes.h>
@@ -19,15 +17,6 @@
 #include "model/pack.h"
 
 enum { CHUNK = 128 }; /* tokens computed at once, a multiple of 64 */
-
-int64_t rk_session_part_count(const rk_session *s, int part)
-{
-    int64_t dims[RK_MAX_DIMS], count = 1;
-    const int n = rk_shape_dims(&s->model->hp, s->model->arch->state[part].shape, dims);
-    for (int d = 0; d < n; d++)
-        count *= dims[d];
-    return count;
-}
 
 /* ---- one chunk ---- */
 
@@ -42,86 +31,38 @@ typedef struct chunk {
     bool step;   /* and stay there: no abort, no second buffer */
 } chunk;
 
-typedef enum copy_direction { GATHER, SCATTER } copy_direction;
-
-static float *state_before(const chunk *c, int64_t stream)
-{
-    return c->begins ? c->streams[stream]->state : c->streams[stream]->next;
-}
-
-static float *state_after(const chunk *c, int64_t stream)
-{
-    return c->step ? c->streams[stream]->state : c->streams[stream]->next;
-}
-
-/* Between part p of all layers' tensors and the streams' buffers; what lies in these is no copy. */
-static void copy_states(const chunk *c, copy_direction direction)
-{
-    const rk_arch *arch = c->owner->model->arch;
-    const int n_parts = rk_model_n_state(c->owner->model);
-    int64_t at = 0;
-    for (int i = 0; i < n_parts; i++) {
-        const int64_t count = rk_session_part_count(c->owner, i % arch->n_state);
-        const size_t bytes = (size_t)count * sizeof(float);
-        float *rows = c->owner->parts[i]->data;
-        for (int64_t b = 0; b < c->n_streams && rows; b++) {
-            if (direction == GATHER)
-                memcpy(rows + b * count, state_before(c, b) + at, bytes);
-            else
-                memcpy(state_after(c, b) + at, rows + b * count, bytes);
-        }
-        at += count;
-    }
-}
-
-/* Where the streams' states are read and written; NULL after a failure. */
-static float **stream_pointers(const chunk *c)
+/* The states that a chunk reads and leaves; NULL while planning and after a failure. */
+static rk_states states_of(const chunk *c)
 {
     rk_ctx *ctx = &c->owner->ctx;
-    float **p = rk_arena_alloc(&ctx->meta, 2 * (size_t)c->n_streams * sizeof *p);
-    if (!p)
-        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for %" PRId64 " streams", c->n_streams);
-    for (int64_t b = 0; p && c->streams && b < c->n_streams; b++) {
-        p[b] = state_before(c, b);
-        p[c->n_streams + b] = state_after(c, b);
+    const size_t n = (size_t)c->n_streams;
+    rk_state **p = c->streams ? rk_arena_alloc(&ctx->meta, 2 * n * sizeof *p) : NULL;
+    if (!p) {
+        if (c->streams)
+            rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for %zu streams", n);
+        return (rk_states){.n = c->n_streams};
     }
-    return p;
-}
-
-/* The tensors of the streams' states; (B, shape) each. The matrices, which are nearly all of a
- * state, stay with their streams. */
-static void make_parts(const chunk *c)
-{
-    rk_session *s = c->owner;
-    const rk_arch *arch = s->model->arch;
-    const int n_parts = rk_model_n_state(s->model);
-    float **where = stream_pointers(c);
-    int64_t at = 0;
-    for (int i = 0; i < n_parts && where; i++) {
-        int64_t dims[RK_MAX_DIMS] = {c->n_streams};
-        const int n = rk_shape_dims(&s->model->hp, arch->state[i % arch->n_state].shape, dims + 1);
-        const rk_streams streams = {where, where + c->n_streams, at};
-        s->parts[i] = n == 3 ? rk_new_streams(&s->ctx, n + 1, dims, streams)
-                             : rk_new(&s->ctx, RK_F32, n + 1, dims);
-        at += rk_session_part_count(s, i % arch->n_state);
+    for (size_t b = 0; b < n; b++) {
+        const rk_session *s = c->streams[b];
+        p[b] = c->begins ? s->state : s->next;
+        p[n + b] = c->step ? s->state : s->next;
     }
+    return (rk_states){c->n_streams, p, p + n};
 }
 
 /* Hidden rows (n_streams * n_tokens, C); NULL after a failure. */
-static rk_tensor *forward(const chunk *c)
+static rk_tensor *forward(const chunk *c, const rk_states *states)
 {
     rk_session *s = c->owner;
     const int64_t dims[2] = {c->n_streams, c->n_tokens};
     /* Blocks as checkpoints: each gives back its scratch, so memory does not grow with depth. */
     rk_forward f = {
         .ids = rk_new(&s->ctx, RK_I32, 2, dims), .state = s->parts, .checkpoint_blocks = true};
-    make_parts(c);
+    rk_states_gather(&s->ctx, s->model, states, s->parts);
     if (rk_ctx_failed(&s->ctx))
         return NULL;
-    if (!s->ctx.planning) {
+    if (!s->ctx.planning)
         memcpy(f.ids->data, c->tokens, rk_tensor_bytes(f.ids));
-        copy_states(c, GATHER);
-    }
     rk_tensor *hidden = s->model->arch->forward(&s->ctx, s->model, &f);
     const int64_t flat[2] = {c->n_streams * c->n_tokens, s->model->hp.n_embd};
     return rk_view(&s->ctx, hidden, 2, flat);
@@ -141,9 +82,10 @@ static rk_status run_chunk(const chunk *c, int64_t n_rows, float *logits, rk_err
 {
     rk_session *s = c->owner;
     rk_ctx_reset(&s->ctx);
-    rk_tensor *hidden = forward(c);
+    const rk_states states = states_of(c);
+    rk_tensor *hidden = forward(c, &states);
     if (hidden && !s->ctx.planning)
-        copy_states(c, SCATTER);
+        rk_states_scatter(s->model, &states, s->parts);
     if (hidden && n_rows > 0)
         head(s, hidden, n_rows, logits);
     return rk_ctx_status(&s->ctx, err);
@@ -152,7 +94,7 @@ static rk_status run_chunk(const chunk *c, int64_t n_rows, float *logits, rk_err
 /* The state before the call stays in `next` until another one begins. */
 static void commit(rk_session *s)
 {
-    float *const before = s->state;
+    rk_state *const before = s->state;
     s->state = s->next;
     s->next = before;
 }
@@ -207,17 +149,17 @@ static rk_status session_init(rk_session *s, rk_error *err)
                              .dot8 = rk_engine_dot8(s->engine),
                              .abort = rk_engine_abort_flag(s->engine),
                              .data_kind = RK_ARENA_FIXED};
-    const rk_status st = rk_ctx_init(&s->ctx, &p, err);
+    rk_status st = rk_ctx_init(&s->ctx, &p, err);
+    if (st == RK_OK)
+        st = rk_state_new(&s->state, s->model, err);
+    if (st == RK_OK)
+        st = rk_state_new(&s->next, s->model, err);
     if (st != RK_OK)
         return st;
-    s->n_state = rk_model_state_count(s->model);
-    s->state = calloc((size_t)s->n_state, sizeof *s->state);
-    s->next = calloc((size_t)s->n_state, sizeof *s->next);
-    s->parts = calloc((size_t)rk_model_n_state(s->model), sizeof(rk_tensor *));
-    if (!s->state || !s->next || !s->parts)
-        return rk_fail(err, RK_ERR_NOMEM, "session: out of memory for a state of %" PRId64 " reals",
-                       s->n_state);
-    rk_model_initial_state(s->model, s->state);
+    s->parts = calloc((size_t)s->model->state.n_parts, sizeof(rk_tensor *));
+    if (!s->parts)
+        return rk_fail(err, RK_ERR_NOMEM, "session: out of memory");
+    rk_state_reset(s->state);
     return plan(s, 1, err);
 }
 
@@ -322,7 +264,7 @@ rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err)
 {
     const rk_status st = rk_session_new(out, s->model, s->engine, err);
     if (st == RK_OK)
-        memcpy((*out)->state, s->state, (size_t)s->n_state * sizeof *s->state);
+        rk_state_copy((*out)->state, s->state);
     return st;
 }
 
@@ -331,15 +273,15 @@ void rk_session_free(rk_session *s)
     if (!s)
         return;
     rk_ctx_deinit(&s->ctx);
-    free(s->state);
-    free(s->next);
+    rk_state_free(s->state);
+    rk_state_free(s->next);
     free(s->parts);
     free(s);
 }
 
 void rk_session_reset(rk_session *s)
 {
-    rk_model_initial_state(s->model, s->state);
+    rk_state_reset(s->state);
 }
 
 /* ---- evaluating ---- */
@@ -513,7 +455,7 @@ rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const in
 
 static rk_status check_bytes(const rk_session *s, size_t bytes, rk_error *err)
 {
-    const size_t want = (size_t)s->n_state * sizeof(float);
+    const size_t want = rk_state_bytes(s->state);
     if (bytes != want)
         return rk_fail(err, RK_ERR_ARG, "a buffer of %zu bytes for a state of %zu", bytes, want);
     return RK_OK;
@@ -523,7 +465,7 @@ rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_
 {
     const rk_status st = check_bytes(s, bytes, err);
     if (st == RK_OK)
-        memcpy(buf, s->state, bytes);
+        rk_state_get(s->state, buf);
     return st;
 }
 
@@ -531,6 +473,6 @@ rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_
 {
     const rk_status st = check_bytes(s, bytes, err);
     if (st == RK_OK)
-        memcpy(s->state, buf, bytes);
+        rk_state_set(s->state, buf);
     return st;
 }

@@ -2,8 +2,8 @@
 #ifndef RK_INFER_SESSION_H
 #define RK_INFER_SESSION_H
 
+#include "infer/state.h"
 #include "io/safetensors.h"
-#include "model/model.h"
 
 enum { RK_SHORT_MAX = 16 }; /* tokens of a call of the short class, docs/numerics.md */
 
@@ -11,15 +11,11 @@ struct rk_session {
     const rk_model *model;
     rk_engine *engine;
     rk_ctx ctx;        /* scratch of a chunk; its data arena is as large as planned */
-    int64_t n_state;   /* reals of a stream's state */
-    float *state;      /* after the last call that succeeded: layer by layer, part by part */
-    float *next;       /* being made by a call of several tokens; then the state before that call */
-    rk_tensor **parts; /* of a forward: n_layer * arch->n_state */
+    rk_state *state;   /* after the last call that succeeded */
+    rk_state *next;    /* being made by a call of several tokens; then the state before that call */
+    rk_tensor **parts; /* of a forward */
     int64_t batch_max; /* streams that the scratch is planned for */
 };
-
-/* Elements of a part of one stream's state. */
-int64_t rk_session_part_count(const rk_session *s, int part);
 
 /* rk_session_eval with the scores after each of the last n_rows tokens; logits (n_rows, n_vocab).
  */

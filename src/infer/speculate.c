@@ -46,11 +46,10 @@ struct rk_speculator {
     float *rows; /* (RK_SHORT_MAX, V) scores after line[first], ... */
 
     /* The draft's side. */
-    rk_guess guesses[GUESSES_MAX]; /* of the pass */
-    float *scores;                 /* (V) */
-    float *states;                 /* (n_max + 1) before the pass and after each of its tokens */
-    int64_t n_state;
-    int64_t n_behind; /* tokens that the draft has not read */
+    rk_guess guesses[GUESSES_MAX];     /* of the pass */
+    float *scores;                     /* (V) */
+    rk_state *states[GUESSES_MAX + 1]; /* before the pass and after each of its tokens */
+    int64_t n_behind;                  /* tokens that the draft has not read */
     int32_t behind[BEHIND_MAX + 1];
 };
 
@@ -75,14 +74,17 @@ static rk_status allocate(rk_speculator *sp, rk_error *err)
     const size_t n = (size_t)sp->n_vocab, k = (size_t)sp->pace.n_max;
     sp->rows = calloc(RK_SHORT_MAX * n, sizeof *sp->rows);
     sp->scores = calloc(n, sizeof *sp->scores);
-    sp->states = calloc((k + 1) * (size_t)sp->n_state, sizeof *sp->states);
-    bool ok = sp->rows && sp->scores && sp->states;
+    bool ok = sp->rows && sp->scores;
     for (size_t i = 0; i < k; i++) {
         sp->guesses[i].id = calloc(n, sizeof(int32_t));
         sp->guesses[i].weight = calloc(n, sizeof(float));
         ok = ok && sp->guesses[i].id && sp->guesses[i].weight;
     }
-    return ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the guesses of a draft");
+    rk_status st =
+        ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the guesses of a draft");
+    for (size_t i = 0; i <= k && st == RK_OK; i++)
+        st = rk_state_new(&sp->states[i], sp->draft->model, err);
+    return st;
 }
 
 static rk_status init(rk_speculator *sp, const rk_model *draft, rk_error *err)
@@ -90,10 +92,7 @@ static rk_status init(rk_speculator *sp, const rk_model *draft, rk_error *err)
     rk_status st = rk_session_new(&sp->draft, draft, sp->session->engine, err);
     if (st == RK_OK)
         st = rk_sampler_twin(&sp->twin, sp->sampler, err);
-    if (st != RK_OK)
-        return st;
-    sp->n_state = sp->draft->n_state;
-    return allocate(sp, err);
+    return st == RK_OK ? allocate(sp, err) : st;
 }
 
 rk_status rk_speculator_new(rk_speculator **out, rk_session *s, rk_sampler *sampler,
@@ -126,7 +125,8 @@ void rk_speculator_free(rk_speculator *sp)
     rk_sampler_free(sp->twin);
     free(sp->rows);
     free(sp->scores);
-    free(sp->states);
+    for (int i = 0; i <= GUESSES_MAX; i++)
+        rk_state_free(sp->states[i]);
     for (int i = 0; i < GUESSES_MAX; i++) {
         free(sp->guesses[i].id);
         free(sp->guesses[i].weight);
@@ -155,14 +155,12 @@ rk_status rk_speculator_sampler_set(rk_speculator *sp, rk_sampler *sampler, rk_e
 
 static void keep_state(rk_speculator *sp, int64_t at)
 {
-    memcpy(sp->states + at * sp->n_state, sp->draft->state,
-           (size_t)sp->n_state * sizeof *sp->states);
+    rk_state_copy(sp->states[at], sp->draft->state);
 }
 
 static void restore_state(rk_speculator *sp, int64_t at)
 {
-    memcpy(sp->draft->state, sp->states + at * sp->n_state,
-           (size_t)sp->n_state * sizeof *sp->states);
+    rk_state_copy(sp->draft->state, sp->states[at]);
 }
 
 static void fall_behind(rk_speculator *sp, int32_t token)
@@ -344,67 +342,65 @@ rk_status rk_speculator_settle(rk_speculator *sp, rk_error *err)
 
 /* ---- states kept ---- */
 
-/* What has been fed is, in this order, the session's state, the draft's state, and: */
-typedef struct unread {
+struct rk_speculator_state {
+    rk_state *session, *draft;
     int64_t n_fed, n_behind;
     int32_t line[RK_SHORT_MAX];     /* (n_fed) that the session has not read */
     int32_t behind[BEHIND_MAX + 1]; /* (n_behind) that the draft has not read */
-} unread;
+};
 
-static size_t state_bytes(const rk_session *s)
+rk_status rk_speculator_state_new(rk_speculator_state **out, const rk_speculator *sp, rk_error *err)
 {
-    return (size_t)s->n_state * sizeof *s->state;
+    rk_speculator_state *k = calloc(1, sizeof *k);
+    *out = NULL;
+    if (!k)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the state of a speculator");
+    rk_status st = rk_state_new(&k->session, sp->session->model, err);
+    if (st == RK_OK)
+        st = rk_state_new(&k->draft, sp->draft->model, err);
+    if (st == RK_OK)
+        *out = k;
+    else
+        rk_speculator_state_free(k);
+    return st;
+}
+
+void rk_speculator_state_free(rk_speculator_state *k)
+{
+    if (!k)
+        return;
+    rk_state_free(k->session);
+    rk_state_free(k->draft);
+    free(k);
 }
 
 size_t rk_speculator_state_bytes(const rk_speculator *sp)
 {
-    return state_bytes(sp->session) + state_bytes(sp->draft) + sizeof(unread);
-}
-
-static rk_status check_bytes(const rk_speculator *sp, size_t bytes, rk_error *err)
-{
-    const size_t want = rk_speculator_state_bytes(sp);
-    if (bytes != want)
-        return rk_fail(err, RK_ERR_ARG, "a buffer of %zu bytes for a speculator's state of %zu",
-                       bytes, want);
-    return RK_OK;
+    return rk_state_bytes(sp->session->state) + rk_state_bytes(sp->draft->state) +
+           sizeof(rk_speculator_state);
 }
 
 /* As drop_guesses would leave it; the guesses stay. */
-rk_status rk_speculator_state_get(const rk_speculator *sp, void *buf, size_t bytes, rk_error *err)
+void rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k)
 {
-    const rk_status st = check_bytes(sp, bytes, err);
-    if (st != RK_OK)
-        return st;
-    const size_t n = state_bytes(sp->session), n_draft = state_bytes(sp->draft);
     const bool guessed = sp->n_line > 0;
-    const float *draft =
-        guessed ? sp->states + (sp->n_fed - sp->first) * sp->n_state : sp->draft->state;
-    unread rest = {.n_fed = sp->n_fed, .n_behind = sp->n_behind};
-    memcpy(rest.line, sp->line, sizeof rest.line);
-    memcpy(rest.behind, sp->behind, sizeof rest.behind);
-    memcpy(buf, guessed ? sp->session->next : sp->session->state, n);
-    memcpy((char *)buf + n, draft, n_draft);
-    memcpy((char *)buf + n + n_draft, &rest, sizeof rest);
-    return RK_OK;
+    rk_state_copy(k->session, guessed ? sp->session->next : sp->session->state);
+    rk_state_copy(k->draft, guessed ? sp->states[sp->n_fed - sp->first] : sp->draft->state);
+    k->n_fed = sp->n_fed;
+    k->n_behind = sp->n_behind;
+    memcpy(k->line, sp->line, sizeof k->line);
+    memcpy(k->behind, sp->behind, sizeof k->behind);
 }
 
-rk_status rk_speculator_state_set(rk_speculator *sp, const void *buf, size_t bytes, rk_error *err)
+void rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k)
 {
-    const rk_status st = check_bytes(sp, bytes, err);
-    if (st != RK_OK)
-        return st;
-    const size_t n = state_bytes(sp->session), n_draft = state_bytes(sp->draft);
-    unread rest;
-    memcpy(sp->session->state, buf, n);
-    memcpy(sp->draft->state, (const char *)buf + n, n_draft);
-    memcpy(&rest, (const char *)buf + n + n_draft, sizeof rest);
-    memcpy(sp->line, rest.line, sizeof rest.line);
-    memcpy(sp->behind, rest.behind, sizeof rest.behind);
+    rk_state_copy(sp->session->state, k->session);
+    rk_state_copy(sp->draft->state, k->draft);
+    memcpy(sp->line, k->line, sizeof k->line);
+    memcpy(sp->behind, k->behind, sizeof k->behind);
     sp->n_line = 0;
-    sp->n_fed = rest.n_fed;
-    sp->n_behind = rest.n_behind;
-    return RK_OK;
+    sp->n_fed = k->n_fed;
+    sp->n_behind = k->n_behind;
 }
 
 void rk_speculator_reset(rk_speculator *sp)

@@ -8,14 +8,18 @@
 rk_status rk_speculator_sampler_set(rk_speculator *sp, rk_sampler *sampler, rk_error *err);
 
 /* The state after the tokens fed, the draft's included, to go back to whatever has been done to
- * the session since. Neither computes anything: the guesses at hand survive a get, and what set
- * leaves is to be settled like what feed leaves.
- *
- * buf     filled by get of a speculator of the same models; its bytes mean nothing elsewhere.
- * Errors  RK_ERR_ARG: bytes is not state_bytes. */
+ * the session since. Neither get nor set computes anything: the guesses at hand survive a get, and
+ * what set leaves is to be settled like what feed leaves. */
+typedef struct rk_speculator_state rk_speculator_state;
+/* Memory for one, to be filled by get. */
+rk_status rk_speculator_state_new(rk_speculator_state **out, const rk_speculator *sp,
+                                  rk_error *err);
+void rk_speculator_state_free(rk_speculator_state *k);
+/* Its size, without what tokens add to a state that grows with them. */
 size_t rk_speculator_state_bytes(const rk_speculator *sp);
-rk_status rk_speculator_state_get(const rk_speculator *sp, void *buf, size_t bytes, rk_error *err);
-rk_status rk_speculator_state_set(rk_speculator *sp, const void *buf, size_t bytes, rk_error *err);
+/* Of one speculator, or of others of the same models. */
+void rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k);
+void rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k);
 /* The session has been given a state that the speculator knows nothing of: tokens fed before do not
  * count, and the draft is where it began. */
 void rk_speculator_reset(rk_speculator *sp);

@@ -25,15 +25,14 @@ typedef struct part_name {
     char text[RK_PARAM_NAME_MAX];
 } part_name;
 
-/* Part i of all layers, of the shape it has for one stream. */
+/* Part i of the layout, of the shape it has for one stream. */
 static rk_file_tensor describe(const rk_session *s, int i, part_name *name)
 {
-    const rk_arch *arch = s->model->arch;
-    const rk_state_spec *spec = &arch->state[i % arch->n_state];
-    rk_file_tensor t = {.name = name->text, .dtype = RK_F32};
-    snprintf(name->text, sizeof name->text, "blocks.%d.%s", i / arch->n_state, spec->name);
-    t.n_dims = rk_shape_dims(&s->model->hp, spec->shape, t.dims);
-    t.bytes = (size_t)rk_session_part_count(s, i % arch->n_state) * sizeof(float);
+    const rk_state_part *p = &s->model->state.parts[i];
+    rk_file_tensor t = {.name = name->text, .dtype = RK_F32, .n_dims = p->n_dims};
+    snprintf(name->text, sizeof name->text, "blocks.%" PRId64 ".%s", p->layer, p->spec->name);
+    memcpy(t.dims, p->dims, sizeof p->dims);
+    t.bytes = (size_t)p->count * sizeof(float);
     return t;
 }
 
@@ -45,13 +44,11 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
                              part_name *names, const rk_file_contents *meta, bool overwrite,
                              rk_error *err)
 {
-    const int n = rk_model_n_state(s->model);
-    const unsigned char *at = (const unsigned char *)s->state;
+    const int n = s->model->state.n_parts;
     rk_file_contents c = *meta;
     for (int i = 0; i < n; i++) {
         tensors[i] = describe(s, i, &names[i]);
-        tensors[i].data = at;
-        at += tensors[i].bytes;
+        tensors[i].data = rk_state_part_data(s->state, i);
     }
     c.tensors = tensors;
     c.n_tensors = n;
@@ -61,7 +58,7 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
 rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,
                                  size_t n, bool overwrite, rk_error *err)
 {
-    const size_t n_parts = (size_t)rk_model_n_state(s->model);
+    const size_t n_parts = (size_t)s->model->state.n_parts;
     char fingerprint[FINGERPRINT_CHARS];
     rk_file_tensor *tensors = calloc(n_parts, sizeof *tensors);
     part_name *names = calloc(n_parts, sizeof *names);
@@ -118,9 +115,10 @@ static bool same_shape(const rk_file_tensor *a, const rk_file_tensor *b)
            memcmp(a->dims, b->dims, (size_t)a->n_dims * sizeof a->dims[0]) == 0;
 }
 
-static rk_status read_part(const rk_session *s, const rk_st *f, int i, float *out, rk_error *err)
+static rk_status read_part(const rk_session *s, const rk_st *f, int i, rk_error *err)
 {
     part_name name;
+    float *out = rk_state_part_data(s->next, i);
     const rk_file_tensor want = describe(s, i, &name);
     const rk_file_tensor *t = rk_st_find(f, name.text);
     if (!t)
@@ -137,23 +135,20 @@ static rk_status read_part(const rk_session *s, const rk_st *f, int i, float *ou
     return RK_OK;
 }
 
-/* Through the second buffer, so that a file that fails half-way leaves the state as it was. */
+/* Through the second state, so that a file that fails half-way leaves the state as it was. */
 rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_error *err)
 {
-    const int n = rk_model_n_state(s->model);
-    float *at = s->next;
+    const int n = s->model->state.n_parts;
     rk_status st = check_meta(s, f, force, err);
     if (st == RK_OK && rk_st_count(f) != n)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
                      rk_st_name(f), rk_st_count(f), n);
-    for (int i = 0; i < n && st == RK_OK; i++) {
-        st = read_part(s, f, i, at, err);
-        at += rk_session_part_count(s, i % s->model->arch->n_state);
-    }
+    for (int i = 0; i < n && st == RK_OK; i++)
+        st = read_part(s, f, i, err);
     if (st == RK_OK)
         st = rk_st_check(f, err);
     if (st == RK_OK)
-        memcpy(s->state, s->next, (size_t)s->n_state * sizeof *s->state);
+        rk_state_copy(s->state, s->next);
     return st;
 }
 

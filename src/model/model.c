@@ -8,7 +8,6 @@
 
 #include "base/num.h"
 #include "model/pack.h"
-#include "nn/shift.h"
 
 /* ---- shapes and names ---- */
 
@@ -52,102 +51,6 @@ static void name_of(const rk_param_spec *spec, int64_t layer, char *name)
                  (long long)layer, mark + 2);
     else
         snprintf(name, RK_PARAM_NAME_MAX, "%s", spec->name);
-}
-
-int rk_model_n_state(const rk_model *m)
-{
-    return (int)m->hp.n_layer * m->arch->n_state;
-}
-
-/* Dimensions of part `part` of a state behind dims[0], which is the batch; returns their number. */
-static int state_dims(const rk_model *m, int part, int64_t batch, int64_t *dims)
-{
-    dims[0] = batch;
-    return 1 + rk_shape_dims(&m->hp, m->arch->state[part].shape, dims + 1);
-}
-
-static int64_t part_count(const rk_model *m, int part)
-{
-    int64_t dims[RK_MAX_DIMS], count = 1;
-    const int n = state_dims(m, part, 1, dims);
-    for (int d = 0; d < n; d++)
-        count *= dims[d];
-    return count;
-}
-
-int64_t rk_model_state_count(const rk_model *m)
-{
-    int64_t total = 0;
-    for (int i = 0; i < m->arch->n_state; i++)
-        total += part_count(m, i);
-    return total * m->hp.n_layer;
-}
-
-/* The parameter that tensor i of a state begins with; NULL when that is a number. */
-static rk_tensor *tuned_state(const rk_model *m, int i)
-{
-    const size_t place = m->arch->state[i % m->arch->n_state].tuned;
-    const int layer = i / m->arch->n_state;
-    rk_tensor *t = NULL;
-    if (place)
-        memcpy(&t, (const char *)m->layers + (size_t)layer * m->arch->layer_bytes + place,
-               sizeof t);
-    return t;
-}
-
-/* t (H, value, key) into a state of either order. */
-static void copy_tuned(const rk_tensor *t, bool key_major, float *state)
-{
-    const int64_t n = t->dims[2];
-    const float *x = t->data;
-    for (int64_t row = 0; row < t->dims[0] * n; row++)
-        for (int64_t key = 0; key < n; key++)
-            if (key_major)
-                state[row / n * n * n + key * n + row % n] = x[row * n + key];
-            else
-                state[row * n + key] = x[row * n + key];
-}
-
-void rk_model_initial_state(const rk_model *m, float *state)
-{
-    for (int i = 0; i < rk_model_n_state(m); i++) {
-        const rk_state_spec *spec = &m->arch->state[i % m->arch->n_state];
-        const int64_t count = part_count(m, i % m->arch->n_state);
-        const rk_tensor *tuned = tuned_state(m, i);
-        for (int64_t e = 0; e < count; e++)
-            state[e] = (float)spec->initial;
-        if (tuned)
-            copy_tuned(tuned, spec->key_major, state);
-        state += count;
-    }
-}
-
-static rk_tensor *filled(rk_ctx *ctx, rk_dtype real, int n_dims, const int64_t *dims, double x)
-{
-    rk_tensor *t = rk_new_zeros(ctx, real, n_dims, dims);
-    for (int64_t e = 0; x != 0 && t && t->data && e < rk_tensor_count(t); e++)
-        if (real == RK_F64)
-            ((double *)t->data)[e] = x;
-        else
-            ((float *)t->data)[e] = (float)x;
-    return t;
-}
-
-void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
-                        rk_tensor **state)
-{
-    for (int i = 0; i < rk_model_n_state(m); i++) {
-        int64_t dims[RK_MAX_DIMS];
-        const int part = i % m->arch->n_state, n = state_dims(m, part, batch, dims);
-        rk_tensor *tuned = tuned_state(m, i);
-        if (!tuned) {
-            state[i] = filled(ctx, real, n, dims, m->arch->state[part].initial);
-            continue;
-        }
-        state[i] = rk_view(ctx, rk_for_each_row(ctx, tuned, batch), n, dims);
-        if (m->arch->state[part].key_major)
-            state[i] = rk_copy(ctx, rk_transpose(ctx, state[i], 2, 3));
-    }
 }
 
 /* ---- building from the table ---- */
@@ -238,7 +141,7 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
     }
     add_params(m);
     m->packs = rk_packs_new(m->n_params);
-    if (!m->packs) {
+    if (!m->packs || rk_state_layout_init(&m->state, m, err) != RK_OK) {
         rk_model_close(m);
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a model of %zu layers", layers);
     }
@@ -252,6 +155,7 @@ void rk_model_close(rk_model *m)
         return;
     rk_file_close(m->file);
     rk_packs_free(m->packs);
+    rk_state_layout_deinit(&m->state);
     free(m->owned);
     free(m->params);
     free(m->layers);
@@ -292,7 +196,7 @@ void rk_model_get_info(const rk_model *m, rk_model_info *info)
                             .dim_ffn = m->hp.dim_ffn,
                             .ctx_len = m->ctx_len,
                             .fingerprint = m->fingerprint};
-    info->state_bytes = rk_model_state_count(m) * (int64_t)sizeof(float);
+    info->state_bytes = m->state.count * (int64_t)sizeof(float);
     for (int64_t i = 0; i < m->n_params; i++)
         if (m->params[i].tensor.data)
             info->n_params += rk_tensor_count(&m->params[i].tensor);
@@ -307,7 +211,7 @@ static int64_t file_bytes(const rk_param *p)
 
 static int64_t state_bytes(const rk_model *m)
 {
-    return rk_model_state_count(m) * (int64_t)sizeof(float);
+    return m->state.count * (int64_t)sizeof(float);
 }
 
 int64_t rk_model_bytes_per_token(const rk_model *m)

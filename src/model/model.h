@@ -9,6 +9,7 @@
 
 #include "io/safetensors.h"
 #include "model/role.h"
+#include "model/state.h"
 
 typedef struct rk_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
@@ -55,17 +56,6 @@ typedef struct rk_param_spec {
     double init_arg;
     double lr_scale;
 } rk_param_spec;
-
-/* A part of a layer's recurrent state: f32 (B, shape), every element of which starts at `initial`,
- * or as the parameter of scope TUNED says that stands at offset `tuned` of the layer struct (0:
- * none). That one is value-major, whatever the state is. */
-typedef struct rk_state_spec {
-    const char *name;
-    const char *shape;
-    double initial;
-    size_t tuned;
-    bool key_major; /* (H, N key, N value) */
-} rk_state_spec;
 
 typedef struct rk_model rk_model;
 
@@ -121,6 +111,7 @@ struct rk_model {
     void *top;        /* the architecture's top struct */
     void *layers;     /* n_layer of its layer structs */
     rk_tensor *head;  /* (V, C) */
+    rk_state_layout state;
     int64_t ctx_len;
     uint64_t fingerprint;
     rk_file *file;          /* that weights are mapped from; NULL for a trainer's model */
@@ -135,13 +126,6 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
 /* Dimensions of a shape formula; returns their number. */
 int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims);
-/* A new stream's state, rk_model_state_count floats; and as tensors of `batch` streams. */
-void rk_model_initial_state(const rk_model *m, float *state);
-void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
-                        rk_tensor **state);
-/* Elements of one stream's whole state. */
-int64_t rk_model_state_count(const rk_model *m);
-int rk_model_n_state(const rk_model *m); /* tensors of a state: n_layer * arch->n_state */
 /* Bytes of weights and state that decoding one token reads and writes: every weight once as it is
  * held, packed or as the file has it, less what meets zeros and is not read; one row of each table,
  * the state read and written. */

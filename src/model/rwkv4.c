@@ -43,11 +43,11 @@ static const rk_param_spec params[] = {
 
 enum { ATT_SHIFT, ATT_AA, ATT_BB, ATT_PP, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
-    [ATT_AA] = {"att.aa", "C", 0, 0, false},
-    [ATT_BB] = {"att.bb", "C", 0, 0, false},
-    [ATT_PP] = {"att.pp", "C", -1e30, 0, false}, /* no -inf: differences */
-    [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
+    [ATT_AA] = {.name = "att.aa", .shape = "C"},
+    [ATT_BB] = {.name = "att.bb", .shape = "C"},
+    [ATT_PP] = {.name = "att.pp", .shape = "C", .initial = -1e30}, /* no -inf: differences */
+    [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 
 static bool detect(const rk_file *f)

@@ -76,9 +76,9 @@ static const rk_param_spec params_5_2[] = {FIRST_PARAMS, GATE_MIX, DECAY("HN"),
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
-    [ATT_WKV] = {"att.wkv", "HNN", 0, 0, false},
-    [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
+    [ATT_WKV] = {.name = "att.wkv", .shape = "HNN", .kind = RK_STATE_MATRIX},
+    [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 
 /* ---- which of the three ---- */

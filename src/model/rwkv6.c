@@ -59,9 +59,13 @@ static const rk_param_spec params[] = {
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
-    [ATT_WKV] = {"att.wkv", "HNN", .tuned = offsetof(rwkv6_layer, time_state), .key_major = true},
-    [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
+    [ATT_WKV] = {.name = "att.wkv",
+                 .shape = "HNN",
+                 .kind = RK_STATE_MATRIX,
+                 .tuned = offsetof(rwkv6_layer, time_state),
+                 .key_major = true},
+    [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 
 static bool detect(const rk_file *f)

@@ -57,9 +57,12 @@ static const rk_param_spec params[] = {
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT };
 const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE] = {
-    [ATT_SHIFT] = {"att.shift", "C", 0, 0, false},
-    [ATT_WKV] = {"att.wkv", "HNN", .tuned = offsetof(rk_rwkv7_layer, time_state)},
-    [FFN_SHIFT] = {"ffn.shift", "C", 0, 0, false},
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
+    [ATT_WKV] = {.name = "att.wkv",
+                 .shape = "HNN",
+                 .kind = RK_STATE_MATRIX,
+                 .tuned = offsetof(rk_rwkv7_layer, time_state)},
+    [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 
 /* ---- sizes ---- */

@@ -166,7 +166,7 @@ typedef struct job {
 
 static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
 {
-    const int n = rk_model_n_state(m);
+    const int n = m->state.n_parts;
     rk_tensor **state = rk_arena_alloc(&ctx->meta, (size_t)n * sizeof(rk_tensor *));
     if (!state) {
         rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for a state's description");

@@ -1,0 +1,107 @@
+/* state.c: a model's state from the rows of its architecture, and what it begins with. */
+#include "model/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/model.h"
+#include "nn/shift.h"
+
+/* ---- layout ---- */
+
+static void describe(rk_state_part *p, const rk_model *m, int i)
+{
+    const rk_arch *arch = m->arch;
+    *p = (rk_state_part){
+        .spec = &arch->state[i % arch->n_state], .layer = i / arch->n_state, .count = 1};
+    p->n_dims = rk_shape_dims(&m->hp, p->spec->shape, p->dims);
+    for (int d = 0; d < p->n_dims; d++)
+        p->count *= p->dims[d];
+}
+
+rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *err)
+{
+    const int n = (int)m->hp.n_layer * m->arch->n_state;
+    *l = (rk_state_layout){.parts = calloc((size_t)n, sizeof *l->parts), .n_parts = n};
+    if (!l->parts)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a state of %d tensors", n);
+    for (int i = 0; i < n; i++) {
+        rk_state_part *p = &l->parts[i];
+        describe(p, m, i);
+        p->at = l->count;
+        l->count += p->count;
+    }
+    return RK_OK;
+}
+
+void rk_state_layout_deinit(rk_state_layout *l)
+{
+    free(l->parts);
+}
+
+/* ---- the beginning ---- */
+
+/* The parameter that a part begins with; NULL when that is a number. */
+static rk_tensor *tuned_state(const rk_model *m, const rk_state_part *p)
+{
+    const char *layer = (const char *)m->layers + (size_t)p->layer * m->arch->layer_bytes;
+    rk_tensor *t = NULL;
+    if (p->spec->tuned)
+        memcpy(&t, layer + p->spec->tuned, sizeof t);
+    return t;
+}
+
+/* t (H, value, key) into a state (H, key, value). */
+static void copy_transposed(const rk_tensor *t, float *state)
+{
+    const int64_t n = t->dims[2];
+    const float *x = t->data;
+    for (int64_t row = 0; row < t->dims[0] * n; row++)
+        for (int64_t key = 0; key < n; key++)
+            state[row / n * n * n + key * n + row % n] = x[row * n + key];
+}
+
+void rk_model_initial_state(const rk_model *m, float *state)
+{
+    for (int i = 0; i < m->state.n_parts; i++) {
+        const rk_state_part *p = &m->state.parts[i];
+        const rk_tensor *tuned = tuned_state(m, p);
+        float *x = state + p->at;
+        if (tuned && p->spec->key_major)
+            copy_transposed(tuned, x);
+        else if (tuned)
+            memcpy(x, tuned->data, (size_t)p->count * sizeof *x);
+        else
+            for (int64_t e = 0; e < p->count; e++)
+                x[e] = (float)p->spec->initial;
+    }
+}
+
+static rk_tensor *filled(rk_ctx *ctx, rk_dtype real, int n_dims, const int64_t *dims, double x)
+{
+    rk_tensor *t = rk_new_zeros(ctx, real, n_dims, dims);
+    for (int64_t e = 0; x != 0 && t && t->data && e < rk_tensor_count(t); e++)
+        if (real == RK_F64)
+            ((double *)t->data)[e] = x;
+        else
+            ((float *)t->data)[e] = (float)x;
+    return t;
+}
+
+void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
+                        rk_tensor **state)
+{
+    for (int i = 0; i < m->state.n_parts; i++) {
+        const rk_state_part *p = &m->state.parts[i];
+        int64_t dims[RK_MAX_DIMS] = {batch};
+        rk_tensor *tuned = tuned_state(m, p);
+        memcpy(dims + 1, p->dims, (size_t)p->n_dims * sizeof *dims);
+        if (!tuned) {
+            state[i] = filled(ctx, real, 1 + p->n_dims, dims, p->spec->initial);
+            continue;
+        }
+        state[i] = rk_view(ctx, rk_for_each_row(ctx, tuned, batch), 1 + p->n_dims, dims);
+        if (p->spec->key_major)
+            state[i] = rk_copy(ctx, rk_transpose(ctx, state[i], 2, 3));
+    }
+}

@@ -1,0 +1,56 @@
+/* state.h: what a model keeps of the tokens it has read, as its architecture declares it.
+ *
+ * A layer's state has parts, each of a kind. The kind says where a part lies while streams are
+ * computed and what copying, taking back and saving it means; infer/state.h does all that. */
+#ifndef RK_MODEL_STATE_H
+#define RK_MODEL_STATE_H
+
+#include "tensor/ctx.h"
+
+typedef enum rk_state_kind {
+    RK_STATE_PLAIN,  /* of constant size; a forward sees the parts of all streams as one tensor */
+    RK_STATE_MATRIX, /* of constant size, and large: a forward reads and writes it where its stream
+                      * keeps it (rk_streams in tensor.h) */
+} rk_state_kind;
+
+/* A part of a layer's state: f32 (B, shape), every element of which starts at `initial`, or as the
+ * parameter of scope TUNED says that stands at offset `tuned` of the layer struct (0: none). That
+ * one is value-major, whatever the state is. */
+typedef struct rk_state_spec {
+    const char *name;
+    const char *shape; /* as rk_param_spec.shape */
+    rk_state_kind kind;
+    double initial;
+    size_t tuned;
+    bool key_major; /* (H, N key, N value) */
+} rk_state_spec;
+
+/* One tensor of a model's state: a part of a layer. */
+typedef struct rk_state_part {
+    const rk_state_spec *spec;
+    int64_t layer;
+    int n_dims;
+    int64_t dims[RK_MAX_DIMS - 1]; /* for one stream */
+    int64_t count;                 /* their product */
+    int64_t at;                    /* its first element's place in a stream's state */
+} rk_state_part;
+
+/* The parts of a model's state, layer by layer; they belong to the model. */
+typedef struct rk_state_layout {
+    rk_state_part *parts;
+    int n_parts;   /* n_layer * arch->n_state */
+    int64_t count; /* elements of a stream's state */
+} rk_state_layout;
+
+typedef struct rk_model rk_model;
+
+/* Of a model whose architecture and sizes are set. */
+rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *err);
+void rk_state_layout_deinit(rk_state_layout *l);
+
+/* What a stream begins with: (layout.count) floats; and as the tensors of `batch` streams. */
+void rk_model_initial_state(const rk_model *m, float *state);
+void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
+                        rk_tensor **state);
+
+#endif
