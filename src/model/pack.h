@@ -11,7 +11,8 @@ void rk_model_pack_end(const rk_model *m, bool done);
 
 /* Between these, with the engine of the pool locked: pack every matrix that has a packed form
  * (kernels/dot8.h). The pages that a matrix came from are given back, so that the process holds it
- * once. In two calls: with zeros NULL all but those that may be better in columns; then these, with
+ * once; who trains on such a model reads the blocks all the same, whose pages come again from the
+ * file. In two calls: with zeros NULL all but those that may be better in columns; then these, with
  * the share of zeros (n_params) in their inputs. A model in blocks has its low-rank matrices
  * rounded to Q8_0 here. Errors  RK_ERR_NOMEM; what has been packed stays. */
 rk_status rk_model_pack(const rk_model *m, const double *zeros, rk_pool *pool, rk_error *err);

@@ -209,7 +209,9 @@ void rk_grad_make(rk_ctx *ctx, rk_tensor *t)
         return;
     rk_tensor *root = root_of(t);
     if (root->dtype != RK_F32 && root->dtype != RK_F64) {
-        rk_ctx_fail(ctx, RK_ERR_ARG, "gradient of a %s tensor: expected f32 or f64",
+        rk_ctx_fail(ctx, RK_ERR_ARG,
+                    "gradient of a %s tensor: expected f32 or f64; 'rwkv convert --type f32' "
+                    "writes a model whose matrices can have one",
                     rk_dtype_name(root->dtype));
         return;
     }

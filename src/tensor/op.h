@@ -92,18 +92,21 @@ static inline bool rk_is_transposed(const rk_tensor *w)
     return w->strides[0] == 1 && w->strides[1] == w->dims[0] && w->dims[0] > 1;
 }
 
-/* A product that is computed output by output (op_linears.c): y (+)= after(x w). */
+/* A product as it is computed: y (+)= x w, and a function of that. */
 typedef struct rk_product {
     const rk_tensor *x, *w;
     rk_tensor *y;
     int64_t rows, in, out;
     bool accumulate;
     bool dots;      /* a row of w in memory holds the inputs of one output */
-    rk_unary after; /* or RK_UNARY_NONE */
+    rk_unary after; /* y is that of the product; RK_UNARY_NONE: the product itself */
+    void *before;   /* (rows, out): where the product is kept, for backward; NULL: nowhere */
 } rk_product;
-/* Are the inputs rounded to 8 bits? */
+
+/* by_output.c. Are the inputs rounded to 8 bits? */
 bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *w);
-/* n <= RK_LINEARS_MAX of them in one parallel region, with this much scratch. */
+/* n <= RK_LINEARS_MAX of them, computed output by output in one parallel region, with this much
+ * scratch. */
 size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n);
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch);
 

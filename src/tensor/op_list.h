@@ -19,11 +19,10 @@
     X(softmax)       /* op_rows.c                 */ \
     X(l2norm)                                        \
     X(norm)                                          \
-    X(linear)        /* op_product.c              */ \
-    X(matmul)                                        \
+    X(linear)        /* op_linear.c               */ \
+    X(matmul)        /* op_product.c              */ \
     X(row_matmul)                                    \
     X(embedding)                                     \
-    X(linears)       /* op_linears.c              */ \
     X(cross_entropy) /* op_loss.c                 */ \
     X(shift_mix)     /* op_rwkv.c                 */ \
     X(wkv7)                                          \

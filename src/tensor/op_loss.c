@@ -13,8 +13,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "kernels/gemm.h"
-#include "tensor/op.h"
+#include "tensor/factor.h"
 
 enum { BLOCK_ROWS = 1024, BLOCK_COLS = 1024 };
 enum { HELD = 1 << 25, HELD_ROWS_MIN = 128 }; /* logits of an announced gradient */
@@ -51,18 +50,34 @@ static loss_sizes sizes_of(const rk_node *n)
     return s;
 }
 
+static rk_factor head_of(const rk_node *n)
+{
+    return rk_factor_of(n->in[1], RK_OUT_IN);
+}
+
 static size_t products_scratch(const rk_ctx *ctx, const rk_node *n, loss_sizes s)
 {
-    const rk_gemm_shape shapes[] = {{s.block_rows, s.block_cols, s.width},
-                                    {s.block_rows, s.width, s.block_cols},
-                                    {s.block_cols, s.width, s.block_rows}};
+    rk_factor block = head_of(n);
+    block.out = s.block_cols;
+    const size_t bytes[] = {
+        rk_factor_scratch(ctx, &block, s.block_rows),
+        rk_factor_back_scratch(ctx, &block, s.block_rows),
+        rk_gemm_scratch_on(ctx, n->in[0]->dtype,
+                           (rk_gemm_shape){s.block_cols, s.width, s.block_rows})};
     size_t most = 0;
-    for (size_t i = 0; i < RK_COUNT(shapes); i++) {
-        const size_t bytes = rk_gemm_scratch(rk_ctx_kernels(ctx, n->in[0]->dtype),
-                                             rk_pool_n_threads(ctx->pool), shapes[i]);
-        most = bytes > most ? bytes : most;
-    }
+    for (size_t i = 0; i < RK_COUNT(bytes); i++)
+        most = bytes[i] > most ? bytes[i] : most;
     return most;
+}
+
+/* Beside f32 a head that gets no gradient may have any type. */
+static bool is_head(const rk_tensor *head, rk_dtype real)
+{
+    if (real == RK_F64)
+        return head->dtype == RK_F64;
+    return real == RK_F32 &&
+           (rk_is_float(head->dtype) ||
+            (rk_dtype_is_blocks(head->dtype) && head->dims[1] % rk_dtype_block(head->dtype) == 0));
 }
 
 static void cross_entropy_shape(rk_ctx *ctx, rk_node *n)
@@ -72,8 +87,7 @@ static void cross_entropy_shape(rk_ctx *ctx, rk_node *n)
                     targets->dtype == RK_I32 && rk_tensor_cols(h) == head->dims[1] &&
                     rk_tensor_count(targets) == rk_tensor_rows(h) && rk_tensor_is_contiguous(h) &&
                     rk_tensor_is_contiguous(head) && rk_tensor_is_contiguous(targets) &&
-                    (h->dtype == RK_F64 ? head->dtype == RK_F64
-                                        : h->dtype == RK_F32 && rk_is_float(head->dtype));
+                    is_head(head, h->dtype);
     if (!rk_expect(ctx, n, ok, "hidden rows, a head of their width and an i32 target a row"))
         return;
     if (attr_of(n)->announced) {
@@ -102,15 +116,20 @@ typedef struct loss_job {
     bool first_h, first_head; /* nothing was added to these yet */
 } loss_job;
 
+/* The head's rows at hand. */
+static rk_factor head_block(const loss_job *j)
+{
+    const rk_factor head = head_of(j->n);
+    return rk_factor_part(&head, j->col0, j->block_cols);
+}
+
 /* Logits of rows [row0, row0 + rows) and columns [col0, col0 + cols). */
 static void block_logits(rk_ctx *ctx, const loss_job *j, void *scratch, int64_t rows)
 {
-    const rk_tensor *h = j->n->in[0], *head = j->n->in[1];
-    const int64_t c = j->s.width;
-    rk_gemm(j->kern, ctx->pool, scratch, (rk_gemm_shape){rows, j->block_cols, c},
-            (rk_matrix){rk_at(h, h->data, j->row0 * c), h->dtype, c, 1},
-            (rk_matrix){rk_at(head, head->data, j->col0 * c), head->dtype, 1, c}, j->logits,
-            j->block_cols, false, ctx->round_bf16);
+    const rk_tensor *h = j->n->in[0];
+    const rk_factor head = head_block(j);
+    rk_factor_product(ctx, scratch, rows, rk_at(h, h->data, j->row0 * j->s.width), &head, j->logits,
+                      j->block_cols, false);
 }
 
 static void forward_rows(void *arg, int64_t lo, int64_t hi, int worker)
@@ -190,19 +209,18 @@ static void gradient_block(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows
     rk_parallel(ctx, rows, RK_GRAIN_ROWS, backward_rows, j);
     if (rk_ctx_failed(ctx))
         return;
-    const rk_tensor *h = j->n->in[0], *head = j->n->in[1];
+    const rk_tensor *h = j->n->in[0];
+    const rk_factor head = head_block(j);
     const int64_t c = j->s.width, cols = j->block_cols;
-    void *dh = rk_at(h, j->dh, j->row0 * c), *dhead = rk_at(head, j->dhead, j->col0 * c);
+    void *dh = rk_at(h, j->dh, j->row0 * c), *dhead = rk_at(h, j->dhead, j->col0 * c);
     if (dh)
-        rk_gemm(j->kern, ctx->pool, scratch, (rk_gemm_shape){rows, c, cols},
-                (rk_matrix){j->logits, h->dtype, cols, 1},
-                (rk_matrix){rk_at(head, head->data, j->col0 * c), head->dtype, c, 1}, dh, c,
-                !j->first_h || j->col0 > 0, ctx->round_bf16);
+        rk_factor_product_back(ctx, scratch, rows, j->logits, &head, dh,
+                               !j->first_h || j->col0 > 0);
     if (dhead)
-        rk_gemm(j->kern, ctx->pool, scratch, (rk_gemm_shape){cols, c, rows},
-                (rk_matrix){j->logits, h->dtype, 1, cols},
-                (rk_matrix){rk_at(h, h->data, j->row0 * c), h->dtype, c, 1}, dhead, c,
-                !j->first_head || j->row0 > 0, ctx->round_bf16);
+        rk_gemm_on(ctx, h->dtype, scratch, (rk_gemm_shape){cols, c, rows},
+                   (rk_matrix){j->logits, h->dtype, 1, cols},
+                   (rk_matrix){rk_at(h, h->data, j->row0 * c), h->dtype, c, 1}, dhead, c,
+                   !j->first_head || j->row0 > 0);
 }
 
 static void backward_block(rk_ctx *ctx, loss_job *j, void *scratch, int64_t rows)

@@ -1,261 +1,11 @@
-/* op_product.c: linear, matmul and embedding.
+/* op_product.c: matmul, row_matmul and embedding.
  *
- * Weights in blocks that are packed meet inputs in 8 bits (op_linears.c). Of the others, a linear
- * of the long class is a packed product (gemm.h); of the short class, at most 16 tokens of a
- * stream, each output is a sum of one fixed order whatever the number of rows (gemv). Gradients are
- * always packed products: of x with the weight, of the weight with one chain over the rows in
- * order, which makes a batch computed in pieces add up to the same bits. */
+ * Products are always packed ones (gemm.h), in both directions. */
 #include <string.h>
 
 #include "base/num.h"
 #include "kernels/blocks.h"
-#include "kernels/gemm.h"
-#include "tensor/op.h"
-
-static size_t product_scratch(const rk_ctx *ctx, rk_dtype dtype, int64_t m, int64_t n, int64_t k)
-{
-    return rk_gemm_scratch(rk_ctx_kernels(ctx, dtype), rk_pool_n_threads(ctx->pool),
-                           (rk_gemm_shape){m, n, k});
-}
-
-/* C (m,n) (+)= A B with the context's kernels, in the scratch of the node. */
-static void product(rk_ctx *ctx, const rk_node *node, rk_gemm_shape s, rk_matrix a, rk_matrix b,
-                    void *c, int64_t ldc, bool accumulate)
-{
-    const rk_dtype real = node->in[0]->dtype;
-    rk_gemm(rk_ctx_kernels(ctx, real), ctx->pool, node->scratch, s, a, b, c, ldc, accumulate,
-            ctx->round_bf16);
-    if (ctx->abort && atomic_load_explicit(ctx->abort, memory_order_relaxed))
-        rk_ctx_fail(ctx, RK_ERR_ABORTED, "stopped on request");
-}
-
-/* ---- linear ---- */
-
-typedef struct linear_sizes {
-    int64_t rows, in, out;
-} linear_sizes;
-
-static rk_layout layout_of(const rk_node *n)
-{
-    return *(const rk_layout *)n->attr;
-}
-
-static linear_sizes sizes_of(const rk_node *n)
-{
-    const bool out_in = layout_of(n) == RK_OUT_IN;
-    return (linear_sizes){rk_tensor_rows(n->in[0]), n->in[1]->dims[out_in ? 1 : 0],
-                          n->in[1]->dims[out_in ? 0 : 1]};
-}
-
-/* Does a row in memory hold the inputs of one output? */
-static bool rows_are_outputs(const rk_node *n)
-{
-    return (layout_of(n) == RK_OUT_IN) != rk_is_transposed(n->in[1]);
-}
-
-/* The weight as (in, out), or transposed. */
-static rk_matrix weight_of(const rk_node *n, bool transposed)
-{
-    const rk_tensor *w = n->in[1];
-    const bool out_in = (layout_of(n) == RK_OUT_IN) != transposed;
-    const int64_t rows = w->strides[out_in ? 1 : 0], cols = w->strides[out_in ? 0 : 1];
-    return (rk_matrix){w->data, w->dtype, rows, cols};
-}
-
-/* The product as rk_products_run takes it. */
-static rk_product product_of(const rk_node *n)
-{
-    const linear_sizes s = sizes_of(n);
-    return (rk_product){.x = n->in[0],
-                        .w = n->in[1],
-                        .y = n->out[0],
-                        .accumulate = n->in[2] != NULL,
-                        .dots = rows_are_outputs(n),
-                        .rows = s.rows,
-                        .in = s.in,
-                        .out = s.out,
-                        .after = RK_UNARY_NONE};
-}
-
-/* Is it computed output by output? Else as a packed product of f32. */
-static bool by_output(const rk_ctx *ctx, const rk_node *n)
-{
-    return !ctx->long_class || rk_product_is_8bit(ctx, n->in[0], n->in[1]);
-}
-
-/* ---- weights in blocks, inputs in f32: some rows at a time become floats, which are multiplied as
- * floats are, so the bits are those of the model in f32 ---- */
-
-enum { BLOCK_ROWS = 256, WIDEN_ROWS = 16 };
-
-static size_t widened_bytes(linear_sizes s)
-{
-    return rk_align_up((size_t)(BLOCK_ROWS * s.in) * sizeof(float), RK_ARENA_ALIGN);
-}
-
-typedef struct blocks_job {
-    const rk_tensor *w;
-    int64_t in, row0; /* the piece's first row */
-    float *widened;
-} blocks_job;
-
-static void widen_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const blocks_job *j = arg;
-    const size_t row_bytes =
-        (size_t)(j->in / rk_dtype_block(j->w->dtype)) * rk_dtype_bytes(j->w->dtype);
-    (void)worker;
-    rk_blocks_widen(j->w->dtype, (hi - lo) * j->in,
-                    (const char *)j->w->data + (size_t)(j->row0 + lo) * row_bytes,
-                    j->widened + lo * j->in);
-}
-
-static void blocks_forward(rk_ctx *ctx, rk_node *n, linear_sizes s)
-{
-    const rk_tensor *x = n->in[0], *y = n->out[0];
-    blocks_job j = {.w = n->in[1], .in = s.in};
-    void *behind = (char *)n->scratch + product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS, s.in);
-    j.widened = behind;
-    for (; j.row0 < s.out && !rk_ctx_failed(ctx); j.row0 += BLOCK_ROWS) {
-        const int64_t rows = rk_min_i64(BLOCK_ROWS, s.out - j.row0);
-        rk_parallel(ctx, rows, WIDEN_ROWS, widen_piece, &j);
-        product(ctx, n, (rk_gemm_shape){s.rows, rows, s.in}, (rk_matrix){x->data, RK_F32, s.in, 1},
-                (rk_matrix){j.widened, RK_F32, 1, s.in}, (float *)y->data + j.row0, s.out,
-                n->in[2] != NULL);
-    }
-}
-
-static size_t forward_scratch(const rk_ctx *ctx, const rk_node *n, linear_sizes s)
-{
-    const rk_product p = product_of(n);
-    if (by_output(ctx, n))
-        return rk_products_scratch(ctx, &p, 1);
-    if (rk_dtype_is_blocks(n->in[1]->dtype))
-        return product_scratch(ctx, RK_F32, s.rows, BLOCK_ROWS, s.in) + widened_bytes(s);
-    return product_scratch(ctx, n->in[0]->dtype, s.rows, s.out, s.in);
-}
-
-static void linear_shape(rk_ctx *ctx, rk_node *n)
-{
-    const rk_tensor *x = n->in[0], *w = n->in[1], *add = n->in[2];
-    if (!rk_expect(ctx, n, w && w->n_dims == 2 && x->n_dims > 0, "an input and a matrix"))
-        return;
-    const linear_sizes s = sizes_of(n);
-    const bool types = x->dtype == RK_F64 ? w->dtype == RK_F64
-                                          : x->dtype == RK_F32 && (rk_is_float(w->dtype) ||
-                                                                   rk_dtype_is_blocks(w->dtype));
-    if (!rk_expect(ctx, n,
-                   types && rk_tensor_is_contiguous(x) &&
-                       (rk_tensor_is_contiguous(w) || (rk_is_transposed(w) && !w->requires_grad)),
-                   "contiguous reals") ||
-        !rk_expect(ctx, n, rk_tensor_cols(x) == s.in, "the weight's inputs in the last dimension"))
-        return;
-    if (rk_dtype_is_blocks(w->dtype) &&
-        !rk_expect(ctx, n, rows_are_outputs(n) && s.in % rk_dtype_block(w->dtype) == 0,
-                   "blocks along the inputs"))
-        return;
-    int64_t dims[RK_MAX_DIMS];
-    memcpy(dims, x->dims, sizeof dims);
-    dims[x->n_dims - 1] = s.out;
-    n->n_out = 1;
-    if (!n->out[0])
-        n->out[0] = rk_new(ctx, x->dtype, x->n_dims, dims);
-    n->heir = n->in[2];
-    if (!n->out[0] || !rk_expect(ctx, n,
-                                 !add || (add->dtype == x->dtype && rk_tensor_is_contiguous(add) &&
-                                          rk_tensor_same_shape(add, n->out[0])),
-                                 "a summand of the result's shape"))
-        return;
-    n->scratch_bytes = forward_scratch(ctx, n, s);
-    const size_t dx = product_scratch(ctx, x->dtype, s.rows, s.in, s.out);
-    const size_t dw = layout_of(n) == RK_OUT_IN
-                          ? product_scratch(ctx, x->dtype, s.out, s.in, s.rows)
-                          : product_scratch(ctx, x->dtype, s.in, s.out, s.rows);
-    n->scratch_bwd_bytes = dx > dw ? dx : dw;
-}
-
-/* y = the summand, before the product is added to it. */
-static void copy_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const rk_node *n = arg;
-    const rk_tensor *y = n->out[0], *add = n->in[2];
-    (void)worker;
-    memcpy(rk_at(y, y->data, lo), rk_at(y, add->data, lo), rk_reals(y, hi - lo));
-}
-
-static void linear_forward(rk_ctx *ctx, rk_node *n)
-{
-    const linear_sizes s = sizes_of(n);
-    const rk_tensor *x = n->in[0], *y = n->out[0];
-    if (ctx->observe)
-        ctx->observe(ctx->observe_user, n->in[1], x);
-    if (n->in[2])
-        rk_parallel(ctx, rk_tensor_count(y), RK_GRAIN_FLAT, copy_piece, n);
-    if (by_output(ctx, n)) {
-        const rk_product p = product_of(n);
-        rk_products_run(ctx, &p, 1, n->scratch);
-    } else if (rk_dtype_is_blocks(n->in[1]->dtype)) {
-        blocks_forward(ctx, n, s);
-    } else {
-        product(ctx, n, (rk_gemm_shape){s.rows, s.out, s.in},
-                (rk_matrix){x->data, x->dtype, s.in, 1}, weight_of(n, false), y->data, s.out,
-                n->in[2] != NULL);
-    }
-}
-
-static void axpy_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    void *const *p = arg; /* kernels, tensor, source, destination */
-    const rk_kernels *kern = p[0];
-    const rk_tensor *t = p[1];
-    (void)worker;
-    kern->axpy(hi - lo, 1.0, rk_at(t, p[2], lo), rk_at(t, p[3], lo));
-}
-
-static void linear_backward(rk_ctx *ctx, rk_node *n)
-{
-    const linear_sizes s = sizes_of(n);
-    const rk_tensor *x = n->in[0], *y = n->out[0];
-    bool first_x, first_w;
-    void *dy = rk_grad(ctx, n->out[0]), *dx = rk_grad_fresh(ctx, n->in[0], &first_x);
-    void *dw = rk_grad_fresh(ctx, n->in[1], &first_w), *dadd = rk_grad(ctx, n->in[2]);
-    const rk_matrix out = {dy, y->dtype, s.out, 1}, out_t = {dy, y->dtype, 1, s.out};
-    const rk_matrix in = {x->data, x->dtype, s.in, 1}, in_t = {x->data, x->dtype, 1, s.in};
-    if (dx)
-        product(ctx, n, (rk_gemm_shape){s.rows, s.in, s.out}, out, weight_of(n, true), dx, s.in,
-                !first_x);
-    if (dw && layout_of(n) == RK_OUT_IN)
-        product(ctx, n, (rk_gemm_shape){s.out, s.in, s.rows}, out_t, in, dw, s.in, !first_w);
-    else if (dw)
-        product(ctx, n, (rk_gemm_shape){s.in, s.out, s.rows}, in_t, out, dw, s.out, !first_w);
-    if (dadd && dadd != dy) { /* it may have taken over dy */
-        union {
-            const void *in;
-            void *p;
-        } kern = {rk_ctx_kernels(ctx, y->dtype)}, shape = {y};
-        void *p[] = {kern.p, shape.p, dy, dadd};
-        rk_parallel(ctx, rk_tensor_count(y), RK_GRAIN_FLAT, axpy_piece, p);
-    }
-}
-
-const rk_op rk_op_linear = {
-    .name = "linear",
-    .shape = linear_shape,
-    .on[RK_CPU] = {linear_forward, linear_backward},
-    .attr_bytes = sizeof(rk_layout),
-};
-
-rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add)
-{
-    rk_node n = {.op = &rk_op_linear, .n_in = 3, .in = {x, w, add}, .attr = &layout};
-    return rk_apply1(ctx, &n);
-}
-
-void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y)
-{
-    rk_node n = {.op = &rk_op_linear, .n_in = 3, .in = {x, w}, .out = {y}, .attr = &layout};
-    rk_apply(ctx, &n);
-}
+#include "tensor/factor.h"
 
 /* ---- matmul: a product per batch entry ---- */
 
@@ -296,9 +46,11 @@ static void matmul_shape(rk_ctx *ctx, rk_node *n)
     memcpy(dims, a->dims, sizeof dims);
     dims[d - 1] = b->dims[d - 1];
     const int64_t m = a->dims[d - 2], k = a->dims[d - 1], c = dims[d - 1];
-    const size_t da = product_scratch(ctx, a->dtype, rk_max_i64(m, k), rk_max_i64(m, k), c);
-    const size_t db = product_scratch(ctx, a->dtype, rk_max_i64(k, c), rk_max_i64(k, c), m);
-    n->scratch_bytes = product_scratch(ctx, a->dtype, m, c, k);
+    const size_t da =
+        rk_gemm_scratch_on(ctx, a->dtype, (rk_gemm_shape){rk_max_i64(m, k), rk_max_i64(m, k), c});
+    const size_t db =
+        rk_gemm_scratch_on(ctx, a->dtype, (rk_gemm_shape){rk_max_i64(k, c), rk_max_i64(k, c), m});
+    n->scratch_bytes = rk_gemm_scratch_on(ctx, a->dtype, (rk_gemm_shape){m, c, k});
     n->scratch_bwd_bytes = da > db ? da : db;
     n->n_out = 1;
     n->out[0] = rk_new(ctx, a->dtype, d, dims);
@@ -316,11 +68,12 @@ static int64_t batches(const rk_tensor *t)
 static void product_into(rk_ctx *ctx, const rk_node *node, rk_gemm_shape s, rk_matrix a,
                          rk_matrix b, rk_matrix c, void *data, bool accumulate)
 {
+    const rk_dtype real = node->in[0]->dtype;
     if (c.col_stride == 1)
-        product(ctx, node, s, a, b, data, c.row_stride, accumulate);
+        rk_gemm_on(ctx, real, node->scratch, s, a, b, data, c.row_stride, accumulate);
     else
-        product(ctx, node, (rk_gemm_shape){s.n, s.m, s.k}, transposed(b), transposed(a), data,
-                c.col_stride, accumulate);
+        rk_gemm_on(ctx, real, node->scratch, (rk_gemm_shape){s.n, s.m, s.k}, transposed(b),
+                   transposed(a), data, c.col_stride, accumulate);
 }
 
 static void matmul_forward(rk_ctx *ctx, rk_node *n)
@@ -329,8 +82,8 @@ static void matmul_forward(rk_ctx *ctx, rk_node *n)
     const int d = a->n_dims;
     const rk_gemm_shape s = {a->dims[d - 2], b->dims[d - 1], a->dims[d - 1]};
     for (int64_t i = 0; i < batches(a); i++)
-        product(ctx, n, s, batch_matrix(a, a->data, i), batch_matrix(b, b->data, i),
-                rk_at(c, c->data, i * s.m * s.n), s.n, false);
+        rk_gemm_on(ctx, a->dtype, n->scratch, s, batch_matrix(a, a->data, i),
+                   batch_matrix(b, b->data, i), rk_at(c, c->data, i * s.m * s.n), s.n, false);
 }
 
 /* Where batch entry i of a view's gradient begins. */

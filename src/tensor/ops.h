@@ -2,7 +2,8 @@
  *
  * Each takes a context and tensors and returns new tensors; all have a backward. After a failure
  * they do nothing and return NULL. Inputs are contiguous unless said; reals are f32, or f64 all
- * through (gradient tests); weights of `linear` and `embedding` may also be bf16 or f16. Shapes
+ * through (gradient tests); the matrices of `linear`, `embedding` and `cross_entropy` may have any
+ * type that holds weights, but then no gradient: bf16, f16, and blocks along their inputs. Shapes
  * that do not fit are answered by the context's error, naming the op and the shapes. */
 #ifndef RK_OPS_H
 #define RK_OPS_H
@@ -60,8 +61,8 @@ rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, 
 /* The product into y (..., out), memory of the caller's; not while recording. */
 void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y);
 /* Products that do not wait for each other, at once: out[i] = after_i(x_i w_i), or x_i w_i where
- * that is RK_UNARY_NONE. n <= RK_LINEARS_MAX. The same as one after the other, which it is while
- * recording and in the long class; in the short one each costs a fork and a join less. */
+ * that is RK_UNARY_NONE. n <= RK_LINEARS_MAX. The same bits as one after the other, forward and
+ * backward; in the short class each costs a fork and a join less. */
 enum { RK_LINEARS_MAX = 8 };
 typedef struct rk_linears_in {
     rk_tensor *x, *w;

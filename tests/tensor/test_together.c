@@ -95,6 +95,100 @@ static void test_linears(void **state)
         }
 }
 
+/* ---- recorded: results and gradients of a group and of one after the other ---- */
+
+enum { N_RECORDED = 4, N_TENSORS = N_RECORDED + 2 };
+
+/* Two inputs, one of them shared, and what is multiplied with them; the last one is frozen. */
+static void recorded(rig *g, rk_dtype real, rk_tensor **all)
+{
+    const int64_t dims[N_TENSORS][2] = {{33, 96}, {33, 64}, {70, 96}, {96, 40}, {50, 64}, {20, 96}};
+    for (int i = 0; i < N_TENSORS; i++) {
+        const int64_t n = dims[i][0] * dims[i][1];
+        all[i] = rk_new(&g->ctx, real, 2, dims[i]);
+        assert_non_null(all[i]);
+        memcpy(all[i]->data,
+               real == RK_F64 ? (void *)test_uniform_f64(&g->t, n, -1, 1)
+                              : (void *)test_uniform(&g->t, n, -1, 1),
+               rk_tensor_bytes(all[i]));
+        all[i]->requires_grad = i < N_TENSORS - 1;
+    }
+}
+
+static void run_recorded(rig *g, bool at_once, rk_tensor *const *all, rk_tensor **out)
+{
+    const rk_linears_in in[N_RECORDED] = {{all[0], all[2], RK_OUT_IN, RK_RELU2},
+                                          {all[0], all[3], RK_IN_OUT, RK_UNARY_NONE},
+                                          {all[1], all[4], RK_OUT_IN, RK_SILU},
+                                          {all[0], all[5], RK_OUT_IN, RK_TANH}};
+    rk_tensor *sum = NULL;
+    for (int i = 0; i < N_RECORDED && !at_once; i++) {
+        out[i] = rk_linear(&g->ctx, in[i].x, in[i].w, in[i].layout, NULL);
+        if (in[i].after != RK_UNARY_NONE)
+            out[i] = rk_unary_op(&g->ctx, in[i].after, out[i]);
+    }
+    if (at_once)
+        rk_linears(&g->ctx, in, N_RECORDED, out);
+    for (int i = 0; i < N_RECORDED; i++) {
+        rk_tensor *one = rk_sum(&g->ctx, rk_unary_op(&g->ctx, RK_SIGMOID, out[i]));
+        sum = sum ? rk_add(&g->ctx, sum, one) : one;
+    }
+    rk_backward(&g->ctx, sum, 1.5);
+    test_ok(rk_ctx_status(&g->ctx, NULL), &g->ctx.err);
+}
+
+static void test_recorded(void **state)
+{
+    (void)state;
+    for (int p = 0; rk_kernels_at(p); p++)
+        for (int how = 0; how < 8; how++) {
+            rig g[2];
+            rk_tensor *all[2][N_TENSORS], *out[2][N_RECORDED];
+            for (int i = 0; i < 2; i++) {
+                rig_init(&g[i], 1 + i, rk_kernels_at(p));
+                g[i].ctx.recording = true;
+                g[i].ctx.long_class = how & 1;
+                g[i].ctx.round_bf16 = how & 2;
+                recorded(&g[i], how & 4 ? RK_F64 : RK_F32, all[i]);
+                run_recorded(&g[i], i == 1, all[i], out[i]);
+            }
+            test_shape(&g[0].t, "%s, how %d", rk_kernels_at(p)->name, how);
+            for (int i = 0; i < N_RECORDED; i++)
+                same(&g[0], "recorded products", out[0][i], out[1][i]);
+            for (int i = 0; i < N_TENSORS; i++) {
+                assert_int_equal(all[1][i]->grad != NULL, all[1][i]->requires_grad);
+                if (all[1][i]->requires_grad)
+                    test_same(&g[0].t, "gradient", all[0][i]->grad, all[1][i]->grad,
+                              rk_tensor_bytes(all[0][i]));
+            }
+            rig_deinit(&g[1]);
+            rig_deinit(&g[0]);
+        }
+}
+
+/* What needs no gradient gets none because another product of the group needs one. */
+static void test_partly_recorded(void **state)
+{
+    (void)state;
+    rig g;
+    rk_tensor *all[N_TENSORS], *out[2];
+    rig_init(&g, 1, rk_kernels_at(0));
+    g.ctx.recording = true;
+    recorded(&g, RK_F32, all);
+    all[0]->requires_grad = all[2]->requires_grad = false;
+    const rk_linears_in in[] = {{all[0], all[2], RK_OUT_IN, RK_TANH},
+                                {all[0], all[3], RK_IN_OUT, RK_TANH}};
+    rk_linears(&g.ctx, in, 2, out);
+    test_ok(rk_ctx_status(&g.ctx, NULL), &g.ctx.err);
+    assert_false(out[0]->requires_grad);
+    assert_true(out[1]->requires_grad);
+    rk_backward(&g.ctx, rk_sum(&g.ctx, out[1]), 1.0);
+    test_ok(rk_ctx_status(&g.ctx, NULL), &g.ctx.err);
+    assert_non_null(all[3]->grad);
+    assert_null(out[0]->grad);
+    rig_deinit(&g);
+}
+
 /* First layer and another, one step and several, two streams. */
 static void test_heads(void **state)
 {
@@ -142,7 +236,8 @@ static void test_heads(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_linears),
-                                       cmocka_unit_test(test_heads)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_linears), cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_partly_recorded), cmocka_unit_test(test_heads)};
     return cmocka_run_group_tests_name("together", tests, NULL, NULL);
 }

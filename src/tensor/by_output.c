@@ -1,4 +1,4 @@
-/* op_linears.c: products computed output by output: those of the short class, and all whose inputs
+/* by_output.c: products computed output by output: those of the short class, and all whose inputs
  * are rounded to 8 bits.
  *
  * Every output is a sum of one fixed order whatever the number of rows (gemv and dot8 in kernels/),
@@ -14,9 +14,16 @@
 enum { OUTPUTS_SHORT = 64, OUTPUTS_LONG = 32, WIDEN_ROWS = 16 }; /* outputs of a task */
 enum { GATHERED_ROWS = 4 }; /* at most: with more rows, few weights meet zeros alone */
 
+/* Never while training: gradients are those of inputs in f32. */
 bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *w)
 {
-    return ctx->dot8 && w->packed && x->dtype == RK_F32;
+    return ctx->dot8 && w->packed && x->dtype == RK_F32 && !ctx->recording && !ctx->recomputed;
+}
+
+/* Where the product goes, before what is applied to it. */
+static void *product_of(const rk_product *p)
+{
+    return p->before ? p->before : p->y->data;
 }
 
 /* Few rows of inputs that are mostly zero: what is zero is gathered out. */
@@ -96,10 +103,10 @@ static void packed_outputs(const products_job *j, int i, int64_t task, void *scr
     const rk_dot8_kernels *kern = j->ctx->dot8;
     const rk_dot8_some g = groups_of(j, i, task);
     if (j->gathered_at[i])
-        kern->columns(p->w->packed, g.first, g.first + g.n, j->gathered[i], p->rows, p->y->data,
+        kern->columns(p->w->packed, g.first, g.first + g.n, j->gathered[i], p->rows, product_of(p),
                       p->out, p->accumulate);
     else
-        kern->product(p->w->packed, g, j->rounded[i], p->rows, p->y->data, p->out, p->accumulate,
+        kern->product(p->w->packed, g, j->rounded[i], p->rows, product_of(p), p->out, p->accumulate,
                       scratch);
 }
 
@@ -114,16 +121,16 @@ static void widened_outputs(const products_job *j, int i, int64_t lo, int64_t hi
         rk_blocks_widen(w->dtype, rows * p->in, (const char *)w->data + (size_t)at * row_bytes,
                         floats);
         j->ctx->kernels->gemv_dot(p->rows, rows, p->in, p->x->data, p->in, floats, RK_F32, p->in,
-                                  (float *)p->y->data + at, p->out, p->accumulate);
+                                  (float *)product_of(p) + at, p->out, p->accumulate);
     }
 }
 
 static void plain_outputs(const products_job *j, int i, int64_t lo, int64_t hi)
 {
     const rk_product *p = &j->p[i];
-    const rk_tensor *x = p->x, *w = p->w, *y = p->y;
+    const rk_tensor *x = p->x, *w = p->w;
     const rk_kernels *kern = rk_ctx_kernels(j->ctx, x->dtype);
-    void *out = rk_at(y, y->data, lo);
+    void *out = rk_at(p->y, product_of(p), lo);
     if (p->dots)
         kern->gemv_dot(p->rows, hi - lo, p->in, x->data, p->in, rk_at(w, w->data, lo * p->in),
                        w->dtype, p->in, out, p->out, p->accumulate);
@@ -136,8 +143,9 @@ static void plain_outputs(const products_job *j, int i, int64_t lo, int64_t hi)
 static void finish(const products_job *j, const rk_product *p, int64_t lo, int64_t hi)
 {
     for (int64_t r = 0; r < p->rows; r++) {
-        void *y = rk_at(p->y, p->y->data, r * p->out + lo);
-        rk_ctx_kernels(j->ctx, p->y->dtype)->unary(p->after, hi - lo, y, y);
+        const int64_t at = r * p->out + lo;
+        rk_ctx_kernels(j->ctx, p->y->dtype)
+            ->unary(p->after, hi - lo, rk_at(p->y, product_of(p), at), rk_at(p->y, p->y->data, at));
     }
 }
 
@@ -219,102 +227,4 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
     else if (any)
         rk_parallel(ctx, rows, RK_GRAIN_ROWS, round_piece, &j);
     rk_parallel(ctx, tasks, 1, outputs_task, &j);
-}
-
-/* ---- the op: in x, w of each; out y of each ---- */
-
-typedef struct linears_attr {
-    rk_layout layout[RK_LINEARS_MAX];
-    rk_unary after[RK_LINEARS_MAX];
-} linears_attr;
-
-static rk_product member(const rk_node *n, int64_t i)
-{
-    const linears_attr *a = n->attr;
-    const rk_tensor *x = n->in[2 * i], *w = n->in[2 * i + 1];
-    const bool out_in = a->layout[i] == RK_OUT_IN;
-    return (rk_product){.x = x,
-                        .w = w,
-                        .y = n->out[i],
-                        .rows = rk_tensor_rows(x),
-                        .in = w->dims[out_in ? 1 : 0],
-                        .out = w->dims[out_in ? 0 : 1],
-                        .dots = out_in != rk_is_transposed(w),
-                        .after = a->after[i]};
-}
-
-static bool fits(const rk_node *n, int64_t i)
-{
-    const rk_tensor *x = n->in[2 * i], *w = n->in[2 * i + 1];
-    if (!x || !w || w->n_dims != 2 || x->n_dims == 0 || x->dtype != RK_F32 ||
-        !rk_tensor_is_contiguous(x) || !(rk_tensor_is_contiguous(w) || rk_is_transposed(w)))
-        return false;
-    const rk_product p = member(n, i);
-    return rk_tensor_cols(x) == p.in &&
-           (rk_is_float(w->dtype) ||
-            (rk_dtype_is_blocks(w->dtype) && p.dots && p.in % rk_dtype_block(w->dtype) == 0));
-}
-
-static int products_of(const rk_node *n, rk_product *p)
-{
-    for (int i = 0; i < n->n_in / 2; i++)
-        p[i] = member(n, i);
-    return n->n_in / 2;
-}
-
-static void linears_shape(rk_ctx *ctx, rk_node *n)
-{
-    rk_product p[RK_LINEARS_MAX];
-    for (int64_t i = 0; i < n->n_in / 2; i++) {
-        if (!rk_expect(ctx, n, fits(n, i), "inputs of f32 and matrices that take them"))
-            return;
-        int64_t dims[RK_MAX_DIMS];
-        const rk_tensor *x = n->in[2 * i];
-        memcpy(dims, x->dims, sizeof dims);
-        dims[x->n_dims - 1] = member(n, i).out;
-        n->out[i] = rk_new(ctx, RK_F32, x->n_dims, dims);
-        if (!n->out[i])
-            return;
-    }
-    n->n_out = n->n_in / 2;
-    n->scratch_bytes = rk_products_scratch(ctx, p, products_of(n, p));
-}
-
-static void linears_forward(rk_ctx *ctx, rk_node *n)
-{
-    rk_product p[RK_LINEARS_MAX];
-    const int n_products = products_of(n, p);
-    for (int i = 0; i < n_products && ctx->observe; i++)
-        ctx->observe(ctx->observe_user, p[i].w, p[i].x);
-    rk_products_run(ctx, p, n_products, n->scratch);
-}
-
-const rk_op rk_op_linears = {
-    .name = "linears",
-    .shape = linears_shape,
-    .on[RK_CPU] = {linears_forward, NULL},
-    .attr_bytes = sizeof(linears_attr),
-};
-
-static rk_tensor *alone(rk_ctx *ctx, const rk_linears_in *in)
-{
-    rk_tensor *y = rk_linear(ctx, in->x, in->w, in->layout, NULL);
-    return in->after == RK_UNARY_NONE ? y : rk_unary_op(ctx, in->after, y);
-}
-
-void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
-{
-    linears_attr attr = {0};
-    rk_node node = {.op = &rk_op_linears, .n_in = 2 * n, .attr = &attr};
-    const bool together =
-        !ctx->recording && !ctx->long_class && n > 0 && in[0].x && in[0].x->dtype == RK_F32;
-    for (int64_t i = 0; i < n; i++) {
-        out[i] = together ? NULL : alone(ctx, &in[i]);
-        node.in[2 * i] = in[i].x;
-        node.in[2 * i + 1] = in[i].w;
-        attr.layout[i] = in[i].layout;
-        attr.after[i] = in[i].after;
-    }
-    if (together && rk_apply(ctx, &node))
-        memcpy(out, node.out, (size_t)n * sizeof *out);
 }

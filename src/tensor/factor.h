@@ -1,0 +1,37 @@
+/* factor.h: the matrix of a product, of any type, and packed products (gemm.h) with it.
+ *
+ * What is stored in blocks becomes floats, a few hundred outputs at a time, in scratch: the bits are
+ * those of the matrix in f32, in both directions, and there is never an f32 copy of the whole. */
+#ifndef RK_FACTOR_H
+#define RK_FACTOR_H
+
+#include "kernels/gemm.h"
+#include "tensor/op.h"
+
+/* (out, in); strides in elements. Blocks lie along the inputs: in_stride is 1. */
+typedef struct rk_factor {
+    const void *data;
+    rk_dtype dtype;
+    int64_t out, in;
+    int64_t out_stride, in_stride;
+} rk_factor;
+
+rk_factor rk_factor_of(const rk_tensor *w, rk_layout layout);
+/* Its outputs [lo, lo + n). */
+rk_factor rk_factor_part(const rk_factor *w, int64_t lo, int64_t n);
+
+/* y (rows, out) at ldy (+)= x (rows, in) W^T, with this much scratch. Reals are f64 where W is. */
+size_t rk_factor_scratch(const rk_ctx *ctx, const rk_factor *w, int64_t rows);
+void rk_factor_product(rk_ctx *ctx, void *scratch, int64_t rows, const void *x, const rk_factor *w,
+                       void *y, int64_t ldy, bool accumulate);
+/* dx (rows, in) (+)= dy (rows, out) W. */
+size_t rk_factor_back_scratch(const rk_ctx *ctx, const rk_factor *w, int64_t rows);
+void rk_factor_product_back(rk_ctx *ctx, void *scratch, int64_t rows, const void *dy,
+                            const rk_factor *w, void *dx, bool accumulate);
+
+/* rk_gemm with what the context brings; an abort becomes its error. */
+size_t rk_gemm_scratch_on(const rk_ctx *ctx, rk_dtype real, rk_gemm_shape s);
+void rk_gemm_on(rk_ctx *ctx, rk_dtype real, void *scratch, rk_gemm_shape s, rk_matrix a,
+                rk_matrix b, void *c, int64_t ldc, bool accumulate);
+
+#endif

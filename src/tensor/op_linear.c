@@ -1,0 +1,357 @@
+/* op_linear.c: products with matrices, one or several that do not wait for each other.
+ *
+ * Packed weights in blocks meet inputs in 8 bits, and products of the short class, at most 16 tokens
+ * of a stream, are sums of one fixed order whatever the number of rows: both are computed output by
+ * output, in one parallel region for all products of a node (by_output.c). The others are packed
+ * products (factor.h). Gradients are always packed products: of x with the weight, of the weight
+ * with one chain over the rows in order, which makes a batch computed in pieces add up to the same
+ * bits. A node of several has the bits of one node after the other: backward goes from the last to
+ * the first, as the tape does. */
+#include <string.h>
+
+#include "base/num.h"
+#include "tensor/factor.h"
+
+/* A node's inputs are those of its first product, then those of the next. ADD, which may be NULL,
+ * is what the product is added to. Saved is, of each with a function after it, the product. */
+enum { X, W, ADD, N_INPUTS };
+
+typedef struct linear_attr {
+    rk_layout layout[RK_LINEARS_MAX];
+    rk_unary after[RK_LINEARS_MAX];
+} linear_attr;
+
+static int n_products(const rk_node *n)
+{
+    return n->n_in / N_INPUTS;
+}
+
+static rk_tensor *input(const rk_node *n, int i, int which)
+{
+    return n->in[i * N_INPUTS + which];
+}
+
+static rk_layout layout_of(const rk_node *n, int i)
+{
+    return ((const linear_attr *)n->attr)->layout[i];
+}
+
+static rk_factor factor_of(const rk_node *n, int i)
+{
+    return rk_factor_of(input(n, i, W), layout_of(n, i));
+}
+
+static rk_product product_of(const rk_node *n, int i)
+{
+    const rk_tensor *x = input(n, i, X), *w = input(n, i, W);
+    const rk_factor f = factor_of(n, i);
+    return (rk_product){.x = x,
+                        .w = w,
+                        .y = n->out[i],
+                        .rows = rk_tensor_rows(x),
+                        .in = f.in,
+                        .out = f.out,
+                        .accumulate = input(n, i, ADD) != NULL,
+                        .dots = (layout_of(n, i) == RK_OUT_IN) != rk_is_transposed(w),
+                        .after = ((const linear_attr *)n->attr)->after[i]};
+}
+
+/* Bytes of a product that is kept; 0: it is the result itself. */
+static size_t kept_bytes(const rk_product *p)
+{
+    if (p->after == RK_UNARY_NONE)
+        return 0;
+    return rk_align_up(rk_reals(p->x, p->rows * p->out), RK_ARENA_ALIGN);
+}
+
+static int products_of(const rk_node *n, rk_product *p)
+{
+    char *kept = n->saved;
+    for (int i = 0; i < n_products(n); i++) {
+        p[i] = product_of(n, i);
+        p[i].before = kept && kept_bytes(&p[i]) ? kept : NULL;
+        kept += kept ? kept_bytes(&p[i]) : 0;
+    }
+    return n_products(n);
+}
+
+/* ---- shapes ---- */
+
+static bool types_fit(const rk_tensor *x, const rk_tensor *w)
+{
+    if (x->dtype == RK_F64)
+        return w->dtype == RK_F64;
+    return x->dtype == RK_F32 && (rk_is_float(w->dtype) || rk_dtype_is_blocks(w->dtype));
+}
+
+static bool lies_well(const rk_tensor *w)
+{
+    return rk_tensor_is_contiguous(w) || (rk_is_transposed(w) && !w->requires_grad);
+}
+
+/* Product i, seen by itself. */
+static bool fits(rk_ctx *ctx, const rk_node *n, int i)
+{
+    const rk_tensor *x = input(n, i, X), *w = input(n, i, W);
+    const rk_node alone = {.op = n->op, .n_in = 2, .in = {input(n, i, X), input(n, i, W)}};
+    if (!rk_expect(ctx, &alone, x && w && w->n_dims == 2 && x->n_dims > 0,
+                   "an input and a matrix") ||
+        !rk_expect(ctx, &alone, types_fit(x, w) && rk_tensor_is_contiguous(x) && lies_well(w),
+                   "contiguous reals"))
+        return false;
+    const rk_product p = product_of(n, i);
+    return rk_expect(ctx, &alone, rk_tensor_cols(x) == p.in,
+                     "the weight's inputs in the last dimension") &&
+           rk_expect(ctx, &alone,
+                     !rk_dtype_is_blocks(w->dtype) ||
+                         (p.dots && p.in % rk_dtype_block(w->dtype) == 0),
+                     "blocks along the inputs");
+}
+
+static bool make_output(rk_ctx *ctx, rk_node *n, int i)
+{
+    const rk_tensor *x = input(n, i, X), *add = input(n, i, ADD);
+    int64_t dims[RK_MAX_DIMS];
+    memcpy(dims, x->dims, sizeof dims);
+    dims[x->n_dims - 1] = product_of(n, i).out;
+    if (!n->out[i])
+        n->out[i] = rk_new(ctx, x->dtype, x->n_dims, dims);
+    return n->out[i] && rk_expect(ctx, n,
+                                  !add || (add->dtype == x->dtype && rk_tensor_is_contiguous(add) &&
+                                           rk_tensor_same_shape(add, n->out[i])),
+                                  "a summand of the result's shape");
+}
+
+static bool by_output(const rk_ctx *ctx, const rk_product *p)
+{
+    return !ctx->long_class || rk_product_is_8bit(ctx, p->x, p->w);
+}
+
+/* Products of the long class come one after the other, all others at once. */
+static size_t forward_scratch(const rk_ctx *ctx, const rk_node *n)
+{
+    rk_product p[RK_LINEARS_MAX];
+    size_t most = 0;
+    const int count = products_of(n, p);
+    if (!ctx->long_class)
+        return rk_products_scratch(ctx, p, count);
+    for (int i = 0; i < count; i++) {
+        const rk_factor f = factor_of(n, i);
+        const size_t bytes = by_output(ctx, &p[i]) ? rk_products_scratch(ctx, &p[i], 1)
+                                                   : rk_factor_scratch(ctx, &f, p[i].rows);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* The shape of the product that is the gradient of a weight. */
+static rk_gemm_shape weight_shape(const rk_product *p, rk_layout layout)
+{
+    return layout == RK_OUT_IN ? (rk_gemm_shape){p->out, p->in, p->rows}
+                               : (rk_gemm_shape){p->in, p->out, p->rows};
+}
+
+/* Of one product: the gradient before the function, and what its products take. */
+static size_t backward_scratch(const rk_ctx *ctx, const rk_node *n, int i)
+{
+    const rk_product p = product_of(n, i);
+    const rk_factor f = factor_of(n, i);
+    size_t dx = 0, dw = 0;
+    if (p.x->requires_grad)
+        dx = rk_factor_back_scratch(ctx, &f, p.rows);
+    if (p.w->requires_grad)
+        dw = rk_gemm_scratch_on(ctx, p.x->dtype, weight_shape(&p, layout_of(n, i)));
+    return kept_bytes(&p) + (dx > dw ? dx : dw);
+}
+
+static void linear_shape(rk_ctx *ctx, rk_node *n)
+{
+    for (int i = 0; i < n_products(n); i++) {
+        if (!fits(ctx, n, i) || !make_output(ctx, n, i))
+            return;
+        const rk_product p = product_of(n, i);
+        const size_t back = backward_scratch(ctx, n, i);
+        n->saved_bytes += kept_bytes(&p);
+        n->scratch_bwd_bytes = back > n->scratch_bwd_bytes ? back : n->scratch_bwd_bytes;
+    }
+    n->n_out = n_products(n);
+    n->heir = product_of(n, 0).after == RK_UNARY_NONE ? input(n, 0, ADD) : NULL;
+    n->scratch_bytes = forward_scratch(ctx, n);
+}
+
+/* ---- forward ---- */
+
+typedef struct flat_job {
+    const rk_kernels *kern;
+    const rk_tensor *y; /* whose type the elements have */
+    rk_unary op;
+    const void *from, *dy;
+    void *to;
+} flat_job;
+
+static void copy_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const flat_job *j = arg;
+    (void)worker;
+    memcpy(rk_at(j->y, j->to, lo), rk_at(j->y, j->from, lo), rk_reals(j->y, hi - lo));
+}
+
+static void unary_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const flat_job *j = arg;
+    (void)worker;
+    j->kern->unary(j->op, hi - lo, rk_at(j->y, j->from, lo), rk_at(j->y, j->to, lo));
+}
+
+static void flat(rk_ctx *ctx, rk_range_fn *fn, flat_job j)
+{
+    j.kern = rk_ctx_kernels(ctx, j.y->dtype);
+    rk_parallel(ctx, rk_tensor_count(j.y), RK_GRAIN_FLAT, fn, &j);
+}
+
+static void long_product(rk_ctx *ctx, const rk_node *n, int i, const rk_product *p)
+{
+    const rk_factor f = factor_of(n, i);
+    void *to = p->before ? p->before : p->y->data;
+    rk_factor_product(ctx, n->scratch, p->rows, p->x->data, &f, to, p->out, p->accumulate);
+    if (p->after != RK_UNARY_NONE)
+        flat(ctx, unary_piece, (flat_job){.y = p->y, .op = p->after, .from = to, .to = p->y->data});
+}
+
+static void linear_forward(rk_ctx *ctx, rk_node *n)
+{
+    rk_product p[RK_LINEARS_MAX];
+    const int count = products_of(n, p);
+    for (int i = 0; i < count; i++) {
+        const rk_tensor *add = input(n, i, ADD);
+        void *to = p[i].before ? p[i].before : p[i].y->data;
+        if (ctx->observe)
+            ctx->observe(ctx->observe_user, p[i].w, p[i].x);
+        if (add && add->data != to)
+            flat(ctx, copy_piece, (flat_job){.y = p[i].y, .from = add->data, .to = to});
+    }
+    if (!ctx->long_class)
+        rk_products_run(ctx, p, count, n->scratch);
+    for (int i = 0; i < count && ctx->long_class; i++)
+        if (by_output(ctx, &p[i]))
+            rk_products_run(ctx, &p[i], 1, n->scratch);
+        else
+            long_product(ctx, n, i, &p[i]);
+}
+
+/* ---- backward ---- */
+
+static void unary_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const flat_job *j = arg;
+    void *dx = rk_at(j->y, j->to, lo);
+    (void)worker;
+    memset(dx, 0, rk_reals(j->y, hi - lo));
+    j->kern->unary_bwd(j->op, hi - lo, rk_at(j->y, j->from, lo), rk_at(j->y, j->y->data, lo),
+                       rk_at(j->y, j->dy, lo), dx);
+}
+
+static void add_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const flat_job *j = arg;
+    (void)worker;
+    j->kern->axpy(hi - lo, 1.0, rk_at(j->y, j->from, lo), rk_at(j->y, j->to, lo));
+}
+
+/* dw (+)= x^T d, in the layout of w. */
+static void weight_gradient(rk_ctx *ctx, void *scratch, const rk_product *p, rk_layout layout,
+                            const void *d, void *dw, bool accumulate)
+{
+    const rk_dtype real = p->x->dtype;
+    const rk_matrix x = {p->x->data, real, p->in, 1}, x_t = {p->x->data, real, 1, p->in};
+    const rk_matrix y = {d, real, p->out, 1}, y_t = {d, real, 1, p->out};
+    const rk_gemm_shape s = weight_shape(p, layout);
+    if (layout == RK_OUT_IN)
+        rk_gemm_on(ctx, real, scratch, s, y_t, x, dw, s.n, accumulate);
+    else
+        rk_gemm_on(ctx, real, scratch, s, x_t, y, dw, s.n, accumulate);
+}
+
+/* All gradients are asked for before the first loop: after an abort there are none to be had. */
+static void product_backward(rk_ctx *ctx, const rk_node *n, int i, const rk_product *p)
+{
+    bool first_x, first_w;
+    void *dy = rk_grad(ctx, n->out[i]), *dx = rk_grad_fresh(ctx, input(n, i, X), &first_x);
+    void *dw = rk_grad_fresh(ctx, input(n, i, W), &first_w), *dadd = rk_grad(ctx, input(n, i, ADD));
+    const rk_factor f = factor_of(n, i);
+    char *behind = (char *)n->scratch + kept_bytes(p);
+    const void *d = dy; /* the gradient of the product */
+    if (p->before) {
+        flat(ctx, unary_bwd_piece,
+             (flat_job){.y = p->y, .op = p->after, .from = p->before, .dy = dy, .to = n->scratch});
+        d = n->scratch;
+    }
+    if (dx)
+        rk_factor_product_back(ctx, behind, p->rows, d, &f, dx, !first_x);
+    if (dw)
+        weight_gradient(ctx, behind, p, layout_of(n, i), d, dw, !first_w);
+    if (dadd && dadd != d) /* it may have taken over dy */
+        flat(ctx, add_piece, (flat_job){.y = p->y, .from = d, .to = dadd});
+}
+
+static void linear_backward(rk_ctx *ctx, rk_node *n)
+{
+    rk_product p[RK_LINEARS_MAX];
+    for (int i = products_of(n, p) - 1; i >= 0; i--)
+        if (n->out[i]->requires_grad)
+            product_backward(ctx, n, i, &p[i]);
+}
+
+const rk_op rk_op_linear = {
+    .name = "linear",
+    .shape = linear_shape,
+    .on[RK_CPU] = {linear_forward, linear_backward},
+    .attr_bytes = sizeof(linear_attr),
+};
+
+/* ---- the calls ---- */
+
+static bool needs_grad(const rk_node *n, int i)
+{
+    for (int q = 0; q < N_INPUTS; q++)
+        if (input(n, i, q) && input(n, i, q)->requires_grad)
+            return true;
+    return false;
+}
+
+void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
+{
+    linear_attr attr = {0};
+    rk_node node = {.op = &rk_op_linear, .n_in = N_INPUTS * n, .attr = &attr};
+    for (int i = 0; i < n; i++) {
+        out[i] = NULL;
+        node.in[i * N_INPUTS + X] = in[i].x;
+        node.in[i * N_INPUTS + W] = in[i].w;
+        attr.layout[i] = in[i].layout;
+        attr.after[i] = in[i].after;
+    }
+    if (!rk_apply(ctx, &node))
+        return;
+    memcpy(out, node.out, (size_t)n * sizeof *out);
+    for (int i = 0; i < n && ctx->recording; i++) /* not what the others need */
+        out[i]->requires_grad = needs_grad(&node, i);
+}
+
+rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add)
+{
+    rk_node n = {.op = &rk_op_linear,
+                 .n_in = N_INPUTS,
+                 .in = {x, w, add},
+                 .attr = &(linear_attr){{layout}, {RK_UNARY_NONE}}};
+    return rk_apply1(ctx, &n);
+}
+
+void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y)
+{
+    rk_node n = {.op = &rk_op_linear,
+                 .n_in = N_INPUTS,
+                 .in = {x, w},
+                 .out = {y},
+                 .attr = &(linear_attr){{layout}, {RK_UNARY_NONE}}};
+    rk_apply(ctx, &n);
+}
