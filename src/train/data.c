@@ -23,7 +23,7 @@
 #include "io/textdata.h"
 #include "text/bpe.h"
 
-enum { FEW_DOCUMENTS = 20, VOCAB_MAX = 65536 };
+enum { FEW_DOCUMENTS = 20, NARROW_VOCAB_MAX = 65536 };
 
 /* What the draws of an epoch are for; the low word of a Feistel index is the half it scrambles. */
 enum { DRAW_PHASE = 4 };
@@ -36,14 +36,29 @@ static bool row_reserve(rk_token_row *r, int64_t more)
         return true;
     const int64_t max = rk_max_i64(r->n + more, 2 * r->max);
     size_t bytes;
-    if (!rk_mul_ok((size_t)max, sizeof *r->ids, &bytes))
+    if (!rk_mul_ok((size_t)max, r->id_bytes, &bytes))
         return false;
-    uint16_t *ids = realloc(r->ids, bytes);
+    void *ids = realloc(r->ids, bytes);
     if (!ids)
         return false;
     r->ids = ids;
     r->max = max;
     return true;
+}
+
+/* There is room. */
+static void row_push(rk_token_row *r, int32_t id)
+{
+    if (r->id_bytes == sizeof(uint16_t))
+        ((uint16_t *)r->ids)[r->n++] = (uint16_t)id;
+    else
+        ((int32_t *)r->ids)[r->n++] = id;
+}
+
+/* Bytes of n tokens. */
+static size_t row_bytes(const rk_token_row *r, int64_t n)
+{
+    return (size_t)n * r->id_bytes;
 }
 
 enum { PIECE = 1 << 16 };
@@ -75,7 +90,7 @@ static rk_status row_append_text(rk_token_row *r, const rk_tokenizer *tok, rk_do
             return rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " tokens", r->n + n);
         }
         for (int64_t i = 0; i < n; i++)
-            r->ids[r->n++] = (uint16_t)ids[i];
+            row_push(r, ids[i]);
         done += take;
     }
     free(ids);
@@ -90,7 +105,7 @@ static rk_status row_append(rk_token_row *r, const rk_tokenizer *tok, rk_documen
         return st;
     if (!row_reserve(r, 1))
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for tokens");
-    r->ids[r->n++] = 0;
+    row_push(r, 0);
     return RK_OK;
 }
 
@@ -138,7 +153,8 @@ static rk_status split_tail(rk_dataset *d, double frac, rk_error *err)
         return RK_OK;
     if (!row_reserve(&d->val, n_val))
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " tokens", n_val);
-    memcpy(d->val.ids, d->train.ids + n_train, (size_t)n_val * sizeof *d->val.ids);
+    memcpy(d->val.ids, (char *)d->train.ids + row_bytes(&d->train, n_train),
+           row_bytes(&d->val, n_val));
     d->val.n = n_val;
     d->train.n = n_train;
     return RK_OK;
@@ -165,7 +181,7 @@ static rk_status read_parts(rk_dataset *d, const rk_data_params *p, const rk_tex
 /* Give back what growing took too much; a realloc that fails leaves the row as it is. */
 static void row_shrink(rk_token_row *r)
 {
-    uint16_t *ids = r->n > 0 ? realloc(r->ids, (size_t)r->n * sizeof *ids) : NULL;
+    void *ids = r->n > 0 ? realloc(r->ids, row_bytes(r, r->n)) : NULL;
     if (!ids)
         return;
     r->ids = ids;
@@ -190,10 +206,9 @@ static rk_status check_sizes(const rk_dataset *d, const rk_data_params *p, rk_er
 
 static uint64_t parts_checksum(const rk_dataset *d)
 {
-    const uint64_t sums[4] = {
-        (uint64_t)d->train.n, (uint64_t)d->val.n,
-        rk_checksum_bytes(d->train.ids, (size_t)d->train.n * sizeof *d->train.ids),
-        rk_checksum_bytes(d->val.ids, (size_t)d->val.n * sizeof *d->val.ids)};
+    const uint64_t sums[4] = {(uint64_t)d->train.n, (uint64_t)d->val.n,
+                              rk_checksum_bytes(d->train.ids, row_bytes(&d->train, d->train.n)),
+                              rk_checksum_bytes(d->val.ids, row_bytes(&d->val, d->val.n))};
     return rk_checksum_bytes(sums, sizeof sums);
 }
 
@@ -201,10 +216,8 @@ rk_status rk_dataset_init(rk_dataset *d, const rk_data_params *p, const rk_token
                           rk_error *err)
 {
     *d = (rk_dataset){.ctx_len = p->ctx_len, .seed = p->seed};
-    if (rk_tokenizer_n_vocab(tok) > VOCAB_MAX)
-        return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "a vocabulary of %" PRId64 " ids, training takes up to %d",
-                       rk_tokenizer_n_vocab(tok), VOCAB_MAX);
+    d->train.id_bytes = d->val.id_bytes =
+        rk_tokenizer_n_vocab(tok) > NARROW_VOCAB_MAX ? sizeof(int32_t) : sizeof(uint16_t);
     rk_textdata *text = NULL;
     rk_status st = rk_textdata_open(&text, &p->path, 1, err);
     if (st == RK_OK)
@@ -236,7 +249,7 @@ void rk_dataset_deinit(rk_dataset *d)
 static void copy_window(const rk_dataset *d, const rk_token_row *r, int64_t start, int32_t *ids)
 {
     for (int64_t i = 0; i <= d->ctx_len; i++)
-        ids[i] = r->ids[start + i];
+        ids[i] = rk_token_row_at(r, start + i);
 }
 
 /* x in [0, 2^(2 bits)) -> [0, 2^(2 bits)), one to one. */
@@ -295,7 +308,7 @@ double rk_dataset_val_bytes_per_token(const rk_dataset *d, const rk_tokenizer *t
     uint64_t bytes = 0;
     for (int64_t i = 1; i <= n; i++) {
         size_t len = 0;
-        rk_tokenizer_bytes(tok, d->val.ids[i], &len);
+        rk_tokenizer_bytes(tok, rk_token_row_at(&d->val, i), &len);
         bytes += len;
     }
     return n > 0 ? (double)bytes / (double)n : 0.0;

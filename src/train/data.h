@@ -4,11 +4,19 @@
 
 #include "base/error.h"
 
-/* Tokens of a part of the data, one after the other. 16 bits hold every RWKV vocabulary. */
+/* Tokens of a part of the data, one after the other, as narrow as the vocabulary lets them be: 16
+ * bits for up to 65536 ids, which every RWKV vocabulary has, else 32. */
 typedef struct rk_token_row {
-    uint16_t *ids;
+    void *ids;
+    size_t id_bytes; /* 2 or 4 */
     int64_t n, max;
 } rk_token_row;
+
+static inline int32_t rk_token_row_at(const rk_token_row *r, int64_t i)
+{
+    return r->id_bytes == sizeof(uint16_t) ? ((const uint16_t *)r->ids)[i]
+                                           : ((const int32_t *)r->ids)[i];
+}
 
 typedef struct rk_dataset {
     rk_token_row train, val;
@@ -27,8 +35,7 @@ typedef struct rk_data_params {
 /* Read and tokenise. Token 0, which ends a document, follows each one of a .jsonl file; a .txt file
  * is the text as it is. Held out are: the last documents' tokens of a .txt or of fewer than 20
  * documents, else whole documents chosen by seed.
- * Errors  RK_ERR_ARG: a part is too small for one window; a vocabulary of more than 65536 ids;
- *         those of rk_textdata_open. On failure *d is as after rk_dataset_deinit. */
+ * Errors  RK_ERR_ARG: a part is too small for one window; those of rk_textdata_open. On failure *d is as after rk_dataset_deinit. */
 rk_status rk_dataset_init(rk_dataset *d, const rk_data_params *p, const rk_tokenizer *tok,
                           rk_error *err);
 void rk_dataset_deinit(rk_dataset *d);

@@ -34,8 +34,8 @@ static void test_tail_is_held_out(void **state)
     rk_dataset d = load(path, "byte", 0.1, 16, 7);
     assert_int_equal(d.train.n, 908); /* floor(0.9 * 1009) */
     assert_int_equal(d.val.n, 101);
-    assert_int_equal(d.train.ids[907], 907 % 251);
-    assert_int_equal(d.val.ids[0], 908 % 251);
+    assert_int_equal(rk_token_row_at(&d.train, 907), 907 % 251);
+    assert_int_equal(rk_token_row_at(&d.val, 0), 908 % 251);
     assert_int_equal(rk_dataset_n_val(&d), 6); /* 6 * 16 + 1 <= 101 < 7 * 16 + 1 */
     int32_t ids[17];
     rk_dataset_val_window(&d, 5, ids);
@@ -128,10 +128,10 @@ static uint64_t kinds(const rk_token_row *r)
     uint64_t found = 0;
     assert_int_equal(r->n % 5, 0);
     for (int64_t i = 0; i < r->n; i += 5) {
-        const int kind = r->ids[i];
+        const int kind = rk_token_row_at(r, i);
         for (int j = 0; j < 4; j++)
-            assert_int_equal(r->ids[i + j], kind);
-        assert_int_equal(r->ids[i + 4], 0);
+            assert_int_equal(rk_token_row_at(r, i + j), kind);
+        assert_int_equal(rk_token_row_at(r, i + 4), 0);
         assert_true(found < UINT64_C(1) << (kind - '0'));
         found |= UINT64_C(1) << (kind - '0');
     }
@@ -185,11 +185,57 @@ static void test_long_text(void **state)
     rk_dataset d = load(path, "world", 0.5, 8, 1);
     assert_int_equal(d.train.n + d.val.n, n_ids);
     for (int64_t i = 0; i < n_ids; i++)
-        assert_int_equal(i < d.train.n ? d.train.ids[i] : d.val.ids[i - d.train.n], ids[i]);
+        assert_int_equal(i < d.train.n ? rk_token_row_at(&d.train, i)
+                                       : rk_token_row_at(&d.val, i - d.train.n),
+                         ids[i]);
     const double per_token = rk_dataset_val_bytes_per_token(&d, tok);
     assert_true(fabs(per_token - (double)n / (double)n_ids) < 1e-2);
     rk_dataset_deinit(&d);
     rk_tokenizer_free(tok);
+    test_end(&t);
+}
+
+/* A vocabulary of every byte and of words "<00100>" to "<11000>" in hexadecimal, which is too many
+ * ids for 16 bits. */
+enum { WORDS_FIRST = 0x100, WORDS_END = 0x11000 };
+static const char *large_vocabulary(test_ctx *t, const char *dir)
+{
+    char *path = test_path(t, dir, "large.txt");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 256; i++)
+        fprintf(f, i < 128 ? "%d '\\x%02x' 1\n" : "%d b'\\x%02x' 1\n", i + 1, (unsigned)i);
+    for (int i = WORDS_FIRST + 1; i < WORDS_END; i++)
+        fprintf(f, "%d '<%05x>' 7\n", i, (unsigned)i);
+    fclose(f);
+    return path;
+}
+
+/* Ids that differ in their high bits alone stay apart. */
+static void test_large_vocabulary(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    test_ctx t = test_begin(8);
+    const char *dir = test_temp_dir(&t);
+    char *text = test_alloc(&t, 7 * N + 1), *path = test_path(&t, dir, "words.txt");
+    for (int i = 0; i < N; i++)
+        snprintf(text + 7 * i, 8, "<%05x>",
+                 i % 2 ? 0x10000u + 0x200u + (unsigned)i : 0x200u + (unsigned)i);
+    test_write_file(path, text, 7 * N);
+    rk_dataset d = load(path, large_vocabulary(&t, dir), 0.25, 8, 1);
+    assert_int_equal(d.train.n, 150);
+    assert_int_equal(d.train.id_bytes, 4);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(i < 150 ? rk_token_row_at(&d.train, i) : rk_token_row_at(&d.val, i - 150),
+                         0x200 + i + (i % 2 ? 0x10000 : 0));
+    int32_t ids[9];
+    rk_dataset_val_window(&d, 1, ids);
+    assert_int_equal(ids[1], 0x10000 + 0x200 + 159);
+    rk_dataset_deinit(&d);
+    rk_dataset bytes = load(path, "byte", 0.25, 8, 1);
+    assert_int_equal(bytes.train.id_bytes, 2);
+    rk_dataset_deinit(&bytes);
     test_end(&t);
 }
 
@@ -226,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_documents_are_held_out_whole),
         cmocka_unit_test(test_few_documents_lose_their_tail),
         cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_large_vocabulary),
         cmocka_unit_test(test_too_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
