@@ -301,6 +301,8 @@ typedef struct rk_train_params {
     bool bf16;              /* operands of the matrix products rounded to bf16 */
     bool checkpoint_blocks; /* recompute each block in the backward pass: less memory, more time */
     uint64_t seed;
+    const char *optimizer; /* "adamw", or "sgd", which takes momentum instead of betas and eps */
+    double momentum;
 } rk_train_params;
 
 /* The defaults of docs/reference.md for a model of the given sizes left 0. */

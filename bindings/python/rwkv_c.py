@@ -66,7 +66,8 @@ class _TrainParams(c.Structure):
         "warmup")] + [(name, c.c_double) for name in (
             "lr", "lr_final", "weight_decay", "beta1", "beta2", "eps", "clip", "l2wrap",
             "dropout")] + [("bf16", c.c_bool), ("checkpoint_blocks", c.c_bool),
-                           ("seed", c.c_uint64)]
+                           ("seed", c.c_uint64), ("optimizer", c.c_char_p),
+                           ("momentum", c.c_double)]
 
 
 class StepInfo(c.Structure):

@@ -20,7 +20,7 @@
 
 #define PREFIX "checkpoint-"
 
-enum { KEPT = 2 };
+enum { KEPT = 2, NAME_MAX_BYTES = 128 };
 
 struct rk_checkpoint {
     char *path;
@@ -46,59 +46,57 @@ static char *checkpoint_path(const char *dir, int64_t step)
 
 /* ------------------------------------------------------------------------------------- saving */
 
-/* Arrays that go into a file under their names with a prefix that tells the parts apart. */
-typedef struct part {
-    const char *prefix;
-    const rk_named_array *arrays;
-} part;
+static void put_name(char *text, size_t size, const rk_array_set *set, int64_t i)
+{
+    snprintf(text, size, "%s%s%s", set->prefix ? set->prefix : "", set->prefix ? "." : "",
+             set->at[i].name);
+}
 
-static rk_status put_arrays(const char *path, const part *parts, int n_parts, int64_t n,
+static int64_t count(const rk_array_set *sets, int n_sets)
+{
+    int64_t n = 0;
+    for (int s = 0; s < n_sets; s++)
+        n += sets[s].n;
+    return n;
+}
+
+/* The sets as the tensors of a file; their names go into names. */
+static void list_tensors(const rk_array_set *sets, int n_sets, rk_file_tensor *tensors,
+                         char (*names)[NAME_MAX_BYTES])
+{
+    for (int s = 0; s < n_sets; s++)
+        for (int64_t i = 0; i < sets[s].n; i++, tensors++, names++) {
+            const rk_named_array *a = &sets[s].at[i];
+            put_name(*names, sizeof *names, &sets[s], i);
+            *tensors = (rk_file_tensor){.name = *names,
+                                        .dtype = RK_F32,
+                                        .n_dims = a->n_dims,
+                                        .data = a->data,
+                                        .bytes = (size_t)a->n * sizeof(float)};
+            memcpy(tensors->dims, a->dims, sizeof a->dims);
+        }
+}
+
+static rk_status write_sets(const char *dir, const char *name, const rk_array_set *sets, int n_sets,
                             rk_saved_file *file, rk_error *err)
 {
-    enum { NAME_MAX_BYTES = 128 };
-    const int64_t total = n * n_parts;
-    rk_file_tensor *tensors = calloc((size_t)total, sizeof *tensors);
-    char(*names)[NAME_MAX_BYTES] = calloc((size_t)total, sizeof *names);
-    rk_status st = tensors && names ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
-    for (int64_t i = 0; i < total && st == RK_OK; i++) {
-        const rk_named_array *a = &parts[i / n].arrays[i % n];
-        snprintf(names[i], sizeof names[i], "%s%s", parts[i / n].prefix, a->name);
-        tensors[i] = (rk_file_tensor){.name = names[i],
-                                      .dtype = RK_F32,
-                                      .n_dims = a->n_dims,
-                                      .data = a->data,
-                                      .bytes = (size_t)a->n * sizeof(float)};
-        memcpy(tensors[i].dims, a->dims, sizeof a->dims);
-    }
-    const rk_file_contents contents = {.tensors = tensors, .n_tensors = total};
+    const int64_t n = count(sets, n_sets);
+    char *path = join(dir, name);
+    rk_file_tensor *tensors = calloc((size_t)n + 1, sizeof *tensors);
+    char(*names)[NAME_MAX_BYTES] = calloc((size_t)n + 1, sizeof *names);
+    const rk_file_contents contents = {.tensors = tensors, .n_tensors = n};
+    rk_status st = RK_OK;
+    if (!path || !tensors || !names)
+        st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    else
+        list_tensors(sets, n_sets, tensors, names);
     if (st == RK_OK)
         st = rk_st_file_bytes(&contents, &file->bytes, err);
     if (st == RK_OK)
         st = rk_st_write(path, &contents, false, &file->checksum, err);
+    free(path);
     free(tensors);
     free(names);
-    return st;
-}
-
-static rk_status write_model(const char *dir, const rk_run_arrays *a, rk_saved_file *file,
-                             rk_error *err)
-{
-    char *path = join(dir, RK_SAVED_MODEL);
-    const part weights = {"", a->weights};
-    const rk_status st = path ? put_arrays(path, &weights, 1, a->n, file, err)
-                              : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-    free(path);
-    return st;
-}
-
-static rk_status write_moments(const char *dir, const rk_run_arrays *a, rk_saved_file *file,
-                               rk_error *err)
-{
-    char *path = join(dir, RK_SAVED_OPTIM);
-    const part moments[2] = {{"m.", a->m}, {"v.", a->v}};
-    const rk_status st = path ? put_arrays(path, moments, 2, a->n, file, err)
-                              : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-    free(path);
     return st;
 }
 
@@ -106,20 +104,28 @@ static rk_status write_files(const char *dir, const rk_run_state *s, const rk_ru
                              rk_error *err)
 {
     rk_saved_file files[RK_SAVED_COUNT] = {{0}};
-    rk_status st = write_model(dir, a, &files[0], err);
+    rk_status st = write_sets(dir, RK_SAVED_MODEL, &a->weights, 1, &files[0], err);
     if (st == RK_OK)
-        st = write_moments(dir, a, &files[1], err);
+        st = write_sets(dir, RK_SAVED_OPTIM, a->states, a->n_states, &files[1], err);
     if (st == RK_OK)
         st = rk_run_state_write(dir, s, files, err);
     return st;
 }
 
+static uint64_t set_bytes(const rk_array_set *set)
+{
+    uint64_t bytes = 0;
+    for (int64_t i = 0; i < set->n; i++)
+        bytes += (uint64_t)set->at[i].n * sizeof(float);
+    return bytes;
+}
+
 uint64_t rk_checkpoint_bytes(const rk_run_arrays *a)
 {
-    uint64_t n = 0;
-    for (int64_t i = 0; i < a->n; i++)
-        n += (uint64_t)a->weights[i].n;
-    return 3 * n * sizeof(float);
+    uint64_t bytes = set_bytes(&a->weights);
+    for (int i = 0; i < a->n_states; i++)
+        bytes += set_bytes(&a->states[i]);
+    return bytes;
 }
 
 /* ---------------------------------------------------------------------------------- the folder */
@@ -336,31 +342,31 @@ static bool same_shape(const rk_file_tensor *t, const rk_named_array *a)
            memcmp(t->dims, a->dims, (size_t)a->n_dims * sizeof *a->dims) == 0;
 }
 
-static rk_status restore_array(const rk_st *f, const char *prefix, const rk_named_array *a,
-                               rk_error *err)
+static rk_status restore_array(const rk_st *f, const rk_array_set *set, int64_t i, rk_error *err)
 {
-    char name[160];
-    snprintf(name, sizeof name, "%s%s", prefix, a->name);
+    char name[NAME_MAX_BYTES];
+    put_name(name, sizeof name, set, i);
     const rk_file_tensor *t = rk_st_find(f, name);
     if (!t)
         return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is missing", rk_st_name(f), name);
-    if (!same_shape(t, a))
+    if (!same_shape(t, &set->at[i]))
         return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' has another shape than the model's",
                        rk_st_name(f), name);
-    memcpy(a->data, t->data, t->bytes);
+    memcpy(set->at[i].data, t->data, t->bytes);
     return RK_OK;
 }
 
-static rk_status restore_file(const char *dir, const char *file, const part *parts, int n_parts,
-                              int64_t n, rk_error *err)
+static rk_status restore_file(const char *dir, const char *file, const rk_array_set *sets,
+                              int n_sets, rk_error *err)
 {
     char *path = join(dir, file);
     if (!path)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
     rk_st *f = NULL;
     rk_status st = rk_st_open(&f, path, err);
-    for (int64_t i = 0; i < n * n_parts && st == RK_OK; i++)
-        st = restore_array(f, parts[i / n].prefix, &parts[i / n].arrays[i % n], err);
+    for (int s = 0; s < n_sets; s++)
+        for (int64_t i = 0; i < sets[s].n && st == RK_OK; i++)
+            st = restore_array(f, &sets[s], i, err);
     if (st == RK_OK)
         st = rk_st_check(f, err);
     rk_st_close(f);
@@ -370,8 +376,6 @@ static rk_status restore_file(const char *dir, const char *file, const part *par
 
 rk_status rk_checkpoint_restore(const rk_checkpoint *c, const rk_run_arrays *a, rk_error *err)
 {
-    const part weights = {"", a->weights};
-    const part moments[2] = {{"m.", a->m}, {"v.", a->v}};
-    const rk_status st = restore_file(c->path, RK_SAVED_MODEL, &weights, 1, a->n, err);
-    return st == RK_OK ? restore_file(c->path, RK_SAVED_OPTIM, moments, 2, a->n, err) : st;
+    const rk_status st = restore_file(c->path, RK_SAVED_MODEL, &a->weights, 1, err);
+    return st == RK_OK ? restore_file(c->path, RK_SAVED_OPTIM, a->states, a->n_states, err) : st;
 }

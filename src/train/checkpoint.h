@@ -1,7 +1,7 @@
 /* checkpoint.h: a training run on disk, so that it can die at any moment and go on to the bit.
  *
- * DIR/checkpoint-STEP/ holds model.safetensors (f32 weights), optim.safetensors (the moments, as
- * m.NAME and v.NAME) and state.json: step, options, numerics path, size and XXH3-64 of both files,
+ * DIR/checkpoint-STEP/ holds model.safetensors (f32 weights), optim.safetensors (what the optimiser
+ * keeps, as m.NAME and v.NAME) and state.json: step, options, numerics path, size and XXH3-64 of both files,
  * and at its end a checksum of itself. A checkpoint is made in a temporary folder, synced, renamed,
  * and read back; only then are older ones removed, all but one. */
 #ifndef RK_TRAIN_CHECKPOINT_H
@@ -27,10 +27,18 @@ typedef struct rk_run_state {
     int64_t n_options;
 } rk_run_state;
 
-/* What a trainer is made of; the three have the same names and shapes in the same order. */
-typedef struct rk_run_arrays {
-    const rk_named_array *weights, *m, *v;
+/* Arrays that are saved together. */
+typedef struct rk_array_set {
+    const char *prefix; /* "m": saved as m.NAME; NULL: under their names */
+    const rk_named_array *at;
     int64_t n;
+} rk_array_set;
+
+/* What a trainer is made of: weights, and what its optimiser keeps for those that are trained. */
+enum { RK_RUN_STATES_MAX = 2 };
+typedef struct rk_run_arrays {
+    rk_array_set weights, states[RK_RUN_STATES_MAX];
+    int n_states;
 } rk_run_arrays;
 
 /* Write DIR/checkpoint-STEP, read it back, remove the older ones but the last.

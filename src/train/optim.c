@@ -1,9 +1,9 @@
-/* optim.c: optimisers over parameter groups. Updates are element-wise, so they are cut into pieces
- * of any kind; the norm is a sum, so its pieces are fixed. An abort does not cut an update in two.
- */
+/* optim.c: the table of optimisers. Updates here are element-wise, so they are cut into pieces of any
+ * kind; the norm is a sum, so its pieces are fixed. An abort does not cut an update in two. */
 #include "train/optim.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/num.h"
 
@@ -13,50 +13,119 @@ typedef struct piece_job {
     const rk_kernels *kern;
     const rk_update *u;
     rk_adamw adamw;
-    double lr, momentum, weight_decay, grad_scale;
+    double lr, weight_decay;
+    const rk_optim_step *step;
     double *partial;
 } piece_job;
+
+/* ---- AdamW, with decoupled decay ---- */
+
+enum { ADAMW_M, ADAMW_V };
 
 static void adamw_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const piece_job *j = arg;
     const rk_update *u = j->u;
     (void)worker;
-    j->kern->adamw(hi - lo, &j->adamw, u->grad + lo, u->m + lo, u->v + lo, u->weight + lo);
+    j->kern->adamw(hi - lo, &j->adamw, u->grad + lo, u->state[ADAMW_M] + lo, u->state[ADAMW_V] + lo,
+                   u->weight + lo);
 }
 
-void rk_optim_adamw(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_adamw *a)
+static void adamw(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step *s)
 {
+    const rk_train_params *p = s->p;
+    const double count = (double)s->count;
     for (int64_t i = 0; i < n; i++) {
-        piece_job j = {.kern = ctx->kernels, .u = &u[i], .adamw = *a};
-        j.adamw.lr = a->lr * u[i].lr_scale;
-        j.adamw.weight_decay = u[i].decay ? a->weight_decay : 0.0;
+        const rk_adamw a = {.lr = s->lr * u[i].lr_scale,
+                            .beta1 = p->beta1,
+                            .beta2 = p->beta2,
+                            .eps = p->eps,
+                            .weight_decay = u[i].decay ? p->weight_decay : 0.0,
+                            .correct1 = 1.0 - pow(p->beta1, count),
+                            .correct2 = 1.0 - pow(p->beta2, count),
+                            .grad_scale = s->grad_scale};
+        piece_job j = {.kern = ctx->kernels, .u = &u[i], .adamw = a};
         rk_parallel_whole(ctx, u[i].n, PIECE, adamw_piece, &j);
     }
 }
+
+/* ---- SGD with momentum ---- */
+
+enum { SGD_M };
 
 static void sgd_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const piece_job *j = arg;
     const rk_update *u = j->u;
     (void)worker;
-    j->kern->sgd(hi - lo, j->lr, j->momentum, j->weight_decay, j->grad_scale, u->grad + lo,
-                 u->m + lo, u->weight + lo);
+    j->kern->sgd(hi - lo, j->lr, j->step->p->momentum, j->weight_decay, j->step->grad_scale,
+                 u->grad + lo, u->state[SGD_M] + lo, u->weight + lo);
 }
 
-void rk_optim_sgd(rk_ctx *ctx, const rk_update *u, int64_t n, double lr, double momentum,
-                  double weight_decay, double grad_scale)
+static void sgd(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step *s)
 {
     for (int64_t i = 0; i < n; i++) {
         piece_job j = {.kern = ctx->kernels,
                        .u = &u[i],
-                       .lr = lr * u[i].lr_scale,
-                       .momentum = momentum,
-                       .weight_decay = u[i].decay ? weight_decay : 0.0,
-                       .grad_scale = grad_scale};
+                       .lr = s->lr * u[i].lr_scale,
+                       .weight_decay = u[i].decay ? s->p->weight_decay : 0.0,
+                       .step = s};
         rk_parallel_whole(ctx, u[i].n, PIECE, sgd_piece, &j);
     }
 }
+
+/* ---- the table ---- */
+
+#define OPTION(name)                                                                               \
+    {                                                                                              \
+#name, offsetof(rk_train_params, name)                                                     \
+    }
+const rk_optimizer rk_optimizers[] = {
+    {"adamw", {"m", "v"}, 2, {OPTION(beta1), OPTION(beta2), OPTION(eps)}, adamw},
+    {"sgd", {"m"}, 1, {OPTION(momentum)}, sgd},
+};
+#undef OPTION
+const int rk_n_optimizers = RK_COUNT(rk_optimizers);
+
+const rk_optimizer *rk_optimizer_find(const char *name)
+{
+    for (int i = 0; i < rk_n_optimizers; i++)
+        if (!strcmp(rk_optimizers[i].name, name))
+            return &rk_optimizers[i];
+    return NULL;
+}
+
+static double option_of(const rk_train_params *p, size_t offset)
+{
+    /* cppcheck-suppress invalidPointerCast; the offset is that of a double */
+    return *(const double *)((const char *)p + offset);
+}
+
+static bool takes(const rk_optimizer *o, size_t offset)
+{
+    for (int i = 0; i < RK_OPTIM_OPTIONS_MAX && o->options[i].name; i++)
+        if (o->options[i].offset == offset)
+            return true;
+    return false;
+}
+
+rk_status rk_optim_check(const rk_train_params *p, rk_error *err)
+{
+    const rk_optimizer *own = rk_optimizer_find(p->optimizer);
+    const rk_train_params defaults = rk_train_defaults();
+    for (int k = 0; k < rk_n_optimizers; k++) {
+        const rk_optimizer *o = &rk_optimizers[k];
+        for (int i = 0; i < RK_OPTIM_OPTIONS_MAX && o->options[i].name; i++) {
+            const size_t at = o->options[i].offset;
+            if (option_of(p, at) != option_of(&defaults, at) && !takes(own, at))
+                return rk_fail(err, RK_ERR_ARG, "%s is an option of %s, not of %s",
+                               o->options[i].name, o->name, own->name);
+        }
+    }
+    return RK_OK;
+}
+
+/* ---- the gradient's norm ---- */
 
 static void square_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {

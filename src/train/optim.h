@@ -1,22 +1,52 @@
-/* optim.h: the update of a model's parameters from their gradients, by groups. */
+/* optim.h: the update of a model's parameters from their gradients: a table of optimisers.
+ *
+ * An optimiser is a row: the arrays that it keeps for each parameter, which of the options are its
+ * own, and a function that makes one update of all parameters. */
 #ifndef RK_TRAIN_OPTIM_H
 #define RK_TRAIN_OPTIM_H
 
-#include "tensor/ctx.h"
+#include "model/model.h"
+
+enum { RK_OPTIM_STATES_MAX = 2, RK_OPTIM_OPTIONS_MAX = 4 };
 
 /* A parameter with what its update needs; the arrays have its tensor's n elements. */
 typedef struct rk_update {
+    const rk_param *param; /* its name, shape and role */
     int64_t n;
-    float *weight, *grad, *m, *v;
+    float *weight, *grad, *state[RK_OPTIM_STATES_MAX];
     double lr_scale; /* of its group */
     bool decay;      /* its group decays */
 } rk_update;
 
-/* AdamW with decoupled decay: `a` holds the step's rates; the groups' factors come on top. */
-void rk_optim_adamw(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_adamw *a);
-/* SGD with momentum, which uses m alone. */
-void rk_optim_sgd(rk_ctx *ctx, const rk_update *u, int64_t n, double lr, double momentum,
-                  double weight_decay, double grad_scale);
+/* One update: rates that are the same for all parameters. */
+typedef struct rk_optim_step {
+    const rk_train_params *p;
+    double lr;         /* of this step */
+    double grad_scale; /* gradients are multiplied by it first (clipping) */
+    int64_t count;     /* updates, this one included */
+} rk_optim_step;
+
+typedef struct rk_optimizer {
+    const char *name;
+    /* What a checkpoint calls the arrays kept for a parameter: "m.emb.weight". */
+    const char *states[RK_OPTIM_STATES_MAX];
+    int n_states;
+    /* Offsets in rk_train_params of the options that others may not have, as it names them. */
+    struct {
+        const char *name;
+        size_t offset;
+    } options[RK_OPTIM_OPTIONS_MAX];
+    /* Updates all n parameters whole, whoever asks to stop meanwhile. */
+    void (*update)(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step *s);
+} rk_optimizer;
+
+extern const rk_optimizer rk_optimizers[]; /* the first is the default */
+extern const int rk_n_optimizers;
+/* NULL when there is none of this name. */
+const rk_optimizer *rk_optimizer_find(const char *name);
+/* Refuse options that are another optimiser's. p->optimizer is one. */
+rk_status rk_optim_check(const rk_train_params *p, rk_error *err);
+
 /* Euclidean norm of all gradients: sums of squares of fixed pieces, added in order. partial has
  * room for rk_optim_norm_parts values. *at (may be NULL) is the first parameter whose gradient is
  * not finite, or -1. */

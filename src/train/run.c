@@ -2,7 +2,7 @@
  *
  * A run is its options, its data and the number of steps made: the trainer draws dropout, the data
  * their windows, the schedule its rate from that number alone. So going on after a checkpoint is
- * loading three arrays and a number, and ends with the bits of a run that was never stopped. */
+ * loading some arrays and a number, and ends with the bits of a run that was never stopped. */
 #include "train/run.h"
 
 #include <inttypes.h>
@@ -83,11 +83,9 @@ static rk_status show_plan(const run *r, rk_error *err)
 
 static void find_arrays(run *r)
 {
-    r->arrays.n = rk_trainer_arrays(r->trainer, 0, &r->arrays.weights);
-    rk_trainer_arrays(r->trainer, 1, &r->arrays.m);
-    rk_trainer_arrays(r->trainer, 2, &r->arrays.v);
-    for (int64_t i = 0; i < r->arrays.n; i++)
-        r->result.n_params += r->arrays.weights[i].n;
+    rk_trainer_arrays(r->trainer, &r->arrays);
+    for (int64_t i = 0; i < r->model->n_params; i++)
+        r->result.n_params += rk_tensor_count(&r->model->params[i].tensor);
 }
 
 static rk_status make_trainer(run *r, rk_error *err)
@@ -102,8 +100,8 @@ static rk_status make_trainer(run *r, rk_error *err)
 /* Room for the two checkpoints that are kept, the one being written and the model. */
 static rk_status check_space(const run *r, rk_error *err)
 {
-    const uint64_t checkpoint = rk_checkpoint_bytes(&r->arrays);
-    return rk_check_free_space(r->p.dir, 3 * checkpoint + checkpoint / 3, err);
+    const uint64_t model = (uint64_t)r->result.n_params * sizeof(float);
+    return rk_check_free_space(r->p.dir, 3 * rk_checkpoint_bytes(&r->arrays) + model, err);
 }
 
 static rk_status restore(run *r, const rk_checkpoint *c, rk_error *err)
@@ -364,9 +362,10 @@ rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
 
 static rk_status open_task(rk_task **out, rk_run_params *p, rk_error *err)
 {
-    const rk_task_kind *kind = p->task ? rk_task_find(p->task) : rk_task_kinds;
+    const rk_task_kind *kind = rk_task_find(p->task);
     return kind ? kind->open(out, p, err)
-                : rk_fail(err, RK_ERR_ARG, "there is no task '%s'", p->task);
+                : rk_fail(err, RK_ERR_ARG, "no task '%s'; there is %s", p->task,
+                          rk_task_kinds[0].name);
 }
 
 rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_run_result *result,

@@ -21,6 +21,7 @@ static const struct {
     size_t offset;
 } rows[] = {
     MODEL("arch", STRING, arch),
+    {"task", STRING, offsetof(rk_run_params, task)},
     {"tokenizer", STRING, offsetof(rk_run_params, tokenizer)},
     MODEL("n-layer", INTEGER, n_layer),
     MODEL("n-embd", INTEGER, n_embd),
@@ -48,6 +49,8 @@ static const struct {
     MODEL("clip", REAL, clip),
     MODEL("l2wrap", REAL, l2wrap),
     MODEL("dropout", REAL, dropout),
+    MODEL("optimizer", STRING, optimizer),
+    MODEL("momentum", REAL, momentum),
 };
 _Static_assert(RK_COUNT(rows) < RK_RUN_OPTIONS_MAX, "rows and --data must fit");
 
@@ -78,6 +81,7 @@ static void put_value(char *text, value_kind kind, const void *at)
 rk_run_params rk_run_defaults(void)
 {
     rk_run_params p = {.model = rk_train_defaults(),
+                       .task = "next-token",
                        .tokenizer = "byte",
                        .val_frac = 0.1,
                        .eval_every = 500,

@@ -7,7 +7,7 @@
 
 typedef struct rk_run_params {
     rk_train_params model; /* n_vocab is taken from the tokenizer */
-    const char *task;      /* NULL: next-token */
+    const char *task;
     const char *data, *tokenizer, *dir;
     double val_frac;
     int64_t eval_every, save_every; /* steps; >= 1 */

@@ -85,7 +85,7 @@ typedef struct rk_task_kind {
     rk_status (*open)(rk_task **out, rk_run_params *p, rk_error *err);
 } rk_task_kind;
 
-extern const rk_task_kind rk_task_kinds[]; /* the first is the default */
+extern const rk_task_kind rk_task_kinds[];
 extern const int rk_n_task_kinds;
 /* NULL when there is none of this name. */
 const rk_task_kind *rk_task_find(const char *name);

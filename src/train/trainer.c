@@ -18,8 +18,6 @@
 #include "train/schedule.h"
 #include "train/task_next.h"
 
-enum { WEIGHTS, MOMENT1, MOMENT2, N_ARRAYS };
-
 struct rk_trainer {
     rk_train_params p;
     rk_engine *engine;
@@ -29,12 +27,14 @@ struct rk_trainer {
     rk_task *own_task;
     rk_ctx ctx;
     rk_batch batch;
-    float *memory;     /* weights, m, v, gradient, then a gradient for every level of the tree */
+    const rk_optimizer *optimizer;
+    float *memory; /* weights, optimiser's states, gradient, one more for each level of the tree */
+    float *grad;   /* of those */
     int64_t n_floats;  /* of one of those */
     rk_update *update; /* of the parameters that are trained */
     int64_t n_update;
     double *partial; /* of the gradient's norm */
-    rk_named_array *arrays[N_ARRAYS];
+    rk_named_array *weights, *states[RK_OPTIM_STATES_MAX];
     int64_t n_arrays, step;
 };
 
@@ -59,7 +59,9 @@ rk_train_params rk_train_defaults(void)
                              .beta2 = 0.99,
                              .eps = 1e-18,
                              .clip = 1.0,
-                             .seed = 42};
+                             .seed = 42,
+                             .optimizer = rk_optimizers[0].name,
+                             .momentum = 0.9};
 }
 
 static rk_status expect_range(const char *name, double value, double lo, double hi, rk_error *err)
@@ -95,6 +97,7 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
         {"clip", p->clip, 0, 1e30},
         {"l2wrap", p->l2wrap, 0, 1},
         {"dropout", p->dropout, 0, 0.99},
+        {"momentum", p->momentum, 0, 0.999999},
     };
     for (size_t i = 0; i < RK_COUNT(ranges); i++)
         if (expect_range(ranges[i].name, ranges[i].value, ranges[i].lo, ranges[i].hi, err) != RK_OK)
@@ -104,6 +107,10 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
             err, RK_ERR_ARG,
             "grad_slices is %lld, expected a power of two that divides the batch of %lld",
             (long long)p->grad_slices, (long long)p->batch);
+    if (!rk_optimizer_find(p->optimizer))
+        return rk_fail(err, RK_ERR_ARG, "no optimizer '%s'; there are adamw and sgd", p->optimizer);
+    if (rk_optim_check(p, err) != RK_OK)
+        return RK_ERR_ARG;
     const int64_t slice = p->batch / p->grad_slices;
     p->micro_batch = p->micro_batch ? rk_min_i64(p->micro_batch, slice) : slice;
     p->lr_final = p->lr_final < 0.0 ? p->lr / 10.0 : p->lr_final;
@@ -148,10 +155,11 @@ static int64_t floats_of(const rk_model *m)
     return n;
 }
 
-/* Weights, moments, gradients. */
+/* Weights, what the optimiser keeps, gradients. */
 static size_t memory_bytes(const rk_train_params *p, int64_t n_floats)
 {
-    return (size_t)n_floats * sizeof(float) * (size_t)(N_ARRAYS + 1 + levels_of(p));
+    const int n_states = rk_optimizer_find(p->optimizer)->n_states;
+    return (size_t)n_floats * sizeof(float) * (size_t)(1 + n_states + 1 + levels_of(p));
 }
 
 /* ---- forward and backward of n examples ---- */
@@ -301,30 +309,46 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
 
 /* ---- making one ---- */
 
+static rk_named_array array_of(const rk_param *p, float *data)
+{
+    rk_named_array a = {.name = p->name,
+                        .n_dims = p->tensor.n_dims,
+                        .data = data,
+                        .n = rk_tensor_count(&p->tensor)};
+    memcpy(a.dims, p->tensor.dims, sizeof a.dims);
+    return a;
+}
+
+static rk_update update_of(const rk_trainer *t, const rk_param *p)
+{
+    rk_update u = {.param = p,
+                   .n = rk_tensor_count(&p->tensor),
+                   .weight = p->tensor.data,
+                   .grad = p->tensor.grad,
+                   .lr_scale = p->spec->lr_scale,
+                   .decay = rk_roles[p->role].decays};
+    for (int s = 0; s < t->optimizer->n_states; s++)
+        u.state[s] = u.weight + (s + 1) * t->n_floats;
+    return u;
+}
+
 /* Give every parameter its place in the memory, and list them for updates and checkpoints. */
 static void lay_out(rk_trainer *t)
 {
+    const int n_states = t->optimizer->n_states;
     float *at = t->memory;
+    t->grad = t->memory + (1 + n_states) * t->n_floats;
     for (int64_t i = 0; i < t->model->n_params; i++) {
         rk_param *p = &t->model->params[i];
-        const int64_t n = rk_tensor_count(&p->tensor);
         p->tensor.data = at;
-        p->tensor.grad = at + N_ARRAYS * t->n_floats;
-        for (int which = 0; which < N_ARRAYS; which++) {
-            rk_named_array *a = &t->arrays[which][t->n_arrays];
-            *a = (rk_named_array){p->name, {0}, p->tensor.n_dims, at + which * t->n_floats, n};
-            memcpy(a->dims, p->tensor.dims, sizeof a->dims);
-        }
+        p->tensor.grad = t->grad + (at - t->memory);
+        t->weights[t->n_arrays] = array_of(p, at);
+        for (int s = 0; s < n_states; s++)
+            t->states[s][t->n_arrays] = array_of(p, at + (s + 1) * t->n_floats);
         t->n_arrays++;
         if (p->used)
-            t->update[t->n_update++] = (rk_update){.n = n,
-                                                   .weight = at,
-                                                   .m = at + MOMENT1 * t->n_floats,
-                                                   .v = at + MOMENT2 * t->n_floats,
-                                                   .grad = p->tensor.grad,
-                                                   .lr_scale = p->spec->lr_scale,
-                                                   .decay = rk_param_decays(p)};
-        at += n;
+            t->update[t->n_update++] = update_of(t, p);
+        at += rk_tensor_count(&p->tensor);
     }
 }
 
@@ -335,10 +359,11 @@ static rk_status allocate(rk_trainer *t, rk_error *err)
     /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
     t->memory = calloc(1, memory_bytes(&t->p, t->n_floats));
     t->update = calloc(n, sizeof *t->update);
-    bool ok = t->memory && t->update;
-    for (int i = 0; i < N_ARRAYS; i++) {
-        t->arrays[i] = calloc(n, sizeof *t->arrays[i]);
-        ok = ok && t->arrays[i];
+    t->weights = calloc(n, sizeof *t->weights);
+    bool ok = t->memory && t->update && t->weights;
+    for (int s = 0; s < t->optimizer->n_states; s++) {
+        t->states[s] = calloc(n, sizeof *t->states[s]);
+        ok = ok && t->states[s];
     }
     if (!ok)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory: %zu bytes for weights and moments",
@@ -355,8 +380,10 @@ static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
     rk_status st = check_params(&t->p, err);
     if (st == RK_OK)
         st = plan_step(s, &t->p, t->engine, &bytes, err);
-    if (st == RK_OK)
+    if (st == RK_OK) {
+        t->optimizer = rk_optimizer_find(t->p.optimizer);
         st = allocate(t, err);
+    }
     if (st == RK_OK)
         st = rk_batch_init(&t->batch, t->task, t->p.batch, err);
     if (st == RK_OK)
@@ -412,8 +439,9 @@ void rk_trainer_free(rk_trainer *t)
     if (!t)
         return;
     rk_ctx_deinit(&t->ctx);
-    for (int i = 0; i < N_ARRAYS; i++)
-        free(t->arrays[i]);
+    for (int s = 0; s < RK_OPTIM_STATES_MAX; s++)
+        free(t->states[s]);
+    free(t->weights);
     rk_batch_deinit(&t->batch);
     free(t->partial);
     free(t->update);
@@ -464,7 +492,7 @@ static void end_gradients(rk_trainer *t)
 static rk_status gradient(rk_trainer *t, sums *to, rk_error *err)
 {
     const int64_t slice = t->p.batch / t->p.grad_slices;
-    float *grad = t->memory + N_ARRAYS * t->n_floats;
+    float *grad = t->grad;
     for (int64_t s = 0; s < t->p.grad_slices; s++) {
         float *level = grad + t->n_floats;
         begin_gradients(t);
@@ -483,15 +511,6 @@ static rk_status gradient(rk_trainer *t, sums *to, rk_error *err)
     return RK_OK;
 }
 
-static void say_where(const rk_trainer *t, int64_t at)
-{
-    for (int64_t i = 0; i < t->model->n_params; i++)
-        if (t->model->params[i].tensor.data == (void *)t->update[at].weight)
-            rk_log_line(rk_engine_log(t->engine), RK_LOG_WARN,
-                        "step %lld: the gradient of %s is not finite", (long long)t->step + 1,
-                        t->model->params[i].name);
-}
-
 /* One update from the examples in the batch. */
 static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err)
 {
@@ -505,25 +524,22 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
     st = rk_ctx_status(&t->ctx, err);
     if (st != RK_OK)
         return st;
-    const double updates = (double)(t->step + 1);
-    const rk_adamw a = {
+    const rk_optim_step step = {
+        .p = &t->p,
         .lr = rk_schedule_lr(&schedule, t->step),
-        .beta1 = t->p.beta1,
-        .beta2 = t->p.beta2,
-        .eps = t->p.eps,
-        .weight_decay = t->p.weight_decay,
-        .correct1 = 1.0 - pow(t->p.beta1, updates),
-        .correct2 = 1.0 - pow(t->p.beta2, updates),
         .grad_scale = t->p.clip > 0.0 ? fmin(1.0, t->p.clip / (norm + 1e-6)) : 1.0,
+        .count = t->step + 1,
     };
     const double mean = sum.loss / ((double)t->p.batch * (double)t->task->n_losses);
     const bool skipped = at >= 0 || !isfinite(norm) || !isfinite(mean);
     if (at >= 0)
-        say_where(t, at);
+        rk_log_line(rk_engine_log(t->engine), RK_LOG_WARN,
+                    "step %lld: the gradient of %s is not finite", (long long)t->step + 1,
+                    t->update[at].param->name);
     if (!skipped)
-        rk_optim_adamw(&t->ctx, t->update, t->n_update, &a);
+        t->optimizer->update(&t->ctx, t->update, t->n_update, &step);
     t->step++;
-    *info = (rk_step_info){t->step, mean, norm, a.lr, skipped};
+    *info = (rk_step_info){t->step, mean, norm, step.lr, skipped};
     for (int i = 0; metrics && i < t->task->n_metrics; i++)
         metrics[i] = sum.metrics[i] / (double)t->p.batch;
     return RK_OK;
@@ -626,10 +642,12 @@ rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error 
                          err);
 }
 
-int64_t rk_trainer_arrays(rk_trainer *t, int which, const rk_named_array **out)
+void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out)
 {
-    *out = t->arrays[which];
-    return t->n_arrays;
+    *out = (rk_run_arrays){.weights = {NULL, t->weights, t->n_arrays},
+                           .n_states = t->optimizer->n_states};
+    for (int s = 0; s < t->optimizer->n_states; s++)
+        out->states[s] = (rk_array_set){t->optimizer->states[s], t->states[s], t->n_arrays};
 }
 
 void rk_trainer_set_step(rk_trainer *t, int64_t step)

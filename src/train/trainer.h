@@ -27,8 +27,8 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *l
 rk_status rk_train_model(rk_model **out, const rk_train_params *p, rk_error *err);
 /* Bytes that rk_trainer_new will take with this engine. */
 rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err);
-/* Number of arrays and the arrays: which 0 weights, 1 first moments, 2 second moments. */
-int64_t rk_trainer_arrays(rk_trainer *t, int which, const rk_named_array **out);
+/* The arrays that a checkpoint holds; they are the trainer's. */
+void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out);
 /* Steps made, as the schedule and the random numbers see them. */
 void rk_trainer_set_step(rk_trainer *t, int64_t step);
 int64_t rk_trainer_step_count(const rk_trainer *t);

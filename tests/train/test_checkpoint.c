@@ -27,7 +27,9 @@ static void model_fill(model *m, float base)
             for (int i = 0; i < 40; i++)
                 m->values[s][a][i] = base + (float)(s * 1000 + a * 100 + i) / 7.0f;
         }
-    m->arrays = (rk_run_arrays){m->sets[0], m->sets[1], m->sets[2], N_ARRAYS};
+    m->arrays = (rk_run_arrays){{NULL, m->sets[0], N_ARRAYS},
+                                {{"m", m->sets[1], N_ARRAYS}, {"v", m->sets[2], N_ARRAYS}},
+                                2};
 }
 
 static const rk_pair options[] = {{"lr", "0.001"}, {"seed", "1"}};

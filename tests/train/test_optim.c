@@ -27,20 +27,20 @@ static void begin(test_ctx *t, fixture *f, int n_threads)
     test_ok(rk_ctx_init(&f->ctx, &p, &err), &err);
     for (int g = 0; g < GROUPS; g++) {
         const int64_t n = sizes[g];
-        f->u[g] = (rk_update){n,
-                              test_uniform(t, n, -1, 1),
-                              test_uniform(t, n, -1, 1),
-                              test_uniform(t, n, -0.1f, 0.1f),
-                              test_uniform(t, n, 0.001f, 0.1f),
-                              g == 2 ? 2.0 : 1.0,
-                              g == 1};
+        f->u[g] = (rk_update){
+            .n = n,
+            .weight = test_uniform(t, n, -1, 1),
+            .grad = test_uniform(t, n, -1, 1),
+            .state = {test_uniform(t, n, -0.1f, 0.1f), test_uniform(t, n, 0.001f, 0.1f)},
+            .lr_scale = g == 2 ? 2.0 : 1.0,
+            .decay = g == 1};
         f->weight[g] = test_alloc_f64(t, n);
         f->m[g] = test_alloc_f64(t, n);
         f->v[g] = test_alloc_f64(t, n);
         for (int64_t i = 0; i < n; i++) {
             f->weight[g][i] = (double)f->u[g].weight[i];
-            f->m[g][i] = (double)f->u[g].m[i];
-            f->v[g][i] = (double)f->u[g].v[i];
+            f->m[g][i] = (double)f->u[g].state[0][i];
+            f->v[g][i] = (double)f->u[g].state[1][i];
         }
     }
 }
@@ -71,12 +71,18 @@ static void adamw_reference(fixture *f, const rk_adamw *a)
         }
 }
 
+static void update(const char *name, fixture *f, const rk_optim_step *s)
+{
+    rk_optimizer_find(name)->update(&f->ctx, f->u, GROUPS, s);
+}
+
 static void test_adamw(void **state)
 {
     (void)state;
     test_ctx t = test_begin(1);
     fixture f;
     begin(&t, &f, 2);
+    const rk_train_params p = {.beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1};
     for (int step = 1; step <= 3; step++) {
         const rk_adamw a = {.lr = 1e-2,
                             .beta1 = 0.9,
@@ -87,12 +93,12 @@ static void test_adamw(void **state)
                             .correct2 = 1.0 - pow(0.99, step),
                             .grad_scale = 0.3};
         adamw_reference(&f, &a);
-        rk_optim_adamw(&f.ctx, f.u, GROUPS, &a);
+        update("adamw", &f, &(rk_optim_step){&p, 1e-2, 0.3, step});
     }
     for (int g = 0; g < GROUPS; g++) {
         expect("weight", f.weight[g], f.u[g].weight, sizes[g]);
-        expect("m", f.m[g], f.u[g].m, sizes[g]);
-        expect("v", f.v[g], f.u[g].v, sizes[g]);
+        expect("m", f.m[g], f.u[g].state[0], sizes[g]);
+        expect("v", f.v[g], f.u[g].state[1], sizes[g]);
     }
     end(&f);
     test_end(&t);
@@ -102,6 +108,7 @@ static void test_adamw(void **state)
 static void test_whole(void **state)
 {
     (void)state;
+    const rk_train_params p = {.eps = 1e-8};
     const rk_adamw a = {
         .lr = 1e-2, .eps = 1e-8, .correct1 = 1.0, .correct2 = 1.0, .grad_scale = 1.0};
     for (int n_threads = 1; n_threads <= 2; n_threads++) {
@@ -111,7 +118,7 @@ static void test_whole(void **state)
         f.ctx.abort = rk_engine_abort_flag(f.engine);
         rk_engine_abort(f.engine);
         adamw_reference(&f, &a);
-        rk_optim_adamw(&f.ctx, f.u, GROUPS, &a);
+        update("adamw", &f, &(rk_optim_step){&p, 1e-2, 1.0, 1});
         for (int g = 0; g < GROUPS; g++)
             expect("weight", f.weight[g], f.u[g].weight, sizes[g]);
         end(&f);
@@ -125,6 +132,7 @@ static void test_sgd(void **state)
     test_ctx t = test_begin(2);
     fixture f;
     begin(&t, &f, 2);
+    const rk_train_params p = {.momentum = 0.9, .weight_decay = 0.1};
     for (int step = 0; step < 3; step++) {
         for (int g = 0; g < GROUPS; g++)
             for (int64_t i = 0; i < sizes[g]; i++) {
@@ -132,12 +140,12 @@ static void test_sgd(void **state)
                 *m = 0.9 * *m + 0.5 * (double)f.u[g].grad[i];
                 *w -= 1e-2 * (g == 2 ? 2.0 : 1.0) * (*m + (g == 1 ? 0.1 : 0.0) * *w);
             }
-        rk_optim_sgd(&f.ctx, f.u, GROUPS, 1e-2, 0.9, 0.1, 0.5);
+        update("sgd", &f, &(rk_optim_step){&p, 1e-2, 0.5, step + 1});
     }
     for (int g = 0; g < GROUPS; g++) {
         expect("weight", f.weight[g], f.u[g].weight, sizes[g]);
-        expect("m", f.m[g], f.u[g].m, sizes[g]);
-        expect("v, which it does not use", f.v[g], f.u[g].v, sizes[g]);
+        expect("m", f.m[g], f.u[g].state[0], sizes[g]);
+        expect("v, which it does not use", f.v[g], f.u[g].state[1], sizes[g]);
     }
     end(&f);
     test_end(&t);
@@ -175,9 +183,28 @@ static void test_norm(void **state)
     }
 }
 
+/* An option of one optimiser is not quietly passed over by another. */
+static void test_options(void **state)
+{
+    (void)state;
+    rk_error err = {0};
+    rk_train_params p = rk_train_defaults();
+    test_ok(rk_optim_check(&p, &err), &err);
+    p.momentum = 0.5;
+    assert_int_equal(rk_optim_check(&p, &err), RK_ERR_ARG);
+    assert_string_equal(err.msg, "momentum is an option of sgd, not of adamw");
+    p.optimizer = "sgd";
+    test_ok(rk_optim_check(&p, &err), &err);
+    p.eps = 1e-8;
+    assert_int_equal(rk_optim_check(&p, &err), RK_ERR_ARG);
+    assert_string_equal(err.msg, "eps is an option of adamw, not of sgd");
+    assert_null(rk_optimizer_find("none"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_adamw), cmocka_unit_test(test_whole),
-                                       cmocka_unit_test(test_sgd), cmocka_unit_test(test_norm)};
+                                       cmocka_unit_test(test_sgd), cmocka_unit_test(test_norm),
+                                       cmocka_unit_test(test_options)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,11 +46,21 @@ typedef struct fixture {
     rk_trainer *trainer;
 } fixture;
 
+/* The arrays of a set and their number: 0 weights, 1 and 2 what the optimiser keeps. */
+static int64_t arrays_of(const rk_trainer *trainer, int which, const rk_named_array **out)
+{
+    rk_run_arrays a;
+    rk_trainer_arrays(trainer, &a);
+    const rk_array_set set = which == 0 ? a.weights : a.states[which - 1];
+    *out = set.at;
+    return set.n;
+}
+
 /* Initial matrices are full of zeros that hide gradients, so noise goes on every weight. */
 static void shake(rk_trainer *trainer)
 {
     const rk_named_array *w;
-    const int64_t n = rk_trainer_arrays(trainer, 0, &w);
+    const int64_t n = arrays_of(trainer, 0, &w);
     for (int64_t i = 0; i < n; i++)
         for (int64_t e = 0; e < w[i].n; e++)
             w[i].data[e] += 0.2f * (rk_rng_f32(1, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 0.5f);
@@ -94,11 +104,11 @@ static floats copy_of(test_ctx *t, rk_trainer *trainer, int first, int last)
     floats all = {NULL, 0};
     const rk_named_array *a;
     for (int which = first; which <= last; which++)
-        for (int64_t i = 0, n = rk_trainer_arrays(trainer, which, &a); i < n; i++)
+        for (int64_t i = 0, n = arrays_of(trainer, which, &a); i < n; i++)
             all.n += a[i].n;
     float *at = all.x = test_alloc_f32(t, all.n);
     for (int which = first; which <= last; which++)
-        for (int64_t i = 0, n = rk_trainer_arrays(trainer, which, &a); i < n; at += a[i++].n)
+        for (int64_t i = 0, n = arrays_of(trainer, which, &a); i < n; at += a[i++].n)
             memcpy(at, a[i].data, (size_t)a[i].n * sizeof *at);
     return all;
 }
@@ -115,7 +125,7 @@ static bool differ(floats a, floats b)
 static const rk_named_array *array_named(rk_trainer *trainer, int which, const char *name)
 {
     const rk_named_array *a;
-    const int64_t n = rk_trainer_arrays(trainer, which, &a);
+    const int64_t n = arrays_of(trainer, which, &a);
     for (int64_t i = 0; i < n; i++)
         if (!strcmp(a[i].name, name))
             return &a[i];
@@ -231,8 +241,8 @@ static void test_resume(void **state)
             step(a.trainer, batch_of(data, s));
         for (int which = 0; which < 3; which++) {
             const rk_named_array *from, *to;
-            const int64_t n = rk_trainer_arrays(a.trainer, which, &from);
-            assert_int_equal(rk_trainer_arrays(b.trainer, which, &to), n);
+            const int64_t n = arrays_of(a.trainer, which, &from);
+            assert_int_equal(arrays_of(b.trainer, which, &to), n);
             for (int64_t i = 0; i < n; i++)
                 memcpy(to[i].data, from[i].data, (size_t)from[i].n * sizeof(float));
         }
@@ -280,9 +290,9 @@ static void test_rates(void **state)
     const floats before = copy_of(&t, f.trainer, 0, 0);
     step(f.trainer, batches(&t));
     const rk_named_array *w, *m;
-    const int64_t n = rk_trainer_arrays(f.trainer, 0, &w);
+    const int64_t n = arrays_of(f.trainer, 0, &w);
     int64_t at = 0, moved = 0;
-    rk_trainer_arrays(f.trainer, 1, &m);
+    arrays_of(f.trainer, 1, &m);
     for (int64_t i = 0; i < n; i++)
         for (int64_t e = 0; e < w[i].n; e++, at++) {
             const double rate = rk_ends_with(w[i].name, ".att.w0") ? 2e-2 : 1e-2;
@@ -312,9 +322,9 @@ static void test_decay(void **state)
     step(with.trainer, data);
     step(without.trainer, data);
     const rk_named_array *a, *b;
-    const int64_t n = rk_trainer_arrays(with.trainer, 0, &a);
+    const int64_t n = arrays_of(with.trainer, 0, &a);
     const float *old = before.x;
-    rk_trainer_arrays(without.trainer, 0, &b);
+    arrays_of(without.trainer, 0, &b);
     for (int64_t i = 0; i < n; old += a[i++].n) {
         const bool decays = a[i].n_dims == 2 && rk_ends_with(a[i].name, ".weight");
         for (int64_t e = 0; e < a[i].n; e++) {
@@ -525,7 +535,7 @@ static void test_plan(void **state)
     fixture f = begin(&p, 2);
     const rk_named_array *a;
     size_t weights = 0;
-    for (int64_t i = 0, n = rk_trainer_arrays(f.trainer, 0, &a); i < n; i++)
+    for (int64_t i = 0, n = arrays_of(f.trainer, 0, &a); i < n; i++)
         weights += (size_t)a[i].n * sizeof(float);
     p.micro_batch = 2;
     const size_t whole = plan(&p, f.engine);
@@ -600,6 +610,9 @@ static void test_bad_params(void **state)
     REFUSE(clip, -1.0);
     REFUSE(l2wrap, (double)NAN);
     REFUSE(dropout, 1.0);
+    REFUSE(momentum, 1.0);
+    REFUSE(momentum, 0.5); /* of an optimiser that has none */
+    REFUSE(optimizer, "none");
     rk_train_params p = small();
     p.arch = "rwkv99";
     refuse(e, &p, "rwkv99");
