@@ -55,15 +55,13 @@ static rk_tensor *forward(const chunk *c, const rk_states *states)
 {
     rk_session *s = c->owner;
     const int64_t dims[2] = {c->n_streams, c->n_tokens};
-    /* Blocks as checkpoints: each gives back its scratch, so memory does not grow with depth. */
-    rk_forward f = {
-        .ids = rk_new(&s->ctx, RK_I32, 2, dims), .state = s->parts, .checkpoint_blocks = true};
+    rk_forward f = {.in = {rk_new(&s->ctx, RK_I32, 2, dims)}, .state = s->parts};
     rk_states_gather(&s->ctx, s->model, states, s->parts);
     if (rk_ctx_failed(&s->ctx))
         return NULL;
     if (!s->ctx.planning)
-        memcpy(f.ids->data, c->tokens, rk_tensor_bytes(f.ids));
-    rk_tensor *hidden = s->model->arch->forward(&s->ctx, s->model, &f);
+        memcpy(f.in[0]->data, c->tokens, rk_tensor_bytes(f.in[0]));
+    rk_tensor *hidden = rk_model_forward(&s->ctx, s->model, &f);
     const int64_t flat[2] = {c->n_streams * c->n_tokens, s->model->hp.n_embd};
     return rk_view(&s->ctx, hidden, 2, flat);
 }

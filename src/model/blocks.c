@@ -1,94 +1,10 @@
-/* blocks.c: the frame of RWKV language models, with blocks recomputed in the backward pass if asked
- * for. */
+/* blocks.c: sizes of RWKV language models, read from a file's shapes or checked before training. */
 #include "model/blocks.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
-
-/* ---- forward ---- */
-
-typedef struct block_job {
-    const rk_model *m;
-    rk_block_fn *fn;
-    int64_t layer;
-    double dropout;
-    unsigned uses; /* rk_lm_uses */
-} block_job;
-
-/* A block whose results are tensors of their own: what block 0 carries, which may be a view, is
- * copied, and the blocks behind it hand it round. */
-static void block_results(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
-{
-    const block_job *j = user;
-    const int n_state = j->m->arch->n_state;
-    rk_tensor *io[RK_BLOCK_IO];
-    memcpy(io, in, sizeof(rk_tensor *) * (size_t)(RK_BLOCK_STATE + n_state));
-    j->fn(ctx, j->m, j->layer, j->dropout, io);
-    out[0] = io[RK_BLOCK_X];
-    memcpy(out + 1, io + RK_BLOCK_STATE, (size_t)n_state * sizeof *out);
-    if (j->uses & RK_LM_CARRIES && j->layer == 0)
-        out[1 + n_state] = rk_copy(ctx, io[RK_BLOCK_CARRY]);
-}
-
-static void recomputed_block(rk_ctx *ctx, block_job *j, rk_tensor **io)
-{
-    const int n_state = j->m->arch->n_state;
-    const bool first = j->uses & RK_LM_CARRIES && j->layer == 0;
-    rk_tensor *out[RK_BLOCK_IO], *in[RK_BLOCK_IO];
-    memcpy(in, io, sizeof in);
-    /* Without a tape nobody reads a block's input again, but for the first one's. */
-    const bool in_place = !ctx->recording && j->layer > 0;
-    out[0] = in_place ? io[RK_BLOCK_X] : rk_new_like(ctx, io[RK_BLOCK_X]);
-    for (int i = 0; i < n_state; i++)
-        out[1 + i] = rk_new_state_like(ctx, io[RK_BLOCK_STATE + i]);
-    if (first && io[RK_BLOCK_X]) {
-        const rk_hparams *hp = &j->m->hp;
-        const rk_tensor *x = io[RK_BLOCK_X];
-        const int64_t dims[] = {x->dims[0], x->dims[1], hp->n_head, hp->head_size};
-        out[1 + n_state] = rk_new(ctx, x->dtype, 4, dims);
-    }
-    if (rk_ctx_failed(ctx))
-        return;
-    rk_recompute(ctx, block_results, j, in, RK_BLOCK_STATE + n_state, out, 1 + n_state + first);
-    io[RK_BLOCK_X] = out[0];
-    memcpy(io + RK_BLOCK_STATE, out + 1, (size_t)n_state * sizeof *io);
-    if (first)
-        io[RK_BLOCK_CARRY] = out[1 + n_state];
-}
-
-rk_tensor *rk_lm_forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_fn *fn,
-                         unsigned uses)
-{
-    const rk_lm_top *p = m->top;
-    const int n_state = m->arch->n_state;
-    block_job *jobs = rk_arena_alloc(&ctx->meta, (size_t)m->hp.n_layer * sizeof *jobs);
-    rk_tensor *io[RK_BLOCK_IO] = {NULL}, *x;
-    if (!jobs) {
-        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for the layers' descriptions");
-        return NULL;
-    }
-    x = rk_norm(ctx, rk_embedding(ctx, p->emb, f->ids), p->ln0_w, p->ln0_b, 1, m->hp.ln_eps);
-    if (uses & RK_LM_SEES_TOKENS) {
-        io[RK_BLOCK_IDS] = f->ids;
-        io[RK_BLOCK_EMB] = x;
-    }
-    io[RK_BLOCK_X] = rk_dropout(ctx, x, f->dropout, 0);
-    for (int64_t l = 0; l < m->hp.n_layer && !rk_ctx_failed(ctx); l++) {
-        rk_tensor **s = f->state + l * n_state;
-        jobs[l] = (block_job){m, fn, l, f->dropout, uses};
-        memcpy(io + RK_BLOCK_STATE, s, (size_t)n_state * sizeof *s);
-        if (f->checkpoint_blocks)
-            recomputed_block(ctx, &jobs[l], io);
-        else
-            fn(ctx, m, l, f->dropout, io);
-        memcpy(s, io + RK_BLOCK_STATE, (size_t)n_state * sizeof *s);
-    }
-    return rk_norm(ctx, io[RK_BLOCK_X], p->ln_out_w, p->ln_out_b, 1, m->hp.ln_eps);
-}
-
-/* ---- sizes ---- */
 
 const rk_file_tensor *rk_need_tensor(const rk_file *f, const char *arch, const char *name,
                                      int n_dims, rk_error *err)

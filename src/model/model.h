@@ -2,8 +2,9 @@
  *
  * An architecture is one file and one row in arch.c. Its table of parameters (checkpoint name,
  * shape formula, role, initialisation, learning rate, place in its structs) is all that loading,
- * saving, initialising and grouping walk. Its forward takes tokens and a state to hidden rows and
- * the next state, in every shape: training (B,T), prompts (1,T), decoding (1,1) and (B,1). */
+ * saving, initialising and grouping walk. Its forward takes named inputs and a state to named
+ * outputs and the next state, in every shape: training (B,T), prefill (1,T), decoding (1,1) and
+ * (B,1). */
 #ifndef RK_MODEL_H
 #define RK_MODEL_H
 
@@ -59,14 +60,48 @@ typedef struct rk_param_spec {
 
 typedef struct rk_model rk_model;
 
-/* One call of a forward. state holds n_layer * n_state tensors, layer by layer; forward replaces
- * them by those after the last token. */
+/* ---- forward: what a model takes and gives, and its parts ----
+ *
+ *   stem -> block 0 .. block n_layer - 1 -> head
+ *
+ * The stem turns the inputs into the residual stream, blocks add to it, the head turns it into the
+ * outputs. forward.c runs them; an architecture brings the parts. */
+
+enum { RK_IO_MAX = 4, RK_CARRY_MAX = 2 };
+
+/* A tensor that a model takes, gives, or hands from block to block: B streams, T tokens of each,
+ * then sizes by their letters. */
+typedef struct rk_io_spec {
+    const char *name;
+    const char *shape; /* "BT", "BTC" */
+    bool ids;          /* i32; else reals */
+} rk_io_spec;
+
+/* One call of a forward. */
 typedef struct rk_forward {
-    rk_tensor *ids; /* (B, T) i32 */
-    rk_tensor **state;
-    double dropout;         /* after each residual addition, while recording */
-    bool checkpoint_blocks; /* keep each block's results only; backward computes it again */
+    rk_tensor *in[RK_IO_MAX];  /* as rk_arch.inputs lists them */
+    rk_tensor *out[RK_IO_MAX]; /* as rk_arch.outputs: filled in */
+    rk_tensor **state; /* n_layer * n_state, layer by layer: before the tokens, then after */
+    double dropout;    /* after each residual addition, while recording */
+    bool recompute;    /* keep each block's results only; backward computes it again */
 } rk_forward;
+
+/* What a block works on, in place. */
+typedef struct rk_block_io {
+    rk_tensor *x; /* (B, T, C) the residual stream */
+    rk_tensor
+        *carry[RK_CARRY_MAX];    /* as rk_arch.carry: block 0 leaves them, the others read them */
+    rk_tensor *given[RK_IO_MAX]; /* what the stem leaves for all blocks; only read */
+    rk_tensor *state[RK_STATE_MAX]; /* of this layer: before the tokens, then after */
+} rk_block_io;
+
+typedef void rk_stem_fn(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io *io);
+typedef void rk_block_fn(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout,
+                         rk_block_io *io);
+typedef void rk_head_fn(rk_ctx *ctx, const rk_model *m, rk_tensor *x, rk_forward *f);
+/* residual + mix(x), where x (B, T, C) is the normalised residual stream. */
+typedef rk_tensor *rk_mixer_fn(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                               rk_tensor *residual, rk_block_io *io);
 
 typedef struct rk_arch {
     const char *name;
@@ -84,9 +119,18 @@ typedef struct rk_arch {
     rk_status (*read_hparams)(const rk_file *f, rk_hparams *hp, rk_error *err);
     /* Sizes left 0 take their defaults; the rest is checked. */
     rk_status (*default_hparams)(rk_hparams *hp, rk_error *err);
-    /* Hidden rows (B, T, C) after the last norm. */
-    rk_tensor *(*forward)(rk_ctx *ctx, const rk_model *m, const rk_forward *f);
+    const rk_io_spec *inputs, *outputs, *carry;
+    int n_inputs, n_outputs, n_carry;
+    rk_stem_fn *stem;
+    rk_block_fn *block;
+    rk_head_fn *head;
+    rk_mixer_fn *time_mix, *channel_mix; /* of a block made of two mixers, rk_lm_block */
 } rk_arch;
+
+/* Run the whole model over tokens: fills f->out and replaces f->state. Without a tape each block
+ * runs in a scope of its own, so memory does not grow with depth. Returns the first output; NULL
+ * after a failure, also when an input is missing or of another type. */
+rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f);
 
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,

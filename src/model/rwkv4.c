@@ -78,28 +78,26 @@ static rk_status default_hparams(rk_hparams *hp, rk_error *err)
     return st;
 }
 
-static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                           rk_tensor *residual, rk_block_io *io)
 {
     const rwkv4_layer *p = (const rwkv4_layer *)m->layers + layer;
-    const uint64_t drop = 2 * (uint64_t)layer;
-    rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
+    rk_tensor **s = io->state;
     rk_rwkv4_state att = {s[ATT_SHIFT], s[ATT_AA], s[ATT_BB], s[ATT_PP]};
-
-    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, m->hp.ln_eps);
-    x = rk_rwkv4_time_mix_forward(ctx, &p->att, ln, x, &att);
-    x = rk_dropout(ctx, x, dropout, drop + 1);
-    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
-    x = rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, ln, x, &s[FFN_SHIFT]);
-    io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
+    x = rk_rwkv4_time_mix_forward(ctx, &p->att, x, residual, &att);
     s[ATT_SHIFT] = att.shift;
     s[ATT_AA] = att.aa;
     s[ATT_BB] = att.bb;
     s[ATT_PP] = att.pp;
+    return x;
 }
 
-static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                              rk_tensor *residual, rk_block_io *io)
 {
-    return rk_lm_forward(ctx, m, f, block, 0);
+    const rwkv4_layer *p = (const rwkv4_layer *)m->layers + layer;
+    return rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, x, residual,
+                                        &io->state[FFN_SHIFT]);
 }
 
 const rk_arch rk_arch_rwkv4 = {
@@ -108,10 +106,12 @@ const rk_arch rk_arch_rwkv4 = {
     .n_params = RK_COUNT(params),
     .state = state,
     .n_state = N_STATE,
-    .top_bytes = sizeof(rk_lm_top),
     .layer_bytes = sizeof(rwkv4_layer),
     .detect = detect,
     .read_hparams = read_hparams,
     .default_hparams = default_hparams,
-    .forward = forward,
+    RK_LM_PARTS,
+    .stem = rk_lm_stem,
+    .time_mix = time_mix,
+    .channel_mix = channel_mix,
 };

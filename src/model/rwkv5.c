@@ -154,32 +154,29 @@ static rk_status default_hparams(rk_hparams *hp, rk_error *err)
 
 /* ---- forward ---- */
 
-static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                           rk_tensor *residual, rk_block_io *io)
 {
     const rwkv5_layer *p = (const rwkv5_layer *)m->layers + layer;
     const rk_rwkv5_sizes sizes = {m->hp.n_head, m->hp.head_size, m->hp.ln_x_eps};
-    const uint64_t drop = 2 * (uint64_t)layer;
-    rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
-
-    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, m->hp.ln_eps);
-    x = rk_rwkv5_time_mix_forward(ctx, &p->att, sizes, ln, x, &s[ATT_SHIFT], &s[ATT_WKV]);
-    x = rk_dropout(ctx, x, dropout, drop + 1);
-    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
-    x = rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, ln, x, &s[FFN_SHIFT]);
-    io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
+    return rk_rwkv5_time_mix_forward(ctx, &p->att, sizes, x, residual, &io->state[ATT_SHIFT],
+                                     &io->state[ATT_WKV]);
 }
 
-static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                              rk_tensor *residual, rk_block_io *io)
 {
-    return rk_lm_forward(ctx, m, f, block, 0);
+    const rwkv5_layer *p = (const rwkv5_layer *)m->layers + layer;
+    return rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, x, residual,
+                                        &io->state[FFN_SHIFT]);
 }
 
 #define ARCH(arch_name, form)                                                                      \
     {                                                                                              \
         .name = (arch_name), .params = params_##form, .n_params = RK_COUNT(params_##form),         \
-        .state = state, .n_state = N_STATE, .top_bytes = sizeof(rk_lm_top),                        \
-        .layer_bytes = sizeof(rwkv5_layer), .detect = detect_##form, .read_hparams = read_hparams, \
-        .default_hparams = default_hparams, .forward = forward,                                    \
+        .state = state, .n_state = N_STATE, .layer_bytes = sizeof(rwkv5_layer),                    \
+        .detect = detect_##form, .read_hparams = read_hparams, .default_hparams = default_hparams, \
+        RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix, .channel_mix = channel_mix,         \
     }
 
 const rk_arch rk_arch_rwkv5_0_first = ARCH("rwkv5.0-first", 5_0_first);

@@ -101,24 +101,21 @@ static rk_status default_hparams(rk_hparams *hp, rk_error *err)
     return st;
 }
 
-static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                           rk_tensor *residual, rk_block_io *io)
 {
     const rwkv6_layer *p = (const rwkv6_layer *)m->layers + layer;
     const rk_rwkv5_sizes sizes = {m->hp.n_head, m->hp.head_size, m->hp.ln_x_eps};
-    const uint64_t drop = 2 * (uint64_t)layer;
-    rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
-
-    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, m->hp.ln_eps);
-    x = rk_rwkv6_time_mix_forward(ctx, &p->att, sizes, ln, x, &s[ATT_SHIFT], &s[ATT_WKV]);
-    x = rk_dropout(ctx, x, dropout, drop + 1);
-    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
-    x = rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_PREVIOUS, ln, x, &s[FFN_SHIFT]);
-    io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
+    return rk_rwkv6_time_mix_forward(ctx, &p->att, sizes, x, residual, &io->state[ATT_SHIFT],
+                                     &io->state[ATT_WKV]);
 }
 
-static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                              rk_tensor *residual, rk_block_io *io)
 {
-    return rk_lm_forward(ctx, m, f, block, 0);
+    const rwkv6_layer *p = (const rwkv6_layer *)m->layers + layer;
+    return rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_PREVIOUS, x, residual,
+                                        &io->state[FFN_SHIFT]);
 }
 
 const rk_arch rk_arch_rwkv6 = {
@@ -127,10 +124,12 @@ const rk_arch rk_arch_rwkv6 = {
     .n_params = RK_COUNT(params),
     .state = state,
     .n_state = N_STATE,
-    .top_bytes = sizeof(rk_lm_top),
     .layer_bytes = sizeof(rwkv6_layer),
     .detect = detect,
     .read_hparams = read_hparams,
     .default_hparams = default_hparams,
-    .forward = forward,
+    RK_LM_PARTS,
+    .stem = rk_lm_stem,
+    .time_mix = time_mix,
+    .channel_mix = channel_mix,
 };

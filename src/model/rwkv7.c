@@ -120,28 +120,28 @@ static rk_status default_hparams(rk_hparams *hp, rk_error *err)
 
 /* ---- forward ---- */
 
-void rk_rwkv7_block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_tensor **io)
+const rk_io_spec rk_rwkv7_carry[RK_RWKV7_N_CARRY] = {{"v_first", "BTHN", false}};
+
+rk_tensor *rk_rwkv7_att(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                        rk_tensor *residual, rk_block_io *io)
 {
     const rk_rwkv7_layer *p = (const rk_rwkv7_layer *)m->layers + layer;
-    const uint64_t drop = 2 * (uint64_t)layer;
-    rk_tensor **s = io + RK_BLOCK_STATE, *x = io[RK_BLOCK_X], *ln;
-    rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], io[RK_BLOCK_CARRY]};
-
-    ln = rk_norm(ctx, x, p->ln1_w, p->ln1_b, 1, m->hp.ln_eps);
-    x = rk_rwkv7_time_mix_forward(ctx, &p->att, ln, x, m->hp.ln_x_eps, &att);
-    x = rk_dropout(ctx, x, dropout, drop + 1);
-    ln = rk_norm(ctx, x, p->ln2_w, p->ln2_b, 1, m->hp.ln_eps);
-    x = rk_rwkv7_channel_mix_forward(ctx, &p->ffn, io[RK_BLOCK_IDS], io[RK_BLOCK_EMB], ln, x,
-                                     &s[FFN_SHIFT]);
-    io[RK_BLOCK_X] = rk_dropout(ctx, x, dropout, drop + 2);
-    io[RK_BLOCK_CARRY] = att.v_first;
+    rk_tensor **s = io->state;
+    rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], io->carry[0]};
+    x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, m->hp.ln_x_eps, &att);
+    io->carry[0] = att.v_first;
     s[ATT_SHIFT] = att.shift;
     s[ATT_WKV] = att.wkv;
+    return x;
 }
 
-static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+rk_tensor *rk_rwkv7_ffn(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
+                        rk_tensor *residual, rk_block_io *io)
 {
-    return rk_lm_forward(ctx, m, f, rk_rwkv7_block, RK_LM_CARRIES);
+    const rk_rwkv7_layer *p = (const rk_rwkv7_layer *)m->layers + layer;
+    return rk_rwkv7_channel_mix_forward(ctx, &p->ffn, io->given[RK_RWKV7_IDS],
+                                        io->given[RK_RWKV7_EMB], x, residual,
+                                        &io->state[FFN_SHIFT]);
 }
 
 const rk_arch rk_arch_rwkv7 = {
@@ -150,10 +150,14 @@ const rk_arch rk_arch_rwkv7 = {
     .n_params = sizeof params / sizeof *params,
     .state = rk_rwkv7_state,
     .n_state = RK_RWKV7_N_STATE,
-    .top_bytes = sizeof(rk_lm_top),
     .layer_bytes = sizeof(rk_rwkv7_layer),
     .detect = detect,
     .read_hparams = read_hparams,
     .default_hparams = default_hparams,
-    .forward = forward,
+    .carry = rk_rwkv7_carry,
+    .n_carry = RK_RWKV7_N_CARRY,
+    RK_LM_PARTS,
+    .stem = rk_lm_stem,
+    .time_mix = rk_rwkv7_att,
+    .channel_mix = rk_rwkv7_ffn,
 };

@@ -14,6 +14,11 @@ typedef struct rk_rwkv7_layer {
 
 enum { RK_RWKV7_N_STATE = 3 };
 extern const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE];
-rk_block_fn rk_rwkv7_block;
+enum { RK_RWKV7_N_CARRY = 1 };
+extern const rk_io_spec rk_rwkv7_carry[RK_RWKV7_N_CARRY];
+/* Places in rk_block_io.given: tokens (B, T) and their embedding after ln0 (B, T, C), which only
+ * DeepEmbed reads. */
+enum { RK_RWKV7_IDS, RK_RWKV7_EMB };
+rk_mixer_fn rk_rwkv7_att, rk_rwkv7_ffn;
 
 #endif

@@ -56,9 +56,12 @@ static rk_status default_hparams(rk_hparams *hp, rk_error *err)
     return rk_arch_rwkv7.default_hparams(hp, err);
 }
 
-static rk_tensor *forward(rk_ctx *ctx, const rk_model *m, const rk_forward *f)
+/* Blocks see the tokens and their embeddings. */
+static void stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io *io)
 {
-    return rk_lm_forward(ctx, m, f, rk_rwkv7_block, RK_LM_CARRIES | RK_LM_SEES_TOKENS);
+    rk_lm_stem(ctx, m, f, io);
+    io->given[RK_RWKV7_IDS] = f->in[0];
+    io->given[RK_RWKV7_EMB] = io->x;
 }
 
 const rk_arch rk_arch_rwkv7a = {
@@ -68,10 +71,14 @@ const rk_arch rk_arch_rwkv7a = {
     .n_params = RK_COUNT(params),
     .state = rk_rwkv7_state,
     .n_state = RK_RWKV7_N_STATE,
-    .top_bytes = sizeof(rk_lm_top),
     .layer_bytes = sizeof(rk_rwkv7_layer),
     .detect = detect,
     .read_hparams = read_hparams,
     .default_hparams = default_hparams,
-    .forward = forward,
+    .carry = rk_rwkv7_carry,
+    .n_carry = RK_RWKV7_N_CARRY,
+    RK_LM_PARTS,
+    .stem = stem,
+    .time_mix = rk_rwkv7_att,
+    .channel_mix = rk_rwkv7_ffn,
 };

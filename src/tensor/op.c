@@ -252,7 +252,7 @@ static void run_segment(rk_ctx *ctx, const rk_node *n, rk_tensor **result)
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++)
         if (!result[i] || result[i]->dtype != n->out[i]->dtype ||
             !rk_tensor_is_contiguous(result[i]) || !rk_tensor_same_shape(result[i], n->out[i]))
-            rk_ctx_fail(ctx, RK_ERR_ARG, "recompute: result %d has not the shape announced", i);
+            rk_ctx_fail(ctx, RK_ERR_ARG, "segment: result %d has not the shape announced", i);
 }
 
 static void recompute_shape(rk_ctx *ctx, rk_node *n)
@@ -261,18 +261,24 @@ static void recompute_shape(rk_ctx *ctx, rk_node *n)
         rk_expect(ctx, n, n->out[i] && rk_tensor_is_contiguous(n->out[i]), "contiguous results");
 }
 
-static void recompute_forward(rk_ctx *ctx, rk_node *n)
+/* Run a segment without a tape and copy its results to where they stay. */
+static void keep_results(rk_ctx *ctx, const rk_node *n)
 {
-    const bool recording = ctx->recording, recomputed = ctx->recomputed;
     rk_tensor *result[RK_MAX_OUT];
-    ctx->recording = false;
-    ctx->recomputed = recording || recomputed;
     run_segment(ctx, n, result);
-    ctx->recording = recording;
-    ctx->recomputed = recomputed;
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx) && !ctx->planning; i++)
         if (!n->out[i]->streams) /* else it is where it belongs */
             memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
+}
+
+static void recompute_forward(rk_ctx *ctx, rk_node *n)
+{
+    const bool recording = ctx->recording, recomputed = ctx->recomputed;
+    ctx->recording = false;
+    ctx->recomputed = recording || recomputed;
+    keep_results(ctx, n);
+    ctx->recording = recording;
+    ctx->recomputed = recomputed;
 }
 
 static void recompute_backward(rk_ctx *ctx, rk_node *n)
@@ -286,7 +292,7 @@ static void recompute_backward(rk_ctx *ctx, rk_node *n)
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++) {
         rk_tensor *root = result[i]->base ? result[i]->base : result[i];
         if (root != result[i] || root->has_grad) {
-            rk_ctx_fail(ctx, RK_ERR_ARG, "recompute: result %d is a view or given twice", i);
+            rk_ctx_fail(ctx, RK_ERR_ARG, "segment: result %d is a view or given twice", i);
             return;
         }
         root->grad = n->out[i]->grad;
@@ -304,18 +310,44 @@ const rk_op rk_op_recompute = {
     .is_segment = true,
 };
 
-void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
-                  rk_tensor **out, int n_out)
+/* A segment as a node; false after a failure. */
+static bool segment_node(rk_ctx *ctx, rk_node *n, recompute_attr *attr, rk_tensor *const *in,
+                         int n_in, rk_tensor *const *out, int n_out)
 {
-    rk_node n = {
-        .op = &rk_op_recompute, .n_in = n_in, .n_out = n_out, .attr = &(recompute_attr){fn, user}};
+    *n = (rk_node){.op = &rk_op_recompute, .n_in = n_in, .n_out = n_out, .attr = attr};
     if (n_in < 1 || n_in > RK_MAX_IN || n_out < 1 || n_out > RK_MAX_OUT) {
-        rk_ctx_fail(ctx, RK_ERR_ARG,
-                    "recompute: %d inputs and %d results, expected up to %d and %d", n_in, n_out,
-                    RK_MAX_IN, RK_MAX_OUT);
+        rk_ctx_fail(ctx, RK_ERR_ARG, "segment: %d inputs and %d results, expected up to %d and %d",
+                    n_in, n_out, RK_MAX_IN, RK_MAX_OUT);
+        return false;
+    }
+    memcpy(n->in, in, (size_t)n_in * sizeof *in);
+    memcpy(n->out, out, (size_t)n_out * sizeof *out);
+    return !rk_ctx_failed(ctx);
+}
+
+void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
+                  rk_tensor *const *out, int n_out)
+{
+    rk_node n;
+    recompute_attr attr = {fn, user};
+    if (segment_node(ctx, &n, &attr, in, n_in, out, n_out))
+        rk_apply(ctx, &n);
+}
+
+void rk_scoped(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
+               rk_tensor *const *out, int n_out)
+{
+    rk_node n;
+    recompute_attr attr = {fn, user};
+    if (ctx->recording) {
+        rk_ctx_fail(ctx, RK_ERR_ARG, "scope: a tape is being recorded");
         return;
     }
-    memcpy(n.in, in, (size_t)n_in * sizeof *in);
-    memcpy(n.out, out, (size_t)n_out * sizeof *out);
-    rk_apply(ctx, &n);
+    if (!segment_node(ctx, &n, &attr, in, n_in, out, n_out))
+        return;
+    const rk_arena_mark mark = rk_arena_get_mark(&ctx->data);
+    recompute_shape(ctx, &n);
+    if (!rk_ctx_failed(ctx))
+        keep_results(ctx, &n);
+    rk_arena_release(&ctx->data, mark);
 }

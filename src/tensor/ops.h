@@ -150,15 +150,21 @@ typedef struct rk_rwkv7_heads_in {
 /* prepare, wkv7 and output, head by head; one fork and join instead of three in the short class. */
 rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out);
 
-/* ---- recomputation and gradients ---- */
+/* ---- segments, recomputation and gradients ---- */
 
 /* A piece of a model: reads in[0 .. n_in), leaves its results in out[0 .. n_out). */
 typedef void rk_segment_fn(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out);
-/* Run a segment, keeping only its results; the backward pass runs it again. `out` holds tensors of
- * the results' shapes (see rk_new_like) and receives them. Everything that needs a gradient beside
- * the inputs must have its gradient memory already (parameters do). user must outlive the tape. */
+/* Run a segment in a scope of the arena: its results are copied into `out`, which holds tensors of
+ * their shapes (see rk_new_like), and all other memory that it took is given back. Not while
+ * recording: a tape would refer to what is gone. out[i] may share memory with an input that nobody
+ * reads afterwards. */
+void rk_scoped(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
+               rk_tensor *const *out, int n_out);
+/* The same on the tape: the backward pass runs the segment again, recording it. Everything that
+ * needs a gradient beside the inputs must have its gradient memory already (parameters do). user
+ * must outlive the tape. */
 void rk_recompute(rk_ctx *ctx, rk_segment_fn *fn, void *user, rk_tensor *const *in, int n_in,
-                  rk_tensor **out, int n_out);
+                  rk_tensor *const *out, int n_out);
 
 /* Walk the tape backwards from t with its gradient set to `seed` everywhere; gradients add up in
  * every tensor that requires one. The tape is empty afterwards. */

@@ -205,20 +205,20 @@ static rk_tensor *input_named(rk_ctx *ctx, const job *j, const char *name, rk_te
 static rk_tensor *losses(rk_ctx *ctx, const job *j, int64_t first, int64_t n, double *metrics)
 {
     const rk_model *m = j->model;
-    rk_tensor *fields[RK_TASK_FIELDS_MAX], *out[1];
+    rk_tensor *fields[RK_TASK_FIELDS_MAX];
     ctx->long_class = true;
     ctx->round_bf16 = j->p->bf16;
     ctx->seed = j->p->seed;
     rk_batch_tensors(ctx, j->batch, j->task, first, n, fields);
-    if (rk_ctx_failed(ctx))
+    rk_forward f = {.dropout = j->p->dropout, .recompute = j->p->checkpoint_blocks};
+    for (int i = 0; i < m->arch->n_inputs && !rk_ctx_failed(ctx); i++)
+        f.in[i] = input_named(ctx, j, m->arch->inputs[i].name, fields);
+    if (!rk_ctx_failed(ctx))
+        f.state = first_state(ctx, m, n);
+    if (rk_ctx_failed(ctx) || !rk_model_forward(ctx, m, &f))
         return NULL;
-    rk_forward f = {input_named(ctx, j, "ids", fields), first_state(ctx, m, n), j->p->dropout,
-                    j->p->checkpoint_blocks};
-    if (rk_ctx_failed(ctx))
-        return NULL;
-    out[0] = m->arch->forward(ctx, m, &f);
-    const rk_pass pass = {m, fields, out, loss_share(j), j->batch ? metrics : NULL};
-    return rk_ctx_failed(ctx) ? NULL : j->task->losses(ctx, j->task, &pass);
+    const rk_pass pass = {m, fields, f.out, loss_share(j), j->batch ? metrics : NULL};
+    return j->task->losses(ctx, j->task, &pass);
 }
 
 static void add_losses(const rk_tensor *losses, double *sum)

@@ -13,7 +13,7 @@ typedef struct fixture {
     rk_ctx ctx;
     rk_model *m;
     int32_t *tokens; /* (BATCH, STEPS + 1) */
-    bool checkpoint_blocks;
+    bool recompute;
 } fixture;
 
 static void fill(rk_model *m, uint64_t seed)
@@ -34,9 +34,9 @@ static void fill(rk_model *m, uint64_t seed)
     }
 }
 
-static fixture begin(const rk_arch *arch, bool tuned, bool checkpoint_blocks)
+static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
 {
-    fixture f = {.t = test_begin(3), .checkpoint_blocks = checkpoint_blocks};
+    fixture f = {.t = test_begin(3), .recompute = recompute};
     rk_hparams hp = {.n_vocab = V,
                      .n_embd = 8,
                      .n_layer = 2,
@@ -73,20 +73,19 @@ static rk_tensor *loss_of(fixture *f)
 {
     const int64_t dims[] = {BATCH, STEPS};
     rk_tensor *state[2 * RK_STATE_MAX], *head = NULL;
-    rk_forward in = {.ids = rk_new(&f->ctx, RK_I32, 2, dims),
-                     .state = state,
-                     .checkpoint_blocks = f->checkpoint_blocks};
+    rk_forward in = {
+        .in = {rk_new(&f->ctx, RK_I32, 2, dims)}, .state = state, .recompute = f->recompute};
     rk_tensor *targets = rk_new(&f->ctx, RK_I32, 2, dims);
     for (int64_t i = 0; i < BATCH * STEPS; i++) {
         const int32_t *at = f->tokens + i / STEPS * (STEPS + 1) + i % STEPS;
-        ((int32_t *)in.ids->data)[i] = at[0];
+        ((int32_t *)in.in[0]->data)[i] = at[0];
         ((int32_t *)targets->data)[i] = at[1];
     }
     rk_model_new_state(&f->ctx, f->m, RK_F64, BATCH, state);
     for (int64_t i = 0; i < f->m->n_params; i++)
         if (&f->m->params[i].tensor == f->m->head)
             head = &f->m->params[i].tensor;
-    rk_tensor *hidden = f->m->arch->forward(&f->ctx, f->m, &in);
+    rk_tensor *hidden = rk_model_forward(&f->ctx, f->m, &in);
     return rk_sum(&f->ctx, rk_cross_entropy(&f->ctx, hidden, head, targets, 0.0));
 }
 
@@ -149,11 +148,10 @@ static void check_param(fixture *f, const rk_param *p, const double *grad)
         fail_msg("%s: want %.12g, got %.12g; %s", p->name, want, got, f->t.shape);
 }
 
-static void check_arch(const rk_arch *arch, bool tuned, bool checkpoint_blocks)
+static void check_arch(const rk_arch *arch, bool tuned, bool recompute)
 {
-    fixture f = begin(arch, tuned, checkpoint_blocks);
-    test_shape(&f.t, "%s%s%s", arch->name, tuned ? ", tuned" : "",
-               checkpoint_blocks ? ", recomputed" : "");
+    fixture f = begin(arch, tuned, recompute);
+    test_shape(&f.t, "%s%s%s", arch->name, tuned ? ", tuned" : "", recompute ? ", recomputed" : "");
     double **grads = gradients(&f);
     for (int64_t i = 0; i < f.m->n_params; i++)
         if (grads[i])
@@ -169,8 +167,29 @@ static void test_parameters(void **state)
             check_arch(rk_archs[i], way & 1, way & 2);
 }
 
+/* An input that is missing, or is no ids, is refused by its name. */
+static void test_inputs(void **state)
+{
+    (void)state;
+    for (int i = 0; rk_archs[i]; i++) {
+        fixture f = begin(rk_archs[i], false, false);
+        const int64_t dims[] = {BATCH, STEPS};
+        rk_tensor *reals = rk_new(&f.ctx, RK_F64, 2, dims), *part[2 * RK_STATE_MAX];
+        for (int wrong = 0; wrong < 2; wrong++) {
+            rk_forward in = {.in = {wrong ? reals : NULL}, .state = part};
+            rk_error err = {0};
+            assert_null(rk_model_forward(&f.ctx, f.m, &in));
+            assert_int_equal(rk_ctx_status(&f.ctx, &err), RK_ERR_ARG);
+            assert_non_null(strstr(err.msg, "input 'ids'"));
+            f.ctx.err = (rk_error){0};
+        }
+        end(&f);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parameters)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parameters),
+                                       cmocka_unit_test(test_inputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

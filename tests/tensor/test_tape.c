@@ -295,8 +295,8 @@ static void test_recompute_frozen_input(void **state)
 
 /* ---------------------------------------------------------------------------------------- tape */
 
-/* Scratch, and all that a recomputed segment made but its results, is given back at once; the
- * seed is a factor of all gradients; the tape is empty afterwards. */
+/* Scratch, and all that a segment made but its results, is given back at once, and the results are
+ * those of the segment run plainly; the seed is a factor of all gradients; the tape is empty afterwards. */
 static void test_memory_and_seed(void **state)
 {
     (void)state;
@@ -313,8 +313,19 @@ static void test_memory_and_seed(void **state)
     const size_t before = ctx->data.used;
     rk_recompute(ctx, layer, &once, &x, 1, out, 2);
     assert_int_equal(ctx->data.used, before);
+    rk_tensor *plain[2];
+    layer(ctx, &once, &x, plain);
+    for (int i = 0; i < 2; i++) {
+        test_same(&t, "recomputed result", plain[i]->data, out[i]->data, rk_tensor_bytes(out[i]));
+        memset(out[i]->data, 0, rk_tensor_bytes(out[i]));
+    }
+    const size_t more = ctx->data.used;
+    rk_scoped(ctx, layer, &once, &x, 1, out, 2);
+    assert_int_equal(ctx->data.used, more);
+    for (int i = 0; i < 2; i++)
+        test_same(&t, "scoped result", plain[i]->data, out[i]->data, rk_tensor_bytes(out[i]));
     rk_linear(ctx, x, &once.p[W_R], RK_OUT_IN, NULL);
-    assert_int_equal(ctx->data.used, before + rk_align_up(rk_tensor_bytes(x), RK_ARENA_ALIGN));
+    assert_int_equal(ctx->data.used, more + rk_align_up(rk_tensor_bytes(x), RK_ARENA_ALIGN));
     for (int i = 0; i < 2; i++) {
         net *m = i ? &twice : &once;
         rk_ctx_reset(&m->ctx);

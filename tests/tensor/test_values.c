@@ -306,6 +306,8 @@ WRONG(wrong_v0, const rk_rwkv7_prepare_in in = {a, a, NULL, a, a, b, b, b, b, b,
 WRONG(wrong_output, const rk_rwkv7_output_in in = {.y = a, .r = b}; rk_rwkv7_output_op(c, &in))
 WRONG(wrong_backward, b->requires_grad = false; rk_backward(c, b, 1.0))
 WRONG(wrong_recompute, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 1))
+WRONG(wrong_scope, c->recording = false; rk_scoped(c, wrong_segment, NULL, &a, 1, &b, 1))
+WRONG(wrong_tape, rk_scoped(c, wrong_segment, NULL, &a, 1, &a, 1))
 WRONG(wrong_count, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 9))
 
 static const struct {
@@ -322,7 +324,8 @@ static const struct {
     {"embedding of", wrong_embedding}, {"cross_entropy of", wrong_head}, {"shift_mix of", wrong_shift},
     {"shift_mix: 23 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},
     {"expected all inputs", wrong_v0}, {"rwkv7_output of", wrong_output}, {"backward: the result was not recorded", wrong_backward},
-    {"recompute: result 0", wrong_recompute}, {"recompute: 1 inputs and 9 results", wrong_count},
+    {"segment: result 0", wrong_recompute}, {"segment: 1 inputs and 9 results", wrong_count},
+    {"segment: result 0", wrong_scope}, {"scope: a tape is being recorded", wrong_tape},
 };
 /* clang-format on */
 

@@ -1,0 +1,151 @@
+/* forward.c: runs a model's stem, blocks and head.
+ *
+ * A block is a segment: with a tape that is to be short it is recomputed in the backward pass, and
+ * without a tape it runs in a scope. Either way what it leaves are its results alone: the residual
+ * stream, its state, and what block 0 carries to the others. */
+#include <assert.h>
+#include <string.h>
+
+#include "model/model.h"
+
+/* A block's inputs and results as the arrays that segments take. */
+enum {
+    IN_MAX = 1 + RK_CARRY_MAX + RK_IO_MAX + RK_STATE_MAX,
+    OUT_MAX = 1 + RK_STATE_MAX + RK_CARRY_MAX
+};
+
+typedef struct block_job {
+    const rk_model *m;
+    int64_t layer;
+    double dropout;
+} block_job;
+
+/* Results that are not state: block 0 carries, the others pass on what it left. */
+static int n_carried(const block_job *j)
+{
+    return j->layer == 0 ? j->m->arch->n_carry : 0;
+}
+
+static int pack_inputs(const rk_block_io *io, int n_state, rk_tensor **in)
+{
+    int n = 0;
+    in[n++] = io->x;
+    for (int i = 0; i < RK_CARRY_MAX; i++)
+        in[n++] = io->carry[i];
+    for (int i = 0; i < RK_IO_MAX; i++)
+        in[n++] = io->given[i];
+    for (int i = 0; i < n_state; i++)
+        in[n++] = io->state[i];
+    return n;
+}
+
+static rk_block_io unpack_inputs(rk_tensor *const *in, int n_state)
+{
+    rk_block_io io = {.x = *in++};
+    for (int i = 0; i < RK_CARRY_MAX; i++)
+        io.carry[i] = *in++;
+    for (int i = 0; i < RK_IO_MAX; i++)
+        io.given[i] = *in++;
+    for (int i = 0; i < n_state; i++)
+        io.state[i] = *in++;
+    return io;
+}
+
+/* The segment. What block 0 carries may be a view, and results are tensors of their own. */
+static void run_block(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
+{
+    const block_job *j = user;
+    const rk_arch *arch = j->m->arch;
+    rk_block_io io = unpack_inputs(in, arch->n_state);
+    arch->block(ctx, j->m, j->layer, j->dropout, &io);
+    *out++ = io.x;
+    for (int i = 0; i < arch->n_state; i++)
+        *out++ = io.state[i];
+    for (int i = 0; i < n_carried(j); i++)
+        *out++ = rk_copy(ctx, io.carry[i]);
+}
+
+/* Room for a tensor that is carried beside x. */
+static rk_tensor *new_carried(rk_ctx *ctx, const rk_model *m, const rk_io_spec *spec,
+                              const rk_tensor *x)
+{
+    assert(!strncmp(spec->shape, "BT", 2));
+    int64_t dims[RK_MAX_DIMS] = {x->dims[0], x->dims[1]};
+    return rk_new(ctx, x->dtype, 2 + rk_shape_dims(&m->hp, spec->shape + 2, dims + 2), dims);
+}
+
+/* Room for the results; returns their number, 0 after a failure. Without a tape nobody reads a
+ * block's input again, so that its result takes its place; but the stem's may be given to all. */
+static int new_results(rk_ctx *ctx, const block_job *j, const rk_block_io *io, rk_tensor **out)
+{
+    const rk_arch *arch = j->m->arch;
+    const bool in_place = !ctx->recording && j->layer > 0;
+    int n = 0;
+    if (rk_ctx_failed(ctx))
+        return 0;
+    out[n++] = in_place ? io->x : rk_new_like(ctx, io->x);
+    for (int i = 0; i < arch->n_state; i++)
+        out[n++] = rk_new_state_like(ctx, io->state[i]);
+    for (int i = 0; i < n_carried(j); i++)
+        out[n++] = new_carried(ctx, j->m, &arch->carry[i], io->x);
+    return rk_ctx_failed(ctx) ? 0 : n;
+}
+
+static void block_as_segment(rk_ctx *ctx, block_job *j, rk_block_io *io)
+{
+    const rk_arch *arch = j->m->arch;
+    rk_tensor *in[IN_MAX], *out[OUT_MAX];
+    const int n_out = new_results(ctx, j, io, out);
+    const int n_in = pack_inputs(io, arch->n_state, in);
+    if (n_out == 0)
+        return;
+    if (ctx->recording)
+        rk_recompute(ctx, run_block, j, in, n_in, out, n_out);
+    else
+        rk_scoped(ctx, run_block, j, in, n_in, out, n_out);
+    io->x = out[0];
+    memcpy(io->state, out + 1, (size_t)arch->n_state * sizeof *out);
+    for (int i = 0; i < n_carried(j); i++)
+        io->carry[i] = out[1 + arch->n_state + i];
+}
+
+static bool check_inputs(rk_ctx *ctx, const rk_arch *arch, const rk_forward *f)
+{
+    for (int i = 0; i < arch->n_inputs && !rk_ctx_failed(ctx); i++) {
+        const rk_io_spec *spec = &arch->inputs[i];
+        const rk_tensor *t = f->in[i];
+        if (!t || (t->dtype == RK_I32) != spec->ids || t->n_dims != (int)strlen(spec->shape))
+            rk_ctx_fail(ctx, RK_ERR_ARG, "%s: input '%s' is missing or not %s (%s)", arch->name,
+                        spec->name, spec->ids ? "i32" : "real", spec->shape);
+    }
+    return !rk_ctx_failed(ctx);
+}
+
+rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
+{
+    const rk_arch *arch = m->arch;
+    const size_t state_bytes = (size_t)arch->n_state * sizeof(rk_tensor *);
+    rk_block_io io = {NULL};
+    if (!check_inputs(ctx, arch, f))
+        return NULL;
+    /* The tape refers to them. */
+    block_job *jobs = rk_arena_alloc(&ctx->meta, (size_t)m->hp.n_layer * sizeof *jobs);
+    if (!jobs) {
+        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for the layers' descriptions");
+        return NULL;
+    }
+    arch->stem(ctx, m, f, &io);
+    io.x = rk_dropout(ctx, io.x, f->dropout, 0);
+    for (int64_t l = 0; l < m->hp.n_layer && !rk_ctx_failed(ctx); l++) {
+        rk_tensor **state = f->state + l * arch->n_state;
+        jobs[l] = (block_job){m, l, f->dropout};
+        memcpy(io.state, state, state_bytes);
+        if (f->recompute || !ctx->recording)
+            block_as_segment(ctx, &jobs[l], &io);
+        else
+            arch->block(ctx, m, l, f->dropout, &io);
+        memcpy(state, io.state, state_bytes);
+    }
+    arch->head(ctx, m, io.x, f);
+    return rk_ctx_failed(ctx) ? NULL : f->out[0];
+}

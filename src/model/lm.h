@@ -1,0 +1,48 @@
+/* lm.h: the parts that language models share: a stem of tokens (embedding and ln0), a block of two
+ * mixers behind layer norms, and a head (ln_out). The projection to the vocabulary, rk_model.head,
+ * is left to the caller: a loss never holds all logits, and decoding wants the last row's only. */
+#ifndef RK_MODEL_LM_H
+#define RK_MODEL_LM_H
+
+#include "model/init.h"
+
+typedef struct rk_lm_top {
+    rk_tensor *emb, *ln0_w, *ln0_b, *ln_out_w, *ln_out_b, *head;
+} rk_lm_top;
+
+/* What the layer struct of an architecture with rk_lm_block begins with. */
+typedef struct rk_lm_layer {
+    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b; /* (C) */
+} rk_lm_layer;
+
+/* Rows of a parameter table: before the blocks' and behind them. */
+#define RK_LM_TOP(f) RK_SCOPE_MODEL, offsetof(rk_lm_top, f)
+#define RK_LM_FIRST_PARAMS                                                                         \
+    {"emb.weight", "VC", RK_ROLE_EMB, RK_LM_TOP(emb), rk_init_uniform, 1e-4, 1},                   \
+        {"blocks.0.ln0.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_w), rk_init_constant, 1, 1},    \
+    {                                                                                              \
+        "blocks.0.ln0.bias", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_b), rk_init_constant, 0, 1         \
+    }
+#define RK_LM_LAST_PARAMS                                                                          \
+    {"ln_out.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln_out_w), rk_init_constant, 1, 1},           \
+        {"ln_out.bias", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln_out_b), rk_init_constant, 0, 1},         \
+    {                                                                                              \
+        "head.weight", "VC", RK_ROLE_HEAD, RK_LM_TOP(head), rk_init_orthogonal_tall, 0.5, 1        \
+    }
+
+/* "ids" (B, T) in, "hidden" (B, T, C) out. */
+enum { RK_LM_N_INPUTS = 1, RK_LM_N_OUTPUTS = 1 };
+extern const rk_io_spec rk_lm_inputs[RK_LM_N_INPUTS], rk_lm_outputs[RK_LM_N_OUTPUTS];
+
+rk_stem_fn rk_lm_stem;
+/* x += time_mix(ln1(x)); x += channel_mix(ln2(x)), the mixers of the architecture. */
+rk_block_fn rk_lm_block;
+rk_head_fn rk_lm_head;
+
+/* The parts above as members of an rk_arch. */
+#define RK_LM_PARTS                                                                                \
+    .top_bytes = sizeof(rk_lm_top), .inputs = rk_lm_inputs, .n_inputs = RK_LM_N_INPUTS,            \
+    .outputs = rk_lm_outputs, .n_outputs = RK_LM_N_OUTPUTS, .block = rk_lm_block,                  \
+    .head = rk_lm_head
+
+#endif
