@@ -15,13 +15,21 @@ typedef struct rk_lm_layer {
     rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b; /* (C) */
 } rk_lm_layer;
 
-/* Rows of a parameter table: before the blocks' and behind them. */
+/* Rows of a parameter table: before the blocks', at their beginning, and behind them. */
 #define RK_LM_TOP(f) RK_SCOPE_MODEL, offsetof(rk_lm_top, f)
 #define RK_LM_FIRST_PARAMS                                                                         \
     {"emb.weight", "VC", RK_ROLE_EMB, RK_LM_TOP(emb), rk_init_uniform, 1e-4, 1},                   \
         {"blocks.0.ln0.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_w), rk_init_constant, 1, 1},    \
     {                                                                                              \
         "blocks.0.ln0.bias", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_b), rk_init_constant, 0, 1         \
+    }
+#define RK_LM_LAYER(f) RK_SCOPE_LAYER, offsetof(rk_lm_layer, f)
+#define RK_LM_BLOCK_PARAMS                                                                         \
+    {"blocks.%d.ln1.weight", "C", RK_ROLE_VECTOR, RK_LM_LAYER(ln1_w), rk_init_constant, 1, 1},     \
+        {"blocks.%d.ln1.bias", "C", RK_ROLE_VECTOR, RK_LM_LAYER(ln1_b), rk_init_constant, 0, 1},   \
+        {"blocks.%d.ln2.weight", "C", RK_ROLE_VECTOR, RK_LM_LAYER(ln2_w), rk_init_constant, 1, 1}, \
+    {                                                                                              \
+        "blocks.%d.ln2.bias", "C", RK_ROLE_VECTOR, RK_LM_LAYER(ln2_b), rk_init_constant, 0, 1      \
     }
 #define RK_LM_LAST_PARAMS                                                                          \
     {"ln_out.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln_out_w), rk_init_constant, 1, 1},           \

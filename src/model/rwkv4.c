@@ -4,7 +4,7 @@
 #include "model/blocks.h"
 
 typedef struct rwkv4_layer {
-    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_lm_layer norms;
     rk_rwkv4_time_mix att;
     rk_gated_channel_mix ffn;
 } rwkv4_layer;
@@ -13,10 +13,7 @@ typedef struct rwkv4_layer {
 
 static const rk_param_spec params[] = {
     RK_LM_FIRST_PARAMS,
-    {"blocks.%d.ln1.weight", "C", RK_ROLE_VECTOR, LAYER(ln1_w), rk_init_constant, 1, 1},
-    {"blocks.%d.ln1.bias", "C", RK_ROLE_VECTOR, LAYER(ln1_b), rk_init_constant, 0, 1},
-    {"blocks.%d.ln2.weight", "C", RK_ROLE_VECTOR, LAYER(ln2_w), rk_init_constant, 1, 1},
-    {"blocks.%d.ln2.bias", "C", RK_ROLE_VECTOR, LAYER(ln2_b), rk_init_constant, 0, 1},
+    RK_LM_BLOCK_PARAMS,
     {"blocks.%d.att.time_decay", "C", RK_ROLE_VECTOR, LAYER(att.time_decay), rk_init_decay4, 0, 2},
     {"blocks.%d.att.time_first", "C", RK_ROLE_VECTOR, LAYER(att.time_first), rk_init_first4, 0, 3},
     {"blocks.%d.att.time_mix_k", "11C", RK_ROLE_VECTOR, LAYER(att.time_mix_k), rk_init_share, 1, 1},

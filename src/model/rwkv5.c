@@ -6,7 +6,7 @@
 #include "nn/rwkv4.h"
 
 typedef struct rwkv5_layer {
-    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_lm_layer norms;
     rk_rwkv5_time_mix att;
     rk_gated_channel_mix ffn;
 } rwkv5_layer;
@@ -17,10 +17,7 @@ typedef struct rwkv5_layer {
 /* clang-format off */
 #define FIRST_PARAMS \
     RK_LM_FIRST_PARAMS, \
-    {"blocks.%d.ln1.weight", "C", RK_ROLE_VECTOR, LAYER(ln1_w), rk_init_constant, 1, 1}, \
-    {"blocks.%d.ln1.bias", "C", RK_ROLE_VECTOR, LAYER(ln1_b), rk_init_constant, 0, 1}, \
-    {"blocks.%d.ln2.weight", "C", RK_ROLE_VECTOR, LAYER(ln2_w), rk_init_constant, 1, 1}, \
-    {"blocks.%d.ln2.bias", "C", RK_ROLE_VECTOR, LAYER(ln2_b), rk_init_constant, 0, 1}, \
+    RK_LM_BLOCK_PARAMS, \
     {"blocks.%d.att.time_mix_k", "11C", RK_ROLE_VECTOR, LAYER(att.time_mix_k), \
      rk_init_share, 1, 1}, \
     {"blocks.%d.att.time_mix_v", "11C", RK_ROLE_VECTOR, LAYER(att.time_mix_v), \

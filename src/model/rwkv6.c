@@ -4,7 +4,7 @@
 #include "nn/rwkv4.h"
 
 typedef struct rwkv6_layer {
-    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_lm_layer norms;
     rk_rwkv6_time_mix att;
     rk_gated_channel_mix ffn;
     rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
@@ -15,10 +15,7 @@ typedef struct rwkv6_layer {
 
 static const rk_param_spec params[] = {
     RK_LM_FIRST_PARAMS,
-    {"blocks.%d.ln1.weight", "C", RK_ROLE_VECTOR, LAYER(ln1_w), rk_init_constant, 1, 1},
-    {"blocks.%d.ln1.bias", "C", RK_ROLE_VECTOR, LAYER(ln1_b), rk_init_constant, 0, 1},
-    {"blocks.%d.ln2.weight", "C", RK_ROLE_VECTOR, LAYER(ln2_w), rk_init_constant, 1, 1},
-    {"blocks.%d.ln2.bias", "C", RK_ROLE_VECTOR, LAYER(ln2_b), rk_init_constant, 0, 1},
+    RK_LM_BLOCK_PARAMS,
     {"blocks.%d.att.time_maa_x", "11C", RK_ROLE_VECTOR, LAYER(att.maa_x), rk_init_maa, 1, 1},
     {"blocks.%d.att.time_maa_w", "11C", RK_ROLE_VECTOR, LAYER(att.maa_w), rk_init_maa, 1, 1},
     {"blocks.%d.att.time_maa_k", "11C", RK_ROLE_VECTOR, LAYER(att.maa_k), rk_init_maa, 1, 1},

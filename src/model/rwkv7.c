@@ -14,10 +14,7 @@
  */
 static const rk_param_spec params[] = {
     RK_LM_FIRST_PARAMS,
-    {"blocks.%d.ln1.weight", "C", RK_ROLE_VECTOR, LAYER(ln1_w), rk_init_constant, 1, 1},
-    {"blocks.%d.ln1.bias", "C", RK_ROLE_VECTOR, LAYER(ln1_b), rk_init_constant, 0, 1},
-    {"blocks.%d.ln2.weight", "C", RK_ROLE_VECTOR, LAYER(ln2_w), rk_init_constant, 1, 1},
-    {"blocks.%d.ln2.bias", "C", RK_ROLE_VECTOR, LAYER(ln2_b), rk_init_constant, 0, 1},
+    RK_LM_BLOCK_PARAMS,
     {"blocks.%d.att.x_r", "11C", RK_ROLE_VECTOR, LAYER(att.x_r), rk_init_maa, 0.2, 1},
     {"blocks.%d.att.x_w", "11C", RK_ROLE_VECTOR, LAYER(att.x_w), rk_init_maa, 0.9, 1},
     {"blocks.%d.att.x_k", "11C", RK_ROLE_VECTOR, LAYER(att.x_k), rk_init_maa, 0.7, 1},

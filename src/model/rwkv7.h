@@ -6,7 +6,7 @@
 #include "nn/rwkv7.h"
 
 typedef struct rk_rwkv7_layer {
-    rk_tensor *ln1_w, *ln1_b, *ln2_w, *ln2_b;
+    rk_lm_layer norms;
     rk_rwkv7_time_mix att;
     rk_rwkv7_channel_mix ffn;
     rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
