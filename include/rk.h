@@ -209,10 +209,10 @@ RK_API const char *rk_decoder_flush(rk_decoder *d, size_t *n);
 
 typedef struct rk_sampler_params {
     float temp;              /* 0: the highest logit (lowest id on ties), penalties off */
-    float top_p;             /* in (0, 1]; 1: off. Acts on the untempered distribution */
+    float top_p;             /* in [0, 1]; 1: off, 0: one token; of the untempered distribution */
     int32_t top_k;           /* 0: off */
     float min_p;             /* keep p >= min_p * max p; 0: off */
-    float typical_p;         /* in (0, 1]; 1: off */
+    float typical_p;         /* in [0, 1]; 1: off, 0: one token */
     float repeat_penalty;    /* 1: off; logits of seen tokens are divided (or multiplied) by it */
     float presence_penalty;  /* subtracted from the logit of every generated token */
     float frequency_penalty; /* times its decayed count, subtracted too */

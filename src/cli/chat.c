@@ -19,10 +19,9 @@
 #include "cli/line.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
+#include "cli/suggest.h"
 #include "cli/talk.h"
 #include "infer/speculate.h"
-
-enum { SETTINGS_MAX = 256 };
 
 typedef struct chat_options {
     rk_common_options common;
@@ -39,7 +38,8 @@ typedef struct chat_options {
 #define AT(member) offsetof(chat_options, member)
 /* clang-format off */
 #define ANSWER_ROWS \
-    {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), 1, 1e9, "2048", "tokens of an answer at most"}, \
+    {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), -1, 1e12, "2048", \
+     "tokens of an answer at most; -1: until it ends"}, \
     {"think", 0, RK_OPT_CHOICE, "plain|on|off", AT(think), 0, 0, "plain", \
      "for models that think first: on begins a thought, off puts an empty one before the answer"}, \
     RK_SAMPLING_ROWS(chat_options, sampling, "the format's", "the format's", "the format's", \
@@ -50,6 +50,7 @@ static const rk_option rows[] = {
     RK_OPT_GROUP("model"),
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
      "a model: .pth, .safetensors, .gguf or .bin"},
+    RK_MODEL_OPERAND(chat_options, model),
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
@@ -68,7 +69,7 @@ static const rk_option rows[] = {
     {"file", 'f', RK_OPT_TEXT, "FILE", AT(first.file), 0, 0, NULL,
      "the first question, from a file"},
     {"escape", 'e', RK_OPT_FLAG, NULL, AT(first.escapes), 0, 0, NULL,
-     "read \\n \\t \\xHH and the like in the first question"},
+     "read \\n \\t \\xHH and the like in the first question and in --stop"},
     {"no-display-prompt", 0, RK_OPT_FLAG, NULL, AT(no_display_prompt), 0, 0, NULL,
      "do not show the first question"},
     {"no-history", 0, RK_OPT_FLAG, NULL, AT(no_history), 0, 0, NULL,
@@ -112,13 +113,15 @@ typedef struct chat {
     const rk_chat_format *format;
     rk_talks *talks;
     rk_line *line;
-    rk_buf text;   /* of the line at hand */
-    rk_buf answer; /* kept for --json */
-    bool terminal; /* somebody sits there */
+    rk_meter meter; /* of a question that is long to read */
+    rk_buf text;    /* of the line at hand */
+    rk_buf answer;  /* kept for --json */
+    rk_buf stops;   /* the texts of --stop */
+    bool terminal;  /* somebody sits there */
     bool colours;
     bool quits;
-    int signal;               /* that ends the program */
-    char *kept[SETTINGS_MAX]; /* lines that options point into */
+    int signal;                  /* that ends the program */
+    char *kept[RK_OPT_LIST_MAX]; /* values of /set that options point into */
     int n_kept;
 } chat;
 
@@ -228,7 +231,7 @@ static void note_end(const chat *c, const measure *m)
     if (m->made.end == RK_END_LENGTH)
         note(c, "(cut; /set n-predict allows more)");
     snprintf(text, sizeof text,
-             "(read %" PRId64 " tokens, %.1f a second; wrote %" PRId64
+             "(read %" PRId64 " tokens, %.1f a second; generated %" PRId64
              ", %.1f a second; seed %" PRId64 ")",
              m->n_read, rk_command_rate(m->n_read, m->read_s), m->made.n_tokens,
              rk_command_rate(m->made.n_tokens, m->write_s), m->seed);
@@ -287,8 +290,10 @@ static rk_status ask(chat *c, measure *m, const rk_buf *question, rk_error *err)
 {
     const int64_t before = rk_talks_n_read(c->talks);
     const double begun = rk_now_s();
+    c->meter = rk_meter_begin("reading the question", "tokens", 1.0, c->o.common.quiet);
     const rk_status st =
         rk_talks_ask(c->talks, question->data, question->len, (rk_think)c->o.think, err);
+    rk_meter_end(&c->meter);
     m->n_read = rk_talks_n_read(c->talks) - before;
     m->read_s = rk_now_s() - begun;
     return st;
@@ -303,10 +308,13 @@ static rk_status compute(chat *c, const rk_buf *question, rk_error *err)
         return st;
     if (question)
         st = ask(c, &m, question, err);
+    const bool asked = question && st == RK_OK;
     if (st == RK_OK)
         st = answer(c, &m, err);
     else if (st == RK_ERR_ABORTED)
         note(c, "(stopped before the answer; the question is forgotten)");
+    if (asked && st != RK_OK)
+        rk_talks_undo(c->talks, NULL); /* back to before a question that could not be answered */
     const int number = rk_interrupt_signal(c->interrupt);
     rk_interrupt *in = c->interrupt;
     c->interrupt = NULL;
@@ -371,21 +379,44 @@ static rk_status run_fork(chat *c, const char *arg, rk_error *err)
     return RK_OK;
 }
 
+/* The path that somebody has typed, with ~ for the home folder as a shell has it. */
+static rk_status put_path(rk_buf *out, const char *typed, const char *command, rk_error *err)
+{
+    const char *home = getenv("HOME");
+    const bool at_home = typed[0] == '~' && (typed[1] == '/' || !typed[1]) && home;
+    if (!*typed)
+        return rk_fail(err, RK_ERR_ARG, "/%s needs the name of a file", command);
+    rk_buf_puts(out, at_home ? home : "");
+    rk_buf_puts(out, at_home ? typed + 1 : typed);
+    return out->failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for a path") : RK_OK;
+}
+
 static rk_status run_save(chat *c, const char *arg, rk_error *err)
 {
-    const rk_status st = *arg ? rk_talks_save(c->talks, arg, err)
-                              : rk_fail(err, RK_ERR_ARG, "/save needs the name of a file");
+    static const char force[] = "--force";
+    const size_t n = strcspn(arg, " \t");
+    const bool overwrite = n == strlen(force) && !strncmp(arg, force, n);
+    rk_buf path = {0};
+    rk_status st = put_path(&path, overwrite ? arg + n + strspn(arg + n, " \t") : arg, "save", err);
+    if (st == RK_OK && !overwrite && access(path.data, F_OK) == 0)
+        st = rk_fail(err, RK_ERR_ARG, "%s exists; /save --force FILE overwrites it", path.data);
+    if (st == RK_OK)
+        st = rk_talks_save(c->talks, path.data, overwrite, err);
     if (st == RK_OK)
         note(c, "(saved)");
+    rk_buf_deinit(&path);
     return st;
 }
 
 static rk_status run_load(chat *c, const char *arg, rk_error *err)
 {
-    const rk_status st = *arg ? rk_talks_load(c->talks, arg, c->o.force_base, err)
-                              : rk_fail(err, RK_ERR_ARG, "/load needs the name of a file");
+    rk_buf path = {0};
+    rk_status st = put_path(&path, arg, "load", err);
+    if (st == RK_OK)
+        st = rk_talks_load(c->talks, path.data, c->o.force_base, err);
     if (st == RK_OK)
         note(c, "(loaded; this talk goes on from there)");
+    rk_buf_deinit(&path);
     return st;
 }
 
@@ -404,7 +435,7 @@ static void show_settings(const chat *c)
         const char *at = (const char *)&c->o + o->offset;
         if (o->type == RK_OPT_INT)
             fprintf(stderr, "  %-18s %" PRId64 "\n", o->name, *(const int64_t *)(const void *)at);
-        else if (o->type == RK_OPT_NUMBER)
+        else if (o->type == RK_OPT_NUMBER || o->type == RK_OPT_ABOVE)
             fprintf(stderr, "  %-18s %g\n", o->name, *(const double *)(const void *)at);
         else if (o->type == RK_OPT_CHOICE) {
             static const char *const names[] = {"plain", "on", "off"};
@@ -413,31 +444,57 @@ static void show_settings(const chat *c)
     }
 }
 
+/* The options as they would be; what a sampler refuses is found here and not at the next answer. */
+static rk_status try_setting(const chat *c, const chat_options *o, rk_error *err)
+{
+    rk_sampler *tried = NULL;
+    const rk_status st =
+        rk_sampling_new(&tried, &o->sampling, c->model->hp.n_vocab, c->tokenizer, err);
+    rk_sampler_free(tried);
+    return st;
+}
+
+/* Change the options by name and value, which is owned: kept where they point to it. */
+static rk_status put_setting(chat *c, char *name, char *value, rk_error *err)
+{
+    static const rk_option_table table = {settings, RK_COUNT(settings)};
+    chat_options o = c->o;
+    char *argv[] = {name, value};
+    bool help = false;
+    rk_status st = rk_options_parse(table, *value ? 2 : 1, argv, &o, &help, err);
+    if (st == RK_OK && help)
+        show_settings(c);
+    if (st == RK_OK)
+        st = try_setting(c, &o, err);
+    const bool keeps = st == RK_OK && o.sampling.logit_bias.n > c->o.sampling.logit_bias.n;
+    if (st == RK_OK)
+        c->o = o;
+    if (keeps)
+        c->kept[c->n_kept++] = value; /* as many as the list of biases holds */
+    else
+        free(value);
+    return st;
+}
+
 /* "temp 0.7" is read as the option --temp 0.7 is. */
 static rk_status run_set(chat *c, const char *arg, rk_error *err)
 {
-    static const rk_option_table table = {settings, RK_COUNT(settings)};
     rk_buf name = {0};
-    bool help = false;
     if (!*arg) {
         show_settings(c);
         return RK_OK;
     }
-    const size_t n = strcspn(arg, " =");
+    const size_t dashes = strspn(arg, "-"), n = strcspn(arg, " =");
     char *value = strdup(arg + n + strspn(arg + n, " ="));
     rk_buf_puts(&name, "--");
-    rk_buf_add(&name, arg, n);
-    rk_status st = RK_ERR_NOMEM;
-    if (!value || name.failed || c->n_kept == SETTINGS_MAX)
-        rk_fail(err, st, "out of memory for a setting");
+    rk_buf_add(&name, arg + rk_min_i64((int64_t)dashes, (int64_t)n), n - (dashes < n ? dashes : n));
+    rk_status st = RK_OK;
+    if (value && !name.failed)
+        st = put_setting(c, name.data, value, err);
     else {
-        char *argv[] = {name.data, value};
-        st = rk_options_parse(table, *value ? 2 : 1, argv, &c->o, &help, err);
-    }
-    if (st == RK_OK)
-        c->kept[c->n_kept++] = value;
-    else
         free(value);
+        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for a setting");
+    }
     rk_buf_deinit(&name);
     return st;
 }
@@ -455,7 +512,7 @@ static const chat_command commands[] = {
     {"regen", "", "another answer to the last question", run_regen},
     {"undo", "", "take the last question and its answer back", run_undo},
     {"fork", "[N]", "go on in a copy of this talk; or go to talk N", run_fork},
-    {"save", "FILE", "save this talk", run_save},
+    {"save", "FILE", "save this talk; --force FILE overwrites one that is there", run_save},
     {"load", "FILE", "go on from a saved talk", run_load},
     {"system", "[TEXT]", "begin a new talk, with a system text", run_system},
     {"set", "[NAME VALUE]", "show or change how answers are drawn", run_set},
@@ -468,14 +525,24 @@ static const chat_command *all_commands(void)
     return commands;
 }
 
+static rk_status fail_unknown(const char *text, size_t n, rk_error *err)
+{
+    char name[41];
+    snprintf(name, sizeof name, "%.*s", (int)rk_min_i64((int64_t)n, 40), text);
+    rk_suggestion s = {.word = name};
+    for (const chat_command *k = commands; k->name; k++)
+        rk_suggest(&s, k->name);
+    return rk_fail(err, RK_ERR_ARG, "/%s is no command%s%s%s; /help lists them", name,
+                   s.name ? " (did you mean /" : "", s.name ? s.name : "", s.name ? "?)" : "");
+}
+
 static rk_status run_command(chat *c, const char *text, rk_error *err)
 {
     const size_t n = strcspn(text, " \t\n");
     for (const chat_command *k = commands; k->name; k++)
         if (strlen(k->name) == n && !strncmp(k->name, text, n))
             return k->run(c, text + n + strspn(text + n, " \t\n"), err);
-    return rk_fail(err, RK_ERR_ARG, "/%.*s is no command; /help lists them",
-                   (int)rk_min_i64((int64_t)n, 40), text);
+    return fail_unknown(text, n, err);
 }
 
 /* ---- the loop ---- */
@@ -487,6 +554,7 @@ static void trim_end(rk_buf *b)
         b->data[--b->len] = '\0';
 }
 
+/* On a terminal nothing that fails ends the talk, unless it can no longer be shown. */
 static rk_status handle(chat *c, rk_error *err)
 {
     trim_end(&c->text);
@@ -494,8 +562,10 @@ static rk_status handle(chat *c, rk_error *err)
         return RK_OK;
     const char *text = c->text.data;
     const rk_status st = *text == '/' ? run_command(c, text + 1, err) : compute(c, &c->text, err);
-    if (st == RK_OK || !c->terminal || *text != '/' || st == RK_ERR_NOMEM)
+    if (st == RK_OK || !c->terminal || ferror(stdout))
         return st;
+    if (*text != '/')
+        putchar('\n'); /* part of an answer may stand there */
     complain(c, err);
     return RK_OK;
 }
@@ -594,7 +664,8 @@ static rk_status open_talk(chat *c, rk_error *err)
                               .speculator = c->draft.speculator,
                               .model = c->model,
                               .tokenizer = c->tokenizer,
-                              .format = c->format};
+                              .format = c->format,
+                              .meter = &c->meter};
     rk_status st = rk_talks_new(&c->talks, &p, err);
     if (st == RK_OK && c->o.system)
         st = rk_talks_begin(c->talks, c->o.system, err);
@@ -617,6 +688,7 @@ static void close_all(chat *c)
     rk_engine_free(c->engine);
     rk_buf_deinit(&c->text);
     rk_buf_deinit(&c->answer);
+    rk_buf_deinit(&c->stops);
     for (int i = 0; i < c->n_kept; i++)
         free(c->kept[i]);
 }
@@ -651,6 +723,8 @@ static rk_status work(chat *c, rk_error *err)
 {
     rk_status st = check_options(&c->o, err);
     if (st == RK_OK)
+        st = rk_prompt_stops(&c->o.stop, c->o.first.escapes, &c->stops, err);
+    if (st == RK_OK)
         st = rk_sampling_draw_seed(&c->o.sampling, err);
     if (st == RK_OK)
         st = open_model(c, err);
@@ -679,6 +753,7 @@ static int chat_main(int argc, char **argv)
     s->temp = s->top_p = s->presence_penalty = s->frequency_penalty = (double)NAN;
     if (!rk_command_options(&rk_cmd_chat, argc, argv, &c.o, &status))
         return status;
+    c.o.first.quiet = c.o.common.quiet;
     const rk_status st = work(&c, &err);
     close_all(&c);
     if (st != RK_OK)

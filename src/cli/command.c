@@ -1,13 +1,18 @@
 /* command.c: what commands share: help pages, failing, an engine, JSON output. */
 #include "cli/command.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/num.h"
+#include "io/atomic_file.h"
 #include "io/path.h"
 #include "io/shards.h"
 #include "text/tokenizer.h"
@@ -41,8 +46,24 @@ bool rk_command_options(const rk_command *c, int argc, char **argv, void *into, 
     return !help;
 }
 
+bool rk_command_reader_left(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO};
+    return ferror(stdout) && poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+rk_status rk_command_print(const char *text, size_t n, rk_error *err)
+{
+    errno = 0;
+    if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
+}
+
 int rk_command_fail(const rk_error *err)
 {
+    if (rk_command_reader_left())
+        return 128 + SIGPIPE;
     fflush(stdout);
     fprintf(stderr, "rwkv: %s\n", err->msg);
     return rk_exit_status(err->code);
@@ -158,7 +179,22 @@ rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const cha
     rk_tokenizer_free(*out);
     *out = NULL;
     return rk_fail(err, RK_ERR_UNSUPPORTED,
-                   "%s: it takes no vocabulary with merges such as '%s' along", path, name);
+                   "%s: a GGUF file cannot hold vocabulary '%s', which encodes by merges", path,
+                   name);
+}
+
+rk_status rk_command_try_output(const char *path, bool overwrite, rk_error *err)
+{
+    struct stat info;
+    rk_out *out = NULL;
+    const bool there = stat(path, &info) == 0;
+    if (there && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return RK_OK;
+    if (there && S_ISREG(info.st_mode) && !overwrite)
+        return rk_fail(err, RK_ERR_ARG, "%s: exists already; --force overwrites it", path);
+    const rk_status st = rk_out_open(&out, path, overwrite, err);
+    rk_out_abort(out);
+    return st;
 }
 
 double rk_command_rate(int64_t n, double seconds)

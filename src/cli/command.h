@@ -44,8 +44,13 @@ bool rk_command_options(const rk_command *c, int argc, char **argv, void *into, 
 /* Print the help page; returns the exit status. */
 int rk_command_help(const rk_command *c);
 
-/* Print "rwkv: sentence" on stderr and return the exit status that goes with err. */
+/* Print "rwkv: sentence" on stderr and return the exit status that goes with err. Where stdout is a
+ * pipe that its reader has closed nothing is printed, and the status is that of SIGPIPE. */
 int rk_command_fail(const rk_error *err);
+/* Is stdout a pipe whose other end is closed, and did writing to it fail? */
+bool rk_command_reader_left(void);
+/* Write to stdout, at once. RK_ERR_IO with the system's reason. */
+rk_status rk_command_print(const char *text, size_t n, rk_error *err);
 
 /* Log lines on stderr as -v and -q say. The options must outlive it. */
 rk_log rk_command_log(const rk_common_options *o);
@@ -64,6 +69,11 @@ rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_mo
  * NULL where the container takes none, where the model brings its own and where none is known. */
 rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const char *path,
                                 const char *name, rk_error *err);
+
+/* Can path be written? Asked before long work, so that its result is not lost: the file is begun
+ * beside it and removed again. A device or a pipe is taken at its word.
+ * Errors  those of rk_out_open; RK_ERR_ARG: it exists, and overwrite is not set. */
+rk_status rk_command_try_output(const char *path, bool overwrite, rk_error *err);
 
 /* n in so many seconds; 0 where there were none. */
 double rk_command_rate(int64_t n, double seconds);

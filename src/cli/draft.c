@@ -1,4 +1,4 @@
-/* draft.c: a draft is opened, and what became of its guesses is told. */
+/* draft.c: a draft model is opened, and what became of its tokens is told. */
 #include "cli/draft.h"
 
 #include <inttypes.h>
@@ -39,8 +39,9 @@ void rk_draft_describe(const rk_draft *d, const rk_speculator_info *since,
     const double seconds = now.model_s + now.draft_s - since->model_s - since->draft_s;
     const double single_s = now.n_single > 0 ? now.single_s / (double)now.n_single : 0.0;
     snprintf(text, RK_DRAFT_TEXT_MAX,
-             "draft guessed %" PRId64 " tokens; %" PRId64 " of %" PRId64
-             " judged stood (%.0f %%); %.2f tokens a pass; about %.2f times the speed without it",
+             "draft: %" PRId64 " tokens proposed; %" PRId64 " of %" PRId64
+             " verified accepted (%.0f %%); %.2f tokens a forward pass; about %.2f times the speed "
+             "without it",
              now.n_guessed - since->n_guessed, n_accepted, n_judged,
              100.0 * rk_command_rate(n_accepted, (double)n_judged),
              rk_command_rate(n_tokens, (double)(now.n_passes - since->n_passes)),

@@ -10,7 +10,7 @@ typedef struct rk_draft_options {
     int64_t n_max;
 } rk_draft_options;
 
-/* Guesses of a pass at most, where nobody says. */
+/* Proposed tokens of a pass at most, where nobody says. */
 enum { RK_DRAFT_GUESSES = 8 };
 
 /* Rows of a command's table.
@@ -18,9 +18,9 @@ enum { RK_DRAFT_GUESSES = 8 };
 /* clang-format off */
 #define RK_DRAFT_ROWS(type, member) \
     {"draft", 0, RK_OPT_TEXT, "FILE", offsetof(type, member.file), 0, 0, NULL, \
-     "a small model of the same vocabulary that guesses ahead while that is faster"}, \
+     "speculative decoding: a small model of the same vocabulary proposes tokens while that is faster"}, \
     {"draft-max", 0, RK_OPT_INT, "N", offsetof(type, member.n_max), 1, 15, "8", \
-     "tokens that it guesses at most"}
+     "tokens that it proposes at most"}
 /* clang-format on */
 /* NOLINTEND(bugprone-macro-parentheses) */
 
@@ -35,7 +35,7 @@ rk_status rk_draft_open(rk_draft *out, const rk_draft_options *o, rk_session *s,
 /* Before the session and the sampler are freed. */
 void rk_draft_close(rk_draft *d);
 
-/* What -v says of the guesses made after `since`, which is what rk_speculator_get_info told then.
+/* What -v says of the tokens proposed after `since`, which is what rk_speculator_get_info told then.
  */
 enum { RK_DRAFT_TEXT_MAX = 256 };
 void rk_draft_describe(const rk_draft *d, const rk_speculator_info *since,

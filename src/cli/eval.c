@@ -12,7 +12,9 @@
 #include "base/str.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
-#include "io/map.h"
+#include "cli/meter.h"
+#include "cli/text_input.h"
+#include "format/finite.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -34,11 +36,13 @@ typedef struct eval_options {
 
 static const rk_option rows[] = {
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED, "a model"},
+    RK_MODEL_OPERAND(eval_options, model),
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
     RK_OPT_GROUP("what is measured, one of these"),
-    {"ppl", 0, RK_OPT_TEXT, "FILE", AT(ppl), 0, 0, NULL, "loss and perplexity of a text"},
+    {"ppl", 0, RK_OPT_TEXT, "FILE", AT(ppl), 0, 0, NULL,
+     "loss and perplexity of a text; - is stdin here and below"},
     {"lambada", 0, RK_OPT_TEXT, "FILE", AT(lambada), 0, 0, NULL,
      "last words of the lines of a .jsonl file: {\"text\"}"},
     {"choices", 0, RK_OPT_TEXT, "FILE", AT(choices), 0, 0, NULL,
@@ -83,8 +87,10 @@ typedef struct eval {
     const eval_options *o;
     rk_engine *engine;
     rk_tokenizer *tokenizer;
-    rk_map text;
-    stream model, base; /* base.model NULL: no --kl-base */
+    rk_text_input text;
+    rk_meter meter;
+    int64_t n_done, n_all; /* tokens of --ppl, for the meter; n_all 0: it counts the file's bytes */
+    stream model, base;    /* base.model NULL: no --kl-base */
     /* results */
     double nats, kl;
     int64_t n_tokens, n_bytes, n_same_top, n_right, n_asked;
@@ -132,7 +138,8 @@ static rk_status rewind_stream(stream *s, rk_error *err)
     return s->first ? rk_session_state_set(s->session, s->first, s->state_bytes, err) : RK_OK;
 }
 
-static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
+/* Before signals are taken over: a text that is typed is interrupted as always. */
+static rk_status open_text(eval *e, rk_error *err)
 {
     const eval_options *o = e->o;
     const char *file = o->ppl ? o->ppl : o->lambada ? o->lambada : o->choices;
@@ -141,9 +148,13 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
     if (!o->ppl && (o->kl_base || o->ctx >= 0))
         return rk_fail(err, RK_ERR_ARG, "%s goes with --ppl only",
                        o->kl_base ? "--kl-base" : "--ctx");
-    rk_status st = rk_map_open(&e->text, file, err);
-    if (st == RK_OK)
-        st = rk_command_engine(&e->engine, &o->common, rk_interrupt_came, interrupt, err);
+    return rk_text_input_open(&e->text, file, o->common.quiet, err);
+}
+
+static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
+{
+    const eval_options *o = e->o;
+    rk_status st = rk_command_engine(&e->engine, &o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
         st = open_stream(e, &e->model, o->model, err);
     if (st == RK_OK && o->state)
@@ -165,7 +176,7 @@ static void close_all(eval *e)
     close_stream(&e->base);
     rk_tokenizer_free(e->tokenizer);
     rk_engine_free(e->engine);
-    rk_map_close(&e->text);
+    rk_text_input_close(&e->text);
 }
 
 /* ---- scoring ---- */
@@ -245,17 +256,10 @@ static rk_status score_tokens(eval *e, const int32_t *tokens, int64_t n, int64_t
                     (size_t)(piece - skip) * row * sizeof(float));
             add_rows(e, tokens + at + 1 + skip, piece - skip, out);
         }
+        if (e->n_all > 0)
+            rk_meter_show(&e->meter, e->n_done += piece, e->n_all);
     }
     return st;
-}
-
-static void show_progress(const eval *e, int64_t done, int64_t all, double *shown)
-{
-    const double now = rk_now_s();
-    if (e->o->common.quiet || !isatty(STDERR_FILENO) || (now - *shown < 0.5 && done < all))
-        return;
-    *shown = now;
-    fprintf(stderr, "\r%lld of %lld%s", (long long)done, (long long)all, done < all ? "" : "\n");
 }
 
 /* ---- --ppl ---- */
@@ -272,8 +276,9 @@ static rk_status measure_windows(eval *e, const int32_t *ids, int64_t n, rk_erro
 {
     const int64_t ctx = window_of(e, n);
     score all = {0};
-    double shown = 0.0;
     rk_status st = RK_OK;
+    e->meter = rk_meter_begin(e->text.name, "tokens", 1.0, e->o->common.quiet);
+    e->n_all = n;
     for (int64_t at = 0; at + 1 < n && st == RK_OK; at += ctx) {
         const int64_t end = rk_min_i64(at + ctx, n);
         st = rewind_stream(&e->model, err);
@@ -286,8 +291,8 @@ static rk_status measure_windows(eval *e, const int32_t *ids, int64_t n, rk_erro
             rk_tokenizer_bytes(e->tokenizer, ids[i], &bytes);
             e->n_bytes += (int64_t)bytes;
         }
-        show_progress(e, end, n, &shown);
     }
+    rk_meter_end(&e->meter);
     e->nats = all.nats;
     e->n_tokens = all.n_tokens;
     return st;
@@ -297,8 +302,7 @@ static rk_status measure_text(eval *e, rk_error *err)
 {
     int32_t *ids = NULL;
     int64_t n = 0;
-    rk_status st = rk_tokenizer_encode_all(e->tokenizer, (const char *)e->text.data, e->text.size,
-                                           &ids, &n, err);
+    rk_status st = rk_tokenizer_encode_all(e->tokenizer, e->text.text, e->text.n, &ids, &n, err);
     if (st == RK_OK)
         st = measure_windows(e, ids, n, err);
     if (st == RK_OK && e->n_tokens == 0)
@@ -408,9 +412,9 @@ typedef rk_status ask_fn(eval *e, const json_t *line, rk_error *err);
 
 static rk_status ask_lines(eval *e, ask_fn *ask, rk_error *err)
 {
-    const char *p = (const char *)e->text.data, *end = p + e->text.size;
-    double shown = 0.0;
+    const char *p = e->text.text, *end = p + e->text.n;
     rk_status st = RK_OK;
+    e->meter = rk_meter_begin(e->text.name, "kB", 1e3, e->o->common.quiet);
     for (e->n_line = 1; p < end && st == RK_OK; e->n_line++) {
         const char *eol = memchr(p, '\n', (size_t)(end - p));
         const size_t n = (size_t)((eol ? eol : end) - p);
@@ -426,8 +430,9 @@ static rk_status ask_lines(eval *e, ask_fn *ask, rk_error *err)
         }
         json_decref(line);
         p += n + 1;
-        show_progress(e, p - (const char *)e->text.data, (int64_t)e->text.size, &shown);
+        rk_meter_show(&e->meter, p - e->text.text, (int64_t)e->text.n);
     }
+    rk_meter_end(&e->meter);
     if (st == RK_OK && e->n_asked == 0)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: no lines", e->text.name);
     return st;
@@ -435,68 +440,107 @@ static rk_status ask_lines(eval *e, ask_fn *ask, rk_error *err)
 
 /* ---- the report ---- */
 
-static json_t *report(const eval *e)
+/* JSON has no infinities: what is too large for a double is null. */
+static json_t *number(double x)
 {
-    const double loss = e->nats / (double)e->n_tokens;
-    json_t *o = json_pack("{s:f, s:f, s:I}", "loss", loss, "ppl", exp(loss), "n_tokens",
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+/* A loss that is no number says that the model is broken; which tensor says more about it. */
+static rk_status check_loss(const eval *e, rk_error *err)
+{
+    const bool model_fails = !isfinite(e->nats);
+    const char *file = model_fails ? e->o->model : e->o->kl_base;
+    if (!model_fails && isfinite(e->kl))
+        return RK_OK;
+    const rk_model *m = model_fails ? e->model.model : e->base.model;
+    const char *tensor = rk_file_find_nonfinite(m->file);
+    if (tensor)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: tensor '%.80s' holds a number that is not finite, so there is no loss",
+                       file, tensor);
+    return rk_fail(err, RK_ERR_NUMERIC, "%s: its loss on %s is not finite, though its weights are",
+                   file, e->text.name);
+}
+
+static rk_status report(const eval *e, json_t **out, rk_error *err)
+{
+    const double n = (double)e->n_tokens, loss = e->nats / n;
+    const rk_status st = check_loss(e, err);
+    if (st != RK_OK)
+        return st;
+    json_t *o = json_pack("{s:f, s:o, s:I}", "loss", loss, "ppl", number(exp(loss)), "n_tokens",
                           (json_int_t)e->n_tokens);
-    if (o && e->n_bytes > 0)
-        json_object_set_new(o, "bits_per_byte", json_real(e->nats / log(2.0) / (double)e->n_bytes));
-    if (o && e->n_asked > 0) {
-        json_object_set_new(o, "accuracy", json_real((double)e->n_right / (double)e->n_asked));
-        json_object_set_new(o, "n_questions", json_integer(e->n_asked));
+    bool ok = o != NULL;
+    if (ok && e->n_bytes > 0)
+        ok = json_object_set_new(o, "bits_per_byte",
+                                 json_real(e->nats / log(2.0) / (double)e->n_bytes)) == 0;
+    if (ok && e->n_asked > 0)
+        ok = json_object_set_new(o, "accuracy",
+                                 json_real((double)e->n_right / (double)e->n_asked)) == 0 &&
+             json_object_set_new(o, "n_questions", json_integer(e->n_asked)) == 0;
+    if (ok && e->base.model)
+        ok = json_object_set_new(o, "kl", json_real(e->kl / n)) == 0 &&
+             json_object_set_new(o, "same_top", json_real((double)e->n_same_top / n)) == 0;
+    if (ok) {
+        *out = o;
+        return RK_OK;
     }
-    if (o && e->base.model) {
-        json_object_set_new(o, "kl", json_real(e->kl / (double)e->n_tokens));
-        json_object_set_new(o, "same_top", json_real((double)e->n_same_top / (double)e->n_tokens));
-    }
-    return o;
+    json_decref(o);
+    return rk_fail(err, RK_ERR_NOMEM, "out of memory for the results");
 }
 
 static void print_report(json_t *o)
 {
     for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {
         const json_t *value = json_object_iter_value(i);
-        if (json_is_integer(value))
+        if (json_is_null(value))
+            printf("%-14s larger than a number can be\n", json_object_iter_key(i));
+        else if (json_is_integer(value))
             printf("%-14s %lld\n", json_object_iter_key(i), (long long)json_integer_value(value));
         else
             printf("%-14s %.6g\n", json_object_iter_key(i), json_real_value(value));
     }
 }
 
-static rk_status work(const eval_options *o, rk_interrupt *interrupt, rk_error *err)
+static rk_status measure(eval *e, rk_interrupt *interrupt, json_t **result, rk_error *err)
 {
-    eval e = {.o = o};
-    rk_status st = open_all(&e, interrupt, err);
+    const eval_options *o = e->o;
+    rk_status st = open_all(e, interrupt, err);
     if (st == RK_OK)
-        st = o->ppl ? measure_text(&e, err)
-                    : ask_lines(&e, o->lambada ? ask_last_word : ask_choice, err);
+        st = o->ppl ? measure_text(e, err)
+                    : ask_lines(e, o->lambada ? ask_last_word : ask_choice, err);
     if (st == RK_OK)
-        st = rk_file_check(e.model.model->file, err);
-    json_t *all = st == RK_OK ? report(&e) : NULL;
-    close_all(&e);
-    if (st != RK_OK)
-        return st;
-    if (o->json || !all)
-        return rk_command_json(all, err);
-    print_report(all);
-    json_decref(all);
-    return RK_OK;
+        st = rk_file_check(e->model.model->file, err);
+    if (st == RK_OK)
+        st = report(e, result, err);
+    return st;
 }
 
 static int eval_main(int argc, char **argv)
 {
     eval_options o = {.ctx = -1};
+    eval e = {.o = &o};
     rk_interrupt *interrupt = NULL;
+    json_t *result = NULL;
     int status = 0;
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_eval, argc, argv, &o, &status))
         return status;
-    rk_status st = rk_interrupt_open(&interrupt, &err);
+    rk_status st = open_text(&e, &err);
     if (st == RK_OK)
-        st = work(&o, interrupt, &err);
+        st = rk_interrupt_open(&interrupt, &err);
+    if (st == RK_OK)
+        st = measure(&e, interrupt, &result, &err);
+    close_all(&e);
     const int signal = interrupt ? rk_interrupt_signal(interrupt) : 0;
     rk_interrupt_close(interrupt);
+    if (st == RK_OK && o.json)
+        st = rk_command_json(result, &err);
+    else if (st == RK_OK)
+        print_report(result);
+    if (!o.json)
+        json_decref(result);
     if (st == RK_ERR_ABORTED && signal)
         return 128 + signal;
     return st == RK_OK ? 0 : rk_command_fail(&err);

@@ -17,6 +17,7 @@ typedef struct info_options {
 static const rk_option rows[] = {
     {"model", 'm', RK_OPT_TEXT, "FILE", offsetof(info_options, model), 0, 0, RK_REQUIRED,
      "a model: .pth, .safetensors, .gguf or .bin"},
+    RK_MODEL_OPERAND(info_options, model),
     {"json", 0, RK_OPT_FLAG, NULL, offsetof(info_options, json), 0, 0, NULL,
      "print one JSON object"},
     RK_COMMON_ROWS(info_options, common),
@@ -29,7 +30,7 @@ const rk_command rk_cmd_info = {
     .summary = "say what a model file is",
     .usage = "-m FILE [--json]",
     .options = {rows, RK_COUNT(rows)},
-    .examples = "  rwkv info -m model.safetensors\n"
+    .examples = "  rwkv info model.safetensors\n"
                 "  rwkv info -m model.safetensors --json",
     .main = info_main,
 };

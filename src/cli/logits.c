@@ -21,6 +21,7 @@ typedef struct logits_options {
 static const rk_option rows[] = {
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
      "a model: .pth, .safetensors, .gguf or .bin"},
+    RK_MODEL_OPERAND(logits_options, model),
     {"tokens", 0, RK_OPT_TEXT, "1,2,3", AT(tokens), 0, 0, RK_REQUIRED,
      "token ids; nothing is fed before them"},
     {"out", 'o', RK_OPT_TEXT, "FILE", AT(out), 0, 0, RK_REQUIRED, "the .npy file to write"},
@@ -140,6 +141,8 @@ static int logits_main(int argc, char **argv)
     if (!rk_command_options(&rk_cmd_logits, argc, argv, &o, &status))
         return status;
     rk_status st = rk_interrupt_open(&interrupt, &err);
+    if (st == RK_OK)
+        st = rk_command_try_output(o.out, o.force, &err);
     if (st == RK_OK)
         st = work(&o, interrupt, &err);
     const int signal = interrupt ? rk_interrupt_signal(interrupt) : 0;

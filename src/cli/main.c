@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/suggest.h"
 #include "io/map.h"
 
 /* A new command is one file and one line here; the overview walks the table. Ends with NULL. */
@@ -27,7 +28,7 @@ static void print_overview(FILE *f)
     for (size_t i = 0; commands[i]; i++)
         fprintf(f, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("  help       show the options of a command: rwkv help COMMAND\n\n"
-          "rwkv --version shows the version and the instruction-set path in use.\n",
+          "rwkv version shows the version and the instruction-set path in use.\n",
           f);
 }
 
@@ -45,13 +46,29 @@ static int print_version(void)
 
 static int unknown_command(const char *name)
 {
-    fprintf(stderr, "rwkv: unknown command '%s'; 'rwkv help' lists them\n", name);
+    rk_suggestion s = {.word = name};
+    for (size_t i = 0; commands[i]; i++)
+        rk_suggest(&s, commands[i]->name);
+    rk_suggest(&s, "help");
+    rk_suggest(&s, "version");
+    fprintf(stderr, "rwkv: unknown command '%s'%s%s%s; 'rwkv help' lists them\n", name,
+            s.name ? " (did you mean " : "", s.name ? s.name : "", s.name ? "?)" : "");
     return 2;
 }
 
+static bool is_one_of(const char *word, const char *const *words)
+{
+    while (*words && strcmp(*words, word) != 0)
+        words++;
+    return *words != NULL;
+}
+
+static const char *const help_words[] = {"help", "--help", "-h", NULL};
+static const char *const version_words[] = {"version", "--version", "-V", NULL};
+
 static int print_help(int argc, char **argv)
 {
-    if (argc == 0) {
+    if (argc == 0 || is_one_of(argv[0], help_words) || is_one_of(argv[0], version_words)) {
         print_overview(stdout);
         return 0;
     }
@@ -66,9 +83,9 @@ static int run(int argc, char **argv)
         return 2;
     }
     const char *name = argv[1];
-    if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h"))
+    if (is_one_of(name, help_words))
         return print_help(argc - 2, argv + 2);
-    if (!strcmp(name, "--version"))
+    if (is_one_of(name, version_words))
         return print_version();
     const rk_command *c = find_command(name);
     return c ? c->main(argc - 2, argv + 2) : unknown_command(name);
@@ -84,7 +101,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
 }
 
 /* Writing to a closed pipe or past the largest file allowed fails with a reason instead of a
- * signal, so that it is said and what was begun is removed. */
+ * signal, so that what was begun is removed. */
 static void settle_signals(void)
 {
     struct sigaction bus = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
@@ -94,13 +111,17 @@ static void settle_signals(void)
     signal(SIGXFSZ, SIG_IGN);
 }
 
-/* A result that did not reach the disk or the pipe is a failure, so stdout is closed and asked. */
+/* A result that did not reach the disk is a failure, so stdout is flushed and asked. Whoever closes
+ * the other end of a pipe wants no more and needs no sentence: `rwkv ... | head`. */
 int main(int argc, char **argv)
 {
     settle_signals();
     const int status = run(argc, argv);
     errno = 0;
-    if ((fflush(stdout) || ferror(stdout)) && status == 0) {
+    const bool failed = fflush(stdout) || ferror(stdout);
+    if (failed && rk_command_reader_left())
+        return 128 + SIGPIPE;
+    if (failed && status == 0) {
         fprintf(stderr, "rwkv: stdout: %s\n", errno ? strerror(errno) : "writing failed");
         return 1;
     }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/suggest.h"
+
 static const rk_option *find_name(rk_option_table t, const char *name, size_t n)
 {
     for (size_t i = 0; i < t.n; i++)
@@ -44,12 +46,26 @@ static const rk_option *find_word(rk_option_table t, const char *word, const cha
     return o && o->type == RK_OPT_FLAG && *value ? NULL : o;
 }
 
+/* "0 to 1", or "above 0, at most 100". */
+static void describe_range(const rk_option *o, char text[80])
+{
+    snprintf(text, 80, o->type == RK_OPT_ABOVE ? "above %.10g, at most %.10g" : "%.10g to %.10g",
+             o->min, o->max);
+}
+
+static bool in_range(const rk_option *o, double x)
+{
+    return o->min == o->max ||
+           (x <= o->max && (o->type == RK_OPT_ABOVE ? x > o->min : x >= o->min));
+}
+
 static rk_status check_range(const rk_option *o, double x, const char *text, rk_error *err)
 {
-    if (o->min != o->max && !(x >= o->min && x <= o->max))
-        return rk_fail(err, RK_ERR_ARG, "--%s: %s is outside %.10g to %.10g", o->name, text, o->min,
-                       o->max);
-    return RK_OK;
+    char range[80];
+    if (in_range(o, x))
+        return RK_OK;
+    describe_range(o, range);
+    return rk_fail(err, RK_ERR_ARG, "--%s: %s is outside %s", o->name, text, range);
 }
 
 static rk_status put_int(const rk_option *o, const char *text, int64_t *out, rk_error *err)
@@ -61,17 +77,22 @@ static rk_status put_int(const rk_option *o, const char *text, int64_t *out, rk_
         return rk_fail(err, RK_ERR_ARG, "--%s: '%s' is not a whole number", o->name, text);
     if (errno == ERANGE || x > INT64_MAX || x < INT64_MIN)
         return rk_fail(err, RK_ERR_ARG, "--%s: %s does not fit 64 bits", o->name, text);
-    *out = (int64_t)x;
-    return check_range(o, (double)x, text, err);
+    const rk_status st = check_range(o, (double)x, text, err);
+    if (st == RK_OK)
+        *out = (int64_t)x;
+    return st;
 }
 
 static rk_status put_number(const rk_option *o, const char *text, double *out, rk_error *err)
 {
     char *end = NULL;
-    *out = strtod(text, &end);
-    if (!*text || isspace((unsigned char)*text) || *end || !isfinite(*out))
+    const double x = strtod(text, &end);
+    if (!*text || isspace((unsigned char)*text) || *end || !isfinite(x))
         return rk_fail(err, RK_ERR_ARG, "--%s: '%s' is not a number", o->name, text);
-    return check_range(o, *out, text, err);
+    const rk_status st = check_range(o, x, text, err);
+    if (st == RK_OK)
+        *out = x;
+    return st;
 }
 
 static rk_status put_choice(const rk_option *o, const char *text, int *out, rk_error *err)
@@ -107,6 +128,7 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
     case RK_OPT_INT:
         return put_int(o, text, at, err);
     case RK_OPT_NUMBER:
+    case RK_OPT_ABOVE:
         return put_number(o, text, at, err);
     case RK_OPT_TEXT:
     case RK_OPT_OPERAND:
@@ -148,6 +170,22 @@ static rk_status check_required(rk_option_table t, const void *into, rk_error *e
     return RK_OK;
 }
 
+/* Says so, and which name comes near. */
+static rk_status fail_unknown(rk_option_table t, const char *word, rk_error *err)
+{
+    char name[64];
+    if (word[0] != '-')
+        return rk_fail(err, RK_ERR_ARG, "unknown argument '%s'", word);
+    const char *typed = word + strspn(word, "-");
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
+    rk_suggestion s = {.word = name};
+    for (size_t i = 0; i < t.n; i++)
+        if (t.rows[i].name)
+            rk_suggest(&s, t.rows[i].name);
+    return rk_fail(err, RK_ERR_ARG, "unknown option '%s'%s%s%s", word,
+                   s.name ? " (did you mean --" : "", s.name ? s.name : "", s.name ? "?)" : "");
+}
+
 rk_status rk_options_parse(rk_option_table t, int argc, char *const *argv, void *into, bool *help,
                            rk_error *err)
 {
@@ -164,8 +202,7 @@ rk_status rk_options_parse(rk_option_table t, int argc, char *const *argv, void 
             value = argv[i];
         }
         if (!o)
-            return rk_fail(err, RK_ERR_ARG, "unknown %s '%s'",
-                           argv[i][0] == '-' ? "option" : "argument", argv[i]);
+            return fail_unknown(t, argv[i], err);
         if (o->type == RK_OPT_FLAG && value)
             return rk_fail(err, RK_ERR_ARG, "--%s takes no value, '%s' was given", o->name, value);
         if (o->type != RK_OPT_FLAG && !value) {
@@ -186,13 +223,15 @@ static void help_facts(const rk_option *o, rk_buf *out)
 {
     const bool required = o->shown && !strcmp(o->shown, RK_REQUIRED);
     const bool ranged = o->min != o->max;
+    char range[80];
     if (!o->shown && !ranged)
         return;
     rk_buf_puts(out, " (");
     if (o->shown)
         rk_buf_printf(out, "%s%s", required ? "" : "default ", o->shown);
+    describe_range(o, range);
     if (ranged)
-        rk_buf_printf(out, "%s%.10g to %.10g", o->shown ? "; " : "", o->min, o->max);
+        rk_buf_printf(out, "%s%s", o->shown ? "; " : "", range);
     rk_buf_puts(out, ")");
 }
 

@@ -25,6 +25,7 @@ typedef enum rk_opt_type {
     RK_OPT_FLAG,    /* bool, takes no value */
     RK_OPT_INT,     /* int64_t */
     RK_OPT_NUMBER,  /* double, finite */
+    RK_OPT_ABOVE,   /* double, finite, above min */
     RK_OPT_TEXT,    /* const char *, points into argv */
     RK_OPT_LIST,    /* rk_opt_list: may be given several times */
     RK_OPT_OPERAND, /* const char *, a word of its own; rows take such words in order */
@@ -44,7 +45,7 @@ typedef struct rk_option {
     rk_opt_type type;
     const char *arg;   /* name of the value in the help, choices of a CHOICE; NULL for a FLAG */
     size_t offset;     /* of the member in the command's struct */
-    double min, max;   /* of INT and NUMBER; equal: any value */
+    double min, max;   /* of INT, NUMBER and ABOVE; equal: any value */
     const char *shown; /* default as the help shows it; RK_REQUIRED; NULL: nothing to say */
     const char *help;
 } rk_option;
@@ -65,6 +66,9 @@ typedef struct rk_common_options {
  * NOLINTBEGIN(bugprone-macro-parentheses) */
 /* clang-format off */
 #define RK_OPT_GROUP(title) {NULL, 0, RK_OPT_HEADING, NULL, 0, 0, 0, NULL, title}
+/* So that `rwkv run FILE` is `rwkv run -m FILE`; member: that of -m. */
+#define RK_MODEL_OPERAND(type, member) \
+    {NULL, 0, RK_OPT_OPERAND, "FILE", offsetof(type, member), 0, 0, NULL, "the same as -m FILE"}
 #define RK_COMMON_ROWS(type, member) \
     RK_OPT_GROUP("everywhere"), \
     {"threads", 't', RK_OPT_INT, "N", offsetof(type, member.n_threads), 1, 1024, "usable cores", \
@@ -72,7 +76,7 @@ typedef struct rk_common_options {
     {"path", 0, RK_OPT_TEXT, "NAME", offsetof(type, member.path), 0, 0, "best here", \
      "instruction-set path: ref, avx2, avx512, avx512bf16, neon"}, \
     {"act", 0, RK_OPT_TEXT, "TYPE", offsetof(type, member.act), 0, 0, "q8", \
-     "inputs that meet weights in blocks: q8 (8 bits), f32"}, \
+     "activations that quantised weights are multiplied with: q8 (8 bits), f32"}, \
     {"verbose", 'v', RK_OPT_FLAG, NULL, offsetof(type, member.verbose), 0, 0, NULL, \
      "say more on stderr"}, \
     {"quiet", 'q', RK_OPT_FLAG, NULL, offsetof(type, member.quiet), 0, 0, NULL, \
@@ -86,8 +90,10 @@ typedef struct rk_option_table {
 } rk_option_table;
 
 /* Put the options of argv[0..argc) (the command's name is not among them) into the struct `into`.
- * *help is set when -h or --help was met; nothing after it is looked at then.
- * Errors  RK_ERR_ARG: unknown, malformed, out of range, missing; names the option. */
+ * *help is set when -h or --help was met; nothing after it is looked at then. A value that is
+ * refused is not put there.
+ * Errors  RK_ERR_ARG: unknown (with the nearest known one), malformed, out of range, missing; names
+ *         the option. */
 rk_status rk_options_parse(rk_option_table table, int argc, char *const *argv, void *into,
                            bool *help, rk_error *err);
 /* The table as the lines of a help page. */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "cli/draft.h"
 #include "cli/generate.h"
 #include "cli/interrupt.h"
+#include "cli/prefill.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
 #include "model/model.h"
@@ -33,6 +35,7 @@ static const rk_option rows[] = {
     RK_OPT_GROUP("model"),
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
      "a model: .pth, .safetensors, .gguf or .bin"},
+    RK_MODEL_OPERAND(run_options, model),
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
@@ -49,10 +52,11 @@ static const rk_option rows[] = {
      "what the text begins with; - is stdin"},
     {"file", 'f', RK_OPT_TEXT, "FILE", AT(prompt.file), 0, 0, NULL, "the prompt from a file"},
     {"escape", 'e', RK_OPT_FLAG, NULL, AT(prompt.escapes), 0, 0, NULL,
-     "read \\n \\t \\xHH and the like in the prompt"},
+     "read \\n \\t \\xHH and the like in the prompt and in --stop"},
     {"no-display-prompt", 0, RK_OPT_FLAG, NULL, AT(no_display_prompt), 0, 0, NULL,
      "print the new text only"},
-    {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), 0, 1e12, "256", "tokens at most"},
+    {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), -1, 1e12, "256",
+     "new tokens at most; -1: until the text ends"},
     {"stop", 0, RK_OPT_LIST, "TEXT", AT(stop), 0, 0, NULL,
      "end before this text; may be given several times"},
     {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL, "go on after token 0"},
@@ -68,7 +72,7 @@ static int run_main(int argc, char **argv);
 
 const rk_command rk_cmd_run = {
     .name = "run",
-    .summary = "write text after a prompt",
+    .summary = "generate text after a prompt",
     .usage = "-m FILE [-p TEXT] [options]",
     .options = {rows, RK_COUNT(rows)},
     .examples =
@@ -88,24 +92,26 @@ typedef struct run {
     rk_session *session;
     rk_sampler *sampler;
     rk_draft draft;
-    int32_t *tokens; /* of the prompt */
-    int64_t n_tokens;
+    int32_t *tokens;          /* of the prompt */
+    int64_t n_tokens, n_read; /* in the prompt; those that the session has read */
     float *logits;
-    rk_buf text; /* generated, kept for --json */
+    rk_buf stops; /* the texts of --stop */
+    rk_buf text;  /* generated, kept for --json */
     rk_generated made;
     double prompt_s, generate_s;
-    bool shown; /* something stands on stdout */
+    bool line_open; /* what stands on stdout does not end its line */
 } run;
 
 /* ---- preparing ---- */
 
+/* All that can be refused before the model is opened. */
 static rk_status check_options(const run_options *o, rk_error *err)
 {
+    if (o->prompt.text && o->prompt.file)
+        return rk_fail(err, RK_ERR_ARG, "a prompt by -p or by -f, not by both");
     if (o->logprobs > 0 && !o->json)
         return rk_fail(err, RK_ERR_ARG, "--logprobs needs --json, which shows them");
-    if (o->state_out && !o->force && access(o->state_out, F_OK) == 0)
-        return rk_fail(err, RK_ERR_ARG, "%s exists; --force overwrites it", o->state_out);
-    return RK_OK;
+    return o->state_out ? rk_command_try_output(o->state_out, o->force, err) : RK_OK;
 }
 
 /* The prompt as tokens. Where there is nothing to go on from, token 0 stands before a text. */
@@ -123,18 +129,34 @@ static rk_status encode_prompt(run *r, rk_error *err)
     return st;
 }
 
+static bool interrupted(void *user)
+{
+    const run *r = user;
+    return r->interrupt && rk_interrupt_came(r->interrupt);
+}
+
+/* The engine's threads are made while signals are blocked, so that they never take one. After that
+ * a signal ends the program as always until the prompt is there: there is nothing to save. */
+static rk_status open_engine(run *r, rk_error *err)
+{
+    rk_status st = rk_interrupt_open(&r->interrupt, err);
+    if (st == RK_OK)
+        st = rk_command_engine(&r->engine, &r->o->common, interrupted, r, err);
+    rk_interrupt_close(r->interrupt);
+    r->interrupt = NULL;
+    return st;
+}
+
 static rk_status open_all(run *r, rk_error *err)
 {
     const run_options *o = r->o;
-    rk_status st = rk_command_engine(&r->engine, &o->common, rk_interrupt_came, r->interrupt, err);
+    rk_status st = open_engine(r, err);
     if (st == RK_OK)
         st = rk_model_open(&r->model, o->model, err);
     if (st == RK_OK)
         st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model, o->model, err);
     if (st == RK_OK)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
-    if (st == RK_OK)
-        st = encode_prompt(r, err);
     if (st == RK_OK)
         st = rk_session_new(&r->session, r->model, r->engine, err);
     if (st == RK_OK && o->state_in)
@@ -157,6 +179,7 @@ static void close_all(run *r)
     free(r->tokens);
     free(r->logits);
     rk_buf_deinit(&r->prompt);
+    rk_buf_deinit(&r->stops);
     rk_buf_deinit(&r->text);
 }
 
@@ -164,11 +187,9 @@ static void close_all(run *r)
 
 static rk_status print(run *r, const char *text, size_t n, rk_error *err)
 {
-    r->shown = true;
-    errno = 0;
-    if (fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0)
-        return RK_OK;
-    return rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
+    if (n > 0)
+        r->line_open = text[n - 1] != '\n';
+    return rk_command_print(text, n, err);
 }
 
 static rk_status emit(void *user, const char *text, size_t n, rk_error *err)
@@ -180,18 +201,35 @@ static rk_status emit(void *user, const char *text, size_t n, rk_error *err)
     return r->text.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for text") : RK_OK;
 }
 
-/* The prompt is shown before it is computed, so that something is seen while it is. */
+static rk_status show_prompt(run *r, rk_error *err)
+{
+    if (r->o->json || r->o->no_display_prompt || r->prompt.len == 0)
+        return RK_OK;
+    return print(r, r->prompt.data, r->prompt.len, err);
+}
+
 static rk_status feed_prompt(run *r, rk_error *err)
 {
-    rk_status st = RK_OK;
-    if (!r->o->json && !r->o->no_display_prompt && r->prompt.len > 0)
-        st = print(r, r->prompt.data, r->prompt.len, err);
+    rk_meter meter = rk_meter_begin("reading the prompt", "tokens", 1.0, r->o->common.quiet);
     const double began = rk_now_s();
-    if (st == RK_OK)
-        st = rk_session_eval(r->session, r->tokens, r->n_tokens, r->logits, err);
-    if (st == RK_OK && r->draft.speculator)
-        st = rk_speculator_read(r->draft.speculator, r->tokens, r->n_tokens, err);
+    const rk_status st = rk_prefill(r->session, r->draft.speculator, r->tokens, r->n_tokens,
+                                    r->logits, &meter, &r->n_read, err);
     r->prompt_s = rk_now_s() - began;
+    rk_meter_end(&meter);
+    return st;
+}
+
+/* The prompt is shown before it is computed, so that something is seen while it is; unless a meter
+ * takes its place on the terminal meanwhile. */
+static rk_status read_prompt(run *r, rk_error *err)
+{
+    const bool metered =
+        r->n_tokens > RK_PREFILL_PIECE && isatty(STDERR_FILENO) && !r->o->common.quiet;
+    rk_status st = metered ? RK_OK : show_prompt(r, err);
+    if (st == RK_OK)
+        st = feed_prompt(r, err);
+    if (st == RK_OK && metered)
+        st = show_prompt(r, err);
     return st;
 }
 
@@ -221,18 +259,36 @@ static void print_draft(const run *r)
     fprintf(stderr, "%s\n", text);
 }
 
+/* Do stdout and stderr end in the same place, so that lines of one meet those of the other? */
+static bool share_a_place(void)
+{
+    struct stat out, err;
+    return isatty(STDOUT_FILENO) ||
+           (fstat(STDOUT_FILENO, &out) == 0 && fstat(STDERR_FILENO, &err) == 0 &&
+            out.st_dev == err.st_dev && out.st_ino == err.st_ino);
+}
+
+/* What is said on stderr, and a shell's prompt, begins a line of its own. */
+static void end_line(const run *r)
+{
+    fflush(stdout);
+    if (r->line_open && share_a_place())
+        fputc('\n', isatty(STDOUT_FILENO) ? stdout : stderr);
+    fflush(stdout);
+}
+
 static void print_timings(const run *r)
 {
     const int64_t n = r->made.n_tokens;
-    if (isatty(STDOUT_FILENO) && !r->o->json)
-        putchar('\n');
-    fflush(stdout);
     if (r->o->common.quiet)
         return;
+    fputs("prompt ", stderr);
+    if (r->n_read < r->n_tokens)
+        fprintf(stderr, "%" PRId64 " of ", r->n_read);
     fprintf(stderr,
-            "prompt %" PRId64 " tokens, %.1f tokens/s; text %" PRId64
+            "%" PRId64 " tokens, %.1f tokens/s; text %" PRId64
             " tokens, %.1f tokens/s; ended by %s\n",
-            r->n_tokens, rk_command_rate(r->n_tokens, r->prompt_s), n,
+            r->n_tokens, rk_command_rate(r->n_read, r->prompt_s), n,
             rk_command_rate(n, r->generate_s), rk_end_name(r->made.end));
     if (r->draft.speculator && r->o->common.verbose)
         print_draft(r);
@@ -242,18 +298,33 @@ static rk_status print_json(const run *r, rk_error *err)
 {
     json_t *timings =
         json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", r->prompt_s, "prompt_tokens_per_s",
-                  rk_command_rate(r->n_tokens, r->prompt_s), "generate_s", r->generate_s,
+                  rk_command_rate(r->n_read, r->prompt_s), "generate_s", r->generate_s,
                   "tokens_per_s", rk_command_rate(r->made.n_tokens, r->generate_s));
     return rk_command_json(
-        rk_generated_json(&r->made, &r->text, r->n_tokens, r->o->sampling.seed, timings), err);
+        rk_generated_json(&r->made, &r->text, r->n_read, r->o->sampling.seed, timings), err);
+}
+
+/* Of a prompt that was not read to its end the state of what was read is worth keeping. */
+static rk_status save_state(const run *r, rk_error *err)
+{
+    if (r->n_read == 0) {
+        fprintf(stderr, "rwkv: %s is not written: no token was read\n", r->o->state_out);
+        return RK_OK;
+    }
+    const rk_status st = rk_session_state_save(r->session, r->o->state_out, err);
+    if (st == RK_OK && r->n_read < r->n_tokens)
+        fprintf(stderr, "rwkv: %s holds the first %" PRId64 " of the prompt's %" PRId64 " tokens\n",
+                r->o->state_out, r->n_read, r->n_tokens);
+    return st;
 }
 
 /* The model's file is asked at the end whether it is still the one that was opened. */
 static rk_status finish(const run *r, rk_error *err)
 {
     rk_status st = rk_file_check(r->model->file, err);
+    end_line(r);
     if (st == RK_OK && r->o->state_out)
-        st = rk_session_state_save(r->session, r->o->state_out, err);
+        st = save_state(r, err);
     print_timings(r);
     if (st == RK_OK && r->o->json)
         st = print_json(r, err);
@@ -262,15 +333,17 @@ static rk_status finish(const run *r, rk_error *err)
 
 static rk_status work(run *r, rk_error *err)
 {
-    rk_status st = rk_prompt_read(&r->o->prompt, &r->prompt, err);
+    rk_status st = open_all(r, err);
+    if (st == RK_OK)
+        st = rk_prompt_read(&r->o->prompt, &r->prompt, err);
+    if (st == RK_OK)
+        st = encode_prompt(r, err);
     if (st == RK_OK) /* not before: reading a prompt from a terminal is interrupted as always */
         st = rk_interrupt_open(&r->interrupt, err);
-    if (st == RK_OK)
-        st = open_all(r, err);
     if (st == RK_OK && r->o->sampling.temp > 0.0 && !r->o->common.quiet)
         fprintf(stderr, "seed %" PRId64 "\n", r->o->sampling.seed);
     if (st == RK_OK)
-        st = feed_prompt(r, err);
+        st = read_prompt(r, err);
     if (st == RK_OK)
         st = generate(r, err);
     else if (st == RK_ERR_ABORTED) {
@@ -289,15 +362,18 @@ static int run_main(int argc, char **argv)
     if (!rk_command_options(&rk_cmd_run, argc, argv, &o, &status))
         return status;
     run r = {.o = &o};
-    rk_status st = check_options(&o, &err);
+    o.prompt.quiet = o.common.quiet;
+    rk_status st = rk_prompt_stops(&o.stop, o.prompt.escapes, &r.stops, &err);
+    if (st == RK_OK)
+        st = check_options(&o, &err);
     if (st == RK_OK)
         st = rk_sampling_draw_seed(&o.sampling, &err);
     if (st == RK_OK)
         st = work(&r, &err);
     const int signal = r.interrupt ? rk_interrupt_signal(r.interrupt) : 0;
+    if (st != RK_OK)
+        end_line(&r); /* the sentence begins a line of its own */
     close_all(&r);
-    if (st != RK_OK && r.shown)
-        putchar('\n'); /* the sentence begins a line of its own */
     if (st != RK_OK)
         return rk_command_fail(&err);
     return signal ? 128 + signal : 0;

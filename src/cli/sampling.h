@@ -23,14 +23,14 @@ typedef struct rk_sampling_options {
     {"temp", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, temp), 0, 100, temp_shown, \
      "temperature; 0: the highest score, penalties off"}, \
     {"top-p", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, top_p), 0, 1, top_p_shown, \
-     "likeliest tokens that hold X"}, \
+     "the likeliest tokens that hold this probability together; 0: the likeliest one"}, \
     {"top-k", 0, RK_OPT_INT, "N", RK_SAMPLING_AT(type, member, top_k), 0, 1 << 30, "0", \
      "likeliest N tokens; 0: all"}, \
     {"min-p", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, min_p), 0, 1, "0", \
      "tokens at least X times as likely as the likeliest"}, \
     {"typical", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, typical_p), 0, 1, "1", \
-     "locally typical tokens; 1: all"}, \
-    {"repeat-penalty", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, repeat_penalty), 0, 100, \
+     "locally typical tokens that hold this probability; 1: all, 0: one"}, \
+    {"repeat-penalty", 0, RK_OPT_ABOVE, "X", RK_SAMPLING_AT(type, member, repeat_penalty), 0, 100, \
      "1", "scores of generated tokens are divided by X"}, \
     {"presence-penalty", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, presence_penalty), \
      -100, 100, presence_shown, "subtracted from scores of generated tokens"}, \

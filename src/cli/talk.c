@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "cli/prefill.h"
 #include "infer/session.h"
 #include "infer/speculate.h"
 #include "text/tokenizer.h"
@@ -225,12 +226,10 @@ void rk_talks_free(rk_talks *t)
 static rk_status read_text(rk_talks *t, const rk_buf *text, float *logits, rk_error *err)
 {
     int32_t *ids;
-    int64_t n;
+    int64_t n, n_read;
     rk_status st = rk_tokenizer_encode_all(t->p.tokenizer, text->data, text->len, &ids, &n, err);
     if (st == RK_OK)
-        st = rk_session_eval(t->p.session, ids, n, logits, err);
-    if (st == RK_OK && t->p.speculator)
-        st = rk_speculator_read(t->p.speculator, ids, n, err);
+        st = rk_prefill(t->p.session, t->p.speculator, ids, n, logits, t->p.meter, &n_read, err);
     if (st == RK_OK)
         t->n_read += n;
     free(ids);
@@ -276,7 +275,8 @@ rk_status rk_talks_ask(rk_talks *t, const char *said, size_t n, rk_think think, 
     if (st == RK_OK)
         add_turn(t, here(t), made);
     else if (made.before)
-        go_to(t, made.before, NULL); /* the session may have read what the draft did not */
+        go_to(t, made.before,
+              NULL); /* the session may have read some of it, or what the draft did not */
     if (st != RK_OK)
         turn_deinit(&made);
     rk_buf_deinit(&text);
@@ -499,7 +499,7 @@ static bool get_hex(rk_buf *out, const char *text)
     return true;
 }
 
-rk_status rk_talks_save(const rk_talks *t, const char *path, rk_error *err)
+rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_error *err)
 {
     const talk *x = &t->talks[t->current];
     char answers[24];
@@ -510,7 +510,7 @@ rk_status rk_talks_save(const rk_talks *t, const char *path, rk_error *err)
     const rk_pair more[] = {{key_answers, answers}, {key_unread, unread.data}};
     const rk_status st = unread.failed ? no_memory(err)
                                        : rk_session_state_write(t->p.session, path, more,
-                                                                RK_COUNT(more), false, err);
+                                                                RK_COUNT(more), overwrite, err);
     rk_buf_deinit(&unread);
     return st;
 }

@@ -8,6 +8,7 @@
 #define RK_CLI_TALK_H
 
 #include "cli/generate.h"
+#include "cli/meter.h"
 #include "cli/options.h"
 #include "model/model.h"
 #include "text/chat_format.h"
@@ -20,6 +21,7 @@ typedef struct rk_talk_params {
     const rk_model *model;
     const rk_tokenizer *tokenizer;
     const rk_chat_format *format;
+    rk_meter *meter; /* of a long question; NULL: none */
 } rk_talk_params;
 
 /* Several talks, one of which is the current one. */
@@ -53,8 +55,8 @@ int64_t rk_talks_n_read(const rk_talks *t);
 int64_t rk_talks_n_answers(const rk_talks *t);
 /* A state file that also holds the text that has not been read yet, so that what is said next gives
  * the same bits after loading; any state file is the beginning of a talk. A file that is refused
- * changes nothing. RK_ERR_ARG: the file to save exists. */
-rk_status rk_talks_save(const rk_talks *t, const char *path, rk_error *err);
+ * changes nothing. RK_ERR_ARG: the file to save exists, and overwrite is not set. */
+rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_error *err);
 rk_status rk_talks_load(rk_talks *t, const char *path, bool force, rk_error *err);
 
 #endif

@@ -122,12 +122,13 @@ static rk_status decode(const tokenize_options *o, const rk_tokenizer *t, rk_err
 
 static int tokenize_main(int argc, char **argv)
 {
-    tokenize_options o = {.vocab = "world"};
+    tokenize_options o = {.vocab = "world", .text.exact = true};
     rk_tokenizer *t = NULL;
     int status = 0;
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_tokenize, argc, argv, &o, &status))
         return status;
+    o.text.quiet = o.common.quiet;
     rk_status st = rk_tokenizer_new(&t, o.vocab, &err);
     if (st == RK_OK && o.decode && (o.text.text || o.text.file))
         st = rk_fail(&err, RK_ERR_ARG, "either a text to encode or --decode, not both");

@@ -57,9 +57,9 @@ static rk_status check_params(const rk_sampler_params *p, rk_error *err)
         const char *range;
     } rows[] = {
         {"temp", p->temp, 0.0f, FLT_MAX, "a finite number, at least 0"},
-        {"top_p", p->top_p, FLT_TRUE_MIN, 1.0f, "a number in (0, 1]"},
+        {"top_p", p->top_p, 0.0f, 1.0f, "a number in [0, 1]"},
         {"min_p", p->min_p, 0.0f, 1.0f, "a number in [0, 1]"},
-        {"typical_p", p->typical_p, FLT_TRUE_MIN, 1.0f, "a number in (0, 1]"},
+        {"typical_p", p->typical_p, 0.0f, 1.0f, "a number in [0, 1]"},
         {"repeat_penalty", p->repeat_penalty, FLT_MIN, FLT_MAX, "a finite number above 0"},
         {"presence_penalty", p->presence_penalty, -FLT_MAX, FLT_MAX, "a finite number"},
         {"frequency_penalty", p->frequency_penalty, -FLT_MAX, FLT_MAX, "a finite number"},
@@ -295,12 +295,20 @@ static void key_by_probability(rk_sampler *s)
         s->key[i] = ~ordered_bits(s->p[i]);
 }
 
-/* The most probable tokens that hold top_p together, and all that tie with the last of them. */
-static void keep_top_p(rk_sampler *s)
+/* The candidates of the lowest keys that hold mass together, and all that tie with the last of
+ * them; where mass is 0 one candidate, which has no ties. */
+static void keep_mass(rk_sampler *s, double mass)
 {
     double below;
+    const uint32_t last = select_key(s, s->p, fmax(mass, DBL_TRUE_MIN), &below);
+    keep(s, last, mass > 0.0 ? s->n : 1);
+}
+
+/* The most probable tokens that hold top_p together. */
+static void keep_top_p(rk_sampler *s)
+{
     key_by_probability(s);
-    keep(s, select_key(s, s->p, (double)s->params.top_p, &below), s->n);
+    keep_mass(s, (double)s->params.top_p);
 }
 
 static void keep_top_k(rk_sampler *s)
@@ -332,7 +340,7 @@ static void keep_min_p(rk_sampler *s)
  * of the mass that is left (Meister et al., "Locally typical sampling", arXiv 2202.00666). */
 static void keep_typical(rk_sampler *s)
 {
-    double mass = 0.0, entropy = 0.0, below;
+    double mass = 0.0, entropy = 0.0;
     for (int64_t i = 0; i < s->n; i++)
         mass += (double)s->p[i];
     for (int64_t i = 0; i < s->n; i++)
@@ -340,7 +348,7 @@ static void keep_typical(rk_sampler *s)
             entropy -= (double)s->p[i] / mass * log((double)s->p[i] / mass);
     for (int64_t i = 0; i < s->n; i++)
         s->key[i] = ordered_bits((float)fabs(log((double)s->p[i] / mass) + entropy));
-    keep(s, select_key(s, s->p, (double)s->params.typical_p * mass, &below), s->n);
+    keep_mass(s, (double)s->params.typical_p * mass);
 }
 
 static void filter(rk_sampler *s)

@@ -112,7 +112,7 @@ drafted --temp 1 --top-k 1 --presence-penalty 0.5 --frequency-penalty 0.2 --stop
 printf 'Where is he?\n/regen\n/regen\n/fork\n/undo\n/fork 1\n/regen\n' |
     "$RK_PROGRAM" chat -m "$model" -n 40 --temp 0 -v --draft "$work/near.gguf" >"$work/out" 2>"$work/err"
 [ "$(grep -c '^(read 0 tokens' "$work/err")" = 3 ] || complain "tokens were read again:" "$(cat "$work/err")"
-[ "$(grep -c '^(draft guessed [0-9]* tokens; [0-9]* of' "$work/err")" = 4 ] ||
+[ "$(grep -c '^(draft: [0-9]* tokens proposed; [0-9]* of' "$work/err")" = 4 ] ||
     complain "what became of guesses:" "$(cat "$work/err")"
 
 # Files that are no talk are refused with a sentence and change nothing; nothing is written over.
@@ -138,6 +138,12 @@ cmp -s "$work/talk" "$work/kept" || complain "/save changed a file that was ther
 printf '/save %s/none/talk\n' "$work" | chat >"$work/out" 2>"$work/err" && complain "/save into no folder"
 ls "$work" | grep -q tmp- && complain "a partial file is left"
 
+printf '/save --force %s\n' "$work/talk" | chat >"$work/out" 2>"$work/err" || complain "/save --force: $(cat "$work/err")"
+cmp -s "$work/talk" "$work/kept" && complain "/save --force wrote nothing"
+printf '/save ~/at-home\n/load ~/at-home\n/save --force ~/at-home\n' | HOME=$work chat 2>"$work/err" ||
+    complain "~: $(cat "$work/err")"
+[ -s "$work/at-home" ] || complain "~ is not the home folder"
+
 # Stop strings end an answer though every byte is a token, and nothing of them shows; the talk goes
 # on as if they had never been.
 bias='--logit-bias 65=1000 --temp 0'
@@ -145,6 +151,8 @@ bias='--logit-bias 65=1000 --temp 0'
 {
     [ "$(printf 'x\n' | chat $bias -n 7)" = AAAAAAA ] || complain "-n 7 is not seven bytes"
     [ -z "$(printf 'x\n' | chat $bias --stop AAA)" ] || complain "a stop string shows"
+    [ -z "$(printf 'x\n' | chat $bias -e --stop '\x41A')" ] || complain "--stop with -e"
+    [ -z "$(printf 'x\n' | chat $bias --stop AAA -n -1)" ] || complain "-n -1"
     printf 'x\n' | chat --json $bias --stop AAA >"$work/out"
     grep -q '^{"text":"","tokens":\[65,65,65\],"n_prompt":19,"n_generated":3,"seed":3,"stop_reason":"stop",' \
         "$work/out" || complain "--json: $(cat "$work/out")"
@@ -188,7 +196,7 @@ printf 'Who came?\n/system\nWhere is he?\n' | chat --temp 0 >"$work/new"
 [ "$(tail -1 "$work/new")" = "$(sed -n 1p "$work/straight")" ] || complain "/system kept something"
 
 # Mistakes end a pipe with a sentence.
-for bad in '/nothing' '/set temp hot' '/undo' '/regen' '/load /nowhere' '/fork 9' '/fork x' '/save'; do
+for bad in '/nothing' '/set temp hot' '/set top-p 7' '/set repeat-penalty 0' '/set tmep 1' '/sav x' '/undo' '/regen' '/load /nowhere' '/fork 9' '/fork x' '/save'; do
     if printf '%s\n' "$bad" | chat >/dev/null 2>"$work/err"; then
         complain "$bad was accepted"
     fi

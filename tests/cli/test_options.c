@@ -1,6 +1,7 @@
 /* test_options.c: the option parser. It belongs to the program and not to the library, so that its
  * source is compiled in here. */
 #include "cli/options.c"
+#include "cli/suggest.c"
 
 #include "test_util.h"
 
@@ -8,7 +9,7 @@ typedef struct sample {
     rk_common_options common;
     const char *model, *prompt;
     int64_t n;
-    double temp;
+    double temp, scale;
     rk_opt_list stop;
     int dtype;
     bool echo;
@@ -20,6 +21,7 @@ static const rk_option rows[] = {
     {"prompt", 'p', RK_OPT_TEXT, "TEXT", offsetof(sample, prompt), 0, 0, NULL, "a prompt"},
     {"n", 'n', RK_OPT_INT, "N", offsetof(sample, n), 0, 100, "64", "tokens"},
     {"temp", 0, RK_OPT_NUMBER, "T", offsetof(sample, temp), 0, 2, "1", "temperature"},
+    {"scale", 0, RK_OPT_ABOVE, "X", offsetof(sample, scale), 0, 2, "1", "scale"},
     {"stop", 0, RK_OPT_LIST, "TEXT", offsetof(sample, stop), 0, 0, NULL, "stop at"},
     {"dtype", 0, RK_OPT_CHOICE, "f32|bf16|f16", offsetof(sample, dtype), 0, 0, "f32", "type"},
     {"echo", 'e', RK_OPT_FLAG, NULL, offsetof(sample, echo), 0, 0, NULL, "echo"},
@@ -94,6 +96,12 @@ static void test_refused(void **state)
         {{"--temp", "inf"}, "is not a number"},
         {{"--temp", "1e999"}, "is not a number"},
         {{"--temp", "2.01"}, "--temp: 2.01 is outside 0 to 2"},
+        {{"--scale", "0"}, "--scale: 0 is outside above 0, at most 2"},
+        {{"--scale", "2.01"}, "--scale: 2.01 is outside above 0, at most 2"},
+        {{"--tmep", "1"}, "unknown option '--tmep' (did you mean --temp?)"},
+        {{"--dtyp=f32"}, "unknown option '--dtyp=f32' (did you mean --dtype?)"},
+        {{"--temperature", "1"}, "unknown option '--temperature' (did you mean --temp?)"},
+        {{"--promt", "1"}, "(did you mean --prompt?)"},
         {{"--dtype", "f8"}, "--dtype: 'f8' is none of f32|bf16|f16"},
         {{"--dtype", "f32|bf16"}, "is none of"},
         {{"--dtype", ""}, "is none of"},
@@ -133,6 +141,54 @@ static void test_limits(void **state)
     assert_non_null(strstr(err.msg, "more than 64 times"));
 }
 
+/* What is refused leaves the value that was there. */
+static void test_refused_unchanged(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"-n", "101"}, {"-n", "x"}, {"--temp", "7"}, {"--temp", "x"}, {"--scale", "0"}};
+    for (size_t i = 0; i < RK_COUNT(cases); i++) {
+        sample s = {.model = "x", .n = 5, .temp = 0.5, .scale = 1.5};
+        rk_error err = {0};
+        bool help;
+        char *argv[2] = {strdup(cases[i][0]), strdup(cases[i][1])};
+        assert_int_equal(rk_options_parse(table, 2, argv, &s, &help, &err), RK_ERR_ARG);
+        assert_true(s.n == 5 && s.temp == 0.5 && s.scale == 1.5);
+        free(argv[0]);
+        free(argv[1]);
+    }
+}
+
+static void test_suggestions(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "run", "chat", "train", "convert", "quantize", "presence-penalty", "bench", NULL};
+    static const char *const cases[][2] = {{"rnu", "run"},
+                                           {"ru", "run"},
+                                           {"runn", "run"},
+                                           {"chta", "chat"},
+                                           {"quantise", "quantize"},
+                                           {"covnert", "convert"},
+                                           {"trian", "train"},
+                                           {"presence", "presence-penalty"},
+                                           {"benchmark", "bench"},
+                                           {"frob", NULL},
+                                           {"r", NULL},
+                                           {"", NULL},
+                                           {"serve", NULL},
+                                           {"a-very-long-word-that-is-no-name-of-any-kind", NULL}};
+    for (size_t i = 0; i < RK_COUNT(cases); i++) {
+        rk_suggestion s = {.word = cases[i][0]};
+        for (const char *const *name = names; *name; name++)
+            rk_suggest(&s, *name);
+        if ((s.name == NULL) != (cases[i][1] == NULL) ||
+            (s.name && strcmp(s.name, cases[i][1]) != 0))
+            fail_msg("'%s' stands for '%s', expected '%s'", s.word, s.name ? s.name : "nothing",
+                     cases[i][1] ? cases[i][1] : "nothing");
+    }
+}
+
 static void test_help(void **state)
 {
     (void)state;
@@ -144,11 +200,17 @@ static void test_help(void **state)
     assert_true(help);
     rk_buf b = {0};
     rk_options_help(table, &b);
-    static const char *const parts[] = {"\nsample:\n",           "  -m, --model FILE",
-                                        "a model (required)\n",  "--temp T",
-                                        "(default 1; 0 to 2)\n", "--dtype f32|bf16|f16",
-                                        "  -e, --echo ",         "  -t, --threads N",
-                                        "\neverywhere:\n",       "a prompt\n"};
+    static const char *const parts[] = {"\nsample:\n",
+                                        "  -m, --model FILE",
+                                        "a model (required)\n",
+                                        "--temp T",
+                                        "(default 1; 0 to 2)\n",
+                                        "--dtype f32|bf16|f16",
+                                        "  -e, --echo ",
+                                        "  -t, --threads N",
+                                        "\neverywhere:\n",
+                                        "a prompt\n",
+                                        "(default 1; above 0, at most 2)\n"};
     for (size_t i = 0; i < RK_COUNT(parts); i++)
         if (!strstr(b.data, parts[i]))
             fail_msg("'%s' is not in the help:\n%s", parts[i], b.data);
@@ -158,10 +220,9 @@ static void test_help(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_forms),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_limits),      cmocka_unit_test(test_refused_unchanged),
+        cmocka_unit_test(test_suggestions), cmocka_unit_test(test_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,15 @@ expect 2 'usage: rwkv COMMAND'
 expect 0 'usage: rwkv COMMAND' help
 expect 0 'usage: rwkv COMMAND' --help
 expect 0 '^rwkv [0-9.]* numerics=' --version
+expect 0 '^rwkv [0-9.]* numerics=' version
+expect 0 'usage: rwkv COMMAND' help help
+expect 0 'usage: rwkv COMMAND' help version
 expect 2 "unknown command 'frob'" frob
+expect 2 "unknown command 'rnu' (did you mean run?)" rnu
+expect 2 "unknown command 'quantise' (did you mean quantize?)" quantise
+expect 2 "unknown command 'verison' (did you mean version?)" help verison
+expect 2 "unknown option '--tmep' (did you mean --temp?)" run --tmep 1
+expect 2 "unknown option '--stesp=3' (did you mean --steps?)" train --stesp=3
 expect 2 "unknown command 'frob'" help frob
 for command in $("$RK_PROGRAM" help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
     [ "$command" = help ] && continue
@@ -105,6 +113,23 @@ if [ $got -ne 143 ] || [ ! -e "long/checkpoint-$step/state.json" ]; then
     ls long
     failures=$((failures + 1))
 fi
+
+# Who closes the other end of a pipe wants no more: no sentence, the status of SIGPIPE.
+for command in 'help train' 'tokenize --vocab byte -f big.txt'; do
+    head -c 300000 /dev/zero | tr '\0' x >big.txt
+    (
+        got=0
+        # shellcheck disable=SC2086
+        sleep 0.2 && "$RK_PROGRAM" $command 2>pipe.err || got=$?
+        echo $got >pipe.status
+    ) | true
+    while [ ! -s pipe.status ]; do sleep 0.05; done
+    [ "$(cat pipe.status)" = 141 ] && [ ! -s pipe.err ] || {
+        echo "rwkv $command into a closed pipe: status $(cat pipe.status): $(cat pipe.err)"
+        failures=$((failures + 1))
+    }
+    rm pipe.status
+done
 
 # A result that cannot be written is a failure.
 if [ -e /dev/full ]; then

@@ -77,6 +77,46 @@ run="run -m m.safetensors -t 1 -q"
     expect 0 '^to beAAAA$' $run -p 'to be' -n 4 --seed 1 --logit-bias 65=1000 --stop AAAAA
     expect 0 '' run -m m.safetensors -p x -n 1
 }
+# shellcheck disable=SC2086 # a list of words
+{
+    # the model as a word of its own, -n -1, escapes in --stop
+    expect 0 '^to be' run m.safetensors -t 1 -q -p 'to be' -n 8 --temp 0
+    same 'a model without -m' argument out
+    expect 2 "unknown argument 'm.safetensors'" $run -p x m.safetensors
+    expect 0 '^to be$' $run -p 'to be' -n -1 --logit-bias 0=1000
+    expect 0 '^to be$' $run -p 'to be' -n -1 --temp 0 --logit-bias 65=1000 --stop AAA
+    expect 2 '--n-predict: -2 is outside -1 to' $run -p x -n -2
+    expect 0 '^to be$' $run -p 'to be' -n 9 -e --logit-bias 65=1000 --stop '\x41\x41'
+    expect 0 '^to beAAAA$' $run -p 'to be' -n 4 --logit-bias 65=1000 --stop '\x41'
+    expect 2 'escape at byte 0 of --stop' $run -e -p x --stop '\q'
+    expect 2 'no text holds a byte of value 0' $run -e -p x --stop 'a\0'
+    expect 2 '--stop: the text is empty' $run -p x --stop ''
+
+    # what the help calls the ends of a range is accepted, and no more
+    "$RK_PROGRAM" help run | sed -n 's/^ *\(-., \)*--\([a-z-]*\) [NX] .*[(; ]\(-*[0-9.e+]*\) to \([0-9.e+]*\))$/\2 \3 \4/p' |
+        grep -e temp -e top -e min-p -e typical -e penalty >ranges
+    [ "$(wc -l <ranges)" -eq 8 ] || complain "ranges in the help: $(cat ranges)"
+    while read -r name low high; do
+        expect 0 '' $run -p x -n 2 --$name $low
+        expect 0 '' $run -p x -n 2 --$name $high
+        expect 2 "--$name: .* is outside" $run -p x --$name ${high}0000
+        expect 2 "--$name: .* is outside" $run -p x --$name -1000000
+    done <ranges
+    expect 2 '--repeat-penalty: 0 is outside above 0, at most 100' $run -p x --repeat-penalty 0
+    expect 0 '' $run -p x -n 2 --repeat-penalty 1e-30
+    expect 0 '' $run -p x -n 9 --temp 0
+    cp out greedy
+    expect 0 '' $run -p x -n 9 --temp 5 --top-p 0
+    same 'top-p 0 keeps one token' greedy out
+
+    # statistics begin a line of their own where they share a place with the text
+    "$RK_PROGRAM" run m.safetensors -t 1 -p x -n 2 --temp 0 --logit-bias 65=1000 >out 2>&1
+    [ "$(sed -n 1p out)" = xAA ] && sed -n 2p out | grep -q '^prompt 1 tokens' ||
+        complain "text and statistics: $(cat out)"
+    "$RK_PROGRAM" run m.safetensors -t 1 -p x -n 2 --temp 0 --logit-bias 10=1000 >out 2>&1
+    [ "$(wc -l <out)" = 3 ] || complain "a text that ends its line: $(cat out)"
+}
+expect 0 '' run -m m.safetensors -t 1 -p x -n 1
 grep -q '^seed [0-9]*$' err || complain 'a drawn seed was not printed'
 grep -q '^prompt 1 tokens, .* ended by length$' err || complain 'no timings on stderr'
 
@@ -98,7 +138,11 @@ grep -q '^prompt 1 tokens, .* ended by length$' err || complain 'no timings on s
     cp out halves
     expect 0 '' $run -p 'to be, or not to be' -n 8 --temp 0 --no-display-prompt
     same 'a text in two halves' out halves
-    expect 2 's.state exists; --force' $run -p x -n 0 --state-out s.state
+    expect 2 's.state: exists already; --force' $run -p x -n 0 --state-out s.state
+    # paths given for output are tried before the work, here before a model that is none
+    expect 1 'none/s.state' run -m nowhere -p x --state-out none/s.state
+    expect 1 'none/x.npy' logits -m nowhere --tokens 1 -o none/x.npy
+    expect 2 'is a directory' run -m nowhere -p x --state-out .
     expect 0 '' $run -p x -n 0 --state-out s.state --force
     expect 1 'nowhere' $run -p x --state-in nowhere
     expect 2 'm.safetensors: ' $run -p x --state-in m.safetensors
@@ -110,7 +154,7 @@ grep -q '^prompt 1 tokens, .* ended by length$' err || complain 'no timings on s
         --draft m.safetensors --draft-max 5
     same 'with a draft' plain out
     same 'state with a draft' plain.state fast.state
-    expect 0 'draft guessed [0-9]* tokens' run -m m.safetensors -t 1 -v -p x -n 20 --ignore-eos \
+    expect 0 'draft: [0-9]* tokens proposed' run -m m.safetensors -t 1 -v -p x -n 20 --ignore-eos \
         --draft m.safetensors
     expect 2 'outside 1 to 15' $run -p x --draft m.safetensors --draft-max 16
     expect 1 'nowhere' $run -p x --draft nowhere
@@ -150,7 +194,7 @@ expect 0 '^[0-9]* of [0-9]* checks passed' selftest
 grep -q '^FAIL' out && complain 'selftest counted a failure as passed'
 expect 0 'checks passed' selftest --path ref -q -t 1
 
-# ---- a signal ends the text where it is; a closed pipe ends it with a sentence
+# ---- a signal ends the text where it is; a closed pipe ends it without a word
 "$RK_PROGRAM" run -m m.safetensors -p x -n 1000000000 --ignore-eos -q -t 1 --state-out int.state \
     >long.txt 2>err &
 pid=$!
@@ -162,12 +206,28 @@ wait $pid || got=$?
     complain "SIGINT: status $got, expected 130 and a state:"
     cat err
 }
+# In the middle of a prompt: what was read is counted and saved, and is the state of so many tokens.
+head -c 20000000 /dev/zero | tr '\0' x >long.prompt
+"$RK_PROGRAM" run -m m.safetensors -f long.prompt -n 5 -t 1 --temp 0 --state-out part.state >/dev/null 2>err &
+pid=$!
+sleep 1
+kill -INT $pid
+got=0
+wait $pid || got=$?
+read=$(sed -n 's/^prompt \([0-9]*\) of 20000000 tokens.*ended by interrupted$/\1/p' err)
+[ $got -eq 130 ] && [ "${read:-0}" -gt 0 ] &&
+    grep -q "^rwkv: part.state holds the first $read of the prompt's 20000000 tokens$" err ||
+    complain "SIGINT in a prompt: status $got, expected 130 and what was read: $(cat err)"
+head -c "${read:-1}" long.prompt >part.prompt
+expect 0 '' run -m m.safetensors -f part.prompt -n 0 -t 1 --temp 0 -q --state-out whole.state
+same 'the state of part of a prompt' part.state whole.state
+rm long.prompt part.prompt
 (
     got=0
     "$RK_PROGRAM" run -m m.safetensors -p x -n 100000000 --ignore-eos -q -t 1 2>pipe.err || got=$?
     echo $got >pipe.status
 ) | head -c 10 >out
-[ "$(cat pipe.status)" = 1 ] && grep -q '^rwkv: stdout: ' pipe.err ||
+[ "$(cat pipe.status)" = 141 ] && [ ! -s pipe.err ] ||
     complain "closed pipe: status $(cat pipe.status): $(cat pipe.err)"
 
 # ---- a model that is cut while it is used

@@ -53,7 +53,7 @@ expect 0 '^be' run -m other $run
 cp "$data/tokenizer_json/hole.json" other/tokenizer.json
 expect 2 'no token has the id' run -m other $run
 expect 2 "model is 'Unigram', expected BPE" run -m folder --vocab "$data/tokenizer_json/model_7.json" $run
-expect 2 'takes no vocabulary with merges' convert folder x.gguf --vocab "$small"
+expect 2 'cannot hold vocabulary' convert folder x.gguf --vocab "$small"
 
 # A GGUF file that was given a vocabulary needs no other.
 bytes=$data/vocab/bytes-only.txt

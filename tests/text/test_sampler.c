@@ -320,7 +320,14 @@ static void test_ties(void **state)
     assert_int_equal(support(&p, logits, 5), 1u << 2);
     p.top_p = 0.51f; /* the cut lies among the equal ones: all stay */
     assert_int_equal(support(&p, logits, 5), 31);
+    p.top_p = 0.0f;
+    assert_int_equal(support(&p, logits, 5), 1u << 2);
+    assert_int_equal(support(&p, (const float[]){1, 2, 2, 2, 0}, 5),
+                     1u << 1); /* one of those that tie */
     p.top_p = 1.0f;
+    p.typical_p = 0.0f;
+    assert_int_equal(support(&p, (const float[]){1, 1, 1, 1, 1}, 5), 1);
+    p.typical_p = 1.0f;
     p.top_k = 3; /* exactly so many, the lowest ids */
     assert_int_equal(support(&p, logits, 5), 7);
     p.top_k = 0;
@@ -534,11 +541,12 @@ static void test_arguments(void **state)
     (void)state;
     REFUSED(temp, -1, "temp is -1, expected a finite number, at least 0");
     REFUSED(temp, INFINITY, "temp is inf, expected a finite number, at least 0");
-    REFUSED(top_p, 0, "top_p is 0, expected a number in (0, 1]");
-    REFUSED(top_p, 1.5f, "top_p is 1.5, expected a number in (0, 1]");
+    REFUSED(top_p, -0.5f, "top_p is -0.5, expected a number in [0, 1]");
+    REFUSED(top_p, 1.5f, "top_p is 1.5, expected a number in [0, 1]");
     REFUSED(top_k, -1, "top_k is -1, expected at least 0");
     REFUSED(min_p, -0.5f, "min_p is -0.5, expected a number in [0, 1]");
-    REFUSED(typical_p, 0, "typical_p is 0, expected a number in (0, 1]");
+    REFUSED(typical_p, -0.5f, "typical_p is -0.5, expected a number in [0, 1]");
+    REFUSED(typical_p, 1.5f, "typical_p is 1.5, expected a number in [0, 1]");
     REFUSED(repeat_penalty, 0, "repeat_penalty is 0, expected a finite number above 0");
     REFUSED(presence_penalty, INFINITY, "presence_penalty is inf, expected a finite number");
     REFUSED(frequency_penalty, -INFINITY, "frequency_penalty is -inf, expected a finite number");
