@@ -1,5 +1,5 @@
 /* What holds for all ops together: recomputed segments, plans, errors, batches cut into pieces. */
-#include "op_cases.h"
+#include "op_runs.h"
 
 /* ------------------------------------------------------------------------------- recomputation */
 
@@ -9,20 +9,17 @@ static void test_recompute(void **state)
 {
     (void)state;
     test_ctx t = test_begin(1);
+    const rk_op_case *c;
     for (int path = 0; rk_kernels_at(path); path++)
-        for (size_t k = 0; k < RK_COUNT(cases); k++) {
-            const op_case *c = &cases[k];
-            run_options o = {.real = RK_F32,
+        for (int k = 0; (c = rk_op_case_at(k)); k++) {
+            run_options o = {.c = {.real = RK_F32, .long_class = true},
                              .kind = RK_ARENA_GROWING,
-                             .kernels = rk_kernels_at(path),
-                             .long_class = true};
-            double *x[MAX_IN] = {0};
+                             .kernels = rk_kernels_at(path)};
             test_shape(&t, "%s, %s", c->name, o.kernels->name);
-            draw_inputs(&t, c, x);
-            const run_result plain = run_case(&t, c, x, &o);
-            o.checkpoint = true;
-            const run_result again = run_case(&t, c, x, &o);
-            same_results(&t, c, &plain, &again, RK_F32);
+            const run_result plain = run_case(&t, c, &o);
+            o.c.recompute = true;
+            const run_result again = run_case(&t, c, &o);
+            same_results(&t, &plain, &again, RK_F32);
             test_reset(&t);
         }
     test_end(&t);
@@ -31,36 +28,34 @@ static void test_recompute(void **state)
 /* ---------------------------------------------------------------------------------------- plans */
 
 /* What a counting context counts is what a run takes, to the byte, and all that it needs. */
-static void check_plan(test_ctx *t, const op_case *c, double *const *x, run_options o)
+static void check_plan(test_ctx *t, const rk_op_case *c, run_options o)
 {
     o.kind = RK_ARENA_COUNTING;
-    const size_t planned = run_case(t, c, x, &o).peak;
+    const size_t planned = run_case(t, c, &o).peak;
     o.kind = RK_ARENA_GROWING;
-    const run_result run = run_case(t, c, x, &o);
+    const run_result run = run_case(t, c, &o);
     if (planned != run.peak)
         fail_msg("%s: %zu bytes planned, %zu taken", t->shape, planned, run.peak);
     o.kind = RK_ARENA_FIXED;
     o.bytes = planned;
-    const run_result fixed = run_case(t, c, x, &o);
-    if (!o.forward_only)
-        same_results(t, c, &run, &fixed, o.real);
+    const run_result fixed = run_case(t, c, &o);
+    same_results(t, &run, &fixed, o.c.real);
 }
 
 static void test_plan(void **state)
 {
     (void)state;
     test_ctx t = test_begin(2);
-    for (size_t k = 0; k < RK_COUNT(cases); k++)
+    const rk_op_case *c;
+    for (int k = 0; (c = rk_op_case_at(k)); k++)
         for (unsigned how = 0; how < 16; how++) {
-            const run_options o = {.real = how & 8 ? RK_F64 : RK_F32,
-                                   .threads = how & 8 ? 2 : 1,
-                                   .long_class = how & 1,
-                                   .checkpoint = how & 2,
-                                   .forward_only = how & 4};
-            double *x[MAX_IN] = {0};
-            test_shape(&t, "%s, how %u", cases[k].name, how);
-            draw_inputs(&t, &cases[k], x);
-            check_plan(&t, &cases[k], x, o);
+            const run_options o = {.c = {.real = how & 8 ? RK_F64 : RK_F32,
+                                         .long_class = how & 1,
+                                         .recompute = how & 2,
+                                         .forward_only = how & 4},
+                                   .threads = how & 8 ? 2 : 1};
+            test_shape(&t, "%s, how %u", c->name, how);
+            check_plan(&t, c, o);
             test_reset(&t);
         }
     test_end(&t);

@@ -1,0 +1,432 @@
+/* op_cases.c: the rows of op_cases.h. Sizes are odd, so that every loop has a tail, and some are
+ * larger than what one task of an op takes. */
+#include "selftest/op_cases.h"
+
+#include "base/num.h"
+
+/* ---- builders ---- */
+
+static void unary(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    out[0] = rk_unary_op(ctx, (rk_unary)arg, in[0]);
+}
+
+static void add(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_add(ctx, in[0], in[1]);
+}
+
+static void mul(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_mul(ctx, in[0], in[1]);
+}
+
+static void square(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_mul(ctx, in[0], in[0]);
+}
+
+static void lerp(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_lerp(ctx, in[0], in[1], in[2]);
+}
+
+static void scale(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_scale(ctx, in[0], -0.75);
+}
+
+static void dropout(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_dropout(ctx, in[0], 0.3, 5);
+}
+
+/* The input of the dropout is an intermediate result. */
+static void dropout_inside(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_scale(ctx, rk_dropout(ctx, rk_unary_op(ctx, RK_TANH, in[0]), 0.3, 5), 2.0);
+}
+
+static void sum(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_sum(ctx, in[0]);
+}
+
+static void copy_transposed(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_copy(ctx, rk_transpose(ctx, in[0], 0, 2));
+}
+
+static void copy_sliced(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    rk_tensor *part = rk_slice(ctx, rk_slice(ctx, in[0], 2, 1, 4), 1, 1, 3);
+    out[0] = rk_copy(ctx, part);
+    out[1] = rk_copy(ctx, rk_transpose(ctx, rk_index(ctx, in[0], 1), 0, 1));
+}
+
+/* Views of intermediate results, overlapping. */
+static void views(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const int64_t flat[] = {6, 4};
+    (void)arg;
+    rk_tensor *y = rk_view(ctx, rk_scale(ctx, in[0], 2.0), 2, flat);
+    out[0] = rk_add(ctx, rk_slice(ctx, y, 0, 0, 4), rk_slice(ctx, y, 0, 2, 6));
+    out[1] = rk_mul(ctx, rk_index(ctx, y, 3), rk_index(ctx, y, 0));
+}
+
+static void concat(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    rk_tensor *const x[] = {in[0], rk_transpose(ctx, in[1], 0, 1), rk_slice(ctx, in[0], 1, 1, 3)};
+    out[0] = rk_concat(ctx, x, 3, 1);
+    out[1] = rk_concat(ctx, (rk_tensor *const[]){in[0], in[0]}, 2, 0);
+}
+
+static void softmax(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_softmax(ctx, in[0]);
+}
+
+static void l2norm(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_l2norm(ctx, in[0]);
+}
+
+static void norm(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    out[0] = rk_norm(ctx, in[0], in[1], in[2], arg, 1e-5);
+}
+
+static void embedding(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_embedding(ctx, in[0], in[1]);
+}
+
+static void linear(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    out[0] = rk_linear(ctx, in[0], in[1], (rk_layout)arg, in[2]);
+}
+
+static void matmul(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_matmul(ctx, in[0], in[1]);
+}
+
+static void matmul_transposed(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_matmul(ctx, rk_transpose(ctx, in[0], 1, 2), rk_transpose(ctx, in[1], 1, 2));
+}
+
+static void matmul_of_rows(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_matmul(ctx, in[0], rk_transpose(ctx, in[1], 1, 2));
+}
+
+/* Heads before time as attention has them, and a slice. */
+static void matmul_views(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    rk_tensor *q = rk_transpose(ctx, in[0], 1, 2), *k = rk_transpose(ctx, in[1], 1, 2);
+    rk_tensor *part = rk_slice(ctx, rk_transpose(ctx, k, 2, 3), 3, 1, 4);
+    out[0] = rk_matmul(ctx, q, part);
+}
+
+static void row_matmul(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_row_matmul(ctx, in[0], in[1]);
+}
+
+static void cross_entropy(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_cross_entropy(ctx, in[0], in[1], in[2], 0.0);
+}
+
+static void shift_mix(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    int n = 0;
+    (void)arg;
+    while (in[2 + n])
+        n++;
+    out[0] = rk_shift_mix(ctx, in[0], in[1], in + 2, n, &out[1]);
+}
+
+static void wkv7(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const rk_wkv7_in w = {
+        .r = in[0], .w = in[1], .k = in[2], .v = in[3], .a = in[4], .b = in[5], .state = in[6]};
+    out[0] = rk_wkv7(ctx, &w, &out[1]);
+}
+
+/* The state goes on, the outputs are not looked at. */
+static void wkv7_state(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    rk_tensor *both[2];
+    wkv7(ctx, arg, in, both);
+    out[0] = rk_scale(ctx, both[1], 1.5);
+}
+
+static void wkv6(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const rk_wkv6_in w = {
+        .r = in[0], .k = in[1], .v = in[2], .d = in[3], .u = in[4], .state = in[5]};
+    out[0] = rk_wkv6(ctx, &w, &out[1]);
+}
+
+/* Two pieces; the exponents of the state start at 0 and are constants of its gradient. */
+static void wkv4(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    rk_tensor *const parts[] = {in[4], in[5], rk_scale(ctx, in[4], 0.0)};
+    rk_wkv4_in w = {.k = in[0], .v = in[1], .w = in[2], .u = in[3]};
+    w.state = rk_concat(ctx, parts, 3, 1);
+    out[0] = rk_wkv4(ctx, &w, &w.state);
+    out[1] = rk_wkv4(ctx, &w, &w.state);
+}
+
+static void prepare(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const rk_rwkv7_prepare_in p = {.w0 = in[0],
+                                   .a0 = in[1],
+                                   .k_k = in[2],
+                                   .k_a = in[3],
+                                   .wl = in[4],
+                                   .al = in[5],
+                                   .k = in[6],
+                                   .v = in[7],
+                                   .v0 = in[8],
+                                   .vl = in[9],
+                                   .v_first = in[10]};
+    const rk_rwkv7_prepare_out o = rk_rwkv7_prepare_op(ctx, &p);
+    out[0] = o.w;
+    out[1] = o.k;
+    out[2] = o.a;
+    out[3] = o.b;
+    out[4] = in[10] ? o.v : rk_scale(ctx, o.v, 1.0);
+}
+
+static void output(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const rk_rwkv7_output_in o = {.y = in[0],
+                                  .r = in[1],
+                                  .k = in[2],
+                                  .v = in[3],
+                                  .g = in[4],
+                                  .r_k = in[5],
+                                  .ln_w = in[6],
+                                  .ln_b = in[7],
+                                  .eps = 64e-5};
+    out[0] = rk_rwkv7_output_op(ctx, &o);
+}
+
+/* Prepare, recurrence and output in one; without a tape in the short class, a head at a time. */
+static void heads(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const rk_rwkv7_heads_in h = {.raw = {.w0 = in[0],
+                                         .a0 = in[1],
+                                         .k_k = in[2],
+                                         .k_a = in[3],
+                                         .wl = in[4],
+                                         .al = in[5],
+                                         .k = in[6],
+                                         .v = in[7],
+                                         .v0 = in[8],
+                                         .vl = in[9],
+                                         .v_first = in[10]},
+                                 .r = in[11],
+                                 .g = in[12],
+                                 .r_k = in[13],
+                                 .ln_w = in[14],
+                                 .ln_b = in[15],
+                                 .state = in[16],
+                                 .eps = 64e-5};
+    out[0] = rk_rwkv7_heads(ctx, &h, &out[1]);
+}
+
+/* Products that do not wait for each other; without a tape in the short class, at once. */
+static void linears(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const rk_linears_in p[] = {{in[0], in[1], RK_OUT_IN, RK_TANH},
+                               {in[0], in[2], RK_IN_OUT, RK_UNARY_NONE},
+                               {in[3], in[4], RK_OUT_IN, RK_SIGMOID}};
+    rk_linears(ctx, p, RK_COUNT(p), out);
+}
+
+static void product_of_tanh(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)user;
+    out[0] = rk_mul(ctx, rk_unary_op(ctx, RK_TANH, in[0]), in[1]);
+}
+
+static void recompute(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    rk_tensor *y = rk_new_like(ctx, in[0]);
+    rk_recompute(ctx, product_of_tanh, NULL, in, 2, &y, 1);
+    out[0] = y;
+}
+
+/* Add, mul, scale and lerp in one expression. */
+static void arithmetic(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    rk_tensor *both = rk_add(ctx, in[0], in[1]);
+    out[0] = rk_lerp(ctx, rk_mul(ctx, both, in[2]), rk_scale(ctx, in[1], 0.75), in[2]);
+}
+
+/* ---- the table ---- */
+
+/* clang-format off */
+#define IN(lo, hi, ...) {.dims = {__VA_ARGS__}, .low = (lo), .high = (hi)}
+#define IDS(below, neg, ...) {.dims = {__VA_ARGS__}, .ids_below = (below), .negatives = (neg)}
+#define STORED(type, ...) {.dims = {__VA_ARGS__}, .low = -1, .high = 1, .stored = (type)}
+#define UNARY(fn, lo, hi)                                                                          \
+    {"unary " #fn, &rk_op_unary, unary, fn, {IN(-2, 2, 3, 5, 7)}},                                 \
+    {"unary " #fn ", wide", &rk_op_unary, unary, fn, {IN(lo, hi, 2, 37, 75)}}
+#define WKV7_IN(t, n)                                                                              \
+    {IN(-1, 1, 2, t, 2, n), IN(0.3, 0.99, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), \
+     IN(-0.5, 0.5, 2, t, 2, n), IN(-0.5, 0.5, 2, t, 2, n), IN(-1, 1, 2, 2, n, n)}
+#define WKV7(t, n) {"wkv7 T " #t " N " #n, &rk_op_wkv7, wkv7, 0, WKV7_IN(t, n)}
+#define WKV6(t, n)                                                                                 \
+    {"wkv6 T " #t " N " #n, &rk_op_wkv6, wkv6, 0,                                                  \
+     {IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n),                         \
+      IN(0.1, 0.99, 2, t, 2, n), IN(-1, 1, 2, n), IN(-1, 1, 2, 2, n, n)}}
+#define WKV6_ROWS(t, n)                                                                            \
+    {"wkv6, one decay, T " #t " N " #n, &rk_op_wkv6, wkv6, 0,                                      \
+     {IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n),                         \
+      IN(0.1, 0.99, 2, 2, n), IN(-1, 1, 2, 2, n), IN(-1, 1, 2, 2, n, n)}}
+#define WKV4(t, a)                                                                                 \
+    {"wkv4 T " #t " A " #a, &rk_op_wkv4, wkv4, 0,                                                  \
+     {IN(-2, 2, 2, t, a), IN(-1, 1, 2, t, a), IN(-1.5, -0.05, 2, a), IN(-1, 1, a),                 \
+      IN(-1, 1, 2, 1, a), IN(0.2, 2, 2, 1, a)}}
+#define ROWS_OF(...) IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__)
+#define LINEAR_IN(w0, w1) IN(-1, 1, 2, 19, 13), IN(-1, 1, w0, w1)
+#define HEADS_IN(t)                                                                                \
+    {ROWS_OF(27), ROWS_OF(2, t, 3, 9), IN(-1, 1, 27), IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 2, t, 3, 9), \
+     IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 27), IN(-1, 1, 27), IN(-1, 1, 27),    \
+     IN(-1, 1, 2, 3, 9, 9)}
+
+static const rk_op_case cases[] = {
+    UNARY(RK_SIGMOID, -4, 4), UNARY(RK_TANH, -4, 4), UNARY(RK_EXP, -4, 2), UNARY(RK_RELU2, -2, 2), UNARY(RK_SILU, -4, 4),
+    {"unary of 20000", &rk_op_unary, unary, RK_TANH, {IN(-2, 2, 20000)}},
+    {"add", &rk_op_add, add, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 3, 4, 5)}},
+    {"add, 20000", &rk_op_add, add, 0, {IN(-1, 1, 4, 5000), IN(-1, 1, 4, 5000)}},
+    {"add, row", &rk_op_add, add, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 5)}},
+    {"add, two dimensions", &rk_op_add, add, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 4, 5)}},
+    {"add, long rows", &rk_op_add, add, 0, {IN(-1, 1, 40, 700), IN(-1, 1, 700)}},
+    {"add, one element", &rk_op_add, add, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 1)}},
+    {"mul", &rk_op_mul, mul, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 3, 4, 5)}},
+    {"mul, row", &rk_op_mul, mul, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 5)}},
+    {"mul, two dimensions", &rk_op_mul, mul, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 4, 5)}},
+    {"mul, long rows", &rk_op_mul, mul, 0, {IN(-1, 1, 40, 700), IN(-1, 1, 700)}},
+    {"mul, one element", &rk_op_mul, mul, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 1)}},
+    {"mul with itself", &rk_op_mul, square, 0, {IN(-1, 1, 3, 4)}},
+    {"lerp", &rk_op_lerp, lerp, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 3, 4, 5), IN(0, 1, 3, 4, 5)}},
+    {"lerp, row", &rk_op_lerp, lerp, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 3, 4, 5), IN(0, 1, 5)}},
+    {"lerp, one element", &rk_op_lerp, lerp, 0, {IN(-1, 1, 3, 4), IN(-1, 1, 3, 4), IN(0, 1, 1)}},
+    {"add, mul, scale, lerp", &rk_op_lerp, arithmetic, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 2, 37, 75), IN(-1, 1, 75)}},
+    {"scale", &rk_op_scale, scale, 0, {IN(-1, 1, 3, 4, 5)}},
+    {"dropout", &rk_op_dropout, dropout, 0, {IN(0.5, 1, 30, 40)}},
+    {"dropout inside", &rk_op_dropout, dropout_inside, 0, {IN(0.5, 1, 30, 40)}},
+    {"sum", &rk_op_sum, sum, 0, {IN(-1, 1, 3, 4, 5)}},
+    {"sum of 20000", &rk_op_sum, sum, 0, {IN(-1, 1, 20000)}},
+    {"copy of a transposed view", &rk_op_copy, copy_transposed, 0, {IN(-1, 1, 3, 4, 5)}},
+    {"copy of sliced views", &rk_op_copy, copy_sliced, 0, {IN(-1, 1, 3, 4, 5)}},
+    {"views", &rk_op_add, views, 0, {IN(-1, 1, 2, 3, 4)}},
+    {"concat of views", &rk_op_concat, concat, 0, {IN(-1, 1, 3, 4, 2), IN(-1, 1, 5, 3, 2)}},
+    {"softmax", &rk_op_softmax, softmax, 0, {IN(-2, 2, 3, 20, 7)}},
+    {"softmax, wide", &rk_op_softmax, softmax, 0, {IN(-4, 4, 2, 37, 75)}},
+    {"l2norm", &rk_op_l2norm, l2norm, 0, {IN(-1, 1, 3, 20, 7)}},
+    {"l2norm, heads", &rk_op_l2norm, l2norm, 0, {IN(-1, 1, 2, 37, 3, 25)}},
+    {"layer norm", &rk_op_norm, norm, 1, {IN(-1, 1, 3, 20, 12), IN(-1, 1, 12), IN(-1, 1, 12)}},
+    {"group norm", &rk_op_norm, norm, 4, {IN(-1, 1, 35, 76), IN(-1, 1, 76), IN(-1, 1, 76)}},
+    {"layer norm, wide", &rk_op_norm, norm, 1, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    {"group norm, three", &rk_op_norm, norm, 3, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    {"embedding", &rk_op_embedding, embedding, 0, {IN(-1, 1, 11, 70), IDS(11, false, 3, 9)}},
+    {"embedding, 37 tokens", &rk_op_embedding, embedding, 0, {IN(-1, 1, 61, 75), IDS(61, false, 2, 37)}},
+    {"embedding, bf16", &rk_op_embedding, embedding, 0, {STORED(RK_BF16, 11, 70), IDS(11, false, 3, 9)}},
+    {"embedding, Q8_0", &rk_op_embedding, embedding, 0, {STORED(RK_Q8_0, 11, 64), IDS(11, false, 3, 9)}},
+    {"linear", &rk_op_linear, linear, RK_OUT_IN, {LINEAR_IN(75, 13)}},
+    {"linear (in, out)", &rk_op_linear, linear, RK_IN_OUT, {LINEAR_IN(13, 75)}},
+    {"linear + residual", &rk_op_linear, linear, RK_OUT_IN, {LINEAR_IN(75, 13), IN(-1, 1, 2, 19, 75)}},
+    {"linear (in, out) + residual", &rk_op_linear, linear, RK_IN_OUT, {LINEAR_IN(13, 75), IN(-1, 1, 2, 19, 75)}},
+    {"linear of a vector", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 13), IN(-1, 1, 5, 13)}},
+    {"linear + residual, wide", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 130, 75), IN(-1, 1, 2, 37, 130)}},
+    {"linear + residual, two rows", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 2, 75), IN(-1, 1, 130, 75), IN(-1, 1, 2, 130)}},
+    {"linear, bf16", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 2, 37, 75), STORED(RK_BF16, 130, 75)}},
+    {"linear, bf16, two rows", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 2, 75), STORED(RK_BF16, 130, 75)}},
+    {"linear, f16, two rows", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 2, 75), STORED(RK_F16, 130, 75)}},
+    {"linear, Q8_0", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 2, 37, 96), STORED(RK_Q8_0, 130, 96)}},
+    {"linear, Q4_K + residual", &rk_op_linear, linear, RK_OUT_IN, {IN(-1, 1, 2, 5, 256), STORED(RK_Q4_K, 75, 256), IN(-1, 1, 2, 5, 75)}},
+    {"linear (in, out), wide", &rk_op_linear, linear, RK_IN_OUT, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 75, 25)}},
+    {"linear (in, out), two rows", &rk_op_linear, linear, RK_IN_OUT, {IN(-1, 1, 2, 75), IN(-1, 1, 75, 25)}},
+    {"linear, three at once", &rk_op_linear, linears, 0, {IN(-1, 1, 2, 37), IN(-1, 1, 75, 37), IN(-1, 1, 37, 13), IN(-1, 1, 2, 5), IN(-1, 1, 70, 5)}},
+    {"matmul", &rk_op_matmul, matmul, 0, {IN(-1, 1, 5, 7), IN(-1, 1, 7, 9)}},
+    {"matmul, batch", &rk_op_matmul, matmul, 0, {IN(-1, 1, 2, 3, 5, 7), IN(-1, 1, 2, 3, 7, 4)}},
+    {"matmul, column and row", &rk_op_matmul, matmul, 0, {IN(-1, 1, 5, 1), IN(-1, 1, 1, 4)}},
+    {"matmul, transposed", &rk_op_matmul, matmul_transposed, 0, {IN(-1, 1, 2, 7, 5), IN(-1, 1, 2, 4, 7)}},
+    {"matmul, transposed, wide", &rk_op_matmul, matmul_of_rows, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 2, 130, 75)}},
+    {"matmul, heads", &rk_op_matmul, matmul_views, 0, {IN(-1, 1, 2, 5, 3, 4), IN(-1, 1, 2, 6, 3, 4)}},
+    {"row_matmul", &rk_op_row_matmul, row_matmul, 0, {IN(-1, 1, 3, 19, 5), IN(-1, 1, 3, 19, 35)}},
+    {"row_matmul, 32 x 32", &rk_op_row_matmul, row_matmul, 0, {IN(-1, 1, 2, 32), IN(-1, 1, 2, 1024)}},
+    {"row_matmul, one number", &rk_op_row_matmul, row_matmul, 0, {IN(-1, 1, 3, 4, 1), IN(-1, 1, 3, 4, 1)}},
+    {"row_matmul, wide", &rk_op_row_matmul, row_matmul, 0, {IN(-1, 1, 2, 37, 3), IN(-1, 1, 2, 37, 75)}},
+    {"cross-entropy", &rk_op_cross_entropy, cross_entropy, 0, {IN(-1, 1, 2, 9, 6), IN(-1, 1, 13, 6), IDS(13, true, 2, 9)}},
+    {"cross-entropy, wide", &rk_op_cross_entropy, cross_entropy, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 61, 75), IDS(61, true, 2, 37)}},
+    {"cross-entropy, vocabulary blocks", &rk_op_cross_entropy, cross_entropy, 0, {IN(-1, 1, 2, 10, 3), IN(-1, 1, 2100, 3), IDS(2100, true, 2, 10)}},
+    {"cross-entropy, row blocks", &rk_op_cross_entropy, cross_entropy, 0, {IN(-1, 1, 2, 530, 3), IN(-1, 1, 5, 3), IDS(5, true, 2, 530)}},
+    {"shift_mix", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 35, 70), IN(-1, 1, 2, 70), IN(0, 1, 70), IN(0, 1, 70), IN(0, 1, 70)}},
+    {"shift_mix, one token", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 3, 1, 5), IN(-1, 1, 3, 5), IN(0, 1, 5)}},
+    {"shift_mix, six", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 16, 5), IN(-1, 1, 2, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5)}},
+    {"shift_mix, six, wide", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 2, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    WKV7(1, 3), WKV7(1, 4), WKV7(1, 8), WKV7(15, 3), WKV7(15, 4), WKV7(15, 8), WKV7(16, 3), WKV7(16, 4),
+    WKV7(16, 8), WKV7(17, 3), WKV7(17, 4), WKV7(17, 8), WKV7(40, 3), WKV7(40, 4), WKV7(40, 8),
+    WKV6(1, 4), WKV6(5, 3), WKV6(37, 8), WKV6(18, 70), WKV6_ROWS(19, 5), WKV4(1, 3), WKV4(7, 5), WKV4(35, 70),
+    {"wkv6, three heads", &rk_op_wkv6, wkv6, 0,
+     {IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(0, 0.99, 2, 37, 3, 25),
+      IN(-1, 1, 3, 25), IN(-1, 1, 2, 3, 25, 25)}},
+    {"wkv4, wide", &rk_op_wkv4, wkv4, 0, {IN(-4, 4, 2, 37, 75), IN(-1, 1, 2, 37, 75), IN(-3, -0.05, 2, 75), IN(-1, 1, 75), IN(-1, 1, 2, 1, 75), IN(0.2, 1, 2, 1, 75)}},
+    {"wkv7, three heads", &rk_op_wkv7, wkv7, 0,
+     {IN(-1, 1, 2, 37, 3, 25), IN(0.55, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25),
+      IN(-0.3, 0.3, 2, 37, 3, 25), IN(-0.2, 0.2, 2, 37, 3, 25), IN(-1, 1, 2, 3, 25, 25)}},
+    {"wkv7, last state", &rk_op_wkv7, wkv7_state, 0, WKV7_IN(20, 4)},
+    {"rwkv7_prepare, layer 0", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(8), ROWS_OF(2, 11, 2, 4)}},
+    {"rwkv7_prepare", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(8), ROWS_OF(2, 11, 2, 4), IN(-1, 1, 8), IN(-1, 1, 2, 11, 2, 4), IN(-1, 1, 2, 11, 2, 4)}},
+    {"rwkv7_prepare, wide", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(72), ROWS_OF(1, 18, 9, 8), IN(-1, 1, 72), IN(-1, 1, 1, 18, 9, 8), IN(-1, 1, 1, 18, 9, 8)}},
+    {"rwkv7_prepare, three heads", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(75), ROWS_OF(2, 37, 3, 25), IN(-1, 1, 75), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25)}},
+    {"rwkv7_output", &rk_op_rwkv7_output, output, 0, {ROWS_OF(2, 11, 2, 4), IN(-1, 1, 2, 11, 2, 4), IN(-1, 1, 8), IN(-1, 1, 8), IN(-1, 1, 8)}},
+    {"rwkv7_output, wide", &rk_op_rwkv7_output, output, 0, {ROWS_OF(1, 18, 9, 8), IN(-1, 1, 1, 18, 9, 8), IN(-1, 1, 72), IN(-1, 1, 72), IN(-1, 1, 72)}},
+    {"rwkv7_output, three heads", &rk_op_rwkv7_output, output, 0, {ROWS_OF(2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    {"rwkv7_heads, one step", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(1)},
+    {"rwkv7_heads, five steps", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(5)},
+    {"recompute", &rk_op_recompute, recompute, 0, {IN(-1, 1, 3, 70), IN(-1, 1, 3, 70)}},
+};
+/* clang-format on */
+
+const rk_op_case *rk_op_case_at(int i)
+{
+    return i < (int)RK_COUNT(cases) ? &cases[i] : NULL;
+}
