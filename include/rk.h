@@ -303,6 +303,9 @@ typedef struct rk_train_params {
     uint64_t seed;
     const char *optimizer; /* "adamw", or "sgd", which takes momentum instead of betas and eps */
     double momentum;
+    /* What is trained, and what of it is not: words with commas between them, each a shell pattern on
+     * the names of parameters, or a group of them (docs/reference.md). NULL: everything; nothing. */
+    const char *train_only, *freeze;
 } rk_train_params;
 
 /* The defaults of docs/reference.md for a model of the given sizes left 0. */

@@ -67,7 +67,8 @@ class _TrainParams(c.Structure):
             "lr", "lr_final", "weight_decay", "beta1", "beta2", "eps", "clip", "l2wrap",
             "dropout")] + [("bf16", c.c_bool), ("checkpoint_blocks", c.c_bool),
                            ("seed", c.c_uint64), ("optimizer", c.c_char_p),
-                           ("momentum", c.c_double)]
+                           ("momentum", c.c_double), ("train_only", c.c_char_p),
+                           ("freeze", c.c_char_p)]
 
 
 class StepInfo(c.Structure):

@@ -6,11 +6,15 @@
 #include "cli/interrupt.h"
 #include "train/run.h"
 
+enum { WORDS_MAX = 4096 };
+
 typedef struct train_options {
     rk_common_options common;
     rk_run_params run;
     int64_t seed;
     int arch, dtype; /* positions in the choices of their rows */
+    rk_opt_list train_only, freeze;
+    char train_only_words[WORDS_MAX], freeze_words[WORDS_MAX]; /* with commas between them */
     bool json;
 } train_options;
 
@@ -22,6 +26,8 @@ enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
 #define ARCHS "rwkv7|rwkv7a|rwkv6|rwkv5|rwkv5.1|rwkv5.0|rwkv4"
 static const char *const archs[] = {"rwkv7",   "rwkv7a",  "rwkv6", "rwkv5",
                                     "rwkv5.1", "rwkv5.0", "rwkv4"};
+
+#define GROUPS "att, ffn, emb, head, ln1, ln2, ln_out, matrix, low-rank, vector"
 
 static const rk_option rows[] = {
     RK_OPT_GROUP("files"),
@@ -60,6 +66,11 @@ static const rk_option rows[] = {
      "rank of the gate's"},
     RK_OPT_GROUP("training"),
     {"task", 0, RK_OPT_TEXT, "NAME", RUN(task), 0, 0, "next-token", "what is learned"},
+    {"train-only", 0, RK_OPT_LIST, "PATTERN", offsetof(train_options, train_only), 0, 0, "all",
+     "train what bears a name like 'blocks.*.att.*', or a group of parameters: " GROUPS "; may be "
+     "given several times"},
+    {"freeze", 0, RK_OPT_LIST, "PATTERN", offsetof(train_options, freeze), 0, 0, "none",
+     "leave such parameters as they are; wins over --train-only"},
     {"steps", 0, RK_OPT_INT, "N", MODEL(steps), 1, STEPS_MAX_OPTION, "1000",
      "updates, those of earlier calls included"},
     {"ctx-len", 0, RK_OPT_INT, "N", MODEL(ctx_len), 1, SIZE_MAX_OPTION, "512",
@@ -120,7 +131,19 @@ static train_options defaults(void)
     return o;
 }
 
-static void settle(train_options *o)
+static rk_status join_words(const rk_opt_list *list, char *words, const char **out, rk_error *err)
+{
+    size_t n = 0;
+    for (int i = 0; i < list->n; i++) {
+        n += (size_t)snprintf(words + n, WORDS_MAX - n, "%s%s", i ? "," : "", list->at[i]);
+        if (n >= WORDS_MAX)
+            return rk_fail(err, RK_ERR_ARG, "patterns of more than %d bytes", WORDS_MAX - 1);
+    }
+    *out = words;
+    return RK_OK;
+}
+
+static rk_status settle(train_options *o, rk_error *err)
 {
     rk_train_params *m = &o->run.model;
     m->arch = archs[o->arch];
@@ -128,6 +151,8 @@ static void settle(train_options *o)
     m->seed = (uint64_t)o->seed;
     if (m->lr_final < 0.0)
         m->lr_final = m->lr / 10.0;
+    const rk_status st = join_words(&o->train_only, o->train_only_words, &m->train_only, err);
+    return st == RK_OK ? join_words(&o->freeze, o->freeze_words, &m->freeze, err) : st;
 }
 
 static json_t *number(double x)
@@ -175,8 +200,9 @@ static int train_main(int argc, char **argv)
     int status = 0, signal = 0;
     if (!rk_command_options(&rk_cmd_train, argc, argv, &o, &status))
         return status;
-    settle(&o);
-    rk_status st = rk_interrupt_open(&interrupt, &err);
+    rk_status st = settle(&o, &err);
+    if (st == RK_OK)
+        st = rk_interrupt_open(&interrupt, &err);
     if (st == RK_OK)
         st = train(&o, interrupt, &signal, &err);
     rk_interrupt_close(interrupt);

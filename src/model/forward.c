@@ -1,7 +1,7 @@
 /* forward.c: runs a model's stem, blocks and head.
  *
  * A block is a segment: with a tape that is to be short it is recomputed in the backward pass, and
- * without a tape it runs in a scope. Either way what it leaves are its results alone: the residual
+ * without a tape, or below the lowest parameter that is trained, it runs in a scope. Either way what it leaves are its results alone: the residual
  * stream, its state, and what block 0 carries to the others. */
 #include <assert.h>
 #include <string.h>
@@ -109,6 +109,28 @@ static void block_as_segment(rk_ctx *ctx, block_job *j, rk_block_io *io)
         io->carry[i] = out[1 + arch->n_state + i];
 }
 
+/* Does no gradient end in this block or go through it? */
+static bool is_below_tape(const rk_model *m, int64_t layer, const rk_block_io *io)
+{
+    bool below = io->x && !io->x->requires_grad;
+    for (int64_t i = 0; below && i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        below = !p->tensor.requires_grad || p->layer != layer || p->spec->scope == RK_SCOPE_MODEL;
+    }
+    return below;
+}
+
+/* A block in a training step that is not trained, and does what it does in one that is: it drops. */
+static void block_below_tape(rk_ctx *ctx, block_job *j, rk_block_io *io)
+{
+    const bool recomputed = ctx->recomputed;
+    ctx->recording = false;
+    ctx->recomputed = true;
+    block_as_segment(ctx, j, io);
+    ctx->recording = true;
+    ctx->recomputed = recomputed;
+}
+
 static bool check_inputs(rk_ctx *ctx, const rk_arch *arch, const rk_forward *f)
 {
     for (int i = 0; i < arch->n_inputs && !rk_ctx_failed(ctx); i++) {
@@ -140,7 +162,9 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
         rk_tensor **state = f->state + l * arch->n_state;
         jobs[l] = (block_job){m, l, f->dropout};
         memcpy(io.state, state, state_bytes);
-        if (f->recompute || !ctx->recording)
+        if (ctx->recording && is_below_tape(m, l, &io))
+            block_below_tape(ctx, &jobs[l], &io);
+        else if (f->recompute || !ctx->recording)
             block_as_segment(ctx, &jobs[l], &io);
         else
             arch->block(ctx, m, l, f->dropout, &io);

@@ -144,6 +144,7 @@ typedef struct rk_param {
     int64_t layer; /* 0 for those of the model */
     rk_role role;  /* the table's; a matrix of one row is a vector to all who hold and save it */
     bool used;     /* false: what layer 0 stores but does not compute with */
+    bool trained;  /* by a trainer, whose the values are then, and not the file's */
     rk_tensor tensor;
 } rk_param;
 

@@ -22,13 +22,14 @@ typedef enum rk_role {
 } rk_role;
 
 typedef struct rk_role_facts {
-    bool table;       /* a token needs one row of it */
-    bool product;     /* a matrix that inputs are multiplied with */
-    bool low_rank;    /* one whose inputs or outputs are few */
-    bool decays;      /* subject to weight decay */
-    bool any_type;    /* may be held in 16 bits or in blocks; else kernels read it as reals */
-    bool zeros_in;    /* most of its inputs may be zero */
-    rk_layout layout; /* of a product */
+    const char *group; /* what those who choose parameters to train call it */
+    bool table;        /* a token needs one row of it */
+    bool product;      /* a matrix that inputs are multiplied with */
+    bool low_rank;     /* one whose inputs or outputs are few */
+    bool decays;       /* subject to weight decay */
+    bool any_type;     /* may be held in 16 bits or in blocks; else kernels read it as reals */
+    bool zeros_in;     /* most of its inputs may be zero */
+    rk_layout layout;  /* of a product */
 } rk_role_facts;
 
 extern const rk_role_facts rk_roles[RK_ROLE_COUNT];

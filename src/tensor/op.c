@@ -42,7 +42,7 @@ bool rk_expect_plain(rk_ctx *ctx, const rk_node *n)
     return rk_expect(ctx, n, ok, "contiguous tensors of one real type");
 }
 
-void *rk_state_part(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i)
+void *rk_state_place(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i)
 {
     const int64_t count = rk_tensor_count(before) / (before->dims[0] * parts);
     const void *from = rk_at(before, before->data, i * count);
@@ -84,14 +84,22 @@ void *rk_grad_rows_at(const rk_grad_rows *g, int64_t lo, int64_t hi)
 
 /* ---- applying ---- */
 
-static bool needs_tape(const rk_ctx *ctx, const rk_node *n)
+/* Will a gradient be asked for that goes through this node? The parameters that a segment uses are
+ * not among its inputs: its results tell, once it has run. */
+static bool needs_gradient(const rk_node *n)
 {
-    if (ctx->recording && n->op->is_segment)
-        return true; /* parameters that its segment uses are not among its inputs */
-    for (int i = 0; ctx->recording && i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->requires_grad)
+    rk_tensor *const *t = n->op->is_segment ? n->out : n->in;
+    for (int i = 0; i < (n->op->is_segment ? n->n_out : n->n_in); i++)
+        if (t[i] && t[i]->requires_grad)
             return true;
     return false;
+}
+
+/* What a gradient reaches is passed on from inputs to outputs. */
+static void pass_on(const rk_node *n)
+{
+    for (int i = 0; i < n->n_out && !n->op->is_segment; i++)
+        n->out[i]->requires_grad = true;
 }
 
 /* Run one direction of an op with its scratch, which is given back afterwards. A plan counts the
@@ -119,15 +127,13 @@ static void record(rk_ctx *ctx, const rk_node *n)
     node->attr = attr_bytes ? memcpy(attr, n->attr, attr_bytes) : NULL;
     node->prev = ctx->tape;
     ctx->tape = node;
-    for (int i = 0; i < node->n_out; i++)
-        node->out[i]->requires_grad = true;
 }
 
 /* Has the op the functions that this call needs? */
 static bool is_supported(rk_ctx *ctx, const rk_node *n)
 {
     const rk_op_on *on = &n->op->on[ctx->backend];
-    const bool ok = on->forward && (on->backward || !needs_tape(ctx, n));
+    const bool ok = on->forward && (on->backward || !ctx->recording || !needs_gradient(n));
     if (!ok)
         rk_ctx_fail(ctx, RK_ERR_UNSUPPORTED, "%s: no %s on %s", n->op->name,
                     on->forward ? "gradient" : "forward", backend_names[ctx->backend]);
@@ -150,10 +156,12 @@ bool rk_apply(rk_ctx *ctx, rk_node *n)
     n->op->shape(ctx, n);
     if (rk_ctx_failed(ctx))
         return false;
-    const bool taped = needs_tape(ctx, n);
-    n->saved = taped && n->saved_bytes ? rk_ctx_alloc(ctx, n->saved_bytes) : NULL;
+    const bool saves = ctx->recording && n->saved_bytes && needs_gradient(n);
+    n->saved = saves ? rk_ctx_alloc(ctx, n->saved_bytes) : NULL;
     run(ctx, n, n->op->on[ctx->backend].forward, n->scratch_bytes);
-    if (taped)
+    if ((ctx->recording || ctx->recomputed) && needs_gradient(n))
+        pass_on(n);
+    if (ctx->recording && needs_gradient(n))
         record(ctx, n);
     return !rk_ctx_failed(ctx);
 }
@@ -266,9 +274,11 @@ static void keep_results(rk_ctx *ctx, const rk_node *n)
 {
     rk_tensor *result[RK_MAX_OUT];
     run_segment(ctx, n, result);
-    for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx) && !ctx->planning; i++)
-        if (!n->out[i]->streams) /* else it is where it belongs */
+    for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++) {
+        n->out[i]->requires_grad = result[i]->requires_grad;
+        if (!ctx->planning && !n->out[i]->streams) /* else it is where it belongs */
             memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
+    }
 }
 
 static void recompute_forward(rk_ctx *ctx, rk_node *n)
@@ -296,7 +306,7 @@ static void recompute_backward(rk_ctx *ctx, rk_node *n)
             return;
         }
         root->grad = n->out[i]->grad;
-        root->has_grad = true;
+        root->has_grad = n->out[i]->requires_grad;
     }
     walk_back(ctx);
     ctx->tape = outer;

@@ -112,7 +112,7 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch);
 
 /* Part i of `parts` equal ones of each row of a state (B, ...), i counted over all rows: where it
  * is, with what came before copied there unless it is that already. */
-void *rk_state_part(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i);
+void *rk_state_place(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i);
 
 /* The gradient of an input as pieces of rows write it: those that come first clear their own part
  * before a kernel adds to it, while it lies in the cache. */

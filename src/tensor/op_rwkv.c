@@ -244,7 +244,7 @@ static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
         rk_wkv7_args a = wkv_args(j, i);
         if (j->long_class && j->segments == 1 && !a.saved)
             a.saved = scratch + rk_align_up(j->kern->wkv7_scratch(j->size), RK_ARENA_ALIGN);
-        a.state = rk_state_part(j->n->in[WKV_STATE], j->n->out[1], j->heads, i);
+        a.state = rk_state_place(j->n->in[WKV_STATE], j->n->out[1], j->heads, i);
         j->kern->wkv7(&a, scratch);
     }
 }

@@ -114,7 +114,8 @@ static void heads_piece(void *arg, int64_t lo, int64_t hi, int worker)
                                 .a = j->inner[S_A] + row,
                                 .b = j->inner[S_B] + row,
                                 .y = j->inner[S_Y] + row,
-                                .state = rk_state_part(j->n->in[STATE], j->n->out[1], j->heads, i)};
+                                .state =
+                                    rk_state_place(j->n->in[STATE], j->n->out[1], j->heads, i)};
         j->kern->wkv7(&a, j->scratch + (size_t)worker * j->thread_bytes);
         for (int64_t t = 0; t < j->steps; t++)
             output(j, row + t * j->width, c);

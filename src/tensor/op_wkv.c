@@ -93,7 +93,7 @@ static void wkv6_piece(void *arg, int64_t lo, int64_t hi, int worker)
     for (int64_t i = lo; i < hi; i++) {
         int64_t at;
         rk_wkv6_args a = wkv6_args(j, i, &at);
-        a.state = rk_state_part(j->n->in[STATE], j->n->out[1], j->heads, i);
+        a.state = rk_state_place(j->n->in[STATE], j->n->out[1], j->heads, i);
         j->kern->wkv6(&a, j->scratch + (size_t)worker * j->scratch_bytes);
     }
 }

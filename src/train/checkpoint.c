@@ -320,6 +320,11 @@ const char *rk_checkpoint_numerics(const rk_checkpoint *c)
     return c->state->numerics;
 }
 
+static const char *shown(const char *value)
+{
+    return value && *value ? value : "none";
+}
+
 rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_pair *options,
                                       const rk_pair *defaults, int64_t n_options, rk_error *err)
 {
@@ -329,7 +334,7 @@ rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_pair *opt
         if (!was || strcmp(was, options[i].value) != 0)
             return rk_fail(err, RK_ERR_ARG,
                            "--%s is %s, but %s was made with %s; a resumed run keeps it",
-                           options[i].key, options[i].value, c->path, was ? was : "none");
+                           options[i].key, shown(options[i].value), c->path, shown(was));
     }
     return RK_OK;
 }

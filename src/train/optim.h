@@ -11,7 +11,8 @@ enum { RK_OPTIM_STATES_MAX = 2, RK_OPTIM_OPTIONS_MAX = 4 };
 
 /* A parameter with what its update needs; the arrays have its tensor's n elements. */
 typedef struct rk_update {
-    const rk_param *param; /* its name, shape and role */
+    const rk_param *param; /* its name and role */
+    rk_tensor *tensor;     /* the parameter's */
     int64_t n;
     float *weight, *grad, *state[RK_OPTIM_STATES_MAX];
     double lr_scale; /* of its group */

@@ -70,15 +70,20 @@ static rk_training training_of(const run *r)
 static rk_status show_plan(const run *r, rk_error *err)
 {
     static const double mib = 1024.0 * 1024.0;
-    size_t bytes = 0;
+    rk_train_plan plan;
     const double before = resident_bytes();
     const rk_training training = training_of(r);
-    const rk_status st = rk_training_plan(&training, r->env->engine, &bytes, err);
-    if (st == RK_OK && r->env->out)
-        fprintf(
-            r->env->out, "memory: %.1f MiB, of which %.1f for training; %" PRId64 " %s of data\n",
-            (before + (double)bytes) / mib, (double)bytes / mib, r->task->n_data, r->task->unit);
-    return st;
+    const rk_status st = rk_training_plan(&training, r->env->engine, &plan, err);
+    if (st != RK_OK || !r->env->out)
+        return st;
+    fprintf(r->env->out, "memory: %.1f MiB, of which %.1f for training; %" PRId64 " %s of data\n",
+            (before + (double)plan.bytes) / mib, (double)plan.bytes / mib, r->task->n_data,
+            r->task->unit);
+    if (plan.n_frozen > 0)
+        fprintf(r->env->out,
+                "parameters: %" PRId64 " trained, %" PRId64 " frozen, which saves %.1f MiB\n",
+                plan.n_trained, plan.n_frozen, (double)plan.saved / mib);
+    return RK_OK;
 }
 
 static void find_arrays(run *r)

@@ -8,7 +8,7 @@
 #include "base/num.h"
 #include "io/checksum.h"
 
-typedef enum value_kind { INTEGER, REAL, BOOLEAN, DTYPE, SEED, STRING } value_kind;
+typedef enum value_kind { INTEGER, REAL, BOOLEAN, DTYPE, SEED, STRING, WORDS } value_kind;
 
 #define MODEL(name, kind, member)                                                                  \
     {                                                                                              \
@@ -51,6 +51,8 @@ static const struct {
     MODEL("dropout", REAL, dropout),
     MODEL("optimizer", STRING, optimizer),
     MODEL("momentum", REAL, momentum),
+    MODEL("train-only", WORDS, train_only),
+    MODEL("freeze", WORDS, freeze),
 };
 _Static_assert(RK_COUNT(rows) < RK_RUN_OPTIONS_MAX, "rows and --data must fit");
 
@@ -75,6 +77,8 @@ static void put_value(char *text, value_kind kind, const void *at)
     case STRING:
         snprintf(text, RK_RUN_VALUE_MAX, "%s", *(const char *const *)at);
         break;
+    case WORDS: /* of any length: not copied */
+        break;
     }
 }
 
@@ -92,12 +96,21 @@ rk_run_params rk_run_defaults(void)
     return p;
 }
 
+/* NULL is no word. */
+static const char *words_at(const rk_run_params *p, size_t offset)
+{
+    const char *words = *(const char *const *)((const char *)p + offset);
+    return words ? words : "";
+}
+
 void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum)
 {
     *o = (rk_run_options){.n = RK_COUNT(rows) + 1};
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         put_value(o->values[i], rows[i].kind, (const char *)p + rows[i].offset);
         o->pairs[i] = (rk_pair){rows[i].name, o->values[i]};
+        if (rows[i].kind == WORDS)
+            o->pairs[i].value = words_at(p, rows[i].offset);
     }
     char *last = o->values[RK_COUNT(rows)];
     snprintf(last, RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);

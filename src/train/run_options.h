@@ -14,10 +14,10 @@ typedef struct rk_run_params {
     bool resume;
 } rk_run_params;
 
-enum { RK_RUN_OPTIONS_MAX = 40, RK_RUN_VALUE_MAX = 64 };
+enum { RK_RUN_OPTIONS_MAX = 48, RK_RUN_VALUE_MAX = 64 };
 
 /* Names and values of the options that a result depends on, as text; a double has 17 digits, so
- * equal text means equal bits. */
+ * equal text means equal bits. Long texts stay those of the rk_run_params. */
 typedef struct rk_run_options {
     rk_pair pairs[RK_RUN_OPTIONS_MAX];
     char values[RK_RUN_OPTIONS_MAX][RK_RUN_VALUE_MAX];

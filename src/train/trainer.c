@@ -11,12 +11,12 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "base/pages.h"
 #include "format/format.h"
 #include "infer/engine.h"
-#include "train/optim.h"
+#include "train/memory.h"
 #include "train/schedule.h"
 #include "train/task_next.h"
+#include "train/trained.h"
 
 struct rk_trainer {
     rk_train_params p;
@@ -27,15 +27,9 @@ struct rk_trainer {
     rk_task *own_task;
     rk_ctx ctx;
     rk_batch batch;
-    const rk_optimizer *optimizer;
-    float *memory; /* weights, optimiser's states, gradient, one more for each level of the tree */
-    float *grad;   /* of those */
-    int64_t n_floats;  /* of one of those */
-    rk_update *update; /* of the parameters that are trained */
-    int64_t n_update;
+    rk_train_memory memory;
     double *partial; /* of the gradient's norm */
-    rk_named_array *weights, *states[RK_OPTIM_STATES_MAX];
-    int64_t n_arrays, step;
+    int64_t step;
 };
 
 /* ---- options ---- */
@@ -147,21 +141,6 @@ static int levels_of(const rk_train_params *p)
     return levels;
 }
 
-static int64_t floats_of(const rk_model *m)
-{
-    int64_t n = 0;
-    for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_tensor_count(&m->params[i].tensor);
-    return n;
-}
-
-/* Weights, what the optimiser keeps, gradients. */
-static size_t memory_bytes(const rk_train_params *p, int64_t n_floats)
-{
-    const int n_states = rk_optimizer_find(p->optimizer)->n_states;
-    return (size_t)n_floats * sizeof(float) * (size_t)(1 + n_states + 1 + levels_of(p));
-}
-
 /* ---- forward and backward of n examples ---- */
 
 /* A model, its task and its options, as a pass sees them; batch NULL while planning. */
@@ -248,9 +227,18 @@ static void forward_backward(rk_ctx *ctx, const job *j, int64_t first, int64_t n
 static void require_gradients(rk_model *m)
 {
     for (int64_t i = 0; i < m->n_params; i++) {
-        m->params[i].tensor.requires_grad = m->params[i].used;
-        m->params[i].tensor.has_grad = true;
+        rk_param *p = &m->params[i];
+        p->tensor.requires_grad = p->trained && p->used;
+        p->tensor.has_grad = p->trained;
     }
+}
+
+/* Options in order, and what is trained decided. */
+static rk_status settle(const rk_training *s, rk_train_params *p, rk_error *err)
+{
+    *p = *s->params;
+    const rk_status st = check_params(p, err);
+    return st == RK_OK ? rk_trained_set(s->model, p, err) : st;
 }
 
 /* Bytes of the arena of a step. The model needs no data. */
@@ -273,15 +261,23 @@ static rk_status plan_step(const rk_training *s, const rk_train_params *p, rk_en
     return st;
 }
 
-rk_status rk_training_plan(const rk_training *s, rk_engine *e, size_t *bytes, rk_error *err)
+rk_status rk_training_plan(const rk_training *s, rk_engine *e, rk_train_plan *plan, rk_error *err)
 {
-    rk_train_params p = *s->params;
-    rk_status st = check_params(&p, err);
+    rk_train_params p;
+    size_t step_bytes = 0;
+    rk_status st = settle(s, &p, err);
     if (st == RK_OK)
-        st = plan_step(s, &p, e, bytes, err);
-    if (st == RK_OK)
-        *bytes += memory_bytes(&p, floats_of(s->model)) + rk_batch_bytes(s->task, p.batch);
-    return st;
+        st = plan_step(s, &p, e, &step_bytes, err);
+    if (st != RK_OK)
+        return st;
+    const rk_optimizer *o = rk_optimizer_find(p.optimizer);
+    const int levels = levels_of(&p);
+    *plan = (rk_train_plan){.n_trained = rk_trained_count(s->model, true),
+                            .n_frozen = rk_trained_count(s->model, false)};
+    plan->bytes =
+        rk_train_memory_bytes(s->model, o, levels) + rk_batch_bytes(s->task, p.batch) + step_bytes;
+    plan->saved = (size_t)plan->n_frozen * (size_t)(o->n_states + 1 + levels) * sizeof(float);
+    return RK_OK;
 }
 
 /* The model and the task of rk_trainer_new. */
@@ -300,8 +296,10 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
     rk_model *m = NULL;
     rk_task *task = NULL;
     rk_status st = make_subject(&m, &task, p, err);
+    rk_train_plan plan = {0};
     if (st == RK_OK)
-        st = rk_training_plan(&(rk_training){m, task, p}, e, bytes, err);
+        st = rk_training_plan(&(rk_training){m, task, p}, e, &plan, err);
+    *bytes = plan.bytes;
     rk_task_close(task);
     rk_model_close(m);
     return st;
@@ -309,81 +307,25 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
 
 /* ---- making one ---- */
 
-static rk_named_array array_of(const rk_param *p, float *data)
-{
-    rk_named_array a = {.name = p->name,
-                        .n_dims = p->tensor.n_dims,
-                        .data = data,
-                        .n = rk_tensor_count(&p->tensor)};
-    memcpy(a.dims, p->tensor.dims, sizeof a.dims);
-    return a;
-}
-
-static rk_update update_of(const rk_trainer *t, const rk_param *p)
-{
-    rk_update u = {.param = p,
-                   .n = rk_tensor_count(&p->tensor),
-                   .weight = p->tensor.data,
-                   .grad = p->tensor.grad,
-                   .lr_scale = p->spec->lr_scale,
-                   .decay = rk_roles[p->role].decays};
-    for (int s = 0; s < t->optimizer->n_states; s++)
-        u.state[s] = u.weight + (s + 1) * t->n_floats;
-    return u;
-}
-
-/* Give every parameter its place in the memory, and list them for updates and checkpoints. */
-static void lay_out(rk_trainer *t)
-{
-    const int n_states = t->optimizer->n_states;
-    float *at = t->memory;
-    t->grad = t->memory + (1 + n_states) * t->n_floats;
-    for (int64_t i = 0; i < t->model->n_params; i++) {
-        rk_param *p = &t->model->params[i];
-        p->tensor.data = at;
-        p->tensor.grad = t->grad + (at - t->memory);
-        t->weights[t->n_arrays] = array_of(p, at);
-        for (int s = 0; s < n_states; s++)
-            t->states[s][t->n_arrays] = array_of(p, at + (s + 1) * t->n_floats);
-        t->n_arrays++;
-        if (p->used)
-            t->update[t->n_update++] = update_of(t, p);
-        at += rk_tensor_count(&p->tensor);
-    }
-}
-
 static rk_status allocate(rk_trainer *t, rk_error *err)
 {
-    const size_t n = (size_t)t->model->n_params;
-    t->n_floats = floats_of(t->model);
-    /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
-    t->memory = calloc(1, memory_bytes(&t->p, t->n_floats));
-    t->update = calloc(n, sizeof *t->update);
-    t->weights = calloc(n, sizeof *t->weights);
-    bool ok = t->memory && t->update && t->weights;
-    for (int s = 0; s < t->optimizer->n_states; s++) {
-        t->states[s] = calloc(n, sizeof *t->states[s]);
-        ok = ok && t->states[s];
-    }
-    if (!ok)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory: %zu bytes for weights and moments",
-                       memory_bytes(&t->p, t->n_floats));
-    rk_pages_huge(t->memory, memory_bytes(&t->p, t->n_floats));
-    lay_out(t);
-    t->partial = calloc((size_t)rk_optim_norm_parts(t->update, t->n_update), sizeof *t->partial);
+    const rk_optimizer *o = rk_optimizer_find(t->p.optimizer);
+    const rk_status st = rk_train_memory_init(&t->memory, t->model, o, levels_of(&t->p), err);
+    if (st != RK_OK)
+        return st;
+    const int64_t n = rk_optim_norm_parts(t->memory.update, t->memory.n_update);
+    t->partial = calloc((size_t)n, sizeof *t->partial);
     return t->partial ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the norm's parts");
 }
 
 static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
 {
     size_t bytes = 0;
-    rk_status st = check_params(&t->p, err);
+    rk_status st = settle(s, &t->p, err);
     if (st == RK_OK)
         st = plan_step(s, &t->p, t->engine, &bytes, err);
-    if (st == RK_OK) {
-        t->optimizer = rk_optimizer_find(t->p.optimizer);
+    if (st == RK_OK)
         st = allocate(t, err);
-    }
     if (st == RK_OK)
         st = rk_batch_init(&t->batch, t->task, t->p.batch, err);
     if (st == RK_OK)
@@ -405,7 +347,6 @@ rk_status rk_trainer_open(rk_trainer **out, const rk_training *s, rk_engine *e, 
     rk_trainer *t = calloc(1, sizeof *t);
     if (!t)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a trainer");
-    t->p = *s->params;
     t->engine = e;
     t->model = s->model;
     t->task = s->task;
@@ -439,13 +380,9 @@ void rk_trainer_free(rk_trainer *t)
     if (!t)
         return;
     rk_ctx_deinit(&t->ctx);
-    for (int s = 0; s < RK_OPTIM_STATES_MAX; s++)
-        free(t->states[s]);
-    free(t->weights);
+    rk_train_memory_deinit(&t->memory);
     rk_batch_deinit(&t->batch);
     free(t->partial);
-    free(t->update);
-    free(t->memory);
     rk_task_close(t->own_task);
     rk_model_close(t->own_model);
     free(t);
@@ -471,30 +408,31 @@ static rk_status micro_step(rk_trainer *t, int64_t first, int64_t n, sums *to, r
 
 static void add_floats(rk_trainer *t, const float *x, float *y)
 {
-    t->ctx.kernels->axpy(t->n_floats, 1.0, x, y);
+    t->ctx.kernels->axpy(t->memory.n_trained, 1.0, x, y);
 }
 
 /* The first micro-batch of a slice begins the gradients; what it does not reach is zero in the end.
  */
 static void begin_gradients(rk_trainer *t)
 {
-    for (int64_t i = 0; i < t->model->n_params; i++)
-        rk_grad_forget(&t->model->params[i].tensor);
+    for (int64_t i = 0; i < t->memory.n_update; i++)
+        rk_grad_forget(t->memory.update[i].tensor);
 }
 
 static void end_gradients(rk_trainer *t)
 {
-    for (int64_t i = 0; i < t->model->n_params; i++)
-        rk_grad(&t->ctx, &t->model->params[i].tensor);
+    for (int64_t i = 0; i < t->memory.n_update; i++)
+        rk_grad(&t->ctx, t->memory.update[i].tensor);
 }
 
 /* The gradient of the whole batch, in the first gradient's place. */
 static rk_status gradient(rk_trainer *t, sums *to, rk_error *err)
 {
     const int64_t slice = t->p.batch / t->p.grad_slices;
-    float *grad = t->grad;
+    const int64_t n_floats = t->memory.n_trained;
+    float *grad = t->memory.grad;
     for (int64_t s = 0; s < t->p.grad_slices; s++) {
-        float *level = grad + t->n_floats;
+        float *level = grad + n_floats;
         begin_gradients(t);
         for (int64_t b = 0; b < slice; b += t->p.micro_batch) {
             const int64_t n = rk_min_i64(t->p.micro_batch, slice - b);
@@ -503,10 +441,10 @@ static rk_status gradient(rk_trainer *t, sums *to, rk_error *err)
                 return st;
         }
         end_gradients(t);
-        for (int64_t bits = s; bits & 1; bits >>= 1, level += t->n_floats)
+        for (int64_t bits = s; bits & 1; bits >>= 1, level += n_floats)
             add_floats(t, level, grad);
         if (s + 1 < t->p.grad_slices)
-            memcpy(level, grad, (size_t)t->n_floats * sizeof *grad);
+            memcpy(level, grad, (size_t)n_floats * sizeof *grad);
     }
     return RK_OK;
 }
@@ -520,7 +458,8 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
     rk_status st = gradient(t, &sum, err);
     if (st != RK_OK)
         return st;
-    const double norm = rk_optim_grad_norm(&t->ctx, t->update, t->n_update, t->partial, &at);
+    const double norm =
+        rk_optim_grad_norm(&t->ctx, t->memory.update, t->memory.n_update, t->partial, &at);
     st = rk_ctx_status(&t->ctx, err);
     if (st != RK_OK)
         return st;
@@ -535,9 +474,9 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
     if (at >= 0)
         rk_log_line(rk_engine_log(t->engine), RK_LOG_WARN,
                     "step %lld: the gradient of %s is not finite", (long long)t->step + 1,
-                    t->update[at].param->name);
+                    t->memory.update[at].param->name);
     if (!skipped)
-        t->optimizer->update(&t->ctx, t->update, t->n_update, &step);
+        t->memory.optimizer->update(&t->ctx, t->memory.update, t->memory.n_update, &step);
     t->step++;
     *info = (rk_step_info){t->step, mean, norm, step.lr, skipped};
     for (int i = 0; metrics && i < t->task->n_metrics; i++)
@@ -644,10 +583,11 @@ rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error 
 
 void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out)
 {
-    *out = (rk_run_arrays){.weights = {NULL, t->weights, t->n_arrays},
-                           .n_states = t->optimizer->n_states};
-    for (int s = 0; s < t->optimizer->n_states; s++)
-        out->states[s] = (rk_array_set){t->optimizer->states[s], t->states[s], t->n_arrays};
+    const rk_train_memory *m = &t->memory;
+    *out = (rk_run_arrays){.weights = {NULL, m->weights, m->n_weight_arrays},
+                           .n_states = m->optimizer->n_states};
+    for (int s = 0; s < m->optimizer->n_states; s++)
+        out->states[s] = (rk_array_set){m->optimizer->states[s], m->states[s], m->n_state_arrays};
 }
 
 void rk_trainer_set_step(rk_trainer *t, int64_t step)

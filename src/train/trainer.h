@@ -12,9 +12,15 @@ typedef struct rk_training {
     const rk_train_params *params; /* the model's sizes in it are not looked at */
 } rk_training;
 
-/* Bytes that rk_trainer_open will take with this engine. Errors  those of rk_trainer_new; RK_ERR_ARG:
- * the task has no field that an input of the model asks for. */
-rk_status rk_training_plan(const rk_training *s, rk_engine *e, size_t *bytes, rk_error *err);
+typedef struct rk_train_plan {
+    size_t bytes;                /* that rk_trainer_open will take */
+    size_t saved;                /* gradients and optimiser's states that the frozen do not have */
+    int64_t n_trained, n_frozen; /* elements of parameters */
+} rk_train_plan;
+
+/* What rk_trainer_open will take with this engine. Errors  those of rk_trainer_new; RK_ERR_ARG: the
+ * task has no field that an input of the model asks for. */
+rk_status rk_training_plan(const rk_training *s, rk_engine *e, rk_train_plan *plan, rk_error *err);
 rk_status rk_trainer_open(rk_trainer **out, const rk_training *s, rk_engine *e, rk_error *err);
 /* One update from the task's examples of this step. metrics (n_metrics of the task, may be NULL):
  * means over the batch. */

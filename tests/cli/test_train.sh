@@ -70,7 +70,26 @@ resumes() {
         complain "sgd: its checkpoint holds other arrays than m.*"
     fi
     resumes sgd $sizes --optimizer sgd --momentum 0.8 --lr 1
-    train 2 '\--optimizer is adamw, but' --out sgd $sizes --lr 1 --resume
+    train 2 '--optimizer is adamw, but' --out sgd $sizes --lr 1 --resume
+
+    # ---- what is trained
+    train 2 "freeze: 'frob' names no parameter of an rwkv7 model; its groups are emb" --out run $sizes --freeze frob
+    train 2 'no parameter is left to train' --out run $sizes --train-only head --freeze 'h*'
+    train 0 'which saves [0-9.]* MiB' --out some $sizes --train-only att --train-only ffn --freeze '*.key.*' \
+        --freeze 'blocks.1.*' --dropout 0.1
+    grep -q '"m\.blocks.0.att.value.weight"' some/checkpoint-6/optim.safetensors ||
+        complain "some: its checkpoint has no moments of what is trained"
+    ! grep -q '"m\.[^"]*\(key\|emb\|blocks.1\)' some/checkpoint-6/optim.safetensors ||
+        complain "some: its checkpoint has moments of what is frozen"
+    resumes some $sizes --train-only att --train-only ffn --freeze '*.key.*' --freeze 'blocks.1.*' --dropout 0.1
+    train 2 '--freeze is none, but' --out some $sizes --train-only att,ffn --dropout 0.1 --resume
+    # Groups and patterns that name the same make the same run; all is what nothing says.
+    train 0 'validation loss' --out same $sizes --train-only 'blocks.0.att.*,blocks.0.ffn.*' --freeze '*.key.weight' \
+        --dropout 0.1
+    same "groups and patterns" some/model.safetensors same/model.safetensors
+    train 0 'validation loss' --out all $sizes --train-only '*'
+    train 0 'validation loss' --out plain $sizes
+    same "everything" all/model.safetensors plain/model.safetensors
 }
 
 exit $((failures > 0))

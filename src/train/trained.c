@@ -1,0 +1,120 @@
+/* trained.c: words that name parameters. Groups are not listed here: they are the words of the
+ * parameter table's names and of its roles, so an architecture that brings a new part brings its
+ * group. */
+#include "train/trained.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { WORD_MAX = 128 };
+
+/* The part of the model that a parameter is of, in its name: "att" of blocks.0.att.key.weight, "emb"
+ * of emb.weight. */
+static const char *part_of(const rk_param *p, size_t *n)
+{
+    const char *part = p->name;
+    if (!strncmp(part, "blocks.", 7))
+        part += 7 + strcspn(part + 7, ".") + 1;
+    *n = strcspn(part, ".");
+    return part;
+}
+
+static bool is_in_group(const rk_param *p, const char *word)
+{
+    size_t n;
+    const char *part = part_of(p, &n);
+    return (strlen(word) == n && !strncmp(word, part, n)) || !strcmp(word, rk_roles[p->role].group);
+}
+
+static bool is_meant(const rk_param *p, const char *word)
+{
+    return fnmatch(word, p->name, 0) == 0 || (!strpbrk(word, "*?[") && is_in_group(p, word));
+}
+
+static void add_group(rk_buf *out, const char *word, size_t n)
+{
+    char padded[WORD_MAX], so_far[512];
+    snprintf(padded, sizeof padded, " %.*s,", (int)n, word);
+    snprintf(so_far, sizeof so_far, " %s,", out->data ? out->data : "");
+    if (!strstr(so_far, padded))
+        rk_buf_printf(out, "%s%.*s", out->len ? ", " : "", (int)n, word);
+}
+
+void rk_trained_groups(const rk_model *m, rk_buf *out)
+{
+    size_t n;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const char *part = part_of(&m->params[i], &n);
+        add_group(out, part, n);
+    }
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const char *group = rk_roles[m->params[i].role].group;
+        add_group(out, group, strlen(group));
+    }
+}
+
+static rk_status refuse_word(const rk_model *m, const char *option, const char *word, rk_error *err)
+{
+    rk_buf groups = {0};
+    rk_trained_groups(m, &groups);
+    const rk_status st =
+        rk_fail(err, RK_ERR_ARG, "%s: '%.40s' names no parameter of an %s model; its groups are %s",
+                option, word, m->arch->name, groups.failed ? "unknown" : groups.data);
+    rk_buf_deinit(&groups);
+    return st;
+}
+
+/* Set what the words of a list mean to `trained`. */
+static rk_status mark(rk_model *m, const char *option, const char *words, bool trained,
+                      rk_error *err)
+{
+    char word[WORD_MAX];
+    for (const char *at = words; *at; at += strspn(at, ",")) {
+        const size_t n = strcspn(at, ",");
+        int64_t found = 0;
+        snprintf(word, sizeof word, "%.*s", (int)n, at);
+        for (int64_t i = 0; i < m->n_params; i++)
+            if (is_meant(&m->params[i], word)) {
+                m->params[i].trained = trained;
+                found++;
+            }
+        if (found == 0)
+            return refuse_word(m, option, word, err);
+        at += n;
+    }
+    return RK_OK;
+}
+
+/* Is there a parameter that an update would change? */
+static bool trains_any(const rk_model *m)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (m->params[i].trained && m->params[i].used)
+            return true;
+    return false;
+}
+
+rk_status rk_trained_set(rk_model *m, const rk_train_params *p, rk_error *err)
+{
+    const bool all = !p->train_only || !*p->train_only;
+    rk_status st = RK_OK;
+    for (int64_t i = 0; i < m->n_params; i++)
+        m->params[i].trained = all;
+    if (!all)
+        st = mark(m, "train_only", p->train_only, true, err);
+    if (st == RK_OK && p->freeze)
+        st = mark(m, "freeze", p->freeze, false, err);
+    if (st == RK_OK && !trains_any(m))
+        st = rk_fail(err, RK_ERR_ARG, "freeze: no parameter is left to train");
+    return st;
+}
+
+int64_t rk_trained_count(const rk_model *m, bool trained)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (m->params[i].trained == trained)
+            n += rk_tensor_count(&m->params[i].tensor);
+    return n;
+}

@@ -1,0 +1,21 @@
+/* trained.h: which parameters of a model are trained. */
+#ifndef RK_TRAIN_TRAINED_H
+#define RK_TRAIN_TRAINED_H
+
+#include "base/buf.h"
+#include "model/model.h"
+
+/* Set rk_param.trained of every parameter as train_only and freeze of p say: lists of words with
+ * commas between them, each a shell pattern on the names of parameters, or without wildcards a group
+ * (rk_trained_groups). Freezing wins.
+ * Errors  RK_ERR_ARG: a word names no parameter; nothing is left to train. */
+rk_status rk_trained_set(rk_model *m, const rk_train_params *p, rk_error *err);
+
+/* The groups of a model, with commas between them: the parts of a block and of the model that its
+ * parameter table names ("att", "emb") and what parameters are for ("low-rank"). */
+void rk_trained_groups(const rk_model *m, rk_buf *out);
+
+/* Elements of the parameters that are trained, or that are not. */
+int64_t rk_trained_count(const rk_model *m, bool trained);
+
+#endif
