@@ -39,9 +39,10 @@ rk_status rk_dir_sync(const char *path, rk_error *err)
 
 /* Call fn with the path of every entry of a directory, until one fails. A directory that does not
  * exist has none. */
-typedef rk_status entry_fn(const char *dir, const char *name, const char *path, rk_error *err);
+typedef rk_status entry_fn(void *user, const char *dir, const char *name, const char *path,
+                           rk_error *err);
 
-static rk_status visit(DIR *d, const char *dir, entry_fn *fn, rk_error *err)
+static rk_status visit(DIR *d, const char *dir, entry_fn *fn, void *user, rk_error *err)
 {
     const struct dirent *e;
     rk_status st = RK_OK;
@@ -49,7 +50,7 @@ static rk_status visit(DIR *d, const char *dir, entry_fn *fn, rk_error *err)
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         char *path = rk_path_join(dir, e->d_name);
-        st = path ? fn(dir, e->d_name, path, err)
+        st = path ? fn(user, dir, e->d_name, path, err)
                   : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
         free(path);
     }
@@ -58,27 +59,31 @@ static rk_status visit(DIR *d, const char *dir, entry_fn *fn, rk_error *err)
     return st;
 }
 
-static rk_status for_each_entry(const char *dir, entry_fn *fn, rk_error *err)
+static rk_status for_each_entry(const char *dir, entry_fn *fn, void *user, rk_error *err)
 {
     DIR *d = opendir(dir);
     if (!d && errno == ENOENT)
         return RK_OK;
     if (!d)
         return rk_fail(err, RK_ERR_IO, "%s: %s", dir, strerror(errno));
-    const rk_status st = visit(d, dir, fn, err);
+    const rk_status st = visit(d, dir, fn, user, err);
     closedir(d);
     return st;
 }
 
-static rk_status sync_entry(const char *dir, const char *name, const char *path, rk_error *err)
+static rk_status sync_entry(void *user, const char *dir, const char *name, const char *path,
+                            rk_error *err)
 {
+    (void)user;
     (void)dir;
     (void)name;
     return sync_path(path, 0, err);
 }
 
-static rk_status remove_entry(const char *dir, const char *name, const char *path, rk_error *err)
+static rk_status remove_entry(void *user, const char *dir, const char *name, const char *path,
+                              rk_error *err)
 {
+    (void)user;
     (void)name;
     if (unlink(path) != 0 && errno != ENOENT)
         return rk_fail(err, RK_ERR_IO, "%s: cannot remove it from %s: %s", path, dir,
@@ -88,7 +93,7 @@ static rk_status remove_entry(const char *dir, const char *name, const char *pat
 
 rk_status rk_dir_remove(const char *path, rk_error *err)
 {
-    const rk_status st = for_each_entry(path, remove_entry, err);
+    const rk_status st = for_each_entry(path, remove_entry, NULL, err);
     if (st != RK_OK)
         return st;
     if (rmdir(path) != 0 && errno != ENOENT)
@@ -96,19 +101,44 @@ rk_status rk_dir_remove(const char *path, rk_error *err)
     return RK_OK;
 }
 
-static rk_status remove_leftover(const char *dir, const char *name, const char *path, rk_error *err)
+typedef struct written_names {
+    const char *const *at;
+    size_t n;
+} written_names;
+
+/* Is this the temporary name of something that is written under one of the names? */
+static bool is_leftover(const written_names *names, const char *name)
+{
+    if (!rk_path_is_temporary(name, "tmp") && !rk_path_is_temporary(name, "old"))
+        return false;
+    for (size_t i = 0; i < names->n; i++) {
+        const size_t n = strlen(names->at[i]);
+        if (strncmp(name, names->at[i], n) != 0)
+            continue;
+        const bool numbered = names->at[i][n - 1] == '-';
+        const size_t digits = numbered ? strspn(name + n, "0123456789") : 0;
+        if (name + n + digits == strrchr(name, '.') && (digits > 0) == numbered)
+            return true;
+    }
+    return false;
+}
+
+static rk_status remove_leftover(void *user, const char *dir, const char *name, const char *path,
+                                 rk_error *err)
 {
     struct stat info;
-    if (!rk_path_is_temporary(name, "tmp") && !rk_path_is_temporary(name, "old"))
+    if (!is_leftover(user, name))
         return RK_OK;
     if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
         return rk_dir_remove(path, err);
-    return remove_entry(dir, name, path, err);
+    return remove_entry(NULL, dir, name, path, err);
 }
 
-rk_status rk_dir_remove_leftovers(const char *path, rk_error *err)
+rk_status rk_dir_remove_leftovers(const char *path, const char *const *names, size_t n,
+                                  rk_error *err)
 {
-    return for_each_entry(path, remove_leftover, err);
+    written_names written = {names, n};
+    return for_each_entry(path, remove_leftover, &written, err);
 }
 
 /* Find a name PATH.KIND-PID that is free by making it: make returns 0 or sets errno. */
@@ -158,7 +188,7 @@ static rk_status take_name(const char *tmp, const char *path, char **old, rk_err
 
 static rk_status sync_all(const char *dir, rk_error *err)
 {
-    const rk_status st = for_each_entry(dir, sync_entry, err);
+    const rk_status st = for_each_entry(dir, sync_entry, NULL, err);
     return st == RK_OK ? rk_dir_sync(dir, err) : st;
 }
 

@@ -50,8 +50,10 @@ void rk_dir_abort(char *tmp);
 rk_status rk_dir_sync(const char *path, rk_error *err);
 /* Remove a directory of plain files; one that does not exist is fine. */
 rk_status rk_dir_remove(const char *path, rk_error *err);
-/* Remove what dead writers left in a directory: files and directories of plain files whose names
- * end in .tmp-PID or .old-PID. Only for a directory nobody else is writing to. */
-rk_status rk_dir_remove_leftovers(const char *path, rk_error *err);
+/* Remove what dead writers left in a directory: files and directories of plain files called as one
+ * of the n names with .tmp-PID or .old-PID behind it. A name that ends in '-' stands for itself and
+ * a number. Only for a directory nobody else is writing to. */
+rk_status rk_dir_remove_leftovers(const char *path, const char *const *names, size_t n,
+                                  rk_error *err);
 
 #endif

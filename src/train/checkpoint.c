@@ -6,43 +6,23 @@
  * it computed since then and nothing else. */
 #include "train/checkpoint.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/num.h"
 #include "io/checksum.h"
+#include "io/path.h"
+#include "train/checkpoint_dir.h"
 #include "train/run_state.h"
 
-#define PREFIX "checkpoint-"
-
-enum { KEPT = 2, NAME_MAX_BYTES = 128 };
+enum { NAME_MAX_BYTES = 128 };
 
 struct rk_checkpoint {
     char *path;
     rk_saved_state *state;
 };
-
-/* dir/name, or dir/checkpoint-step; NULL when memory is out. */
-static char *join(const char *dir, const char *name)
-{
-    rk_buf b = {0};
-    rk_buf_printf(&b, "%s/%s", dir, name);
-    if (b.failed)
-        rk_buf_deinit(&b);
-    return b.data;
-}
-
-static char *checkpoint_path(const char *dir, int64_t step)
-{
-    char name[40];
-    snprintf(name, sizeof name, PREFIX "%" PRId64, step);
-    return join(dir, name);
-}
 
 /* ------------------------------------------------------------------------------------- saving */
 
@@ -81,7 +61,7 @@ static rk_status write_sets(const char *dir, const char *name, const rk_array_se
                             rk_saved_file *file, rk_error *err)
 {
     const int64_t n = count(sets, n_sets);
-    char *path = join(dir, name);
+    char *path = rk_path_join(dir, name);
     rk_file_tensor *tensors = calloc((size_t)n + 1, sizeof *tensors);
     char(*names)[NAME_MAX_BYTES] = calloc((size_t)n + 1, sizeof *names);
     const rk_file_contents contents = {.tensors = tensors, .n_tensors = n};
@@ -128,88 +108,12 @@ uint64_t rk_checkpoint_bytes(const rk_run_arrays *a)
     return bytes;
 }
 
-/* ---------------------------------------------------------------------------------- the folder */
-
-typedef struct step_list {
-    int64_t *at; /* falling */
-    int64_t n, max;
-} step_list;
-
-/* The number behind "checkpoint-", or -1 for every other name. */
-static int64_t step_of_name(const char *name)
-{
-    const size_t n = strlen(PREFIX);
-    if (strncmp(name, PREFIX, n) != 0 || name[n] < '0' || name[n] > '9')
-        return -1;
-    char *end = NULL;
-    errno = 0;
-    const long long step = strtoll(name + n, &end, 10);
-    return *end || errno ? -1 : (int64_t)step;
-}
-
-static int compare_falling(const void *a, const void *b)
-{
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x < y) - (x > y);
-}
-
-static bool list_add(step_list *l, int64_t step)
-{
-    if (l->n == l->max) {
-        const int64_t max = 2 * l->max + 8;
-        int64_t *at = realloc(l->at, (size_t)max * sizeof *at);
-        if (!at)
-            return false;
-        l->at = at;
-        l->max = max;
-    }
-    l->at[l->n++] = step;
-    return true;
-}
-
-/* The steps of the checkpoints in dir, whole or not; at is the caller's to free. */
-static rk_status list_steps(const char *dir, step_list *l, rk_error *err)
-{
-    *l = (step_list){0};
-    DIR *d = opendir(dir);
-    if (!d)
-        return rk_fail(err, RK_ERR_IO, "%s: %s", dir, strerror(errno));
-    rk_status st = RK_OK;
-    for (const struct dirent *e; st == RK_OK && (e = readdir(d));) {
-        const int64_t step = step_of_name(e->d_name);
-        if (step >= 0 && !list_add(l, step))
-            st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-    }
-    closedir(d);
-    if (l->n > 0)
-        qsort(l->at, (size_t)l->n, sizeof *l->at, compare_falling);
-    return st;
-}
-
-/* Keep the new checkpoint and the one before it. One with a later step was broken when the run was
- * resumed from an earlier one, and goes too. */
-static rk_status remove_others(const char *dir, int64_t step, rk_error *err)
-{
-    step_list l;
-    rk_status st = list_steps(dir, &l, err);
-    int kept = 0;
-    for (int64_t i = 0; i < l.n && st == RK_OK; i++) {
-        if (l.at[i] <= step && kept++ < KEPT)
-            continue;
-        char *path = checkpoint_path(dir, l.at[i]);
-        st = path ? rk_dir_remove(path, err) : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-        free(path);
-    }
-    free(l.at);
-    return st;
-}
-
 /* ------------------------------------------------------------------------------------ checking */
 
 static rk_status check_file(const char *dir, const char *name, const rk_saved_file *want,
                             rk_error *err)
 {
-    char *path = join(dir, name);
+    char *path = rk_path_join(dir, name);
     if (!path)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
     rk_saved_file found = {0};
@@ -247,28 +151,38 @@ static rk_status open_checked(rk_checkpoint **out, char *path, int64_t step, rk_
     return st;
 }
 
-rk_status rk_checkpoint_save(const char *dir, const rk_run_state *s, const rk_run_arrays *a,
-                             rk_error *err)
+/* Write DIR/checkpoint-STEP and read it back. */
+static rk_status write_checked(const char *path, const rk_run_state *s, const rk_run_arrays *a,
+                               rk_error *err)
 {
-    char *path = checkpoint_path(dir, s->step), *tmp = NULL;
-    if (!path)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-    rk_status st = rk_dir_begin(&tmp, path, err);
-    if (st == RK_OK) {
-        st = write_files(tmp, s, a, err);
-        if (st == RK_OK)
-            st = rk_dir_commit(tmp, path, err);
-        else
-            rk_dir_abort(tmp);
-    }
-    if (st != RK_OK) {
-        free(path);
-        return st;
-    }
+    char *tmp = NULL;
     rk_checkpoint *back = NULL;
-    st = open_checked(&back, path, s->step, err);
+    rk_status st = rk_dir_begin(&tmp, path, err);
+    if (st != RK_OK)
+        return st;
+    st = write_files(tmp, s, a, err);
+    if (st == RK_OK)
+        st = rk_dir_commit(tmp, path, err);
+    else
+        rk_dir_abort(tmp);
+    if (st == RK_OK)
+        st = open_checked(&back, strdup(path), s->step, err);
     rk_checkpoint_close(back);
-    return st == RK_OK ? remove_others(dir, s->step, err) : st;
+    return st;
+}
+
+rk_status rk_checkpoint_save(const char *dir, const rk_run_state *s, const rk_run_arrays *a,
+                             const rk_log *log, rk_error *err)
+{
+    char *path = rk_checkpoint_dir_path(dir, s->step);
+    rk_status st = path ? rk_checkpoint_dir_check(path, s->step, err)
+                        : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+    if (st == RK_OK)
+        st = write_checked(path, s, a, err);
+    free(path);
+    if (st == RK_OK)
+        rk_checkpoint_dir_trim(dir, s->step, log);
+    return st;
 }
 
 /* A checkpoint is broken when its bytes are, or cannot be had; running out of memory is no verdict.
@@ -276,16 +190,17 @@ rk_status rk_checkpoint_save(const char *dir, const rk_run_state *s, const rk_ru
 rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log *log, rk_error *err)
 {
     *out = NULL;
-    step_list l;
-    rk_status st = list_steps(dir, &l, err);
+    rk_step_list l;
+    rk_status st = rk_checkpoint_dir_list(dir, &l, err);
     for (int64_t i = 0; i < l.n && st == RK_OK && !*out; i++) {
         rk_error why = {0};
-        const rk_status found = open_checked(out, checkpoint_path(dir, l.at[i]), l.at[i], &why);
+        const rk_status found =
+            open_checked(out, rk_checkpoint_dir_path(dir, l.at[i]), l.at[i], &why);
         if (found == RK_ERR_NOMEM)
             st = rk_fail(err, found, "%s", why.msg);
         else if (found != RK_OK)
-            rk_log_line(log, RK_LOG_WARN, "passing over %s/" PREFIX "%" PRId64 ": %s", dir, l.at[i],
-                        why.msg);
+            rk_log_line(log, RK_LOG_WARN, "passing over %s/checkpoint-%" PRId64 ": %s", dir,
+                        l.at[i], why.msg);
     }
     free(l.at);
     return st;
@@ -364,7 +279,7 @@ static rk_status restore_array(const rk_st *f, const rk_array_set *set, int64_t 
 static rk_status restore_file(const char *dir, const char *file, const rk_array_set *sets,
                               int n_sets, rk_error *err)
 {
-    char *path = join(dir, file);
+    char *path = rk_path_join(dir, file);
     if (!path)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
     rk_st *f = NULL;

@@ -41,10 +41,12 @@ typedef struct rk_run_arrays {
     int n_states;
 } rk_run_arrays;
 
-/* Write DIR/checkpoint-STEP, read it back, remove the older ones but the last.
- * Errors  RK_ERR_IO, RK_ERR_NOMEM; the checkpoints that were there are then still there. */
+/* Write DIR/checkpoint-STEP, read it back, remove the run's older ones but the last
+ * (checkpoint_dir.h); what cannot be removed is a warning on the log.
+ * Errors  RK_ERR_IO, RK_ERR_NOMEM; RK_ERR_ARG: the name belongs to something else. The checkpoints
+ *         that were there are then still there. */
 rk_status rk_checkpoint_save(const char *dir, const rk_run_state *s, const rk_run_arrays *a,
-                             rk_error *err);
+                             const rk_log *log, rk_error *err);
 
 /* Bytes that a checkpoint of these arrays takes, up to some kilobytes. */
 uint64_t rk_checkpoint_bytes(const rk_run_arrays *a);
@@ -52,7 +54,7 @@ uint64_t rk_checkpoint_bytes(const rk_run_arrays *a);
 /* A checkpoint that has been found whole. */
 typedef struct rk_checkpoint rk_checkpoint;
 /* The newest valid one in DIR, *out NULL when there is none. Broken ones are named on the log and
- * passed over, but not removed: the next save does that. */
+ * passed over. */
 rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log *log,
                              rk_error *err);
 void rk_checkpoint_close(rk_checkpoint *c);

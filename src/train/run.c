@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_dir.h"
 #include "train/curve.h"
 #include "train/progress.h"
 #include "train/run_dir.h"
@@ -156,6 +157,9 @@ static rk_status prepare(run *r, rk_error *err)
         st = check_space(r, err);
     if (st == RK_OK && r->p.resume)
         st = go_on(r, err);
+    const rk_save_steps steps = {r->step, r->p.save_every, r->p.model.steps};
+    if (st == RK_OK)
+        st = rk_checkpoint_dir_clear(r->p.dir, &steps, r->p.resume, r->env->log, err);
     if (st == RK_OK)
         st = rk_run_dir_write_config(&r->p, &r->options, r->result.n_params,
                                      rk_engine_path(r->env->engine), err);
@@ -185,7 +189,7 @@ static rk_status save_checkpoint(run *r, rk_error *err)
                             .n_options = r->options.n};
     rk_status st = r->saved_step == r->step ? RK_OK : rk_runlog_sync(r->log, err);
     if (st == RK_OK && r->saved_step != r->step)
-        st = rk_checkpoint_save(r->p.dir, &s, &r->arrays, err);
+        st = rk_checkpoint_save(r->p.dir, &s, &r->arrays, r->env->log, err);
     if (st != RK_OK)
         return st;
     r->saved_step = r->step;

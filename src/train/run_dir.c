@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "io/atomic_file.h"
 #include "io/json_line.h"
+#include "train/checkpoint_dir.h"
 
 /* config.json is the first file of a run, the others tell of runs that lost it. */
 static bool holds_run(int dir)
@@ -38,7 +39,7 @@ rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err)
     if (fd < 0)
         return rk_fail(err, errno == ENOTDIR ? RK_ERR_ARG : RK_ERR_IO, "%s: %s", dir,
                        strerror(errno));
-    const bool taken = holds_run(fd);
+    const bool taken = holds_run(fd) || rk_checkpoint_dir_holds_any(dir);
     close(fd);
     if (taken && !resume)
         return rk_fail(err, RK_ERR_ARG, "%s: holds a run already; --resume continues it", dir);
@@ -82,7 +83,9 @@ rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *er
         return rk_fail(err, RK_ERR_IO, "%s: %s", dir, strerror(errno));
     if (flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return rk_fail(err, RK_ERR_IO, "%s: another process is training in this folder", dir);
-    return rk_dir_remove_leftovers(dir, err);
+    static const char *const written[] = {"checkpoint-", "config.json", "log.jsonl",
+                                          "curve.svg",   "model.gguf",  "model.safetensors"};
+    return rk_dir_remove_leftovers(dir, written, RK_COUNT(written), err);
 }
 
 static void put_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,

@@ -239,10 +239,16 @@ static void test_killed(void **state)
     assert_int_equal(count_entries(dir), 1);
     test_write_file(test_path(&t, dir, "keep.tmp-x1"), "", 0);
     test_write_file(test_path(&t, dir, "keep.txt"), "", 0);
-    assert_int_equal(mkdir(test_path(&t, dir, "step.old-7-1"), 0700), 0);
-    test_write_file(test_path(&t, dir, "step.old-7-1/inner"), "", 0);
-    test_ok(rk_dir_remove_leftovers(dir, &err), &err);
-    assert_int_equal(count_entries(dir), 2);
+    /* Nobody here wrote these. */
+    test_write_file(test_path(&t, dir, "notes.old-3"), "", 0);
+    test_write_file(test_path(&t, dir, "out.txt.tmp-3"), "", 0);
+    test_write_file(test_path(&t, dir, "step-.tmp-3"), "", 0);
+    assert_int_equal(mkdir(test_path(&t, dir, "step-12.old-7-1"), 0700), 0);
+    test_write_file(test_path(&t, dir, "step-12.old-7-1/inner"), "", 0);
+    static const char *const names[] = {"step-", "out"};
+    test_ok(rk_dir_remove_leftovers(dir, names, 2, &err), &err);
+    assert_int_equal(count_entries(dir), 5);
+    assert_false(exists(test_path(&t, dir, "step-12.old-7-1")));
     test_end(&t);
 }
 

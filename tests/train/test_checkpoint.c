@@ -3,6 +3,7 @@
 #include "test_util.h"
 
 #include "train/checkpoint.h"
+#include "train/checkpoint_dir.h"
 
 enum { N_ARRAYS = 3 };
 
@@ -40,7 +41,7 @@ static void save(const char *dir, int64_t step)
     rk_error err = {0};
     model_fill(&m, (float)step);
     const rk_run_state s = {step, step % 3, "ref", options, RK_COUNT(options)};
-    test_ok(rk_checkpoint_save(dir, &s, &m.arrays, &err), &err);
+    test_ok(rk_checkpoint_save(dir, &s, &m.arrays, &(rk_log){0}, &err), &err);
 }
 
 static int64_t newest(const char *dir)
@@ -202,26 +203,116 @@ static void test_broken_newest(void **state)
     test_end(&t);
 }
 
-/* A valid checkpoint under another number is broken too, and saving clears what was passed over. */
+static rk_status clear(const char *dir, int64_t done, bool resumed, rk_error *err)
+{
+    return rk_checkpoint_dir_clear(dir, &(rk_save_steps){done, 10, 45}, resumed, &(rk_log){0}, err);
+}
+
+/* A valid checkpoint under another number is damaged too. Who goes on from an earlier one sets it
+ * aside, under a name that is free, and removes nothing. */
 static void test_after_broken(void **state)
 {
     (void)state;
     test_ctx t = test_begin(5);
+    rk_error err = {0};
     const char *dir = test_temp_dir(&t);
-    save(dir, 10);
-    save(dir, 20);
-    assert_int_equal(
-        rename(test_path(&t, dir, "checkpoint-20"), test_path(&t, dir, "checkpoint-30")), 0);
-    assert_int_equal(mkdir(test_path(&t, dir, "checkpoint-x"), 0777), 0);
-    assert_int_equal(mkdir(test_path(&t, dir, "checkpoint-40.tmp-7"), 0777), 0);
-    assert_int_equal(newest(dir), 10);
-    save(dir, 15);
+    for (int i = 0; i < 2; i++) {
+        save(dir, 10);
+        save(dir, 20);
+        assert_int_equal(
+            rename(test_path(&t, dir, "checkpoint-20"), test_path(&t, dir, "checkpoint-30")), 0);
+        assert_int_equal(newest(dir), 10);
+        test_ok(clear(dir, 10, true, &err), &err);
+    }
     assert_false(there(&t, dir, "checkpoint-30"));
-    assert_true(there(&t, dir, "checkpoint-x"));
+    assert_true(there(&t, dir, "checkpoint-30.damaged/model.safetensors"));
+    assert_true(there(&t, dir, "checkpoint-30.damaged-2/model.safetensors"));
+    save(dir, 15);
     assert_int_equal(newest(dir), 15);
     /* The same step once more replaces what is there. */
     save(dir, 15);
     assert_int_equal(newest(dir), 15);
+    test_end(&t);
+}
+
+/* What is not a checkpoint of the run stays as it is, whatever its name and its age, and is in the
+ * way only where a checkpoint will need the name. */
+static void test_foreign(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(6);
+    rk_error err = {0};
+    const char *dir = test_temp_dir(&t), *away = test_temp_dir(&t);
+    save(away, 3);
+    /* A link to a checkpoint, a file, a folder of notes, a checkpoint with notes, an empty folder. */
+    assert_int_equal(
+        symlink(test_path(&t, away, "checkpoint-3"), test_path(&t, dir, "checkpoint-3")), 0);
+    test_write_file(test_path(&t, dir, "checkpoint-4"), "mine", 4);
+    assert_int_equal(mkdir(test_path(&t, dir, "checkpoint-5"), 0777), 0);
+    test_write_file(test_path(&t, dir, "checkpoint-5/notes.txt"), "mine", 4);
+    assert_int_equal(mkdir(test_path(&t, dir, "checkpoint-7"), 0777), 0);
+    save(dir, 6);
+    test_write_file(test_path(&t, dir, "checkpoint-6/notes.txt"), "mine", 4);
+    for (int64_t step = 11; step < 15; step++)
+        save(dir, step);
+    assert_true(there(&t, away, "checkpoint-3/model.safetensors"));
+    assert_true(there(&t, dir, "checkpoint-3") && there(&t, dir, "checkpoint-4"));
+    assert_true(there(&t, dir, "checkpoint-5/notes.txt") && there(&t, dir, "checkpoint-7"));
+    assert_true(there(&t, dir, "checkpoint-6/notes.txt"));
+    assert_true(there(&t, dir, "checkpoint-6/state.json"));
+    assert_false(there(&t, dir, "checkpoint-11") || there(&t, dir, "checkpoint-12"));
+    assert_true(there(&t, dir, "checkpoint-13") && there(&t, dir, "checkpoint-14"));
+
+    assert_int_equal(mkdir(test_path(&t, dir, "checkpoint-33"), 0777), 0);
+    test_write_file(test_path(&t, dir, "checkpoint-33/notes.txt"), "mine", 4);
+    test_ok(clear(dir, 14, true, &err), &err); /* no checkpoint of step 33 is asked for */
+    test_write_file(test_path(&t, dir, "checkpoint-45"), "mine", 4);
+    for (int resumed = 0; resumed < 2; resumed++) {
+        assert_int_equal(clear(dir, 14, resumed, &err), RK_ERR_ARG);
+        assert_non_null(strstr(err.msg, "checkpoint-45: is in the way"));
+    }
+    model m;
+    model_fill(&m, 1.0f);
+    const rk_run_state s = {33, 0, "ref", options, RK_COUNT(options)};
+    assert_int_equal(rk_checkpoint_save(dir, &s, &m.arrays, &(rk_log){0}, &err), RK_ERR_ARG);
+    assert_true(there(&t, dir, "checkpoint-33/notes.txt"));
+    assert_int_equal(newest(dir), 14);
+    test_end(&t);
+}
+
+static void note_stubborn(void *user, rk_log_level level, const char *line)
+{
+    int *n = user;
+    assert_int_equal(level, RK_LOG_WARN);
+    assert_non_null(strstr(line, "an older checkpoint stays"));
+    ++*n;
+}
+
+/* An older checkpoint that cannot be removed is a warning. */
+static void test_stubborn(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(7);
+    rk_error err = {0};
+    int warnings = 0;
+    const rk_log log = {note_stubborn, &warnings, RK_LOG_DEBUG};
+    const char *dir = test_temp_dir(&t);
+    model m;
+    model_fill(&m, 1.0f);
+    save(dir, 1);
+    save(dir, 2);
+    const char *old = test_path(&t, dir, "checkpoint-1");
+    assert_int_equal(chmod(old, 0555), 0);
+    const rk_run_state s = {3, 0, "ref", options, RK_COUNT(options)};
+    const bool root = geteuid() == 0; /* whom no mode stops, so somebody else saves */
+    assert_int_equal(chmod(dir, 0777), 0);
+    assert_false(root && seteuid(65534) != 0);
+    const rk_status st = rk_checkpoint_save(dir, &s, &m.arrays, &log, &err);
+    assert_false(root && seteuid(0) != 0);
+    test_ok(st, &err);
+    assert_int_equal(warnings, 1);
+    assert_true(there(&t, dir, "checkpoint-1") && there(&t, dir, "checkpoint-3"));
+    assert_int_equal(chmod(old, 0777), 0);
     test_end(&t);
 }
 
@@ -230,7 +321,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_two_are_kept),
         cmocka_unit_test(test_options),      cmocka_unit_test(test_broken_newest),
-        cmocka_unit_test(test_after_broken),
+        cmocka_unit_test(test_after_broken), cmocka_unit_test(test_foreign),
+        cmocka_unit_test(test_stubborn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
