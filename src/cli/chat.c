@@ -648,7 +648,8 @@ static rk_status open_model(chat *c, rk_error *err)
     if (st == RK_OK)
         st = choose_format(c, err);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&c->tokenizer, c->o.vocab, c->model, c->o.model, err);
+        st = rk_command_tokenizer(&c->tokenizer, &c->o.common, c->o.vocab, c->model, c->o.model,
+                                  err);
     if (st == RK_OK)
         st = renew_sampler(c, &c->o.sampling, err);
     if (st == RK_OK)

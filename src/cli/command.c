@@ -15,6 +15,7 @@
 #include "io/atomic_file.h"
 #include "io/path.h"
 #include "io/shards.h"
+#include "io/text_mark.h"
 #include "text/tokenizer.h"
 
 int rk_command_help(const rk_command *c)
@@ -85,11 +86,12 @@ rk_log rk_command_log(const rk_common_options *o)
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err)
 {
-    if (o->act && strcmp(o->act, "q8") != 0 && strcmp(o->act, "f32") != 0)
+    if (o->act && strcasecmp(o->act, "q8") != 0 && strcasecmp(o->act, "f32") != 0)
         return rk_fail(err, RK_ERR_ARG, "--act '%s': expected q8 or f32", o->act);
     const rk_engine_params p = {.n_threads = (int)o->n_threads,
                                 .path = o->path,
-                                .act = o->act && *o->act == 'f' ? RK_ACT_F32 : RK_ACT_8BIT,
+                                .act =
+                                    o->act && !strcasecmp(o->act, "f32") ? RK_ACT_F32 : RK_ACT_8BIT,
                                 .log = print_log,
                                 .log_user = (void *)o,
                                 .abort = abort,
@@ -148,10 +150,25 @@ static rk_status named_tokenizer(rk_tokenizer **out, const char *name, const rk_
     return rk_tokenizer_new(out, used, err);
 }
 
-rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_model *m,
-                               const char *path, rk_error *err)
+void rk_command_note_mark(const rk_common_options *o, const char *path)
+{
+    char head[4] = {0};
+    struct stat info;
+    size_t mark = 0;
+    const bool reads = path && !o->quiet && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    FILE *f = reads ? fopen(path, "rb") : NULL;
+    const size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    if (rk_text_begin(head, n, path, &mark, NULL) == RK_OK && mark > 0)
+        fprintf(stderr, "rwkv: %s: the byte order mark in front is passed over\n", path);
+}
+
+rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, const char *name,
+                               const rk_model *m, const char *path, rk_error *err)
 {
     *out = NULL;
+    rk_command_note_mark(o, name);
     rk_status st = name ? RK_OK : own_tokenizer(out, m, path, err);
     if (st == RK_OK && !*out)
         st = named_tokenizer(out, name, m, err);
@@ -165,15 +182,14 @@ rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_mo
                    name ? name : "of the model", found, m->hp.n_vocab);
 }
 
-rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const char *path,
-                                const char *name, rk_error *err)
+rk_status rk_command_gguf_vocab(rk_tokenizer **out, const rk_common_options *o, const rk_model *m,
+                                const char *path, const char *name, rk_error *err)
 {
-    const char *ending = strrchr(path, '.');
     *out = NULL;
-    if (!ending || strcasecmp(ending, ".gguf") != 0 || (!name && !default_vocab(m->hp.n_vocab)) ||
+    if ((!name && !default_vocab(m->hp.n_vocab)) ||
         (!name && m->file && rk_file_raw_find(m->file, "tokenizer.ggml.model")))
         return RK_OK;
-    const rk_status st = rk_command_tokenizer(out, name, m, NULL, err);
+    const rk_status st = rk_command_tokenizer(out, o, name, m, NULL, err);
     if (st != RK_OK || !rk_tokenizer_has_merges(*out))
         return st;
     rk_tokenizer_free(*out);

@@ -58,17 +58,21 @@ rk_log rk_command_log(const rk_common_options *o);
 rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abort_fn *abort,
                             void *abort_user, rk_error *err);
 
+/* Say on stderr that a byte order mark in front of the text file at path is passed over, where
+ * there is one and unless -q is given. NULL and what is no file are fine. */
+void rk_command_note_mark(const rk_common_options *o, const char *path);
+
 /* The tokenizer of --vocab for a model that was opened from path (NULL: of no folder). name NULL:
  * the one in the model's file, else that of its folder where path is a folder or an index, else
  * byte for 256 tokens, world for 65536.
  * Errors  RK_ERR_ARG: no name and another size, or more tokens than the model has; and those of
  *         rk_tokenizer_new and rk_model_tokenizer. */
-rk_status rk_command_tokenizer(rk_tokenizer **out, const char *name, const rk_model *m,
-                               const char *path, rk_error *err);
-/* The vocabulary that goes into a model file at path, when --vocab says name (may be NULL). *out is
- * NULL where the container takes none, where the model brings its own and where none is known. */
-rk_status rk_command_file_vocab(rk_tokenizer **out, const rk_model *m, const char *path,
-                                const char *name, rk_error *err);
+rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, const char *name,
+                               const rk_model *m, const char *path, rk_error *err);
+/* The vocabulary that goes into a .gguf file at path, when --vocab says name (may be NULL). *out is
+ * NULL where the model brings its own and where none is known. */
+rk_status rk_command_gguf_vocab(rk_tokenizer **out, const rk_common_options *o, const rk_model *m,
+                                const char *path, const char *name, rk_error *err);
 
 /* Can path be written? Asked before long work, so that its result is not lost: the file is begun
  * beside it and removed again. A device or a pipe is taken at its word.

@@ -2,14 +2,16 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/meter.h"
 #include "format/format.h"
 #include "format/relatives.h"
 
 typedef struct convert_options {
     rk_common_options common;
     const char *in, *out, *vocab;
-    int type;  /* position in TYPES */
-    int names; /* position in NAMES */
+    int type;   /* position in TYPES */
+    int names;  /* position in NAMES */
+    int format; /* rk_save_container: position in FORMATS */
     bool force;
 } convert_options;
 
@@ -18,6 +20,7 @@ typedef struct convert_options {
 #define TYPES "keep|bf16|f16|f32"
 static const rk_dtype types[] = {RK_F32, RK_BF16, RK_F16, RK_F32};
 #define NAMES "rwkv|hf"
+#define FORMATS "auto|safetensors|pth|gguf" /* in the order of rk_save_container */
 
 static const rk_option rows[] = {
     {NULL, 0, RK_OPT_OPERAND, "IN", AT(in), 0, 0, RK_REQUIRED, "a model, of any container"},
@@ -28,6 +31,8 @@ static const rk_option rows[] = {
     {"names", 0, RK_OPT_CHOICE, NAMES, AT(names), 0, 0, "rwkv",
      "of tensors, where OUT leaves a choice: RWKV-LM's, or those of transformers and fla in a "
      "folder"},
+    {"format", 0, RK_OPT_CHOICE, FORMATS, AT(format), 0, 0, "auto",
+     "container of OUT; auto: by its ending"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world or a file: the vocabulary that a .gguf file takes along"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
@@ -39,7 +44,7 @@ static int convert_main(int argc, char **argv);
 const rk_command rk_cmd_convert = {
     .name = "convert",
     .summary = "write a model in another container or number format",
-    .usage = "IN OUT [--type " TYPES "] [--names " NAMES "]",
+    .usage = "IN OUT [--type " TYPES "] [--names " NAMES "] [--format " FORMATS "]",
     .options = {rows, RK_COUNT(rows)},
     .examples = "  rwkv convert RWKV-x070-World-0.1B.pth model.safetensors\n"
                 "  rwkv convert runs/first/model.safetensors first.gguf --type bf16",
@@ -47,26 +52,46 @@ const rk_command rk_cmd_convert = {
 };
 
 static rk_save_options save_options(const convert_options *o, const rk_tokenizer *tokenizer,
-                                    rk_interrupt *interrupt)
+                                    rk_meter *meter, rk_interrupt *interrupt)
 {
     return (rk_save_options){.keep_types = o->type == 0,
                              .dtype = types[o->type],
                              .tokenizer = tokenizer,
                              .hf = o->names == 1,
+                             .container = (rk_save_container)o->format,
                              .overwrite = o->force,
+                             .progress = rk_meter_progress,
+                             .progress_user = meter,
                              .abort = rk_interrupt_came,
                              .abort_user = interrupt};
+}
+
+/* What OUT is written as, where it is a file; and whether it can be. */
+static rk_status choose_format(convert_options *o, rk_error *err)
+{
+    rk_save_container found = (rk_save_container)o->format;
+    if (o->names == 1)
+        return o->format == 0 ? RK_OK
+                              : rk_fail(err, RK_ERR_ARG,
+                                        "--format says what a file is; --names hf makes a folder");
+    rk_status st = rk_command_try_output(o->out, o->force, err);
+    if (st == RK_OK && o->format == 0)
+        st = rk_save_container_of(o->out, &found, err);
+    o->format = (int)found;
+    return st;
 }
 
 static rk_status convert(const convert_options *o, rk_interrupt *interrupt, rk_model **m,
                          rk_tokenizer **tokenizer, rk_error *err)
 {
+    rk_meter meter = rk_meter_begin(o->out, "MB", 1e6, o->common.quiet);
     rk_status st = rk_model_open(m, o->in, err);
-    if (st == RK_OK)
-        st = rk_command_file_vocab(tokenizer, *m, o->out, o->vocab, err);
-    const rk_save_options options = save_options(o, *tokenizer, interrupt);
+    if (st == RK_OK && o->format == RK_SAVE_GGUF)
+        st = rk_command_gguf_vocab(tokenizer, &o->common, *m, o->out, o->vocab, err);
+    const rk_save_options options = save_options(o, *tokenizer, &meter, interrupt);
     if (st == RK_OK)
         st = rk_model_save(*m, o->out, &options, err);
+    rk_meter_end(&meter);
     return st == RK_OK ? rk_file_check((*m)->file, err) : st;
 }
 
@@ -76,7 +101,8 @@ static rk_status convert_relative(const convert_options *o, rk_interrupt *interr
 {
     rk_file *f = NULL;
     rk_error why;
-    const rk_save_options options = save_options(o, NULL, interrupt);
+    rk_meter meter = rk_meter_begin(o->out, "MB", 1e6, o->common.quiet);
+    const rk_save_options options = save_options(o, NULL, &meter, interrupt);
     rk_status st = rk_file_open(&f, o->in, &why);
     if (st == RK_ERR_NOMEM || st == RK_ERR_IO)
         return rk_fail(err, st, "%s", why.msg);
@@ -85,6 +111,7 @@ static rk_status convert_relative(const convert_options *o, rk_interrupt *interr
         return refused;
     }
     st = rk_file_save(f, o->out, &options, err);
+    rk_meter_end(&meter);
     if (st == RK_OK)
         st = rk_file_check(f, err);
     rk_file_close(f);
@@ -101,7 +128,9 @@ static int convert_main(int argc, char **argv)
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_convert, argc, argv, &o, &status))
         return status;
-    rk_status st = rk_interrupt_open(&interrupt, &err);
+    rk_status st = choose_format(&o, &err);
+    if (st == RK_OK)
+        st = rk_interrupt_open(&interrupt, &err);
     if (st == RK_OK)
         st = convert(&o, interrupt, &m, &tokenizer, &err);
     if (st == RK_ERR_UNSUPPORTED && !m)

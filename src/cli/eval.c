@@ -166,7 +166,8 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
                      (long long)e->base.model->hp.n_vocab, o->model,
                      (long long)e->model.model->hp.n_vocab);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&e->tokenizer, o->vocab, e->model.model, o->model, err);
+        st = rk_command_tokenizer(&e->tokenizer, &o->common, o->vocab, e->model.model, o->model,
+                                  err);
     return st;
 }
 

@@ -51,6 +51,11 @@ void rk_meter_show(rk_meter *m, int64_t done, int64_t all)
     m->visible = m->terminal;
 }
 
+void rk_meter_progress(void *meter, int64_t done, int64_t all)
+{
+    rk_meter_show(meter, done, all);
+}
+
 void rk_meter_end(rk_meter *m)
 {
     if (!m->visible)

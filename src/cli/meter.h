@@ -3,8 +3,8 @@
 #ifndef RK_CLI_METER_H
 #define RK_CLI_METER_H
 
+#include "base/progress.h"
 #include <stdbool.h>
-#include <stdint.h>
 
 typedef struct rk_meter {
     const char *what; /* "reading the prompt"; borrowed */
@@ -18,6 +18,8 @@ typedef struct rk_meter {
 rk_meter rk_meter_begin(const char *what, const char *unit, double per, bool quiet);
 /* Say "WHAT: 1280 of 20000 UNIT, 350 UNIT/s, 53 s left"; rarely, and not in the first second. */
 void rk_meter_show(rk_meter *m, int64_t done, int64_t all);
+/* The same as a rk_progress_fn: takes the rk_meter. */
+void rk_meter_progress(void *meter, int64_t done, int64_t all);
 /* Wipe out what is shown. A zeroed meter is fine. */
 void rk_meter_end(rk_meter *m);
 

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/suggest.h"
 
@@ -100,7 +101,7 @@ static rk_status put_choice(const rk_option *o, const char *text, int *out, rk_e
     int i = 0;
     for (const char *p = o->arg;; i++) {
         const size_t n = strcspn(p, "|");
-        if (strlen(text) == n && !strncmp(p, text, n)) {
+        if (strlen(text) == n && !strncasecmp(p, text, n)) {
             *out = i;
             return RK_OK;
         }

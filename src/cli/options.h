@@ -29,7 +29,8 @@ typedef enum rk_opt_type {
     RK_OPT_TEXT,    /* const char *, points into argv */
     RK_OPT_LIST,    /* rk_opt_list: may be given several times */
     RK_OPT_OPERAND, /* const char *, a word of its own; rows take such words in order */
-    RK_OPT_CHOICE,  /* int: the position of the value in arg, which reads "f32|bf16" */
+    RK_OPT_CHOICE,  /* int: the position of the value in arg, which reads "f32|bf16", in
+                        any case */
 } rk_opt_type;
 
 /* The values of a RK_OPT_LIST in the order given. */

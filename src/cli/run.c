@@ -154,7 +154,7 @@ static rk_status open_all(run *r, rk_error *err)
     if (st == RK_OK)
         st = rk_model_open(&r->model, o->model, err);
     if (st == RK_OK)
-        st = rk_command_tokenizer(&r->tokenizer, o->vocab, r->model, o->model, err);
+        st = rk_command_tokenizer(&r->tokenizer, &o->common, o->vocab, r->model, o->model, err);
     if (st == RK_OK)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
     if (st == RK_OK)

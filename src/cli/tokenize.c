@@ -129,6 +129,7 @@ static int tokenize_main(int argc, char **argv)
     if (!rk_command_options(&rk_cmd_tokenize, argc, argv, &o, &status))
         return status;
     o.text.quiet = o.common.quiet;
+    rk_command_note_mark(&o.common, o.vocab);
     rk_status st = rk_tokenizer_new(&t, o.vocab, &err);
     if (st == RK_OK && o.decode && (o.text.text || o.text.file))
         st = rk_fail(&err, RK_ERR_ARG, "either a text to encode or --decode, not both");

@@ -176,6 +176,8 @@ static rk_status train(const train_options *o, rk_interrupt *interrupt, int *sig
     rk_engine *engine = NULL;
     rk_run_result result = {0};
     const rk_log log = rk_command_log(&o->common);
+    rk_command_note_mark(&o->common, o->run.data);
+    rk_command_note_mark(&o->common, o->run.tokenizer);
     rk_status st = rk_command_engine(&engine, &o->common, NULL, NULL, err);
     if (st != RK_OK)
         return st;

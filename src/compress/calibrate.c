@@ -80,20 +80,25 @@ static rk_status read_window(rk_session *s, const int32_t *tokens, int64_t n, fl
 }
 
 static rk_status read_text(rk_calibration *c, rk_session *s, const int32_t *tokens, int64_t n,
-                           int64_t ctx_len, rk_error *err)
+                           int64_t ctx_len, rk_progress_fn *progress, void *user, rk_error *err)
 {
     float *logits = malloc(PIECE * (size_t)c->model->hp.n_vocab * sizeof *logits);
     rk_status st = logits ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory to calibrate");
     s->ctx.observe = observe;
     s->ctx.observe_user = c;
-    for (int64_t at = 0; at < n && st == RK_OK; at += ctx_len)
-        st = read_window(s, tokens + at, rk_min_i64(ctx_len, n - at), logits, err);
+    for (int64_t at = 0; at < n && st == RK_OK; at += ctx_len) {
+        const int64_t window = rk_min_i64(ctx_len, n - at);
+        st = read_window(s, tokens + at, window, logits, err);
+        if (progress)
+            progress(user, at + window, n);
+    }
     free(logits);
     return st;
 }
 
 rk_status rk_calibrate(rk_calibration **out, const rk_model *m, rk_engine *e, const int32_t *tokens,
-                       int64_t n, int64_t ctx_len, rk_error *err)
+                       int64_t n, int64_t ctx_len, rk_progress_fn *progress, void *user,
+                       rk_error *err)
 {
     rk_session *s = NULL;
     rk_calibration *c = calloc(1, sizeof *c);
@@ -108,7 +113,7 @@ rk_status rk_calibrate(rk_calibration **out, const rk_model *m, rk_engine *e, co
                                                (long long)n)
                                      : rk_session_new(&s, m, e, err);
     if (st == RK_OK)
-        st = read_text(c, s, tokens, n, ctx_len, err);
+        st = read_text(c, s, tokens, n, ctx_len, progress, user, err);
     rk_session_free(s);
     if (st == RK_OK) {
         finish(c);

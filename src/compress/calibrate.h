@@ -6,15 +6,18 @@
 #ifndef RK_COMPRESS_CALIBRATE_H
 #define RK_COMPRESS_CALIBRATE_H
 
+#include "base/progress.h"
 #include "format/format.h"
 
 typedef struct rk_calibration rk_calibration;
 
-/* Read n tokens of a text in windows of ctx_len, each from the model's initial state.
+/* Read n tokens of a text in windows of ctx_len, each from the model's initial state. progress (may
+ * be NULL) is told how many tokens are read.
  * Memory  a double for each input of each matrix.
  * Errors  RK_ERR_ARG: fewer than two tokens, or ids outside the vocabulary; RK_ERR_ABORTED. */
 rk_status rk_calibrate(rk_calibration **out, const rk_model *m, rk_engine *e, const int32_t *tokens,
-                       int64_t n, int64_t ctx_len, rk_error *err);
+                       int64_t n, int64_t ctx_len, rk_progress_fn *progress, void *user,
+                       rk_error *err);
 void rk_calibration_free(rk_calibration *c);
 /* Mean squares of the inputs (inputs) of a matrix, all above zero; NULL: it is no factor of a
  * product with the text's activations (the embedding). */

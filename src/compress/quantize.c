@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/num.h"
 #include "kernels/blocks.h"
@@ -43,7 +44,7 @@ const char rk_recipe_names[] = "q8_0|q6_k|q5_k|q4_k|q5_1|q5_0|q4_1|q4_0|bf16|f16
 const rk_recipe *rk_recipe_find(const char *name)
 {
     for (size_t i = 0; i < RK_COUNT(recipes); i++)
-        if (!strcmp(recipes[i].name, name))
+        if (!strcasecmp(recipes[i].name, name))
             return &recipes[i];
     return NULL;
 }
@@ -195,6 +196,25 @@ static void tell_misfits(const rk_recipe *r, const rk_model *m, const rk_log *lo
                     rk_dtype_name(r->base));
 }
 
+/* Say that matrices are quantised already: that rounding cannot be taken back. */
+static void tell_requantised(const rk_model *m, const rk_log *log)
+{
+    int64_t n = 0;
+    rk_dtype from = RK_F32;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_dtype own = type_in_file(m, &m->params[i]);
+        if (!m->params[i].used || !rk_dtype_is_blocks(own))
+            continue;
+        from = own;
+        n++;
+    }
+    if (log && n > 0)
+        rk_log_line(log, RK_LOG_WARN,
+                    "%lld matrices are quantised already (%s), and what was rounded stays so: "
+                    "quantise the original model instead",
+                    (long long)n, rk_dtype_name(from));
+}
+
 typedef struct plan {
     const rk_model *model;
     rk_dtype *types; /* one a parameter */
@@ -221,12 +241,16 @@ rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_opt
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a recipe");
     rk_recipe_types(o->recipe, m, p.types);
     tell_misfits(o->recipe, m, o->log);
+    tell_requantised(m, o->log);
     const rk_save_plan save_plan = {plan_type, plan_importance, &p};
     const rk_status st = rk_model_save(m, path,
                                        &(rk_save_options){.plan = &save_plan,
                                                           .pool = o->pool,
                                                           .tokenizer = o->tokenizer,
+                                                          .container = o->container,
                                                           .overwrite = o->overwrite,
+                                                          .progress = o->progress,
+                                                          .progress_user = o->progress_user,
                                                           .abort = o->abort,
                                                           .abort_user = o->abort_user},
                                        err);

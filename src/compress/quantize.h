@@ -10,7 +10,7 @@
 
 typedef struct rk_recipe rk_recipe;
 
-/* "q4_k", "rk4", ...; NULL when there is none of this name. */
+/* "q4_k", "rk4", ..., in any case; NULL when there is none of this name. */
 const rk_recipe *rk_recipe_find(const char *name);
 /* The names of all, '|' between them. */
 extern const char rk_recipe_names[];
@@ -21,7 +21,10 @@ typedef struct rk_quantize_options {
     rk_pool *pool;                     /* may be NULL */
     const rk_tokenizer *tokenizer;     /* for a .gguf file; may be NULL */
     const rk_log *log;                 /* told where a type's blocks do not fit; may be NULL */
+    rk_save_container container;
     bool overwrite;
+    rk_progress_fn *progress; /* as in rk_save_options; may be NULL */
+    void *progress_user;
     rk_abort_fn *abort; /* as in rk_save_options; may be NULL */
     void *abort_user;
 } rk_quantize_options;

@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "io/json_scan.h"
 #include "io/path.h"
+#include "io/text_mark.h"
 #include "model/blocks.h"
 
 #define ABSENT ((double)NAN)
@@ -80,14 +81,15 @@ static bool scan(rk_json_scan *s, char *key, config *c)
 static rk_status read_members(config *c, const rk_map *map, rk_error *err)
 {
     char *key = map->size <= CONFIG_BYTES_MAX ? malloc(map->size + 1) : NULL;
-    rk_json_scan s = {map->data, map->data + map->size, NULL};
-    rk_status st = RK_OK;
-    if (map->size > CONFIG_BYTES_MAX)
+    size_t mark = 0;
+    rk_status st = rk_text_begin(map->data, map->size, map->name, &mark, err);
+    rk_json_scan s = {map->data + mark, map->data + map->size, NULL};
+    if (st == RK_OK && map->size > CONFIG_BYTES_MAX)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a configuration of %zu bytes, expected at most %d",
                      map->name, map->size, CONFIG_BYTES_MAX);
-    else if (!key)
+    else if (st == RK_OK && !key)
         st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", map->name);
-    else if (!scan(&s, key, c))
+    else if (st == RK_OK && !scan(&s, key, c))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: byte %zu: expected %s", map->name,
                      (size_t)(s.p - map->data), s.expected);
     free(key);

@@ -12,6 +12,7 @@
 #ifndef RK_FORMAT_H
 #define RK_FORMAT_H
 
+#include "base/progress.h"
 #include "model/model.h"
 
 /* ---- opening (beside rk_model_open of rk.h) ---- */
@@ -36,6 +37,17 @@ typedef struct rk_save_plan {
     void *user;
 } rk_save_plan;
 
+/* What a model is written as. */
+typedef enum rk_save_container {
+    RK_SAVE_BY_ENDING, /* of the path: .gguf, .pth or .pt, any other is safetensors */
+    RK_SAVE_SAFETENSORS,
+    RK_SAVE_PTH,
+    RK_SAVE_GGUF,
+} rk_save_container;
+/* What a path's ending asks for, for those who take no ending they do not know.
+ * Errors  RK_ERR_ARG: any other ending, or none; lists those there are. */
+rk_status rk_save_container_of(const char *path, rk_save_container *out, rk_error *err);
+
 typedef struct rk_save_options {
     bool keep_types;          /* every tensor as it is in the file that the model comes from */
     rk_dtype dtype;           /* else: of the matrices; vectors are f32 */
@@ -46,7 +58,10 @@ typedef struct rk_save_options {
     const rk_tokenizer
         *tokenizer; /* goes into a .gguf file that has no vocabulary yet; may be NULL */
     bool hf; /* a folder as Hugging Face has them: model.safetensors and config.json, their names */
+    rk_save_container container; /* not with hf */
     bool overwrite;
+    rk_progress_fn *progress; /* bytes written, of all; may be NULL */
+    void *progress_user;
     rk_abort_fn *abort; /* asked now and then; true: stop with RK_ERR_ABORTED. May be NULL */
     void *abort_user;
 } rk_save_options;
@@ -54,8 +69,8 @@ typedef struct rk_save_options {
  * llama.cpp where it has the architecture (rwkv6 and rwkv7), else under the same as the others.
  * llama.cpp wants vectors in f32: where types are kept, the file says what
  * they were, and who converts it back gets them again. Any other ending is safetensors.
- * Errors  RK_ERR_UNSUPPORTED: the container has no such type, architecture or tensor; those of the
- *         writers. */
+ * Errors  RK_ERR_UNSUPPORTED: the container has no such type, architecture or tensor;
+ *         RK_ERR_FORMAT: a number that the type cannot hold; those of the writers. */
 rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_options *o,
                         rk_error *err);
 /* The same for a file of no architecture here: its tensors under the names that they have. The

@@ -62,6 +62,35 @@ static bool fit_blocks(const float *x, int64_t n)
     return fit;
 }
 
+/* Element `at` of a tensor is infinite as a float: was it before? */
+static bool was_infinite(const rk_file_tensor *t, int64_t at)
+{
+    double x = 0.0;
+    if (t->dtype == RK_F64)
+        memcpy(&x, (const char *)t->data + (size_t)at * sizeof x, sizeof x);
+    return t->dtype != RK_F64 || isinf(x);
+}
+
+/* A row x (cols), elements from `at` on, to a plain type. False: an infinity would be written where
+ * there was none. */
+static bool narrow(const row_job *j, int64_t at, const float *x, void *out)
+{
+    bool fit = true;
+    for (int64_t c = 0; c < j->cols; c++) {
+        float back = x[c];
+        if (j->dtype == RK_F32) {
+            ((float *)out)[c] = x[c];
+        } else {
+            const bool bf16 = j->dtype == RK_BF16;
+            const uint16_t half = bf16 ? rk_f32_to_bf16(x[c]) : rk_f32_to_f16(x[c]);
+            ((uint16_t *)out)[c] = half;
+            back = bf16 ? rk_bf16_to_f32(half) : rk_f16_to_f32(half);
+        }
+        fit &= !isinf(back) || (isinf(x[c]) && was_infinite(j->from, at + c));
+    }
+    return fit;
+}
+
 static void convert_row(void *arg, int64_t i, int worker)
 {
     row_job *j = arg;
@@ -77,11 +106,23 @@ static void convert_row(void *arg, int64_t i, int worker)
         rk_blocks_narrow(j->dtype, j->cols, x, j->weights, out);
         return;
     }
-    for (int64_t c = 0; c < j->cols; c++)
-        if (j->dtype == RK_F32)
-            ((float *)out)[c] = x[c];
-        else
-            ((uint16_t *)out)[c] = j->dtype == RK_BF16 ? rk_f32_to_bf16(x[c]) : rk_f32_to_f16(x[c]);
+    if (!narrow(j, (j->first + i) * j->cols, x, out))
+        atomic_store(&j->unfit, true);
+}
+
+/* n more bytes are written. */
+static void advance(rk_save *s, size_t n)
+{
+    const bool first = s->bytes_all == 0;
+    if (!s->o->progress)
+        return;
+    for (int64_t i = 0; i < s->n && first; i++) {
+        size_t bytes = 0;
+        rk_file_shape_bytes(s->to[i].dtype, s->to[i].n_dims, s->to[i].dims, &bytes);
+        s->bytes_all += (int64_t)bytes;
+    }
+    s->bytes_done += (int64_t)n;
+    s->o->progress(s->o->progress_user, s->bytes_done, s->bytes_all);
 }
 
 static bool is_aborted(const rk_save *s)
@@ -97,7 +138,7 @@ static void give_back(const rk_save *s, const void *bytes, size_t n)
         rk_file_drop(f, bytes, n);
 }
 
-static rk_status write_copied(const rk_save *s, const rk_file_tensor *t, rk_out *out)
+static rk_status write_copied(rk_save *s, const rk_file_tensor *t, rk_out *out)
 {
     const char *bytes = t->data;
     for (size_t at = 0; at < t->bytes && rk_out_ok(out); at += PIECE_BYTES) {
@@ -105,6 +146,7 @@ static rk_status write_copied(const rk_save *s, const rk_file_tensor *t, rk_out 
         if (is_aborted(s))
             return RK_ERR_ABORTED;
         rk_out_write(out, bytes + at, n);
+        advance(s, n);
         give_back(s, bytes + at, n);
     }
     return RK_OK;
@@ -118,7 +160,7 @@ static void convert_piece(const rk_save *s, row_job *j, int64_t n)
         convert_row(j, i, 0);
 }
 
-static rk_status write_converted(const rk_save *s, row_job *j, int64_t rows, rk_out *out)
+static rk_status write_converted(rk_save *s, row_job *j, int64_t rows, rk_out *out)
 {
     const int64_t piece = rk_max_i64(1, PIECE / j->cols);
     rk_status st = RK_OK;
@@ -133,8 +175,10 @@ static rk_status write_converted(const rk_save *s, row_job *j, int64_t rows, rk_
             st = RK_ERR_NUMERIC;
         else if (is_aborted(s))
             st = RK_ERR_ABORTED;
-        else
+        else {
             rk_out_write(out, j->out, elements_bytes(j->dtype, n * j->cols));
+            advance(s, elements_bytes(j->dtype, n * j->cols));
+        }
         give_back(s,
                   (const char *)j->from->data + elements_bytes(j->from->dtype, j->first * j->cols),
                   elements_bytes(j->from->dtype, n * j->cols));
@@ -170,7 +214,7 @@ static bool transpose(const rk_file_tensor *from, rk_file_tensor *to)
     return ok;
 }
 
-static rk_status write_plain(const rk_save *s, const rk_file_tensor *from, const rk_file_tensor *to,
+static rk_status write_plain(rk_save *s, const rk_file_tensor *from, const rk_file_tensor *to,
                              rk_out *out)
 {
     const int64_t n = rk_file_tensor_count(from), cols = to->n_dims ? to->dims[to->n_dims - 1] : 1;
@@ -185,9 +229,24 @@ static rk_status write_plain(const rk_save *s, const rk_file_tensor *from, const
     return write_converted(s, &j, n / cols, out);
 }
 
+static rk_status fail_unfit(const rk_save *s, const char *name, rk_dtype to, rk_error *err)
+{
+    const rk_file *f = s->m ? s->m->file : s->from;
+    const char *file = f ? rk_file_name(f) : "model";
+    if (rk_dtype_is_blocks(to))
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: tensor '%.80s' holds a number that is not finite or above 65504, which "
+                       "blocks of %s cannot",
+                       file, name, rk_dtype_name(to));
+    return rk_fail(err, RK_ERR_FORMAT,
+                   "%s: tensor '%.80s' holds a number that is too large for %s and would become "
+                   "infinite",
+                   file, name, rk_dtype_name(to));
+}
+
 rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
 {
-    const rk_save *s = user;
+    rk_save *s = user;
     const rk_file_tensor *from = rk_file_at(s->from, i);
     rk_file_tensor straight = *from;
     rk_status st = RK_OK;
@@ -201,11 +260,7 @@ rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
         give_back(s, from->data, from->bytes);
     }
     if (st == RK_ERR_NUMERIC)
-        return rk_fail(
-            err, RK_ERR_FORMAT,
-            "tensor '%.80s' holds a number that is not finite or above 65504, which blocks of "
-            "%s cannot",
-            from->name, rk_dtype_name(s->to[i].dtype));
+        return fail_unfit(s, from->origin ? from->origin : from->name, s->to[i].dtype, err);
     if (st == RK_ERR_ABORTED)
         return rk_fail(err, st, "stopped on request");
     if (st == RK_OK && i == s->n - 1 && s->from) /* before the output gets its name */
@@ -372,16 +427,39 @@ static bool ends_with(const char *path, const char *ending)
     return true;
 }
 
-rk_save_container rk_save_container_of(const char *path)
+static const struct {
+    const char *ending;
+    rk_save_container container;
+} endings[] = {{".safetensors", RK_SAVE_SAFETENSORS},
+               {".pth", RK_SAVE_PTH},
+               {".pt", RK_SAVE_PTH},
+               {".gguf", RK_SAVE_GGUF}};
+
+rk_status rk_save_container_of(const char *path, rk_save_container *out, rk_error *err)
 {
-    return ends_with(path, ".gguf")                            ? RK_SAVE_GGUF
-           : ends_with(path, ".pth") || ends_with(path, ".pt") ? RK_SAVE_PTH
-                                                               : RK_SAVE_SAFETENSORS;
+    for (size_t i = 0; i < RK_COUNT(endings); i++)
+        if (ends_with(path, endings[i].ending)) {
+            *out = endings[i].container;
+            return RK_OK;
+        }
+    return rk_fail(err, RK_ERR_ARG,
+                   "%s: no model is written under such a name, expected one that ends in "
+                   ".safetensors, .pth, .pt or .gguf",
+                   path);
+}
+
+rk_save_container rk_save_container_used(const rk_save *s)
+{
+    rk_save_container by_ending = RK_SAVE_SAFETENSORS;
+    if (s->o->container != RK_SAVE_BY_ENDING)
+        return s->o->container;
+    rk_save_container_of(s->path, &by_ending, NULL);
+    return by_ending;
 }
 
 static rk_status save_as(rk_save *s, rk_error *err)
 {
-    const rk_save_container as = rk_save_container_of(s->path);
+    const rk_save_container as = rk_save_container_used(s);
     const bool gguf = !s->o->hf && as == RK_SAVE_GGUF, pth = !s->o->hf && as == RK_SAVE_PTH;
     const char *arch = s->m->arch->name;
     const rk_scheme *scheme = s->o->hf ? rk_scheme_hf_of(arch)

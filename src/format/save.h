@@ -17,6 +17,7 @@ typedef struct rk_save {
     const rk_file *from;
     rk_file_tensor *to;
     int64_t n;
+    int64_t bytes_done, bytes_all; /* of the tensors written; bytes_all 0: not summed yet */
 } rk_save;
 
 /* The parameter that a tensor of s->from was; those that only the container has are like that which
@@ -28,9 +29,8 @@ bool rk_save_is_vector(const rk_param *p);
 rk_dtype rk_save_type_before(const rk_model *m, const rk_param *p, rk_dtype own);
 rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err);
 
-/* What a path's ending asks for; any other is safetensors. */
-typedef enum rk_save_container { RK_SAVE_SAFETENSORS, RK_SAVE_PTH, RK_SAVE_GGUF } rk_save_container;
-rk_save_container rk_save_container_of(const char *path);
+/* That of the options, or of the path's ending. */
+rk_save_container rk_save_container_used(const rk_save *s);
 
 /* Write s->to. */
 rk_status rk_save_gguf(rk_save *s, rk_error *err);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "io/impostor.h"
 #include "io/json_scan.h"
 #include "io/reader.h"
 #include "io/safetensors.h"
@@ -468,6 +469,8 @@ static rk_status open_mapped(rk_st **out, rk_map *map, rk_error *err)
     }
     f->map = *map;
     rk_status st = read_tables(f, err);
+    if (st == RK_ERR_FORMAT) /* perhaps it is no such file at all */
+        rk_refuse_impostor(f->map.data, f->map.size, f->map.name, err);
     if (st == RK_OK)
         st = align_tensors(f, err);
     if (st == RK_OK)

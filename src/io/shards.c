@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "io/json_scan.h"
 #include "io/path.h"
+#include "io/text_mark.h"
 
 enum { INDEX_BYTES_MAX = 64 << 20, SHARDS_MAX = 1024, SHARD_NAME_MAX = 255, DEPTH_MAX = 16 };
 
@@ -91,9 +92,11 @@ static rk_status scan_map(shard_index *x, rk_error *err)
 static rk_status scan_index(shard_index *x, rk_error *err)
 {
     static const char key[] = "weight_map";
-    rk_status st = RK_OK;
-    size_t n = 0;
-    x->scan = (rk_json_scan){x->map.data, x->map.data + x->map.size, NULL};
+    size_t n = 0, mark = 0;
+    rk_status st = rk_text_begin(x->map.data, x->map.size, x->map.name, &mark, err);
+    if (st != RK_OK)
+        return st;
+    x->scan = (rk_json_scan){x->map.data + mark, x->map.data + x->map.size, NULL};
     if (!rk_json_take(&x->scan, '{'))
         return fail_scan(x, err);
     do {

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/num.h"
+#include "io/impostor.h"
 #include "io/shards.h"
 
 enum { PROBE_BYTES = 4096, NAME_SHOWN = 80, ALIGN = 64, COPY_PIECE = 4 << 20 };
@@ -331,8 +332,10 @@ static rk_status open_mapped(rk_file **out, rk_map *map, rk_error *err)
     const rk_file_format *format = format_of(map);
     rk_file *f = NULL;
     rk_status st = format ? rk_file_new(&f, format->name, map->name, err)
-                          : rk_fail(err, RK_ERR_FORMAT,
-                                    "%s: its first bytes are those of no model file", map->name);
+                          : rk_refuse_impostor(map->data, map->size, map->name, err);
+    if (!format && st == RK_OK)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: its first bytes are those of no model file",
+                     map->name);
     if (st != RK_OK) {
         rk_map_close(map);
         return st;

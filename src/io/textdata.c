@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "io/json_scan.h"
 #include "io/map.h"
+#include "io/text_mark.h"
 
 enum {
     LINE_BYTES_MAX = 256 * 1024 * 1024,
@@ -18,6 +19,7 @@ enum {
 
 typedef struct source {
     rk_map map;
+    size_t mark; /* bytes of a byte order mark in front */
     char *texts; /* decoded from .jsonl */
     size_t texts_used;
 } source;
@@ -128,7 +130,7 @@ static rk_status read_line(rk_textdata *d, source *s, line *l, rk_error *err)
 
 static rk_status read_jsonl(rk_textdata *d, source *s, rk_error *err)
 {
-    const unsigned char *p = s->map.data, *const end = p + s->map.size;
+    const unsigned char *p = s->map.data + s->mark, *const end = s->map.data + s->map.size;
     s->texts = malloc(s->map.size);
     if (!s->texts)
         return rk_fail(err, RK_ERR_NOMEM, "%s: no memory for its %zu bytes", s->map.name,
@@ -147,7 +149,8 @@ static rk_status read_jsonl(rk_textdata *d, source *s, rk_error *err)
 
 static rk_status read_txt(rk_textdata *d, source *s, rk_error *err)
 {
-    return add_document(d, s->map.name, (const char *)s->map.data, s->map.size, err);
+    return add_document(d, s->map.name, (const char *)s->map.data + s->mark, s->map.size - s->mark,
+                        err);
 }
 
 typedef rk_status read_fn(rk_textdata *d, source *s, rk_error *err);
@@ -181,7 +184,8 @@ static rk_status read_source(rk_textdata *d, const char *name, const void *data,
     if (st != RK_OK)
         return st;
     d->n_sources++;
-    return read(d, s, err);
+    const rk_status begun = rk_text_begin(s->map.data, s->map.size, name, &s->mark, err);
+    return begun == RK_OK ? read(d, s, err) : begun;
 }
 
 static rk_textdata *textdata_new(int64_t n_sources)

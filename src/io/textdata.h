@@ -1,6 +1,7 @@
 /* textdata.h: training text as a list of documents.
  *
- * A .txt file is one document, its bytes as they are. A .jsonl file holds one object a line whose
+ * A byte order mark in front of a file is none of its text. A .txt file is one document, its bytes as
+ * they are. A .jsonl file holds one object a line whose
  * member "text" is a document; other members are checked and ignored, blank lines skipped. */
 #ifndef RK_IO_TEXTDATA_H
 #define RK_IO_TEXTDATA_H
@@ -18,7 +19,7 @@ typedef struct rk_textdata rk_textdata;
 /* Open files and list their documents in order. .txt stays in the file's pages; the texts of .jsonl
  * are decoded into memory of at most the file's size.
  * Errors  RK_ERR_ARG: a name that ends in neither .txt nor .jsonl; RK_ERR_FORMAT: file, line, what
- *         was expected, or no document at all; RK_ERR_IO, RK_ERR_NOMEM. */
+ *         was expected, or no document at all; RK_ERR_UNSUPPORTED: UTF-16; RK_ERR_IO, RK_ERR_NOMEM. */
 rk_status rk_textdata_open(rk_textdata **out, const char *const *paths, int64_t n_paths,
                            rk_error *err);
 /* One file's bytes, which stay until rk_textdata_close; its kind is told by name's ending. */

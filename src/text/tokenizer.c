@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "io/impostor.h"
 #include "io/map.h"
+#include "io/text_mark.h"
 #include "text/gguf_vocab.h"
 #include "text/tokenizer_json.h"
 #include "text/trie.h"
@@ -93,9 +95,16 @@ rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n
                                   rk_error *err)
 {
     rk_vocab v;
-    if (is_json(text, n))
-        return new_from_json(out, text, n, name, err);
-    const rk_status st = rk_vocab_parse(&v, text, n, name, err);
+    size_t mark = 0;
+    rk_status st = rk_refuse_impostor(text, n, name, err);
+    if (st == RK_OK)
+        st = rk_text_begin(text, n, name, &mark, err);
+    const unsigned char *begin = (const unsigned char *)text + mark;
+    if (st != RK_OK)
+        return st;
+    if (is_json(begin, n - mark))
+        return new_from_json(out, begin, n - mark, name, err);
+    st = rk_vocab_parse(&v, begin, n - mark, name, err);
     return st == RK_OK ? rk_tokenizer_new_vocab(out, &v, err) : st;
 }
 

@@ -577,8 +577,10 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *l
 
 rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error *err)
 {
-    return rk_model_save(t->model, path, &(rk_save_options){.dtype = RK_F32, .overwrite = true},
-                         err);
+    return rk_model_save(
+        t->model, path,
+        &(rk_save_options){.dtype = RK_F32, .container = RK_SAVE_SAFETENSORS, .overwrite = true},
+        err);
 }
 
 void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out)
