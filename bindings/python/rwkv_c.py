@@ -9,10 +9,12 @@
     for piece in rwkv_c.generate(session, sampler, tokenizer, "It is a truth", 64):
         print(piece, end="", flush=True)
 
-The library is looked for in RWKV_C_LIBRARY, then where the system looks for librk.so. Scores are
-ctypes arrays of float, which have the buffer protocol: numpy.frombuffer(logits, "f4") copies
-nothing. What may be called from which thread stands at the top of rk.h; an object keeps those alive
-that it was made from. Failures raise rwkv_c.Error with the library's sentence.
+`pip install ./bindings/python` installs it with the library that `make` has built. The library is
+looked for in RWKV_C_LIBRARY, then beside this file, then where the system looks for librk.so.
+Scores are ctypes arrays of float, which have the buffer protocol: numpy.frombuffer(logits, "f4")
+copies nothing. What may be called from which thread stands at the top of rk.h. An object keeps what
+it was made from, also when that is closed; a closed object raises ValueError when it is used.
+Failures raise rwkv_c.Error with the library's sentence, arrays of a wrong length ValueError.
 """
 
 import ctypes as c
@@ -155,11 +157,16 @@ def _checked(function):
     return call
 
 
+def _find_library():
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "librk.so.0")
+    return os.environ.get("RWKV_C_LIBRARY") or (beside if os.path.exists(beside) else "librk.so.0")
+
+
 class _Functions:
     """The library's functions without their prefix; those with a status raise Error instead."""
 
     def __init__(self):
-        library = c.CDLL(os.environ.get("RWKV_C_LIBRARY", "librk.so.0"))
+        library = c.CDLL(_find_library())
         for name, (result, arguments) in _SIGNATURES.items():
             function = getattr(library, name)
             fails = result is _E
@@ -178,26 +185,38 @@ def version():
 # -------------------------------------------------------------------------------------- handles
 
 
+class _Owned:
+    """An object of the library, freed with the last reference to it; keep: what it needs as long."""
+
+    def __init__(self, handle, free, keep):
+        self.handle, self._free, self._keep = handle, free, keep
+
+    def __del__(self):
+        self._free(self.handle)
+
+
 class _Handle:
-    """Frees what it holds when nobody needs it any more, or at close()."""
+    """Frees what it holds at close(), or when nobody needs it any more: those that were made from it
+    hold it too."""
 
     _free = ""
-    _handle = None
+    _owned = None
 
     def _make(self, new, *arguments, keep=()):
         handle = c.c_void_p()
         new(c.byref(handle), *arguments)
-        self._handle = handle
-        self._keep = keep
+        keep = [k._owned if isinstance(k, _Handle) else k for k in keep]
+        self._owned = _Owned(handle, getattr(_rk, self._free), keep)
         return self
 
-    def close(self):
-        handle, self._handle = self._handle, None
-        if handle:
-            getattr(_rk, self._free)(handle)
+    @property
+    def _handle(self):
+        if self._owned is None:
+            raise ValueError(f"this {type(self).__name__} is closed")
+        return self._owned.handle
 
-    def __del__(self):
-        self.close()
+    def close(self):
+        self._owned = None
 
     def __enter__(self):
         return self
@@ -207,7 +226,18 @@ class _Handle:
 
 
 def _ids(tokens):
+    """Token ids as C has them; ctypes would cut off what does not fit."""
+    for token in tokens:
+        if not 0 <= token < 1 << 31:
+            raise ValueError(f"{token} is no token")
     return (c.c_int32 * len(tokens))(*tokens)
+
+
+def _scores(logits, n):
+    """Scores of n tokens; a shorter array would be read past its end."""
+    if len(logits) != n:
+        raise ValueError(f"{len(logits)} scores, expected {n}")
+    return logits if isinstance(logits, c.Array) else (c.c_float * n)(*logits)
 
 
 def _path(path):
@@ -225,7 +255,7 @@ class Engine(_Handle):
             act={"q8": 0, "f32": 1}[act],
             log=_LOG(lambda _, level, line: log(level, line.decode(errors="replace")))
             if log else _LOG(), abort=_ABORT(lambda _: bool(abort())) if abort else _ABORT())
-        self._make(_rk.engine_new, c.byref(params), keep=params)
+        self._make(_rk.engine_new, c.byref(params), keep=[params])
 
     @property
     def n_threads(self):
@@ -250,7 +280,7 @@ class Model(_Handle):
     def __init__(self, source):
         if isinstance(source, bytes):
             data = c.cast(c.c_char_p(source), c.c_void_p)
-            self._make(_rk.model_open_memory, data, len(source), keep=source)
+            self._make(_rk.model_open_memory, data, len(source), keep=[source])
         else:
             self._make(_rk.model_open, _path(source))
 
@@ -267,14 +297,13 @@ class Session(_Handle):
     _free = "session_free"
 
     def __init__(self, model, engine):
-        self._model, self._engine = model, engine
         self._info = model.info
-        self._make(_rk.session_new, model._handle, engine._handle)
+        self._make(_rk.session_new, model._handle, engine._handle, keep=[model, engine])
 
     def clone(self):
         other = Session.__new__(Session)
-        other._model, other._engine, other._info = self._model, self._engine, self._info
-        return other._make(_rk.session_clone, self._handle)
+        other._info = self._info
+        return other._make(_rk.session_clone, self._handle, keep=[self])
 
     def reset(self):
         _rk.session_reset(self._handle)
@@ -320,7 +349,9 @@ class Session(_Handle):
 
 
 def logprob(logits, token):
-    return _rk.logprob(logits, len(logits), token)
+    if not 0 <= token < len(logits):
+        raise ValueError(f"{token} is none of {len(logits)} tokens")
+    return _rk.logprob(_scores(logits, len(logits)), len(logits), token)
 
 
 class Tokenizer(_Handle):
@@ -358,7 +389,7 @@ class Decoder(_Handle):
     _free = "decoder_free"
 
     def __init__(self, tokenizer):
-        self._make(_rk.decoder_new, tokenizer._handle, keep=tokenizer)
+        self._make(_rk.decoder_new, tokenizer._handle, keep=[tokenizer])
 
     def push(self, token):
         n = c.c_size_t()
@@ -386,8 +417,9 @@ class Sampler(_Handle):
 
     def __init__(self, n_vocab, tokenizer=None, **params):
         filled = _filled(_rk.sampler_defaults(), params)
+        self._n_vocab = n_vocab
         self._make(_rk.sampler_new, c.byref(filled), n_vocab,
-                   tokenizer._handle if tokenizer else None, keep=tokenizer)
+                   tokenizer._handle if tokenizer else None, keep=[tokenizer])
 
     def reset(self):
         _rk.sampler_reset(self._handle)
@@ -397,7 +429,7 @@ class Sampler(_Handle):
 
     def next(self, logits):
         token = c.c_int32()
-        _rk.sampler_next(self._handle, logits, c.byref(token))
+        _rk.sampler_next(self._handle, _scores(logits, self._n_vocab), c.byref(token))
         return token.value
 
 
@@ -410,14 +442,14 @@ class Speculator(_Handle):
     def __init__(self, session, sampler, draft, n_max=8):
         self._n_vocab = session._info.n_vocab
         self._make(_rk.speculator_new, session._handle, sampler._handle, draft._handle, n_max,
-                   keep=(session, sampler, draft))
+                   keep=[session, sampler, draft])
 
     def read(self, tokens):
         _rk.speculator_read(self._handle, _ids(tokens), len(tokens))
 
     def next(self, logits):
         token = c.c_int32()
-        _rk.speculator_next(self._handle, logits, c.byref(token))
+        _rk.speculator_next(self._handle, _scores(logits, self._n_vocab), c.byref(token))
         return token.value
 
     def feed(self, token):
@@ -444,7 +476,7 @@ class Trainer(_Handle):
         filled = _filled(_rk.train_defaults(), {"arch": "rwkv7", **params})
         self._row = filled.ctx_len + 1
         self._batch = filled.batch
-        self._make(_rk.trainer_new, c.byref(filled), engine._handle, keep=engine)
+        self._make(_rk.trainer_new, c.byref(filled), engine._handle, keep=[engine])
 
     def _rows(self, tokens, n):
         if len(tokens) != n * self._row:

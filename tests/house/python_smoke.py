@@ -81,6 +81,64 @@ for code, call in [(rk.IO, lambda: rk.Model(folder + "/nowhere")),
         assert e.code == code and str(e), e
     else:
         raise AssertionError("an error was expected")
+
+def refused(call, word):
+    try:
+        call()
+    except ValueError as e:
+        assert word in str(e), e
+    else:
+        raise AssertionError(f"expected a refusal with '{word}'")
+
+
+# Arrays of a wrong length and ids that C would cut off are refused.
+refused(lambda: sampler.next(logits[:255]), "255 scores, expected 256")
+refused(lambda: rk.logprob(logits, 256), "256 is none of 256 tokens")
+refused(lambda: rk.logprob(logits, -1), "-1 is none")
+refused(lambda: a.eval([1 << 32]), "is no token")
+refused(lambda: a.eval([-1]), "is no token")
+refused(lambda: trainer.step(rows[:-1]), "33 tokens, expected 2 rows of 17")
+refused(lambda: rk.Session.eval_batch([a, b], [44]), "as many tokens as sessions")
+assert greedy.next(list(logits)) == greedy.next(logits)
+fast = rk.Speculator(a, greedy, model, n_max=3)
+refused(lambda: fast.next(logits[:10]), "10 scores, expected 256")
+fast.close()
+
+# What is closed raises; what was made from it goes on, and frees it at last.
+engine_2, model_2, tokenizer_2 = rk.Engine(n_threads=1), rk.Model(model_path), rk.Tokenizer("byte")
+session_2, sampler_2 = rk.Session(model_2, engine_2), rk.Sampler(256, tokenizer_2)
+decoder_2, clone_2 = rk.Decoder(tokenizer_2), session_2.clone()
+fast_2 = rk.Speculator(session_2, rk.Sampler(256, temp=0), model_2)
+trainer_2 = rk.Trainer(engine_2, n_vocab=256, n_layer=1, n_embd=32, head_size=16, ctx_len=16, batch=2,
+                       steps=3)
+for closed in (engine_2, model_2, tokenizer_2, session_2):
+    closed.close()
+    closed.close()
+clone_2.eval([1])
+decoder_2.push(65)
+sampler_2.next(logits)
+fast_2.feed(fast_2.next(logits))
+trainer_2.step(rows)
+for closed in (sampler_2, decoder_2, clone_2, fast_2, trainer_2):
+    closed.close()
+for call, name in [(lambda: engine_2.n_threads, "Engine"), (lambda: engine_2.abort(), "Engine"),
+                   (lambda: model_2.info, "Model"), (lambda: rk.Session(model, engine_2), "Engine"),
+                   (lambda: rk.Session(model_2, engine), "Model"),
+                   (lambda: session_2.eval([1]), "Session"), (lambda: session_2.state, "Session"),
+                   (lambda: session_2.clone(), "Session"), (lambda: session_2.reset(), "Session"),
+                   (lambda: rk.Session.eval_batch([a, session_2], [1, 1]), "Session"),
+                   (lambda: tokenizer_2.encode("x"), "Tokenizer"),
+                   (lambda: tokenizer_2.bytes(1), "Tokenizer"), (lambda: tokenizer_2.n_vocab, "Tokenizer"),
+                   (lambda: rk.Decoder(tokenizer_2), "Tokenizer"),
+                   (lambda: decoder_2.push(1), "Decoder"), (lambda: sampler_2.next(logits), "Sampler"),
+                   (lambda: sampler_2.reset(), "Sampler"), (lambda: fast_2.settle(), "Speculator"),
+                   (lambda: fast_2.info, "Speculator"), (lambda: trainer_2.step(rows), "Trainer"),
+                   (lambda: trainer_2.save_model("x"), "Trainer")]:
+    refused(call, f"this {name} is closed")
+with rk.Tokenizer("byte") as inside:
+    assert inside.n_vocab == 256
+refused(lambda: inside.n_vocab, "this Tokenizer is closed")
+
 engine.abort()
 try:
     a.eval([1])
