@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,8 @@
 #include "cli/suggest.h"
 #include "cli/talk.h"
 #include "infer/speculate.h"
+
+enum { WORDS_MAX = 63 };
 
 typedef struct chat_options {
     rk_common_options common;
@@ -123,6 +126,8 @@ typedef struct chat {
     int signal;                  /* that ends the program */
     char *kept[RK_OPT_LIST_MAX]; /* values of /set that options point into */
     int n_kept;
+    char *words[WORDS_MAX + 1]; /* that Tab completes */
+    int n_words;
 } chat;
 
 /* ---- showing ---- */
@@ -299,13 +304,20 @@ static rk_status ask(chat *c, measure *m, const rk_buf *question, rk_error *err)
     return st;
 }
 
-/* question NULL: another answer to the last one. */
+static void show_keys(void *line)
+{
+    rk_line_show_keys(line);
+}
+
+/* question NULL: another answer to the last one. Keys typed meanwhile wait for the next prompt. */
 static rk_status compute(chat *c, const rk_buf *question, rk_error *err)
 {
     measure m = {0};
     rk_status st = rk_interrupt_open(&c->interrupt, err);
     if (st != RK_OK)
         return st;
+    rk_line_hide_keys(c->line);
+    rk_interrupt_at_end(c->interrupt, show_keys, c->line);
     if (question)
         st = ask(c, &m, question, err);
     const bool asked = question && st == RK_OK;
@@ -319,6 +331,7 @@ static rk_status compute(chat *c, const rk_buf *question, rk_error *err)
     rk_interrupt *in = c->interrupt;
     c->interrupt = NULL;
     rk_interrupt_close(in);
+    rk_line_show_keys(c->line);
     rk_engine_clear_abort(c->engine);
     rk_generated_deinit(&m.made);
     if (number && (number != SIGINT || !c->terminal))
@@ -606,8 +619,7 @@ static rk_status ask_first(chat *c, rk_error *err)
 
 /* ---- the parts ---- */
 
-/* The engine's threads are made while signals are blocked, so that they never take one. */
-static rk_status open_engine(chat *c, rk_error *err)
+static rk_status make_engine(chat *c, rk_error *err)
 {
     rk_status st = rk_interrupt_open(&c->interrupt, err);
     if (st != RK_OK)
@@ -615,6 +627,20 @@ static rk_status open_engine(chat *c, rk_error *err)
     st = rk_command_engine(&c->engine, &c->o.common, interrupted, c, err);
     rk_interrupt_close(c->interrupt);
     c->interrupt = NULL;
+    return st;
+}
+
+/* The engine's threads are made while signals are blocked, so that they never take one. */
+static rk_status open_engine(chat *c, rk_error *err)
+{
+    sigset_t before, editors; /* what the line editor wants on the thread that reads lines */
+    sigemptyset(&editors);
+    sigaddset(&editors, SIGWINCH);
+    sigaddset(&editors, SIGTSTP);
+    sigaddset(&editors, SIGCONT);
+    pthread_sigmask(SIG_BLOCK, &editors, &before);
+    const rk_status st = make_engine(c, err);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return st;
 }
 
@@ -659,6 +685,25 @@ static rk_status open_model(chat *c, rk_error *err)
     return st;
 }
 
+/* "/COMMAND", "/set NAME". */
+static rk_status put_words(chat *c, rk_error *err)
+{
+    bool ok = true;
+    char word[64];
+    for (const chat_command *k = commands; k->name && ok; k++) {
+        snprintf(word, sizeof word, "/%s", k->name);
+        ok = (c->words[c->n_words++] = strdup(word)) != NULL;
+    }
+    for (size_t i = 0; i < RK_COUNT(settings) && ok && c->n_words < WORDS_MAX; i++) {
+        if (settings[i].type == RK_OPT_HEADING)
+            continue;
+        snprintf(word, sizeof word, "/set %s", settings[i].name);
+        ok = (c->words[c->n_words++] = strdup(word)) != NULL;
+    }
+    rk_line_set_words(c->line, (const char *const *)c->words);
+    return ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory");
+}
+
 static rk_status open_talk(chat *c, rk_error *err)
 {
     const rk_talk_params p = {.session = c->session,
@@ -674,11 +719,15 @@ static rk_status open_talk(chat *c, rk_error *err)
         st = rk_talks_load(c->talks, c->o.state_in, c->o.force_base, err);
     if (st == RK_OK)
         st = rk_line_new(&c->line, !c->o.no_history, err);
+    if (st == RK_OK)
+        st = put_words(c, err);
     return st;
 }
 
 static void close_all(chat *c)
 {
+    for (int i = 0; i < c->n_words; i++)
+        free(c->words[i]);
     rk_line_free(c->line);
     rk_talks_free(c->talks);
     rk_draft_close(&c->draft);

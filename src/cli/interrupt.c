@@ -17,6 +17,8 @@ struct rk_interrupt {
     sigset_t waited, before;
     atomic_int signal;
     atomic_bool closing;
+    void (*_Atomic at_end)(void *user);
+    void *user; /* set before at_end */
 };
 
 static void *wait_for_signals(void *arg)
@@ -28,20 +30,27 @@ static void *wait_for_signals(void *arg)
             continue;
         if (atomic_load(&in->closing))
             return NULL;
-        if (atomic_load(&in->signal))
+        if (atomic_load(&in->signal)) {
+            void (*const at_end)(void *user) = atomic_load(&in->at_end);
+            if (at_end)
+                at_end(in->user);
             _exit(128 + number);
+        }
         atomic_store(&in->signal, number);
     }
 }
 
 rk_status rk_interrupt_open(rk_interrupt **out, rk_error *err)
 {
+    struct sigaction hangup;
     rk_interrupt *in = calloc(1, sizeof *in);
     if (!in)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory");
     sigemptyset(&in->waited);
     sigaddset(&in->waited, SIGINT);
     sigaddset(&in->waited, SIGTERM);
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(&in->waited, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &in->waited, &in->before);
     const int failed = pthread_create(&in->thread, NULL, wait_for_signals, in);
     if (failed) {
@@ -51,6 +60,12 @@ rk_status rk_interrupt_open(rk_interrupt **out, rk_error *err)
     }
     *out = in;
     return RK_OK;
+}
+
+void rk_interrupt_at_end(rk_interrupt *in, void (*fn)(void *user), void *user)
+{
+    in->user = user;
+    atomic_store(&in->at_end, fn);
 }
 
 /* The thread is woken by a signal of its own, which it takes with sigwait and does not die of. */

@@ -1,7 +1,7 @@
-/* interrupt.h: SIGINT and SIGTERM as a question that work asks when it suits it.
+/* interrupt.h: SIGINT, SIGTERM and SIGHUP as a question that work asks when it suits it.
  *
  * While one is open the first signal is only noted, so that work can come to an end and save; a
- * second one ends the program at once. */
+ * second one ends the program at once. A SIGHUP that was ignored before (nohup) stays so. */
 #ifndef RK_CLI_INTERRUPT_H
 #define RK_CLI_INTERRUPT_H
 
@@ -11,6 +11,9 @@ typedef struct rk_interrupt rk_interrupt;
 
 /* Before any other thread is made: they inherit the blocked signals. One at a time. */
 rk_status rk_interrupt_open(rk_interrupt **out, rk_error *err);
+/* Call fn(user) before a second signal ends the program: what must not stay as it is, such as a
+ * terminal's ways. It runs on a thread of its own. */
+void rk_interrupt_at_end(rk_interrupt *i, void (*fn)(void *user), void *user);
 /* The signals do again what they did before. NULL is fine. */
 void rk_interrupt_close(rk_interrupt *i);
 /* The number of the signal that came, 0 while none has. Takes the rk_interrupt, from any thread. */

@@ -8,16 +8,23 @@
 #include <errno.h>
 #include <histedit.h>
 #include <langinfo.h>
+#include <limits.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
 enum { HISTORY_LINES = 1000 };
+
+/* Terminals put marks around a paste when they are asked to, and stop when the line is read. */
+static const char paste_on[] = "\x1b[?2004h", paste_off[] = "\x1b[?2004l";
+static const wchar_t paste_end[] = L"\x1b[201~";
 
 struct rk_line {
     bool terminal;
@@ -25,6 +32,10 @@ struct rk_line {
     History *history; /* beside edit */
     HistEvent event;
     const char *prompt;
+    const char *const *words; /* for Tab; NULL: none */
+    struct termios shown;     /* the terminal's ways before keys were hidden */
+    bool hidden;
+    int columns; /* of the terminal, when the line was drawn */
     bool interrupted;
     rk_buf file; /* of the history; empty: it is not kept */
     char *plain; /* of getline */
@@ -56,13 +67,189 @@ static unsigned char on_interrupt(EditLine *edit, int key)
     return CC_EOF;
 }
 
-/* As the terminal would have done; the handler of EL_SIGNAL puts it right before and after. */
+/* As the terminal would have done, which the shell gets as it was. */
 static unsigned char on_suspend(EditLine *edit, int key)
 {
-    (void)edit;
     (void)key;
+    el_set(edit, EL_PREP_TERM, 0);
     kill(0, SIGTSTP);
+    el_set(edit, EL_PREP_TERM, 1);
     return CC_REDISPLAY;
+}
+
+/* ---- a window of another size ----
+ *
+ * libedit notes the new size and draws nothing. A signal handler that does nothing is enough to be
+ * told: it ends the read, and then the size is asked for. */
+
+static void on_resize(int number)
+{
+    (void)number;
+}
+
+static int columns_now(void)
+{
+    struct winsize size;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+/* Rows from the beginning of the prompt down to the cursor, in a terminal that has wrapped the text
+ * anew. */
+static int rows_to_cursor(const rk_line *l, int columns)
+{
+    const LineInfo *line = el_line(l->edit);
+    int row = 0, column = 0;
+    bool hidden = false;
+    for (const char *p = l->prompt; *p; p++) {
+        hidden = hidden != (*p == '\1');
+        column += !hidden && *p != '\1';
+    }
+    for (const char *p = line->buffer; p < line->cursor; p++) {
+        column += ((unsigned char)*p & 0xc0) != 0x80; /* a character, not a byte of its rest */
+        if (*p == '\n' || column > columns) {
+            row++;
+            column = *p != '\n';
+        }
+    }
+    return row;
+}
+
+static void redraw_resized(rk_line *l)
+{
+    const int columns = columns_now();
+    if (columns <= 0 || columns == l->columns)
+        return;
+    l->columns = columns;
+    const int rows = rows_to_cursor(l, columns);
+    if (rows > 0)
+        printf("\x1b[%dA", rows);
+    fputs("\r\x1b[J", stdout);
+    fflush(stdout);
+    el_resize(l->edit);
+    el_set(l->edit, EL_REFRESH);
+}
+
+/* A character of the terminal; bytes that are none are dropped. As libedit's own, but for resizing.
+ */
+static int read_key(EditLine *edit, wchar_t *c)
+{
+    char bytes[MB_LEN_MAX];
+    size_t n = 0;
+    for (;;) {
+        const ssize_t got = read(STDIN_FILENO, &bytes[n], 1);
+        if (got < 0 && errno == EINTR) {
+            redraw_resized(line_of(edit));
+            continue;
+        }
+        if (got <= 0)
+            return (int)got;
+        mbstate_t state = {0};
+        size_t used = mbrtowc(c, bytes, ++n, &state);
+        if (used == (size_t)-1 && n > 1) { /* the last byte may begin another one */
+            bytes[0] = bytes[n - 1];
+            n = 1;
+            state = (mbstate_t){0};
+            used = mbrtowc(c, bytes, n, &state);
+        }
+        if (used == (size_t)-1)
+            n = 0;
+        else if (used != (size_t)-2)
+            return 1;
+    }
+}
+
+/* Take a paste in up to the mark of its end: what a terminal sends for a line's end becomes a line
+ * feed, other control characters but tabs are dropped, and line feeds at the end. */
+static unsigned char on_paste(EditLine *edit, int key)
+{
+    enum { END = 6 }; /* length of paste_end */
+    wchar_t *text = NULL;
+    size_t n = 0, room = 0;
+    (void)key;
+    for (wchar_t c; el_wgetc(edit, &c) == 1;) {
+        if (n + 1 >= room) {
+            wchar_t *grown = realloc(text, (room = 2 * room + 256) * sizeof *text);
+            if (!grown)
+                break;
+            text = grown;
+        }
+        text[n++] = c;
+        if (n >= END && !wmemcmp(text + n - END, paste_end, END)) {
+            n -= END;
+            break;
+        }
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        const bool crlf = text[i] == L'\n' && i > 0 && text[i - 1] == L'\r';
+        const wchar_t c = text[i] == L'\r' ? L'\n' : text[i];
+        if (!crlf && (c >= L' ' || c == L'\n' || c == L'\t') && c != 0x7f)
+            text[kept++] = c;
+    }
+    while (kept > 0 && text[kept - 1] == L'\n')
+        kept--;
+    if (text)
+        text[kept] = L'\0';
+    const bool ok = kept == 0 || el_winsertstr(edit, text) == 0;
+    free(text);
+    return ok ? CC_REFRESH : CC_ERROR;
+}
+
+/* How far two texts are the same. */
+static size_t common(const char *a, const char *b)
+{
+    size_t n = 0;
+    while (a[n] && a[n] == b[n])
+        n++;
+    return n;
+}
+
+/* Up to where a word that begins with the n bytes typed is offered: its next blank. */
+static size_t offered(const char *word, size_t n)
+{
+    return n + strcspn(word + n, " ");
+}
+
+/* The longest beginning that all words share which begin with what is typed; a blank behind it
+ * where there is one word only. */
+static bool complete(const rk_line *l, const char *typed, size_t n, rk_buf *out)
+{
+    const char *first = NULL;
+    size_t shared = 0;
+    bool only = true;
+    for (const char *const *w = l->words; w && *w; w++) {
+        if (strncmp(*w, typed, n) != 0)
+            continue;
+        const size_t end = offered(*w, n);
+        if (!first) {
+            first = *w;
+            shared = end;
+            continue;
+        }
+        const size_t same = common(first, *w);
+        only = only && same >= shared && end == shared;
+        shared = same < shared ? same : shared;
+        shared = end < shared ? end : shared;
+    }
+    if (!first || n == 0)
+        return false;
+    rk_buf_add(out, first + n, shared - n);
+    if (only)
+        rk_buf_puts(out, " ");
+    return !out->failed && out->len > 0;
+}
+
+static unsigned char on_tab(EditLine *edit, int key)
+{
+    const LineInfo *typed = el_line(edit);
+    rk_buf more = {0};
+    (void)key;
+    const bool found =
+        typed->cursor == typed->lastchar &&
+        complete(line_of(edit), typed->buffer, (size_t)(typed->cursor - typed->buffer), &more) &&
+        el_insertstr(edit, more.data) == 0;
+    rk_buf_deinit(&more);
+    return found ? CC_REFRESH : CC_ERROR;
 }
 
 static bool has_utf8(void)
@@ -94,13 +281,21 @@ static void start_editing(rk_line *l)
     el_set(l->edit, EL_PROMPT_ESC, prompt_of, '\1');
     el_set(l->edit, EL_EDITOR, "emacs");
     el_set(l->edit, EL_HIST, history, l->history);
-    el_set(l->edit, EL_SIGNAL, 1); /* resizing; the terminal is put right before a signal acts */
+    el_set(l->edit, EL_SIGNAL, 1); /* the terminal is put right before a signal acts */
+    el_set(l->edit, EL_GETCFN, read_key);
+    sigaction(SIGWINCH, &(struct sigaction){.sa_handler = on_resize}, NULL); /* no SA_RESTART */
+    l->columns = columns_now();
     el_set(l->edit, EL_SETTY, "-d", "-isig", NULL);
     /* wide, because el_set copies the words and never frees them */
     el_wset(l->edit, EL_ADDFN, L"rwkv-interrupt", L"drop the line", on_interrupt);
     el_wset(l->edit, EL_ADDFN, L"rwkv-suspend", L"stop for the shell", on_suspend);
     el_set(l->edit, EL_BIND, "^Z", "rwkv-suspend", NULL);
     el_set(l->edit, EL_BIND, "^C", "rwkv-interrupt", NULL);
+    el_wset(l->edit, EL_ADDFN, L"rwkv-paste", L"take a paste in", on_paste);
+    el_wset(l->edit, EL_ADDFN, L"rwkv-complete", L"complete a command", on_tab);
+    el_set(l->edit, EL_BIND, "\\e[200~", "rwkv-paste", NULL);
+    el_set(l->edit, EL_BIND, "^I", "rwkv-complete", NULL);
+    el_set(l->edit, EL_BIND, "^W", "ed-delete-prev-word", NULL);
     el_set(l->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(l->edit, EL_BIND, "\\e[1;5C", "em-next-word", NULL); /* Ctrl and arrows */
     el_set(l->edit, EL_BIND, "\\e[1;5D", "ed-prev-word", NULL);
@@ -173,6 +368,28 @@ bool rk_line_is_terminal(const rk_line *l)
     return l->terminal;
 }
 
+void rk_line_set_words(rk_line *l, const char *const *words)
+{
+    l->words = words;
+}
+
+/* What is typed stays in the terminal's queue. */
+void rk_line_hide_keys(rk_line *l)
+{
+    if (!l->terminal || l->hidden || tcgetattr(STDIN_FILENO, &l->shown) != 0)
+        return;
+    struct termios hidden = l->shown;
+    hidden.c_lflag &= ~(tcflag_t)ECHO;
+    l->hidden = tcsetattr(STDIN_FILENO, TCSANOW, &hidden) == 0;
+}
+
+void rk_line_show_keys(rk_line *l)
+{
+    if (l->hidden)
+        tcsetattr(STDIN_FILENO, TCSANOW, &l->shown);
+    l->hidden = false;
+}
+
 /* ---- reading ---- */
 
 /* libedit's line; Ctrl-C begins it again, or ends when nothing was typed. NULL: no line. */
@@ -181,7 +398,12 @@ static const char *edited_line(rk_line *l, size_t *n, bool continues, rk_line_en
     for (;;) {
         int count = 0;
         l->interrupted = false;
+        fputs(paste_on, stdout);
+        fflush(stdout);
+        l->columns = columns_now();
         const char *text = el_gets(l->edit, &count);
+        fputs(paste_off, stdout);
+        fflush(stdout);
         const LineInfo *typed = el_line(l->edit);
         const bool empty = typed->lastchar == typed->buffer;
         if (text && count > 0 && !l->interrupted) {

@@ -17,10 +17,20 @@ typedef enum rk_line_end {
  * ~/.local/state/rwkv/history, and come from there. It is no error when that cannot be. */
 rk_status rk_line_new(rk_line **out, bool remembers, rk_error *err);
 void rk_line_free(rk_line *l);
+/* Lines that Tab completes a beginning of: whole commands and their first words, "/set", "/set
+ * temp"; ends with NULL. Borrowed. */
+void rk_line_set_words(rk_line *l, const char *const *words);
+
+/* Keys that are typed while something else is shown: not echoed, and there at the next prompt.
+ * Between hide and show Ctrl-C is a signal as always. Of a pipe they do nothing. */
+void rk_line_hide_keys(rk_line *l);
+void rk_line_show_keys(rk_line *l);
+
 /* Is it a terminal? */
 bool rk_line_is_terminal(const rk_line *l);
 /* Replace out by the next line without its newline. A line that ends in a backslash goes on in the
- * next, and lines between two of """ are one. prompt is shown on a terminal only; what stands
+ * next, and lines between two of """ are one; so are those of a paste, where the terminal tells one.
+ * prompt is shown on a terminal only; what stands
  * between two \1 in it takes no room on the screen. Ctrl-C drops what was typed. */
 rk_status rk_line_read(rk_line *l, const char *prompt, rk_buf *out, rk_line_end *end,
                        rk_error *err);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -356,6 +357,91 @@ static void test_ctrl_c_reading(void **state)
     test_end(&t);
 }
 
+/* A paste of several lines is one question, whatever its line ends; nothing of it is a command key. */
+static void test_paste(void **state)
+{
+    (void)state;
+    start(brief);
+    at_prompt("> ");
+    type("\x1b[200~one\rtwo\r\nthree\x03\x1b\n\n\x1b[201~");
+    type("\r");
+    expect("(read 31 tokens"); /* User: one\ntwo\nthree\n\nAssistant: */
+    at_prompt("> ");
+    type("\x1b[200~\x1b[201~x\r");
+    expect("(read "); /* an empty one changes nothing */
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+    assert_non_null(strstr(s.text, "\x1b[?2004h"));
+    assert_non_null(strstr(s.text, "\x1b[?2004l"));
+}
+
+static void test_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *typed, *shown;
+    } cases[] = {
+        {"/reg\t\r", "nothing has been asked yet"},
+        {"/set fre\t\r", "--frequency-penalty needs a value"},
+        {"/s\tet temp 0.25\r", NULL},
+        {"/set\r", "temp               0.25"},
+        {"/set tem\t0.5\r", NULL},
+        {"/set\r", "temp               0.5"},
+        {"/set top\tk 3\r", NULL},
+        {"/set\r", "top-k              3"},
+        {"/nothing\t\r", "/nothing is no command"},
+        {"/set temp seven\x17\x17\x17help\r", "this list"},
+        {"/regen undo\x17\r", "nothing has been asked yet"},
+    };
+    start(brief);
+    for (size_t i = 0; i < RK_COUNT(cases); i++) {
+        at_prompt("> ");
+        type(cases[i].typed);
+        if (cases[i].shown)
+            expect(cases[i].shown);
+    }
+    ask("/quit");
+    assert_int_equal(ended(), 0);
+}
+
+/* Keys typed into an answer do not show in it, and stand at the next prompt. */
+static void test_typed_ahead(void **state)
+{
+    (void)state;
+    static const char *const slow[] = {"-n", "3000",   "--ignore-eos", "--temp",
+                                       "0",  "--stop", "\x1b",         NULL};
+    struct termios t;
+    start(slow);
+    ask("Tell me a story.");
+    expect("\r\n");
+    while (s.n < s.seen + 40)
+        assert_true(more(WAIT_MS));
+    type("/qXZ");
+    expect("(cut");
+    for (size_t i = 0; s.text + i < s.text + s.seen; i++)
+        assert_int_not_equal(strncmp(s.text + i, "qXZ", 3), 0);
+    at_prompt("> ");
+    expect("/qXZ");
+    type("\b\buit\r");
+    assert_int_equal(tcgetattr(s.fd, &t), 0);
+    assert_int_equal(ended(), 0);
+}
+
+/* A window of another size: the line is drawn again, whichever thread the signal could have met. */
+static void test_resize(void **state)
+{
+    (void)state;
+    const struct winsize narrow = {.ws_row = 24, .ws_col = 20};
+    start(brief);
+    at_prompt("> ");
+    type("a line of more than twenty letters");
+    expect("letters");
+    assert_int_equal(ioctl(s.fd, TIOCSWINSZ, &narrow), 0);
+    expect("letters");
+    type("\3\3");
+    assert_int_equal(ended(), 128 + SIGINT);
+}
+
 static void test_end_of_input(void **state)
 {
     (void)state;
@@ -425,6 +511,8 @@ int main(void)
         cmocka_unit_test(test_ctrl_c),         cmocka_unit_test(test_ctrl_c_draft),
         cmocka_unit_test(test_ctrl_c_reading), cmocka_unit_test(test_end_of_input),
         cmocka_unit_test(test_history),        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_paste),          cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_typed_ahead),    cmocka_unit_test(test_resize),
         cmocka_unit_test(test_colours),
     };
     char home[] = "/tmp/rk-home-XXXXXX", command[64];

@@ -4,6 +4,7 @@
 
 #include "test_util.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 
 static rk_interrupt *opened(void)
@@ -55,6 +56,64 @@ static void two_signals(void)
     test_sleep_ms(5000);
 }
 
+static void hangup(void)
+{
+    rk_interrupt *in = opened();
+    kill(getpid(), SIGHUP);
+    if (!wait_for(in) || rk_interrupt_signal(in) != SIGHUP)
+        _exit(1);
+    rk_interrupt_close(in);
+    _exit(7);
+}
+
+/* As under nohup. */
+static void hangup_ignored(void)
+{
+    signal(SIGHUP, SIG_IGN);
+    rk_interrupt *in = opened();
+    kill(getpid(), SIGHUP);
+    test_sleep_ms(50);
+    if (rk_interrupt_came(in))
+        _exit(1);
+    rk_interrupt_close(in);
+    kill(getpid(), SIGHUP);
+    _exit(7);
+}
+
+static void leave_a_file(void *path)
+{
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+}
+
+static char left[] = "/tmp/rk-at-end-XXXXXX";
+
+static void two_signals_with_end(void)
+{
+    rk_interrupt *in = opened();
+    rk_interrupt_at_end(in, leave_a_file, left);
+    kill(getpid(), SIGINT);
+    wait_for(in);
+    kill(getpid(), SIGINT);
+    test_sleep_ms(5000);
+}
+
+static void test_hangup(void **state)
+{
+    (void)state;
+    const int noted = in_child(hangup), ignored = in_child(hangup_ignored);
+    assert_true(WIFEXITED(noted) && WEXITSTATUS(noted) == 7);
+    assert_true(WIFEXITED(ignored) && WEXITSTATUS(ignored) == 7);
+}
+
+static void test_at_end(void **state)
+{
+    (void)state;
+    assert_true(close(mkstemp(left)) == 0 && unlink(left) == 0);
+    const int twice = in_child(two_signals_with_end);
+    assert_true(WIFEXITED(twice) && WEXITSTATUS(twice) == 128 + SIGINT);
+    assert_int_equal(unlink(left), 0);
+}
+
 static void signal_after_close(void)
 {
     rk_interrupt_close(opened());
@@ -88,6 +147,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_open_close),
+        cmocka_unit_test(test_hangup),
+        cmocka_unit_test(test_at_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
