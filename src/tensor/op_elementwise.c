@@ -41,33 +41,51 @@ static void binary_shape(rk_ctx *ctx, rk_node *n)
 
 /* ---- running over pieces ---- */
 
-typedef struct piece_job {
+typedef struct runs_job runs_job;
+/* n elements from `at` on of the first operand, and from `at2` on of the second. */
+typedef void run_fn(const runs_job *j, int64_t at, int64_t at2, int64_t n);
+
+/* Arrays are of the first operand's type. */
+struct runs_job {
     const rk_kernels *kern;
     const rk_node *n;
-    void *const *p; /* arrays that the function names itself */
-    int64_t row;    /* elements of a row of the second operand */
-} piece_job;
+    int64_t count, row; /* elements of the first operand; of the second, which repeats */
+    run_fn *run;
+    /* of backward */
+    const void *dz;        /* gradient of the result */
+    const void *other;     /* what dz is multiplied with, or NULL */
+    void *dx, *dy, *dw;    /* gradients of the operands; NULL where none is needed */
+    rk_grad_rows dx_fresh; /* that of the first one where pieces begin it */
+};
 
-/* Flat pieces where shapes are equal, whole rows where the second operand repeats. */
-static void over_pieces(rk_ctx *ctx, const rk_node *n, void *const *p, int64_t row, rk_range_fn *fn)
+static runs_job runs_job_of(const rk_ctx *ctx, const rk_node *n, int64_t row)
 {
-    const int64_t count = rk_tensor_count(n->in[0]);
-    piece_job job = {rk_ctx_kernels(ctx, n->in[0]->dtype), n, p, row};
-    if (row == count)
-        rk_parallel(ctx, count, RK_GRAIN_FLAT, fn, &job);
-    else
-        rk_parallel(ctx, count / row, rk_max_i64(1, RK_GRAIN_FLAT / row), fn, &job);
+    return (runs_job){.kern = rk_ctx_kernels(ctx, n->in[0]->dtype),
+                      .n = n,
+                      .count = rk_tensor_count(n->in[0]),
+                      .row = row};
 }
 
-/* Call body for each run of elements: `at` in the first operand, `at2` in the second, `len`.
- * Names bear no parentheses where they are declared. NOLINTBEGIN(bugprone-macro-parentheses) */
-#define FOR_RUNS(job, lo, hi, at, at2, len)                                                        \
-    const bool flat_ = (job)->row == rk_tensor_count((job)->n->in[0]);                             \
-    int64_t at2 = flat_ ? (lo) : 0;                                                                \
-    const int64_t len = flat_ ? (hi) - (lo) : (job)->row;                                          \
-    for (int64_t run_ = (lo), at = flat_ ? (lo) : (lo) * (job)->row; run_ < (hi);                  \
-         run_ += flat_ ? len : 1, at += len, at2 = flat_ ? at : 0)
-/* NOLINTEND(bugprone-macro-parentheses) */
+static void run_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const runs_job *j = arg;
+    (void)worker;
+    if (j->row == j->count)
+        j->run(j, lo, lo, hi - lo);
+    else
+        for (int64_t r = lo; r < hi; r++)
+            j->run(j, r * j->row, 0, j->row);
+}
+
+/* Flat pieces where counts are equal, whole rows where the second operand repeats. */
+static void over_runs(rk_ctx *ctx, runs_job *j, run_fn *run)
+{
+    j->run = run;
+    if (j->row == j->count)
+        rk_parallel(ctx, j->count, RK_GRAIN_FLAT, run_piece, j);
+    else
+        rk_parallel(ctx, j->count / j->row, rk_max_i64(1, RK_GRAIN_FLAT / j->row), run_piece, j);
+}
 
 /* ---- unary ---- */
 
@@ -82,34 +100,33 @@ static rk_unary function_of(const rk_node *n)
     return *(const rk_unary *)n->attr;
 }
 
-static void unary_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void unary_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0], *y = j->n->out[0];
-    (void)worker;
-    j->kern->unary(function_of(j->n), hi - lo, rk_at(x, x->data, lo), rk_at(y, y->data, lo));
+    (void)at2;
+    j->kern->unary(function_of(j->n), n, rk_at(x, x->data, at), rk_at(y, y->data, at));
 }
 
 static void unary_forward(rk_ctx *ctx, rk_node *n)
 {
-    over_pieces(ctx, n, NULL, rk_tensor_count(n->in[0]), unary_piece);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[0]));
+    over_runs(ctx, &j, unary_run);
 }
 
-static void unary_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void unary_bwd_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0], *y = j->n->out[0];
-    (void)worker;
-    j->kern->unary_bwd(function_of(j->n), hi - lo, rk_at(x, x->data, lo), rk_at(y, y->data, lo),
-                       rk_at(x, j->p[0], lo), rk_grad_rows_at(j->p[1], lo, hi));
+    (void)at2;
+    j->kern->unary_bwd(function_of(j->n), n, rk_at(x, x->data, at), rk_at(y, y->data, at),
+                       rk_at(x, j->dz, at), rk_grad_rows_at(&j->dx_fresh, at, at + n));
 }
 
 static void unary_backward(rk_ctx *ctx, rk_node *n)
 {
-    const int64_t count = rk_tensor_count(n->in[0]);
-    rk_grad_rows dx = rk_grad_rows_of(ctx, n->in[0], count, NULL);
-    void *p[] = {rk_grad(ctx, n->out[0]), &dx};
-    over_pieces(ctx, n, p, count, unary_bwd_piece);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[0]));
+    j.dx_fresh = rk_grad_rows_of(ctx, n->in[0], j.count, NULL);
+    j.dz = rk_grad(ctx, n->out[0]);
+    over_runs(ctx, &j, unary_bwd_run);
 }
 
 const rk_op rk_op_unary = {
@@ -127,23 +144,27 @@ rk_tensor *rk_unary_op(rk_ctx *ctx, rk_unary op, rk_tensor *x)
 
 /* ---- add and mul ---- */
 
+static bool is_mul(const rk_node *n)
+{
+    return n->op == &rk_op_mul;
+}
+
 static double one_element(const rk_tensor *t)
 {
     return t->dtype == RK_F64 ? *(const double *)t->data : (double)*(const float *)t->data;
 }
 
 /* One element is a factor or summand of everything: rows of 1 would be a call per element. */
-static void scalar_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void scalar_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0], *z = j->n->out[0];
     const double y = one_element(j->n->in[1]);
-    (void)worker;
-    if (j->n->op == &rk_op_mul) {
-        j->kern->scale(hi - lo, y, rk_at(x, x->data, lo), rk_at(z, z->data, lo));
+    (void)at2;
+    if (is_mul(j->n)) {
+        j->kern->scale(n, y, rk_at(x, x->data, at), rk_at(z, z->data, at));
         return;
     }
-    for (int64_t i = lo; i < hi; i++) {
+    for (int64_t i = at; i < at + n; i++) {
         if (x->dtype == RK_F64)
             ((double *)z->data)[i] = ((const double *)x->data)[i] + y;
         else
@@ -151,72 +172,62 @@ static void scalar_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
-static void binary_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void binary_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0], *y = j->n->in[1], *z = j->n->out[0];
-    void (*fn)(int64_t, const void *, const void *, void *) =
-        j->n->op == &rk_op_add ? j->kern->add : j->kern->mul;
-    (void)worker;
-    FOR_RUNS(j, lo, hi, at, at2, len)
-    fn(len, rk_at(x, x->data, at), rk_at(y, y->data, at2), rk_at(z, z->data, at));
+    (is_mul(j->n) ? j->kern->mul : j->kern->add)(n, rk_at(x, x->data, at), rk_at(y, y->data, at2),
+                                                 rk_at(z, z->data, at));
 }
 
 static void binary_forward(rk_ctx *ctx, rk_node *n)
 {
-    const int64_t count = rk_tensor_count(n->in[0]), row = rk_tensor_count(n->in[1]);
-    if (row == 1 && count > 1)
-        over_pieces(ctx, n, NULL, count, scalar_piece);
-    else
-        over_pieces(ctx, n, NULL, row, binary_piece);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[1]));
+    const bool scalar = j.row == 1 && j.count > 1;
+    if (scalar)
+        j.row = j.count;
+    over_runs(ctx, &j, scalar ? scalar_run : binary_run);
 }
-/* p: dz, other factor, gradient: gradient += dz * other (mul), or += dz (add: other is NULL), the
- * other factor repeating. */
-static void product_piece(void *arg, int64_t lo, int64_t hi, int worker)
+
+/* dx += dz * other, or += dz where there is no other; `other` repeats. */
+static void product_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0];
-    (void)worker;
-    FOR_RUNS(j, lo, hi, at, at2, len)
-    {
-        if (j->p[1])
-            j->kern->mul_add(len, rk_at(x, j->p[0], at), rk_at(x, j->p[1], at2),
-                             rk_at(x, j->p[2], at));
-        else
-            j->kern->axpy(len, 1.0, rk_at(x, j->p[0], at), rk_at(x, j->p[2], at));
-    }
+    if (j->other)
+        j->kern->mul_add(n, rk_at(x, j->dz, at), rk_at(x, j->other, at2), rk_at(x, j->dx, at));
+    else
+        j->kern->axpy(n, 1.0, rk_at(x, j->dz, at), rk_at(x, j->dx, at));
 }
 
 /* The same into the repeating operand: sums over rows, in order, for channels [lo, hi). */
 static void column_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
-    const piece_job *j = arg;
+    const runs_job *j = arg;
     const rk_tensor *x = j->n->in[0];
-    const int64_t rows = rk_tensor_count(x) / j->row;
+    const int64_t rows = j->count / j->row;
     (void)worker;
-    if (!j->p[1]) {
-        j->kern->add_rows(rows, hi - lo, j->row, rk_at(x, j->p[0], lo), rk_at(x, j->p[2], lo));
+    if (!j->other) {
+        j->kern->add_rows(rows, hi - lo, j->row, rk_at(x, j->dz, lo), rk_at(x, j->dy, lo));
         return;
     }
     for (int64_t r = 0; r < rows; r++)
-        j->kern->mul_add(hi - lo, rk_at(x, j->p[0], r * j->row + lo),
-                         rk_at(x, j->p[1], r * j->row + lo), rk_at(x, j->p[2], lo));
+        j->kern->mul_add(hi - lo, rk_at(x, j->dz, r * j->row + lo),
+                         rk_at(x, j->other, r * j->row + lo), rk_at(x, j->dy, lo));
 }
 
 static void binary_backward(rk_ctx *ctx, rk_node *n)
 {
-    const bool is_mul = n->op == &rk_op_mul;
-    const int64_t row = rk_tensor_count(n->in[1]);
-    void *dz = rk_grad(ctx, n->out[0]), *dx = rk_grad(ctx, n->in[0]), *dy = rk_grad(ctx, n->in[1]);
-    void *px[] = {dz, is_mul ? n->in[1]->data : NULL, dx};
-    void *py[] = {dz, is_mul ? n->in[0]->data : NULL, dy};
-    piece_job job = {rk_ctx_kernels(ctx, n->in[0]->dtype), n, py, row};
-    if (dx)
-        over_pieces(ctx, n, px, row, product_piece);
-    if (dy)
-        rk_parallel(ctx, row, row == rk_tensor_count(n->in[0]) ? RK_GRAIN_FLAT : RK_GRAIN_COLS,
-                    column_piece, &job);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[1]));
+    j.dz = rk_grad(ctx, n->out[0]);
+    j.dx = rk_grad(ctx, n->in[0]);
+    j.dy = rk_grad(ctx, n->in[1]);
+    j.other = is_mul(n) ? n->in[1]->data : NULL;
+    if (j.dx)
+        over_runs(ctx, &j, product_run);
+    j.other = is_mul(n) ? n->in[0]->data : NULL;
+    if (j.dy)
+        rk_parallel(ctx, j.row, j.row == j.count ? RK_GRAIN_FLAT : RK_GRAIN_COLS, column_piece, &j);
 }
+
 const rk_op rk_op_add = {
     .name = "add",
     .shape = binary_shape,
@@ -233,10 +244,12 @@ static rk_tensor *binary(rk_ctx *ctx, const rk_op *op, rk_tensor *x, rk_tensor *
     rk_node n = {.op = op, .n_in = 2, .in = {x, y}};
     return rk_apply1(ctx, &n);
 }
+
 rk_tensor *rk_add(rk_ctx *ctx, rk_tensor *x, rk_tensor *y)
 {
     return binary(ctx, &rk_op_add, x, y);
 }
+
 rk_tensor *rk_mul(rk_ctx *ctx, rk_tensor *x, rk_tensor *y)
 {
     return binary(ctx, &rk_op_mul, x, y);
@@ -253,60 +266,53 @@ static void lerp_shape(rk_ctx *ctx, rk_node *n)
         like_first(ctx, n);
 }
 
-static void lerp_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void lerp_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
-    const rk_node *n = j->n;
-    const rk_tensor *x = n->in[0];
-    (void)worker;
-    FOR_RUNS(j, lo, hi, at, at2, len)
-    j->kern->lerp(len, rk_at(x, x->data, at), rk_at(x, n->in[1]->data, at),
-                  rk_at(x, n->in[2]->data, at2), rk_at(x, n->out[0]->data, at));
+    const rk_tensor *x = j->n->in[0];
+    j->kern->lerp(n, rk_at(x, x->data, at), rk_at(x, j->n->in[1]->data, at),
+                  rk_at(x, j->n->in[2]->data, at2), rk_at(x, j->n->out[0]->data, at));
 }
 
 static void lerp_forward(rk_ctx *ctx, rk_node *n)
 {
-    over_pieces(ctx, n, NULL, rk_tensor_count(n->in[2]), lerp_piece);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[2]));
+    over_runs(ctx, &j, lerp_run);
 }
 
-/* p: dz, dx, dy, dw; dw only where it does not repeat. */
-static void lerp_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void lerp_bwd_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
-    const rk_node *n = j->n;
-    const rk_tensor *x = n->in[0];
-    (void)worker;
-    FOR_RUNS(j, lo, hi, at, at2, len)
-    j->kern->lerp_bwd(len, rk_at(x, x->data, at), rk_at(x, n->in[1]->data, at),
-                      rk_at(x, n->in[2]->data, at2), rk_at(x, j->p[0], at), rk_at(x, j->p[1], at),
-                      rk_at(x, j->p[2], at), NULL);
+    const rk_tensor *x = j->n->in[0];
+    j->kern->lerp_bwd(n, rk_at(x, x->data, at), rk_at(x, j->n->in[1]->data, at),
+                      rk_at(x, j->n->in[2]->data, at2), rk_at(x, j->dz, at), rk_at(x, j->dx, at),
+                      rk_at(x, j->dy, at), NULL);
 }
 
+/* The weight repeats: sums over rows, in order, for channels [lo, hi). */
 static void lerp_bwd_weight_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
-    const piece_job *j = arg;
+    const runs_job *j = arg;
     const rk_node *n = j->n;
     const rk_tensor *x = n->in[0];
-    const int64_t rows = rk_tensor_count(x) / j->row;
     (void)worker;
-    for (int64_t r = 0; r < rows; r++) {
+    for (int64_t r = 0; r < j->count / j->row; r++) {
         const int64_t at = r * j->row + lo;
         j->kern->lerp_bwd(hi - lo, rk_at(x, x->data, at), rk_at(x, n->in[1]->data, at),
-                          rk_at(x, n->in[2]->data, lo), rk_at(x, j->p[0], at), NULL, NULL,
-                          rk_at(x, j->p[3], lo));
+                          rk_at(x, n->in[2]->data, lo), rk_at(x, j->dz, at), NULL, NULL,
+                          rk_at(x, j->dw, lo));
     }
 }
 
 static void lerp_backward(rk_ctx *ctx, rk_node *n)
 {
-    const int64_t row = rk_tensor_count(n->in[2]);
-    void *p[] = {rk_grad(ctx, n->out[0]), rk_grad(ctx, n->in[0]), rk_grad(ctx, n->in[1]),
-                 rk_grad(ctx, n->in[2])};
-    piece_job job = {rk_ctx_kernels(ctx, n->in[0]->dtype), n, p, row};
-    if (p[1] || p[2])
-        over_pieces(ctx, n, p, row, lerp_bwd_piece);
-    if (p[3])
-        rk_parallel(ctx, row, RK_GRAIN_COLS, lerp_bwd_weight_piece, &job);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[2]));
+    j.dz = rk_grad(ctx, n->out[0]);
+    j.dx = rk_grad(ctx, n->in[0]);
+    j.dy = rk_grad(ctx, n->in[1]);
+    j.dw = rk_grad(ctx, n->in[2]);
+    if (j.dx || j.dy)
+        over_runs(ctx, &j, lerp_bwd_run);
+    if (j.dw)
+        rk_parallel(ctx, j.row, RK_GRAIN_COLS, lerp_bwd_weight_piece, &j);
 }
 
 const rk_op rk_op_lerp = {
@@ -323,47 +329,42 @@ rk_tensor *rk_lerp(rk_ctx *ctx, rk_tensor *x, rk_tensor *y, rk_tensor *w)
 
 /* ---- scale ---- */
 
-static void scale_shape(rk_ctx *ctx, rk_node *n)
-{
-    unary_shape(ctx, n);
-}
-
 static double factor_of(const rk_node *n)
 {
     return *(const double *)n->attr;
 }
 
-static void scale_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void scale_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0];
-    (void)worker;
-    j->kern->scale(hi - lo, factor_of(j->n), rk_at(x, x->data, lo),
-                   rk_at(x, j->n->out[0]->data, lo));
+    (void)at2;
+    j->kern->scale(n, factor_of(j->n), rk_at(x, x->data, at), rk_at(x, j->n->out[0]->data, at));
 }
 
 static void scale_forward(rk_ctx *ctx, rk_node *n)
 {
-    over_pieces(ctx, n, NULL, rk_tensor_count(n->in[0]), scale_piece);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[0]));
+    over_runs(ctx, &j, scale_run);
 }
 
-static void scale_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
+static void scale_bwd_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
-    const piece_job *j = arg;
     const rk_tensor *x = j->n->in[0];
-    (void)worker;
-    j->kern->axpy(hi - lo, factor_of(j->n), rk_at(x, j->p[0], lo), rk_at(x, j->p[1], lo));
+    (void)at2;
+    j->kern->axpy(n, factor_of(j->n), rk_at(x, j->dz, at), rk_at(x, j->dx, at));
 }
 
 static void scale_backward(rk_ctx *ctx, rk_node *n)
 {
-    void *p[] = {rk_grad(ctx, n->out[0]), rk_grad(ctx, n->in[0])};
-    over_pieces(ctx, n, p, rk_tensor_count(n->in[0]), scale_bwd_piece);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[0]));
+    j.dz = rk_grad(ctx, n->out[0]);
+    j.dx = rk_grad(ctx, n->in[0]);
+    over_runs(ctx, &j, scale_bwd_run);
 }
 
 const rk_op rk_op_scale = {
     .name = "scale",
-    .shape = scale_shape,
+    .shape = unary_shape,
     .on[RK_CPU] = {scale_forward, scale_backward},
     .attr_bytes = sizeof(double),
 };
@@ -417,14 +418,17 @@ static void dropout_piece(void *arg, int64_t lo, int64_t hi, int worker)
 
 static void dropout_forward(rk_ctx *ctx, rk_node *n)
 {
-    dropout_job job = {ctx, n};
-    rk_parallel(ctx, rk_tensor_count(n->in[0]), RK_GRAIN_FLAT, dropout_piece, &job);
+    dropout_job j = {ctx, n};
+    rk_parallel(ctx, rk_tensor_count(n->in[0]), RK_GRAIN_FLAT, dropout_piece, &j);
 }
 
 static void dropout_backward(rk_ctx *ctx, rk_node *n)
 {
-    void *p[] = {rk_grad(ctx, n->out[0]), n->saved, rk_grad(ctx, n->in[0])};
-    over_pieces(ctx, n, p, rk_tensor_count(n->in[0]), product_piece);
+    runs_job j = runs_job_of(ctx, n, rk_tensor_count(n->in[0]));
+    j.dz = rk_grad(ctx, n->out[0]);
+    j.other = n->saved;
+    j.dx = rk_grad(ctx, n->in[0]);
+    over_runs(ctx, &j, product_run);
 }
 
 const rk_op rk_op_dropout = {
