@@ -74,6 +74,15 @@ performance: all ## measure against llama.cpp and torch, write docs/performance.
 install: all ## install program, library and header under PREFIX (and DESTDIR)
 	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	DESTDIR=$(DESTDIR) cmake --install build
+	cp build/install_manifest.txt build/installed.txt
+
+uninstall: ## remove what `make install` has put there, with the same DESTDIR
+	@test -f build/installed.txt || { echo "make uninstall: nothing was installed from this folder"; exit 1; }
+	sed 's|^|$(DESTDIR)|' build/installed.txt | tr '\n' '\0' | xargs -0 rm -fv
+	rm build/installed.txt
+
+deb: all ## a Debian package of it all, in build/
+	cd build && cpack -G DEB
 
 clean: ## remove every build folder
 	rm -rf build build-*/
@@ -81,4 +90,4 @@ clean: ## remove every build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all run test check-asan check-tsan check-arm fuzz check-format lint format bench performance install clean help
+.PHONY: all run test check-asan check-tsan check-arm fuzz check-format lint format bench performance install uninstall deb clean help

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/pages.h"
 #include "cli/suggest.h"
 #include "io/map.h"
 
@@ -28,7 +29,8 @@ static void print_overview(FILE *f)
     for (size_t i = 0; commands[i]; i++)
         fprintf(f, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fputs("  help       show the options of a command: rwkv help COMMAND\n\n"
-          "rwkv version shows the version and the instruction-set path in use.\n",
+          "rwkv version shows the version and the instruction-set path in use;\n"
+          "rwkv completion bash (or zsh) prints completion for the shell.\n",
           f);
 }
 
@@ -51,6 +53,7 @@ static int unknown_command(const char *name)
         rk_suggest(&s, commands[i]->name);
     rk_suggest(&s, "help");
     rk_suggest(&s, "version");
+    rk_suggest(&s, "completion");
     fprintf(stderr, "rwkv: unknown command '%s'%s%s%s; 'rwkv help' lists them\n", name,
             s.name ? " (did you mean " : "", s.name ? s.name : "", s.name ? "?)" : "");
     return 2;
@@ -76,6 +79,27 @@ static int print_help(int argc, char **argv)
     return c ? rk_command_help(c) : unknown_command(argv[0]);
 }
 
+/* `rwkv completion bash`: what the shell is to be told; `man` is the manual page. */
+static int print_page(int argc, char **argv)
+{
+    rk_buf b = {0};
+    rk_error err = {0};
+    const rk_page *page = rk_pages;
+    while (page->name && (argc != 1 || strcmp(page->name, argv[0]) != 0))
+        page++;
+    if (!page->name) {
+        rk_fail(&err, RK_ERR_ARG, "rwkv completion SHELL: expected bash or zsh");
+        return rk_command_fail(&err);
+    }
+    page->put(commands, &b);
+    if (b.failed)
+        rk_fail(&err, RK_ERR_NOMEM, "out of memory");
+    else
+        fputs(b.data, stdout);
+    rk_buf_deinit(&b);
+    return err.code ? rk_command_fail(&err) : 0;
+}
+
 static int run(int argc, char **argv)
 {
     if (argc < 2) {
@@ -87,6 +111,8 @@ static int run(int argc, char **argv)
         return print_help(argc - 2, argv + 2);
     if (is_one_of(name, version_words))
         return print_version();
+    if (!strcmp(name, "completion"))
+        return print_page(argc - 2, argv + 2);
     const rk_command *c = find_command(name);
     return c ? c->main(argc - 2, argv + 2) : unknown_command(name);
 }

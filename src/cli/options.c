@@ -219,8 +219,7 @@ rk_status rk_options_parse(rk_option_table t, int argc, char *const *argv, void 
     return check_required(t, into, err);
 }
 
-/* "(default 10; 1 to 1024)", whichever parts there are. */
-static void help_facts(const rk_option *o, rk_buf *out)
+void rk_option_facts(const rk_option *o, rk_buf *out)
 {
     const bool required = o->shown && !strcmp(o->shown, RK_REQUIRED);
     const bool ranged = o->min != o->max;
@@ -253,7 +252,7 @@ void rk_options_help(rk_option_table t, rk_buf *out)
         else
             snprintf(head, sizeof head, "      --%s %s", o->name, o->arg ? o->arg : "");
         rk_buf_printf(out, "%-*s %s", COLUMN, head, o->help);
-        help_facts(o, out);
+        rk_option_facts(o, out);
         rk_buf_puts(out, "\n");
     }
     rk_buf_printf(out, "%-*s show this page\n", COLUMN, "  -h, --help");

@@ -97,6 +97,8 @@ typedef struct rk_option_table {
  *         the option. */
 rk_status rk_options_parse(rk_option_table table, int argc, char *const *argv, void *into,
                            bool *help, rk_error *err);
+/* Append " (default 10; 1 to 1024)", whichever parts there are. */
+void rk_option_facts(const rk_option *o, rk_buf *out);
 /* The table as the lines of a help page. */
 void rk_options_help(rk_option_table table, rk_buf *out);
 

@@ -13,6 +13,12 @@ cmake --install "$RK_BINARY_DIR" --prefix "$prefix" >"$work/log" || {
     cat "$work/log"
     exit 1
 }
+for page in man/man1/rwkv.1 bash-completion/completions/rwkv zsh/site-functions/_rwkv; do
+    [ -s "$prefix/share/$page" ] || {
+        echo "share/$page is not installed"
+        exit 1
+    }
+done
 lib=$(dirname "$(find "$prefix" -name librk.a)")
 export PKG_CONFIG_PATH="$lib/pkgconfig" LD_LIBRARY_PATH="$lib"
 [ "$("$prefix/bin/rwkv" --version | grep -c "$(pkg-config --modversion librk)")" = 1 ] || {
