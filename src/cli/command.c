@@ -13,8 +13,6 @@
 
 #include "base/num.h"
 #include "io/atomic_file.h"
-#include "io/path.h"
-#include "io/shards.h"
 #include "io/text_mark.h"
 #include "text/tokenizer.h"
 
@@ -99,57 +97,6 @@ rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abor
     return rk_engine_new(out, &p, err);
 }
 
-static const char *default_vocab(int64_t n_vocab)
-{
-    return n_vocab == 256 ? "byte" : n_vocab == 65536 ? "world" : NULL;
-}
-
-/* The vocabulary that lies in a folder with its model. One of a kind that is not read is passed
- * over: folders hold files for many programs. */
-static rk_status folder_tokenizer(rk_tokenizer **out, const char *folder, rk_error *err)
-{
-    static const char *const names[] = {"tokenizer.json", "rwkv_vocab_v20230424.txt"};
-    for (size_t i = 0; i < RK_COUNT(names); i++) {
-        char *path = rk_path_join(folder, names[i]);
-        rk_status st = path ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", folder);
-        if (path && access(path, F_OK) == 0)
-            st = rk_tokenizer_new(out, path, err);
-        free(path);
-        if (*out || (st != RK_OK && st != RK_ERR_UNSUPPORTED))
-            return st;
-    }
-    return RK_OK;
-}
-
-/* What comes with a model; *out is NULL where nothing does. */
-static rk_status own_tokenizer(rk_tokenizer **out, const rk_model *m, const char *path,
-                               rk_error *err)
-{
-    rk_status st = rk_model_tokenizer(out, m, err);
-    if (st != RK_OK || *out || !path || !rk_shards_is(path))
-        return st;
-    if (rk_path_is_folder(path))
-        return folder_tokenizer(out, path, err);
-    char *folder = rk_path_parent(path);
-    st = folder ? folder_tokenizer(out, folder, err)
-                : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
-    free(folder);
-    return st;
-}
-
-static rk_status named_tokenizer(rk_tokenizer **out, const char *name, const rk_model *m,
-                                 rk_error *err)
-{
-    const int64_t n_vocab = m->hp.n_vocab;
-    const char *used = name ? name : default_vocab(n_vocab);
-    if (!used)
-        return rk_fail(err, RK_ERR_ARG,
-                       "a model of %" PRId64 " tokens names no vocabulary; --vocab byte, world or "
-                       "a file says which",
-                       n_vocab);
-    return rk_tokenizer_new(out, used, err);
-}
-
 void rk_command_note_mark(const rk_common_options *o, const char *path)
 {
     char head[4] = {0};
@@ -167,26 +114,15 @@ void rk_command_note_mark(const rk_common_options *o, const char *path)
 rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, const char *name,
                                const rk_model *m, const char *path, rk_error *err)
 {
-    *out = NULL;
     rk_command_note_mark(o, name);
-    rk_status st = name ? RK_OK : own_tokenizer(out, m, path, err);
-    if (st == RK_OK && !*out)
-        st = named_tokenizer(out, name, m, err);
-    if (st != RK_OK || rk_tokenizer_n_vocab(*out) <= m->hp.n_vocab)
-        return st;
-    const int64_t found = rk_tokenizer_n_vocab(*out);
-    rk_tokenizer_free(*out);
-    *out = NULL;
-    return rk_fail(err, RK_ERR_ARG,
-                   "vocabulary '%s' has %" PRId64 " tokens, the model only %" PRId64,
-                   name ? name : "of the model", found, m->hp.n_vocab);
+    return rk_model_vocabulary(out, name, m, path, err);
 }
 
 rk_status rk_command_gguf_vocab(rk_tokenizer **out, const rk_common_options *o, const rk_model *m,
                                 const char *path, const char *name, rk_error *err)
 {
     *out = NULL;
-    if ((!name && !default_vocab(m->hp.n_vocab)) ||
+    if ((!name && !rk_vocabulary_of_size(m->hp.n_vocab)) ||
         (!name && m->file && rk_file_raw_find(m->file, "tokenizer.ggml.model")))
         return RK_OK;
     const rk_status st = rk_command_tokenizer(out, o, name, m, NULL, err);

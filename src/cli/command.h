@@ -62,11 +62,7 @@ rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abor
  * there is one and unless -q is given. NULL and what is no file are fine. */
 void rk_command_note_mark(const rk_common_options *o, const char *path);
 
-/* The tokenizer of --vocab for a model that was opened from path (NULL: of no folder). name NULL:
- * the one in the model's file, else that of its folder where path is a folder or an index, else
- * byte for 256 tokens, world for 65536.
- * Errors  RK_ERR_ARG: no name and another size, or more tokens than the model has; and those of
- *         rk_tokenizer_new and rk_model_tokenizer. */
+/* The tokenizer of --vocab, by name or NULL: rk_model_vocabulary, with a word on a byte order mark. */
 rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, const char *name,
                                const rk_model *m, const char *path, rk_error *err);
 /* The vocabulary that goes into a .gguf file at path, when --vocab says name (may be NULL). *out is

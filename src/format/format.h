@@ -5,6 +5,7 @@
  *   scheme*.c    other programs' names and orders of values, from and to those of RWKV-LM
  *   names_*.c    the tables of such names, one file a program
  *   config_hf.c  config.json beside a model
+ *   vocabulary.c which vocabulary a model goes with
  *   relatives.c  models that are known by name and not read here
  *   survey.c     what a file is, whether or not it can be run
  *
@@ -76,7 +77,18 @@ rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_optio
 /* The same for a file of no architecture here: its tensors under the names that they have. The
  * metadata of a .gguf file go along, into a .safetensors file too, which so leads back to .gguf. */
 rk_status rk_file_save(const rk_file *f, const char *path, const rk_save_options *o, rk_error *err);
+/* ---- vocabularies ---- */
+
 /* The vocabulary that the model's file holds; *out is NULL where it has none. */
 rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *err);
+/* The one to use with a model that was opened from path (NULL: of no folder): that of this name. name
+ * NULL: the one in the model's file, else that of its folder where path is a folder or an index, else
+ * rk_vocabulary_of_size.
+ * Errors  RK_ERR_ARG: no name and another size, or more tokens than the model has; and those of
+ *         rk_tokenizer_new and rk_model_tokenizer. */
+rk_status rk_model_vocabulary(rk_tokenizer **out, const char *name, const rk_model *m,
+                              const char *path, rk_error *err);
+/* byte for 256 tokens, world for 65536, else NULL. */
+const char *rk_vocabulary_of_size(int64_t n_vocab);
 
 #endif
