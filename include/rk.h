@@ -306,6 +306,9 @@ typedef struct rk_train_params {
     /* What is trained, and what of it is not: words with commas between them, each a shell pattern on
      * the names of parameters, or a group of them (docs/reference.md). NULL: everything; nothing. */
     const char *train_only, *freeze;
+    /* A model file to begin with instead of initial weights; sizes that are not 0 must then be its own.
+     * What is frozen stays as the file has it, in any type. NULL: none. */
+    const char *init_from;
 } rk_train_params;
 
 /* The defaults of docs/reference.md for a model of the given sizes left 0. */
@@ -331,7 +334,8 @@ RK_API rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_i
 /* Mean loss of n sequences (n, ctx_len + 1) without an update. */
 RK_API rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, double *loss,
                                  rk_error *err);
-/* The f32 weights as a .safetensors model file, written whole or not at all. */
+/* The whole model as a .safetensors file of f32 weights, or, where frozen matrices stay in blocks, as
+ * a .gguf file with these; written whole or not at all. */
 RK_API rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error *err);
 
 #ifdef __cplusplus

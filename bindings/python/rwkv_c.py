@@ -70,7 +70,7 @@ class _TrainParams(c.Structure):
             "dropout")] + [("bf16", c.c_bool), ("checkpoint_blocks", c.c_bool),
                            ("seed", c.c_uint64), ("optimizer", c.c_char_p),
                            ("momentum", c.c_double), ("train_only", c.c_char_p),
-                           ("freeze", c.c_char_p)]
+                           ("freeze", c.c_char_p), ("init_from", c.c_char_p)]
 
 
 class StepInfo(c.Structure):

@@ -48,6 +48,10 @@ static const rk_option rows[] = {
     {"eval-every", 0, RK_OPT_INT, "N", RUN(eval_every), 1, STEPS_MAX_OPTION, "500",
      "steps between validations"},
     RK_OPT_GROUP("model"),
+    {"init-from", 0, RK_OPT_TEXT, "MODEL", MODEL(init_from), 0, 0, NULL,
+     "go on from this model's weights; sizes and vocabulary are its own, and what is frozen stays "
+     "in "
+     "its type"},
     {"arch", 0, RK_OPT_CHOICE, ARCHS, offsetof(train_options, arch), 0, 0, "rwkv7",
      "architecture; rwkv5 is 5.2, with a gate and a decay for each channel"},
     {"n-layer", 0, RK_OPT_INT, "N", MODEL(n_layer), 1, 1024, "6", "layers"},
@@ -125,9 +129,13 @@ const rk_command rk_cmd_train = {
 
 static train_options defaults(void)
 {
-    train_options o = {.run = rk_run_defaults()};
-    o.seed = (int64_t)o.run.model.seed;
-    o.run.model.lr_final = -1.0; /* as --lr is, a tenth of it */
+    train_options o = {.run = rk_run_defaults(), .arch = -1};
+    rk_train_params *m = &o.run.model;
+    o.seed = (int64_t)m->seed;
+    m->lr_final = -1.0; /* as --lr is, a tenth of it */
+    /* What is not given is known when the model to begin with is. */
+    m->n_vocab = m->n_layer = m->n_embd = m->head_size = 0;
+    o.run.tokenizer = NULL;
     return o;
 }
 
@@ -146,7 +154,7 @@ static rk_status join_words(const rk_opt_list *list, char *words, const char **o
 static rk_status settle(train_options *o, rk_error *err)
 {
     rk_train_params *m = &o->run.model;
-    m->arch = archs[o->arch];
+    m->arch = o->arch < 0 ? NULL : archs[o->arch];
     m->bf16 = o->dtype == 1;
     m->seed = (uint64_t)o->seed;
     if (m->lr_final < 0.0)

@@ -303,10 +303,10 @@ static rk_dtype type_of(const rk_save *s, const rk_param *p, rk_dtype own)
 
 /* ---- the model's tensors ---- */
 
-/* What holds a parameter: the file, as it is there, or the trainer's memory. */
+/* What holds a parameter: the trainer's memory, or the file, as it is there. */
 static bool source_of(const rk_model *m, const rk_param *p, rk_file_tensor *from)
 {
-    const rk_file_tensor *t = m->file ? rk_file_find(m->file, p->name) : NULL;
+    const rk_file_tensor *t = m->file && !p->trained ? rk_file_find(m->file, p->name) : NULL;
     if (!t && !p->tensor.data)
         return false;
     if (t)

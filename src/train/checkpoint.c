@@ -206,6 +206,25 @@ rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log 
     return st;
 }
 
+rk_status rk_checkpoint_find_base(char **path, const char *dir, rk_error *err)
+{
+    rk_step_list l = {0};
+    bool found = false;
+    *path = NULL;
+    rk_status st = rk_path_is_folder(dir) ? rk_checkpoint_dir_list(dir, &l, err) : RK_OK;
+    for (int64_t i = 0; i < l.n && st == RK_OK && !found; i++) {
+        rk_saved_state *s = NULL;
+        char *checkpoint = rk_checkpoint_dir_path(dir, l.at[i]);
+        found = checkpoint && rk_saved_state_read(&s, checkpoint, NULL) == RK_OK;
+        if (!checkpoint || (found && s->base && !(*path = strdup(s->base))))
+            st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+        rk_saved_state_free(s);
+        free(checkpoint);
+    }
+    free(l.at);
+    return st;
+}
+
 void rk_checkpoint_close(rk_checkpoint *c)
 {
     if (!c)
@@ -233,6 +252,12 @@ int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c)
 const char *rk_checkpoint_numerics(const rk_checkpoint *c)
 {
     return c->state->numerics;
+}
+
+const char *rk_checkpoint_base(const rk_checkpoint *c, uint64_t *checksum)
+{
+    *checksum = c->state->base_checksum;
+    return c->state->base;
 }
 
 static const char *shown(const char *value)

@@ -25,6 +25,10 @@ typedef struct rk_run_state {
     const char *numerics;   /* instruction-set path the run is on */
     const rk_pair *options; /* what the run depends on: names of options and their values */
     int64_t n_options;
+    /* The model that the run began with, of which the checkpoint holds what is trained alone; NULL:
+     * the checkpoint holds all weights. */
+    const char *base;
+    uint64_t base_checksum;
 } rk_run_state;
 
 /* Arrays that are saved together. */
@@ -58,10 +62,15 @@ typedef struct rk_checkpoint rk_checkpoint;
 rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log *log,
                              rk_error *err);
 void rk_checkpoint_close(rk_checkpoint *c);
+/* The path of the model file that the run in DIR began with, from the newest checkpoint that says so
+ * or none; *path is NULL when there is none, and to be freed. */
+rk_status rk_checkpoint_find_base(char **path, const char *dir, rk_error *err);
 const char *rk_checkpoint_path(const rk_checkpoint *c);
 int64_t rk_checkpoint_step(const rk_checkpoint *c);
 int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c);
 const char *rk_checkpoint_numerics(const rk_checkpoint *c);
+/* The model file that the run began with, NULL when it began with none, and rk_base_checksum of it. */
+const char *rk_checkpoint_base(const rk_checkpoint *c, uint64_t *checksum);
 /* Compare options with those of the first call. One that state.json does not name, because the
  * version that wrote it had no such option, had its default then; defaults (n_options) has the
  * names of options in the same order, and the value NULL where there is no default.

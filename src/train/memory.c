@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/pages.h"
+#include "format/scheme.h"
 
 static bool is_held(const rk_model *m, const rk_param *p)
 {
@@ -59,6 +60,17 @@ static void lay_out_trained(rk_train_memory *t, rk_param *p, int64_t at)
         t->update[t->n_update++] = u;
 }
 
+/* The file's values of a parameter, row-major. */
+static void take_values(const rk_file_tensor *t, const rk_tensor *p, float *to)
+{
+    const int64_t n = rk_tensor_count(p), cols = rk_tensor_cols(p), rows = n / cols;
+    if (!t->exchanged)
+        rk_file_floats(t, 0, n, to);
+    else /* low-rank matrices, which are small */
+        for (int64_t i = 0; i < n; i++)
+            rk_file_floats(t, i % cols * rows + i / cols, 1, &to[i]);
+}
+
 static void lay_out(rk_train_memory *t, rk_model *m)
 {
     float *weight = t->floats;
@@ -69,6 +81,8 @@ static void lay_out(rk_train_memory *t, rk_model *m)
         if (!is_held(m, p))
             continue;
         p->tensor.data = weight;
+        if (m->file)
+            take_values(rk_file_find(m->file, p->name), &p->tensor, weight);
         t->weights[t->n_weight_arrays++] = array_of(p, weight);
         weight += rk_tensor_count(&p->tensor);
         if (p->trained) {

@@ -3,6 +3,7 @@
  * A run is its options, its data and the number of steps made: the trainer draws dropout, the data
  * their windows, the schedule its rate from that number alone. So going on after a checkpoint is
  * loading some arrays and a number, and ends with the bits of a run that was never stopped. */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "train/run.h"
 
 #include <inttypes.h>
@@ -14,6 +15,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "train/base.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_dir.h"
 #include "train/curve.h"
@@ -37,6 +39,7 @@ typedef struct run {
     rk_runlog *log;
     rk_progress progress;
     double val_metrics[RK_TASK_METRICS_MAX];
+    uint64_t base_checksum;   /* of the model that the run begins with; 0: of none */
     int64_t step, saved_step; /* steps made; step of the newest checkpoint, -1: none */
     int64_t skipped_in_row;
     rk_run_result result;
@@ -91,7 +94,8 @@ static void find_arrays(run *r)
 {
     rk_trainer_arrays(r->trainer, &r->arrays);
     for (int64_t i = 0; i < r->model->n_params; i++)
-        r->result.n_params += rk_tensor_count(&r->model->params[i].tensor);
+        if (r->model->params[i].tensor.data)
+            r->result.n_params += rk_tensor_count(&r->model->params[i].tensor);
 }
 
 static rk_status make_trainer(run *r, rk_error *err)
@@ -110,12 +114,32 @@ static rk_status check_space(const run *r, rk_error *err)
     return rk_check_free_space(r->p.dir, 3 * rk_checkpoint_bytes(&r->arrays) + model, err);
 }
 
+/* The weights that a checkpoint does not hold must be those that the run began with. */
+static rk_status check_base(const run *r, const rk_checkpoint *c, rk_error *err)
+{
+    uint64_t want;
+    const char *was = rk_checkpoint_base(c, &want), *path = rk_checkpoint_path(c);
+    if (!was && !r->p.model.init_from)
+        return RK_OK;
+    if (!was || !r->p.model.init_from)
+        return rk_fail(err, RK_ERR_ARG, "--init-from is %s, but %s was made with %s",
+                       r->p.model.init_from ? r->p.model.init_from : "none", path,
+                       was ? was : "none");
+    if (want != r->base_checksum)
+        return rk_fail(err, RK_ERR_ARG,
+                       "%s: is not the model that %s was made with: the checksum of its weights is "
+                       "%016" PRIx64 ", expected %016" PRIx64,
+                       r->p.model.init_from, path, r->base_checksum, want);
+    return RK_OK;
+}
+
 static rk_status restore(run *r, const rk_checkpoint *c, rk_error *err)
 {
     rk_run_options defaults;
     rk_run_options_defaults(&defaults);
-    rk_status st =
-        rk_checkpoint_check_options(c, r->options.pairs, defaults.pairs, r->options.n, err);
+    rk_status st = check_base(r, c, err);
+    if (st == RK_OK)
+        st = rk_checkpoint_check_options(c, r->options.pairs, defaults.pairs, r->options.n, err);
     if (st == RK_OK && rk_checkpoint_step(c) > r->p.model.steps)
         st = rk_fail(err, RK_ERR_ARG, "--steps is %" PRId64 ", but %s is past it", r->p.model.steps,
                      rk_checkpoint_path(c));
@@ -148,7 +172,9 @@ static rk_status go_on(run *r, rk_error *err)
 static rk_status prepare(run *r, rk_error *err)
 {
     rk_run_options_init(&r->options, &r->p, r->task->checksum);
-    rk_status st = show_plan(r, err);
+    rk_status st = r->model->file ? rk_base_checksum(r->model, &r->base_checksum, err) : RK_OK;
+    if (st == RK_OK)
+        st = show_plan(r, err);
     if (st == RK_OK)
         st = make_trainer(r, err);
     if (st == RK_OK)
@@ -186,7 +212,9 @@ static rk_status save_checkpoint(run *r, rk_error *err)
                             .skipped_in_row = r->skipped_in_row,
                             .numerics = rk_engine_path(r->env->engine),
                             .options = r->options.pairs,
-                            .n_options = r->options.n};
+                            .n_options = r->options.n,
+                            .base = r->p.model.init_from,
+                            .base_checksum = r->base_checksum};
     rk_status st = r->saved_step == r->step ? RK_OK : rk_runlog_sync(r->log, err);
     if (st == RK_OK && r->saved_step != r->step)
         st = rk_checkpoint_save(r->p.dir, &s, &r->arrays, r->env->log, err);
@@ -199,7 +227,8 @@ static rk_status save_checkpoint(run *r, rk_error *err)
 static rk_status save_model(const run *r, rk_error *err)
 {
     rk_buf path = {0};
-    rk_buf_printf(&path, "%s/model.safetensors", r->p.dir);
+    rk_buf_printf(&path, "%s/model.%s", r->p.dir,
+                  rk_trainer_keeps_blocks(r->trainer) ? "gguf" : "safetensors");
     const rk_status st = path.failed ? rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", r->p.dir)
                                      : rk_trainer_save_model(r->trainer, path.data, err);
     rk_buf_deinit(&path);
@@ -303,6 +332,17 @@ static rk_status one_step(run *r, rk_error *err)
     return st == RK_OK ? guard(r, &info, err) : st;
 }
 
+/* What a model that is not new does before the first update. */
+static rk_status measure_base(run *r, rk_error *err)
+{
+    const rk_status st = validate(r, err);
+    const rk_log_entry e = {.val_loss = r->result.val_loss,
+                            .names = r->task->metrics,
+                            .val_metrics = r->val_metrics,
+                            .n_metrics = r->task->n_metrics};
+    return st == RK_OK && !isnan(e.val_loss) ? rk_runlog_step(r->log, &e, err) : st;
+}
+
 static rk_status make_steps(run *r, rk_error *err)
 {
     rk_status st = RK_OK;
@@ -326,6 +366,8 @@ static rk_status work(run *r, rk_error *err)
     const char *numerics = rk_engine_path(r->env->engine);
     rk_status st =
         rk_runlog_status(r->log, r->step, r->step > 0 ? "resumed" : "started", numerics, err);
+    if (st == RK_OK && r->model->file && r->step == 0)
+        st = measure_base(r, err);
     if (st == RK_OK)
         st = make_steps(r, err);
     if (st == RK_OK && !r->result.signal)
@@ -369,30 +411,73 @@ rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
     return st;
 }
 
-static rk_status open_task(rk_task **out, rk_run_params *p, rk_error *err)
+static rk_status open_task(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err)
 {
     const rk_task_kind *kind = rk_task_find(p->task);
-    return kind ? kind->open(out, p, err)
+    return kind ? kind->open(out, p, base, err)
                 : rk_fail(err, RK_ERR_ARG, "no task '%s'; there is %s", p->task,
                           rk_task_kinds[0].name);
+}
+
+/* A run that is continued knows the model that it began with, as a path that leads there from any
+ * folder. *path is to be freed. */
+static rk_status find_base(rk_run_params *p, char **path, rk_error *err)
+{
+    if (p->resume && !p->model.init_from) {
+        const rk_status st = rk_checkpoint_find_base(path, p->dir, err);
+        p->model.init_from = *path;
+        return st;
+    }
+    if (p->model.init_from && (*path = realpath(p->model.init_from, NULL)))
+        p->model.init_from = *path;
+    return RK_OK; /* opening says what is wrong with another path */
+}
+
+/* What is left open where there is no model to begin with. */
+static void fill_defaults(rk_run_params *p)
+{
+    const rk_run_params d = rk_run_defaults();
+    rk_train_params *m = &p->model;
+    p->tokenizer = p->tokenizer ? p->tokenizer : d.tokenizer;
+    m->arch = m->arch ? m->arch : d.model.arch;
+    m->n_layer = m->n_layer ? m->n_layer : d.model.n_layer;
+    m->n_embd = m->n_embd ? m->n_embd : d.model.n_embd;
+    m->head_size = m->head_size ? m->head_size : d.model.head_size;
+}
+
+static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_result *result,
+                              rk_error *err)
+{
+    rk_task *task = NULL;
+    rk_model *m = NULL;
+    rk_status st = RK_OK;
+    if (p->model.init_from)
+        st = rk_train_model(&m, &p->model, err);
+    else
+        fill_defaults(p);
+    if (st == RK_OK)
+        st = open_task(&task, p, m, err);
+    if (st == RK_OK && !m)
+        st = rk_train_model(&m, &p->model, err);
+    if (st == RK_OK)
+        st = rk_run_task(m, task, p, env, result, err);
+    if (st == RK_OK)
+        result->also = task->also.key;
+    rk_model_close(m);
+    rk_task_close(task);
+    return st;
 }
 
 rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_run_result *result,
                        rk_error *err)
 {
     rk_run_params p = *params;
-    rk_task *task = NULL;
-    rk_model *m = NULL;
+    char *base = NULL;
     rk_status st = rk_run_dir_check(p.dir, p.resume, err); /* before data are read in vain */
     if (st == RK_OK)
-        st = open_task(&task, &p, err);
+        st = find_base(&p, &base, err);
     if (st == RK_OK)
-        st = rk_train_model(&m, &p.model, err);
-    if (st == RK_OK)
-        st = rk_run_task(m, task, &p, env, result, err);
-    if (st == RK_OK)
-        result->also = task->also.key;
-    rk_model_close(m);
-    rk_task_close(task);
+        st = open_and_run(&p, env, result, err);
+    free(base);
     return st;
 }

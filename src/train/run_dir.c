@@ -21,7 +21,8 @@
 /* config.json is the first file of a run, the others tell of runs that lost it. */
 static bool holds_run(int dir)
 {
-    static const char *const names[] = {"config.json", "log.jsonl", "model.safetensors"};
+    static const char *const names[] = {"config.json", "log.jsonl", "model.safetensors",
+                                        "model.gguf"};
     struct stat info;
     for (size_t i = 0; i < RK_COUNT(names); i++)
         if (fstatat(dir, names[i], &info, 0) == 0)
@@ -100,7 +101,7 @@ static void put_config(const rk_run_params *p, const rk_run_options *o, int64_t 
     rk_json_int(b, "head_size", m->head_size);
     rk_json_int(b, "ctx_len", m->ctx_len);
     rk_json_int(b, "n_params", n_params);
-    rk_json_str(b, "tokenizer", p->tokenizer);
+    rk_json_str(b, "tokenizer", p->tokenizer ? p->tokenizer : "of the model");
     rk_json_str(b, "version", rk_version());
     rk_json_str(b, "numerics", numerics);
     for (int64_t i = 0; i < o->n; i++) {

@@ -75,7 +75,8 @@ static void put_value(char *text, value_kind kind, const void *at)
         snprintf(text, RK_RUN_VALUE_MAX, "%" PRIu64, *(const uint64_t *)at);
         break;
     case STRING:
-        snprintf(text, RK_RUN_VALUE_MAX, "%s", *(const char *const *)at);
+        snprintf(text, RK_RUN_VALUE_MAX, "%s",
+                 *(const char *const *)at ? *(const char *const *)at : "of the model");
         break;
     case WORDS: /* of any length: not copied */
         break;

@@ -8,7 +8,8 @@
 typedef struct rk_run_params {
     rk_train_params model; /* n_vocab is taken from the tokenizer */
     const char *task;
-    const char *data, *tokenizer, *dir;
+    const char *data, *dir;
+    const char *tokenizer; /* NULL: that of model.init_from */
     double val_frac;
     int64_t eval_every, save_every; /* steps; >= 1 */
     bool resume;

@@ -42,6 +42,11 @@ static void put_state(const rk_run_state *s, const rk_saved_file files[RK_SAVED_
         rk_json_int(b, bytes_keys[i], (int64_t)files[i].bytes);
         rk_json_str(b, sum_keys[i], text);
     }
+    if (s->base) {
+        snprintf(text, sizeof text, "%016" PRIx64, s->base_checksum);
+        rk_json_str(b, "base", s->base);
+        rk_json_str(b, "base xxh3", text);
+    }
     for (int64_t i = 0; i < s->n_options; i++) {
         snprintf(text, sizeof text, "--%s", s->options[i].key);
         rk_json_str(b, text, s->options[i].value);
@@ -153,6 +158,9 @@ static bool get_members(rk_saved_state *s)
     s->numerics = find_member(s, "numerics");
     if (!s->numerics || !get_number(s, "step", 10, &step) || step > INT64_MAX ||
         !get_number(s, "skipped_in_row", 10, &skipped) || skipped > INT64_MAX)
+        return false;
+    s->base = find_member(s, "base");
+    if (s->base && !get_number(s, "base xxh3", 16, &s->base_checksum))
         return false;
     s->step = (int64_t)step;
     s->skipped_in_row = (int64_t)skipped;

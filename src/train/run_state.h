@@ -16,6 +16,8 @@ typedef struct rk_saved_file {
 typedef struct rk_saved_state {
     int64_t step, skipped_in_row;
     const char *numerics;
+    const char *base; /* NULL: none */
+    uint64_t base_checksum;
     rk_saved_file files[RK_SAVED_COUNT]; /* in the order model, optim */
     char *text;                          /* holds the members' strings */
     rk_pair members[RK_SAVED_MEMBERS_MAX];

@@ -231,12 +231,16 @@ rk_status rk_runlog_step(rk_runlog *l, const rk_log_entry *e, rk_error *err)
     rk_json_begin(b);
     rk_json_int(b, "step", e->step);
     rk_json_int(b, "tokens", e->tokens);
-    rk_json_num(b, "loss", e->loss);
-    put_metrics(b, e, "", e->metrics);
+    if (e->step > 0) {
+        rk_json_num(b, "loss", e->loss);
+        put_metrics(b, e, "", e->metrics);
+    }
     if (!isnan(e->val_loss)) {
         rk_json_num(b, "val_loss", e->val_loss);
         put_metrics(b, e, "val_", e->val_metrics);
     }
+    if (e->step == 0)
+        return append(l, err);
     rk_json_num(b, "lr", e->lr);
     rk_json_num(b, "grad_norm", e->grad_norm);
     if (e->skipped)

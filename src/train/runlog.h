@@ -1,7 +1,8 @@
 /* runlog.h: log.jsonl of a run folder: one object a line, {"step": ...} first in each.
  *
  * A line of a step has step, tokens, loss, the task's metrics, lr, grad_norm, val_loss and val_METRIC
- * where they were measured, skipped where no update was made, tokens_per_s. Lines with "status" (started, resumed, interrupted,
+ * where they were measured, skipped where no update was made, tokens_per_s. The line of
+ * step 0, before the first update, has what was measured alone. Lines with "status" (started, resumed, interrupted,
  * failed, done) tell where the program began and ended, and on which instruction-set path. */
 #ifndef RK_TRAIN_RUNLOG_H
 #define RK_TRAIN_RUNLOG_H

@@ -81,8 +81,9 @@ void rk_batch_tensors(rk_ctx *ctx, const rk_batch *b, const rk_task *t, int64_t 
 
 typedef struct rk_task_kind {
     const char *name;
-    /* Read what the options name. Sets those of the model's sizes that the data decide. */
-    rk_status (*open)(rk_task **out, rk_run_params *p, rk_error *err);
+    /* Read what the options name. base: the model of --init-from, whose vocabulary goes with it; NULL:
+     * a new one, whose sizes are set that the data decide. */
+    rk_status (*open)(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err);
 } rk_task_kind;
 
 extern const rk_task_kind rk_task_kinds[];

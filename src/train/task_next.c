@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/format.h"
 #include "train/data.h"
 
 enum { IDS, TARGETS, N_FIELDS };
@@ -98,7 +99,7 @@ static void take_data(next_token *n, const rk_tokenizer *tok)
     n->task.also.size = log(2.0) * bytes;
 }
 
-rk_status rk_next_token_open(rk_task **out, rk_run_params *p, rk_error *err)
+rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err)
 {
     const rk_data_params data = {.path = p->data,
                                  .val_frac = p->val_frac,
@@ -106,14 +107,15 @@ rk_status rk_next_token_open(rk_task **out, rk_run_params *p, rk_error *err)
                                  .seed = p->model.seed};
     rk_tokenizer *tok = NULL;
     rk_task *t = NULL;
-    rk_status st = rk_tokenizer_new(&tok, p->tokenizer, err);
+    rk_status st = base ? rk_model_vocabulary(&tok, p->tokenizer, base, p->model.init_from, err)
+                        : rk_tokenizer_new(&tok, p->tokenizer, err);
     if (st == RK_OK)
         st = rk_next_token_new(&t, &p->model, err);
     if (st == RK_OK)
         st = rk_dataset_init(&((next_token *)t)->data, &data, tok, err);
     if (st == RK_OK) {
         take_data((next_token *)t, tok);
-        p->model.n_vocab = rk_tokenizer_n_vocab(tok);
+        p->model.n_vocab = base ? base->hp.n_vocab : rk_tokenizer_n_vocab(tok);
         *out = t;
     } else {
         rk_task_close(t);

@@ -4,9 +4,9 @@
 
 #include "train/task.h"
 
-/* The task of --data, read with --tokenizer, which decides n_vocab.
- * Errors  those of rk_tokenizer_new and of rk_dataset_init. */
-rk_status rk_next_token_open(rk_task **out, rk_run_params *p, rk_error *err);
+/* The task of --data, read with --tokenizer, which decides n_vocab, or with the vocabulary of base.
+ * Errors  those of rk_tokenizer_new, of rk_model_vocabulary and of rk_dataset_init. */
+rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err);
 /* The same without data, for those who bring their own windows: it has no examples. */
 rk_status rk_next_token_new(rk_task **out, const rk_train_params *p, rk_error *err);
 

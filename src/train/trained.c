@@ -86,6 +86,23 @@ static rk_status mark(rk_model *m, const char *option, const char *words, bool t
     return RK_OK;
 }
 
+/* What is trained will be f32 in memory of the trainer's; what a file has in blocks cannot be. */
+static rk_status leave_file(const rk_model *m, rk_param *p, rk_error *err)
+{
+    const rk_file_tensor *t = rk_file_find(m->file, p->name);
+    if (!p->used || !t) {
+        p->trained = false; /* a file may lack it or hold another shape */
+        return RK_OK;
+    }
+    if (rk_dtype_is_blocks(t->dtype))
+        return rk_fail(err, RK_ERR_ARG,
+                       "%s: tensor '%s' is %s and cannot be trained; freeze it, or 'rwkv convert "
+                       "--type f32' first",
+                       rk_file_name(m->file), p->name, rk_dtype_name(t->dtype));
+    p->tensor = rk_tensor_over(RK_F32, p->tensor.n_dims, p->tensor.dims, NULL);
+    return RK_OK;
+}
+
 /* Is there a parameter that an update would change? */
 static bool trains_any(const rk_model *m)
 {
@@ -105,6 +122,9 @@ rk_status rk_trained_set(rk_model *m, const rk_train_params *p, rk_error *err)
         st = mark(m, "train_only", p->train_only, true, err);
     if (st == RK_OK && p->freeze)
         st = mark(m, "freeze", p->freeze, false, err);
+    for (int64_t i = 0; m->file && i < m->n_params && st == RK_OK; i++)
+        if (m->params[i].trained)
+            st = leave_file(m, &m->params[i], err);
     if (st == RK_OK && !trains_any(m))
         st = rk_fail(err, RK_ERR_ARG, "freeze: no parameter is left to train");
     return st;
@@ -114,7 +134,7 @@ int64_t rk_trained_count(const rk_model *m, bool trained)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        if (m->params[i].trained == trained)
+        if (m->params[i].trained == trained && (trained || m->params[i].used))
             n += rk_tensor_count(&m->params[i].tensor);
     return n;
 }

@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "format/format.h"
 #include "infer/engine.h"
+#include "train/base.h"
 #include "train/memory.h"
 #include "train/schedule.h"
 #include "train/task_next.h"
@@ -111,8 +112,10 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
     return RK_OK;
 }
 
-rk_status rk_train_model(rk_model **out, const rk_train_params *p, rk_error *err)
+rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err)
 {
+    if (p->init_from)
+        return rk_base_open(out, p, err);
     const rk_arch *arch = rk_arch_find(p->arch);
     rk_hparams hp = {.n_vocab = p->n_vocab,
                      .n_embd = p->n_embd,
@@ -328,7 +331,7 @@ static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
         st = allocate(t, err);
     if (st == RK_OK)
         st = rk_batch_init(&t->batch, t->task, t->p.batch, err);
-    if (st == RK_OK)
+    if (st == RK_OK && !t->model->file)
         st = rk_model_init(t->model, t->p.seed, rk_engine_abort_flag(t->engine), err);
     const rk_ctx_params cp = {rk_engine_kernels(t->engine),
                               rk_engine_pool(t->engine),
@@ -575,12 +578,32 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *l
 
 /* ---- for the loop around it ---- */
 
+static rk_dtype saved_type(void *user, const rk_param *p, rk_dtype own)
+{
+    (void)user;
+    (void)p;
+    return rk_dtype_is_blocks(own) ? own : RK_F32;
+}
+
+bool rk_trainer_keeps_blocks(const rk_trainer *t)
+{
+    const rk_model *m = t->model;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_file_tensor *from = m->file ? rk_file_find(m->file, m->params[i].name) : NULL;
+        if (from && !m->params[i].trained && rk_dtype_is_blocks(from->dtype))
+            return true;
+    }
+    return false;
+}
+
 rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error *err)
 {
-    return rk_model_save(
-        t->model, path,
-        &(rk_save_options){.dtype = RK_F32, .container = RK_SAVE_SAFETENSORS, .overwrite = true},
-        err);
+    const rk_save_plan plan = {.type = saved_type};
+    const rk_save_options o = {.plan = &plan,
+                               .container =
+                                   rk_trainer_keeps_blocks(t) ? RK_SAVE_GGUF : RK_SAVE_SAFETENSORS,
+                               .overwrite = true};
+    return rk_model_save(t->model, path, &o, err);
 }
 
 void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out)

@@ -45,12 +45,13 @@ resumes() {
     dir=$1
     shift
     mv "$dir/checkpoint-6" "$dir.last"
+    rm "$dir.last"/model.*
     mv "$dir"/model.* "$dir.last"
     train 0 'validation loss' --out "$dir" "$@" --resume
-    for file in "$dir.last"/*.safetensors; do
+    for file in "$dir.last"/optim.safetensors "$dir.last"/model.*; do
         case $file in
         */optim*) same "$dir, resumed" "$file" "$dir/checkpoint-6/optim.safetensors" ;;
-        *) same "$dir, resumed" "$file" "$dir/model.safetensors" ;;
+        *) same "$dir, resumed" "$file" "$dir/$(basename "$file")" ;;
         esac
     done
     rm -r "$dir.last"
@@ -90,6 +91,56 @@ resumes() {
     train 0 'validation loss' --out all $sizes --train-only '*'
     train 0 'validation loss' --out plain $sizes
     same "everything" all/model.safetensors plain/model.safetensors
+
+    # ---- a model to begin with: its own initial weights make the run that begins without
+    train 0 'validation loss' --out first $sizes --steps 1 --lr 0 --lr-final 0 --weight-decay 0
+    train 0 'step 0: validation loss' --out again --init-from first/model.safetensors
+    same "from its own initial weights" plain/model.safetensors again/model.safetensors
+    grep -q '"step": 0, "tokens": 0, "val_loss": [0-9.]*}' again/log.jsonl ||
+        complain "again: its log has no validation loss at step 0"
+    train 2 'n_layer is 3, but that of .*/first/model.safetensors is 2' --out run --init-from first/model.safetensors \
+        --n-layer 3
+    train 2 'arch is rwkv6, but that of .* is rwkv7' --out run --init-from first/model.safetensors --arch rwkv6
+    train 2 "vocabulary 'world' has 65536 tokens" --out run --init-from first/model.safetensors --vocab world
+    train 1 'nowhere.*: No such file' --out run --init-from nowhere.safetensors
+    train 0 'validation loss' --out two --init-from first/model.safetensors --n-layer 2 --arch rwkv7 --freeze emb
+    ! grep -q 'emb.weight' two/checkpoint-6/model.safetensors || complain "two: a checkpoint holds what is frozen"
+    resumes two --init-from first/model.safetensors --freeze emb
+    # Continued, a run finds its base by itself, and by its weights where it has moved.
+    resumes two --freeze emb
+    mv first moved
+    train 1 'first/model.safetensors: No such file' --out two --freeze emb --steps 7 --resume
+    resumes two --init-from moved/model.safetensors --freeze emb
+    train 2 'plain/model.safetensors: is not the model that two/checkpoint-6 was made with' --out two --freeze emb \
+        --init-from plain/model.safetensors --steps 7 --resume
+    train 2 '--init-from is .*, but plain/checkpoint-6 was made with none' --out plain --steps 7 --resume \
+        --init-from moved/model.safetensors
+
+    # ---- what is frozen keeps its bits, in every type
+    for type in q8_0 q4_0 bf16; do
+        case $type in
+        q*) "$RK_PROGRAM" quantize plain/model.safetensors base-$type.gguf --type $type -q >/dev/null 2>&1 ;;
+        *) "$RK_PROGRAM" convert plain/model.safetensors base-$type.gguf --type $type ;;
+        esac
+        base=base-$type.gguf
+        train 0 'step 0: validation loss' --out still-$type --init-from $base --train-only vector --lr 0 --lr-final 0 \
+            --weight-decay 0
+        made=$(echo still-$type/model.*)
+        for f in $base "$made"; do
+            "$RK_PROGRAM" logits -m "$f" --tokens 116,111,32,98,101 -o logits.npy --act f32
+            mv logits.npy "$(dirname "$f")/$(basename "$f" .gguf).npy"
+        done
+        same "$type, nothing changed" base-$type.npy "still-$type/$(basename "$made" .gguf).npy"
+        train 0 'validation loss' --out on-$type --init-from $base --train-only vector --lr 1e-2
+        resumes on-$type --init-from $base --train-only vector --lr 1e-2
+    done
+    for f in still-q8_0/model.gguf still-bf16/model.safetensors; do
+        [ -e $f ] || complain "$f is missing"
+    done
+    cmp -s still-q8_0/model.gguf on-q8_0/model.gguf && complain "q8_0: training changed nothing"
+    train 2 "base-q8_0.gguf: tensor '.*' is q8_0 and cannot be trained; freeze it, or 'rwkv convert --type f32' first" \
+        --out run --init-from base-q8_0.gguf
+    train 2 'cannot be trained' --out run --init-from base-q8_0.gguf --freeze att
 }
 
 exit $((failures > 0))

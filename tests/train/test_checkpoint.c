@@ -35,12 +35,21 @@ static void model_fill(model *m, float base)
 
 static const rk_pair options[] = {{"lr", "0.001"}, {"seed", "1"}};
 
+static rk_run_state state_of(int64_t step, int64_t skipped)
+{
+    return (rk_run_state){.step = step,
+                          .skipped_in_row = skipped,
+                          .numerics = "ref",
+                          .options = options,
+                          .n_options = RK_COUNT(options)};
+}
+
 static void save(const char *dir, int64_t step)
 {
     model m;
     rk_error err = {0};
     model_fill(&m, (float)step);
-    const rk_run_state s = {step, step % 3, "ref", options, RK_COUNT(options)};
+    const rk_run_state s = state_of(step, step % 3);
     test_ok(rk_checkpoint_save(dir, &s, &m.arrays, &(rk_log){0}, &err), &err);
 }
 
@@ -83,6 +92,36 @@ static void test_round_trip(void **state)
     got.sets[1][2].dims[0] = 6;
     assert_int_equal(rk_checkpoint_restore(c, &got.arrays, &err), RK_ERR_FORMAT);
     assert_non_null(strstr(err.msg, "'m.ln_out.bias'"));
+    rk_checkpoint_close(c);
+    test_end(&t);
+}
+
+/* A run that began with a model says which; the newest state that can be read counts. */
+static void test_base(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(6);
+    const char *dir = test_temp_dir(&t);
+    rk_error err = {0};
+    rk_checkpoint *c = NULL;
+    char *path = NULL;
+    uint64_t checksum = 1;
+    model m;
+    test_ok(rk_checkpoint_find_base(&path, test_path(&t, dir, "nowhere"), &err), &err);
+    assert_null(path);
+    save(dir, 5);
+    test_ok(rk_checkpoint_find_base(&path, dir, &err), &err);
+    assert_null(path);
+    model_fill(&m, 1.0f);
+    const rk_run_state s = {.step = 7, .numerics = "ref", .base = "a/\"b\"", .base_checksum = 77};
+    test_ok(rk_checkpoint_save(dir, &s, &m.arrays, &(rk_log){0}, &err), &err);
+    test_write_file(test_path(&t, dir, "checkpoint-9"), "no folder", 9);
+    test_ok(rk_checkpoint_find_base(&path, dir, &err), &err);
+    assert_string_equal(path, "a/\"b\"");
+    free(path);
+    test_ok(rk_checkpoint_find(&c, dir, &(rk_log){0}, &err), &err);
+    assert_string_equal(rk_checkpoint_base(c, &checksum), "a/\"b\"");
+    assert_int_equal(checksum, 77);
     rk_checkpoint_close(c);
     test_end(&t);
 }
@@ -273,7 +312,7 @@ static void test_foreign(void **state)
     }
     model m;
     model_fill(&m, 1.0f);
-    const rk_run_state s = {33, 0, "ref", options, RK_COUNT(options)};
+    const rk_run_state s = state_of(33, 0);
     assert_int_equal(rk_checkpoint_save(dir, &s, &m.arrays, &(rk_log){0}, &err), RK_ERR_ARG);
     assert_true(there(&t, dir, "checkpoint-33/notes.txt"));
     assert_int_equal(newest(dir), 14);
@@ -303,7 +342,7 @@ static void test_stubborn(void **state)
     save(dir, 2);
     const char *old = test_path(&t, dir, "checkpoint-1");
     assert_int_equal(chmod(old, 0555), 0);
-    const rk_run_state s = {3, 0, "ref", options, RK_COUNT(options)};
+    const rk_run_state s = state_of(3, 0);
     const bool root = geteuid() == 0; /* whom no mode stops, so somebody else saves */
     assert_int_equal(chmod(dir, 0777), 0);
     assert_false(root && seteuid(65534) != 0);
@@ -319,10 +358,10 @@ static void test_stubborn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_two_are_kept),
-        cmocka_unit_test(test_options),      cmocka_unit_test(test_broken_newest),
-        cmocka_unit_test(test_after_broken), cmocka_unit_test(test_foreign),
-        cmocka_unit_test(test_stubborn),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_base),
+        cmocka_unit_test(test_two_are_kept),  cmocka_unit_test(test_options),
+        cmocka_unit_test(test_broken_newest), cmocka_unit_test(test_after_broken),
+        cmocka_unit_test(test_foreign),       cmocka_unit_test(test_stubborn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

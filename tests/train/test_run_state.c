@@ -39,6 +39,11 @@ static void test_good(void **state)
     assert_string_equal(rk_saved_state_option(s, "lr"), "0.1");
     assert_string_equal(rk_saved_state_option(s, "note"), "");
     assert_null(rk_saved_state_option(s, "seed"));
+    assert_null(s->base);
+    rk_saved_state_free(s);
+    test_ok(parse(&t, HEAD SUMS ", \"base\": \"a/b\", \"base xxh3\": \"1f\"", &s, &err), &err);
+    assert_string_equal(s->base, "a/b");
+    assert_int_equal(s->base_checksum, 0x1f);
     rk_saved_state_free(s);
     test_end(&t);
 }
@@ -67,6 +72,8 @@ static void test_malformed(void **state)
         HEAD SUMS ", \"--lr\"",
         HEAD SUMS ", \"--lr\": \"open",
         HEAD SUMS ", 5: 6",
+        HEAD SUMS ", \"base\": \"a\"",
+        HEAD SUMS ", \"base\": \"a\", \"base xxh3\": \"\"",
         HEAD SUMS ", \"a\": \"\xff\"",
         HEAD SUMS "} {\"a\": 1",
         HEAD SUMS "}, {\"a\": 1",

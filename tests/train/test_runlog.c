@@ -92,6 +92,51 @@ static void test_not_finite_is_null(void **state)
     test_end(&t);
 }
 
+static bool take_drawn(void *user, const rk_log_entry *e)
+{
+    double *sums = user;
+    sums[0] += isnan(e->drawn) ? 0.0 : e->drawn;
+    sums[1] += isnan(e->val_drawn) ? 0.0 : e->val_drawn;
+    sums[2] += 1.0;
+    return true;
+}
+
+/* A task's metrics stand beside the losses, and either can be read; step 0 has what was measured. */
+static void test_metrics(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"accuracy", "other"};
+    static const double means[] = {0.25, 7.0}, val_means[] = {0.5, 9.0};
+    test_ctx t = test_begin(4);
+    rk_error err = {0};
+    const char *dir = test_temp_dir(&t);
+    rk_runlog *l = NULL;
+    rk_log_entry e = {.loss = 3.0,
+                      .val_loss = 2.0,
+                      .names = names,
+                      .metrics = means,
+                      .val_metrics = val_means,
+                      .n_metrics = 2};
+    test_ok(rk_runlog_open(&l, dir, 0, &err), &err);
+    test_ok(rk_runlog_step(l, &e, &err), &err);
+    e.step = 1;
+    e.val_loss = (double)NAN;
+    test_ok(rk_runlog_step(l, &e, &err), &err);
+    rk_runlog_close(l);
+    const char *text = test_read_file(&t, test_path(&t, dir, "log.jsonl"), NULL);
+    assert_ptr_equal(strstr(text,
+                            "{\"step\": 0, \"tokens\": 0, \"val_loss\": 2, \"val_accuracy\": 0.5, "
+                            "\"val_other\": 9}\n{\"step\": 1, \"tokens\": 0, \"loss\": 3, "
+                            "\"accuracy\": 0.25, \"other\": 7, \"lr\": 0, "),
+                     text);
+    double accuracy[3] = {0.0}, loss[3] = {0.0};
+    test_ok(rk_runlog_read(dir, "accuracy", take_drawn, accuracy, &err), &err);
+    test_ok(rk_runlog_read(dir, "loss", take_drawn, loss, &err), &err);
+    assert_true(accuracy[0] == 0.25 && accuracy[1] == 0.5 && accuracy[2] == 2.0);
+    assert_true(loss[0] == 3.0 && loss[1] == 2.0 && loss[2] == 2.0);
+    test_end(&t);
+}
+
 static bool sum_steps(void *user, const rk_log_entry *e)
 {
     *(int64_t *)user += e->step;
@@ -190,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_resume_drops_later_lines),
         cmocka_unit_test(test_not_finite_is_null),
         cmocka_unit_test(test_malformed_lines),
+        cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_curve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

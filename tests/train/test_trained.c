@@ -62,7 +62,7 @@ static void test_words(void **state)
     };
     rk_model *m = NULL;
     rk_error err = {0};
-    const rk_train_params p = small();
+    rk_train_params p = small();
     test_ok(rk_train_model(&m, &p, &err), &err);
     for (size_t i = 0; i < RK_COUNT(cases); i++) {
         test_ok(set(m, cases[i].only, cases[i].freeze, &err), &err);
@@ -187,7 +187,7 @@ static tape tape_of(const char *only, bool recompute)
     rk_error err = {0};
     rk_ctx ctx;
     tape found = {0};
-    const rk_train_params p = small();
+    rk_train_params p = small();
     test_ok(rk_train_model(&m, &p, &err), &err);
     test_ok(set(m, only, NULL, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)

@@ -1,0 +1,14 @@
+/* base.h: a model file that training begins with. */
+#ifndef RK_TRAIN_BASE_H
+#define RK_TRAIN_BASE_H
+
+#include "model/model.h"
+
+/* Open p->init_from and put its architecture and sizes into p.
+ * Errors  RK_ERR_ARG: p has another one already; those of rk_model_open. */
+rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err);
+/* Of names, types, shapes and bytes of the file's tensors: what a run that began with it needs to find
+ * again, whatever the file is called. */
+rk_status rk_base_checksum(const rk_model *m, uint64_t *checksum, rk_error *err);
+
+#endif
