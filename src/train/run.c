@@ -38,7 +38,6 @@ typedef struct run {
     rk_run_arrays arrays;
     rk_runlog *log;
     rk_progress progress;
-    double val_metrics[RK_TASK_METRICS_MAX];
     uint64_t base_checksum;   /* of the model that the run begins with; 0: of none */
     int64_t step, saved_step; /* steps made; step of the newest checkpoint, -1: none */
     int64_t skipped_in_row;
@@ -243,7 +242,7 @@ static void note_validation(run *r, double loss, const double *metrics)
     const rk_task *t = r->task;
     char also[64] = "";
     r->result.val_loss = loss;
-    memcpy(r->val_metrics, metrics, sizeof r->val_metrics);
+    memcpy(r->result.val_metrics, metrics, sizeof r->result.val_metrics);
     if (t->also.size > 0.0) {
         r->result.val_also = loss / t->also.size;
         snprintf(also, sizeof also, ", %.4f %s", r->result.val_also, t->also.text);
@@ -307,7 +306,7 @@ static rk_status note_step(run *r, const rk_step_info *info, const double *metri
                             .skipped = info->skipped,
                             .names = r->task->metrics,
                             .metrics = metrics,
-                            .val_metrics = r->val_metrics,
+                            .val_metrics = r->result.val_metrics,
                             .n_metrics = r->task->n_metrics};
     rk_progress_step(&r->progress, r->step, info->loss);
     return rk_runlog_step(r->log, &e, err);
@@ -338,7 +337,7 @@ static rk_status measure_base(run *r, rk_error *err)
     const rk_status st = validate(r, err);
     const rk_log_entry e = {.val_loss = r->result.val_loss,
                             .names = r->task->metrics,
-                            .val_metrics = r->val_metrics,
+                            .val_metrics = r->result.val_metrics,
                             .n_metrics = r->task->n_metrics};
     return st == RK_OK && !isnan(e.val_loss) ? rk_runlog_step(r->log, &e, err) : st;
 }

@@ -22,7 +22,8 @@ typedef struct rk_run_result {
     double loss;               /* of the last step; NAN when none was made */
     double val_loss, val_also; /* NAN without validation; val_also in the task's other unit */
     const char *also;          /* that unit's name; NULL: there is none */
-    int signal;                /* that ended the run, after saving; 0 when it is done */
+    double val_metrics[RK_TASK_METRICS_MAX]; /* the task's, where there is a val_loss */
+    int signal; /* that ended the run, after saving; 0 when it is done */
 } rk_run_result;
 
 /* Train model m, which has no data yet, on a task: what rk_run_train does with those that p names.
