@@ -119,11 +119,12 @@ const rk_command rk_cmd_train = {
     .summary = "train a model on text, stop it, continue it to the bit",
     .usage = "--data FILE --out DIR [options]",
     .options = {rows, RK_COUNT(rows)},
-    .examples = "  rwkv train --data shakespeare.txt --out run --n-layer 4 --n-embd "
-                "128 "
-                "--head-size 32 --ctx-len 64 --batch 12 --steps 2000 --lr 1e-3\n"
-                "  rwkv train --data notes.jsonl --tokenizer world --out run --steps "
-                "5000 --resume",
+    .examples =
+        "  rwkv train --data shakespeare.txt --out run --n-layer 4 --n-embd 128 --head-size 32 "
+        "--ctx-len 64 --batch 12 --steps 2000 --lr 1e-3\n"
+        "  rwkv train --data notes.jsonl --out run --init-from RWKV-x070-World-0.4B.pth "
+        "--train-only "
+        "att --freeze 'blocks.[0-9].*' --steps 500 --resume",
     .main = train_main,
 };
 
