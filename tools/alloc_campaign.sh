@@ -3,7 +3,7 @@
 #
 #     tools/alloc_campaign.sh PROGRAM [step] > table.md
 #
-# Commands: a training run, its resuming, info, run, convert (into every container) and quantize on the
+# Commands: a training run, its resuming, the same of a run that begins with a model, info, run, convert (into every container) and quantize on the
 # model it made, info and convert of a file that cannot be run, and merges. n goes through all
 # numbers up to 2000 (or each step-th, default 1), then grows by a tenth. Each call must end with a
 # sentence and status 1, or do its work because it could do without the memory; it must not crash, nor
@@ -85,6 +85,13 @@ echo "|---|---|---|---|---|"
 campaign train empty train --data text.txt --out out/run --steps 4 --json $sizes
 # shellcheck disable=SC2086
 campaign "train --resume" stopped train --data text.txt --out out --steps 8 --resume $sizes
+based="--init-from trained/model.safetensors --freeze att"
+# shellcheck disable=SC2086
+{
+    campaign "train --init-from" empty train --data text.txt --out out/run --steps 2 $sizes $based
+    "$program" train --data text.txt --out tuned --steps 2 $sizes $based
+    campaign "train --init-from --resume" tuned train --data text.txt --out out --steps 4 --resume $sizes --freeze att
+}
 for command in info run tokenize; do
     "$program" help | grep -q "^  $command " || continue
     case $command in

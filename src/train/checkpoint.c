@@ -206,6 +206,18 @@ rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log 
     return st;
 }
 
+/* What the state of a checkpoint says; one that cannot be read says nothing, *found is then false. */
+static rk_status read_base(const char *checkpoint, char **path, bool *found, rk_error *err)
+{
+    rk_saved_state *s = NULL;
+    rk_status st = rk_saved_state_read(&s, checkpoint, err);
+    *found = st == RK_OK;
+    if (*found && s->base && !(*path = strdup(s->base)))
+        st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", checkpoint);
+    rk_saved_state_free(s);
+    return st == RK_ERR_NOMEM ? st : RK_OK;
+}
+
 rk_status rk_checkpoint_find_base(char **path, const char *dir, rk_error *err)
 {
     rk_step_list l = {0};
@@ -213,12 +225,9 @@ rk_status rk_checkpoint_find_base(char **path, const char *dir, rk_error *err)
     *path = NULL;
     rk_status st = rk_path_is_folder(dir) ? rk_checkpoint_dir_list(dir, &l, err) : RK_OK;
     for (int64_t i = 0; i < l.n && st == RK_OK && !found; i++) {
-        rk_saved_state *s = NULL;
         char *checkpoint = rk_checkpoint_dir_path(dir, l.at[i]);
-        found = checkpoint && rk_saved_state_read(&s, checkpoint, NULL) == RK_OK;
-        if (!checkpoint || (found && s->base && !(*path = strdup(s->base))))
-            st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
-        rk_saved_state_free(s);
+        st = checkpoint ? read_base(checkpoint, path, &found, err)
+                        : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
         free(checkpoint);
     }
     free(l.at);
