@@ -468,12 +468,16 @@ class Speculator(_Handle):
 
 
 class Trainer(_Handle):
-    """Keywords are the members of rk_train_params; arch is "rwkv7" unless given."""
+    """Keywords are the members of rk_train_params; arch is "rwkv7" unless given. With init_from, a model
+    file, architecture and sizes are the file's."""
 
     _free = "trainer_free"
 
     def __init__(self, engine, **params):
-        filled = _filled(_rk.train_defaults(), {"arch": "rwkv7", **params})
+        start = {"arch": "rwkv7"}
+        if params.get("init_from"):
+            start = {"arch": None, "n_vocab": 0, "n_layer": 0, "n_embd": 0, "head_size": 0}
+        filled = _filled(_rk.train_defaults(), {**start, **params})
         self._row = filled.ctx_len + 1
         self._batch = filled.batch
         self._make(_rk.trainer_new, c.byref(filled), engine._handle, keep=[engine])

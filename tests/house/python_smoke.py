@@ -28,6 +28,15 @@ first = trainer.loss(rows)
 steps = [trainer.step(rows) for _ in range(3)]
 assert [s.step for s in steps] == [1, 2, 3] and trainer.loss(rows) < first
 trainer.save_model(model_path)
+tuned = rk.Trainer(engine, init_from=model_path, ctx_len=16, batch=2, steps=3, optimizer="sgd",
+                   train_only="head,ln_out")
+assert tuned.loss(rows) == trainer.loss(rows) and tuned.step(rows).step == 1
+refused_size = None
+try:
+    rk.Trainer(engine, init_from=model_path, n_layer=2)
+except rk.Error as e:
+    refused_size = str(e)
+assert "n_layer is 2" in refused_size
 
 model = rk.Model(model_path)
 assert (model.info.arch, model.info.n_vocab, model.info.n_embd) == ("rwkv7", 256, 32)
