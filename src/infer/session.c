@@ -72,7 +72,7 @@ static void head(rk_session *s, rk_tensor *hidden, int64_t n_rows, float *logits
     const int64_t n = hidden->dims[0], dims[2] = {n_rows, s->model->hp.n_vocab};
     rk_tensor y = rk_tensor_over(RK_F32, 2, dims, logits);
     rk_tensor *rows = rk_slice(&s->ctx, hidden, 0, n - n_rows, n);
-    rk_linear_into(&s->ctx, rows, s->model->head, RK_OUT_IN, &y);
+    rk_linear_into(&s->ctx, rows, rk_weight_of(s->model->head, RK_OUT_IN), &y);
 }
 
 /* Run a chunk; the scores of its last n_rows rows go to logits, NULL while planning. */

@@ -7,7 +7,8 @@
 #include "model/init.h"
 
 typedef struct rk_lm_top {
-    rk_tensor *emb, *ln0_w, *ln0_b, *ln_out_w, *ln_out_b, *head;
+    rk_tensor *emb, *ln0_w, *ln0_b, *ln_out_w, *ln_out_b;
+    rk_weight head;
 } rk_lm_top;
 
 /* What the layer struct of an architecture with rk_lm_block begins with. */

@@ -61,15 +61,26 @@ static rk_role role_of(const rk_param_spec *spec, const rk_tensor *t)
     return rk_roles[spec->role].any_type && rk_tensor_rows(t) == 1 ? RK_ROLE_VECTOR : spec->role;
 }
 
+/* Where the top or layer struct refers to a parameter. */
+static void *place_of(const rk_model *m, const rk_param_spec *spec, int64_t layer)
+{
+    unsigned char *owner = spec->scope == RK_SCOPE_MODEL
+                               ? m->top
+                               : (unsigned char *)m->layers + (size_t)layer * m->arch->layer_bytes;
+    return owner + spec->field;
+}
+
+rk_weight *rk_param_weight(const rk_model *m, const rk_param *p)
+{
+    return rk_roles[p->spec->role].weight ? place_of(m, p->spec, p->layer) : NULL;
+}
+
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     if (spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state)
         return;
     rk_param *p = &m->params[m->n_params++];
     int64_t dims[RK_MAX_DIMS];
-    unsigned char *owner = spec->scope == RK_SCOPE_MODEL
-                               ? m->top
-                               : (unsigned char *)m->layers + (size_t)layer * m->arch->layer_bytes;
     const int n_dims = rk_shape_dims(&m->hp, spec->shape, dims);
     rk_tensor *const tensor = &p->tensor;
     *p = (rk_param){.spec = spec, .layer = layer};
@@ -77,7 +88,10 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
     p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
     p->role = role_of(spec, tensor);
     p->used = spec->scope != RK_SCOPE_LATER || layer > 0;
-    memcpy(owner + spec->field, &tensor, sizeof tensor);
+    if (rk_roles[spec->role].weight)
+        *rk_param_weight(m, p) = rk_weight_of(tensor, rk_roles[spec->role].layout);
+    else
+        memcpy(place_of(m, spec, layer), &tensor, sizeof tensor);
     if (spec->role == RK_ROLE_HEAD)
         m->head = tensor;
 }

@@ -52,7 +52,9 @@ typedef struct rk_param_spec {
                         * digits are themselves */
     rk_role role;
     rk_scope scope;
-    size_t field; /* offset of the rk_tensor * in the top or layer struct */
+    size_t
+        field; /* offset in the top or layer struct: of an rk_weight where the role is one, else of
+                   * an rk_tensor * */
     rk_init_fn *init;
     double init_arg;
     double lr_scale;
@@ -180,6 +182,9 @@ int64_t rk_model_bytes_per_token(const rk_model *m);
 int64_t rk_model_lean_bytes_per_token(const rk_model *m);
 /* Multiply-adds of the matrix products of a token, the head's apart (*head, may be NULL). */
 int64_t rk_model_products(const rk_model *m, int64_t *head);
+/* What the model multiplies with where this parameter is the matrix, which is where a low-rank pair
+ * or an adapter goes; NULL when its role is another. */
+rk_weight *rk_param_weight(const rk_model *m, const rk_param *p);
 
 /* ---- a parameter by its role ---- */
 

@@ -24,6 +24,7 @@ typedef enum rk_role {
 typedef struct rk_role_facts {
     const char *group; /* what those who choose parameters to train call it */
     bool table;        /* a token needs one row of it */
+    bool weight;       /* models hold it as an rk_weight, all others as a tensor */
     bool product;      /* a matrix that inputs are multiplied with */
     bool low_rank;     /* one whose inputs or outputs are few */
     bool decays;       /* subject to weight decay */

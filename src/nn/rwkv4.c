@@ -24,9 +24,9 @@ rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk
     rk_tensor *xk = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_k);
     rk_tensor *xv = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_v);
     rk_tensor *xr = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_r);
-    const rk_linears_in reads[] = {{xr, p->receptance, RK_OUT_IN, RK_SIGMOID},
-                                   {xk, p->key, RK_OUT_IN, RK_UNARY_NONE},
-                                   {xv, p->value, RK_OUT_IN, RK_UNARY_NONE}};
+    const rk_linears_in reads[] = {{xr, p->receptance, RK_SIGMOID},
+                                   {xk, p->key, RK_UNARY_NONE},
+                                   {xv, p->value, RK_UNARY_NONE}};
     rk_tensor *q[3];
     rk_linears(ctx, reads, 3, q);
     rk_tensor *decay = rk_for_each_row(ctx, p->time_decay, x ? x->dims[0] : 1);
@@ -41,5 +41,5 @@ rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk
     s->aa = part(ctx, state, 0);
     s->bb = part(ctx, state, 1);
     s->pp = part(ctx, state, 2);
-    return rk_linear(ctx, rk_mul(ctx, q[0], y), p->output, RK_OUT_IN, residual);
+    return rk_linear(ctx, rk_mul(ctx, q[0], y), p->output, residual);
 }

@@ -10,7 +10,7 @@
 typedef struct rk_rwkv4_time_mix {
     rk_tensor *time_decay, *time_first;              /* (C) */
     rk_tensor *time_mix_k, *time_mix_v, *time_mix_r; /* (C) */
-    rk_tensor *key, *value, *receptance, *output;    /* (C,C) */
+    rk_weight key, value, receptance, output;        /* (C,C) */
 } rk_rwkv4_time_mix;
 
 typedef struct rk_rwkv4_state {
@@ -25,10 +25,10 @@ rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk
 
 typedef struct rk_rwkv5_time_mix {
     rk_tensor *time_mix_k, *time_mix_v, *time_mix_r, *time_mix_g; /* (C); g NULL: no gate */
-    rk_tensor *time_decay;                               /* (H,N), or (H) for a whole head */
-    rk_tensor *time_faaaa, *time_first;                  /* the same; one of them, first: its log */
-    rk_tensor *receptance, *key, *value, *gate, *output; /* (C,C) */
-    rk_tensor *ln_x_w, *ln_x_b;                          /* (C) */
+    rk_tensor *time_decay;                          /* (H,N), or (H) for a whole head */
+    rk_tensor *time_faaaa, *time_first;             /* the same; one of them, first: its log */
+    rk_weight receptance, key, value, gate, output; /* (C,C) */
+    rk_tensor *ln_x_w, *ln_x_b;                     /* (C) */
 } rk_rwkv5_time_mix;
 
 typedef struct rk_rwkv5_sizes {
@@ -45,10 +45,12 @@ rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk
 
 typedef struct rk_rwkv6_time_mix {
     rk_tensor *maa_x, *maa_w, *maa_k, *maa_v, *maa_r, *maa_g; /* (C) */
-    rk_tensor *maa_w1, *maa_w2;                               /* (C,5m), (5,m,C): order w,k,v,r,g */
-    rk_tensor *decay, *decay_w1, *decay_w2;                   /* (C), (C,w), (w,C) */
+    rk_weight maa_w1;                                         /* (C,5m): order w,k,v,r,g */
+    rk_tensor *maa_w2;                                        /* (5,m,C) */
+    rk_tensor *decay;                                         /* (C) */
+    rk_weight decay_w1, decay_w2;                             /* (C,w), (w,C) */
     rk_tensor *faaaa;                                         /* (H,N) */
-    rk_tensor *receptance, *key, *value, *gate, *output;      /* (C,C) */
+    rk_weight receptance, key, value, gate, output;           /* (C,C) */
     rk_tensor *ln_x_w, *ln_x_b;                               /* (C) */
 } rk_rwkv6_time_mix;
 

@@ -20,7 +20,7 @@ static rk_tensor *decay_of(rk_ctx *ctx, rk_tensor *x)
 
 /* residual + W_o (groupnorm(y) * g); g NULL: no gate. */
 static rk_tensor *output(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *y, rk_tensor *ln_w,
-                         rk_tensor *ln_b, rk_tensor *g, rk_tensor *w, rk_tensor *residual)
+                         rk_tensor *ln_b, rk_tensor *g, rk_weight w, rk_tensor *residual)
 {
     if (rk_ctx_failed(ctx))
         return NULL;
@@ -28,7 +28,7 @@ static rk_tensor *output(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *y, rk_tensor 
     rk_tensor *z = rk_norm(ctx, rk_view(ctx, y, 3, dims), ln_w, ln_b, s.n_head, s.ln_x_eps);
     if (g)
         z = rk_mul(ctx, z, g);
-    return rk_linear(ctx, z, w, RK_OUT_IN, residual);
+    return rk_linear(ctx, z, w, residual);
 }
 
 /* ---- RWKV-5 ---- */
@@ -51,16 +51,17 @@ rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk
                                      rk_tensor *x, rk_tensor *residual, rk_tensor **shift,
                                      rk_tensor **wkv)
 {
+    const bool gated = rk_weight_is_there(&p->gate);
     rk_tensor *prev = rk_previous_rows(ctx, x, shift), *q[4] = {NULL};
     rk_tensor *xk = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_k);
     rk_tensor *xv = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_v);
     rk_tensor *xr = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_r);
-    rk_tensor *xg = p->gate ? rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_g) : NULL;
-    const rk_linears_in reads[] = {{xr, p->receptance, RK_OUT_IN, RK_UNARY_NONE},
-                                   {xk, p->key, RK_OUT_IN, RK_UNARY_NONE},
-                                   {xv, p->value, RK_OUT_IN, RK_UNARY_NONE},
-                                   {xg, p->gate, RK_OUT_IN, RK_SILU}};
-    rk_linears(ctx, reads, p->gate ? 4 : 3, q);
+    rk_tensor *xg = gated ? rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, p->time_mix_g) : NULL;
+    const rk_linears_in reads[] = {{xr, p->receptance, RK_UNARY_NONE},
+                                   {xk, p->key, RK_UNARY_NONE},
+                                   {xv, p->value, RK_UNARY_NONE},
+                                   {xg, p->gate, RK_SILU}};
+    rk_linears(ctx, reads, gated ? 4 : 3, q);
     rk_wkv6_in in = {
         .r = heads(ctx, sizes, q[0]),
         .k = heads(ctx, sizes, q[1]),
@@ -87,11 +88,12 @@ static void mixes(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_tensor *x, rk_tens
 {
     rk_tensor *const base[N_MIX] = {p->maa_w, p->maa_k, p->maa_v, p->maa_r, p->maa_g};
     rk_tensor *z = rk_mix_rows(ctx, RK_MIX_PREVIOUS, x, prev, p->maa_x);
-    rk_tensor *m = rk_unary_op(ctx, RK_TANH, rk_linear(ctx, z, p->maa_w1, RK_IN_OUT, NULL));
+    rk_tensor *m = rk_unary_op(ctx, RK_TANH, rk_linear(ctx, z, p->maa_w1, NULL));
     const int64_t rank = p->maa_w2->dims[1], width = p->maa_w2->dims[2];
     for (int i = 0; i < N_MIX && !rk_ctx_failed(ctx); i++) {
         rk_tensor *part = rk_copy(ctx, rk_slice(ctx, m, 2, i * rank, (i + 1) * rank));
-        rk_tensor *w = rk_linear(ctx, part, rk_index(ctx, p->maa_w2, i), RK_IN_OUT, NULL);
+        rk_tensor *w =
+            rk_linear(ctx, part, rk_weight_of(rk_index(ctx, p->maa_w2, i), RK_IN_OUT), NULL);
         w = rk_add(ctx, w, rk_view(ctx, base[i], 1, &width));
         out[i] = rk_lerp(ctx, x, prev, w);
     }
@@ -107,15 +109,14 @@ rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk
         return NULL;
     enum { W, R, K, V, G, N_READS };
     const int64_t width = rk_tensor_count(p->decay);
-    const rk_linears_in reads[N_READS] = {
-        [W] = {in[MIX_W], p->decay_w1, RK_IN_OUT, RK_TANH},
-        [R] = {in[MIX_R], p->receptance, RK_OUT_IN, RK_UNARY_NONE},
-        [K] = {in[MIX_K], p->key, RK_OUT_IN, RK_UNARY_NONE},
-        [V] = {in[MIX_V], p->value, RK_OUT_IN, RK_UNARY_NONE},
-        [G] = {in[MIX_G], p->gate, RK_OUT_IN, RK_SILU}};
+    const rk_linears_in reads[N_READS] = {[W] = {in[MIX_W], p->decay_w1, RK_TANH},
+                                          [R] = {in[MIX_R], p->receptance, RK_UNARY_NONE},
+                                          [K] = {in[MIX_K], p->key, RK_UNARY_NONE},
+                                          [V] = {in[MIX_V], p->value, RK_UNARY_NONE},
+                                          [G] = {in[MIX_G], p->gate, RK_SILU}};
     rk_tensor *read[N_READS] = {NULL};
     rk_linears(ctx, reads, N_READS, read);
-    rk_tensor *omega = rk_linear(ctx, read[W], p->decay_w2, RK_IN_OUT, NULL);
+    rk_tensor *omega = rk_linear(ctx, read[W], p->decay_w2, NULL);
     omega = rk_add(ctx, omega, rk_view(ctx, p->decay, 1, &width));
     const rk_wkv6_in q = {
         .r = heads(ctx, sizes, read[R]),

@@ -27,22 +27,19 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
     /* All that reads the mixes at once, then the second halves of the low-rank products. */
     enum { R, K, V, W, A, G, VL, N_READS };
     const rk_linears_in reads[N_READS] = {
-        [R] = {in[XR], p->receptance, RK_OUT_IN, RK_UNARY_NONE},
-        [K] = {in[XK], p->key, RK_OUT_IN, RK_UNARY_NONE},
-        [V] = {in[XV], p->value, RK_OUT_IN, RK_UNARY_NONE},
-        [W] = {in[XW], p->w1, RK_IN_OUT, RK_TANH},
-        [A] = {in[XA], p->a1, RK_IN_OUT, RK_UNARY_NONE},
-        [G] = {in[XG], p->g1, RK_IN_OUT, RK_SIGMOID},
-        [VL] = {in[XV], p->v1, RK_IN_OUT, RK_UNARY_NONE},
+        [R] = {in[XR], p->receptance, RK_UNARY_NONE}, [K] = {in[XK], p->key, RK_UNARY_NONE},
+        [V] = {in[XV], p->value, RK_UNARY_NONE},      [W] = {in[XW], p->w1, RK_TANH},
+        [A] = {in[XA], p->a1, RK_UNARY_NONE},         [G] = {in[XG], p->g1, RK_SIGMOID},
+        [VL] = {in[XV], p->v1, RK_UNARY_NONE},
     };
     rk_tensor *q[N_READS] = {NULL}, *up[N_READS - W] = {NULL};
     const int n_reads = io->v_first ? N_READS : VL;
     rk_linears(ctx, reads, n_reads, q);
     const rk_linears_in ups[] = {
-        {q[W], p->w2, RK_IN_OUT, RK_UNARY_NONE},
-        {q[A], p->a2, RK_IN_OUT, RK_UNARY_NONE},
-        {q[G], p->g2, RK_IN_OUT, RK_UNARY_NONE},
-        {q[VL], p->v2, RK_IN_OUT, RK_UNARY_NONE},
+        {q[W], p->w2, RK_UNARY_NONE},
+        {q[A], p->a2, RK_UNARY_NONE},
+        {q[G], p->g2, RK_UNARY_NONE},
+        {q[VL], p->v2, RK_UNARY_NONE},
     };
     rk_linears(ctx, ups, n_reads - W, up);
     rk_tensor *v = heads(ctx, p, q[V]);
@@ -67,16 +64,16 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
     rk_tensor *z = rk_rwkv7_heads(ctx, &core, &io->wkv);
     if (!io->v_first)
         io->v_first = v;
-    return z ? rk_linear(ctx, rk_view(ctx, z, 3, x->dims), p->output, RK_OUT_IN, residual) : NULL;
+    return z ? rk_linear(ctx, rk_view(ctx, z, 3, x->dims), p->output, residual) : NULL;
 }
 
 /* s0 + x s1 M s2. */
 static rk_tensor *deep_embed(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *ids,
                              rk_tensor *emb, rk_tensor *x)
 {
-    rk_tensor *m = rk_linear(ctx, emb, p->s_emb_x, RK_OUT_IN, rk_embedding(ctx, p->s_emb, ids));
-    rk_tensor *q = rk_row_matmul(ctx, rk_linear(ctx, x, p->s1, RK_IN_OUT, NULL), m);
-    return rk_add(ctx, rk_linear(ctx, q, p->s2, RK_IN_OUT, NULL), p->s0);
+    rk_tensor *m = rk_linear(ctx, emb, p->s_emb_x, rk_embedding(ctx, p->s_emb, ids));
+    rk_tensor *q = rk_row_matmul(ctx, rk_linear(ctx, x, p->s1, NULL), m);
+    return rk_add(ctx, rk_linear(ctx, q, p->s2, NULL), p->s0);
 }
 
 rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix *p, rk_tensor *ids,
@@ -84,10 +81,10 @@ rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix 
                                         rk_tensor **shift)
 {
     rk_tensor *mixed = rk_shift_mix(ctx, x, *shift, &p->x_k, 1, shift);
-    const rk_linears_in key = {rk_index(ctx, mixed, 0), p->key, RK_OUT_IN, RK_RELU2};
+    const rk_linears_in key = {rk_index(ctx, mixed, 0), p->key, RK_RELU2};
     rk_tensor *k = NULL;
     rk_linears(ctx, &key, 1, &k);
     if (p->s_emb)
         k = rk_mul(ctx, k, deep_embed(ctx, p, ids, emb, x));
-    return rk_linear(ctx, k, p->value, RK_OUT_IN, residual);
+    return rk_linear(ctx, k, p->value, residual);
 }

@@ -6,11 +6,12 @@
 
 /* Tensors by their checkpoint names. */
 typedef struct rk_rwkv7_time_mix {
-    rk_tensor *x_r, *x_w, *x_k, *x_v, *x_a, *x_g;                    /* (C) mixes */
-    rk_tensor *w0, *w1, *w2, *a0, *a1, *a2, *v0, *v1, *v2, *g1, *g2; /* (C), (C,r), (r,C) */
-    rk_tensor *k_k, *k_a, *r_k;                                      /* (C), (C), (H,N) */
-    rk_tensor *receptance, *key, *value, *output;                    /* (C,C) */
-    rk_tensor *ln_x_w, *ln_x_b;                                      /* (C) */
+    rk_tensor *x_r, *x_w, *x_k, *x_v, *x_a, *x_g; /* (C) mixes */
+    rk_tensor *w0, *a0, *v0;                      /* (C) */
+    rk_weight w1, w2, a1, a2, v1, v2, g1, g2;     /* (C,r), (r,C) */
+    rk_tensor *k_k, *k_a, *r_k;                   /* (C), (C), (H,N) */
+    rk_weight receptance, key, value, output;     /* (C,C) */
+    rk_tensor *ln_x_w, *ln_x_b;                   /* (C) */
 } rk_rwkv7_time_mix;
 
 typedef struct rk_rwkv7_time_mix_io {
@@ -24,10 +25,10 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
                                      rk_tensor *residual, double eps, rk_rwkv7_time_mix_io *io);
 
 typedef struct rk_rwkv7_channel_mix {
-    rk_tensor *x_k;             /* (C) */
-    rk_tensor *key, *value;     /* (F,C), (C,F) */
-    rk_tensor *s_emb, *s_emb_x; /* DeepEmbed, all five or none: (V,D D), (D D,C) */
-    rk_tensor *s0, *s1, *s2;    /* (F), (C,D), (D,F) */
+    rk_tensor *x_k;            /* (C) */
+    rk_weight key, value;      /* (F,C), (C,F) */
+    rk_tensor *s_emb, *s0;     /* DeepEmbed, all five or none: (V,D D), (F) */
+    rk_weight s_emb_x, s1, s2; /* (D D,C), (C,D), (D,F) */
 } rk_rwkv7_channel_mix;
 
 /* residual + W_v (relu(W_k x')^2 * s) with x' the shifted mix; *shift as above. s is 1, or with

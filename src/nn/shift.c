@@ -38,9 +38,9 @@ rk_tensor *rk_gated_channel_mix_forward(rk_ctx *ctx, const rk_gated_channel_mix 
     rk_tensor *xr = rk_mix_rows(ctx, of, x, prev, p->mix_r);
     enum { K, R, N_READS };
     const rk_linears_in reads[N_READS] = {
-        [K] = {xk, p->key, RK_OUT_IN, RK_RELU2}, [R] = {xr, p->receptance, RK_OUT_IN, RK_SIGMOID}};
+        [K] = {xk, p->key, RK_RELU2}, [R] = {xr, p->receptance, RK_SIGMOID}};
     rk_tensor *read[N_READS];
     rk_linears(ctx, reads, N_READS, read);
-    rk_tensor *v = rk_linear(ctx, read[K], p->value, RK_OUT_IN, NULL);
+    rk_tensor *v = rk_linear(ctx, read[K], p->value, NULL);
     return rk_add(ctx, residual, rk_mul(ctx, read[R], v));
 }

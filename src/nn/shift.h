@@ -16,8 +16,8 @@ rk_tensor *rk_for_each_row(rk_ctx *ctx, rk_tensor *param, int64_t batch);
 /* The channel mix of RWKV-4, -5 and -6 (arXiv 2305.13048, 2404.05892): tensors by their checkpoint
  * names. */
 typedef struct rk_gated_channel_mix {
-    rk_tensor *mix_k, *mix_r;            /* (C) */
-    rk_tensor *key, *receptance, *value; /* (F,C), (C,C), (C,F) */
+    rk_tensor *mix_k, *mix_r;         /* (C) */
+    rk_weight key, receptance, value; /* (F,C), (C,C), (C,F) */
 } rk_gated_channel_mix;
 
 /* What a mix weighs: the row itself (4, 5) or the one before (6). */

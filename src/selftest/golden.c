@@ -396,7 +396,7 @@ rk_tensor *rk_golden_loss(rk_ctx *ctx, rk_model *m, rk_tensor **logits, rk_tenso
             head = &m->params[i].tensor;
     rk_forward f = {.in = {ids(ctx, tokens)}, .state = state};
     rk_tensor *hidden = rk_model_forward(ctx, m, &f);
-    *logits = rk_linear(ctx, hidden, head, RK_OUT_IN, NULL);
+    *logits = rk_linear(ctx, hidden, rk_weight_of(head, RK_OUT_IN), NULL);
     rk_tensor *losses = rk_cross_entropy(ctx, hidden, head, ids(ctx, targets), 0.0);
     return rk_scale(ctx, rk_sum(ctx, losses), 1.0 / RK_GOLDEN_TOKENS);
 }

@@ -117,7 +117,7 @@ static void embedding(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **ou
 
 static void linear(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
-    out[0] = rk_linear(ctx, in[0], in[1], (rk_layout)arg, in[2]);
+    out[0] = rk_linear(ctx, in[0], rk_weight_of(in[1], (rk_layout)arg), in[2]);
 }
 
 static void matmul(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
@@ -269,9 +269,9 @@ static void heads(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 static void linears(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     (void)arg;
-    const rk_linears_in p[] = {{in[0], in[1], RK_OUT_IN, RK_TANH},
-                               {in[0], in[2], RK_IN_OUT, RK_UNARY_NONE},
-                               {in[3], in[4], RK_OUT_IN, RK_SIGMOID}};
+    const rk_linears_in p[] = {{in[0], rk_weight_of(in[1], RK_OUT_IN), RK_TANH},
+                               {in[0], rk_weight_of(in[2], RK_IN_OUT), RK_UNARY_NONE},
+                               {in[3], rk_weight_of(in[4], RK_OUT_IN), RK_SIGMOID}};
     rk_linears(ctx, p, RK_COUNT(p), out);
 }
 

@@ -10,7 +10,7 @@
 #include "tensor/op_list.h"
 #include "tensor/ops.h"
 
-enum { RK_MAX_IN = 24, RK_MAX_OUT = 8 };
+enum { RK_MAX_IN = 48, RK_MAX_OUT = 16 }; /* those of RK_LINEARS_MAX products */
 
 typedef struct rk_op rk_op;
 

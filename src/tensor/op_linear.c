@@ -11,29 +11,28 @@
 
 #include "base/num.h"
 #include "tensor/factor.h"
+#include "tensor/op_linear.h"
 
-/* A node's inputs are those of its first product, then those of the next. ADD, which may be NULL,
- * is what the product is added to. Saved is, of each with a function after it, the product. */
-enum { X, W, ADD, N_INPUTS };
+enum { X = RK_LINEAR_X, W = RK_LINEAR_W, ADD = RK_LINEAR_ADD };
 
-typedef struct linear_attr {
-    rk_layout layout[RK_LINEARS_MAX];
-    rk_unary after[RK_LINEARS_MAX];
-} linear_attr;
+static const rk_linear_attr *attr_of(const rk_node *n)
+{
+    return n->attr;
+}
 
 static int n_products(const rk_node *n)
 {
-    return n->n_in / N_INPUTS;
+    return n->n_in / RK_LINEAR_INPUTS;
 }
 
 static rk_tensor *input(const rk_node *n, int i, int which)
 {
-    return n->in[i * N_INPUTS + which];
+    return n->in[i * RK_LINEAR_INPUTS + which];
 }
 
 static rk_layout layout_of(const rk_node *n, int i)
 {
-    return ((const linear_attr *)n->attr)->layout[i];
+    return attr_of(n)->layout[i];
 }
 
 static rk_factor factor_of(const rk_node *n, int i)
@@ -53,10 +52,10 @@ static rk_product product_of(const rk_node *n, int i)
                         .out = f.out,
                         .accumulate = input(n, i, ADD) != NULL,
                         .dots = (layout_of(n, i) == RK_OUT_IN) != rk_is_transposed(w),
-                        .after = ((const linear_attr *)n->attr)->after[i]};
+                        .after = attr_of(n)->after[i]};
 }
 
-/* Bytes of a product that is kept; 0: it is the result itself. */
+/* Saved are the products with a function after them. Bytes of one; 0: it is the result itself. */
 static size_t kept_bytes(const rk_product *p)
 {
     if (p->after == RK_UNARY_NONE)
@@ -306,52 +305,5 @@ const rk_op rk_op_linear = {
     .name = "linear",
     .shape = linear_shape,
     .on[RK_CPU] = {linear_forward, linear_backward},
-    .attr_bytes = sizeof(linear_attr),
+    .attr_bytes = sizeof(rk_linear_attr),
 };
-
-/* ---- the calls ---- */
-
-static bool needs_grad(const rk_node *n, int i)
-{
-    for (int q = 0; q < N_INPUTS; q++)
-        if (input(n, i, q) && input(n, i, q)->requires_grad)
-            return true;
-    return false;
-}
-
-void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
-{
-    linear_attr attr = {0};
-    rk_node node = {.op = &rk_op_linear, .n_in = N_INPUTS * n, .attr = &attr};
-    for (int i = 0; i < n; i++) {
-        out[i] = NULL;
-        node.in[i * N_INPUTS + X] = in[i].x;
-        node.in[i * N_INPUTS + W] = in[i].w;
-        attr.layout[i] = in[i].layout;
-        attr.after[i] = in[i].after;
-    }
-    if (!rk_apply(ctx, &node))
-        return;
-    memcpy(out, node.out, (size_t)n * sizeof *out);
-    for (int i = 0; i < n && ctx->recording; i++) /* not what the others need */
-        out[i]->requires_grad = needs_grad(&node, i);
-}
-
-rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add)
-{
-    rk_node n = {.op = &rk_op_linear,
-                 .n_in = N_INPUTS,
-                 .in = {x, w, add},
-                 .attr = &(linear_attr){{layout}, {RK_UNARY_NONE}}};
-    return rk_apply1(ctx, &n);
-}
-
-void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y)
-{
-    rk_node n = {.op = &rk_op_linear,
-                 .n_in = N_INPUTS,
-                 .in = {x, w},
-                 .out = {y},
-                 .attr = &(linear_attr){{layout}, {RK_UNARY_NONE}}};
-    rk_apply(ctx, &n);
-}

@@ -8,7 +8,7 @@
 #ifndef RK_OPS_H
 #define RK_OPS_H
 
-#include "tensor/ctx.h"
+#include "tensor/weight.h"
 
 /* ---- views: no data moves; the gradient is the base's ---- */
 
@@ -54,19 +54,18 @@ rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_
 
 /* ---- products ---- */
 
-/* How a weight is stored: `linear` weights (out, in), low-rank ones (in, out). */
-typedef enum rk_layout { RK_OUT_IN, RK_IN_OUT } rk_layout;
 /* x (..., in) times w, plus `add` (..., out) when it is not NULL (the residual). */
-rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *add);
+rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *add);
 /* The product into y (..., out), memory of the caller's; not while recording. */
-void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_layout layout, rk_tensor *y);
+void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *y);
 /* Products that do not wait for each other, at once: out[i] = after_i(x_i w_i), or x_i w_i where
- * that is RK_UNARY_NONE. n <= RK_LINEARS_MAX. The same bits as one after the other, forward and
- * backward; in the short class each costs a fork and a join less. */
-enum { RK_LINEARS_MAX = 8 };
+ * that is RK_UNARY_NONE. The same bits as one after the other, forward and backward; in the short
+ * class each costs a fork and a join less. Low-rank pairs are two products more: the first ones go
+ * with the others, so that all of them take two forks and joins. */
+enum { RK_LINEARS_MAX = 16 };
 typedef struct rk_linears_in {
-    rk_tensor *x, *w;
-    rk_layout layout;
+    rk_tensor *x;
+    rk_weight w;
     rk_unary after;
 } rk_linears_in;
 void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out);

@@ -141,7 +141,7 @@ static results run_linear(rig *g, const matrix *m, rk_dtype type, bool transpose
 {
     rk_tensor *in = reals(g, x, DIMS(ROWS, IN)), *sum = reals(g, add, DIMS(ROWS, OUT));
     rk_tensor *w = as_tensor(g, m, type, OUT, transposed);
-    rk_tensor *y = rk_linear(&g->ctx, in, w, transposed ? RK_IN_OUT : RK_OUT_IN, sum);
+    rk_tensor *y = rk_linear(&g->ctx, in, rk_weight_of(w, transposed ? RK_IN_OUT : RK_OUT_IN), sum);
     rk_backward(&g->ctx, rk_sum(&g->ctx, rk_unary_op(&g->ctx, RK_SILU, y)), 0.75);
     return results_of(g, y, in, sum);
 }
@@ -171,7 +171,7 @@ static void test_linear(void **state)
 /* In a recomputed segment, too, whose first forward does not record. */
 static void segment(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
 {
-    out[0] = rk_linear(ctx, in[0], user, RK_OUT_IN, in[1]);
+    out[0] = rk_linear(ctx, in[0], rk_weight_of(user, RK_OUT_IN), in[1]);
 }
 
 static void test_recomputed(void **state)
@@ -254,7 +254,7 @@ static void test_refused(void **state)
             rk_tensor *w = as_tensor(&g, &m, types[k], OUT, false);
             rk_tensor *ids = rk_new_zeros(&g.ctx, RK_I32, DIMS(1));
             w->requires_grad = true;
-            y = op == 0   ? rk_linear(&g.ctx, x, w, RK_OUT_IN, NULL)
+            y = op == 0   ? rk_linear(&g.ctx, x, rk_weight_of(w, RK_OUT_IN), NULL)
                 : op == 1 ? rk_embedding(&g.ctx, w, ids)
                           : rk_cross_entropy(&g.ctx, x, w, ids, 0.0);
             rk_backward(&g.ctx, y, 1.0);

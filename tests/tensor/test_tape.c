@@ -132,17 +132,19 @@ static void layer(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out
                                     zeros(ctx, 2, (const int64_t[]){b, C}), mu, 3, &last);
     rk_tensor *xr = rk_index(ctx, mixed, 0), *xw = rk_index(ctx, mixed, 1);
     rk_tensor *xk = rk_index(ctx, mixed, 2);
-    rk_tensor *low = rk_unary_op(ctx, RK_TANH, rk_linear(ctx, xw, &p[W_LOW1], RK_IN_OUT, NULL));
-    rk_tensor *wide = heads(ctx, rk_linear(ctx, low, &p[W_LOW2], RK_IN_OUT, NULL));
-    rk_tensor *r = heads(ctx, rk_linear(ctx, xr, &p[W_R], RK_OUT_IN, NULL));
-    const rk_rwkv7_prepare_in pre = {.w0 = &p[W0],
-                                     .a0 = &p[A0],
-                                     .k_k = &p[K_K],
-                                     .k_a = &p[K_A],
-                                     .wl = wide,
-                                     .al = wide,
-                                     .k = heads(ctx, rk_linear(ctx, xk, &p[W_K], RK_OUT_IN, NULL)),
-                                     .v = heads(ctx, rk_linear(ctx, xk, &p[W_V], RK_OUT_IN, NULL))};
+    rk_tensor *low =
+        rk_unary_op(ctx, RK_TANH, rk_linear(ctx, xw, rk_weight_of(&p[W_LOW1], RK_IN_OUT), NULL));
+    rk_tensor *wide = heads(ctx, rk_linear(ctx, low, rk_weight_of(&p[W_LOW2], RK_IN_OUT), NULL));
+    rk_tensor *r = heads(ctx, rk_linear(ctx, xr, rk_weight_of(&p[W_R], RK_OUT_IN), NULL));
+    const rk_rwkv7_prepare_in pre = {
+        .w0 = &p[W0],
+        .a0 = &p[A0],
+        .k_k = &p[K_K],
+        .k_a = &p[K_A],
+        .wl = wide,
+        .al = wide,
+        .k = heads(ctx, rk_linear(ctx, xk, rk_weight_of(&p[W_K], RK_OUT_IN), NULL)),
+        .v = heads(ctx, rk_linear(ctx, xk, rk_weight_of(&p[W_V], RK_OUT_IN), NULL))};
     const rk_rwkv7_prepare_out o = rk_rwkv7_prepare_op(ctx, &pre);
     const rk_wkv7_in wkv = {
         r, o.w, o.k, o.v, o.a, o.b, zeros(ctx, 4, (const int64_t[]){b, H, N, N})};
@@ -157,7 +159,7 @@ static void layer(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out
                                      .eps = 64e-5};
     rk_tensor *y = rk_rwkv7_output_op(ctx, &post);
     if (!rk_ctx_failed(ctx))
-        out[0] = rk_linear(ctx, rk_view(ctx, y, 3, x->dims), &p[W_O], RK_OUT_IN, x);
+        out[0] = rk_linear(ctx, rk_view(ctx, y, 3, x->dims), rk_weight_of(&p[W_O], RK_OUT_IN), x);
 }
 
 typedef struct net_out {
@@ -319,14 +321,14 @@ static void test_memory_and_seed(void **state)
     assert_int_equal(ctx->data.used, more);
     for (int i = 0; i < 2; i++)
         test_same(&t, "scoped result", plain[i]->data, out[i]->data, rk_tensor_bytes(out[i]));
-    rk_linear(ctx, x, &once.p[W_R], RK_OUT_IN, NULL);
+    rk_linear(ctx, x, rk_weight_of(&once.p[W_R], RK_OUT_IN), NULL);
     assert_int_equal(ctx->data.used, more + rk_align_up(rk_tensor_bytes(x), RK_ARENA_ALIGN));
     for (int i = 0; i < 2; i++) {
         net *m = i ? &twice : &once;
         rk_ctx_reset(&m->ctx);
         m->ctx.recording = true;
-        rk_tensor *sum =
-            rk_sum(&m->ctx, rk_linear(&m->ctx, &m->p[EMB], &m->p[W_K], RK_OUT_IN, NULL));
+        rk_tensor *sum = rk_sum(
+            &m->ctx, rk_linear(&m->ctx, &m->p[EMB], rk_weight_of(&m->p[W_K], RK_OUT_IN), NULL));
         rk_backward(&m->ctx, sum, i ? 2.0 : 1.0);
         assert_false(rk_ctx_failed(&m->ctx));
         assert_null(m->ctx.tape);
@@ -352,7 +354,7 @@ static void run_residuals(net *m, const int32_t *tokens, bool copied, bool viewe
     rk_tensor *x = rk_embedding(ctx, &m->p[EMB], ids), *first = x;
     for (int i = 0; i < 2; i++) {
         rk_tensor *add = copied ? rk_copy(ctx, x) : viewed ? rk_view(ctx, x, 3, x->dims) : x;
-        x = rk_linear(ctx, x, &m->p[W_K], RK_OUT_IN, add);
+        x = rk_linear(ctx, x, rk_weight_of(&m->p[W_K], RK_OUT_IN), add);
     }
     rk_backward(ctx, rk_sum(ctx, rk_mul(ctx, x, first)), 1.0);
     assert_false(rk_ctx_failed(ctx));

@@ -75,17 +75,18 @@ static void test_linears(void **state)
             rk_tensor *plain = in_blocks(&g, RK_Q5_0, 40, 96, &packed[1]);
             plain->packed = NULL; /* its inputs stay f32 */
             const rk_linears_in in[N_MATRICES] = {
-                {x, DRAW(&g, 70, 96), RK_OUT_IN, RK_TANH},
-                {x, in_blocks(&g, RK_Q4_0, 130, 96, &packed[0]), RK_OUT_IN, RK_TANH},
-                {z, DRAW(&g, 64, 200), RK_IN_OUT, RK_RELU2},
-                {x, plain, RK_OUT_IN, RK_SIGMOID},
-                {z, rk_transpose(&g.ctx, DRAW(&g, 33, 64), 0, 1), RK_IN_OUT, RK_UNARY_NONE},
+                {x, rk_weight_of(DRAW(&g, 70, 96), RK_OUT_IN), RK_TANH},
+                {x, rk_weight_of(in_blocks(&g, RK_Q4_0, 130, 96, &packed[0]), RK_OUT_IN), RK_TANH},
+                {z, rk_weight_of(DRAW(&g, 64, 200), RK_IN_OUT), RK_RELU2},
+                {x, rk_weight_of(plain, RK_OUT_IN), RK_SIGMOID},
+                {z, rk_weight_of(rk_transpose(&g.ctx, DRAW(&g, 33, 64), 0, 1), RK_IN_OUT),
+                 RK_UNARY_NONE},
             };
             rk_tensor *together[N_MATRICES];
             rk_linears(&g.ctx, in, N_MATRICES, together);
             test_ok(rk_ctx_status(&g.ctx, NULL), &g.ctx.err);
             for (int i = 0; i < N_MATRICES; i++) {
-                rk_tensor *y = rk_linear(&g.ctx, in[i].x, in[i].w, in[i].layout, NULL);
+                rk_tensor *y = rk_linear(&g.ctx, in[i].x, in[i].w, NULL);
                 if (in[i].after != RK_UNARY_NONE)
                     y = rk_unary_op(&g.ctx, in[i].after, y);
                 test_shape(&g.t, "%s, %d rows, matrix %d", rk_kernels_at(p)->name, (int)rows, i);
@@ -117,13 +118,13 @@ static void recorded(rig *g, rk_dtype real, rk_tensor **all)
 
 static void run_recorded(rig *g, bool at_once, rk_tensor *const *all, rk_tensor **out)
 {
-    const rk_linears_in in[N_RECORDED] = {{all[0], all[2], RK_OUT_IN, RK_RELU2},
-                                          {all[0], all[3], RK_IN_OUT, RK_UNARY_NONE},
-                                          {all[1], all[4], RK_OUT_IN, RK_SILU},
-                                          {all[0], all[5], RK_OUT_IN, RK_TANH}};
+    const rk_linears_in in[N_RECORDED] = {{all[0], rk_weight_of(all[2], RK_OUT_IN), RK_RELU2},
+                                          {all[0], rk_weight_of(all[3], RK_IN_OUT), RK_UNARY_NONE},
+                                          {all[1], rk_weight_of(all[4], RK_OUT_IN), RK_SILU},
+                                          {all[0], rk_weight_of(all[5], RK_OUT_IN), RK_TANH}};
     rk_tensor *sum = NULL;
     for (int i = 0; i < N_RECORDED && !at_once; i++) {
-        out[i] = rk_linear(&g->ctx, in[i].x, in[i].w, in[i].layout, NULL);
+        out[i] = rk_linear(&g->ctx, in[i].x, in[i].w, NULL);
         if (in[i].after != RK_UNARY_NONE)
             out[i] = rk_unary_op(&g->ctx, in[i].after, out[i]);
     }
@@ -176,8 +177,8 @@ static void test_partly_recorded(void **state)
     g.ctx.recording = true;
     recorded(&g, RK_F32, all);
     all[0]->requires_grad = all[2]->requires_grad = false;
-    const rk_linears_in in[] = {{all[0], all[2], RK_OUT_IN, RK_TANH},
-                                {all[0], all[3], RK_IN_OUT, RK_TANH}};
+    const rk_linears_in in[] = {{all[0], rk_weight_of(all[2], RK_OUT_IN), RK_TANH},
+                                {all[0], rk_weight_of(all[3], RK_IN_OUT), RK_TANH}};
     rk_linears(&g.ctx, in, 2, out);
     test_ok(rk_ctx_status(&g.ctx, NULL), &g.ctx.err);
     assert_false(out[0]->requires_grad);

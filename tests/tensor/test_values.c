@@ -163,10 +163,10 @@ static void check_16_bits(rig *g, rk_dtype dtype)
     rk_tensor *x = draw(g, RK_F32, DIMS(3, 12)), *w = draw(g, RK_F32, DIMS(12, 12));
     rk_tensor *w16 = narrowed(g, dtype, w), *which = integers(g, 4, ids);
     rk_tensor *next = integers(g, 3, ids);
-    same_tensor(g, "linear", rk_linear(ctx, x, w, RK_OUT_IN, NULL),
-                rk_linear(ctx, x, w16, RK_OUT_IN, NULL));
-    same_tensor(g, "linear (in, out)", rk_linear(ctx, x, w, RK_IN_OUT, NULL),
-                rk_linear(ctx, x, w16, RK_IN_OUT, NULL));
+    same_tensor(g, "linear", rk_linear(ctx, x, rk_weight_of(w, RK_OUT_IN), NULL),
+                rk_linear(ctx, x, rk_weight_of(w16, RK_OUT_IN), NULL));
+    same_tensor(g, "linear (in, out)", rk_linear(ctx, x, rk_weight_of(w, RK_IN_OUT), NULL),
+                rk_linear(ctx, x, rk_weight_of(w16, RK_IN_OUT), NULL));
     same_tensor(g, "embedding", rk_embedding(ctx, w, which), rk_embedding(ctx, w16, which));
     same_tensor(g, "cross-entropy", rk_cross_entropy(ctx, x, w, next, 0),
                 rk_cross_entropy(ctx, x, w16, next, 0));
@@ -292,13 +292,13 @@ WRONG(wrong_concat_null, rk_concat(c, (rk_tensor *[]){a, NULL}, 2, 0))
 WRONG(wrong_softmax, rk_softmax(c, rk_slice(c, a, 1, 0, 2)))
 WRONG(wrong_norm, rk_norm(c, a, b, b, 1, 0.0))
 WRONG(wrong_groups, rk_tensor *w = rk_index(c, a, 0); rk_norm(c, a, w, w, 3, 0.0))
-WRONG(wrong_linear, rk_linear(c, a, b, RK_OUT_IN, NULL))
-WRONG(wrong_residual, rk_linear(c, a, a, RK_OUT_IN, b))
+WRONG(wrong_linear, rk_linear(c, a, rk_weight_of(b, RK_OUT_IN), NULL))
+WRONG(wrong_residual, rk_linear(c, a, rk_weight_of(a, RK_OUT_IN), b))
 WRONG(wrong_matmul, rk_matmul(c, a, a))
 WRONG(wrong_embedding, rk_embedding(c, a, b))
 WRONG(wrong_head, rk_cross_entropy(c, a, b, a, 0.0))
 WRONG(wrong_shift, rk_tensor *o; rk_shift_mix(c, a, b, &b, 1, &o))
-WRONG(wrong_mixes, rk_tensor *o; rk_shift_mix(c, a, b, &b, 23, &o))
+WRONG(wrong_mixes, rk_tensor *o; rk_shift_mix(c, a, b, &b, 47, &o))
 WRONG(wrong_wkv7, rk_tensor *o; const rk_wkv7_in in = {a, a, a, a, a, a, b}; rk_wkv7(c, &in, &o))
 WRONG(wrong_prepare, const rk_rwkv7_prepare_in in = {.w0 = a, .k = b}; rk_rwkv7_prepare_op(c, &in))
 WRONG(wrong_v0, const rk_rwkv7_prepare_in in = {a, a, NULL, a, a, b, b, b, b, b, b};
@@ -308,7 +308,7 @@ WRONG(wrong_backward, b->requires_grad = false; rk_backward(c, b, 1.0))
 WRONG(wrong_recompute, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 1))
 WRONG(wrong_scope, c->recording = false; rk_scoped(c, wrong_segment, NULL, &a, 1, &b, 1))
 WRONG(wrong_tape, rk_scoped(c, wrong_segment, NULL, &a, 1, &a, 1))
-WRONG(wrong_count, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 9))
+WRONG(wrong_count, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 17))
 
 static const struct {
     const char *says;
@@ -322,9 +322,9 @@ static const struct {
     {"softmax of f32 (3,2)", wrong_softmax}, {"norm of", wrong_norm}, {"which the groups divide", wrong_groups},
     {"linear of", wrong_linear}, {"a summand of the result's shape", wrong_residual}, {"matmul of", wrong_matmul},
     {"embedding of", wrong_embedding}, {"cross_entropy of", wrong_head}, {"shift_mix of", wrong_shift},
-    {"shift_mix: 23 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},
+    {"shift_mix: 47 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},
     {"expected all inputs", wrong_v0}, {"rwkv7_output of", wrong_output}, {"backward: the result was not recorded", wrong_backward},
-    {"segment: result 0", wrong_recompute}, {"segment: 1 inputs and 9 results", wrong_count},
+    {"segment: result 0", wrong_recompute}, {"segment: 1 inputs and 17 results", wrong_count},
     {"segment: result 0", wrong_scope}, {"scope: a tape is being recorded", wrong_tape},
 };
 /* clang-format on */
@@ -386,7 +386,9 @@ static void test_wrong_values(void **state)
     g.ctx.recording = true;
     rk_tensor *w = rk_new_zeros(&g.ctx, RK_BF16, DIMS(5, 4));
     w->requires_grad = true;
-    rk_backward(&g.ctx, rk_linear(&g.ctx, draw(&g, RK_F32, DIMS(3, 4)), w, RK_OUT_IN, NULL), 1.0);
+    rk_backward(&g.ctx,
+                rk_linear(&g.ctx, draw(&g, RK_F32, DIMS(3, 4)), rk_weight_of(w, RK_OUT_IN), NULL),
+                1.0);
     expect_error(&g, "gradient of a bf16 tensor: expected f32 or f64");
     rk_add(&g.ctx, rk_new(&g.ctx, RK_F32, DIMS(3, 0)), rk_new(&g.ctx, RK_F32, 1, (int64_t[]){0}));
     expect_error(&g, "add of f32 (3,0)");
