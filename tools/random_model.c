@@ -15,6 +15,7 @@
 
 #include "base/num.h"
 #include "base/str.h"
+#include "format/format.h"
 #include "model/init.h"
 #include "rk.h"
 
