@@ -201,11 +201,15 @@ static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
 
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
 {
-    products_job j = {.ctx = ctx, .p = p, .n = n, .thread_bytes = most_thread_bytes(ctx, p, n)};
+    products_job j; /* large: what belongs to products that are not there is not cleared */
     const int n_threads = rk_pool_n_threads(ctx->pool);
     char *at = scratch;
     int64_t tasks = 0, rows = 0;
     bool any = false;
+    j.ctx = ctx;
+    j.p = p;
+    j.n = n;
+    j.thread_bytes = most_thread_bytes(ctx, p, n);
     for (int i = 0; i < n; i++) {
         const size_t bytes = rounded_bytes(ctx, p + i), gathered = gathered_bytes(ctx, p + i);
         j.outputs[i] = gathered          ? rk_dot8_outputs_at_once(p[i].w->packed, n_threads)

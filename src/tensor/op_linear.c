@@ -68,8 +68,10 @@ static int products_of(const rk_node *n, rk_product *p)
     char *kept = n->saved;
     for (int i = 0; i < n_products(n); i++) {
         p[i] = product_of(n, i);
-        p[i].before = kept && kept_bytes(&p[i]) ? kept : NULL;
-        kept += kept ? kept_bytes(&p[i]) : 0;
+        if (!kept || p[i].after == RK_UNARY_NONE)
+            continue;
+        p[i].before = kept;
+        kept += kept_bytes(&p[i]);
     }
     return n_products(n);
 }
@@ -88,37 +90,45 @@ static bool lies_well(const rk_tensor *w)
     return rk_tensor_is_contiguous(w) || (rk_is_transposed(w) && !w->requires_grad);
 }
 
-/* Product i, seen by itself. */
-static bool fits(rk_ctx *ctx, const rk_node *n, int i)
+/* Fills in product i; what is expected of its inputs where they do not fit, else NULL. */
+static const char *misfit(const rk_node *n, int i, rk_product *p)
 {
     const rk_tensor *x = input(n, i, X), *w = input(n, i, W);
-    const rk_node alone = {.op = n->op, .n_in = 2, .in = {input(n, i, X), input(n, i, W)}};
-    if (!rk_expect(ctx, &alone, x && w && w->n_dims == 2 && x->n_dims > 0,
-                   "an input and a matrix") ||
-        !rk_expect(ctx, &alone, types_fit(x, w) && rk_tensor_is_contiguous(x) && lies_well(w),
-                   "contiguous reals"))
-        return false;
-    const rk_product p = product_of(n, i);
-    return rk_expect(ctx, &alone, rk_tensor_cols(x) == p.in,
-                     "the weight's inputs in the last dimension") &&
-           rk_expect(ctx, &alone,
-                     !rk_dtype_is_blocks(w->dtype) ||
-                         (p.dots && p.in % rk_dtype_block(w->dtype) == 0),
-                     "blocks along the inputs");
+    if (!x || !w || w->n_dims != 2 || x->n_dims == 0)
+        return "an input and a matrix";
+    if (!types_fit(x, w) || !rk_tensor_is_contiguous(x) || !lies_well(w))
+        return "contiguous reals";
+    *p = product_of(n, i);
+    if (rk_tensor_cols(x) != p->in)
+        return "the weight's inputs in the last dimension";
+    if (rk_dtype_is_blocks(w->dtype) && (!p->dots || p->in % rk_dtype_block(w->dtype) != 0))
+        return "blocks along the inputs";
+    return NULL;
 }
 
-static bool make_output(rk_ctx *ctx, rk_node *n, int i)
+static bool fits(rk_ctx *ctx, const rk_node *n, int i, rk_product *p)
+{
+    const char *expected = misfit(n, i, p);
+    if (expected) {
+        const rk_node alone = {.op = n->op, .n_in = 2, .in = {input(n, i, X), input(n, i, W)}};
+        rk_unexpected(ctx, &alone, expected);
+    }
+    return !expected;
+}
+
+static bool make_output(rk_ctx *ctx, rk_node *n, int i, rk_product *p)
 {
     const rk_tensor *x = input(n, i, X), *add = input(n, i, ADD);
     int64_t dims[RK_MAX_DIMS];
     memcpy(dims, x->dims, sizeof dims);
-    dims[x->n_dims - 1] = product_of(n, i).out;
+    dims[x->n_dims - 1] = p->out;
     if (!n->out[i])
         n->out[i] = rk_new(ctx, x->dtype, x->n_dims, dims);
-    return n->out[i] && rk_expect(ctx, n,
-                                  !add || (add->dtype == x->dtype && rk_tensor_is_contiguous(add) &&
-                                           rk_tensor_same_shape(add, n->out[i])),
-                                  "a summand of the result's shape");
+    p->y = n->out[i];
+    return p->y && rk_expect(ctx, n,
+                             !add || (add->dtype == x->dtype && rk_tensor_is_contiguous(add) &&
+                                      rk_tensor_same_shape(add, p->y)),
+                             "a summand of the result's shape");
 }
 
 static bool by_output(const rk_ctx *ctx, const rk_product *p)
@@ -127,11 +137,10 @@ static bool by_output(const rk_ctx *ctx, const rk_product *p)
 }
 
 /* Products of the long class come one after the other, all others at once. */
-static size_t forward_scratch(const rk_ctx *ctx, const rk_node *n)
+static size_t forward_scratch(const rk_ctx *ctx, const rk_node *n, const rk_product *p)
 {
-    rk_product p[RK_LINEARS_MAX];
+    const int count = n_products(n);
     size_t most = 0;
-    const int count = products_of(n, p);
     if (!ctx->long_class)
         return rk_products_scratch(ctx, p, count);
     for (int i = 0; i < count; i++) {
@@ -151,31 +160,32 @@ static rk_gemm_shape weight_shape(const rk_product *p, rk_layout layout)
 }
 
 /* Of one product: the gradient before the function, and what its products take. */
-static size_t backward_scratch(const rk_ctx *ctx, const rk_node *n, int i)
+static size_t backward_scratch(const rk_ctx *ctx, const rk_node *n, int i, const rk_product *p)
 {
-    const rk_product p = product_of(n, i);
     const rk_factor f = factor_of(n, i);
     size_t dx = 0, dw = 0;
-    if (p.x->requires_grad)
-        dx = rk_factor_back_scratch(ctx, &f, p.rows);
-    if (p.w->requires_grad)
-        dw = rk_gemm_scratch_on(ctx, p.x->dtype, weight_shape(&p, layout_of(n, i)));
-    return kept_bytes(&p) + (dx > dw ? dx : dw);
+    if (p->x->requires_grad)
+        dx = rk_factor_back_scratch(ctx, &f, p->rows);
+    if (p->w->requires_grad)
+        dw = rk_gemm_scratch_on(ctx, p->x->dtype, weight_shape(p, layout_of(n, i)));
+    return kept_bytes(p) + (dx > dw ? dx : dw);
 }
 
 static void linear_shape(rk_ctx *ctx, rk_node *n)
 {
-    for (int i = 0; i < n_products(n); i++) {
-        if (!fits(ctx, n, i) || !make_output(ctx, n, i))
+    rk_product p[RK_LINEARS_MAX];
+    n->n_out = n_products(n);
+    for (int i = 0; i < n->n_out; i++) {
+        if (!fits(ctx, n, i, &p[i]) || !make_output(ctx, n, i, &p[i]))
             return;
-        const rk_product p = product_of(n, i);
-        const size_t back = backward_scratch(ctx, n, i);
-        n->saved_bytes += kept_bytes(&p);
+        if (!ctx->recording)
+            continue;
+        const size_t back = backward_scratch(ctx, n, i, &p[i]);
+        n->saved_bytes += kept_bytes(&p[i]);
         n->scratch_bwd_bytes = back > n->scratch_bwd_bytes ? back : n->scratch_bwd_bytes;
     }
-    n->n_out = n_products(n);
-    n->heir = product_of(n, 0).after == RK_UNARY_NONE ? input(n, 0, ADD) : NULL;
-    n->scratch_bytes = forward_scratch(ctx, n);
+    n->heir = p[0].after == RK_UNARY_NONE ? input(n, 0, ADD) : NULL;
+    n->scratch_bytes = forward_scratch(ctx, n, p);
 }
 
 /* ---- forward ---- */
