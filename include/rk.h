@@ -105,6 +105,12 @@ RK_API void rk_engine_clear_abort(rk_engine *e);
 /* Weights: immutable once loaded, shared by all threads. */
 typedef struct rk_model rk_model;
 
+/* A size of a model by its name: "n_layer", "head_size", "rank_w"; docs/reference.md lists them. */
+typedef struct rk_size {
+    const char *name;
+    double value; /* of nearly all of them a whole number */
+} rk_size;
+
 typedef struct rk_model_info {
     const char *arch; /* "rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5", "rwkv6", "rwkv7"; the library's */
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;

@@ -19,16 +19,36 @@
 #include "model/init.h"
 #include "rk.h"
 
+enum { N_SIZES = 7 };
+
 static const struct {
     const char *name;
-    rk_hparams hp;
+    rk_size sizes[N_SIZES];
 } shapes[] = {
     {"0.1b",
-     {.n_layer = 12, .n_embd = 768, .rank_w = 64, .rank_a = 64, .rank_v = 32, .rank_g = 128}},
+     {{"n_vocab", 65536},
+      {"n_layer", 12},
+      {"n_embd", 768},
+      {"rank_w", 64},
+      {"rank_a", 64},
+      {"rank_v", 32},
+      {"rank_g", 128}}},
     {"0.4b",
-     {.n_layer = 24, .n_embd = 1024, .rank_w = 64, .rank_a = 64, .rank_v = 32, .rank_g = 128}},
+     {{"n_vocab", 65536},
+      {"n_layer", 24},
+      {"n_embd", 1024},
+      {"rank_w", 64},
+      {"rank_a", 64},
+      {"rank_v", 32},
+      {"rank_g", 128}}},
     {"1.5b",
-     {.n_layer = 24, .n_embd = 2048, .rank_w = 96, .rank_a = 96, .rank_v = 64, .rank_g = 256}},
+     {{"n_vocab", 65536},
+      {"n_layer", 24},
+      {"n_embd", 2048},
+      {"rank_w", 96},
+      {"rank_a", 96},
+      {"rank_v", 64},
+      {"rank_g", 256}}},
 };
 
 /* Half the width of a matrix's uniform distribution. A linear's inputs are its last dimension,
@@ -98,15 +118,13 @@ static rk_status fill(rk_model *m, int64_t index, rk_error *err)
     return st;
 }
 
-static rk_status make(const rk_hparams *shape, const char *path, rk_error *err)
+static rk_status make(const rk_size *sizes, const char *path, rk_error *err)
 {
-    const rk_arch *arch = rk_arch_find("rwkv7");
-    rk_hparams hp = *shape;
+    const rk_arch *arch = &rk_arch_rwkv7;
+    rk_hparams hp;
     rk_tokenizer *world = NULL;
     rk_model *m = NULL;
-    hp.n_vocab = 65536;
-    hp.head_size = 64;
-    rk_status st = arch->default_hparams(&hp, err);
+    rk_status st = rk_sizes_make(arch, sizes, N_SIZES, &hp, err);
     if (st == RK_OK)
         st = rk_model_new(&m, arch, &hp, err);
     if (st == RK_OK)
@@ -132,7 +150,7 @@ int main(int argc, char **argv)
         if (strcmp(shapes[i].name, argv[1]) != 0)
             continue;
         shift = argc == 4 ? shift_for(atof(argv[3])) : 0;
-        const rk_status st = make(&shapes[i].hp, argv[2], &err);
+        const rk_status st = make(shapes[i].sizes, argv[2], &err);
         if (st != RK_OK)
             fprintf(stderr, "random_model: %s\n", err.msg);
         return st == RK_OK ? 0 : 1;

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/num.h"
+#include "format/scheme.h"
 #include "kernels/blocks.h"
 
 /* The large matrices, which recipes know, by their roles: how much the divergence from the
@@ -70,7 +71,7 @@ static rk_dtype fitting_type(rk_dtype t, int64_t cols)
  * way round in the rest. 0: blocks would run along the outputs. */
 static int64_t inputs_of(const rk_model *m, const rk_param *p)
 {
-    const bool exchanged = !strcmp(m->arch->name, "rwkv6") || !strcmp(m->arch->name, "rwkv7");
+    const bool exchanged = rk_scheme_gguf_of(m->arch) != NULL;
     return p->role != RK_ROLE_LOW_RANK ? p->tensor.dims[1] : exchanged ? p->tensor.dims[0] : 0;
 }
 

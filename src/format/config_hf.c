@@ -14,7 +14,7 @@
 #include "io/json_scan.h"
 #include "io/path.h"
 #include "io/text_mark.h"
-#include "model/blocks.h"
+#include "model/sizes.h"
 
 #define ABSENT ((double)NAN)
 

@@ -46,6 +46,15 @@
         VECTOR("blocks.%d.att.ln_x.bias", "blk.%d.time_mix_ln.bias"),                              \
         SAME("blocks.%d.ffn.key.weight", "blk.%d.channel_mix_key.weight")
 
+#define MODEL_NUMBERS                                                                              \
+    {"context_length", NULL, 1 << 20}, /* no limit */                                              \
+        {"embedding_length", "n_embd", 0}, {"block_count", "n_layer", 0},                          \
+        {"feed_forward_length", "dim_ffn", 0}, {"attention.head_count", NULL, 0},                  \
+        {"wkv.head_size", "head_size", 0}, {"vocab_size", "n_vocab", 0},                           \
+    {                                                                                              \
+        "attention.layer_norm_epsilon", "ln_eps", 0                                                \
+    }
+
 static bool is_arch(const rk_file *f, const char *name)
 {
     const char *arch = rk_file_meta(f, "general.architecture");
@@ -81,6 +90,14 @@ static const rk_scheme_row rows7[] = {
     VECTOR("blocks.%d.att.k_a", "blk.%d.time_mix_k_a.weight"),
     {"blocks.%d.att.r_k", "blk.%d.time_mix_r_k.weight", RK_FORM_HEADS, 0, ".", false},
     VECTOR("blocks.%d.ffn.x_k", "blk.%d.channel_mix_lerp_k.weight"),
+};
+
+static const rk_scheme_number numbers7[] = {
+    MODEL_NUMBERS,
+    {"attention.decay_lora_rank", "rank_w", 0},
+    {"attention.iclr_lora_rank", "rank_a", 0},
+    {"attention.value_residual_mix_lora_rank", "rank_v", 0},
+    {"attention.gate_lora_rank", "rank_g", 0},
 };
 
 static bool detect7(const rk_file *f)
@@ -170,6 +187,8 @@ const rk_scheme rk_scheme_gguf7 = {
     .has_dummies = has_dummies,
     .finish = restore_unused,
     .complete = add_dummies,
+    .numbers = numbers7,
+    .n_numbers = RK_COUNT(numbers7),
 };
 
 /* ---- rwkv6 ---- */
@@ -204,6 +223,13 @@ static const rk_scheme_row rows6[] = {
     VECTOR("blocks.%d.att.time_maa_g", "blk.%d.time_mix_lerp_g.weight"),
 };
 
+static const rk_scheme_number numbers6[] = {
+    MODEL_NUMBERS,
+    {"rescale_every_n_layers", NULL, 0},
+    {"time_mix_extra_dim", "rank_m", 0},
+    {"time_decay_extra_dim", "rank_w", 0},
+};
+
 static bool detect6(const rk_file *f)
 {
     return is_arch(f, "rwkv6");
@@ -214,11 +240,26 @@ const rk_scheme rk_scheme_gguf6 = {
     .detect = detect6,
     .rows = rows6,
     .n_rows = RK_COUNT(rows6),
+    .numbers = numbers6,
+    .n_numbers = RK_COUNT(numbers6),
 };
 
-const rk_scheme *rk_scheme_gguf_of(const char *arch)
+/* ---- writing ---- */
+
+const rk_scheme *rk_scheme_gguf_of(const rk_arch *arch)
 {
-    return !strcmp(arch, "rwkv7")   ? &rk_scheme_gguf7
-           : !strcmp(arch, "rwkv6") ? &rk_scheme_gguf6
-                                    : NULL;
+    static const struct {
+        const rk_arch *arch;
+        const rk_scheme *scheme;
+    } all[] = {{&rk_arch_rwkv7, &rk_scheme_gguf7}, {&rk_arch_rwkv6, &rk_scheme_gguf6}};
+    for (size_t i = 0; i < RK_COUNT(all); i++)
+        if (all[i].arch == arch)
+            return all[i].scheme;
+    return NULL;
+}
+
+const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch)
+{
+    const rk_scheme *s = rk_scheme_gguf_of(arch);
+    return s ? s : &rk_scheme_gguf7;
 }

@@ -142,7 +142,8 @@ const rk_scheme rk_scheme_hf = {.name = "Hugging Face",
         SAME("blocks.%d.*", "rwkv.blocks.%d.*")
 
 static const rk_scheme_row hf_rows[] = {HF_ROWS};
-static const rk_scheme hf = {.name = "Hugging Face", .rows = hf_rows, .n_rows = RK_COUNT(hf_rows)};
+const rk_scheme rk_scheme_hf_classes = {
+    .name = "Hugging Face", .rows = hf_rows, .n_rows = RK_COUNT(hf_rows)};
 
 #define FLA_LORA(letter)                                                                           \
     EXCHANGED("blocks.%d.att." letter "1", "model.layers.%d.attn." letter "_lora.lora.0.weight"),  \
@@ -179,17 +180,4 @@ static const rk_scheme_row fla7_rows[] = {
     VECTOR("blocks.%d.ffn.x_k", "model.layers.%d.ffn.x_k"),
     SAME("blocks.%d.ffn.*", "model.layers.%d.ffn.*"),
 };
-static const rk_scheme fla7 = {.name = "fla", .rows = fla7_rows, .n_rows = RK_COUNT(fla7_rows)};
-
-const rk_scheme *rk_scheme_hf_of(const char *arch)
-{
-    static const struct {
-        const char *arch;
-        const rk_scheme *scheme;
-    } all[] = {{"rwkv4", &hf}, {"rwkv5.0", &hf}, {"rwkv5.1", &hf},
-               {"rwkv5", &hf}, {"rwkv6", &hf},   {"rwkv7", &fla7}};
-    for (size_t i = 0; i < RK_COUNT(all); i++)
-        if (!strcmp(all[i].arch, arch))
-            return all[i].scheme;
-    return NULL;
-}
+const rk_scheme rk_scheme_fla7 = {.name = "fla", .rows = fla7_rows, .n_rows = RK_COUNT(fla7_rows)};

@@ -176,24 +176,6 @@ static const rk_arch *arch_of(const rk_file *f)
     return NULL;
 }
 
-/* An eps is a property of the file where it says so. */
-static rk_status read_one_eps(const rk_file *f, const char *key, double *eps, rk_error *err)
-{
-    const char *text = rk_file_meta(f, key);
-    const double x = text ? strtod(text, NULL) : *eps;
-    if (!(x > 0 && x < 1))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected a number between 0 and 1",
-                       rk_file_name(f), key, text ? text : "");
-    *eps = x;
-    return RK_OK;
-}
-
-static rk_status read_eps(const rk_file *f, rk_hparams *hp, rk_error *err)
-{
-    const rk_status st = read_one_eps(f, "ln_eps", &hp->ln_eps, err);
-    return st == RK_OK ? read_one_eps(f, "ln_x_eps", &hp->ln_x_eps, err) : st;
-}
-
 /* Are there tensors for so many layers, all but a few? Else one large number in a name would make
  * tables of any size. */
 static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
@@ -215,9 +197,7 @@ rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
                      "%s: its tensor names are those of no architecture here", rk_file_name(f));
     if (st == RK_OK)
-        st = arch->read_hparams(f, &hp, err);
-    if (st == RK_OK)
-        st = read_eps(f, &hp, err);
+        st = rk_sizes_read(arch, f, &hp, err);
     if (st == RK_OK && !has_layers(f, arch, hp.n_layer))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
                      rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));

@@ -8,6 +8,7 @@
 #include "format/save.h"
 
 #include <ctype.h>
+#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -355,34 +356,42 @@ static rk_status prepare(rk_save *s, const rk_scheme *scheme, rk_error *err)
 
 /* ---- containers ---- */
 
-/* What a file without metadata stands for, as the official code has it. */
-static bool has_official_eps(const rk_model *m)
-{
-    return m->hp.ln_eps == RK_LN_EPS && m->hp.ln_x_eps == RK_LN_X_EPS;
-}
-
+/* Enough digits to read x again, but for its last bits. */
 static void put_pair(rk_pair *pair, char *text, const char *key, double x)
 {
     snprintf(text, RK_SAVE_TEXT_MAX, "%.9g", x);
+    if (fabs(strtod(text, NULL) - x) > 4 * DBL_EPSILON * fabs(x))
+        snprintf(text, RK_SAVE_TEXT_MAX, "%.17g", x);
     *pair = (rk_pair){key, text};
 }
 
-int rk_save_pairs(const rk_model *m, double ln_x_eps, rk_pair *pairs,
-                  char (*text)[RK_SAVE_TEXT_MAX])
+/* The i-th size that has to stand in metadata: no tensor shows it, and it is another than what
+ * those take it for who find no metadata. NULL past the last. */
+static const rk_size_spec *unshown_size(const rk_save *s, int i)
 {
+    const rk_size_spec *size;
+    for (int k = 0; (size = rk_size_at(s->m->arch, k)); k++) {
+        if (size->file.from != RK_FROM_META)
+            continue;
+        const double implied =
+            s->hf ? rk_hf_class_implies(s->hf, s->m, size) : rk_size_default(size);
+        const double x = rk_size_value(size, &s->m->hp);
+        if (fabs(x - implied) > 1e-6 * fabs(implied) && i-- == 0)
+            return size;
+    }
+    return NULL;
+}
+
+int rk_save_pairs(const rk_save *s, rk_pair *pairs, char (*text)[RK_SAVE_TEXT_MAX])
+{
+    const rk_size_spec *size;
     int n = 0;
-    if (m->ctx_len > 0) {
-        put_pair(&pairs[n], text[n], "ctx_len", (double)m->ctx_len);
+    if (s->m->ctx_len > 0) {
+        put_pair(&pairs[n], text[n], "ctx_len", (double)s->m->ctx_len);
         n++;
     }
-    if (m->hp.ln_eps != RK_LN_EPS) {
-        put_pair(&pairs[n], text[n], "ln_eps", m->hp.ln_eps);
-        n++;
-    }
-    if (fabs(m->hp.ln_x_eps - ln_x_eps) > 1e-6 * ln_x_eps) {
-        put_pair(&pairs[n], text[n], "ln_x_eps", m->hp.ln_x_eps);
-        n++;
-    }
+    for (int i = 0; n < RK_SAVE_PAIRS_MAX && (size = unshown_size(s, i)); i++, n++)
+        put_pair(&pairs[n], text[n], size->name, rk_size_value(size, &s->m->hp));
     return n;
 }
 
@@ -396,7 +405,7 @@ static rk_status save_safetensors(rk_save *s, rk_error *err)
     int64_t n = 0;
     pairs[n++] = (rk_pair){"arch", s->m->arch->name};
     pairs[n++] = (rk_pair){"format", "pt"};
-    n += rk_save_pairs(s->m, RK_LN_X_EPS, pairs + n, text);
+    n += rk_save_pairs(s, pairs + n, text);
     for (int64_t i = 0; i < o->n_meta; i++)
         pairs[n++] = o->meta[i];
     const rk_file_contents c = {s->to, s->n, pairs, n, rk_save_source, s};
@@ -408,11 +417,11 @@ static rk_status save_safetensors(rk_save *s, rk_error *err)
 static rk_status save_pth(rk_save *s, rk_error *err)
 {
     const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, s};
-    if (!has_official_eps(s->m))
+    const rk_size_spec *size = unshown_size(s, 0);
+    if (size)
         return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "%s: a .pth file cannot hold the model's ln_eps of %g and ln_x_eps of %g; a "
-                       ".safetensors file can",
-                       s->path, s->m->hp.ln_eps, s->m->hp.ln_x_eps);
+                       "%s: a .pth file cannot hold the model's %s of %g; a .safetensors file can",
+                       s->path, size->name, rk_size_value(size, &s->m->hp));
     return rk_pth_write(s->path, &c, s->o->overwrite, err);
 }
 
@@ -461,15 +470,15 @@ static rk_status save_as(rk_save *s, rk_error *err)
 {
     const rk_save_container as = rk_save_container_used(s);
     const bool gguf = !s->o->hf && as == RK_SAVE_GGUF, pth = !s->o->hf && as == RK_SAVE_PTH;
-    const char *arch = s->m->arch->name;
-    const rk_scheme *scheme = s->o->hf ? rk_scheme_hf_of(arch)
-                              : gguf   ? rk_scheme_gguf_of(arch)
-                                       : NULL;
+    s->hf = s->o->hf ? rk_hf_class_of(s->m->arch) : NULL;
+    const rk_scheme *scheme = s->hf  ? rk_hf_class_scheme(s->hf)
+                              : gguf ? rk_scheme_gguf_of(s->m->arch)
+                                     : NULL;
     rk_status st = RK_OK;
     s->vectors_f32 = gguf;
     if (s->o->hf && !scheme)
         st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no Hugging Face folders of %s models",
-                     s->path, arch);
+                     s->path, s->m->arch->name);
     if (st == RK_OK)
         st = prepare(s, scheme, err);
     if (st != RK_OK)

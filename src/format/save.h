@@ -2,6 +2,7 @@
 #ifndef RK_MODEL_SAVE_H
 #define RK_MODEL_SAVE_H
 
+#include "format/config_hf.h"
 #include "format/format.h"
 #include "format/scheme.h"
 #include "io/gguf.h"
@@ -11,9 +12,10 @@ typedef struct rk_save {
     const rk_model *m; /* NULL: the tensors are those of no architecture here */
     const rk_save_options *o;
     const char *path;
-    bool vectors_f32;   /* the container wants them so */
-    rk_file *canonical; /* the model's tensors under its own names */
-    rk_file *exported;  /* under those of a scheme; NULL: no scheme */
+    const rk_hf_class *hf; /* of a Hugging Face folder; NULL: it is another kind of file */
+    bool vectors_f32;      /* the container wants them so */
+    rk_file *canonical;    /* the model's tensors under its own names */
+    rk_file *exported;     /* under those of a scheme; NULL: no scheme */
     const rk_file *from;
     rk_file_tensor *to;
     int64_t n;
@@ -36,10 +38,9 @@ rk_save_container rk_save_container_used(const rk_save *s);
 rk_status rk_save_gguf(rk_save *s, rk_error *err);
 rk_status rk_save_hf(rk_save *s, rk_error *err);
 
-/* "ctx_len", "ln_eps", "ln_x_eps", each where it is other than what the container stands for (of
- * the last: as the caller says); text keeps the numbers. Returns how many there are. */
-enum { RK_SAVE_PAIRS_MAX = 3, RK_SAVE_TEXT_MAX = 32 };
-int rk_save_pairs(const rk_model *m, double ln_x_eps, rk_pair *pairs,
-                  char (*text)[RK_SAVE_TEXT_MAX]);
+/* "ctx_len", and the sizes that stand in metadata, each where it is other than what it is taken for
+ * without; text keeps the numbers. Returns how many there are. */
+enum { RK_SAVE_PAIRS_MAX = 8, RK_SAVE_TEXT_MAX = 32 };
+int rk_save_pairs(const rk_save *s, rk_pair *pairs, char (*text)[RK_SAVE_TEXT_MAX]);
 
 #endif

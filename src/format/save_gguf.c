@@ -30,37 +30,19 @@ static rk_dtype main_type(const rk_save *s)
     return best;
 }
 
-static void put_number(rk_gguf_meta *m, const char *arch, const char *key, int64_t x)
-{
-    char name[96];
-    snprintf(name, sizeof name, "%s.%s", arch, key);
-    rk_gguf_put_u32(m, name, (uint32_t)x);
-}
-
 static void put_sizes(rk_gguf_meta *m, const rk_save *s)
 {
-    const rk_hparams *hp = &s->m->hp;
-    const char *arch = s->m->arch->name;
-    const bool six = !strcmp(arch, "rwkv6");
-    char name[96];
-    put_number(m, arch, "context_length", 1 << 20); /* no limit */
-    put_number(m, arch, "embedding_length", hp->n_embd);
-    put_number(m, arch, "block_count", hp->n_layer);
-    put_number(m, arch, "feed_forward_length", hp->dim_ffn);
-    put_number(m, arch, "attention.head_count", 0);
-    put_number(m, arch, "wkv.head_size", hp->head_size);
-    put_number(m, arch, "vocab_size", hp->n_vocab);
-    snprintf(name, sizeof name, "%s.attention.layer_norm_epsilon", arch);
-    rk_gguf_put_f32(m, name, (float)hp->ln_eps);
-    if (six) {
-        put_number(m, arch, "rescale_every_n_layers", 0);
-        put_number(m, arch, "time_mix_extra_dim", hp->rank_m);
-        put_number(m, arch, "time_decay_extra_dim", hp->rank_w);
-    } else {
-        put_number(m, arch, "attention.decay_lora_rank", hp->rank_w);
-        put_number(m, arch, "attention.iclr_lora_rank", hp->rank_a);
-        put_number(m, arch, "attention.value_residual_mix_lora_rank", hp->rank_v);
-        put_number(m, arch, "attention.gate_lora_rank", hp->rank_g);
+    const rk_arch *arch = s->m->arch;
+    const rk_scheme *scheme = rk_scheme_gguf_numbers(arch);
+    for (int i = 0; i < scheme->n_numbers; i++) {
+        const rk_scheme_number *n = &scheme->numbers[i];
+        const rk_size_spec *size = n->size ? rk_size_find(arch, n->size) : NULL;
+        char key[96];
+        snprintf(key, sizeof key, "%s.%s", arch->name, n->key);
+        if (size && size->at.real)
+            rk_gguf_put_f32(m, key, (float)rk_size_value(size, &s->m->hp));
+        else if (size || !n->size)
+            rk_gguf_put_u32(m, key, size ? (uint32_t)rk_size_value(size, &s->m->hp) : n->constant);
     }
 }
 
@@ -117,7 +99,7 @@ static void put_unused(rk_gguf_meta *m, const rk_save *s)
         rk_buf_add(&m->bytes, t->data, t->bytes);
         n++;
     }
-    if (!strcmp(s->m->arch->name, "rwkv7"))
+    if (s->exported && rk_scheme_gguf_of(s->m->arch)->has_dummies)
         rk_gguf_put_u32(m, RK_GGUF_UNUSED, n);
 }
 
@@ -159,7 +141,7 @@ static void put_all(rk_gguf_meta *m, const rk_save *s)
     char text[RK_SAVE_PAIRS_MAX][RK_SAVE_TEXT_MAX];
     rk_pair pairs[RK_SAVE_PAIRS_MAX];
     const rk_dtype type = main_type(s);
-    const int n = rk_save_pairs(s->m, RK_LN_X_EPS, pairs, text);
+    const int n = rk_save_pairs(s, pairs, text);
     rk_gguf_put_string(m, "general.architecture", s->m->arch->name);
     rk_gguf_put_string(m, "general.name", name_of_model(s));
     for (size_t i = 0; i < RK_COUNT(file_types); i++)

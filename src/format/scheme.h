@@ -7,7 +7,7 @@
 #ifndef RK_MODEL_SCHEME_H
 #define RK_MODEL_SCHEME_H
 
-#include "io/tensor_file.h"
+#include "model/model.h"
 
 enum { RK_TENSOR_NAME_MAX = 128 };
 
@@ -44,6 +44,13 @@ typedef struct rk_scheme_word {
     const char *foreign, *canonical; /* canonical "": the part is left out, at the front only */
 } rk_scheme_word;
 
+/* A number in a GGUF file's metadata, under "ARCH." and the key. */
+typedef struct rk_scheme_number {
+    const char *key;
+    const char *size; /* the name of a size; NULL: a constant */
+    uint32_t constant;
+} rk_scheme_number;
+
 typedef struct rk_scheme {
     const char *name; /* "gguf", "fla", ... */
     /* Are these names mine? By container, metadata and tensor names. */
@@ -57,18 +64,23 @@ typedef struct rk_scheme {
     rk_status (*finish)(rk_file *canonical, const rk_file *foreign, rk_error *err);
     /* After the rows of an export: tensors that only such files have. May be NULL. */
     rk_status (*complete)(rk_file *foreign, const rk_file *canonical, rk_error *err);
+    /* Of a GGUF file; the sizes that an architecture does not have are left out. */
+    const rk_scheme_number *numbers;
+    int n_numbers;
 } rk_scheme;
 
 extern const rk_scheme rk_scheme_web6, rk_scheme_web7, rk_scheme_web5;
 extern const rk_scheme rk_scheme_gguf7, rk_scheme_gguf6, rk_scheme_hf;
 extern const rk_scheme rk_scheme_rwkvcpp4, rk_scheme_rwkvcpp5, rk_scheme_rwkvcpp6,
     rk_scheme_rwkvcpp7;
-/* The names of a Hugging Face folder that is written: RWKV-4, -5 and -6 as their model classes have
- * them, -7 as fla has. NULL: there are none for this architecture. */
-const rk_scheme *rk_scheme_hf_of(const char *arch);
+/* Of Hugging Face folders that are written: the names of the classes of transformers and of those
+ * that RWKV-5 and -6 brought along, and those of fla. */
+extern const rk_scheme rk_scheme_hf_classes, rk_scheme_fla7;
 
 /* The names of a GGUF file that is written; NULL: llama.cpp does not have this architecture. */
-const rk_scheme *rk_scheme_gguf_of(const char *arch);
+const rk_scheme *rk_scheme_gguf_of(const rk_arch *arch);
+/* The numbers in its metadata: those of its names, for an architecture of ours like those. */
+const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch);
 
 /* What our own GGUF files say beside what llama.cpp wants: the names of those tensors that had
  * another type before they became f32, an array a type, "rwkv.were.TYPE"; and in arrays

@@ -71,7 +71,8 @@ static rk_tensor *new_carried(rk_ctx *ctx, const rk_model *m, const rk_io_spec *
 {
     assert(!strncmp(spec->shape, "BT", 2));
     int64_t dims[RK_MAX_DIMS] = {x->dims[0], x->dims[1]};
-    return rk_new(ctx, x->dtype, 2 + rk_shape_dims(&m->hp, spec->shape + 2, dims + 2), dims);
+    return rk_new(ctx, x->dtype, 2 + rk_shape_dims(m->arch, &m->hp, spec->shape + 2, dims + 2),
+                  dims);
 }
 
 /* Room for the results; returns their number, 0 after a failure. Without a tape nobody reads a

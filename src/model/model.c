@@ -11,39 +11,7 @@
 
 /* ---- shapes and names ---- */
 
-static const struct {
-    char letter;
-    size_t offset;
-    int64_t factor;
-} letters[] = {
-    {'V', offsetof(rk_hparams, n_vocab), 1},   {'C', offsetof(rk_hparams, n_embd), 1},
-    {'F', offsetof(rk_hparams, dim_ffn), 1},   {'H', offsetof(rk_hparams, n_head), 1},
-    {'N', offsetof(rk_hparams, head_size), 1}, {'w', offsetof(rk_hparams, rank_w), 1},
-    {'a', offsetof(rk_hparams, rank_a), 1},    {'v', offsetof(rk_hparams, rank_v), 1},
-    {'g', offsetof(rk_hparams, rank_g), 1},    {'m', offsetof(rk_hparams, rank_m), 1},
-    {'M', offsetof(rk_hparams, rank_m), 5},    {'s', offsetof(rk_hparams, rank_s), 1},
-    {'S', offsetof(rk_hparams, dim_s), 1},
-};
-
-/* What a letter of a shape stands for; a digit is itself. */
-static int64_t size_of(const rk_hparams *hp, char letter)
-{
-    for (size_t i = 0; i < RK_COUNT(letters); i++)
-        if (letters[i].letter == letter)
-            return letters[i].factor * *(const int64_t *)((const char *)hp + letters[i].offset);
-    return letter - '0';
-}
-
-int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims)
-{
-    int n = 0;
-    for (const char *c = shape; *c; c++)
-        dims[n++] = size_of(hp, *c);
-    return n;
-}
-
-/* The table's name with its layer in place of %d. */
-static void name_of(const rk_param_spec *spec, int64_t layer, char *name)
+void rk_param_name(const rk_param_spec *spec, int64_t layer, char *name)
 {
     const char *mark = strstr(spec->name, "%d");
     if (mark)
@@ -81,10 +49,10 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
         return;
     rk_param *p = &m->params[m->n_params++];
     int64_t dims[RK_MAX_DIMS];
-    const int n_dims = rk_shape_dims(&m->hp, spec->shape, dims);
+    const int n_dims = rk_shape_dims(m->arch, &m->hp, spec->shape, dims);
     rk_tensor *const tensor = &p->tensor;
     *p = (rk_param){.spec = spec, .layer = layer};
-    name_of(spec, layer, p->name);
+    rk_param_name(spec, layer, p->name);
     p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
     p->role = role_of(spec, tensor);
     p->used = spec->scope != RK_SCOPE_LATER || layer > 0;

@@ -10,20 +10,8 @@
 
 #include "io/safetensors.h"
 #include "model/role.h"
+#include "model/sizes.h"
 #include "model/state.h"
-
-typedef struct rk_hparams {
-    int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
-    int64_t rank_w, rank_a, rank_v, rank_g; /* of rwkv7; rank_w of rwkv6 too */
-    int64_t rank_m;                         /* of the five mixes of rwkv6 */
-    int64_t rank_s, dim_s;                  /* of rwkv7a's DeepEmbed; dim_s = rank_s^2 */
-    bool tuned_state; /* layers hold the state that streams begin with: att.time_state */
-    double ln_eps, ln_x_eps;
-} rk_hparams;
-
-/* Of the norms, and of the group norm behind a recurrence, in the official code. */
-#define RK_LN_EPS 1e-5
-#define RK_LN_X_EPS 64e-5
 
 enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 5 };
 
@@ -48,8 +36,7 @@ typedef rk_status rk_init_fn(const rk_init *p, rk_error *err);
 
 typedef struct rk_param_spec {
     const char *name;  /* "blocks.%d.att.w0"; %d is the layer */
-    const char *shape; /* a letter a dimension: V C F H N, ranks w a v g m s, M = 5 m, S = s s;
-                        * digits are themselves */
+    const char *shape; /* a letter a dimension, of the rows of sizes; digits are themselves */
     rk_role role;
     rk_scope scope;
     size_t
@@ -117,10 +104,8 @@ typedef struct rk_arch {
     size_t top_bytes, layer_bytes;
     /* Is this file one of mine? By tensor names alone. */
     bool (*detect)(const rk_file *f);
-    /* Sizes from the file's shapes. */
-    rk_status (*read_hparams)(const rk_file *f, rk_hparams *hp, rk_error *err);
-    /* Sizes left 0 take their defaults; the rest is checked. */
-    rk_status (*default_hparams)(rk_hparams *hp, rk_error *err);
+    const rk_size_table *sizes[RK_SIZE_TABLES]; /* in this order; NULL behind the last */
+    rk_settle_fn *settle;
     const rk_io_spec *inputs, *outputs, *carry;
     int n_inputs, n_outputs, n_carry;
     rk_stem_fn *stem;
@@ -171,8 +156,8 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
 /* Initial values for every parameter; the tensors must be f32 with data. Stops with RK_ERR_ABORTED
  * when *abort (may be NULL) becomes non-zero. */
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
-/* Dimensions of a shape formula; returns their number. */
-int rk_shape_dims(const rk_hparams *hp, const char *shape, int64_t *dims);
+/* A row's name with its layer in place of %d; name has RK_PARAM_NAME_MAX bytes. */
+void rk_param_name(const rk_param_spec *spec, int64_t layer, char *name);
 /* Bytes of weights and state that decoding one token reads and writes: every weight once as it is
  * held, packed or as the file has it, less what meets zeros and is not read; one row of each table,
  * the state read and written. */

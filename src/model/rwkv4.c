@@ -1,7 +1,7 @@
 /* rwkv4.c: RWKV-4 "Dove" (arXiv 2305.13048; BlinkDL/RWKV-LM, RWKV-v4neo). */
 #include "nn/rwkv4.h"
 #include "base/num.h"
-#include "model/blocks.h"
+#include "model/lm.h"
 
 typedef struct rwkv4_layer {
     rk_lm_layer norms;
@@ -54,25 +54,23 @@ static bool detect(const rk_file *f)
            !rk_file_find(f, "blocks.0.att.ln_x.weight");
 }
 
-static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
-{
-    static const rk_size_source sources[] = {
-        {"emb.weight", 2, {RK_HP(n_vocab), RK_HP(n_embd)}},
-        {"blocks.0.ffn.key.weight", 2, {RK_HP(dim_ffn), RK_HP(n_embd)}},
-    };
-    const rk_status st = rk_read_sizes(f, "rwkv4", sources, RK_COUNT(sources), hp, err);
-    hp->n_head = 1;
-    hp->head_size = hp->n_embd;
-    return st;
-}
+/* Channels are on their own here: one head that is as wide as the model.
+ * Name, place, letter, range, default; where a file shows it; option. */
+/* clang-format off */
+static const rk_size_spec own[] = {
+    {"n_head", RK_SIZE(n_head), 'H', {1, 1}, {NULL, 0}, {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
+    {"head_size", RK_SIZE(head_size), 'N', {1, RK_EMBD_MAX}, {NULL, 0},
+     {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
+    {"dim_ffn", RK_SIZE(dim_ffn), 'F', {1, RK_FFN_MAX}, {rk_size_of_embd, 4},
+     {RK_FROM_TENSOR, "blocks.0.ffn.key.weight", 2, 0}, RK_DIM_FFN_OPTION},
+};
+/* clang-format on */
+static const rk_size_table own_sizes = {own, RK_COUNT(own)};
 
-/* Channels are on their own here; head_size has no effect. */
-static rk_status default_hparams(rk_hparams *hp, rk_error *err)
+static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
 {
-    hp->head_size = hp->n_embd;
-    const rk_status st = rk_check_new_sizes(hp, err);
-    hp->dim_ffn = hp->dim_ffn ? hp->dim_ffn : 4 * hp->n_embd;
-    return st;
+    hp->n_head = 1;
+    return rk_settle_heads(arch, hp, file, err);
 }
 
 static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
@@ -105,8 +103,8 @@ const rk_arch rk_arch_rwkv4 = {
     .n_state = N_STATE,
     .layer_bytes = sizeof(rwkv4_layer),
     .detect = detect,
-    .read_hparams = read_hparams,
-    .default_hparams = default_hparams,
+    .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_last},
+    .settle = settle,
     RK_LM_PARTS,
     .stem = rk_lm_stem,
     .time_mix = time_mix,

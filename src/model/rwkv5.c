@@ -2,7 +2,7 @@
  * has no gate and one decay a head, rwkv5.1 adds the gate, rwkv5 (5.2) has a decay a channel. The
  * oldest files of 5.0 hold the logarithm of the bonus. */
 #include "base/num.h"
-#include "model/blocks.h"
+#include "model/lm.h"
 #include "nn/rwkv4.h"
 
 typedef struct rwkv5_layer {
@@ -123,31 +123,19 @@ static bool detect_5_2(const rk_file *f)
 
 /* ---- sizes ---- */
 
-static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
-{
-    static const rk_size_source sources[] = {
-        {"emb.weight", 2, {RK_HP(n_vocab), RK_HP(n_embd)}},
-        {"blocks.0.ffn.key.weight", 2, {RK_HP(dim_ffn), RK_HP(n_embd)}},
-    };
-    const rk_file_tensor *decay = rk_file_find(f, "blocks.0.att.time_decay");
-    const rk_status st = rk_read_sizes(f, "rwkv5", sources, RK_COUNT(sources), hp, err);
-    if (st != RK_OK)
-        return st;
-    hp->n_head = decay && decay->n_dims > 0 ? decay->dims[0] : 0;
-    if (hp->n_head < 1 || hp->n_embd % hp->n_head != 0)
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: 'blocks.0.att.time_decay' has %lld heads, expected a divisor of %lld",
-                       rk_file_name(f), (long long)hp->n_head, (long long)hp->n_embd);
-    hp->head_size = hp->n_embd / hp->n_head;
-    return RK_OK;
-}
-
-static rk_status default_hparams(rk_hparams *hp, rk_error *err)
-{
-    const rk_status st = rk_check_new_sizes(hp, err);
-    hp->dim_ffn = hp->dim_ffn ? hp->dim_ffn : rk_dim_ffn_35(hp->n_embd);
-    return st;
-}
+/* No file shows the size of a head by itself.
+ * Name, place, letter, range, default; where a file shows it; option. */
+/* clang-format off */
+static const rk_size_spec own[] = {
+    {"n_head", RK_SIZE(n_head), 'H', {1, RK_EMBD_MAX}, {NULL, 0},
+     {RK_FROM_TENSOR, "blocks.0.att.time_decay", 0, 0}, RK_NO_OPTION},
+    {"head_size", RK_SIZE(head_size), 'N', {1, RK_HEAD_MAX}, {rk_size_constant, 64},
+     {RK_FROM_OTHERS, NULL, 0, 0}, RK_HEAD_SIZE_OPTION},
+    {"dim_ffn", RK_SIZE(dim_ffn), 'F', {1, RK_FFN_MAX}, {rk_size_ffn_35, 0},
+     {RK_FROM_TENSOR, "blocks.0.ffn.key.weight", 2, 0}, RK_DIM_FFN_OPTION},
+};
+/* clang-format on */
+static const rk_size_table own_sizes = {own, RK_COUNT(own)};
 
 /* ---- forward ---- */
 
@@ -172,8 +160,9 @@ static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_
     {                                                                                              \
         .name = (arch_name), .params = params_##form, .n_params = RK_COUNT(params_##form),         \
         .state = state, .n_state = N_STATE, .layer_bytes = sizeof(rwkv5_layer),                    \
-        .detect = detect_##form, .read_hparams = read_hparams, .default_hparams = default_hparams, \
-        RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix, .channel_mix = channel_mix,         \
+        .detect = detect_##form, .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_last_x},         \
+        .settle = rk_settle_heads, RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix,          \
+        .channel_mix = channel_mix,                                                                \
     }
 
 const rk_arch rk_arch_rwkv5_0_first = ARCH("rwkv5.0-first", 5_0_first);

@@ -1,6 +1,6 @@
 /* rwkv6.c: RWKV-6 "Finch" (arXiv 2404.05892; BlinkDL/RWKV-LM, RWKV-v5, x060). */
 #include "base/num.h"
-#include "model/blocks.h"
+#include "model/lm.h"
 #include "nn/rwkv4.h"
 
 typedef struct rwkv6_layer {
@@ -70,32 +70,38 @@ static bool detect(const rk_file *f)
     return rk_file_find(f, "blocks.0.att.time_maa_x") != NULL;
 }
 
-static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
+enum { RANK_W, RANK_M, DIM_M }; /* of the decay; of each of the five mixes, of all five */
+
+/* arg, and twice as much in wide models. */
+static double rank_of(const rk_hparams *hp, double arg)
 {
-    static const rk_size_source sources[] = {
-        {"emb.weight", 2, {RK_HP(n_vocab), RK_HP(n_embd)}},
-        {"blocks.0.att.time_faaaa", 2, {RK_HP(n_head), RK_HP(head_size)}},
-        {"blocks.0.ffn.key.weight", 2, {RK_HP(dim_ffn), RK_HP(n_embd)}},
-        {"blocks.0.att.time_maa_w2", 3, {RK_HP_ANY, RK_HP(rank_m), RK_HP(n_embd)}},
-        {"blocks.0.att.time_decay_w1", 2, {RK_HP(n_embd), RK_HP(rank_w)}},
-    };
-    const rk_status st = rk_read_sizes(f, "rwkv6", sources, RK_COUNT(sources), hp, err);
-    if (st == RK_OK && hp->n_head * hp->head_size != hp->n_embd)
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: 'blocks.0.att.time_faaaa' has %lld x %lld elements, n_embd is %lld",
-                       rk_file_name(f), (long long)hp->n_head, (long long)hp->head_size,
-                       (long long)hp->n_embd);
-    return st;
+    return hp->n_embd >= 4096 ? 2 * arg : arg;
 }
 
-static rk_status default_hparams(rk_hparams *hp, rk_error *err)
+/* Name, place, letter, range, default; where a file shows it; option. */
+/* clang-format off */
+static const rk_size_spec own[] = {
+    {"n_head", RK_SIZE(n_head), 'H', {1, RK_EMBD_MAX}, {NULL, 0},
+     {RK_FROM_TENSOR, "blocks.0.att.time_faaaa", 2, 0}, RK_NO_OPTION},
+    {"head_size", RK_SIZE(head_size), 'N', {1, RK_HEAD_MAX}, {rk_size_constant, 64},
+     {RK_FROM_TENSOR, "blocks.0.att.time_faaaa", 2, 1}, RK_HEAD_SIZE_OPTION},
+    {"dim_ffn", RK_SIZE(dim_ffn), 'F', {1, RK_FFN_MAX}, {rk_size_ffn_35, 0},
+     {RK_FROM_TENSOR, "blocks.0.ffn.key.weight", 2, 0}, RK_DIM_FFN_OPTION},
+    {"rank_w", RK_OWN_SIZE(RANK_W), 'w', {1, RK_RANK_MAX}, {rank_of, 64},
+     {RK_FROM_TENSOR, "blocks.0.att.time_decay_w1", 2, 1},
+     {"lora-rank-w", "by n-embd", "rank of the decay's matrices"}},
+    {"rank_m", RK_OWN_SIZE(RANK_M), 'm', {1, RK_RANK_MAX}, {rank_of, 32},
+     {RK_FROM_TENSOR, "blocks.0.att.time_maa_w2", 3, 1}, RK_NO_OPTION},
+    {"dim_m", RK_OWN_SIZE(DIM_M), 'M', {5, 5 * RK_RANK_MAX}, {NULL, 0},
+     {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
+};
+/* clang-format on */
+static const rk_size_table own_sizes = {own, RK_COUNT(own)};
+
+static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
 {
-    const rk_status st = rk_check_new_sizes(hp, err);
-    const bool wide = hp->n_embd >= 4096;
-    hp->dim_ffn = hp->dim_ffn ? hp->dim_ffn : rk_dim_ffn_35(hp->n_embd);
-    hp->rank_m = hp->rank_m ? hp->rank_m : wide ? 64 : 32;
-    hp->rank_w = hp->rank_w ? hp->rank_w : wide ? 128 : 64;
-    return st;
+    hp->own[DIM_M].n = 5 * hp->own[RANK_M].n;
+    return rk_settle_heads(arch, hp, file, err);
 }
 
 static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
@@ -123,8 +129,8 @@ const rk_arch rk_arch_rwkv6 = {
     .n_state = N_STATE,
     .layer_bytes = sizeof(rwkv6_layer),
     .detect = detect,
-    .read_hparams = read_hparams,
-    .default_hparams = default_hparams,
+    .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_last_x},
+    .settle = settle,
     RK_LM_PARTS,
     .stem = rk_lm_stem,
     .time_mix = time_mix,

@@ -3,6 +3,7 @@
  * A block is x += time_mix(LN1(x)); x += channel_mix(LN2(x)), with the mixers of nn/rwkv7.h. */
 #include <math.h>
 
+#include "base/num.h"
 #include "model/rwkv7.h"
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rk_rwkv7_layer, f)
@@ -69,51 +70,36 @@ static bool detect(const rk_file *f)
     return rk_file_find(f, "blocks.0.att.r_k") != NULL;
 }
 
-static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
+/* max(32, 32 round(x / 32)) of x = arg sqrt(n_embd), halves to even, as the trainer of RWKV-LM
+ * computes ranks. */
+static double rank_of(const rk_hparams *hp, double arg)
 {
-    static const rk_size_source sources[] = {
-        {"emb.weight", 2, {RK_HP(n_vocab), RK_HP(n_embd)}},
-        {"blocks.0.att.r_k", 2, {RK_HP(n_head), RK_HP(head_size)}},
-        {"blocks.0.ffn.key.weight", 2, {RK_HP(dim_ffn), RK_HP(n_embd)}},
-        {"blocks.0.att.w1", 2, {RK_HP(n_embd), RK_HP(rank_w)}},
-        {"blocks.0.att.a1", 2, {RK_HP(n_embd), RK_HP(rank_a)}},
-        {"blocks.0.att.g1", 2, {RK_HP(n_embd), RK_HP(rank_g)}},
-        {"blocks.1.att.v1", 2, {RK_HP(n_embd), RK_HP(rank_v)}},
-    };
-    /* One layer has no value residual. */
-    const int n = (int)(sizeof sources / sizeof *sources) - (rk_count_layers(f) < 2);
-    const rk_status st = rk_read_sizes(f, "rwkv7", sources, n, hp, err);
-    if (st != RK_OK)
-        return st;
-    hp->rank_v = hp->n_layer < 2 ? 1 : hp->rank_v;
-    if (hp->n_head * hp->head_size != hp->n_embd)
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: tensor 'blocks.0.att.r_k' has %lld x %lld elements, n_embd is %lld",
-                       rk_file_name(f), (long long)hp->n_head, (long long)hp->head_size,
-                       (long long)hp->n_embd);
-    return RK_OK;
+    return fmax(32, 32 * nearbyint(arg * sqrt((double)hp->n_embd) / 32));
 }
 
-/* max(32, 32 round(x / 32)), halves to even, as the trainer of RWKV-LM computes ranks. */
-static int64_t rank_of(double x)
-{
-    const int64_t r = 32 * (int64_t)nearbyint(x / 32.0);
-    return r < 32 ? 32 : r;
-}
-
-static rk_status default_hparams(rk_hparams *hp, rk_error *err)
-{
-    const rk_status st = rk_check_new_sizes(hp, err);
-    if (st != RK_OK)
-        return st;
-    const double root = sqrt((double)hp->n_embd);
-    hp->dim_ffn = hp->dim_ffn ? hp->dim_ffn : 4 * hp->n_embd;
-    hp->rank_w = hp->rank_w ? hp->rank_w : rank_of(2.5 * root);
-    hp->rank_a = hp->rank_a ? hp->rank_a : rank_of(2.5 * root);
-    hp->rank_v = hp->rank_v ? hp->rank_v : rank_of(1.7 * root);
-    hp->rank_g = hp->rank_g ? hp->rank_g : rank_of(5.0 * root);
-    return RK_OK;
-}
+/* Name, place, letter, range, default; where a file shows it; option. */
+/* clang-format off */
+static const rk_size_spec sizes[] = {
+    {"n_head", RK_SIZE(n_head), 'H', {1, RK_EMBD_MAX}, {NULL, 0},
+     {RK_FROM_TENSOR, "blocks.0.att.r_k", 2, 0}, RK_NO_OPTION},
+    {"head_size", RK_SIZE(head_size), 'N', {1, RK_HEAD_MAX}, {rk_size_constant, 64},
+     {RK_FROM_TENSOR, "blocks.0.att.r_k", 2, 1}, RK_HEAD_SIZE_OPTION},
+    {"dim_ffn", RK_SIZE(dim_ffn), 'F', {1, RK_FFN_MAX}, {rk_size_of_embd, 4},
+     {RK_FROM_TENSOR, "blocks.0.ffn.key.weight", 2, 0}, RK_DIM_FFN_OPTION},
+    {"rank_w", RK_OWN_SIZE(RK_RWKV7_RANK_W), 'w', {1, RK_RANK_MAX}, {rank_of, 2.5},
+     {RK_FROM_TENSOR, "blocks.0.att.w1", 2, 1},
+     {"lora-rank-w", "by n-embd", "rank of the decay's matrices"}},
+    {"rank_a", RK_OWN_SIZE(RK_RWKV7_RANK_A), 'a', {1, RK_RANK_MAX}, {rank_of, 2.5},
+     {RK_FROM_TENSOR, "blocks.0.att.a1", 2, 1},
+     {"lora-rank-a", "by n-embd", "rank of the in-context learning rate's"}},
+    {"rank_v", RK_OWN_SIZE(RK_RWKV7_RANK_V), 'v', {1, RK_RANK_MAX}, {rank_of, 1.7},
+     {RK_FROM_LATER, "blocks.1.att.v1", 2, 1},
+     {"lora-rank-v", "by n-embd", "rank of the value residual's"}},
+    {"rank_g", RK_OWN_SIZE(RK_RWKV7_RANK_G), 'g', {1, RK_RANK_MAX}, {rank_of, 5.0},
+     {RK_FROM_TENSOR, "blocks.0.att.g1", 2, 1}, {"lora-rank-g", "by n-embd", "rank of the gate's"}},
+};
+/* clang-format on */
+const rk_size_table rk_rwkv7_sizes = {sizes, RK_COUNT(sizes)};
 
 /* ---- forward ---- */
 
@@ -144,13 +130,13 @@ rk_tensor *rk_rwkv7_ffn(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor
 const rk_arch rk_arch_rwkv7 = {
     .name = "rwkv7",
     .params = params,
-    .n_params = sizeof params / sizeof *params,
+    .n_params = RK_COUNT(params),
     .state = rk_rwkv7_state,
     .n_state = RK_RWKV7_N_STATE,
     .layer_bytes = sizeof(rk_rwkv7_layer),
     .detect = detect,
-    .read_hparams = read_hparams,
-    .default_hparams = default_hparams,
+    .sizes = {&rk_sizes_first, &rk_rwkv7_sizes, &rk_sizes_last_x},
+    .settle = rk_settle_heads,
     .carry = rk_rwkv7_carry,
     .n_carry = RK_RWKV7_N_CARRY,
     RK_LM_PARTS,

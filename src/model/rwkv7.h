@@ -2,7 +2,7 @@
 #ifndef RK_MODEL_RWKV7_H
 #define RK_MODEL_RWKV7_H
 
-#include "model/blocks.h"
+#include "model/lm.h"
 #include "nn/rwkv7.h"
 
 typedef struct rk_rwkv7_layer {
@@ -11,6 +11,10 @@ typedef struct rk_rwkv7_layer {
     rk_rwkv7_channel_mix ffn;
     rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
 } rk_rwkv7_layer;
+
+/* Places in rk_hparams.own. */
+enum { RK_RWKV7_RANK_W, RK_RWKV7_RANK_A, RK_RWKV7_RANK_V, RK_RWKV7_RANK_G, RK_RWKV7_OWN };
+extern const rk_size_table rk_rwkv7_sizes;
 
 enum { RK_RWKV7_N_STATE = 3 };
 extern const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE];

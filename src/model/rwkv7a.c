@@ -22,38 +22,30 @@ static const rk_param_spec params[] = {
     {"blocks.%d.ffn.s2", "sF", RK_ROLE_LOW_RANK, LAYER(ffn.s2), rk_init_orthogonal_tall, 0.1, 1},
 };
 
-enum { RANK = 32, RANK_MAX = 1024 };
+enum { RANK_MAX = 1024 };
 
 static bool detect(const rk_file *f)
 {
     return rk_file_find(f, "blocks.0.att.r_k") && rk_file_find(f, "blocks.0.ffn.s_emb.weight");
 }
 
-static void set_rank(rk_hparams *hp, int64_t rank)
-{
-    hp->rank_s = rank;
-    hp->dim_s = rank * rank;
-}
+enum { RANK_S = RK_RWKV7_OWN, DIM_S };
 
-static rk_status read_hparams(const rk_file *f, rk_hparams *hp, rk_error *err)
-{
-    const rk_status st = rk_arch_rwkv7.read_hparams(f, hp, err);
-    if (st != RK_OK)
-        return st;
-    const rk_file_tensor *s1 = rk_need_tensor(f, "rwkv7a", "blocks.0.ffn.s1", 2, err);
-    if (!s1)
-        return RK_ERR_FORMAT;
-    if (s1->dims[1] < 1 || s1->dims[1] > RANK_MAX)
-        return rk_fail(err, RK_ERR_FORMAT, "%s: a size of %lld in '%s', expected 1 to %d",
-                       rk_file_name(f), (long long)s1->dims[1], s1->name, RANK_MAX);
-    set_rank(hp, s1->dims[1]);
-    return RK_OK;
-}
+/* Name, place, letter, range, default; where a file shows it; option. */
+/* clang-format off */
+static const rk_size_spec own[] = {
+    {"rank_s", RK_OWN_SIZE(RANK_S), 's', {1, RANK_MAX}, {rk_size_constant, 32},
+     {RK_FROM_TENSOR, "blocks.0.ffn.s1", 2, 1}, RK_NO_OPTION},
+    {"dim_s", RK_OWN_SIZE(DIM_S), 'S', {1, RANK_MAX * RANK_MAX}, {NULL, 0},
+     {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
+};
+/* clang-format on */
+static const rk_size_table own_sizes = {own, RK_COUNT(own)};
 
-static rk_status default_hparams(rk_hparams *hp, rk_error *err)
+static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
 {
-    set_rank(hp, hp->rank_s ? hp->rank_s : RANK);
-    return rk_arch_rwkv7.default_hparams(hp, err);
+    hp->own[DIM_S].n = hp->own[RANK_S].n * hp->own[RANK_S].n;
+    return rk_settle_heads(arch, hp, file, err);
 }
 
 /* Blocks see the tokens and their embeddings. */
@@ -73,8 +65,8 @@ const rk_arch rk_arch_rwkv7a = {
     .n_state = RK_RWKV7_N_STATE,
     .layer_bytes = sizeof(rk_rwkv7_layer),
     .detect = detect,
-    .read_hparams = read_hparams,
-    .default_hparams = default_hparams,
+    .sizes = {&rk_sizes_first, &rk_rwkv7_sizes, &own_sizes, &rk_sizes_last_x},
+    .settle = settle,
     .carry = rk_rwkv7_carry,
     .n_carry = RK_RWKV7_N_CARRY,
     RK_LM_PARTS,

@@ -14,7 +14,7 @@ static void describe(rk_state_part *p, const rk_model *m, int i)
     const rk_arch *arch = m->arch;
     *p = (rk_state_part){
         .spec = &arch->state[i % arch->n_state], .layer = i / arch->n_state, .count = 1};
-    p->n_dims = rk_shape_dims(&m->hp, p->spec->shape, p->dims);
+    p->n_dims = rk_shape_dims(m->arch, &m->hp, p->spec->shape, p->dims);
     for (int d = 0; d < p->n_dims; d++)
         p->count *= p->dims[d];
 }

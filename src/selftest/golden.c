@@ -23,7 +23,7 @@ typedef struct known_value {
 
 struct rk_golden {
     const rk_arch *arch;
-    rk_hparams hp;
+    rk_size sizes[12];                                    /* a name NULL: no more */
     double sum, last_parameter, loss;                     /* sum of all parameters */
     double first[RK_GOLDEN_VOCAB], last[RK_GOLDEN_VOCAB]; /* logits of the first and last token */
     const known_value *state, *grads;
@@ -118,14 +118,7 @@ static const known_value rwkv7a_grads[] = {{"blocks.0.ffn.s_emb.weight", 27, -0.
 
 static const rk_golden goldens[] = {
     {.arch = &rk_arch_rwkv4,
-     .hp = {.n_vocab = RK_GOLDEN_VOCAB,
-            .n_embd = 8,
-            .n_layer = 2,
-            .ln_eps = 1e-5,
-            .ln_x_eps = 64e-5,
-            .n_head = 1,
-            .head_size = 8,
-            .dim_ffn = 32},
+     .sizes = {{"n_vocab", RK_GOLDEN_VOCAB}, {"n_embd", 8}, {"n_layer", 2}, {"dim_ffn", 32}},
      .sum = 60.864816189,
      .last_parameter = 0.436354637,
      .loss = 4.553061406,
@@ -138,14 +131,11 @@ static const rk_golden goldens[] = {
      .grads = rwkv4_grads,
      .n_grads = RK_COUNT(rwkv4_grads)},
     {.arch = &rk_arch_rwkv5,
-     .hp = {.n_vocab = RK_GOLDEN_VOCAB,
-            .n_embd = 8,
-            .n_layer = 2,
-            .ln_eps = 1e-5,
-            .ln_x_eps = 64e-5,
-            .n_head = 2,
-            .head_size = 4,
-            .dim_ffn = 16},
+     .sizes = {{"n_vocab", RK_GOLDEN_VOCAB},
+               {"n_embd", 8},
+               {"n_layer", 2},
+               {"head_size", 4},
+               {"dim_ffn", 16}},
      .sum = 98.195650125,
      .last_parameter = 0.174607515,
      .loss = 3.449879102,
@@ -158,16 +148,13 @@ static const rk_golden goldens[] = {
      .grads = rwkv5_grads,
      .n_grads = RK_COUNT(rwkv5_grads)},
     {.arch = &rk_arch_rwkv6,
-     .hp = {.n_vocab = RK_GOLDEN_VOCAB,
-            .n_embd = 8,
-            .n_layer = 2,
-            .ln_eps = 1e-5,
-            .ln_x_eps = 64e-5,
-            .n_head = 2,
-            .head_size = 4,
-            .dim_ffn = 16,
-            .rank_w = 3,
-            .rank_m = 2},
+     .sizes = {{"n_vocab", RK_GOLDEN_VOCAB},
+               {"n_embd", 8},
+               {"n_layer", 2},
+               {"head_size", 4},
+               {"dim_ffn", 16},
+               {"rank_w", 3},
+               {"rank_m", 2}},
      .sum = 112.563857627,
      .last_parameter = 0.714743853,
      .loss = 2.266492593,
@@ -180,18 +167,15 @@ static const rk_golden goldens[] = {
      .grads = rwkv6_grads,
      .n_grads = RK_COUNT(rwkv6_grads)},
     {.arch = &rk_arch_rwkv7,
-     .hp = {.n_vocab = RK_GOLDEN_VOCAB,
-            .n_embd = 8,
-            .n_layer = 2,
-            .ln_eps = 1e-5,
-            .ln_x_eps = 64e-5,
-            .n_head = 2,
-            .head_size = 4,
-            .dim_ffn = 32,
-            .rank_w = 3,
-            .rank_a = 3,
-            .rank_v = 2,
-            .rank_g = 4},
+     .sizes = {{"n_vocab", RK_GOLDEN_VOCAB},
+               {"n_embd", 8},
+               {"n_layer", 2},
+               {"head_size", 4},
+               {"dim_ffn", 32},
+               {"rank_w", 3},
+               {"rank_a", 3},
+               {"rank_v", 2},
+               {"rank_g", 4}},
      .sum = 133.741894364,
      .last_parameter = 0.303643465,
      .loss = 2.657752549,
@@ -204,20 +188,16 @@ static const rk_golden goldens[] = {
      .grads = rwkv7_grads,
      .n_grads = RK_COUNT(rwkv7_grads)},
     {.arch = &rk_arch_rwkv7a,
-     .hp = {.n_vocab = RK_GOLDEN_VOCAB,
-            .n_embd = 8,
-            .n_layer = 2,
-            .ln_eps = 1e-5,
-            .ln_x_eps = 64e-5,
-            .n_head = 2,
-            .head_size = 4,
-            .dim_ffn = 32,
-            .rank_w = 3,
-            .rank_a = 3,
-            .rank_v = 2,
-            .rank_g = 4,
-            .rank_s = 3,
-            .dim_s = 9},
+     .sizes = {{"n_vocab", RK_GOLDEN_VOCAB},
+               {"n_embd", 8},
+               {"n_layer", 2},
+               {"head_size", 4},
+               {"dim_ffn", 32},
+               {"rank_w", 3},
+               {"rank_a", 3},
+               {"rank_v", 2},
+               {"rank_g", 4},
+               {"rank_s", 3}},
      .sum = 181.392383778,
      .last_parameter = -0.632575512,
      .loss = 2.577325923,
@@ -300,7 +280,13 @@ rk_status rk_golden_model(rk_model **out, const rk_golden *g, rk_dtype real, rk_
 {
     uint32_t draws = 12345;
     rk_model *m = NULL;
-    rk_status st = rk_model_new(&m, g->arch, &g->hp, err);
+    rk_hparams hp;
+    int64_t n = 0;
+    while (g->sizes[n].name)
+        n++;
+    rk_status st = rk_sizes_make(g->arch, g->sizes, n, &hp, err);
+    if (st == RK_OK)
+        st = rk_model_new(&m, g->arch, &hp, err);
     if (st == RK_OK)
         st = give_memory(m, real, err);
     if (st != RK_OK) {

@@ -116,23 +116,23 @@ rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err)
 {
     if (p->init_from)
         return rk_base_open(out, p, err);
+    const rk_size all[] = {{"n_vocab", (double)p->n_vocab},    {"n_embd", (double)p->n_embd},
+                           {"n_layer", (double)p->n_layer},    {"head_size", (double)p->head_size},
+                           {"dim_ffn", (double)p->dim_ffn},    {"rank_w", (double)p->lora_rank_w},
+                           {"rank_a", (double)p->lora_rank_a}, {"rank_v", (double)p->lora_rank_v},
+                           {"rank_g", (double)p->lora_rank_g}};
     const rk_arch *arch = rk_arch_find(p->arch);
-    rk_hparams hp = {.n_vocab = p->n_vocab,
-                     .n_embd = p->n_embd,
-                     .n_layer = p->n_layer,
-                     .head_size = p->head_size,
-                     .dim_ffn = p->dim_ffn,
-                     .rank_w = p->lora_rank_w,
-                     .rank_a = p->lora_rank_a,
-                     .rank_v = p->lora_rank_v,
-                     .rank_g = p->lora_rank_g};
+    rk_size given[RK_COUNT(all)];
+    rk_hparams hp;
+    int64_t n = 0;
     if (!arch)
         return rk_fail(err, RK_ERR_ARG, "no architecture '%s'", p->arch);
-    if (expect_range("n_layer", (double)p->n_layer, 1, 1024, err) != RK_OK ||
-        expect_range("n_embd", (double)p->n_embd, 1, 1 << 16, err) != RK_OK ||
-        expect_range("n_vocab", (double)p->n_vocab, 1, 1 << 24, err) != RK_OK)
-        return RK_ERR_ARG;
-    const rk_status st = arch->default_hparams(&hp, err);
+    for (size_t i = 0; i < RK_COUNT(all); i++) {
+        const rk_size_spec *s = rk_size_find(arch, all[i].name);
+        if (s && s->initial.rule && (i < 3 || all[i].value != 0))
+            given[n++] = all[i];
+    }
+    const rk_status st = rk_sizes_make(arch, given, n, &hp, err);
     return st == RK_OK ? rk_model_new(out, arch, &hp, err) : st;
 }
 

@@ -67,7 +67,7 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
     if "$RK_PROGRAM" convert f32.bin eps.pth 2>err; then
         [ $cpp = base.npy ] || complain "$arch: a .pth file without its eps"
     else
-        grep -q 'cannot hold the model.s ln_eps' err || complain "$arch: $(cat err)"
+        grep -q 'cannot hold the model.s ln_x_eps of' err || complain "$arch: $(cat err)"
     fi
     case $arch in
     rwkv7) types='f16 q8_0 q5_1 q5_0 q4_1 q4_0' ;;

@@ -5,6 +5,7 @@
 #include "test_util.h"
 
 #include "format/format.h"
+#include "test_sizes.h"
 
 /* The architecture of the models; tests may go through all of them. */
 static const rk_arch *test_arch = &rk_arch_rwkv7;
@@ -21,12 +22,14 @@ typedef struct test_model {
 static inline test_model test_model_open(test_ctx *t, uint64_t seed, int64_t n_layer,
                                          int64_t n_embd, rk_dtype dtype)
 {
-    rk_hparams hp = {
-        .n_vocab = test_n_vocab, .n_layer = n_layer, .n_embd = n_embd, .head_size = 16};
+    const rk_size sizes[] = {{"n_vocab", (double)test_n_vocab},
+                             {"n_layer", (double)n_layer},
+                             {"n_embd", (double)n_embd},
+                             {"head_size", 16}};
+    rk_hparams hp = test_hparams(test_arch, sizes, RK_COUNT(sizes));
     rk_model *m = NULL;
     rk_error err = {0};
     int64_t n = 0;
-    test_ok(test_arch->default_hparams(&hp, &err), &err);
     hp.tuned_state = test_tuned;
     test_ok(rk_model_new(&m, test_arch, &hp, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)

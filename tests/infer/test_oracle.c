@@ -16,7 +16,8 @@ typedef struct oracle_model {
     const rk_arch *arch;
     rk_dtype dtype;
     bool stored; /* as a checkpoint */
-    rk_hparams hp;
+    bool tuned;
+    rk_size sizes[12]; /* a name NULL: no more */
 } oracle_model;
 
 static const oracle_model models[] = {
@@ -24,136 +25,150 @@ static const oracle_model models[] = {
      &rk_arch_rwkv4,
      RK_F32,
      false,
-     {.n_embd = 40, .n_layer = 2, .dim_ffn = 160, .n_vocab = 41}},
+     false,
+     {{"n_embd", 40}, {"n_layer", 2}, {"dim_ffn", 160}, {"n_vocab", 41}}},
     {"rwkv4-bf16",
      &rk_arch_rwkv4,
      RK_BF16,
      false,
-     {.n_embd = 72, .n_layer = 3, .dim_ffn = 200, .n_vocab = 37}},
+     false,
+     {{"n_embd", 72}, {"n_layer", 3}, {"dim_ffn", 200}, {"n_vocab", 37}}},
     {"rwkv5.0-first",
      &rk_arch_rwkv5_0_first,
      RK_F32,
      false,
-     {.n_embd = 48, .head_size = 16, .n_layer = 2, .dim_ffn = 96, .n_vocab = 41}},
+     false,
+     {{"n_embd", 48}, {"head_size", 16}, {"n_layer", 2}, {"dim_ffn", 96}, {"n_vocab", 41}}},
     {"rwkv5.0",
      &rk_arch_rwkv5_0,
      RK_BF16,
      false,
-     {.n_embd = 63, .head_size = 21, .n_layer = 2, .dim_ffn = 100, .n_vocab = 41}},
+     false,
+     {{"n_embd", 63}, {"head_size", 21}, {"n_layer", 2}, {"dim_ffn", 100}, {"n_vocab", 41}}},
     {"rwkv5.1",
      &rk_arch_rwkv5_1,
      RK_F32,
      false,
-     {.n_embd = 48, .head_size = 24, .n_layer = 2, .dim_ffn = 160, .n_vocab = 37}},
+     false,
+     {{"n_embd", 48}, {"head_size", 24}, {"n_layer", 2}, {"dim_ffn", 160}, {"n_vocab", 37}}},
     {"rwkv5",
      &rk_arch_rwkv5,
      RK_BF16,
      false,
-     {.n_embd = 96, .head_size = 48, .n_layer = 3, .dim_ffn = 320, .n_vocab = 41}},
+     false,
+     {{"n_embd", 96}, {"head_size", 48}, {"n_layer", 3}, {"dim_ffn", 320}, {"n_vocab", 41}}},
     {"rwkv5-odd",
      &rk_arch_rwkv5,
      RK_F32,
      false,
-     {.n_embd = 66, .head_size = 33, .n_layer = 2, .dim_ffn = 90, .n_vocab = 43}},
+     false,
+     {{"n_embd", 66}, {"head_size", 33}, {"n_layer", 2}, {"dim_ffn", 90}, {"n_vocab", 43}}},
     {"rwkv6-tuned",
      &rk_arch_rwkv6,
      RK_BF16,
      true,
-     {.n_embd = 32,
-      .head_size = 16,
-      .n_layer = 2,
-      .dim_ffn = 96,
-      .n_vocab = 41,
-      .rank_m = 6,
-      .rank_w = 5,
-      .tuned_state = true}},
+     true,
+     {{"n_embd", 32},
+      {"head_size", 16},
+      {"n_layer", 2},
+      {"dim_ffn", 96},
+      {"n_vocab", 41},
+      {"rank_m", 6},
+      {"rank_w", 5}}},
     {"rwkv6",
      &rk_arch_rwkv6,
      RK_BF16,
      false,
-     {.n_embd = 128,
-      .head_size = 64,
-      .n_layer = 2,
-      .dim_ffn = 448,
-      .n_vocab = 37,
-      .rank_m = 8,
-      .rank_w = 16}},
+     false,
+     {{"n_embd", 128},
+      {"head_size", 64},
+      {"n_layer", 2},
+      {"dim_ffn", 448},
+      {"n_vocab", 37},
+      {"rank_m", 8},
+      {"rank_w", 16}}},
     {"rwkv6-odd",
      &rk_arch_rwkv6,
      RK_F32,
      false,
-     {.n_embd = 57,
-      .head_size = 19,
-      .n_layer = 3,
-      .dim_ffn = 101,
-      .n_vocab = 43,
-      .rank_m = 3,
-      .rank_w = 7}},
+     false,
+     {{"n_embd", 57},
+      {"head_size", 19},
+      {"n_layer", 3},
+      {"dim_ffn", 101},
+      {"n_vocab", 43},
+      {"rank_m", 3},
+      {"rank_w", 7}}},
     {"rwkv7",
      &rk_arch_rwkv7,
      RK_F32,
      true,
-     {.n_embd = 32,
-      .head_size = 16,
-      .n_layer = 2,
-      .dim_ffn = 128,
-      .n_vocab = 41,
-      .rank_w = 6,
-      .rank_a = 5,
-      .rank_v = 3,
-      .rank_g = 7}},
+     false,
+     {{"n_embd", 32},
+      {"head_size", 16},
+      {"n_layer", 2},
+      {"dim_ffn", 128},
+      {"n_vocab", 41},
+      {"rank_w", 6},
+      {"rank_a", 5},
+      {"rank_v", 3},
+      {"rank_g", 7}}},
     {"rwkv7-bf16",
      &rk_arch_rwkv7,
      RK_BF16,
      false,
-     {.n_embd = 128,
-      .head_size = 64,
-      .n_layer = 3,
-      .dim_ffn = 512,
-      .n_vocab = 37,
-      .rank_w = 8,
-      .rank_a = 8,
-      .rank_v = 8,
-      .rank_g = 16}},
+     false,
+     {{"n_embd", 128},
+      {"head_size", 64},
+      {"n_layer", 3},
+      {"dim_ffn", 512},
+      {"n_vocab", 37},
+      {"rank_w", 8},
+      {"rank_a", 8},
+      {"rank_v", 8},
+      {"rank_g", 16}}},
     {"rwkv7-odd",
      &rk_arch_rwkv7,
      RK_F32,
      false,
-     {.n_embd = 63,
-      .head_size = 21,
-      .n_layer = 3,
-      .dim_ffn = 131,
-      .n_vocab = 43,
-      .rank_w = 5,
-      .rank_a = 3,
-      .rank_v = 4,
-      .rank_g = 9}},
+     false,
+     {{"n_embd", 63},
+      {"head_size", 21},
+      {"n_layer", 3},
+      {"dim_ffn", 131},
+      {"n_vocab", 43},
+      {"rank_w", 5},
+      {"rank_a", 3},
+      {"rank_v", 4},
+      {"rank_g", 9}}},
     {"rwkv7a",
      &rk_arch_rwkv7a,
      RK_F32,
      false,
-     {.n_embd = 40,
-      .head_size = 20,
-      .n_layer = 2,
-      .dim_ffn = 160,
-      .n_vocab = 37,
-      .rank_w = 6,
-      .rank_a = 5,
-      .rank_v = 3,
-      .rank_g = 7}},
+     false,
+     {{"n_embd", 40},
+      {"head_size", 20},
+      {"n_layer", 2},
+      {"dim_ffn", 160},
+      {"n_vocab", 37},
+      {"rank_w", 6},
+      {"rank_a", 5},
+      {"rank_v", 3},
+      {"rank_g", 7}}},
     {"rwkv7a-bf16",
      &rk_arch_rwkv7a,
      RK_BF16,
      false,
-     {.n_embd = 64,
-      .head_size = 32,
-      .n_layer = 3,
-      .dim_ffn = 256,
-      .n_vocab = 41,
-      .rank_w = 6,
-      .rank_a = 5,
-      .rank_v = 3,
-      .rank_g = 7}},
+     false,
+     {{"n_embd", 64},
+      {"head_size", 32},
+      {"n_layer", 3},
+      {"dim_ffn", 256},
+      {"n_vocab", 41},
+      {"rank_w", 6},
+      {"rank_a", 5},
+      {"rank_v", 3},
+      {"rank_g", 7}}},
 };
 
 /* ---- weights ---- */
@@ -218,12 +233,14 @@ static void fill(const rk_param *p, rk_dtype dtype)
 static rk_model *generated(test_ctx *t, const oracle_model *o)
 {
     const char *path = test_path(t, test_temp_dir(t), "model.safetensors");
-    rk_hparams hp = o->hp;
+    rk_hparams hp;
     rk_model *m = NULL, *out = NULL;
     rk_error err = {0};
-    int64_t n = 0;
-    hp.head_size = hp.head_size ? hp.head_size : hp.n_embd;
-    test_ok(o->arch->default_hparams(&hp, &err), &err);
+    int64_t n = 0, n_sizes = 0;
+    while (o->sizes[n_sizes].name)
+        n_sizes++;
+    test_ok(rk_sizes_make(o->arch, o->sizes, n_sizes, &hp, &err), &err);
+    hp.tuned_state = o->tuned;
     test_ok(rk_model_new(&m, o->arch, &hp, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)
         n += rk_tensor_count(&m->params[i].tensor);
@@ -267,7 +284,7 @@ static double distance(const float *want, const float *got, int64_t n)
 
 static void compare(test_ctx *t, const oracle_model *o, const rk_model *m, const float *want)
 {
-    const int64_t v = o->hp.n_vocab;
+    const int64_t v = m->hp.n_vocab;
     rk_engine *e = NULL;
     rk_session *whole = NULL, *single = NULL;
     rk_error err = {0};
@@ -303,10 +320,10 @@ static void test_scores(void **state)
         const rk_file_tensor *known = rk_file_find(f, o->name);
         test_ctx t = test_begin(1);
         assert_non_null(known);
-        assert_int_equal(rk_file_tensor_count(known), T * o->hp.n_vocab);
-        float *want = test_alloc_f32(&t, T * o->hp.n_vocab);
-        rk_file_floats(known, 0, T * o->hp.n_vocab, want);
         rk_model *m = o->stored ? stored(o) : generated(&t, o);
+        assert_int_equal(rk_file_tensor_count(known), T * m->hp.n_vocab);
+        float *want = test_alloc_f32(&t, T * m->hp.n_vocab);
+        rk_file_floats(known, 0, T * m->hp.n_vocab, want);
         assert_string_equal(m->arch->name, o->arch->name);
         compare(&t, o, m, want);
         rk_model_close(m);

@@ -1,6 +1,6 @@
 /* Gradients of whole models in double, parameter by parameter, against central differences: every
  * architecture, with and without tuned states, with blocks recorded and computed again. */
-#include "test_util.h"
+#include "test_sizes.h"
 
 #include "base/random.h"
 #include "model/model.h"
@@ -37,19 +37,12 @@ static void fill(rk_model *m, uint64_t seed)
 static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
 {
     fixture f = {.t = test_begin(3), .recompute = recompute};
-    rk_hparams hp = {.n_vocab = V,
-                     .n_embd = 8,
-                     .n_layer = 2,
-                     .head_size = 4,
-                     .dim_ffn = 12,
-                     .rank_w = 3,
-                     .rank_a = 2,
-                     .rank_v = 3,
-                     .rank_g = 2,
-                     .rank_m = 2,
-                     .rank_s = 3};
+    static const rk_size sizes[] = {{"n_vocab", V},   {"n_embd", 8},   {"n_layer", 2},
+                                    {"head_size", 4}, {"dim_ffn", 12}, {"rank_w", 3},
+                                    {"rank_a", 2},    {"rank_v", 3},   {"rank_g", 2},
+                                    {"rank_m", 2},    {"rank_s", 3}};
+    rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
     rk_error err = {0};
-    test_ok(arch->default_hparams(&hp, &err), &err);
     hp.tuned_state = tuned;
     test_ok(rk_model_new(&f.m, arch, &hp, &err), &err);
     fill(f.m, 5);

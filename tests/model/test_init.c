@@ -1,6 +1,6 @@
 /* Initial values against values of the reference trainer (C 768, L 12, N 64), worked out apart; and
  * matrices that are orthogonal. */
-#include "test_util.h"
+#include "test_sizes.h"
 
 #include "model/init.h"
 
@@ -77,10 +77,11 @@ static void test_all_filled(void **state)
     (void)state;
     test_ctx t = test_begin(6);
     for (int a = 0; rk_archs[a]; a++) {
-        rk_hparams small = {.n_vocab = 11, .n_embd = 32, .n_layer = 2, .head_size = 16};
+        static const rk_size sizes[] = {
+            {"n_vocab", 11}, {"n_embd", 32}, {"n_layer", 2}, {"head_size", 16}};
+        rk_hparams small = test_hparams(rk_archs[a], sizes, RK_COUNT(sizes));
         rk_model *m = NULL;
         rk_error err = {0};
-        test_ok(rk_archs[a]->default_hparams(&small, &err), &err);
         small.tuned_state = true;
         test_ok(rk_model_new(&m, rk_archs[a], &small, &err), &err);
         for (int64_t i = 0; i < m->n_params; i++) {

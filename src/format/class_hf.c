@@ -1,0 +1,223 @@
+/* class_hf.c: the model classes of Hugging Face folders that are written, and their config.json, as
+ * rows: RWKV-4 of transformers, the classes that came with the files of 5 and 6, RWKV-7 of fla. */
+#include <math.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "format/config_hf.h"
+#include "io/json_line.h"
+
+typedef enum member_kind {
+    SIZE,    /* the size `text` */
+    NUMBER,  /* the whole number */
+    FLAG,    /* number: 0 or 1 */
+    TEXT,    /* text */
+    CTX_LEN, /* tokens of a training window; the number where that is not known */
+    DIVISOR, /* of what goes into a group norm of eps 1e-5 */
+    RATIO,   /* the size `text` over n_embd */
+    DTYPE,   /* of the weights, in PyTorch's words */
+} member_kind;
+
+typedef struct member {
+    const char *key;
+    member_kind kind;
+    const char *text;
+    int64_t number;
+} member;
+
+typedef struct member_table {
+    const member *rows;
+    int n;
+} member_table;
+
+struct rk_hf_class {
+    const rk_arch *arch;
+    const rk_scheme *scheme;
+    const char *model_type, *name;
+    double (*ln_x_eps)(const rk_model *m);
+    const member_table *tables[2];
+};
+
+/* ---- members ---- */
+
+static const member common[] = {
+    {"vocab_size", SIZE, "n_vocab", 0},        {"hidden_size", SIZE, "n_embd", 0},
+    {"num_hidden_layers", SIZE, "n_layer", 0}, {"intermediate_size", SIZE, "dim_ffn", 0},
+    {"bos_token_id", NUMBER, NULL, 0},         {"eos_token_id", NUMBER, NULL, 0},
+    {"tie_word_embeddings", FLAG, NULL, 0},    {"use_cache", FLAG, NULL, 1},
+    {"torch_dtype", DTYPE, NULL, 0},
+};
+
+static const member rwkv[] = {
+    {"attention_hidden_size", SIZE, "n_embd", 0},
+    {"layer_norm_epsilon", SIZE, "ln_eps", 0},
+    {"context_length", CTX_LEN, NULL, 1024},
+    {"rescale_every", NUMBER, NULL, 0},
+};
+
+static const member rwkv_heads[] = {
+    {"head_size", SIZE, "head_size", 0},
+    {"head_size_divisor", DIVISOR, NULL, 0},
+    {"num_attention_heads", SIZE, "head_size", 0}, /* as those classes have it */
+};
+
+static const member fla7[] = {
+    {"head_dim", SIZE, "head_size", 0},
+    {"num_heads", SIZE, "n_head", 0},
+    {"value_dim", SIZE, "n_embd", 0},
+    {"decay_low_rank_dim", SIZE, "rank_w", 0},
+    {"a_low_rank_dim", SIZE, "rank_a", 0},
+    {"v_low_rank_dim", SIZE, "rank_v", 0},
+    {"gate_low_rank_dim", SIZE, "rank_g", 0},
+    {"hidden_ratio", RATIO, "dim_ffn", 0},
+    {"hidden_act", TEXT, "sqrelu", 0},
+    {"norm_eps", SIZE, "ln_eps", 0},
+    {"norm_bias", FLAG, NULL, 1},
+    {"norm_first", FLAG, NULL, 1},
+    {"fuse_norm", FLAG, NULL, 0},
+    {"max_position_embeddings", CTX_LEN, NULL, 2048},
+};
+
+static const member_table common_table = {common, RK_COUNT(common)},
+                          rwkv_table = {rwkv, RK_COUNT(rwkv)},
+                          heads_table = {rwkv_heads, RK_COUNT(rwkv_heads)},
+                          fla7_table = {fla7, RK_COUNT(fla7)};
+
+/* Versions 5 and 6 divide by head_size_divisor what a group norm of eps 1e-5 takes. */
+static int64_t divisor(const rk_model *m)
+{
+    return rk_max_i64(1, lround(sqrt(m->hp.ln_x_eps / 1e-5)));
+}
+
+static double divided_eps(const rk_model *m)
+{
+    const double d = (double)divisor(m);
+    return 1e-5 * d * d;
+}
+
+/* fla's version 7 has head_dim times the eps of the other norms. */
+static double head_eps(const rk_model *m)
+{
+    return (double)m->hp.head_size * m->hp.ln_eps;
+}
+
+/* ---- classes ---- */
+
+static const rk_hf_class classes[] = {
+    {&rk_arch_rwkv4, &rk_scheme_hf_classes, "rwkv", "RwkvForCausalLM", divided_eps, {&rwkv_table}},
+    {&rk_arch_rwkv5_0,
+     &rk_scheme_hf_classes,
+     "rwkv5",
+     "Rwkv5ForCausalLM",
+     divided_eps,
+     {&rwkv_table, &heads_table}},
+    {&rk_arch_rwkv5_1,
+     &rk_scheme_hf_classes,
+     "rwkv5",
+     "Rwkv5ForCausalLM",
+     divided_eps,
+     {&rwkv_table, &heads_table}},
+    {&rk_arch_rwkv5,
+     &rk_scheme_hf_classes,
+     "rwkv5",
+     "Rwkv5ForCausalLM",
+     divided_eps,
+     {&rwkv_table, &heads_table}},
+    {&rk_arch_rwkv6,
+     &rk_scheme_hf_classes,
+     "rwkv6",
+     "Rwkv6ForCausalLM",
+     divided_eps,
+     {&rwkv_table, &heads_table}},
+    {&rk_arch_rwkv7, &rk_scheme_fla7, "rwkv7", "RWKV7ForCausalLM", head_eps, {&fla7_table}},
+};
+
+const rk_hf_class *rk_hf_class_of(const rk_arch *arch)
+{
+    for (size_t i = 0; i < RK_COUNT(classes); i++)
+        if (classes[i].arch == arch)
+            return &classes[i];
+    return NULL;
+}
+
+const rk_scheme *rk_hf_class_scheme(const rk_hf_class *c)
+{
+    return c->scheme;
+}
+
+double rk_hf_class_implies(const rk_hf_class *c, const rk_model *m, const rk_size_spec *size)
+{
+    return size->at.offset == offsetof(rk_hparams, ln_x_eps) ? c->ln_x_eps(m)
+                                                             : rk_size_default(size);
+}
+
+/* ---- config.json ---- */
+
+static void put_size(rk_buf *b, const char *key, const rk_model *m, const char *name)
+{
+    const rk_size_spec *s = rk_size_find(m->arch, name);
+    if (s && s->at.real)
+        rk_json_num(b, key, rk_size_value(s, &m->hp));
+    else if (s)
+        rk_json_int(b, key, (int64_t)rk_size_value(s, &m->hp));
+}
+
+static void put_ratio(rk_buf *b, const char *key, const rk_model *m, const char *name)
+{
+    const rk_size_spec *s = rk_size_find(m->arch, name);
+    if (s)
+        rk_json_num(b, key, rk_size_value(s, &m->hp) / (double)m->hp.n_embd);
+}
+
+static void put_member(rk_buf *b, const member *r, const rk_model *m, rk_dtype dtype)
+{
+    switch (r->kind) {
+    case SIZE:
+        put_size(b, r->key, m, r->text);
+        break;
+    case NUMBER:
+        rk_json_int(b, r->key, r->number);
+        break;
+    case FLAG:
+        rk_json_bool(b, r->key, r->number != 0);
+        break;
+    case TEXT:
+        rk_json_str(b, r->key, r->text);
+        break;
+    case CTX_LEN:
+        rk_json_int(b, r->key, m->ctx_len > 0 ? m->ctx_len : r->number);
+        break;
+    case DIVISOR:
+        rk_json_int(b, r->key, divisor(m));
+        break;
+    case RATIO:
+        put_ratio(b, r->key, m, r->text);
+        break;
+    case DTYPE:
+        rk_json_str(b, r->key,
+                    dtype == RK_BF16  ? "bfloat16"
+                    : dtype == RK_F16 ? "float16"
+                                      : "float32");
+        break;
+    }
+}
+
+static void put_table(rk_buf *b, const member_table *t, const rk_model *m, rk_dtype dtype)
+{
+    for (int i = 0; t && i < t->n; i++)
+        put_member(b, &t->rows[i], m, dtype);
+}
+
+void rk_hf_put_config(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dtype dtype)
+{
+    rk_json_begin(b);
+    rk_json_str(b, "model_type", c->model_type);
+    rk_buf_puts(b, ",\"architectures\":[");
+    rk_json_quote(b, c->name, strlen(c->name));
+    rk_buf_puts(b, "]");
+    for (size_t i = 0; i < RK_COUNT(c->tables); i++)
+        put_table(b, c->tables[i], m, dtype);
+    put_table(b, &common_table, m, dtype);
+    rk_json_end(b);
+    rk_buf_puts(b, "\n");
+}

@@ -1,0 +1,294 @@
+/* sizes.c: walking an architecture's rows of sizes: what a file shows, what a new model has. */
+#include "model/sizes.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "model/model.h"
+
+/* ---- rows ---- */
+
+/* Name, place, letter, range, default; where a file shows it; option. */
+/* clang-format off */
+static const rk_size_spec first[] = {
+    {"n_layer", RK_SIZE(n_layer), 0, {1, 1024}, {rk_size_constant, 6},
+     {RK_FROM_LAYERS, NULL, 0, 0}, {"n-layer", "6", "layers"}},
+    {"n_embd", RK_SIZE(n_embd), 'C', {1, RK_EMBD_MAX}, {rk_size_constant, 512},
+     {RK_FROM_TENSOR, "emb.weight", 2, 1},
+     {"n-embd", "512", "channels, a multiple of the head size"}},
+};
+
+static const rk_size_spec last[] = {
+    {"n_vocab", RK_SIZE(n_vocab), 'V', {1, RK_VOCAB_MAX}, {rk_size_constant, 256},
+     {RK_FROM_TENSOR, "emb.weight", 2, 0}, RK_NO_OPTION},
+    {"ln_eps", RK_REAL(ln_eps), 0, {0, 1}, {rk_size_constant, RK_LN_EPS},
+     {RK_FROM_META, NULL, 0, 0}, RK_NO_OPTION},
+    {"ln_x_eps", RK_REAL(ln_x_eps), 0, {0, 1}, {rk_size_constant, RK_LN_X_EPS},
+     {RK_FROM_META, NULL, 0, 0}, RK_NO_OPTION},
+};
+/* clang-format on */
+
+const rk_size_table rk_sizes_first = {first, RK_COUNT(first)};
+const rk_size_table rk_sizes_last = {last, RK_COUNT(last) - 1};
+const rk_size_table rk_sizes_last_x = {last, RK_COUNT(last)};
+
+const rk_size_spec *rk_size_at(const rk_arch *arch, int i)
+{
+    for (int t = 0; t < RK_SIZE_TABLES && arch->sizes[t]; t++) {
+        if (i < arch->sizes[t]->n)
+            return &arch->sizes[t]->rows[i];
+        i -= arch->sizes[t]->n;
+    }
+    return NULL;
+}
+
+const rk_size_spec *rk_size_find(const rk_arch *arch, const char *name)
+{
+    const rk_size_spec *s;
+    for (int i = 0; (s = rk_size_at(arch, i)); i++)
+        if (!strcmp(s->name, name))
+            return s;
+    return NULL;
+}
+
+double rk_size_value(const rk_size_spec *s, const rk_hparams *hp)
+{
+    const void *place = (const char *)hp + s->at.offset;
+    return s->at.real ? *(const double *)place : (double)*(const int64_t *)place;
+}
+
+static void put(const rk_size_spec *s, rk_hparams *hp, double value)
+{
+    void *place = (char *)hp + s->at.offset;
+    if (s->at.real)
+        *(double *)place = value;
+    else
+        *(int64_t *)place = (int64_t)value;
+}
+
+static bool in_range(const rk_size_spec *s, double x)
+{
+    return (s->at.real ? x > s->range.min : x >= s->range.min) && x <= s->range.max;
+}
+
+double rk_size_default(const rk_size_spec *s)
+{
+    assert(s->initial.rule == rk_size_constant);
+    return s->initial.arg;
+}
+
+/* ---- shapes ---- */
+
+static int64_t size_of(const rk_arch *arch, const rk_hparams *hp, char letter)
+{
+    const rk_size_spec *s;
+    for (int i = 0; (s = rk_size_at(arch, i)); i++)
+        if (s->letter == letter)
+            return (int64_t)rk_size_value(s, hp);
+    return letter - '0';
+}
+
+int rk_shape_dims(const rk_arch *arch, const rk_hparams *hp, const char *shape, int64_t *dims)
+{
+    int n = 0;
+    for (const char *c = shape; *c; c++)
+        dims[n++] = size_of(arch, hp, *c);
+    return n;
+}
+
+/* ---- reading ---- */
+
+int64_t rk_count_layers(const rk_file *f)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < rk_file_count(f); i++) {
+        int layer = 0;
+        if (sscanf(rk_file_at(f, i)->name, "blocks.%6d.", &layer) == 1 && layer >= n)
+            n = (int64_t)layer + 1;
+    }
+    return n;
+}
+
+static rk_status read_layers(const rk_file *f, double *value, rk_error *err)
+{
+    *value = (double)rk_count_layers(f);
+    return *value >= 1
+               ? RK_OK
+               : rk_fail(err, RK_ERR_FORMAT, "%s: no tensor 'blocks.0...'", rk_file_name(f));
+}
+
+/* An empty tensor may claim any size beside its 0, so every dimension is looked at. */
+static rk_status check_dims(const rk_file *f, const rk_file_tensor *t, const rk_size_spec *s,
+                            rk_error *err)
+{
+    for (int d = 0; d < t->n_dims; d++) {
+        const int64_t max = d == s->file.axis ? (int64_t)s->range.max : INT32_MAX;
+        if (t->dims[d] < 1 || t->dims[d] > max)
+            return rk_fail(err, RK_ERR_FORMAT,
+                           "%s: a size of %" PRId64 " in '%s', expected 1 to %" PRId64,
+                           rk_file_name(f), t->dims[d], t->name, max);
+    }
+    return RK_OK;
+}
+
+static rk_status read_tensor(const rk_arch *arch, const rk_file *f, const rk_size_spec *s,
+                             double *value, rk_error *err)
+{
+    const rk_file_tensor *t = rk_file_find(f, s->file.tensor);
+    if (!t)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
+                       rk_file_name(f), s->file.tensor, arch->name);
+    if (t->n_dims != (s->file.n_dims ? s->file.n_dims : rk_max_i64(t->n_dims, 1)))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' has %d dimensions, expected %d",
+                       rk_file_name(f), t->name, t->n_dims, s->file.n_dims ? s->file.n_dims : 1);
+    *value = (double)t->dims[s->file.axis];
+    return check_dims(f, t, s, err);
+}
+
+static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *value, rk_error *err)
+{
+    const char *text = rk_file_meta(f, s->name);
+    char *end = NULL;
+    *value = text ? strtod(text, &end) : rk_size_default(s);
+    if ((!text || (*text && !*end)) && in_range(s, *value))
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected a number between %g and %g",
+                   rk_file_name(f), s->name, text ? text : "", s->range.min, s->range.max);
+}
+
+static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_spec *s,
+                           rk_hparams *hp, rk_error *err)
+{
+    double value = 0;
+    rk_status st = RK_OK;
+    switch (s->file.from) {
+    case RK_FROM_LAYERS:
+        st = read_layers(f, &value, err);
+        break;
+    case RK_FROM_LATER:
+        value = 1;
+        if (hp->n_layer > 1)
+            st = read_tensor(arch, f, s, &value, err);
+        break;
+    case RK_FROM_TENSOR:
+        st = read_tensor(arch, f, s, &value, err);
+        break;
+    case RK_FROM_META:
+        st = read_meta(f, s, &value, err);
+        break;
+    case RK_FROM_OTHERS:
+        break;
+    }
+    put(s, hp, value);
+    return st;
+}
+
+static bool has_tuned_state(const rk_arch *arch, const rk_file *f)
+{
+    char name[RK_PARAM_NAME_MAX];
+    for (int i = 0; i < arch->n_params; i++) {
+        if (arch->params[i].scope != RK_SCOPE_TUNED)
+            continue;
+        rk_param_name(&arch->params[i], 0, name);
+        return rk_file_find(f, name) != NULL;
+    }
+    return arch->base && has_tuned_state(arch->base, f);
+}
+
+rk_status rk_sizes_read(const rk_arch *arch, const rk_file *f, rk_hparams *hp, rk_error *err)
+{
+    const rk_size_spec *s;
+    rk_status st = RK_OK;
+    *hp = (rk_hparams){.tuned_state = has_tuned_state(arch, f)};
+    for (int i = 0; st == RK_OK && (s = rk_size_at(arch, i)); i++)
+        st = read_size(arch, f, s, hp, err);
+    return st == RK_OK ? arch->settle(arch, hp, f, err) : st;
+}
+
+/* ---- making ---- */
+
+static const rk_size *find_given(const rk_size *given, int64_t n, const char *name)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!strcmp(given[i].name, name))
+            return &given[i];
+    return NULL;
+}
+
+static rk_status check_given(const rk_arch *arch, const rk_size *given, rk_error *err)
+{
+    const rk_size_spec *s = rk_size_find(arch, given->name);
+    const double x = given->value;
+    if (!s || !s->initial.rule)
+        return rk_fail(err, RK_ERR_ARG, "an %s model has no size '%.32s' to choose", arch->name,
+                       given->name);
+    if (!in_range(s, x))
+        return rk_fail(err, RK_ERR_ARG, "%s is %.10g, expected %.10g to %.10g", s->name, x,
+                       s->range.min, s->range.max);
+    if (!s->at.real && x != (double)(int64_t)x)
+        return rk_fail(err, RK_ERR_ARG, "%s is %.10g, expected a whole number", s->name, x);
+    return RK_OK;
+}
+
+rk_status rk_sizes_make(const rk_arch *arch, const rk_size *given, int64_t n, rk_hparams *hp,
+                        rk_error *err)
+{
+    const rk_size_spec *s;
+    *hp = (rk_hparams){0};
+    for (int64_t i = 0; i < n; i++)
+        if (check_given(arch, &given[i], err) != RK_OK)
+            return RK_ERR_ARG;
+    for (int i = 0; (s = rk_size_at(arch, i)); i++) {
+        const rk_size *g = find_given(given, n, s->name);
+        if (s->initial.rule)
+            put(s, hp, g ? g->value : s->initial.rule(hp, s->initial.arg));
+    }
+    return arch->settle(arch, hp, NULL, err);
+}
+
+/* ---- what follows, and rules ---- */
+
+/* The tensor that shows the number of heads. */
+static const char *heads_tensor(const rk_arch *arch)
+{
+    const rk_size_spec *s = rk_size_find(arch, "n_head");
+    return s && s->file.tensor ? s->file.tensor : "";
+}
+
+rk_status rk_settle_heads(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
+{
+    if (hp->n_head == 0)
+        hp->n_head = hp->n_embd / hp->head_size;
+    if (hp->head_size == 0)
+        hp->head_size = hp->n_embd / hp->n_head;
+    if (hp->n_head * hp->head_size == hp->n_embd)
+        return RK_OK;
+    if (file)
+        return rk_fail(
+            err, RK_ERR_FORMAT,
+            "%s: tensor '%s' shows %" PRId64 " heads of %" PRId64 " channels, n_embd is %" PRId64,
+            rk_file_name(file), heads_tensor(arch), hp->n_head, hp->head_size, hp->n_embd);
+    return rk_fail(err, RK_ERR_ARG, "n_embd %" PRId64 " is not a multiple of head_size %" PRId64,
+                   hp->n_embd, hp->head_size);
+}
+
+double rk_size_constant(const rk_hparams *hp, double arg)
+{
+    (void)hp;
+    return arg;
+}
+
+double rk_size_of_embd(const rk_hparams *hp, double arg)
+{
+    return arg * (double)hp->n_embd;
+}
+
+double rk_size_ffn_35(const rk_hparams *hp, double arg)
+{
+    (void)arg;
+    return (double)rk_max_i64(hp->n_embd * 7 / 2 / 32 * 32, 32);
+}

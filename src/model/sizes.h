@@ -1,0 +1,137 @@
+/* sizes.h: the sizes of a model, as rows of its architecture's table.
+ *
+ * A row says what a size is called, where rk_hparams holds it, which letter it has in shapes, where
+ * a file shows it, which values it may have, what it is in a new model where nobody says, and by
+ * which option of `rwkv train` it is said. Opening a file, making a model, `rwkv train`, `rwkv info`,
+ * metadata and rk.h walk the rows; what other programs call a size stands in format/. */
+#ifndef RK_MODEL_SIZES_H
+#define RK_MODEL_SIZES_H
+
+#include "io/tensor_file.h"
+#include "rk.h"
+
+struct rk_arch;
+
+enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 12 };
+
+typedef struct rk_hparams {
+    /* What most architectures have; 0 in those that do not. */
+    int64_t n_layer, n_embd, n_head, head_size, dim_ffn, n_vocab;
+    double ln_eps, ln_x_eps; /* of the norms, and of the group norm behind a recurrence */
+    bool tuned_state;        /* layers hold the state that streams begin with */
+    /* What one architecture has alone, in places that its file names. */
+    union {
+        int64_t n;
+        double x;
+    } own[RK_OWN_SIZES];
+} rk_hparams;
+
+/* Of the norms in the official code. */
+#define RK_LN_EPS 1e-5
+#define RK_LN_X_EPS 64e-5
+
+/* Where a file shows a size. */
+typedef enum rk_size_from {
+    RK_FROM_TENSOR, /* a dimension of a tensor */
+    RK_FROM_LATER,  /* the same in layer 1; 1 in a model of one layer, which has no such tensor */
+    RK_FROM_LAYERS, /* one more than the largest number in names "blocks.N." */
+    RK_FROM_META,   /* metadata of the size's name, where it is other than the default */
+    RK_FROM_OTHERS, /* it follows from other sizes: rk_arch.settle */
+} rk_size_from;
+
+/* The value in a new model where none is given, from the sizes in rows above and the row's arg. */
+typedef double rk_size_rule(const rk_hparams *hp, double arg);
+
+typedef struct rk_size_spec {
+    const char *name;
+    struct {
+        size_t offset; /* in rk_hparams */
+        bool real;     /* a double is there; else an int64_t */
+    } at;
+    char letter; /* in shape formulas; 0: in none */
+    struct {
+        double min, max; /* both included, but for the least of reals */
+    } range;
+    struct {
+        rk_size_rule *rule; /* NULL: it follows from other sizes and cannot be given */
+        double arg;
+    } initial;
+    struct {
+        rk_size_from from;
+        const char *tensor;
+        int n_dims, axis; /* of the tensor (n_dims 0: any number); the one that shows the size */
+    } file;
+    struct {
+        const char *name, *shown, *help; /* "dim-ffn", its default in words; NULL: none */
+    } option;
+} rk_size_spec;
+
+/* Parts of a row. Places: a member that all have, and one of the architecture's own.
+ * NOLINTBEGIN(bugprone-macro-parentheses) */
+/* clang-format off */
+#define RK_SIZE(member) {offsetof(rk_hparams, member), false}
+#define RK_REAL(member) {offsetof(rk_hparams, member), true}
+#define RK_OWN_SIZE(i) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false}
+#define RK_OWN_REAL(i) {offsetof(rk_hparams, own) + (i) * sizeof(double), true}
+#define RK_NO_OPTION {NULL, NULL, NULL}
+#define RK_HEAD_SIZE_OPTION {"head-size", "64", "channels of a head"}
+#define RK_DIM_FFN_OPTION {"dim-ffn", "by the architecture", "channels inside the channel mix"}
+/* clang-format on */
+/* NOLINTEND(bugprone-macro-parentheses) */
+
+/* Rows; an architecture has several such tables, those that it shares with others among them. */
+typedef struct rk_size_table {
+    const rk_size_spec *rows;
+    int n;
+} rk_size_table;
+
+/* Row i of an architecture, NULL past the last; and a row by its name. */
+const rk_size_spec *rk_size_at(const struct rk_arch *arch, int i);
+const rk_size_spec *rk_size_find(const struct rk_arch *arch, const char *name);
+double rk_size_value(const rk_size_spec *s, const rk_hparams *hp);
+/* The default of a size whose rule looks at no other size. */
+double rk_size_default(const rk_size_spec *s);
+
+/* Dimensions of a shape formula, a letter each (digits are themselves); returns their number. */
+int rk_shape_dims(const struct rk_arch *arch, const rk_hparams *hp, const char *shape,
+                  int64_t *dims);
+
+/* One more than the largest N of a name "blocks.N.": layers need not come in order. */
+int64_t rk_count_layers(const rk_file *f);
+/* The sizes that a file under canonical names shows.
+ * Errors  RK_ERR_FORMAT: file, tensor or metadata, what was found, what was expected. */
+rk_status rk_sizes_read(const struct rk_arch *arch, const rk_file *f, rk_hparams *hp,
+                        rk_error *err);
+/* The sizes of a new model: those that are given, n of them, the others as their rules say.
+ * Errors  RK_ERR_ARG: a name that the architecture does not have, a value outside its range. */
+rk_status rk_sizes_make(const struct rk_arch *arch, const rk_size *given, int64_t n, rk_hparams *hp,
+                        rk_error *err);
+
+/* What follows from other sizes, and whether they fit each other. file is NULL for a new model.
+ * Errors  RK_ERR_FORMAT for a file, RK_ERR_ARG for a new model. */
+typedef rk_status rk_settle_fn(const struct rk_arch *arch, rk_hparams *hp, const rk_file *file,
+                               rk_error *err);
+/* n_head times head_size is n_embd; whichever of the two is 0 follows. */
+rk_settle_fn rk_settle_heads;
+
+/* ---- rules ---- */
+
+rk_size_rule rk_size_constant; /* arg */
+rk_size_rule rk_size_of_embd;  /* arg n_embd */
+rk_size_rule rk_size_ffn_35;   /* 3.5 n_embd, down to a multiple of 32, at least 32 */
+
+/* ---- rows that many have ---- */
+
+enum {
+    RK_EMBD_MAX = 1 << 16,
+    RK_FFN_MAX = 1 << 20,
+    RK_VOCAB_MAX = 1 << 24,
+    RK_HEAD_MAX = 1024,
+    RK_RANK_MAX = 1 << 16
+};
+
+/* Layers and channels, before an architecture's own; tokens and the norms' eps, behind them; the
+ * same with the eps of a group norm. */
+extern const rk_size_table rk_sizes_first, rk_sizes_last, rk_sizes_last_x;
+
+#endif
