@@ -8,7 +8,7 @@
  * What may be called from which thread, and what has to live as long as the handle:
  *
  *   handle         shared by threads?                             needs
- *   rk_engine      yes; calls that compute take turns inside it   -
+ *   rk_engine      yes; forwards of several calls take turns       -
  *   rk_model       yes: immutable once open                       the memory it was opened from
  *   rk_tokenizer   yes: immutable once made                       -
  *   rk_session     one thread at a time; others at the same time  its model and its engine

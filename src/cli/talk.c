@@ -89,13 +89,13 @@ static void place_note(const rk_talks *t, place *p)
     if (p->fast)
         rk_speculator_state_get(t->p.speculator, p->fast);
     else
-        rk_state_copy(p->plain, t->p.session->state);
+        rk_state_copy(p->plain, t->p.session->stream.state);
 }
 
 static rk_status place_return(rk_talks *t, const place *p, rk_error *err)
 {
     if (!p->fast) {
-        rk_state_copy(t->p.session->state, p->plain);
+        rk_state_copy(t->p.session->stream.state, p->plain);
         return RK_OK;
     }
     rk_speculator_state_set(t->p.speculator, p->fast);
@@ -106,7 +106,7 @@ static rk_status place_return(rk_talks *t, const place *p, rk_error *err)
 static size_t place_bytes(const rk_talks *t)
 {
     return t->p.speculator ? rk_speculator_state_bytes(t->p.speculator)
-                           : rk_state_bytes(t->p.session->state);
+                           : rk_state_bytes(t->p.session->stream.state);
 }
 
 /* The session's state has come from elsewhere, and brought none of the draft's. */

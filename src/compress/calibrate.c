@@ -84,8 +84,8 @@ static rk_status read_text(rk_calibration *c, rk_session *s, const int32_t *toke
 {
     float *logits = malloc(PIECE * (size_t)c->model->hp.n_vocab * sizeof *logits);
     rk_status st = logits ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory to calibrate");
-    s->ctx.observe = observe;
-    s->ctx.observe_user = c;
+    s->scheduler.ctx.observe = observe;
+    s->scheduler.ctx.observe_user = c;
     for (int64_t at = 0; at < n && st == RK_OK; at += ctx_len) {
         const int64_t window = rk_min_i64(ctx_len, n - at);
         st = read_window(s, tokens + at, window, logits, err);

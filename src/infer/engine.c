@@ -1,8 +1,10 @@
 /* engine.c: threads, kernels, log and abort flag under one handle.
  *
  * The abort flag is the pool's: rk_engine_abort sets it, and so does the pool when the caller's
- * abort function says so, so every loop asks one atomic. Calls take turns by a mutex and not by a
- * queue of pools, because two calls that share the cores gain nothing over one after the other. */
+ * abort function says so, so every loop asks one atomic. Forwards take turns and not pools, because
+ * two that share the cores gain nothing over one after the other; and they take them by number,
+ * because a mutex goes to whoever asks while it is free: a thread with a long prompt would give it
+ * to itself, piece after piece. */
 #include "infer/engine.h"
 
 #include <pthread.h>
@@ -18,7 +20,9 @@ struct rk_engine {
     rk_pool *pool;
     atomic_int abort;
     rk_log log;
-    pthread_mutex_t turn;
+    pthread_mutex_t turns; /* of the two counters; the engine is held by number n_served */
+    pthread_cond_t served;
+    uint64_t n_asked, n_served;
 };
 
 const char *rk_version(void)
@@ -44,9 +48,14 @@ rk_status rk_engine_new(rk_engine **out, const rk_engine_params *params, rk_erro
     rk_engine *e = calloc(1, sizeof *e);
     if (!e)
         return rk_fail(err, RK_ERR_NOMEM, "engine: out of memory");
-    if (pthread_mutex_init(&e->turn, NULL) != 0) {
+    if (pthread_mutex_init(&e->turns, NULL) != 0) {
         free(e);
         return rk_fail(err, RK_ERR_NOMEM, "engine: the system has no mutex to give");
+    }
+    if (pthread_cond_init(&e->served, NULL) != 0) {
+        pthread_mutex_destroy(&e->turns);
+        free(e);
+        return rk_fail(err, RK_ERR_NOMEM, "engine: the system has no condition to give");
     }
     const rk_status st = engine_init(e, params ? params : &defaults, err);
     if (st != RK_OK) {
@@ -64,7 +73,8 @@ void rk_engine_free(rk_engine *e)
     if (!e)
         return;
     rk_pool_free(e->pool);
-    pthread_mutex_destroy(&e->turn);
+    pthread_cond_destroy(&e->served);
+    pthread_mutex_destroy(&e->turns);
     free(e);
 }
 
@@ -115,10 +125,18 @@ const rk_log *rk_engine_log(const rk_engine *e)
 
 void rk_engine_lock(rk_engine *e)
 {
-    pthread_mutex_lock(&e->turn);
+    pthread_mutex_lock(&e->turns);
+    const uint64_t own = e->n_asked++;
+    while (e->n_served != own)
+        pthread_cond_wait(&e->served, &e->turns);
+    pthread_mutex_unlock(&e->turns);
 }
 
 void rk_engine_unlock(rk_engine *e)
 {
-    pthread_mutex_unlock(&e->turn);
+    pthread_mutex_lock(&e->turns);
+    e->n_served++;
+    if (e->n_served != e->n_asked)
+        pthread_cond_broadcast(&e->served);
+    pthread_mutex_unlock(&e->turns);
 }

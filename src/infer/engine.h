@@ -20,7 +20,8 @@ rk_pool *rk_engine_pool(rk_engine *e);
 const atomic_int *rk_engine_abort_flag(const rk_engine *e);
 const rk_log *rk_engine_log(const rk_engine *e);
 
-/* Calls that compute take turns, in no promised order. */
+/* Who computes holds the engine meanwhile, for a forward or a step of training; in the order of
+ * asking. */
 void rk_engine_lock(rk_engine *e);
 void rk_engine_unlock(rk_engine *e);
 

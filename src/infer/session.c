@@ -1,164 +1,22 @@
-/* session.c: streams of tokens through a model, each with its recurrent state.
+/* session.c: streams of tokens through a model, each with its state.
  *
- * A call goes through the model in chunks of 128 tokens, so its memory does not grow with its
- * length. Each session has two states: a call of several tokens reads the first one and leaves what
- * follows in the second, and they change places when the whole call has
- * succeeded, so an aborted call has changed nothing. A step, one token of a stream or of many, is
- * short: no abort stops it, and the first state alone is read and written. Scratch is a block whose
- * size comes from planning the same calls, so evaluating asks the system for nothing. */
+ * A session is a stream and a scheduler: its calls go through the model in pieces, so memory does
+ * not grow with their length, and what a call changes counts when all of it has succeeded. A batch
+ * is one call for each stream, all in the scheduler of the first. */
 #include "infer/session.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/num.h"
 #include "infer/engine.h"
 #include "model/pack.h"
 
-enum { CHUNK = 128 }; /* tokens computed at once, a multiple of 64 */
-
-/* ---- one chunk ---- */
-
-/* Tokens (n_streams, n_tokens) of some streams, computed with the scratch of one session. */
-typedef struct chunk {
-    rk_session *owner;
-    rk_session *const *streams;
-    int64_t n_streams;
-    const int32_t *tokens; /* NULL while planning */
-    int64_t n_tokens;
-    bool begins; /* of a call: the states are the streams' own */
-    bool step;   /* and stay there: no abort, no second buffer */
-} chunk;
-
-/* The states that a chunk reads and leaves; NULL while planning and after a failure. */
-static rk_states states_of(const chunk *c)
-{
-    rk_ctx *ctx = &c->owner->ctx;
-    const size_t n = (size_t)c->n_streams;
-    rk_state **p = c->streams ? rk_arena_alloc(&ctx->meta, 2 * n * sizeof *p) : NULL;
-    if (!p) {
-        if (c->streams)
-            rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for %zu streams", n);
-        return (rk_states){.n = c->n_streams};
-    }
-    for (size_t b = 0; b < n; b++) {
-        const rk_session *s = c->streams[b];
-        p[b] = c->begins ? s->state : s->next;
-        p[n + b] = c->step ? s->state : s->next;
-    }
-    return (rk_states){c->n_streams, p, p + n};
-}
-
-/* Hidden rows (n_streams * n_tokens, C); NULL after a failure. */
-static rk_tensor *forward(const chunk *c, const rk_states *states)
-{
-    rk_session *s = c->owner;
-    const int64_t dims[2] = {c->n_streams, c->n_tokens};
-    rk_forward f = {.in = {rk_new(&s->ctx, RK_I32, 2, dims)}, .state = s->parts};
-    rk_states_gather(&s->ctx, s->model, states, s->parts);
-    if (rk_ctx_failed(&s->ctx))
-        return NULL;
-    if (!s->ctx.planning)
-        memcpy(f.in[0]->data, c->tokens, rk_tensor_bytes(f.in[0]));
-    rk_tensor *hidden = rk_model_forward(&s->ctx, s->model, &f);
-    const int64_t flat[2] = {c->n_streams * c->n_tokens, s->model->hp.n_embd};
-    return rk_view(&s->ctx, hidden, 2, flat);
-}
-
-/* Scores of the last n_rows rows. */
-static void head(rk_session *s, rk_tensor *hidden, int64_t n_rows, float *logits)
-{
-    const int64_t n = hidden->dims[0], dims[2] = {n_rows, s->model->hp.n_vocab};
-    rk_tensor y = rk_tensor_over(RK_F32, 2, dims, logits);
-    rk_tensor *rows = rk_slice(&s->ctx, hidden, 0, n - n_rows, n);
-    rk_linear_into(&s->ctx, rows, rk_weight_of(s->model->head, RK_OUT_IN), &y);
-}
-
-/* Run a chunk; the scores of its last n_rows rows go to logits, NULL while planning. */
-static rk_status run_chunk(const chunk *c, int64_t n_rows, float *logits, rk_error *err)
-{
-    rk_session *s = c->owner;
-    rk_ctx_reset(&s->ctx);
-    const rk_states states = states_of(c);
-    rk_tensor *hidden = forward(c, &states);
-    if (hidden && !s->ctx.planning)
-        rk_states_scatter(s->model, &states, s->parts);
-    if (hidden && n_rows > 0)
-        head(s, hidden, n_rows, logits);
-    return rk_ctx_status(&s->ctx, err);
-}
-
-/* The state before the call stays in `next` until another one begins. */
-static void commit(rk_session *s)
-{
-    rk_state *const before = s->state;
-    s->state = s->next;
-    s->next = before;
-}
-
-/* ---- planning ---- */
-
-/* The chunks that need most, each with the scores of all its rows. */
-static rk_status plan_chunks(rk_session *s, int64_t n_streams, rk_error *err)
-{
-    const struct {
-        int64_t n_streams, n_tokens;
-        bool long_class;
-    } shapes[] = {{1, CHUNK, true}, {1, RK_SHORT_MAX, false}, {n_streams, 1, false}};
-    rk_status st = RK_OK;
-    for (size_t i = 0; i < RK_COUNT(shapes) && st == RK_OK; i++) {
-        const chunk c = {
-            .owner = s, .n_streams = shapes[i].n_streams, .n_tokens = shapes[i].n_tokens};
-        s->ctx.long_class = shapes[i].long_class;
-        st = run_chunk(&c, c.n_streams * c.n_tokens, NULL, err);
-    }
-    return st;
-}
-
-/* Make the scratch large enough for n_streams. After a failure it is as it was. */
-static rk_status plan(rk_session *s, int64_t n_streams, rk_error *err)
-{
-    const rk_arena held = s->ctx.data;
-    rk_arena planned = {0};
-    rk_status st = rk_arena_init(&s->ctx.data, RK_ARENA_COUNTING, 0, err);
-    s->ctx.planning = true;
-    if (st == RK_OK)
-        st = plan_chunks(s, n_streams, err);
-    const size_t bytes = s->ctx.data.peak;
-    if (st == RK_OK)
-        st = rk_arena_init(&planned, RK_ARENA_FIXED, bytes, err);
-    s->ctx.data = held;
-    s->ctx.planning = false;
-    if (st != RK_OK)
-        return st;
-    rk_arena_deinit(&s->ctx.data);
-    s->ctx.data = planned;
-    s->batch_max = n_streams;
-    return RK_OK;
-}
-
 /* ---- made and freed ---- */
 
-static rk_status session_init(rk_session *s, rk_error *err)
+static rk_status session_init(rk_session *s, const rk_model *m, rk_engine *e, rk_error *err)
 {
-    const rk_ctx_params p = {.kernels = rk_engine_kernels(s->engine),
-                             .pool = rk_engine_pool(s->engine),
-                             .dot8 = rk_engine_dot8(s->engine),
-                             .abort = rk_engine_abort_flag(s->engine),
-                             .data_kind = RK_ARENA_FIXED};
-    rk_status st = rk_ctx_init(&s->ctx, &p, err);
-    if (st == RK_OK)
-        st = rk_state_new(&s->state, s->model, err);
-    if (st == RK_OK)
-        st = rk_state_new(&s->next, s->model, err);
-    if (st != RK_OK)
-        return st;
-    s->parts = calloc((size_t)s->model->state.n_parts, sizeof(rk_tensor *));
-    if (!s->parts)
-        return rk_fail(err, RK_ERR_NOMEM, "session: out of memory");
-    rk_state_reset(s->state);
-    return plan(s, 1, err);
+    const rk_status st = rk_stream_init(&s->stream, m, err);
+    return st == RK_OK ? rk_scheduler_init(&s->scheduler, m, e, err) : st;
 }
 
 /* For a model that is packed as far as it will be. */
@@ -168,9 +26,7 @@ static rk_status new_session(rk_session **out, const rk_model *m, rk_engine *e, 
     rk_session *s = calloc(1, sizeof *s);
     if (!s)
         return rk_fail(err, RK_ERR_NOMEM, "session: out of memory");
-    s->model = m;
-    s->engine = e;
-    const rk_status st = session_init(s, err);
+    const rk_status st = session_init(s, m, e, err);
     if (st != RK_OK) {
         rk_session_free(s);
         return st;
@@ -214,8 +70,8 @@ static rk_status probe(const zeros *z, rk_engine *e, rk_error *err)
         return st;
     for (int i = 0; i < N_TOKENS; i++) /* any will do */
         tokens[i] = (int32_t)((i * 7919 + 13) % z->model->hp.n_vocab);
-    s->ctx.observe = count_zeros;
-    s->ctx.observe_user = arg.user;
+    s->scheduler.ctx.observe = count_zeros;
+    s->scheduler.ctx.observe_user = arg.user;
     st = rk_session_eval_whole(s, tokens, N_TOKENS, err);
     rk_session_free(s);
     return st;
@@ -260,9 +116,9 @@ rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_e
 
 rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err)
 {
-    const rk_status st = rk_session_new(out, s->model, s->engine, err);
+    const rk_status st = rk_session_new(out, s->scheduler.model, s->scheduler.engine, err);
     if (st == RK_OK)
-        rk_state_copy((*out)->state, s->state);
+        rk_state_copy((*out)->stream.state, s->stream.state);
     return st;
 }
 
@@ -270,23 +126,21 @@ void rk_session_free(rk_session *s)
 {
     if (!s)
         return;
-    rk_ctx_deinit(&s->ctx);
-    rk_state_free(s->state);
-    rk_state_free(s->next);
-    free(s->parts);
+    rk_scheduler_deinit(&s->scheduler);
+    rk_stream_deinit(&s->stream);
     free(s);
 }
 
 void rk_session_reset(rk_session *s)
 {
-    rk_state_reset(s->state);
+    rk_state_reset(s->stream.state);
 }
 
 /* ---- evaluating ---- */
 
 static rk_status check_tokens(const rk_session *s, const int32_t *tokens, int64_t n, rk_error *err)
 {
-    const int64_t n_vocab = s->model->hp.n_vocab;
+    const int64_t n_vocab = s->scheduler.model->hp.n_vocab;
     if (n < 1)
         return rk_fail(err, RK_ERR_ARG, "%" PRId64 " tokens, expected at least one", n);
     for (int64_t i = 0; i < n; i++)
@@ -298,78 +152,21 @@ static rk_status check_tokens(const rk_session *s, const int32_t *tokens, int64_
     return RK_OK;
 }
 
-/* Until resume_aborts, which takes what this returns, nothing stops what runs. */
-static const atomic_int *hold_aborts(rk_ctx *ctx)
+/* What a call does is in `how`, all but its stream. */
+static rk_status eval(rk_session *s, rk_call how, rk_error *err)
 {
-    const atomic_int *const abort = ctx->abort;
-    ctx->abort = NULL;
-    rk_pool_set_whole(ctx->pool, true);
-    return abort;
-}
-
-static void resume_aborts(rk_ctx *ctx, const atomic_int *abort)
-{
-    rk_pool_set_whole(ctx->pool, false);
-    ctx->abort = abort;
-}
-
-/* One token of each stream, if there is no abort yet. */
-static rk_status run_step(const chunk *c, float *logits, rk_error *err)
-{
-    rk_ctx *ctx = &c->owner->ctx;
-    if (ctx->abort && atomic_load_explicit(ctx->abort, memory_order_relaxed))
-        return rk_fail(err, RK_ERR_ABORTED, "stopped on request");
-    const atomic_int *const abort = hold_aborts(ctx);
-    ctx->long_class = false;
-    const rk_status st = run_chunk(c, logits ? c->n_streams : 0, logits, err);
-    resume_aborts(ctx, abort);
-    return st;
-}
-
-/* All chunks of a call; the scores of its last n_rows tokens go to logits. */
-static rk_status run_chunks(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
-                            int64_t n_rows, rk_error *err)
-{
-    rk_status st = RK_OK;
-    s->ctx.long_class = n > RK_SHORT_MAX;
-    for (int64_t at = 0; at < n && st == RK_OK; at += CHUNK) {
-        const chunk c = {.owner = s,
-                         .streams = &s,
-                         .n_streams = 1,
-                         .tokens = tokens + at,
-                         .n_tokens = rk_min_i64(CHUNK, n - at),
-                         .begins = at == 0};
-        const int64_t end = at + c.n_tokens, from = rk_max_i64(at, n - n_rows);
-        const int64_t rows = rk_max_i64(0, end - from);
-        st = run_chunk(&c, rows, logits, err);
-        if (logits)
-            logits += rows * s->model->hp.n_vocab;
-    }
-    if (st == RK_OK)
-        commit(s);
-    return st;
+    const rk_status st = check_tokens(s, how.tokens, how.n, err);
+    if (st != RK_OK)
+        return st;
+    s->call = how;
+    s->call.stream = &s->stream;
+    return rk_scheduler_call(&s->scheduler, &s->call, err);
 }
 
 rk_status rk_session_eval_rows(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                                int64_t n_rows, rk_error *err)
 {
-    rk_status st = check_tokens(s, tokens, n, err);
-    if (st != RK_OK)
-        return st;
-    rk_engine_lock(s->engine);
-    if (n == 1)
-        st = run_step(&(chunk){.owner = s,
-                               .streams = &s,
-                               .n_streams = 1,
-                               .tokens = tokens,
-                               .n_tokens = 1,
-                               .begins = true,
-                               .step = true},
-                      logits, err);
-    else
-        st = run_chunks(s, tokens, n, logits, logits ? n_rows : 0, err);
-    rk_engine_unlock(s->engine);
-    return st;
+    return eval(s, (rk_call){.tokens = tokens, .n = n, .logits = logits, .n_rows = n_rows}, err);
 }
 
 rk_status rk_session_eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
@@ -386,26 +183,15 @@ rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64_t n, f
 
 rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n, rk_error *err)
 {
-    rk_status st = check_tokens(s, tokens, n, err);
-    if (st != RK_OK)
-        return st;
-    rk_engine_lock(s->engine);
-    const atomic_int *const abort = hold_aborts(&s->ctx);
-    st = run_chunks(s, tokens, n, NULL, 0, err);
-    resume_aborts(&s->ctx, abort);
-    rk_engine_unlock(s->engine);
-    return st;
-}
-
-void rk_session_undo(rk_session *s)
-{
-    commit(s);
+    return eval(s, (rk_call){.tokens = tokens, .n = n, .whole = true}, err);
 }
 
 static rk_status check_batch(rk_session *const *sessions, int64_t n, rk_error *err)
 {
+    const rk_scheduler *first = &sessions[0]->scheduler;
     for (int64_t i = 0; i < n; i++) {
-        if (sessions[i]->model != sessions[0]->model || sessions[i]->engine != sessions[0]->engine)
+        const rk_scheduler *own = &sessions[i]->scheduler;
+        if (own->model != first->model || own->engine != first->engine)
             return rk_fail(err, RK_ERR_ARG,
                            "session %" PRId64 " of the batch has another model or engine", i);
         for (int64_t j = 0; j < i; j++)
@@ -417,16 +203,24 @@ static rk_status check_batch(rk_session *const *sessions, int64_t n, rk_error *e
     return RK_OK;
 }
 
-static rk_status run_batch(const chunk *c, float *logits, rk_error *err)
+/* All of them fit into one forward, so either each has read its token or none has. */
+static rk_status run_batch(rk_session *const *sessions, int64_t n, const int32_t *tokens,
+                           float *logits, rk_error *err)
 {
-    rk_status st = RK_OK;
-    rk_engine_lock(c->owner->engine);
-    if (c->n_streams > c->owner->batch_max)
-        st = plan(c->owner, c->n_streams, err);
-    if (st == RK_OK)
-        st = run_step(c, logits, err);
-    rk_engine_unlock(c->owner->engine);
-    return st;
+    rk_scheduler *q = &sessions[0]->scheduler;
+    for (int64_t i = 0; i < n; i++) {
+        float *row = logits ? logits + i * q->model->hp.n_vocab : NULL;
+        sessions[i]->call = (rk_call){.stream = &sessions[i]->stream,
+                                      .tokens = tokens + i,
+                                      .n = 1,
+                                      .logits = row,
+                                      .n_rows = 1};
+        rk_scheduler_submit(q, &sessions[i]->call);
+    }
+    const rk_call *ended = rk_scheduler_run(q);
+    if (ended->err.code != RK_OK && err)
+        *err = ended->err;
+    return ended->err.code;
 }
 
 rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const int32_t *tokens,
@@ -434,26 +228,20 @@ rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const in
 {
     if (n < 1)
         return rk_fail(err, RK_ERR_ARG, "%" PRId64 " sessions, expected at least one", n);
+    rk_scheduler *q = &sessions[0]->scheduler;
     rk_status st = check_batch(sessions, n, err);
     if (st == RK_OK)
         st = check_tokens(sessions[0], tokens, n, err);
-    if (st != RK_OK)
-        return st;
-    const chunk c = {.owner = sessions[0],
-                     .streams = sessions,
-                     .n_streams = n,
-                     .tokens = tokens,
-                     .n_tokens = 1,
-                     .begins = true,
-                     .step = true};
-    return run_batch(&c, logits, err);
+    if (st == RK_OK && n > q->streams_max)
+        st = rk_scheduler_reserve(q, n, 1, err);
+    return st == RK_OK ? run_batch(sessions, n, tokens, logits, err) : st;
 }
 
 /* ---- states as bytes ---- */
 
 static rk_status check_bytes(const rk_session *s, size_t bytes, rk_error *err)
 {
-    const size_t want = rk_state_bytes(s->state);
+    const size_t want = rk_state_bytes(s->stream.state);
     if (bytes != want)
         return rk_fail(err, RK_ERR_ARG, "a buffer of %zu bytes for a state of %zu", bytes, want);
     return RK_OK;
@@ -463,7 +251,7 @@ rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_
 {
     const rk_status st = check_bytes(s, bytes, err);
     if (st == RK_OK)
-        rk_state_get(s->state, buf);
+        rk_state_get(s->stream.state, buf);
     return st;
 }
 
@@ -471,6 +259,6 @@ rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_
 {
     const rk_status st = check_bytes(s, bytes, err);
     if (st == RK_OK)
-        rk_state_set(s->state, buf);
+        rk_state_set(s->stream.state, buf);
     return st;
 }

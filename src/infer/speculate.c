@@ -57,7 +57,7 @@ struct rk_speculator {
 
 static rk_status check(const rk_session *s, const rk_model *draft, int64_t n_max, rk_error *err)
 {
-    const int64_t n = s->model->hp.n_vocab, n_draft = draft->hp.n_vocab;
+    const int64_t n = s->scheduler.model->hp.n_vocab, n_draft = draft->hp.n_vocab;
     if (n_max < 1 || n_max > GUESSES_MAX)
         return rk_fail(err, RK_ERR_ARG, "%" PRId64 " guesses of a draft, expected 1 to %d", n_max,
                        GUESSES_MAX);
@@ -83,13 +83,13 @@ static rk_status allocate(rk_speculator *sp, rk_error *err)
     rk_status st =
         ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the guesses of a draft");
     for (size_t i = 0; i <= k && st == RK_OK; i++)
-        st = rk_state_new(&sp->states[i], sp->draft->model, err);
+        st = rk_state_new(&sp->states[i], sp->draft->scheduler.model, err);
     return st;
 }
 
 static rk_status init(rk_speculator *sp, const rk_model *draft, rk_error *err)
 {
-    rk_status st = rk_session_new(&sp->draft, draft, sp->session->engine, err);
+    rk_status st = rk_session_new(&sp->draft, draft, sp->session->scheduler.engine, err);
     if (st == RK_OK)
         st = rk_sampler_twin(&sp->twin, sp->sampler, err);
     return st == RK_OK ? allocate(sp, err) : st;
@@ -107,7 +107,7 @@ rk_status rk_speculator_new(rk_speculator **out, rk_session *s, rk_sampler *samp
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a speculator");
     sp->session = s;
     sp->sampler = sampler;
-    sp->n_vocab = s->model->hp.n_vocab;
+    sp->n_vocab = s->scheduler.model->hp.n_vocab;
     sp->pace = rk_pace_new(n_max);
     st = init(sp, draft, err);
     if (st == RK_OK)
@@ -155,12 +155,12 @@ rk_status rk_speculator_sampler_set(rk_speculator *sp, rk_sampler *sampler, rk_e
 
 static void keep_state(rk_speculator *sp, int64_t at)
 {
-    rk_state_copy(sp->states[at], sp->draft->state);
+    rk_state_copy(sp->states[at], sp->draft->stream.state);
 }
 
 static void restore_state(rk_speculator *sp, int64_t at)
 {
-    rk_state_copy(sp->draft->state, sp->states[at]);
+    rk_state_copy(sp->draft->stream.state, sp->states[at]);
 }
 
 static void fall_behind(rk_speculator *sp, int32_t token)
@@ -221,7 +221,7 @@ static void drop_guesses(rk_speculator *sp)
     if (sp->n_line == 0)
         return;
     restore_state(sp, sp->n_fed - sp->first);
-    rk_session_undo(sp->session);
+    rk_stream_undo(&sp->session->stream);
     sp->n_line = 0;
 }
 
@@ -355,9 +355,9 @@ rk_status rk_speculator_state_new(rk_speculator_state **out, const rk_speculator
     *out = NULL;
     if (!k)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for the state of a speculator");
-    rk_status st = rk_state_new(&k->session, sp->session->model, err);
+    rk_status st = rk_state_new(&k->session, sp->session->scheduler.model, err);
     if (st == RK_OK)
-        st = rk_state_new(&k->draft, sp->draft->model, err);
+        st = rk_state_new(&k->draft, sp->draft->scheduler.model, err);
     if (st == RK_OK)
         *out = k;
     else
@@ -376,7 +376,7 @@ void rk_speculator_state_free(rk_speculator_state *k)
 
 size_t rk_speculator_state_bytes(const rk_speculator *sp)
 {
-    return rk_state_bytes(sp->session->state) + rk_state_bytes(sp->draft->state) +
+    return rk_state_bytes(sp->session->stream.state) + rk_state_bytes(sp->draft->stream.state) +
            sizeof(rk_speculator_state);
 }
 
@@ -384,8 +384,8 @@ size_t rk_speculator_state_bytes(const rk_speculator *sp)
 void rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k)
 {
     const bool guessed = sp->n_line > 0;
-    rk_state_copy(k->session, guessed ? sp->session->next : sp->session->state);
-    rk_state_copy(k->draft, guessed ? sp->states[sp->n_fed - sp->first] : sp->draft->state);
+    rk_state_copy(k->session, guessed ? sp->session->stream.next : sp->session->stream.state);
+    rk_state_copy(k->draft, guessed ? sp->states[sp->n_fed - sp->first] : sp->draft->stream.state);
     k->n_fed = sp->n_fed;
     k->n_behind = sp->n_behind;
     memcpy(k->line, sp->line, sizeof k->line);
@@ -394,8 +394,8 @@ void rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k)
 
 void rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k)
 {
-    rk_state_copy(sp->session->state, k->session);
-    rk_state_copy(sp->draft->state, k->draft);
+    rk_state_copy(sp->session->stream.state, k->session);
+    rk_state_copy(sp->draft->stream.state, k->draft);
     memcpy(sp->line, k->line, sizeof k->line);
     memcpy(sp->behind, k->behind, sizeof k->behind);
     sp->n_line = 0;

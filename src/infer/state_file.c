@@ -18,7 +18,7 @@ enum { FINGERPRINT_CHARS = 17 };
 
 static void fingerprint_text(const rk_session *s, char text[FINGERPRINT_CHARS])
 {
-    snprintf(text, FINGERPRINT_CHARS, "%016" PRIx64, s->model->fingerprint);
+    snprintf(text, FINGERPRINT_CHARS, "%016" PRIx64, s->scheduler.model->fingerprint);
 }
 
 typedef struct part_name {
@@ -28,7 +28,7 @@ typedef struct part_name {
 /* Part i of the layout, of the shape it has for one stream. */
 static rk_file_tensor describe(const rk_session *s, int i, part_name *name)
 {
-    const rk_state_part *p = &s->model->state.parts[i];
+    const rk_state_part *p = &s->scheduler.model->state.parts[i];
     rk_file_tensor t = {.name = name->text, .dtype = RK_F32, .n_dims = p->n_dims};
     snprintf(name->text, sizeof name->text, "blocks.%" PRId64 ".%s", p->layer, p->spec->name);
     memcpy(t.dims, p->dims, sizeof p->dims);
@@ -44,11 +44,11 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
                              part_name *names, const rk_file_contents *meta, bool overwrite,
                              rk_error *err)
 {
-    const int n = s->model->state.n_parts;
+    const int n = s->scheduler.model->state.n_parts;
     rk_file_contents c = *meta;
     for (int i = 0; i < n; i++) {
         tensors[i] = describe(s, i, &names[i]);
-        tensors[i].data = rk_state_part_data(s->state, i);
+        tensors[i].data = rk_state_part_data(s->stream.state, i);
     }
     c.tensors = tensors;
     c.n_tensors = n;
@@ -58,7 +58,7 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
 rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,
                                  size_t n, bool overwrite, rk_error *err)
 {
-    const size_t n_parts = (size_t)s->model->state.n_parts;
+    const size_t n_parts = (size_t)s->scheduler.model->state.n_parts;
     char fingerprint[FINGERPRINT_CHARS];
     rk_file_tensor *tensors = calloc(n_parts, sizeof *tensors);
     part_name *names = calloc(n_parts, sizeof *names);
@@ -67,7 +67,7 @@ rk_status rk_session_state_write(const rk_session *s, const char *path, const rk
     rk_status st = RK_ERR_NOMEM;
     fingerprint_text(s, fingerprint);
     if (tensors && names && pairs) {
-        pairs[0] = (rk_pair){"arch", s->model->arch->name};
+        pairs[0] = (rk_pair){"arch", s->scheduler.model->arch->name};
         pairs[1] = (rk_pair){"fingerprint", fingerprint};
         pairs[2] = (rk_pair){"format", "rwkv-state"};
         pairs[3] = (rk_pair){"layout", layout};
@@ -96,9 +96,9 @@ static rk_status check_meta(const rk_session *s, const rk_st *f, bool force, rk_
     const char *found = rk_st_meta(f, "fingerprint");
     char want[FINGERPRINT_CHARS];
     fingerprint_text(s, want);
-    if (arch && strcmp(arch, s->model->arch->name) != 0)
+    if (arch && strcmp(arch, s->scheduler.model->arch->name) != 0)
         return rk_fail(err, RK_ERR_FORMAT, "%s: a state of architecture '%.32s', the model is %s",
-                       rk_st_name(f), arch, s->model->arch->name);
+                       rk_st_name(f), arch, s->scheduler.model->arch->name);
     if (found_layout && strcmp(found_layout, layout) != 0)
         return rk_fail(err, RK_ERR_FORMAT, "%s: layout '%.32s', expected '%s'", rk_st_name(f),
                        found_layout, layout);
@@ -118,7 +118,7 @@ static bool same_shape(const rk_file_tensor *a, const rk_file_tensor *b)
 static rk_status read_part(const rk_session *s, const rk_st *f, int i, rk_error *err)
 {
     part_name name;
-    float *out = rk_state_part_data(s->next, i);
+    float *out = rk_state_part_data(s->stream.next, i);
     const rk_file_tensor want = describe(s, i, &name);
     const rk_file_tensor *t = rk_st_find(f, name.text);
     if (!t)
@@ -138,7 +138,7 @@ static rk_status read_part(const rk_session *s, const rk_st *f, int i, rk_error 
 /* Through the second state, so that a file that fails half-way leaves the state as it was. */
 rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_error *err)
 {
-    const int n = s->model->state.n_parts;
+    const int n = s->scheduler.model->state.n_parts;
     rk_status st = check_meta(s, f, force, err);
     if (st == RK_OK && rk_st_count(f) != n)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
@@ -148,7 +148,7 @@ rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_er
     if (st == RK_OK)
         st = rk_st_check(f, err);
     if (st == RK_OK)
-        rk_state_copy(s->state, s->next);
+        rk_state_copy(s->stream.state, s->stream.next);
     return st;
 }
 

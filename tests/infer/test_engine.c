@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "base/clock.h"
+#include "infer/engine.h"
 
 static void test_params(void **state)
 {
@@ -151,10 +152,55 @@ static void test_turns(void **state)
     test_end(&t);
 }
 
+typedef struct queue {
+    rk_engine *e;
+    atomic_bool asks;
+    int n_served;
+} queue;
+
+static void *stand_in_line(void *arg)
+{
+    queue *q = arg;
+    atomic_store(&q->asks, true);
+    rk_engine_lock(q->e);
+    q->n_served++;
+    rk_engine_unlock(q->e);
+    return NULL;
+}
+
+/* Who holds the engine and asks for it again at once comes behind who has waited. The other thread
+ * is given some time to get from saying that it asks to asking, and may need more. */
+static void test_turn_order(void **state)
+{
+    (void)state;
+    enum { TIMES = 20 };
+    int n_first = 0;
+    rk_engine *e = test_engine(1);
+    for (int i = 0; i < TIMES; i++) {
+        queue q = {.e = e};
+        pthread_t thread;
+        rk_engine_lock(e);
+        assert_int_equal(pthread_create(&thread, NULL, stand_in_line, &q), 0);
+        while (!atomic_load(&q.asks))
+            test_sleep_ms(1);
+        test_sleep_ms(3);
+        rk_engine_unlock(e);
+        rk_engine_lock(e);
+        n_first += q.n_served == 1;
+        q.n_served++;
+        rk_engine_unlock(e);
+        pthread_join(thread, NULL);
+    }
+    print_message("%d of %d times who had waited came first\n", n_first, TIMES);
+    assert_true(n_first > TIMES / 2);
+    rk_engine_free(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_params), cmocka_unit_test(test_abort),
                                        cmocka_unit_test(test_abort_callback),
-                                       cmocka_unit_test(test_turns)};
+                                       cmocka_unit_test(test_turns),
+                                       cmocka_unit_test(test_turn_order)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

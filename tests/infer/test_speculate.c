@@ -333,13 +333,13 @@ static void stop_once(fixture *f, const stream *plain, stream *fast, int32_t tok
 {
     static const atomic_int stop = 1;
     rk_error err = {0};
-    const atomic_int *const own = fast->session->ctx.abort;
+    const atomic_int *const own = fast->session->scheduler.ctx.abort;
     if (in_pass)
-        fast->session->ctx.abort = &stop;
+        fast->session->scheduler.ctx.abort = &stop;
     else
         rk_engine_abort(f->engine);
     const rk_status st = rk_speculator_feed(fast->speculator, token, fast->logits, &err);
-    fast->session->ctx.abort = own;
+    fast->session->scheduler.ctx.abort = own;
     rk_engine_clear_abort(f->engine);
     assert_int_equal(st, RK_ERR_ABORTED);
     if (token % 2 == 0)
