@@ -13,7 +13,7 @@ void rk_lm_stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io
 
 void rk_lm_block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_block_io *io)
 {
-    const void *at = (const char *)m->layers + (size_t)layer * m->arch->layer_bytes;
+    const void *at = rk_model_layer(m, layer);
     const rk_lm_layer *p = at;
     const uint64_t drop = 2 * (uint64_t)layer;
     rk_tensor *x = io->x, *ln;

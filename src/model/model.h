@@ -158,6 +158,11 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
 /* A row's name with its layer in place of %d; name has RK_PARAM_NAME_MAX bytes. */
 void rk_param_name(const rk_param_spec *spec, int64_t layer, char *name);
+/* The struct of a layer, which begins with that of the architecture's base. */
+static inline void *rk_model_layer(const rk_model *m, int64_t layer)
+{
+    return (char *)m->layers + (size_t)layer * m->arch->layer_bytes;
+}
 /* Bytes of weights and state that decoding one token reads and writes: every weight once as it is
  * held, packed or as the file has it, less what meets zeros and is not read; one row of each table,
  * the state read and written. */

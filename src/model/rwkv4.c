@@ -76,7 +76,7 @@ static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file
 static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                            rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv4_layer *p = (const rwkv4_layer *)m->layers + layer;
+    const rwkv4_layer *p = rk_model_layer(m, layer);
     rk_tensor **s = io->state;
     rk_rwkv4_state att = {s[ATT_SHIFT], s[ATT_AA], s[ATT_BB], s[ATT_PP]};
     x = rk_rwkv4_time_mix_forward(ctx, &p->att, x, residual, &att);
@@ -90,7 +90,7 @@ static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_ten
 static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                               rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv4_layer *p = (const rwkv4_layer *)m->layers + layer;
+    const rwkv4_layer *p = rk_model_layer(m, layer);
     return rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, x, residual,
                                         &io->state[FFN_SHIFT]);
 }

@@ -142,7 +142,7 @@ static const rk_size_table own_sizes = {own, RK_COUNT(own)};
 static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                            rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv5_layer *p = (const rwkv5_layer *)m->layers + layer;
+    const rwkv5_layer *p = rk_model_layer(m, layer);
     const rk_rwkv5_sizes sizes = {m->hp.n_head, m->hp.head_size, m->hp.ln_x_eps};
     return rk_rwkv5_time_mix_forward(ctx, &p->att, sizes, x, residual, &io->state[ATT_SHIFT],
                                      &io->state[ATT_WKV]);
@@ -151,7 +151,7 @@ static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_ten
 static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                               rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv5_layer *p = (const rwkv5_layer *)m->layers + layer;
+    const rwkv5_layer *p = rk_model_layer(m, layer);
     return rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, x, residual,
                                         &io->state[FFN_SHIFT]);
 }

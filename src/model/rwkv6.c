@@ -107,7 +107,7 @@ static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file
 static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                            rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv6_layer *p = (const rwkv6_layer *)m->layers + layer;
+    const rwkv6_layer *p = rk_model_layer(m, layer);
     const rk_rwkv5_sizes sizes = {m->hp.n_head, m->hp.head_size, m->hp.ln_x_eps};
     return rk_rwkv6_time_mix_forward(ctx, &p->att, sizes, x, residual, &io->state[ATT_SHIFT],
                                      &io->state[ATT_WKV]);
@@ -116,7 +116,7 @@ static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_ten
 static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                               rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv6_layer *p = (const rwkv6_layer *)m->layers + layer;
+    const rwkv6_layer *p = rk_model_layer(m, layer);
     return rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_PREVIOUS, x, residual,
                                         &io->state[FFN_SHIFT]);
 }

@@ -108,7 +108,7 @@ const rk_io_spec rk_rwkv7_carry[RK_RWKV7_N_CARRY] = {{"v_first", "BTHN", false}}
 rk_tensor *rk_rwkv7_att(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                         rk_tensor *residual, rk_block_io *io)
 {
-    const rk_rwkv7_layer *p = (const rk_rwkv7_layer *)m->layers + layer;
+    const rk_rwkv7_layer *p = rk_model_layer(m, layer);
     rk_tensor **s = io->state;
     rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], io->carry[0]};
     x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, m->hp.ln_x_eps, &att);
@@ -121,7 +121,7 @@ rk_tensor *rk_rwkv7_att(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor
 rk_tensor *rk_rwkv7_ffn(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                         rk_tensor *residual, rk_block_io *io)
 {
-    const rk_rwkv7_layer *p = (const rk_rwkv7_layer *)m->layers + layer;
+    const rk_rwkv7_layer *p = rk_model_layer(m, layer);
     return rk_rwkv7_channel_mix_forward(ctx, &p->ffn, io->given[RK_RWKV7_IDS],
                                         io->given[RK_RWKV7_EMB], x, residual,
                                         &io->state[FFN_SHIFT]);

@@ -44,7 +44,7 @@ void rk_state_layout_deinit(rk_state_layout *l)
 /* The parameter that a part begins with; NULL when that is a number. */
 static rk_tensor *tuned_state(const rk_model *m, const rk_state_part *p)
 {
-    const char *layer = (const char *)m->layers + (size_t)p->layer * m->arch->layer_bytes;
+    const char *layer = rk_model_layer(m, p->layer);
     rk_tensor *t = NULL;
     if (p->spec->tuned)
         memcpy(&t, layer + p->spec->tuned, sizeof t);
