@@ -115,7 +115,7 @@ typedef struct rk_model_info {
     const char *arch; /* "rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5", "rwkv6", "rwkv7"; the library's */
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
     int64_t n_params;     /* stored parameters */
-    int64_t state_bytes;  /* what rk_session_state_get writes */
+    int64_t state_bytes;  /* of a stream that has read nothing, see rk_session_state_get */
     int64_t ctx_len;      /* tokens of a training window when the file says so, else 0 */
     uint64_t fingerprint; /* of architecture, shapes and 1-D tensors rounded to bf16 */
 } rk_model_info;
@@ -163,11 +163,13 @@ RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64
 RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n,
                                        const int32_t *tokens, float *logits, rk_error *err);
 
-/* The state as rk_model_info.state_bytes bytes of f32: per layer the time_mix shift (n_embd), the
+/* The state as rk_session_state_bytes bytes of f32: per layer the time_mix shift (n_embd), the
  * recurrent state, the channel_mix shift (n_embd). The recurrent state is S, for rwkv7 (n_head,
  * head_size value, head_size key), for rwkv5 and rwkv6 with key before value; for rwkv4 it is aa, bb
- * and pp (n_embd each).
- * Errors  RK_ERR_ARG: bytes is not state_bytes. */
+ * and pp (n_embd each). All that is of constant size, rk_model_info.state_bytes; a model whose state
+ * grows with its tokens has some bytes more for each of them, and takes any number of tokens back.
+ * Errors  RK_ERR_ARG: bytes is not state_bytes (set: of no state); RK_ERR_NOMEM. */
+RK_API size_t rk_session_state_bytes(const rk_session *s);
 RK_API rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_error *err);
 RK_API rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err);
 /* The state as a .safetensors file with layout and model fingerprint. Loading refuses another

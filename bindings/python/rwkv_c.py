@@ -113,6 +113,7 @@ _SIGNATURES = {
     "rk_session_eval": (_E, [_P, _I, _N, _F]),
     "rk_session_eval_all": (_E, [_P, _I, _N, _F]),
     "rk_session_eval_batch": (_E, [_PP, _N, _I, _F]),
+    "rk_session_state_bytes": (c.c_size_t, [_P]),
     "rk_session_state_get": (_E, [_P, _P, c.c_size_t]),
     "rk_session_state_set": (_E, [_P, _P, c.c_size_t]),
     "rk_session_state_save": (_E, [_P, _S]),
@@ -333,7 +334,7 @@ class Session(_Handle):
     @property
     def state(self):
         """The whole state as bytes; may be set."""
-        out = c.create_string_buffer(self._info.state_bytes)
+        out = c.create_string_buffer(_rk.session_state_bytes(self._handle))
         _rk.session_state_get(self._handle, out, len(out))
         return out.raw
 

@@ -120,12 +120,10 @@ static void close_stream(stream *s)
 
 static rk_status load_state(const eval_options *o, stream *s, rk_error *err)
 {
-    rk_model_info info;
     rk_status st = rk_session_state_load(s->session, o->state, o->force_base, err);
     if (st != RK_OK)
         return st;
-    rk_model_get_info(s->model, &info);
-    s->state_bytes = (size_t)info.state_bytes;
+    s->state_bytes = rk_session_state_bytes(s->session);
     s->first = malloc(s->state_bytes);
     if (!s->first)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a state");

@@ -84,29 +84,25 @@ static void place_deinit(place *p)
     rk_speculator_state_free(p->fast);
 }
 
-static void place_note(const rk_talks *t, place *p)
+static rk_status place_note(const rk_talks *t, place *p, rk_error *err)
 {
-    if (p->fast)
-        rk_speculator_state_get(t->p.speculator, p->fast);
-    else
-        rk_state_copy(p->plain, t->p.session->stream.state);
+    return p->fast ? rk_speculator_state_get(t->p.speculator, p->fast, err)
+                   : rk_state_copy(p->plain, t->p.session->stream.state, err);
 }
 
 static rk_status place_return(rk_talks *t, const place *p, rk_error *err)
 {
-    if (!p->fast) {
-        rk_state_copy(t->p.session->stream.state, p->plain);
-        return RK_OK;
-    }
-    rk_speculator_state_set(t->p.speculator, p->fast);
-    return rk_speculator_settle(t->p.speculator, err);
+    if (!p->fast)
+        return rk_state_copy(t->p.session->stream.state, p->plain, err);
+    const rk_status st = rk_speculator_state_set(t->p.speculator, p->fast, err);
+    return st == RK_OK ? rk_speculator_settle(t->p.speculator, err) : st;
 }
 
-/* Bytes of a place, to begin with. */
+/* Bytes of a place, without what tokens add. */
 static size_t place_bytes(const rk_talks *t)
 {
     return t->p.speculator ? rk_speculator_state_bytes(t->p.speculator)
-                           : rk_state_bytes(t->p.session->stream.state);
+                           : (size_t)t->p.model->state.count * sizeof(float);
 }
 
 /* The session's state has come from elsewhere, and brought none of the draft's. */
@@ -144,14 +140,14 @@ static rk_status point_new(rk_talks *t, point **out, rk_error *err)
         return no_memory(err);
     p->n_users = 1;
     rk_buf_add(&p->unread, unread->data, unread->len);
-    const rk_status st = p->unread.failed ? no_memory(err) : place_new(t, &p->read, err);
-    if (st != RK_OK) {
+    rk_status st = p->unread.failed ? no_memory(err) : place_new(t, &p->read, err);
+    if (st == RK_OK)
+        st = place_note(t, &p->read, err);
+    if (st == RK_OK)
+        *out = p;
+    else
         point_drop(p);
-        return st;
-    }
-    place_note(t, &p->read);
-    *out = p;
-    return RK_OK;
+    return st;
 }
 
 static rk_status set_unread(rk_talks *t, const rk_buf *text, rk_error *err)
@@ -288,11 +284,9 @@ rk_status rk_talks_ask(rk_talks *t, const char *said, size_t n, rk_think think, 
 static rk_status hold(void *user, rk_error *err)
 {
     rk_talks *t = user;
-    (void)err;
     t->holding = true;
     rk_buf_clear(&t->tail);
-    place_note(t, &t->held);
-    return RK_OK;
+    return place_note(t, &t->held, err);
 }
 
 /* The space that an answer begins with is not shown. */

@@ -47,6 +47,7 @@ static void exchange(rk_stream *s)
 void rk_stream_undo(rk_stream *s)
 {
     exchange(s);
+    rk_state_drop(s->next);
 }
 
 /* ---- lines ---- */
@@ -261,7 +262,7 @@ static void score(rk_scheduler *q, const piece *p, rk_tensor *hidden)
 static rk_states states_of(rk_scheduler *q, const piece *p)
 {
     const size_t n = (size_t)p->n_streams;
-    rk_states s = {.n = p->n_streams};
+    rk_states s = {.n = p->n_streams, .n_tokens = p->n_tokens};
     rk_state **at = q->ctx.planning ? NULL : rk_arena_alloc(&q->ctx.meta, 2 * n * sizeof *at);
     if (!at && !q->ctx.planning)
         rk_ctx_fail(&q->ctx, RK_ERR_NOMEM, "out of memory for %zu streams", n);

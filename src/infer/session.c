@@ -116,9 +116,13 @@ rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_e
 
 rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err)
 {
-    const rk_status st = rk_session_new(out, s->scheduler.model, s->scheduler.engine, err);
+    rk_status st = rk_session_new(out, s->scheduler.model, s->scheduler.engine, err);
     if (st == RK_OK)
-        rk_state_copy((*out)->stream.state, s->stream.state);
+        st = rk_state_copy((*out)->stream.state, s->stream.state, err);
+    if (st != RK_OK) {
+        rk_session_free(*out);
+        *out = NULL;
+    }
     return st;
 }
 
@@ -239,26 +243,21 @@ rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const in
 
 /* ---- states as bytes ---- */
 
-static rk_status check_bytes(const rk_session *s, size_t bytes, rk_error *err)
+size_t rk_session_state_bytes(const rk_session *s)
 {
-    const size_t want = rk_state_bytes(s->stream.state);
-    if (bytes != want)
-        return rk_fail(err, RK_ERR_ARG, "a buffer of %zu bytes for a state of %zu", bytes, want);
-    return RK_OK;
+    return rk_state_bytes(s->stream.state);
 }
 
 rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_error *err)
 {
-    const rk_status st = check_bytes(s, bytes, err);
-    if (st == RK_OK)
-        rk_state_get(s->stream.state, buf);
-    return st;
+    const size_t want = rk_session_state_bytes(s);
+    if (bytes != want)
+        return rk_fail(err, RK_ERR_ARG, "a buffer of %zu bytes for a state of %zu", bytes, want);
+    rk_state_get(s->stream.state, buf);
+    return RK_OK;
 }
 
 rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err)
 {
-    const rk_status st = check_bytes(s, bytes, err);
-    if (st == RK_OK)
-        rk_state_set(s->stream.state, buf);
-    return st;
+    return rk_state_set(s->stream.state, buf, bytes, err);
 }

@@ -153,14 +153,19 @@ rk_status rk_speculator_sampler_set(rk_speculator *sp, rk_sampler *sampler, rk_e
 
 /* ---- the draft ---- */
 
-static void keep_state(rk_speculator *sp, int64_t at)
+static rk_status keep_state(rk_speculator *sp, int64_t at, rk_error *err)
 {
-    rk_state_copy(sp->states[at], sp->draft->stream.state);
+    return rk_state_copy(sp->states[at], sp->draft->stream.state, err);
 }
 
+/* The states after it are not needed any more. */
 static void restore_state(rk_speculator *sp, int64_t at)
 {
-    rk_state_copy(sp->draft->stream.state, sp->states[at]);
+    rk_state *const kept = sp->states[at];
+    sp->states[at] = sp->draft->stream.state;
+    sp->draft->stream.state = kept;
+    for (int64_t i = 0; i <= sp->pace.n_max; i++)
+        rk_state_drop(sp->states[i]);
 }
 
 static void fall_behind(rk_speculator *sp, int32_t token)
@@ -183,7 +188,8 @@ static rk_status draw_guesses(rk_speculator *sp, int64_t n, rk_error *err)
         if (st == RK_OK)
             st = rk_sampler_guess(sp->twin, sp->scores, &sp->guesses[i], err);
         last[1] = sp->guesses[i].token;
-        keep_state(sp, i + 1);
+        if (st == RK_OK)
+            st = keep_state(sp, i + 1, err);
     }
     return st;
 }
@@ -192,9 +198,11 @@ static rk_status draw_guesses(rk_speculator *sp, int64_t n, rk_error *err)
 static rk_status guess(rk_speculator *sp, int64_t n, rk_error *err)
 {
     const double began = rk_now_s();
-    keep_state(sp, 0);
+    rk_status st = keep_state(sp, 0, err);
+    if (st != RK_OK)
+        return st;
     rk_sampler_follow(sp->twin, sp->sampler);
-    const rk_status st = draw_guesses(sp, n, err);
+    st = draw_guesses(sp, n, err);
     if (st != RK_OK) {
         restore_state(sp, 0);
         return st;
@@ -376,31 +384,40 @@ void rk_speculator_state_free(rk_speculator_state *k)
 
 size_t rk_speculator_state_bytes(const rk_speculator *sp)
 {
-    return rk_state_bytes(sp->session->stream.state) + rk_state_bytes(sp->draft->stream.state) +
-           sizeof(rk_speculator_state);
+    const int64_t count =
+        sp->session->scheduler.model->state.count + sp->draft->scheduler.model->state.count;
+    return (size_t)count * sizeof(float) + sizeof(rk_speculator_state);
 }
 
 /* As drop_guesses would leave it; the guesses stay. */
-void rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k)
+rk_status rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k, rk_error *err)
 {
+    const rk_stream *model = &sp->session->stream, *draft = &sp->draft->stream;
     const bool guessed = sp->n_line > 0;
-    rk_state_copy(k->session, guessed ? sp->session->stream.next : sp->session->stream.state);
-    rk_state_copy(k->draft, guessed ? sp->states[sp->n_fed - sp->first] : sp->draft->stream.state);
     k->n_fed = sp->n_fed;
     k->n_behind = sp->n_behind;
     memcpy(k->line, sp->line, sizeof k->line);
     memcpy(k->behind, sp->behind, sizeof k->behind);
+    const rk_status st = rk_state_copy(k->session, guessed ? model->next : model->state, err);
+    if (st != RK_OK)
+        return st;
+    return rk_state_copy(k->draft, guessed ? sp->states[sp->n_fed - sp->first] : draft->state, err);
 }
 
-void rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k)
+/* A draft that has gone back alone guesses worse, and that is all. */
+rk_status rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k, rk_error *err)
 {
-    rk_state_copy(sp->session->stream.state, k->session);
-    rk_state_copy(sp->draft->stream.state, k->draft);
+    rk_status st = rk_state_copy(sp->draft->stream.state, k->draft, err);
+    if (st == RK_OK)
+        st = rk_state_copy(sp->session->stream.state, k->session, err);
+    if (st != RK_OK)
+        return st;
     memcpy(sp->line, k->line, sizeof k->line);
     memcpy(sp->behind, k->behind, sizeof k->behind);
     sp->n_line = 0;
     sp->n_fed = k->n_fed;
     sp->n_behind = k->n_behind;
+    return RK_OK;
 }
 
 void rk_speculator_reset(rk_speculator *sp)

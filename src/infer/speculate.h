@@ -17,9 +17,10 @@ rk_status rk_speculator_state_new(rk_speculator_state **out, const rk_speculator
 void rk_speculator_state_free(rk_speculator_state *k);
 /* Its size, without what tokens add to a state that grows with them. */
 size_t rk_speculator_state_bytes(const rk_speculator *sp);
-/* Of one speculator, or of others of the same models. */
-void rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k);
-void rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k);
+/* Of one speculator, or of others of the same models. Errors  RK_ERR_NOMEM, only where a state grows
+ * with the tokens: after a set the tokens fed are still those before it. */
+rk_status rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k, rk_error *err);
+rk_status rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k, rk_error *err);
 /* The session has been given a state that the speculator knows nothing of: tokens fed before do not
  * count, and the draft is where it began. */
 void rk_speculator_reset(rk_speculator *sp);

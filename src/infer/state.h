@@ -14,24 +14,32 @@ rk_status rk_state_new(rk_state **out, const rk_model *m, rk_error *err);
 void rk_state_free(rk_state *s);
 /* What a stream begins with. */
 void rk_state_reset(rk_state *s);
-/* Both of one model. */
-void rk_state_copy(rk_state *to, const rk_state *from);
+/* Both of one model. What has grown with the tokens is shared and not copied. Errors
+ * RK_ERR_NOMEM: `to` is as it was; without parts that grow there is none. */
+rk_status rk_state_copy(rk_state *to, const rk_state *from, rk_error *err);
+/* Give back what has grown, where the state is not needed any more but the object is. */
+void rk_state_drop(rk_state *s);
 
-/* All of it as bytes: the parts one after the other, f32. */
+/* All of it as bytes: the parts of the layout one after the other, f32; those that grow with a row
+ * for each token.
+ * Errors  RK_ERR_ARG: bytes are no number that a state of the model has; RK_ERR_NOMEM. The state is
+ *         then as it was. */
 size_t rk_state_bytes(const rk_state *s);
+/* Tokens that the parts that grow hold; 0 where none does. */
+int64_t rk_state_n_tokens(const rk_state *s);
 void rk_state_get(const rk_state *s, void *buf);
-void rk_state_set(rk_state *s, const void *buf);
-/* Part i of the layout, (count). */
-float *rk_state_part_data(const rk_state *s, int i);
+rk_status rk_state_set(rk_state *s, const void *buf, size_t bytes, rk_error *err);
 
-/* The states of n streams in a forward: what it reads, and where it leaves what follows, which may
- * be the same. Both are NULL while planning. */
+/* ---- in a forward ---- */
+
+/* The states of n streams: what a forward of n_tokens tokens each reads, and where it leaves what
+ * follows, which may be the same. Both are NULL while planning. */
 typedef struct rk_states {
-    int64_t n;
+    int64_t n, n_tokens;
     rk_state *const *before, *const *after;
 } rk_states;
-/* The tensors (n, shape) of their parts for a forward: parts (n_parts) of the layout. Failures are
- * the context's. */
+/* The tensors of their parts for a forward: parts (n_parts) of the layout. Failures are the
+ * context's, and leave the states as they were. */
 void rk_states_gather(rk_ctx *ctx, const rk_model *m, const rk_states *s, rk_tensor **parts);
 /* What the forward left in parts, into the states behind it. */
 void rk_states_scatter(const rk_model *m, const rk_states *s, rk_tensor *const *parts);

@@ -1,6 +1,7 @@
 /* state_file.c: a session's state as a .safetensors file.
  *
- * A tensor per layer and part, "blocks.0.att.shift", f32, and in the metadata what the state
+ * A tensor per layer and part, "blocks.0.att.shift", f32, with a row for each token (tokens, shape)
+ * where the part grows with them, and in the metadata what the state
  * belongs to: architecture, layout, fingerprint of the model. The fingerprint leaves matrices out,
  * so a model and its narrowed copy share their states. */
 #include <inttypes.h>
@@ -25,14 +26,16 @@ typedef struct part_name {
     char text[RK_PARAM_NAME_MAX];
 } part_name;
 
-/* Part i of the layout, of the shape it has for one stream. */
-static rk_file_tensor describe(const rk_session *s, int i, part_name *name)
+/* Part i of the layout, of the shape it has for one stream that has read n_tokens. */
+static rk_file_tensor describe(const rk_session *s, int i, int64_t n_tokens, part_name *name)
 {
-    const rk_state_part *p = &s->scheduler.model->state.parts[i];
-    rk_file_tensor t = {.name = name->text, .dtype = RK_F32, .n_dims = p->n_dims};
+    const rk_state_entry *p = &s->scheduler.model->state.parts[i];
+    rk_file_tensor t = {.name = name->text, .dtype = RK_F32};
+    int64_t dims[RK_MAX_DIMS];
     snprintf(name->text, sizeof name->text, "blocks.%" PRId64 ".%s", p->layer, p->spec->name);
-    memcpy(t.dims, p->dims, sizeof p->dims);
-    t.bytes = (size_t)p->count * sizeof(float);
+    t.n_dims = rk_state_dims(p, 1, n_tokens, dims) - 1;
+    memcpy(t.dims, dims + 1, (size_t)t.n_dims * sizeof *dims);
+    t.bytes = (size_t)rk_state_entry_count(p, n_tokens) * sizeof(float);
     return t;
 }
 
@@ -45,14 +48,21 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
                              rk_error *err)
 {
     const int n = s->scheduler.model->state.n_parts;
+    unsigned char *image = malloc(rk_state_bytes(s->stream.state)), *at = image;
     rk_file_contents c = *meta;
+    if (!image)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
+    rk_state_get(s->stream.state, image);
     for (int i = 0; i < n; i++) {
-        tensors[i] = describe(s, i, &names[i]);
-        tensors[i].data = rk_state_part_data(s->stream.state, i);
+        tensors[i] = describe(s, i, rk_state_n_tokens(s->stream.state), &names[i]);
+        tensors[i].data = at;
+        at += tensors[i].bytes;
     }
     c.tensors = tensors;
     c.n_tensors = n;
-    return rk_st_write(path, &c, overwrite, NULL, err);
+    const rk_status st = rk_st_write(path, &c, overwrite, NULL, err);
+    free(image);
+    return st;
 }
 
 rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,
@@ -115,11 +125,11 @@ static bool same_shape(const rk_file_tensor *a, const rk_file_tensor *b)
            memcmp(a->dims, b->dims, (size_t)a->n_dims * sizeof a->dims[0]) == 0;
 }
 
-static rk_status read_part(const rk_session *s, const rk_st *f, int i, rk_error *err)
+static rk_status read_part(const rk_session *s, const rk_st *f, int i, int64_t n_tokens, float *out,
+                           rk_error *err)
 {
     part_name name;
-    float *out = rk_state_part_data(s->stream.next, i);
-    const rk_file_tensor want = describe(s, i, &name);
+    const rk_file_tensor want = describe(s, i, n_tokens, &name);
     const rk_file_tensor *t = rk_st_find(f, name.text);
     if (!t)
         return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_st_name(f), name.text);
@@ -135,20 +145,53 @@ static rk_status read_part(const rk_session *s, const rk_st *f, int i, rk_error 
     return RK_OK;
 }
 
-/* Through the second state, so that a file that fails half-way leaves the state as it was. */
-rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_error *err)
+/* The tokens that the file holds rows of: those of the first part that grows. */
+static int64_t tokens_of(const rk_session *s, const rk_st *f)
 {
-    const int n = s->scheduler.model->state.n_parts;
-    rk_status st = check_meta(s, f, force, err);
-    if (st == RK_OK && rk_st_count(f) != n)
-        st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
-                     rk_st_name(f), rk_st_count(f), n);
-    for (int i = 0; i < n && st == RK_OK; i++)
-        st = read_part(s, f, i, err);
+    const rk_state_layout *l = &s->scheduler.model->state;
+    for (int i = 0; i < l->n_parts; i++)
+        if (rk_state_grows(&l->parts[i])) {
+            part_name name;
+            describe(s, i, 0, &name);
+            const rk_file_tensor *t = rk_st_find(f, name.text);
+            return t && t->n_dims > 0 ? t->dims[0] : 0;
+        }
+    return 0;
+}
+
+/* All parts, one after the other, into image, and from there into the state. */
+static rk_status read_parts(rk_session *s, const rk_st *f, int64_t n_tokens, float *image,
+                            rk_error *err)
+{
+    const rk_state_layout *l = &s->scheduler.model->state;
+    rk_status st = RK_OK;
+    float *at = image;
+    for (int i = 0; i < l->n_parts && st == RK_OK; i++) {
+        st = read_part(s, f, i, n_tokens, at, err);
+        at += rk_state_entry_count(&l->parts[i], n_tokens);
+    }
     if (st == RK_OK)
         st = rk_st_check(f, err);
-    if (st == RK_OK)
-        rk_state_copy(s->stream.state, s->stream.next);
+    return st == RK_OK
+               ? rk_state_set(s->stream.state, image, (size_t)(at - image) * sizeof *at, err)
+               : st;
+}
+
+/* Through memory of its own, so that a file that fails half-way leaves the state as it was. */
+rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_error *err)
+{
+    const rk_state_layout *l = &s->scheduler.model->state;
+    const int64_t n_tokens = tokens_of(s, f);
+    rk_status st = check_meta(s, f, force, err);
+    if (st == RK_OK && rk_st_count(f) != l->n_parts)
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
+                     rk_st_name(f), rk_st_count(f), l->n_parts);
+    if (st != RK_OK)
+        return st;
+    float *image = malloc(rk_state_layout_bytes(l, n_tokens));
+    st = image ? read_parts(s, f, n_tokens, image, err)
+               : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_st_name(f));
+    free(image);
     return st;
 }
 

@@ -9,14 +9,24 @@
 
 /* ---- layout ---- */
 
-static void describe(rk_state_part *p, const rk_model *m, int i)
+static void describe(rk_state_entry *p, const rk_model *m, int i)
 {
     const rk_arch *arch = m->arch;
-    *p = (rk_state_part){
+    *p = (rk_state_entry){
         .spec = &arch->state[i % arch->n_state], .layer = i / arch->n_state, .count = 1};
     p->n_dims = rk_shape_dims(m->arch, &m->hp, p->spec->shape, p->dims);
     for (int d = 0; d < p->n_dims; d++)
         p->count *= p->dims[d];
+}
+
+int rk_state_dims(const rk_state_entry *p, int64_t batch, int64_t n_tokens, int64_t *dims)
+{
+    int n = 0;
+    dims[n++] = batch;
+    if (rk_state_grows(p))
+        dims[n++] = n_tokens;
+    memcpy(dims + n, p->dims, (size_t)p->n_dims * sizeof *dims);
+    return n + p->n_dims;
 }
 
 rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *err)
@@ -26,10 +36,11 @@ rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *
     if (!l->parts)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a state of %d tensors", n);
     for (int i = 0; i < n; i++) {
-        rk_state_part *p = &l->parts[i];
+        rk_state_entry *p = &l->parts[i];
         describe(p, m, i);
-        p->at = l->count;
-        l->count += p->count;
+        int64_t *const total = rk_state_grows(p) ? &l->token_count : &l->count;
+        p->at = *total;
+        *total += p->count;
     }
     return RK_OK;
 }
@@ -42,7 +53,7 @@ void rk_state_layout_deinit(rk_state_layout *l)
 /* ---- the beginning ---- */
 
 /* The parameter that a part begins with; NULL when that is a number. */
-static rk_tensor *tuned_state(const rk_model *m, const rk_state_part *p)
+static rk_tensor *tuned_state(const rk_model *m, const rk_state_entry *p)
 {
     const char *layer = rk_model_layer(m, p->layer);
     rk_tensor *t = NULL;
@@ -64,9 +75,11 @@ static void copy_transposed(const rk_tensor *t, float *state)
 void rk_model_initial_state(const rk_model *m, float *state)
 {
     for (int i = 0; i < m->state.n_parts; i++) {
-        const rk_state_part *p = &m->state.parts[i];
+        const rk_state_entry *p = &m->state.parts[i];
         const rk_tensor *tuned = tuned_state(m, p);
         float *x = state + p->at;
+        if (rk_state_grows(p))
+            continue;
         if (tuned && p->spec->key_major)
             copy_transposed(tuned, x);
         else if (tuned)
@@ -92,15 +105,15 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
                         rk_tensor **state)
 {
     for (int i = 0; i < m->state.n_parts; i++) {
-        const rk_state_part *p = &m->state.parts[i];
-        int64_t dims[RK_MAX_DIMS] = {batch};
+        const rk_state_entry *p = &m->state.parts[i];
+        int64_t dims[RK_MAX_DIMS];
         rk_tensor *tuned = tuned_state(m, p);
-        memcpy(dims + 1, p->dims, (size_t)p->n_dims * sizeof *dims);
+        const int n = rk_state_dims(p, batch, 0, dims);
         if (!tuned) {
-            state[i] = filled(ctx, real, 1 + p->n_dims, dims, p->spec->initial);
+            state[i] = filled(ctx, real, n, dims, p->spec->initial);
             continue;
         }
-        state[i] = rk_view(ctx, rk_for_each_row(ctx, tuned, batch), 1 + p->n_dims, dims);
+        state[i] = rk_view(ctx, rk_for_each_row(ctx, tuned, batch), n, dims);
         if (p->spec->key_major)
             state[i] = rk_copy(ctx, rk_transpose(ctx, state[i], 2, 3));
     }

@@ -11,11 +11,14 @@ typedef enum rk_state_kind {
     RK_STATE_PLAIN,  /* of constant size; a forward sees the parts of all streams as one tensor */
     RK_STATE_MATRIX, /* of constant size, and large: a forward reads and writes it where its stream
                       * keeps it (rk_streams in tensor.h) */
+    RK_STATE_TOKENS, /* grows by one row (shape) with each token; lies with its stream, too
+                      * (rk_growing) */
 } rk_state_kind;
 
 /* A part of a layer's state: f32 (B, shape), every element of which starts at `initial`, or as the
  * parameter of scope TUNED says that stands at offset `tuned` of the layer struct (0: none). That
- * one is value-major, whatever the state is. */
+ * one is value-major, whatever the state is. One that grows is f32 (B, tokens, shape) and starts
+ * without tokens. */
 typedef struct rk_state_spec {
     const char *name;
     const char *shape; /* as rk_param_spec.shape */
@@ -26,21 +29,38 @@ typedef struct rk_state_spec {
 } rk_state_spec;
 
 /* One tensor of a model's state: a part of a layer. */
-typedef struct rk_state_part {
+typedef struct rk_state_entry {
     const rk_state_spec *spec;
     int64_t layer;
     int n_dims;
-    int64_t dims[RK_MAX_DIMS - 1]; /* for one stream */
+    int64_t dims[RK_MAX_DIMS - 2]; /* for one stream; of one that grows, for one token */
     int64_t count;                 /* their product */
-    int64_t at;                    /* its first element's place in a stream's state */
-} rk_state_part;
+    int64_t at;                    /* its first element's place among those of constant size; of one
+                                    * that grows, among those of a token */
+} rk_state_entry;
+
+static inline bool rk_state_grows(const rk_state_entry *p)
+{
+    return p->spec->kind == RK_STATE_TOKENS;
+}
 
 /* The parts of a model's state, layer by layer; they belong to the model. */
 typedef struct rk_state_layout {
-    rk_state_part *parts;
-    int n_parts;   /* n_layer * arch->n_state */
-    int64_t count; /* elements of a stream's state */
+    rk_state_entry *parts;
+    int n_parts;         /* n_layer * arch->n_state */
+    int64_t count;       /* elements of a stream's state before it has read tokens, */
+    int64_t token_count; /* and what each token adds */
 } rk_state_layout;
+
+/* Elements of a part of a stream that has read n_tokens. */
+static inline int64_t rk_state_entry_count(const rk_state_entry *p, int64_t n_tokens)
+{
+    return p->count * (rk_state_grows(p) ? n_tokens : 1);
+}
+
+/* Dimensions of a part for `batch` streams, of one that grows with n_tokens rows each; returns their
+ * number. */
+int rk_state_dims(const rk_state_entry *p, int64_t batch, int64_t n_tokens, int64_t *dims);
 
 typedef struct rk_model rk_model;
 
@@ -48,7 +68,14 @@ typedef struct rk_model rk_model;
 rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *err);
 void rk_state_layout_deinit(rk_state_layout *l);
 
-/* What a stream begins with: (layout.count) floats; and as the tensors of `batch` streams. */
+/* Bytes of the state of a stream that has read n_tokens. */
+static inline size_t rk_state_layout_bytes(const rk_state_layout *l, int64_t n_tokens)
+{
+    return (size_t)(l->count + n_tokens * l->token_count) * sizeof(float);
+}
+
+/* What a stream begins with: (layout.count) floats; and as the tensors of `batch` streams, those
+ * that grow with no rows, (batch, 0, shape). */
 void rk_model_initial_state(const rk_model *m, float *state);
 void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
                         rk_tensor **state);

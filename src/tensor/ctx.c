@@ -101,8 +101,22 @@ rk_tensor *rk_new_streams(rk_ctx *ctx, int n_dims, const int64_t *dims, rk_strea
     return t;
 }
 
+rk_tensor *rk_new_growing(rk_ctx *ctx, int n_dims, const int64_t *dims, rk_growing where)
+{
+    rk_tensor *t = new_description(ctx, sizeof *t);
+    rk_growing *growing = new_description(ctx, sizeof *growing);
+    if (!t || !growing)
+        return NULL;
+    *growing = where;
+    *t = rk_tensor_over(RK_F32, n_dims, dims, NULL);
+    t->growing = growing;
+    return t;
+}
+
 rk_tensor *rk_new_state_like(rk_ctx *ctx, const rk_tensor *t)
 {
+    if (t && t->growing)
+        return rk_new_growing(ctx, t->n_dims, t->dims, *t->growing);
     if (!t || !t->streams)
         return rk_new_like(ctx, t);
     const rk_streams *s = t->streams;

@@ -72,9 +72,10 @@ static inline const rk_kernels *rk_ctx_kernels(const rk_ctx *ctx, rk_dtype dtype
 /* A tensor with memory that is not cleared; NULL after a failure. */
 rk_tensor *rk_new(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims);
 rk_tensor *rk_new_like(rk_ctx *ctx, const rk_tensor *t);
-/* A state that lies with its streams, f32; and one for what follows on state t: where t lies with
+/* States that lie with their streams, f32; and one for what follows on state t: where t lies with
  * its streams, so does that. */
 rk_tensor *rk_new_streams(rk_ctx *ctx, int n_dims, const int64_t *dims, rk_streams where);
+rk_tensor *rk_new_growing(rk_ctx *ctx, int n_dims, const int64_t *dims, rk_growing where);
 rk_tensor *rk_new_state_like(rk_ctx *ctx, const rk_tensor *t);
 rk_tensor *rk_new_zeros(rk_ctx *ctx, rk_dtype dtype, int n_dims, const int64_t *dims);
 /* 64-byte aligned memory from the data arena; NULL while planning and after a failure. */

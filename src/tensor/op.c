@@ -276,7 +276,7 @@ static void keep_results(rk_ctx *ctx, const rk_node *n)
     run_segment(ctx, n, result);
     for (int i = 0; i < n->n_out && !rk_ctx_failed(ctx); i++) {
         n->out[i]->requires_grad = result[i]->requires_grad;
-        if (!ctx->planning && !n->out[i]->streams) /* else it is where it belongs */
+        if (!ctx->planning && !rk_tensor_is_streams(n->out[i])) /* else it is where it belongs */
             memcpy(n->out[i]->data, result[i]->data, rk_tensor_bytes(n->out[i]));
     }
 }

@@ -15,6 +15,14 @@ typedef struct rk_streams {
     int64_t offset;
 } rk_streams;
 
+/* Where a state lies that grows by rows: in pages of RK_PAGE_ROWS, each stream's its own. */
+enum { RK_PAGE_ROWS = 64 };
+typedef struct rk_growing {
+    unsigned char *const *const *pages; /* of each stream; NULL while planning */
+    const int64_t *n_before;            /* rows of each stream before those that are added */
+    size_t offset, row_bytes;           /* of the first row in a page; of a row */
+} rk_growing;
+
 /* Row-major, PyTorch order. A view has the root tensor in `base` and shares its data and gradient;
  * transposing and slicing make views whose strides are not those of a contiguous tensor. */
 typedef struct rk_tensor {
@@ -31,6 +39,8 @@ typedef struct rk_tensor {
     uint64_t grad_unset; /* parts of grad not written to yet, see rk_grad_fresh */
     const rk_streams
         *streams; /* of a state (B, ...) instead of data: only wkv6 and wkv7 take these */
+    const rk_growing *growing; /* of a state (B, T, ...) that T rows are added to, instead of data:
+                                   * see rk_growing_row */
     const rk_dot8_matrix *packed; /* the same matrix for products with inputs in 8 bits, or NULL */
 } rk_tensor;
 
@@ -43,6 +53,18 @@ bool rk_tensor_same_shape(const rk_tensor *a, const rk_tensor *b);
 /* Size of the last dimension, and the product of all others. */
 int64_t rk_tensor_cols(const rk_tensor *t);
 int64_t rk_tensor_rows(const rk_tensor *t);
+/* Does it lie with its streams, and not in memory of the context's? */
+static inline bool rk_tensor_is_streams(const rk_tensor *t)
+{
+    return t->streams || t->growing;
+}
+/* Row i of stream b of a growing state: one from before for i < n_before[b], and from there on what
+ * is added, which whoever computes it writes there first. */
+static inline void *rk_growing_row(const rk_tensor *t, int64_t b, int64_t i)
+{
+    const rk_growing *g = t->growing;
+    return g->pages[b][i / RK_PAGE_ROWS] + g->offset + (size_t)(i % RK_PAGE_ROWS) * g->row_bytes;
+}
 /* "f32 (2,3,4)" into buf, for messages; returns buf. */
 const char *rk_tensor_describe(const rk_tensor *t, char *buf, size_t size);
 

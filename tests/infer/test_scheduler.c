@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "growing.h"
 #include "infer/engine.h"
 #include "infer/session.h"
 
@@ -378,17 +379,16 @@ static void test_withdraw(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest each[] = {cmocka_unit_test(test_orders)};
-    const struct CMUnitTest once[] = {
-        cmocka_unit_test(test_together),        cmocka_unit_test(test_waiting),
-        cmocka_unit_test(test_engine_in_turns), cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_withdraw),
-    };
+    const struct CMUnitTest each[] = {cmocka_unit_test(test_orders), cmocka_unit_test(test_abort),
+                                      cmocka_unit_test(test_withdraw)};
+    const struct CMUnitTest once[] = {cmocka_unit_test(test_together),
+                                      cmocka_unit_test(test_waiting),
+                                      cmocka_unit_test(test_engine_in_turns)};
     int failed = cmocka_run_group_tests(once, NULL, NULL);
-    for (int i = 0; rk_archs[i]; i++) {
-        if (test_threads_only() && rk_archs[i] != &rk_arch_rwkv7)
+    for (int i = 0; test_arch_at(i); i++) {
+        test_arch = test_arch_at(i);
+        if (test_threads_only() && test_arch != &rk_arch_rwkv7 && test_arch != &test_arch_growing)
             continue;
-        test_arch = rk_archs[i];
         failed += cmocka_run_group_tests_name(test_arch->name, each, NULL, NULL);
     }
     return failed;

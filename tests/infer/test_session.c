@@ -2,6 +2,7 @@
 #include "test_model_util.h"
 
 #include "compress/quantize.h"
+#include "growing.h"
 #include "infer/engine.h"
 #include "infer/session.h"
 #include "model/pack.h"
@@ -22,7 +23,6 @@ typedef struct fixture {
     test_model m;
     rk_engine *engine;
     int32_t *tokens;
-    size_t state_bytes;
 } fixture;
 
 /* The fixture's model by the recipe. */
@@ -40,14 +40,11 @@ static void narrow(fixture *f)
 static fixture begin(int n_threads)
 {
     fixture f = {.t = test_begin(7)};
-    rk_model_info info;
     f.m = test_model_open(&f.t, 1, 3, recipe ? 64 : 48, RK_F32);
     if (recipe)
         narrow(&f);
     f.engine = test_engine(n_threads);
     f.tokens = test_tokens(&f.t, N, V);
-    rk_model_get_info(f.m.model, &info);
-    f.state_bytes = (size_t)info.state_bytes;
     return f;
 }
 
@@ -75,14 +72,17 @@ static void feed(rk_session *s, const int32_t *tokens, int64_t n, float *logits)
 static float *state_of(fixture *f, const rk_session *s)
 {
     rk_error err = {0};
-    float *state = test_alloc(&f->t, f->state_bytes);
-    test_ok(rk_session_state_get(s, state, f->state_bytes, &err), &err);
+    const size_t bytes = rk_session_state_bytes(s);
+    float *state = test_alloc(&f->t, bytes);
+    test_ok(rk_session_state_get(s, state, bytes, &err), &err);
     return state;
 }
 
 static void same_state(fixture *f, const char *what, const rk_session *a, const rk_session *b)
 {
-    test_same(&f->t, what, state_of(f, a), state_of(f, b), f->state_bytes);
+    const size_t bytes = rk_session_state_bytes(a);
+    assert_int_equal(rk_session_state_bytes(b), bytes);
+    test_same(&f->t, what, state_of(f, a), state_of(f, b), bytes);
 }
 
 /* One call, one with all scores, and one token at a time. */
@@ -248,7 +248,8 @@ static void test_state_round_trip(void **state)
     rk_session *s = session(&f), *by_buffer = session(&f), *by_file = session(&f);
     float *a = test_alloc_f32(&f.t, V), *b = test_alloc_f32(&f.t, V);
     feed(s, f.tokens, 77, NULL);
-    test_ok(rk_session_state_set(by_buffer, state_of(&f, s), f.state_bytes, &err), &err);
+    test_ok(rk_session_state_set(by_buffer, state_of(&f, s), rk_session_state_bytes(s), &err),
+            &err);
     test_ok(rk_session_state_save(s, path, &err), &err);
     test_ok(rk_session_state_load(by_file, path, false, &err), &err);
     same_state(&f, "buffer", s, by_buffer);
@@ -304,8 +305,9 @@ static void test_state_not_finite(void **state)
     char *path = test_path(&f.t, test_temp_dir(&f.t), "nan.safetensors");
     rk_session *s = session(&f), *fresh = session(&f);
     float *bad = state_of(&f, s);
-    bad[f.state_bytes / sizeof *bad - 1] = NAN;
-    test_ok(rk_session_state_set(s, bad, f.state_bytes, &err), &err);
+    const size_t bytes = rk_session_state_bytes(s);
+    bad[bytes / sizeof *bad - 1] = NAN;
+    test_ok(rk_session_state_set(s, bad, bytes, &err), &err);
     test_ok(rk_session_state_save(s, path, &err), &err);
     rk_session_reset(s);
     assert_int_equal(rk_session_state_load(s, path, true, &err), RK_ERR_FORMAT);
@@ -453,13 +455,13 @@ int main(void)
     };
     static const char *const recipes[] = {"rk4", "q8_0"};
     int failed = 0;
-    for (int i = 0; rk_archs[i]; i++) {
-        if (test_threads_only() && rk_archs[i] != &rk_arch_rwkv7)
+    for (int i = 0; test_arch_at(i); i++) {
+        test_arch = test_arch_at(i);
+        if (test_threads_only() && test_arch != &rk_arch_rwkv7 && test_arch != &test_arch_growing)
             continue;
-        test_arch = rk_archs[i];
         recipe = NULL;
         failed += cmocka_run_group_tests_name(test_arch->name, tests, NULL, NULL);
-        for (size_t f = 0; f < RK_COUNT(recipes); f++) {
+        for (size_t f = 0; f < RK_COUNT(recipes) && rk_archs[i]; f++) {
             recipe = recipes[f];
             failed += cmocka_run_group_tests_name(test_arch->name, in_blocks, NULL, NULL);
         }

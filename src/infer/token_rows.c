@@ -1,0 +1,203 @@
+/* token_rows.c: pages of rows that states share.
+ *
+ * A page knows how many of its rows are spoken for. A state that ends there has them all behind it
+ * and may speak for more; one that ends before, because another went on from the same place, may
+ * not, unless it is alone with the page. That is asked and answered by one atomic exchange, so
+ * copies of a state may go on in different threads. */
+#include "infer/token_rows.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+
+struct rk_page {
+    atomic_int n_users;
+    atomic_int n_taken; /* rows */
+    unsigned char *data;
+};
+
+static size_t page_bytes(const rk_state_layout *l)
+{
+    return (size_t)l->token_count * RK_PAGE_ROWS * sizeof(float);
+}
+
+static rk_page *page_new(const rk_state_layout *l, int64_t n_taken, rk_error *err)
+{
+    rk_page *p = calloc(1, sizeof *p);
+    if (p) {
+        atomic_init(&p->n_users, 1);
+        atomic_init(&p->n_taken, (int)n_taken);
+        p->data = aligned_alloc(RK_ARENA_ALIGN, page_bytes(l));
+    }
+    if (!p || !p->data) {
+        free(p);
+        rk_fail(err, RK_ERR_NOMEM, "out of memory for a state: %zu bytes for %d tokens",
+                page_bytes(l), RK_PAGE_ROWS);
+        return NULL;
+    }
+    return p;
+}
+
+static void page_drop(rk_page *p)
+{
+    if (atomic_fetch_sub(&p->n_users, 1) > 1)
+        return;
+    free(p->data);
+    free(p);
+}
+
+static bool is_alone(rk_page *p)
+{
+    return atomic_load(&p->n_users) == 1;
+}
+
+/* A state that has the first n rows behind it wants to write up to row `end`. */
+static bool page_take(rk_page *p, int64_t n, int64_t end)
+{
+    int taken = (int)n;
+    if (atomic_compare_exchange_strong(&p->n_taken, &taken, (int)end))
+        return true;
+    if (!is_alone(p))
+        return false;
+    atomic_store(&p->n_taken, (int)end);
+    return true;
+}
+
+static float *row_of(unsigned char *data, const rk_state_entry *p, int64_t row)
+{
+    return (float *)(void *)(data + rk_token_rows_offset(p)) + row % RK_PAGE_ROWS * p->count;
+}
+
+/* The first n rows, of all parts. */
+static void copy_rows(const rk_state_layout *l, int64_t n, unsigned char *to, unsigned char *from)
+{
+    for (int i = 0; i < l->n_parts; i++) {
+        const rk_state_entry *p = &l->parts[i];
+        if (rk_state_grows(p))
+            memcpy(row_of(to, p, 0), row_of(from, p, 0), (size_t)(n * p->count) * sizeof(float));
+    }
+}
+
+/* ---- rows ---- */
+
+void rk_token_rows_deinit(rk_token_rows *r)
+{
+    rk_token_rows_truncate(r, 0);
+    free(r->pages);
+    free(r->data);
+}
+
+void rk_token_rows_truncate(rk_token_rows *r, int64_t n)
+{
+    const int64_t n_pages = rk_ceil_div(n, RK_PAGE_ROWS);
+    r->n = n;
+    while (r->n_pages > n_pages)
+        page_drop(r->pages[--r->n_pages]);
+}
+
+static rk_status make_room(rk_token_rows *r, int64_t n_pages, rk_error *err)
+{
+    if (n_pages <= r->pages_max)
+        return RK_OK;
+    const int64_t max = rk_max_i64(n_pages, 2 * r->pages_max);
+    rk_page **pages = realloc(r->pages, (size_t)max * sizeof *pages);
+    r->pages = pages ? pages : r->pages;
+    unsigned char **data = realloc(r->data, (size_t)max * sizeof *data);
+    r->data = data ? data : r->data;
+    if (!pages || !data)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a state's pages");
+    r->pages_max = max;
+    return RK_OK;
+}
+
+static void put_page(rk_token_rows *r, int64_t i, rk_page *p)
+{
+    r->pages[i] = p;
+    r->data[i] = p->data;
+}
+
+rk_status rk_token_rows_copy(rk_token_rows *to, const rk_token_rows *from, rk_error *err)
+{
+    const int64_t n_pages = rk_ceil_div(from->n, RK_PAGE_ROWS);
+    if (to == from)
+        return RK_OK;
+    const rk_status st = make_room(to, n_pages, err);
+    if (st != RK_OK)
+        return st;
+    /* Pages of `from` that `to` has had are now its own: it may write on in the last. */
+    rk_token_rows_truncate(to, 0);
+    if (from->n % RK_PAGE_ROWS && is_alone(from->pages[n_pages - 1]))
+        atomic_store(&from->pages[n_pages - 1]->n_taken, (int)(from->n % RK_PAGE_ROWS));
+    for (int64_t i = 0; i < n_pages; i++) {
+        atomic_fetch_add(&from->pages[i]->n_users, 1);
+        put_page(to, i, from->pages[i]);
+    }
+    to->n = from->n;
+    to->n_pages = n_pages;
+    return RK_OK;
+}
+
+/* Let the last page, which is not full, have room for rows up to `end` of it. */
+static rk_status extend_last(rk_token_rows *r, int64_t end, rk_error *err)
+{
+    const int64_t last = r->n_pages - 1, n = r->n % RK_PAGE_ROWS;
+    if (page_take(r->pages[last], n, end))
+        return RK_OK;
+    rk_page *own = page_new(r->layout, end, err);
+    if (!own)
+        return RK_ERR_NOMEM;
+    copy_rows(r->layout, n, own->data, r->data[last]);
+    page_drop(r->pages[last]);
+    put_page(r, last, own);
+    return RK_OK;
+}
+
+rk_status rk_token_rows_reserve(rk_token_rows *r, int64_t n, rk_error *err)
+{
+    const int64_t end = r->n + n, n_pages = rk_ceil_div(end, RK_PAGE_ROWS);
+    rk_token_rows_truncate(r, r->n); /* what a call that failed has left behind */
+    rk_status st = make_room(r, n_pages, err);
+    if (st == RK_OK && r->n % RK_PAGE_ROWS)
+        st = extend_last(r, rk_min_i64(RK_PAGE_ROWS, r->n % RK_PAGE_ROWS + n), err);
+    while (st == RK_OK && r->n_pages < n_pages) {
+        const int64_t begin = r->n_pages * RK_PAGE_ROWS;
+        rk_page *p = page_new(r->layout, rk_min_i64(RK_PAGE_ROWS, end - begin), err);
+        if (!p)
+            return RK_ERR_NOMEM;
+        put_page(r, r->n_pages++, p);
+    }
+    return st;
+}
+
+rk_status rk_token_rows_resize(rk_token_rows *r, int64_t n, rk_error *err)
+{
+    rk_token_rows_truncate(r, 0);
+    const rk_status st = rk_token_rows_reserve(r, n, err);
+    if (st == RK_OK)
+        r->n = n;
+    return st;
+}
+
+/* ---- in one piece ---- */
+
+/* Rows from `row` on that lie in one page. */
+static int64_t run_of(const rk_token_rows *r, int64_t row)
+{
+    return rk_min_i64(RK_PAGE_ROWS - row % RK_PAGE_ROWS, r->n - row);
+}
+
+void rk_token_rows_get(const rk_token_rows *r, const rk_state_entry *p, float *x)
+{
+    for (int64_t i = 0; i < r->n; i += run_of(r, i))
+        memcpy(x + i * p->count, row_of(r->data[i / RK_PAGE_ROWS], p, i),
+               (size_t)(run_of(r, i) * p->count) * sizeof *x);
+}
+
+void rk_token_rows_set(rk_token_rows *r, const rk_state_entry *p, const float *x)
+{
+    for (int64_t i = 0; i < r->n; i += run_of(r, i))
+        memcpy(row_of(r->data[i / RK_PAGE_ROWS], p, i), x + i * p->count,
+               (size_t)(run_of(r, i) * p->count) * sizeof *x);
+}
