@@ -24,7 +24,7 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
     for (int q = 0; q < N_MIX; q++)
         in[q] = rk_index(ctx, mixed, q);
 
-    /* All that reads the mixes at once, then the second halves of the low-rank products. */
+    /* All products that read the mixes at once, then the second factors of the low-rank pairs. */
     enum { R, K, V, W, A, G, VL, N_READS };
     const rk_linears_in reads[N_READS] = {
         [R] = {in[XR], p->receptance, RK_UNARY_NONE}, [K] = {in[XK], p->key, RK_UNARY_NONE},

@@ -8,9 +8,9 @@
  * the last row of x. */
 rk_tensor *rk_previous_rows(rk_ctx *ctx, rk_tensor *x, rk_tensor **shift);
 
-/* A parameter once for each of `batch` rows, (batch, elements). What is computed from a parameter
- * is computed from this: its gradients are then added row after row, in which order the size of a
- * micro-batch changes nothing. */
+/* A parameter repeated for each of `batch` rows, (batch, elements). Computing from these copies adds
+ * the parameter's gradient up row after row, an order that the size of a micro-batch does not
+ * change. */
 rk_tensor *rk_for_each_row(rk_ctx *ctx, rk_tensor *param, int64_t batch);
 
 /* The channel mix of RWKV-4, -5 and -6 (arXiv 2305.13048, 2404.05892): tensors by their checkpoint

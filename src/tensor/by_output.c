@@ -1,10 +1,10 @@
-/* by_output.c: products computed output by output: those of the short class, and all whose inputs
- * are rounded to 8 bits.
+/* by_output.c: matrix products computed one output at a time: those of the short class (decoding),
+ * and all whose activations are rounded to 8 bits.
  *
- * Every output is a sum of one fixed order whatever the number of rows (gemv and dot8 in kernels/),
- * so products can be cut and put together at will: those that do not wait for each other make one
- * list of tasks, and one fork and join. What is applied to the outputs is done by the task that has
- * just written them. */
+ * An output is a dot product, summed in one fixed order whatever the number of rows (gemv and dot8
+ * in kernels/). So outputs can be spread over tasks freely, and independent products share one list
+ * of tasks with one fork and join. A function after the product (tanh, ...) is applied by the task
+ * that computed the outputs, while they are in the cache. */
 #include <string.h>
 
 #include "base/num.h"
@@ -12,27 +12,27 @@
 #include "tensor/op.h"
 
 enum { OUTPUTS_SHORT = 64, OUTPUTS_LONG = 32, WIDEN_ROWS = 16 }; /* outputs of a task */
-enum { GATHERED_ROWS = 4 }; /* at most: with more rows, few weights meet zeros alone */
+enum { GATHERED_ROWS = 4 }; /* at most: with more, few inputs are zero in all rows */
 
-/* Never while training: gradients are those of inputs in f32. */
+/* Never while training: gradients are those of the product with f32 activations. */
 bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *w)
 {
     return ctx->dot8 && w->packed && x->dtype == RK_F32 && !ctx->recording && !ctx->recomputed;
 }
 
-/* Where the product goes, before what is applied to it. */
+/* Where the product is written, before the function after it. */
 static void *product_of(const rk_product *p)
 {
     return p->before ? p->before : p->y->data;
 }
 
-/* Few rows of inputs that are mostly zero: what is zero is gathered out. */
+/* Few rows whose inputs are mostly zero: only the others are multiplied. */
 static bool is_gathered(const rk_product *p)
 {
     return p->w->packed->columns && p->rows <= GATHERED_ROWS;
 }
 
-/* ---- scratch: rounded inputs of each product, a piece for each thread ---- */
+/* ---- scratch: 8-bit activations of each product, then a part for each thread ---- */
 
 static size_t rounded_bytes(const rk_ctx *ctx, const rk_product *p)
 {
@@ -79,11 +79,13 @@ typedef struct products_job {
     const rk_ctx *ctx;
     const rk_product *p;
     int n;
-    int64_t outputs[RK_LINEARS_MAX];   /* of a task */
-    int64_t tasks[RK_LINEARS_MAX];     /* of each product */
-    bool apart[RK_LINEARS_MAX];        /* a task's groups are as far apart as there are tasks */
-    rk_x8 *rounded[RK_LINEARS_MAX];    /* NULL: its inputs stay f32 */
-    char *gathered_at[RK_LINEARS_MAX]; /* NULL: it takes the rounded ones */
+    int64_t outputs[RK_LINEARS_MAX]; /* that one task computes */
+    int64_t tasks[RK_LINEARS_MAX];   /* of each product */
+    /* Outputs come in groups of RK_DOT8_ROWS. Task t has groups t, t + tasks, t + 2 tasks, ...: all
+     * threads together read the matrix from front to back. Else a task has neighbouring groups. */
+    bool apart[RK_LINEARS_MAX];
+    rk_x8 *rounded[RK_LINEARS_MAX];    /* 8-bit activations; NULL: they stay f32 */
+    char *gathered_at[RK_LINEARS_MAX]; /* those that are not 0; NULL: all are multiplied */
     rk_x8_sparse gathered[RK_LINEARS_MAX][GATHERED_ROWS];
     char *scratch;
     size_t thread_bytes;
@@ -110,7 +112,7 @@ static void packed_outputs(const products_job *j, int i, int64_t task, void *scr
                       scratch);
 }
 
-/* A few rows of weights in blocks become floats, which are multiplied as floats are. */
+/* Quantised weights and f32 activations: a few rows at a time are widened to f32. */
 static void widened_outputs(const products_job *j, int i, int64_t lo, int64_t hi, float *floats)
 {
     const rk_product *p = &j->p[i];
@@ -139,7 +141,7 @@ static void plain_outputs(const products_job *j, int i, int64_t lo, int64_t hi)
                         p->out, out, p->out, p->accumulate);
 }
 
-/* What comes after the product, on its outputs [lo, hi). */
+/* Apply the function after the product to its outputs [lo, hi). */
 static void finish(const products_job *j, const rk_product *p, int64_t lo, int64_t hi)
 {
     for (int64_t r = 0; r < p->rows; r++) {
@@ -227,7 +229,7 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
     }
     j.scratch = at;
     if (rows == 1)
-        round_piece(&j, 0, 1, 0); /* less than waking a thread for it */
+        round_piece(&j, 0, 1, 0); /* cheaper than waking a thread */
     else if (any)
         rk_parallel(ctx, rows, RK_GRAIN_ROWS, round_piece, &j);
     rk_parallel(ctx, tasks, 1, outputs_task, &j);

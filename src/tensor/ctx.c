@@ -166,8 +166,8 @@ void rk_parallel_whole(rk_ctx *ctx, int64_t n, int64_t grain, rk_range_fn *fn, v
     rk_pool_run_whole(ctx->pool, rk_ceil_div(n, job.grain), range_task, &job);
 }
 
-/* ---- gradients: whether one was written to is known of each entry of a root's first dimension,
- * where these are few (mixes, sequences), else of the whole ---- */
+/* ---- gradients: which parts of one were written to is kept for each entry of the root's first
+ * dimension where these are few (mixes, sequences), else for the whole ---- */
 
 enum { PARTS_MAX = 64, ZERO_GRAIN = 1 << 16 };
 

@@ -22,16 +22,16 @@ typedef struct rk_ctx {
     rk_backend backend;
     const rk_kernels *kernels; /* the f32 path; f64 always uses the reference */
     rk_pool *pool;
-    const rk_dot8_kernels *dot8; /* inputs of packed weights are rounded to 8 bits; NULL: never */
+    const rk_dot8_kernels *dot8; /* packed weights meet activations in 8 bits; NULL: never */
     const atomic_int *abort;     /* non-zero: stop with RK_ERR_ABORTED; may be NULL */
     bool planning;               /* ops compute shapes and count bytes, nothing else */
     bool recording;              /* ops whose inputs need gradients go on the tape */
-    bool recomputed;             /* in the forward of a segment that backward will record */
+    bool recomputed;             /* in the forward of a segment that backward will run again */
     bool long_class; /* matrix products of the long class (packed), see docs/numerics.md */
     bool round_bf16; /* their operands are rounded to bf16 */
     uint64_t seed;   /* dropout draws are keyed by (seed, step, index, element) */
     uint64_t step;
-    int64_t first_row; /* where this piece of a batch begins: elements are counted from the batch */
+    int64_t first_row; /* of this micro-batch in the whole batch: dropout counts from there */
     rk_arena meta;     /* tensors and tape nodes: small, grows, kept across resets */
     rk_arena data;     /* elements, gradients, scratch */
     rk_node *tape;     /* the newest node */

@@ -1,5 +1,6 @@
-/* factor.c: packed products with a matrix of any type. A product's sums over the outputs, those of
- * dx, are chains that the packed product continues from memory, so cutting them changes no bit. */
+/* factor.c: packed products with a matrix of any type. dx = dy W sums over the outputs; a packed
+ * product continues each sum from its value in memory, so taking the outputs in several steps
+ * changes no bit. */
 #include "tensor/factor.h"
 
 #include "base/num.h"
@@ -46,7 +47,7 @@ static rk_dtype real_of(const rk_factor *w)
     return w->dtype == RK_F64 ? RK_F64 : RK_F32;
 }
 
-/* ---- outputs in blocks as floats ---- */
+/* ---- quantised weights as f32 ---- */
 
 static size_t widened_bytes(const rk_factor *w)
 {
@@ -67,7 +68,7 @@ static void widen_piece(void *arg, int64_t lo, int64_t hi, int worker)
     rk_blocks_widen(rows.dtype, rows.out * rows.in, rows.data, j->floats + lo * rows.in);
 }
 
-/* Outputs [lo, ...) of a matrix in blocks, up to BLOCK_ROWS, in f32. */
+/* Up to BLOCK_ROWS outputs of a quantised matrix, from lo on, in f32. */
 static rk_factor widened(rk_ctx *ctx, const rk_factor *w, int64_t lo, float *floats)
 {
     widen_job j = {rk_factor_part(w, lo, rk_min_i64(BLOCK_ROWS, w->out - lo)), floats};

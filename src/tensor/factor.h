@@ -1,7 +1,7 @@
 /* factor.h: the matrix of a product, of any type, and packed products (gemm.h) with it.
  *
- * What is stored in blocks becomes floats, a few hundred outputs at a time, in scratch: the bits are
- * those of the matrix in f32, in both directions, and there is never an f32 copy of the whole. */
+ * Quantised weights are widened to f32 in scratch, a few hundred outputs at a time: results and
+ * gradients have the bits of the widened matrix, and there is never an f32 copy of the whole. */
 #ifndef RK_FACTOR_H
 #define RK_FACTOR_H
 

@@ -173,9 +173,9 @@ rk_tensor *rk_apply1(rk_ctx *ctx, rk_node *n)
 
 /* ---- backwards ---- */
 
-/* A sum whose gradient was passed on whole is done with: nothing reads it after its own node. So
- * the summand's gradient can begin in its memory, unless it has begun, or the node adds to it while
- * it still reads. */
+/* A sum's gradient is the summand's gradient too, and nothing reads it after the sum's own node. So
+ * the summand's can begin in its memory. Not where the summand has a gradient already, or is an
+ * input of the node twice: the node would add to that memory while it still reads it. */
 static void inherit(const rk_node *n)
 {
     rk_tensor *heir = n->heir, *from = n->out[0];

@@ -20,8 +20,8 @@ struct rk_node {
     int n_in, n_out;
     rk_tensor *in[RK_MAX_IN]; /* NULL where an input is optional and absent */
     rk_tensor *out[RK_MAX_OUT];
-    rk_tensor *heir; /* NULL, or the input whose gradient is, among other terms, that of out[0]:
-                      * it may take over its memory */
+    rk_tensor *heir; /* NULL, or an input that is added to out[0]: its gradient may begin in the
+                      * memory of out[0]'s */
     void *saved;     /* saved_bytes that forward keeps for backward; NULL when not recording */
     void *scratch;   /* during forward and backward only */
     size_t saved_bytes, scratch_bytes, scratch_bwd_bytes; /* asked for by the shape rule */
@@ -110,12 +110,12 @@ bool rk_product_is_8bit(const rk_ctx *ctx, const rk_tensor *x, const rk_tensor *
 size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n);
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch);
 
-/* Part i of `parts` equal ones of each row of a state (B, ...), i counted over all rows: where it
- * is, with what came before copied there unless it is that already. */
+/* Each row of a state (B, ...) consists of `parts` equal parts, such as heads. Where part i of all
+ * B * parts is after this step; what it was before is copied there unless it lies there already. */
 void *rk_state_place(const rk_tensor *before, const rk_tensor *after, int64_t parts, int64_t i);
 
-/* The gradient of an input as pieces of rows write it: those that come first clear their own part
- * before a kernel adds to it, while it lies in the cache. */
+/* The gradient of an input that tasks of some rows each add to. Where nothing was added to it yet, a
+ * task clears its rows just before its kernel adds to them, which keeps them in the cache. */
 typedef struct rk_grad_rows {
     void *data;
     size_t row_bytes;

@@ -1,7 +1,8 @@
 /* op_elementwise.c: unary functions, add, mul, lerp, scale, dropout.
  *
  * The second operand may be a row (trailing dimensions) or one element: the first operand is then
- * seen as `repeat` rows of that many elements, and its gradient is a sum over rows in order. */
+ * seen as rows of that many elements, and the gradient of the second is a sum over these rows in
+ * order. */
 #include <math.h>
 
 #include "base/num.h"
@@ -154,7 +155,7 @@ static double one_element(const rk_tensor *t)
     return t->dtype == RK_F64 ? *(const double *)t->data : (double)*(const float *)t->data;
 }
 
-/* One element is a factor or summand of everything: rows of 1 would be a call per element. */
+/* A second operand of one element: as rows of 1 it would cost a call for each element. */
 static void scalar_run(const runs_job *j, int64_t at, int64_t at2, int64_t n)
 {
     const rk_tensor *x = j->n->in[0], *z = j->n->out[0];

@@ -1,12 +1,12 @@
-/* op_linear.c: products with matrices, one or several that do not wait for each other.
+/* op_linear.c: matrix products, one or several independent ones in a node.
  *
- * Packed weights in blocks meet inputs in 8 bits, and products of the short class, at most 16 tokens
- * of a stream, are sums of one fixed order whatever the number of rows: both are computed output by
- * output, in one parallel region for all products of a node (by_output.c). The others are packed
- * products (factor.h). Gradients are always packed products: of x with the weight, of the weight
- * with one chain over the rows in order, which makes a batch computed in pieces add up to the same
- * bits. A node of several has the bits of one node after the other: backward goes from the last to
- * the first, as the tape does. */
+ * Packed quantised weights are multiplied with activations rounded to 8 bits. Those products, and
+ * all of the short class (at most 16 tokens of a stream), are computed one output at a time, in one
+ * parallel region for all products of a node (by_output.c). The others are packed products
+ * (factor.h). Gradients are always packed products: dx with the weight, dw with one sum over the
+ * rows in order, so that micro-batches add up to the same bits. A node of several products has the
+ * bits of nodes one after the other: its backward goes from the last to the first, as the tape
+ * does. */
 #include <string.h>
 
 #include "base/num.h"

@@ -5,10 +5,10 @@
  * products to the gradients of the hidden rows and of the head. Holding all logits would take 4 V
  * bytes a token (V = 65536: 256 KiB), more than everything else. The price is one product more.
  *
- * A loss whose gradient is announced need not pay it: forward holds all columns of a few hundred
- * rows, and when their sums are known, goes over them once more for the gradients, which are the
- * same bits. Fewer rows would not do: the head's gradient is read and written once for each block
- * of rows. */
+ * That product is saved where the caller announces the gradient of the loss: forward keeps all
+ * logits of a few hundred rows, and when their softmax sums are known goes over them once more for
+ * the gradients, with the same bits. Fewer rows would not do: the head's gradient is read and
+ * written once for each block of rows. */
 #include <math.h>
 #include <string.h>
 

@@ -233,9 +233,9 @@ static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i)
     return a;
 }
 
-/* A kernel that is given nowhere to save states may take a few steps in another order, which is
- * the short class. A recomputed segment or the rest of a prompt must not: its state is saved for
- * nothing, behind the kernel's scratch. */
+/* Without memory for saved states the kernel may take a few steps in the order of the short class.
+ * In the long class, in a recomputed segment or at the end of a prompt, it must not: it saves its
+ * state behind its scratch, where nothing reads it. */
 static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const wkv_job *j = arg;

@@ -1,7 +1,7 @@
 /* op_rwkv7_heads.c: what an RWKV-7 time mix does between its matrix products, head by head.
  *
- * Prepare, recurrence and output see one head at a time, so a task that has a head goes through all
- * three, in the bits of the three ops. Only without a tape: backward wants what they keep. */
+ * Prepare, recurrence and output need one head at a time, so one task takes a head through all
+ * three, with the bits of the three ops. Only without a tape: backward needs what those ops save. */
 #include "base/num.h"
 #include "tensor/op.h"
 

@@ -1,6 +1,6 @@
-/* op_wkv.c: the recurrences of RWKV-4, -5 and -6. A call cuts its work by batch row and head, or by
- * channels; gradients of the vectors that all rows share are kept for each row and added row after
- * row, so a batch that comes in pieces adds up to the same bits. */
+/* op_wkv.c: the recurrences of RWKV-4, -5 and -6. Work is cut by batch row and head, or by channels.
+ * Gradients of vectors that all rows share are computed for each row and then added row after row,
+ * so that micro-batches add up to the same bits. */
 #include <string.h>
 
 #include "base/num.h"

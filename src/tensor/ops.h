@@ -58,10 +58,10 @@ rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_
 rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *add);
 /* The product into y (..., out), memory of the caller's; not while recording. */
 void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *y);
-/* Products that do not wait for each other, at once: out[i] = after_i(x_i w_i), or x_i w_i where
- * that is RK_UNARY_NONE. The same bits as one after the other, forward and backward; in the short
- * class each costs a fork and a join less. Low-rank pairs are two products more: the first ones go
- * with the others, so that all of them take two forks and joins. */
+/* Independent products at once: out[i] = after_i(x_i w_i), or x_i w_i where that is RK_UNARY_NONE.
+ * The same bits as one after the other, forward and backward; in the short class each costs a fork
+ * and a join less. A low-rank pair is two more products: the first ones go with the others, so that
+ * all of them take two forks and joins. */
 enum { RK_LINEARS_MAX = 16 };
 typedef struct rk_linears_in {
     rk_tensor *x;

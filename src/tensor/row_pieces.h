@@ -1,8 +1,9 @@
 /* row_pieces.h: rows cut into pieces for backward passes that leave sums over all rows.
  *
- * A piece is a few rows of one sequence. It adds its rows to a vector of its own while they lie in
- * the cache, and the vectors of the pieces are added in order afterwards. The cut depends on the
- * length of a sequence alone, so micro-batches continue the same sums (docs/numerics.md). */
+ * A piece is a few rows of one sequence. The task of a piece adds its rows up in a vector of its own
+ * while they lie in the cache; the vectors of all pieces are added in order afterwards. The cut
+ * depends on the length of a sequence alone, so micro-batches continue the same sums
+ * (docs/numerics.md). */
 #ifndef RK_ROW_PIECES_H
 #define RK_ROW_PIECES_H
 

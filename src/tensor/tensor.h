@@ -9,7 +9,7 @@
 enum { RK_MAX_DIMS = 5 };
 
 /* Where the states of several streams lie, each in memory of its owner: stream b's is read at
- * from[b] + offset, and the one behind it written to to[b] + offset, which may be the same. */
+ * from[b] + offset, and its next one is written to to[b] + offset, which may be the same. */
 typedef struct rk_streams {
     float *const *from, *const *to; /* NULL while planning */
     int64_t offset;
@@ -40,8 +40,8 @@ typedef struct rk_tensor {
     const rk_streams
         *streams; /* of a state (B, ...) instead of data: only wkv6 and wkv7 take these */
     const rk_growing *growing; /* of a state (B, T, ...) that T rows are added to, instead of data:
-                                   * see rk_growing_row */
-    const rk_dot8_matrix *packed; /* the same matrix for products with inputs in 8 bits, or NULL */
+                                * see rk_growing_row */
+    const rk_dot8_matrix *packed; /* the same matrix laid out for 8-bit activations, or NULL */
 } rk_tensor;
 
 /* A contiguous shape over memory of the caller's. */
