@@ -82,7 +82,7 @@ static int by_value(const void *a, const void *b)
 
 void bench_figure_add(bench_figure *f, double measured)
 {
-    if (f->n < BENCH_ROUNDS_MAX)
+    if (f->n < BENCH_VALUES_MAX)
         f->of[f->n++] = measured * f->scale;
 }
 

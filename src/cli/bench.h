@@ -5,9 +5,9 @@
 
 #include "cli/command.h"
 
-enum { BENCH_ROUNDS_MAX = 100 };
+enum { BENCH_ROUNDS_MAX = 100, BENCH_VALUES_MAX = 2 * BENCH_ROUNDS_MAX };
 
-/* One thing measured once a round. Rates of work are told by their median, limits of the machine by
+/* One thing measured in each round, once or on both sides of what it is compared with. Rates of work are told by their median, limits of the machine by
  * their best: nothing can be faster than them by luck. */
 typedef struct bench_figure {
     const char *key; /* in JSON */
@@ -16,7 +16,7 @@ typedef struct bench_figure {
     int n;
     bool best;
     char label[64];
-    double of[BENCH_ROUNDS_MAX]; /* n, in the unit; sorted by bench_figure_value */
+    double of[BENCH_VALUES_MAX]; /* n, in the unit; sorted by bench_figure_value */
 } bench_figure;
 
 void bench_figure_add(bench_figure *f, double measured);
@@ -43,6 +43,12 @@ double bench_machine_read(bench_machine *m);
 /* All threads compute in registers: operations a second, a multiply-add being two. */
 double bench_machine_f32(bench_machine *m);
 double bench_machine_i8(bench_machine *m);
+/* Bytes that the last level of the caches that a core has holds; 0: nobody knows. */
+double bench_machine_cache(void);
+
+/* Why a share of a limit is above one; NULL: it is not. Weights that caches hold are read faster than
+ * memory; anything else says that the machine was slower while its limit was measured. */
+const char *bench_excess(double share, bool in_caches);
 
 /* ---- memory, bench_child.c ---- */
 

@@ -4,9 +4,11 @@
  * Pages are asked to be of 4 KiB, as those of a mapped file are. */
 #define _DEFAULT_SOURCE /* madvise(), MAP_ANONYMOUS */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -88,6 +90,36 @@ double bench_machine_f32(bench_machine *m)
 double bench_machine_i8(bench_machine *m)
 {
     return peak(m, rk_peak_i8(1) * (double)m->i8_turns, i8_piece);
+}
+
+/* Linux tells it where glibc knows none, as in some virtual machines: "36608K". */
+static double cache_in_sys(void)
+{
+    FILE *f = fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r");
+    double size = 0.0;
+    char unit = 'K';
+    if (f && fscanf(f, "%lf%c", &size, &unit) < 1)
+        size = 0.0;
+    if (f)
+        fclose(f);
+    return size * (unit == 'M' ? 1048576.0 : 1024.0);
+}
+
+double bench_machine_cache(void)
+{
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    const long known = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (known > 0)
+        return (double)known;
+#endif
+    return cache_in_sys();
+}
+
+const char *bench_excess(double share, bool in_caches)
+{
+    if (share <= 1.0)
+        return NULL;
+    return in_caches ? "caches" : "disturbed";
 }
 
 /* Turns that take about PIECE_S on this machine. */

@@ -1,7 +1,8 @@
-/* bench_model.c: reading a prompt, writing, many streams together, of one model. */
+/* bench_model.c: prefill, decode, and decode of many streams together, of one model. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -60,19 +61,28 @@ static rk_status warm_up(job *j, rk_error *err)
     return st;
 }
 
+static void measure_peaks(job *j)
+{
+    bench_figure_add(&j->figures[F32], bench_machine_f32(j->machine));
+    bench_figure_add(&j->figures[INT8], bench_machine_i8(j->machine));
+}
+
+/* The limit of each kind of work is measured before and after it: what a neighbour does to the one
+ * it does to the other. */
 static rk_status one_round(job *j, rk_error *err)
 {
     const bench_options *o = j->o;
-    bench_figure_add(&j->figures[READ], bench_machine_read(j->machine));
-    bench_figure_add(&j->figures[F32], bench_machine_f32(j->machine));
-    bench_figure_add(&j->figures[INT8], bench_machine_i8(j->machine));
+    measure_peaks(j);
     double start = rk_now_s();
     rk_status st = prefill(j, err);
     bench_figure_add(&j->figures[PREFILL], (double)o->n_prompt / (rk_now_s() - start));
+    measure_peaks(j);
+    bench_figure_add(&j->figures[READ], bench_machine_read(j->machine));
     start = rk_now_s();
     if (st == RK_OK)
         st = decode(j, o->n_gen, err);
     bench_figure_add(&j->figures[DECODE], (double)o->n_gen / (rk_now_s() - start));
+    bench_figure_add(&j->figures[READ], bench_machine_read(j->machine));
     start = rk_now_s();
     if (st == RK_OK && o->n_streams) {
         st = advance(j, j->n_steps, err);
@@ -143,9 +153,9 @@ static void name_figures(job *j)
     for (int i = 0; i < N_FIGURES; i++)
         j->figures[i] = figures[i];
     const size_t room = sizeof j->figures[0].label;
-    snprintf(j->figures[PREFILL].label, room, "read a prompt of %" PRId64, o->n_prompt);
-    snprintf(j->figures[DECODE].label, room, "write %" PRId64, o->n_gen);
-    snprintf(j->figures[STREAMS].label, room, "%" PRId64 " streams together", o->n_streams);
+    snprintf(j->figures[PREFILL].label, room, "prefill of %" PRId64, o->n_prompt);
+    snprintf(j->figures[DECODE].label, room, "decode %" PRId64, o->n_gen);
+    snprintf(j->figures[STREAMS].label, room, "decode, %" PRId64 " streams together", o->n_streams);
     snprintf(j->figures[READ].label, room, "machine: memory, 4 KiB pages");
     snprintf(j->figures[F32].label, room, "machine: f32 multiply-adds");
     snprintf(j->figures[INT8].label, room, "machine: int8 products");
@@ -193,19 +203,22 @@ static json_t *describe(job *j, double peak_bytes)
     const int64_t state_bytes = j->model->state.count * (int64_t)sizeof(float);
     json_int_t n_columns;
     json_t *zeros = zeros_by_layer(j, &n_columns);
+    const double floor_share = (double)bytes * decode_tps / read, cache = bench_machine_cache();
     return json_pack(
         "{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, "
-        "s:f, s:s, s:f, s:s, s:o, s:I}",
+        "s:f, s:s, s:f, s:s, s:o, s:I, s:f, s:s?, s:s?}",
         "model", o->model, "arch", j->model->arch->name, "path", rk_engine_path(j->engine),
         "n_threads", rk_engine_n_threads(j->engine), "n_prompt", (json_int_t)o->n_prompt, "n_gen",
         (json_int_t)o->n_gen, "n_streams", (json_int_t)o->n_streams, "rounds",
         (json_int_t)o->n_rounds, "bytes_per_token", (json_int_t)bytes, "lean_bytes_per_token",
         (json_int_t)lean, "state_bytes", (json_int_t)state_bytes, "operations_per_token",
-        2.0 * (products + (double)head), "floor_share", (double)bytes * decode_tps / read,
-        "lean_floor_share", (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0,
-        "prefill_gops", gops, "prefill_peak", int8 ? "int8" : "f32", "prefill_peak_share",
-        gops / top, "int8_instructions", rk_peak_i8_name(), "key_zeros", zeros, "n_columns",
-        n_columns);
+        2.0 * (products + (double)head), "floor_share", floor_share, "lean_floor_share",
+        (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0, "prefill_gops", gops,
+        "prefill_peak", int8 ? "int8" : "f32", "prefill_peak_share", gops / top,
+        "int8_instructions", rk_peak_i8_name(), "key_zeros", zeros, "n_columns", n_columns,
+        "cache_mib", cache / 1048576.0, "floor_excess",
+        bench_excess(floor_share, (double)bytes <= cache), "prefill_excess",
+        bench_excess(gops / top, false));
 }
 
 static double number(const json_t *o, const char *key)
@@ -227,9 +240,27 @@ static void print_zeros(const json_t *o)
     }
     if (json_array_size(zeros))
         printf("inputs of ffn.value: %.0f %% are zero (by layer %.0f to %.0f %%); %.0f of %zu "
-               "matrices do not read what meets them\n",
+               "matrices leave out the weights that meet them\n",
                100 * sum / (double)json_array_size(zeros), 100 * least, 100 * most,
                number(o, "n_columns"), json_array_size(zeros));
+}
+
+static const char *text(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
+/* A share above 100 % is explained. */
+static void print_excess(const json_t *o)
+{
+    const char *floor = text(o, "floor_excess");
+    if (floor && !strcmp(floor, "caches"))
+        printf("  above 100 %%: the caches (%.1f MiB) hold the weights, which are read faster than "
+               "memory\n",
+               number(o, "cache_mib"));
+    else if (floor)
+        puts("  above 100 %: a disturbed measurement; something else used the memory while its "
+             "bandwidth was measured");
 }
 
 static void print_text(const json_t *o)
@@ -238,11 +269,14 @@ static void print_text(const json_t *o)
            "  all weights with low-rank matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
            number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
            number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));
-    const char *peak = json_string_value(json_object_get(o, "prefill_peak"));
-    printf(
-        "reading a prompt: %.1f G operations/s in matrix products, %.1f %% of the %s peak (%s)\n",
-        number(o, "prefill_gops"), 100.0 * number(o, "prefill_peak_share"), peak,
-        *peak == 'i' ? rk_peak_i8_name() : "multiply-adds");
+    print_excess(o);
+    const char *peak = text(o, "prefill_peak");
+    printf("prefill: %.1f G operations/s in matrix products, %.1f %% of the %s peak (%s)\n",
+           number(o, "prefill_gops"), 100.0 * number(o, "prefill_peak_share"), peak,
+           *peak == 'i' ? rk_peak_i8_name() : "multiply-adds");
+    if (text(o, "prefill_excess"))
+        puts("  above 100 %: a disturbed measurement; something else computed while the peak was "
+             "measured");
     print_zeros(o);
     printf("memory: %.1f MiB at most in a process that serves one stream\n", number(o, "peak_mib"));
 }
