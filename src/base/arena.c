@@ -1,4 +1,4 @@
-/* arena.c: a pointer that moves up and is put back.
+/* arena.c: allocating moves a pointer up, releasing puts it back.
  *
  * Every allocation is rounded up to 64 bytes, so the sum that a COUNTING arena makes is what a
  * FIXED one will need for the same calls. A GROWING arena is a list of blocks; those behind

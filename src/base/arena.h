@@ -1,7 +1,8 @@
-/* arena.h: memory that is taken at once and given back at once.
+/* arena.h: memory that is allocated piece by piece and released at once.
  *
  * A fixed arena is one block whose size was planned; a counting arena has no memory and only adds
- * up, which is how a plan is made; a growing arena adds blocks and keeps them across resets. */
+ * up sizes, which is how a plan is made; a growing arena adds blocks and keeps them across resets.
+ */
 #ifndef RK_BASE_ARENA_H
 #define RK_BASE_ARENA_H
 

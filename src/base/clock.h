@@ -1,10 +1,10 @@
-/* clock.h: seconds. */
+/* clock.h: time in seconds. */
 #ifndef RK_BASE_CLOCK_H
 #define RK_BASE_CLOCK_H
 
-/* On a clock that never goes back. */
+/* Seconds on a monotonic clock. */
 double rk_now_s(void);
-/* That all threads of this process together have spent on cores. */
+/* CPU seconds of all threads of this process together. */
 double rk_cpu_s(void);
 
 #endif

@@ -1,9 +1,10 @@
 /* cores.c: usable cores, the smaller of the affinity mask and the control groups' CPU quota.
  *
- * A quota may stand in any group from the process's own up to the root, so all are read. Version 2
- * has one hierarchy and the file cpu.max ("max 100000" or "150000 100000"); version 1 has one for
- * cpu with two files. In a container the path that /proc names may not exist below the mount: its
- * missing files say nothing and the mount's root then holds the container's own limit. */
+ * A quota may be set in any group from the process's own up to the root, so all are read. Version 2
+ * of control groups has one hierarchy and the file cpu.max ("max 100000" or "150000 100000");
+ * version 1 has one hierarchy for cpu with two files. In a container the path that /proc names may
+ * not exist below the mount: files that are missing set no limit, and the mount's root then holds
+ * the container's own limit. */
 #define _GNU_SOURCE /* sched_getaffinity() */
 #include "cores.h"
 

@@ -1,6 +1,5 @@
-/* crowd.c: see crowd.h. Slices of time are 3 to 6 ms long on Linux, so a stretch that tells
- * something holds two of them, and one loss alone, of which any machine has some, changes nothing.
- */
+/* crowd.c: see crowd.h. Time slices are 3 to 6 ms long on Linux, so a period must hold two of them
+ * before it is judged, and a single loss, which happens on any machine, changes nothing. */
 #include "crowd.h"
 
 #include <math.h>

@@ -1,18 +1,18 @@
-/* crowd.h: how many threads to use while other processes want the cores too.
+/* crowd.h: how many threads to use while other processes want the cores, too.
  *
- * A thread that loses its core with a task in its hands makes all others wait for a time slice, and
- * the last of t threads adds a t-th of the speed at most. So where more than half of that is lost,
- * one thread fewer is used for a while: beside one busy process and on two cores, one thread alone
- * is faster than two of which one waits half of the time. Then the thread is tried again, and the
- * while is longer each time it is too early. */
+ * A thread that loses its core in the middle of a task makes all others wait for a time slice, and
+ * the last of t threads contributes at most a t-th of the speed. So where more than half of that
+ * contribution is lost, one thread fewer is used for a while: on two cores beside one busy process,
+ * one thread alone is faster than two of which one waits half of the time. Then the thread is tried
+ * again; the pause doubles each time the trial fails. */
 #ifndef RK_BASE_CROWD_H
 #define RK_BASE_CROWD_H
 
 typedef struct rk_crowd {
     int n_threads, n_used;
-    double began_s, lost_s; /* the stretch that is looked at, and how much of it was lost */
-    double rest_s;          /* for how long a thread rested the last time */
-    double until_s;         /* n_used stays as it is, or is on trial, until then */
+    double began_s, lost_s; /* the period that is being measured, and how much of it was lost */
+    double rest_s;          /* length of the last pause of a thread */
+    double until_s;         /* end of the pause, or of the trial after it */
 } rk_crowd;
 
 rk_crowd rk_crowd_new(int n_threads);

@@ -1,5 +1,5 @@
-/* error.c: failing with a sentence. A sentence longer than the buffer is cut: its beginning says
- * what matters, and an error must not need memory. */
+/* error.c: failing with an error message. A message longer than the buffer is truncated: its
+ * beginning says what matters, and an error must not need memory. */
 #include "error.h"
 
 #include <stdarg.h>

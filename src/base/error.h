@@ -1,4 +1,4 @@
-/* error.h: failing with a sentence. The types are public (rk.h). */
+/* error.h: failing with an error message. The types are public (rk.h). */
 #ifndef RK_BASE_ERROR_H
 #define RK_BASE_ERROR_H
 

@@ -1,19 +1,19 @@
-/* inline.h: what a compiler is told about speed, behind names. */
+/* inline.h: forced inlining and prefetching, behind names. */
 #ifndef RK_BASE_INLINE_H
 #define RK_BASE_INLINE_H
 
-/* For functions that must become a part of their caller, because constant arguments decide what is
- * left of them: loops that unroll, tests that vanish. Sanitizer builds leave it to the compiler
- * (RK_INLINE_FREELY), which the checks in so much code would keep busy for minutes. */
+/* For functions that must be inlined because constant arguments decide what is left of them: loops
+ * are unrolled, branches disappear. Sanitizer builds leave the choice to the compiler
+ * (RK_INLINE_FREELY): instrumenting that much code would take minutes. */
 #if defined(__GNUC__) && !defined(RK_INLINE_FREELY)
 #define RK_INLINE static inline __attribute__((always_inline))
 #else
 #define RK_INLINE static inline
 #endif
 
-/* Ask for the cache line of p, which will soon be needed; the second into the second cache, for what
- * is needed later. gcc 12 takes the builtin for a function without effect and drops calls of it, so
- * the instruction is written out. */
+/* Prefetch the cache line of p: rk_prefetch into the first-level cache, for data needed soon;
+ * rk_prefetch_far into the second-level cache, for data needed later. gcc 12 takes the builtin for
+ * a function without effect and drops calls of it, so the instruction is written out. */
 #if defined(__x86_64__) && defined(__GNUC__)
 static inline void rk_prefetch(const void *p)
 {

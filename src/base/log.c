@@ -1,5 +1,5 @@
-/* log.c: one line to whoever listens. Lines are formatted on the stack and cut when longer, so
- * that logging works where memory has run out. */
+/* log.c: passes one line to the callback. Lines are formatted on the stack and truncated when
+ * longer, so that logging works where memory has run out. */
 #include "log.h"
 
 #include <stdarg.h>

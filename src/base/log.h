@@ -1,4 +1,4 @@
-/* log.h: lines for whoever listens; a logger is a callback, a level and its user pointer. */
+/* log.h: log lines for a callback, with a level and a user pointer. */
 #ifndef RK_BASE_LOG_H
 #define RK_BASE_LOG_H
 

@@ -1,9 +1,9 @@
 /* pages.c: huge pages for large arrays.
  *
- * The first training step writes gigabytes that the system has yet to find and clear; page by page
- * of 4 KiB that took four times as long as the step itself, and packing columns of a matrix whose
- * every row lies in a page of its own misses the translation buffer each time. Most systems give
- * huge pages to those who ask. */
+ * The first training step touches gigabytes that the system has yet to find and clear; in pages of
+ * 4 KiB that took four times as long as the step itself. And packing columns of a matrix, each row
+ * of which lies in another page, misses the TLB at every row. Most systems give huge pages to
+ * processes that ask for them. */
 #define _DEFAULT_SOURCE /* madvise() */
 #include "pages.h"
 

@@ -1,12 +1,12 @@
 /* pool.c: fork-join on one atomic word.
  *
  * `work` holds the number of the current job (upper half) and how many of its tasks nobody has
- * taken yet (lower half). Storing it forks; taking a task is a compare-and-swap that lowers the
- * lower half; a thread that finds nothing left adds the number of tasks it has finished to `ended`,
- * and the caller returns when all are accounted for. The join therefore waits for tasks and not for
- * threads: a worker that sleeps or has lost its core takes no part and delays nobody, where a
- * barrier over all threads would stop everything for a time slice. Which task it is that was taken
- * is told by spans.h.
+ * taken yet (lower half). Storing it forks; taking a task is a compare-and-swap that decrements the
+ * lower half; a thread that finds nothing left adds the number of tasks it has run to `ended`, and
+ * the caller returns when that reaches the number of tasks. The join therefore waits for tasks and
+ * not for threads: a worker that sleeps or has lost its core takes no part and delays nobody, where
+ * a barrier over all threads would stop everything for a time slice. Which task a thread gets is
+ * decided by spans.h.
  *
  * Memory ordering. The caller writes the job (fn, arg, first, spans), then stores `work`. A worker
  * loads `work`, reads the job, and swaps `work`: success means that the word was unchanged, job
@@ -14,16 +14,17 @@
  * was read belongs to it, and so do the spans until the task has ended. The job's fields are
  * relaxed atomics, because a worker whose swap will fail may read them while the caller writes the
  * next ones. What tasks wrote reaches the caller through the adds to `ended`. `work`, `ended`,
- * `n_used` and `stop` are sequentially consistent because event.h asks for it.
+ * `n_used` and `stop` are sequentially consistent because event.h requires it.
  *
- * Waiting is a bounded spin, then sleep. The spin offers the core to others every half microsecond:
- * who waits holds no task, so it is the better one to lose the core (bench/pool.c: with two threads
- * and two cores, one of them taken by another process, a job then takes about 120 us instead of
- * 150, and 62 as before when alone). With more threads than cores spinning only takes time from
- * those that work and is cut short. A thread that loses its core inside a task is another matter:
- * who sleeps meanwhile looks whether anybody ran, and crowd.h decides from that how many threads
- * the next jobs get. Tried and dropped: OpenMP's barriers, which fall to a hundredth of the speed
- * beside a busy process; a mutex and a condition variable per fork, 55 us. */
+ * Waiting is a bounded spin, then sleep. The spin yields the core every half microsecond: a thread
+ * that waits holds no task, so it is the better one to lose its core (bench/pool.c: with two
+ * threads on two cores, one of them taken by another process, a job then takes about 120 us instead
+ * of 150, and 62 as before without the other process). With more threads than cores, spinning only
+ * takes time from the threads that work and is cut short. A thread that loses its core inside a
+ * task is another matter: a thread that sleeps meanwhile measures whether this process ran at all,
+ * and crowd.h decides from that how many threads the next jobs get. Tried and dropped: OpenMP's
+ * barriers, which fall to a hundredth of the speed beside a busy process; a mutex and a condition
+ * variable per fork, 55 us. */
 #include "pool.h"
 
 #include <assert.h>
@@ -42,7 +43,8 @@
 enum { N_THREADS_MAX = 1024, CACHE_LINE = 64 };
 static const int64_t tasks_max = UINT32_MAX; /* of one job: the lower half of `work` */
 static const double spin_s = 50e-6, spin_short_s = 2e-6, poll_interval_s = 5e-3;
-/* Of waiting in vain: what is worth a thought, and what is not waiting any more. */
+/* Seconds that a thread waited without a core being busy for it: less than loss_least_s is noise,
+ * more than loss_most_s means that the program had nothing to compute (note_loss). */
 static const double loss_least_s = 0.3e-3, loss_most_s = 30e-3;
 
 typedef struct worker {
@@ -59,18 +61,19 @@ struct rk_pool {
     rk_abort_fn *poll;
     void *poll_user;
     double polled_s; /* when poll was last asked */
-    worker *workers; /* n_threads - 1 of them */
+    worker *workers; /* (n_threads - 1) */
     atomic_bool stop;
     rk_event forked, joined, recalled;
     rk_crowd crowd;
-    _Atomic(double) lost_s; /* by who waited for a thread without a core, not yet told to crowd */
-    bool always_whole;      /* any job */
+    /* How long a thread waited for one that had no core; taken and judged by crowd.c. */
+    _Atomic(double) lost_s;
+    bool always_whole; /* jobs of rk_pool_run, too, skip no task (rk_pool_set_whole) */
     /* The job. */
     _Atomic(rk_task_fn *) fn;
     _Atomic(void *) arg;
     _Atomic(int64_t) first, n; /* its tasks */
-    atomic_int n_used;         /* threads that take part; the others rest */
-    atomic_bool whole;         /* an abort waits for its end */
+    atomic_int n_used;         /* threads that take part in this job; the others sleep */
+    atomic_bool whole;         /* this job runs to its end even when it is aborted */
     rk_span *spans;            /* (n_threads) */
     /* Written by all threads: each on a line of its own. */
     _Alignas(CACHE_LINE) _Atomic(uint64_t) work;
@@ -96,8 +99,8 @@ static bool aborted(const rk_pool *p)
     return p->abort && atomic_load_explicit(p->abort, memory_order_relaxed) != 0;
 }
 
-/* On the calling thread, between tasks. The clock costs as much as taking a task, so it is read
- * only when there is somebody to ask. */
+/* Ask poll whether to abort. Runs on the calling thread, between tasks. Reading the clock costs as
+ * much as taking a task, so it is read only when there is a poll function. */
 static void ask_poll(rk_pool *p)
 {
     if (!p->poll || aborted(p))
@@ -117,8 +120,9 @@ typedef struct job_view {
     bool skip; /* aborted: its tasks are taken and not run */
 } job_view;
 
-/* Take one task, or all that are left when they are to be skipped. Returns how many were taken, 0
- * when none is left. Whether to skip is asked of the very job that the exchange then takes from. */
+/* Take one task, or all that are left when an aborted job is to be skipped. Returns how many were
+ * taken, 0 when none is left. `skip` is read before the exchange, which fails when the job has
+ * changed since: so it belongs to the job that the tasks are taken from. */
 static int64_t take(rk_pool *p, job_view *job)
 {
     uint64_t work = atomic_load(&p->work);
@@ -134,7 +138,7 @@ static int64_t take(rk_pool *p, job_view *job)
     return 0;
 }
 
-/* Run tasks until none is left, and tell how many this thread has ended. */
+/* Run tasks until none is left, then add the number that this thread has run to `ended`. */
 static void run_tasks(rk_pool *p, int index)
 {
     job_view job;
@@ -183,14 +187,16 @@ static bool work_rest_or_stop(const rk_pool *p, int index)
     return tasks_left(atomic_load(&p->work)) > 0 || rests(p, index) || atomic_load(&p->stop);
 }
 
-/* To be told to crowd.h. A very long wait is none: the caller had nothing to do. */
+/* Note time lost to other processes for crowd.c. A very long wait does not count: the program had
+ * nothing to compute then. */
 static void note_loss(rk_pool *p, double lost_s)
 {
     if (lost_s >= loss_least_s && lost_s <= loss_most_s)
         atomic_store_explicit(&p->lost_s, lost_s, memory_order_relaxed);
 }
 
-/* If tasks are in somebody's hands and no thread of the process runs, a core was lost. */
+/* Sleep until the condition holds. Tasks that are taken and unfinished should keep a core busy:
+ * wall-clock time in which no thread of this process ran is time that other processes took. */
 static void sleep_until(rk_pool *p, rk_event *e, condition *holds, int index)
 {
     const bool in_hands = !all_ended(p) && !rests(p, index);
@@ -206,7 +212,8 @@ static void sleep_until(rk_pool *p, rk_event *e, condition *holds, int index)
         note_loss(p, rk_now_s() - start - (rk_cpu_s() - cpu));
 }
 
-/* Spin, then sleep. If the caller offers its core and another takes it, that is lost too. */
+/* Spin, then sleep. When the caller yields its core in the spin and another process takes it, that
+ * time counts as lost, too. */
 static void wait_until(rk_pool *p, rk_event *e, condition *holds, int index)
 {
     enum { CHECKS_PER_YIELD = 32 };
@@ -243,7 +250,7 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* Tasks [first, first + n) by n_used threads. */
+/* Run tasks [first, first + n) on n_used threads, the calling one included. */
 static void fork_join(rk_pool *p, int n_used, int64_t first, int64_t n, rk_task_fn *fn, void *arg)
 {
     const uint64_t job = atomic_load_explicit(&p->work, memory_order_relaxed) >> 32;
@@ -301,7 +308,7 @@ void rk_pool_set_whole(rk_pool *p, bool whole)
     p->always_whole = whole;
 }
 
-/* Workers block all signals: a handler then runs on the program's own threads. */
+/* Workers block all signals, so that signal handlers run on the program's own threads. */
 static rk_status start_workers(rk_pool *p, rk_error *err)
 {
     sigset_t all, old;

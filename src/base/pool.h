@@ -1,11 +1,11 @@
 /* pool.h: a fork-join thread pool.
  *
- * Tasks are indices, of which each thread has a span and then helps with the others' (spans.h), so
- * a thread that loses its core delays only the task in its hands; where that happens all the time,
- * fewer threads are used for a while (crowd.h). Workers spin a bounded time after a join, because
- * the next fork follows within microseconds while a model runs, and then sleep in the kernel. What
- * a task computes must depend on its index alone, never on the worker: then the number of threads
- * changes no bit. */
+ * Tasks are indices. Each thread works through a span of its own and then takes tasks of the other
+ * spans (spans.h), so a thread that loses its core delays only the task it is running; where that
+ * happens all the time, fewer threads are used for a while (crowd.h). Workers spin a bounded time
+ * after a join, because the next fork follows within microseconds while a model runs, and then
+ * sleep in the kernel. What a task computes must depend on its index alone, never on the worker:
+ * then the number of threads changes no bit. */
 #ifndef RK_BASE_POOL_H
 #define RK_BASE_POOL_H
 
@@ -14,7 +14,8 @@
 #include "error.h"
 
 typedef struct rk_pool rk_pool;
-/* i: index of the task; worker in [0, n_threads): for scratch that belongs to a thread. */
+/* i: index of the task. worker in [0, n_threads): selects scratch memory that belongs to a thread.
+ */
 typedef void rk_task_fn(void *arg, int64_t i, int worker);
 
 /* n_threads 0: usable cores under affinity mask and cgroup quota. The caller is one of them.

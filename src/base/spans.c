@@ -1,5 +1,5 @@
-/* spans.c: a span is one word, its ends are taken by compare-and-swap. Who reads what the tasks
- * wrote has joined all threads first (pool.h), so relaxed order is enough. */
+/* spans.c: a span is one word; tasks are taken from either end by compare-and-swap. The results of
+ * tasks are published by the join of the pool (pool.h), so relaxed order is enough here. */
 #include "spans.h"
 
 #include "num.h"
@@ -15,7 +15,7 @@ void rk_spans_fill(rk_span *spans, int n_spans, int n_filled, int64_t n)
     }
 }
 
-/* The first task of a span, or its last; -1: it is empty, and stays so. */
+/* Take the first task of a span, or its last. -1: the span is empty, and stays so. */
 static int64_t take(rk_span *s, int from_the_back)
 {
     uint64_t left = atomic_load_explicit(&s->left, memory_order_relaxed);

@@ -1,8 +1,8 @@
-/* atomic_dir.c: directories that appear whole, and room on the disk.
+/* atomic_dir.c: directories that appear complete, and free space on the disk.
  *
  * rename cannot replace a directory that holds files, and exchanging two names in one step is a
- * Linux call of its own. Checkpoints are named by their step, so a name that is taken is rare: the
- * old directory is moved aside, which leaves a moment with neither under the name, and a reader
+ * system call of Linux only. Checkpoints are named by their step, so a name that is taken is rare:
+ * the old directory is moved aside, which leaves a moment with neither under the name, and a reader
  * then finds the checkpoint before it. */
 #include <dirent.h>
 #include <errno.h>
@@ -167,7 +167,7 @@ rk_status rk_dir_begin(char **tmp, const char *path, rk_error *err)
     return claim(tmp, path, "tmp", err);
 }
 
-/* Give tmp the name path. What had it moves over an empty directory made for it, *old. */
+/* Rename tmp to path. A directory of that name is moved onto an empty one made for it, *old. */
 static rk_status take_name(const char *tmp, const char *path, char **old, rk_error *err)
 {
     if (rename(tmp, path) == 0)

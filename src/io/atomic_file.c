@@ -23,7 +23,7 @@ enum { BUFFER_BYTES = 256 * 1024, TEMPORARIES_MAX = 100 };
 
 struct rk_out {
     char *path;   /* the final name; symbolic links resolved */
-    char *tmp;    /* NULL: a device or pipe, written directly */
+    char *tmp;    /* NULL: a device or pipe, which is written directly */
     char *parent; /* the directory both lie in; known early, so that commit takes no memory */
     int fd;
     bool overwrite;
@@ -71,7 +71,7 @@ static rk_status open_temporary(rk_out *o, rk_error *err)
                    TEMPORARIES_MAX);
 }
 
-/* Decide by what is there under the name: nothing, a file, or something to write into. */
+/* Decide by what exists under the name: nothing, a file, or a device or pipe to write into. */
 static rk_status open_target(rk_out *o, const char *path, rk_error *err)
 {
     struct stat info;
@@ -174,8 +174,8 @@ uint64_t rk_out_checksum(const rk_out *o)
     return rk_checksum_value(o->checksum);
 }
 
-/* All bytes on the disk and the descriptor closed. close is looked at because network file systems
- * report a full disk there. */
+/* Flush all bytes to the disk and close the descriptor. The result of close counts because network
+ * file systems report a full disk there. */
 static rk_status finish_writing(rk_out *o, rk_error *err)
 {
     flush(o);
@@ -189,7 +189,7 @@ static rk_status finish_writing(rk_out *o, rk_error *err)
     return RK_OK;
 }
 
-/* The final name without taking it from another file. */
+/* Give it the final name without replacing another file. */
 static rk_status name_new(const rk_out *o, rk_error *err)
 {
     struct stat info;

@@ -1,8 +1,9 @@
-/* atomic_file.h: outputs that appear whole under their name or not at all.
+/* atomic_file.h: outputs that appear complete under their name or not at all.
  *
  * The write protocol: a temporary file PATH.tmp-PID in the same directory, buffered writes, fsync,
- * rename to the final name, fsync of the directory. Whoever dies on the way leaves a temporary file
- * and never half an output. Directories (checkpoints) go the same way. */
+ * rename to the final name, fsync of the directory. A process that dies on the way leaves a
+ * temporary file and never half an output. Directories (checkpoints) are written in the same way.
+ */
 #ifndef RK_IO_ATOMIC_FILE_H
 #define RK_IO_ATOMIC_FILE_H
 
@@ -23,7 +24,7 @@ bool rk_out_ok(const rk_out *o);
 /* Bytes written so far, and their XXH3-64. */
 uint64_t rk_out_bytes(const rk_out *o);
 uint64_t rk_out_checksum(const rk_out *o);
-/* Show fn every byte that is written from now on; NULL ends it. */
+/* Call fn with all bytes that are written from now on; NULL ends it. */
 void rk_out_tap(rk_out *o, void (*fn)(void *user, const void *bytes, size_t n), void *user);
 /* Finish: all writes, fsync, the final name. Frees o whatever the result. After a failure nothing
  * is left under either name, unless the directory's sync failed: the file is then there.
@@ -46,7 +47,7 @@ rk_status rk_dir_begin(char **tmp, const char *path, rk_error *err);
 rk_status rk_dir_commit(char *tmp, const char *path, rk_error *err);
 void rk_dir_abort(char *tmp);
 
-/* Make what happened to the names in a directory durable. */
+/* Make renames and removals in a directory durable. */
 rk_status rk_dir_sync(const char *path, rk_error *err);
 /* Remove a directory of plain files; one that does not exist is fine. */
 rk_status rk_dir_remove(const char *path, rk_error *err);

@@ -1,8 +1,8 @@
 /* gguf_read.c: the container of llama.cpp (ggml-org/ggml, docs/gguf.md), versions 2 and 3.
  *
- * Counts and lengths are 64 bits wide and hostile: nothing is allocated by them, each thing counted
- * must be there before the next is looked at, and every turn of a loop takes bytes from the reader.
- */
+ * Counts and lengths are 64 bits wide and may be hostile: nothing is allocated according to them,
+ * every item must be present before the next one is read, and every iteration of a loop consumes
+ * bytes of the reader. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* gguf_write.c: the header is made in memory, the tensors pass through. Nothing but the contents
- * decides a byte. */
+/* gguf_write.c: the header is made in memory, then the tensors are copied to the output. The bytes
+ * depend on the contents alone. */
 #include <inttypes.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* json_line.c: writing JSON is a few formats; a tree to be built first would only be taken down. */
+/* json_line.c: JSON is written by a few formats; no tree has to be built first. */
 #include "io/json_line.h"
 
 #include <errno.h>

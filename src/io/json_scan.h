@@ -1,8 +1,8 @@
 /* json_scan.h: a strict JSON scanner over bytes, for readers that know what they expect.
  *
  * It builds no tree: a reader asks for the next token and gets it or a failure, so hostile input
- * can cost no memory beyond what the reader keeps of it. RFC 8259, numbers and nesting as narrow as
- * the caller asks; strings must be UTF-8. */
+ * cannot cost memory beyond what the reader keeps of it. RFC 8259; the caller limits numbers and
+ * nesting; strings must be UTF-8. */
 #ifndef RK_IO_JSON_SCAN_H
 #define RK_IO_JSON_SCAN_H
 
@@ -10,7 +10,7 @@
 
 typedef struct rk_json_scan {
     const unsigned char *p, *end;
-    const char *expected; /* after a failure: what the scanner wanted at p */
+    const char *expected; /* after a failure: what was expected at p */
 } rk_json_scan;
 
 /* Skip white space and take the character c, which is one of {}[]:, */
@@ -22,7 +22,7 @@ bool rk_json_peek_take(rk_json_scan *s, char c);
 bool rk_json_string(rk_json_scan *s, char *out, size_t *n);
 /* An unsigned integer without sign, fraction, exponent or leading zeros. */
 bool rk_json_uint(rk_json_scan *s, uint64_t *out);
-/* Any value, checked and passed over; nested at most depth_max. */
+/* Check and skip any value, nested at most depth_max deep. */
 bool rk_json_skip(rk_json_scan *s, int depth_max);
 /* Nothing but white space is left. */
 bool rk_json_at_end(rk_json_scan *s);

@@ -1,10 +1,10 @@
 /* map.c: files mapped read-only and private.
  *
  * The descriptor stays open, because only fstat of the same inode can tell that its content
- * changed: another file renamed over the name is no harm, the mapping keeps the old one. What a cut
- * file does to a reader is a SIGBUS. Looking before each access cannot prevent it (the cut may come
- * right after), reading everything into memory would cost twice the memory, so the signal is turned
- * into a sentence by the program's handler. */
+ * changed: another file renamed over the name is harmless, the mapping keeps the old one. Reading a
+ * page that has been cut off the file raises SIGBUS. A check before each access cannot prevent it
+ * (the cut may come right after), and reading everything into memory would cost twice the memory,
+ * so the program's handler turns the signal into a message. */
 /* posix_madvise of the C library does nothing for pages that are not needed any more.
  * NOLINTNEXTLINE(bugprone-reserved-identifier) */
 #define _DEFAULT_SOURCE
@@ -78,7 +78,7 @@ rk_status rk_map_memory(rk_map *m, const void *data, size_t bytes, const char *n
 
 void rk_map_close(rk_map *m)
 {
-    /* A zeroed map has descriptor 0, which is nobody's: only what has a name was ever opened. */
+    /* A zeroed map has descriptor 0, which is not its own: what was opened has a name. */
     if (m->name && m->fd >= 0) {
         if (m->data) {
             /* NOLINTNEXTLINE(performance-no-int-to-ptr): munmap takes no pointer to const */
@@ -163,7 +163,7 @@ static bool next_line(int fd, map_line *l)
 static void say(const char *s)
 {
     if (write(STDERR_FILENO, s, strlen(s)) < 0)
-        return; /* nowhere left to say it */
+        return; /* stderr does not work either */
 }
 
 bool rk_map_report_fault(const void *addr, const char *prefix)

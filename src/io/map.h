@@ -16,7 +16,7 @@
 typedef struct rk_map {
     const unsigned char *data;
     size_t size;
-    char *name;            /* owned: the path, or what the memory was called; for sentences */
+    char *name;            /* owned: the path, or a name for the memory; for error messages */
     int fd;                /* -1 for memory; kept open so that a change can be noticed */
     struct timespec mtime; /* of the file when it was mapped */
 } rk_map;
@@ -25,25 +25,26 @@ typedef struct rk_map {
  * Errors  RK_ERR_IO: the system's reason; RK_ERR_FORMAT: a directory, a pipe, a device, an empty
  *         file; RK_ERR_NOMEM. On failure *m is as after rk_map_close. */
 rk_status rk_map_open(rk_map *m, const char *path, rk_error *err);
-/* The same over the caller's bytes, which must stay until rk_map_close; name is for sentences.
+/* The same over the caller's bytes, which must stay until rk_map_close; name is for error messages.
  * Errors  RK_ERR_FORMAT: no bytes; RK_ERR_NOMEM. */
 rk_status rk_map_memory(rk_map *m, const void *data, size_t bytes, const char *name, rk_error *err);
 /* Unmaps; a zeroed or closed map is fine. */
 void rk_map_close(rk_map *m);
 
-/* RK_ERR_IO when the mapped file has been cut, extended or written since it was mapped. For long
- * work to ask now and then, and after any result that would be wrong then. A new file renamed over
- * the name is no change: the mapping keeps the old one. */
+/* RK_ERR_IO when the mapped file has been cut, extended or written since it was mapped. Long work
+ * should ask now and then, and before it reports a result. A new file renamed over the name is no
+ * change: the mapping keeps the old one. */
 rk_status rk_map_check(const rk_map *m, rk_error *err);
 
-/* Give back the whole pages of bytes that have been read for good; they stay readable. */
+/* Tell the system that the whole pages within [from, from + bytes) are not needed any more; they
+ * stay readable. */
 void rk_map_drop(const rk_map *m, const void *from, size_t bytes);
 
 /* For a program's SIGBUS handler: touching a page that was cut off a mapped file raises SIGBUS,
  * with the page's address in si_addr. When that address lies in a mapped file this writes the
- * sentence "PREFIX: PATH was cut ..." to stderr and returns true; the handler then ends with
+ * message "PREFIX: PATH was cut ..." to stderr and returns true; the handler then ends with
  * _exit(1). Otherwise false: the handler restores the default action and returns, and the fault
- * repeats. Async-signal-safe. The kernel's own table of mappings (/proc/self/maps) is asked, so
+ * repeats. Async-signal-safe. It reads the kernel's own table of mappings (/proc/self/maps), so
  * there is nothing to register and nothing global. */
 bool rk_map_report_fault(const void *addr, const char *prefix);
 

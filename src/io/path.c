@@ -1,4 +1,4 @@
-/* path.c: names beside a name, taken from the text of the path alone; links are not followed. */
+/* path.c: derives names from the text of a path alone; links are not followed. */
 #include "io/path.h"
 
 #include <stdlib.h>

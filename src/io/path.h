@@ -1,4 +1,4 @@
-/* path.h: names beside a name. */
+/* path.h: names derived from a path: temporary ones, the parent, a file in a folder. */
 #ifndef RK_IO_PATH_H
 #define RK_IO_PATH_H
 

@@ -77,7 +77,7 @@ typedef struct machine {
     rk_error *err;
 } machine;
 
-/* ---- sentences ---- */
+/* ---- error messages ---- */
 
 static rk_status fail(machine *m, const char *what)
 {

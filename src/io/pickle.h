@@ -1,8 +1,8 @@
-/* pickle.h: the pickle of a PyTorch state_dict, which is a program, read without running anything.
+/* pickle.h: reads the pickle of a PyTorch state_dict, which is a program, without running anything.
  *
  * It knows the few opcodes and names that torch.save writes for a dictionary of tensors and refuses
- * all others by name. Tensors come out as descriptions; their storages are entries of the archive.
- */
+ * all others by name. The result is a description of each tensor; their storages are entries of the
+ * archive. */
 #ifndef RK_IO_PICKLE_H
 #define RK_IO_PICKLE_H
 
@@ -29,7 +29,7 @@ typedef struct rk_pickle_tensor {
 /* Called for each tensor of the dictionary, in its order. */
 typedef rk_status rk_pickle_fn(void *user, const rk_pickle_tensor *t, rk_error *err);
 
-/* Read a pickle of at most RK_PICKLE_BYTES_MAX bytes; name is the file's, for sentences.
+/* Read a pickle of at most RK_PICKLE_BYTES_MAX bytes; name is the file's, for error messages.
  * Errors  RK_ERR_FORMAT: it is damaged, or no dictionary of tensors; RK_ERR_UNSUPPORTED: an opcode,
  *         a name or a type that no such dictionary needs; RK_ERR_NOMEM; what fn returns. */
 rk_status rk_pickle_read(const unsigned char *bytes, size_t n, const char *name, rk_pickle_fn *fn,

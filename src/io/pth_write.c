@@ -120,9 +120,10 @@ static void make_pickle(rk_buf *b, const rk_file_contents *c)
 typedef struct archive {
     rk_out *out;
     rk_buf directory;
-    rk_buf record; /* the one at hand; like the directory it remembers that memory ran out */
+    rk_buf
+        record; /* the record being written; like the directory it remembers that memory ran out */
     uint64_t n_entries;
-    uint64_t offset; /* of the entry at hand */
+    uint64_t offset; /* of the entry being written */
     char name[48];
     crc crc;
 } archive;

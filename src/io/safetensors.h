@@ -14,7 +14,7 @@ typedef struct rk_st rk_st;
  * Errors  RK_ERR_FORMAT: file, tensor, found, expected; RK_ERR_UNSUPPORTED: a valid dtype that
  *         rk_dtype lacks; RK_ERR_IO, RK_ERR_NOMEM. */
 rk_status rk_st_open(rk_st **out, const char *path, rk_error *err);
-/* From bytes that stay until rk_st_close; name is for sentences. */
+/* From bytes that stay until rk_st_close; name is for error messages. */
 rk_status rk_st_open_memory(rk_st **out, const void *data, size_t bytes, const char *name,
                             rk_error *err);
 void rk_st_close(rk_st *f);
@@ -28,7 +28,7 @@ const rk_file_tensor *rk_st_find(const rk_st *f, const char *name);
 const char *rk_st_meta(const rk_st *f, const char *key);
 int64_t rk_st_meta_count(const rk_st *f);
 rk_pair rk_st_meta_at(const rk_st *f, int64_t i);
-/* The path, and whether it still holds what was opened (rk_map_check). */
+/* The path, and whether the file is still as it was when opened (rk_map_check). */
 const char *rk_st_name(const rk_st *f);
 rk_status rk_st_check(const rk_st *f, rk_error *err);
 

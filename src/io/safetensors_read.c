@@ -20,7 +20,7 @@ enum {
     HEADER_BYTES_MAX = 100 * 1000 * 1000, /* as the format's own library has it */
     ENTRY_BYTES_MIN = 50, /* "":{"dtype":"U8","shape":[],"data_offsets":[0,0]} and a comma */
     META_PAIRS_MAX = 65536,
-    NAME_SHOWN = 80, /* characters of a tensor's name in a sentence */
+    NAME_SHOWN = 80, /* characters of a tensor's name in an error message */
 };
 
 struct rk_st {
@@ -72,7 +72,7 @@ const char *rk_st_dtype_name(rk_dtype t)
     return "?";
 }
 
-/* The scanner has stopped: where, and what it wanted there. */
+/* Fail where the scanner has stopped, with what it expected there. */
 static rk_status fail_scan(const rk_st *f, const rk_json_scan *s, rk_error *err)
 {
     const long at = (long)(s->p - f->map.data);
@@ -83,15 +83,15 @@ static rk_status fail_scan(const rk_st *f, const rk_json_scan *s, rk_error *err)
                    f->map.name, at, *s->p, s->expected);
 }
 
-/* A sentence about a tensor: "FILE: tensor 'NAME': ...". */
+/* Fail with a message about a tensor: "FILE: tensor 'NAME': ...". */
 static rk_status fail_tensor(const rk_st *f, const char *name, rk_status code, const char *what,
                              rk_error *err)
 {
     return rk_fail(err, code, "%s: tensor '%.*s': %s", f->map.name, NAME_SHOWN, name, what);
 }
 
-/* A string of the header, decoded into f->strings and NUL-terminated. Names end up in sentences, so
- * they may hold no control characters; metadata values may, but no NUL. */
+/* A string of the header, decoded into f->strings and NUL-terminated. Names appear in error
+ * messages, so they may hold no control characters; metadata values may, but no NUL. */
 static rk_status scan_string(rk_st *f, rk_json_scan *s, bool is_name, const char **out,
                              rk_error *err)
 {
@@ -109,7 +109,7 @@ static rk_status scan_string(rk_st *f, rk_json_scan *s, bool is_name, const char
     return RK_OK;
 }
 
-/* A name that is looked at and forgotten. */
+/* Read a name that is not kept. */
 static rk_status scan_word(rk_st *f, rk_json_scan *s, const char **out, rk_error *err)
 {
     const size_t used = f->strings_used;
@@ -123,8 +123,8 @@ static rk_status take(const rk_st *f, rk_json_scan *s, char c, rk_error *err)
     return rk_json_take(s, c) ? RK_OK : fail_scan(f, s, err);
 }
 
-/* Members of an object up to its closing brace; the opening one has been taken. fn reads a value.
- */
+/* Read the members of an object up to its closing brace; the opening one has been read. fn reads a
+ * value. */
 typedef rk_status member_fn(rk_st *f, rk_json_scan *s, const char *key, void *user, rk_error *err);
 
 static rk_status scan_members(rk_st *f, rk_json_scan *s, bool keep_keys, member_fn *fn, void *user,

@@ -1,6 +1,6 @@
-/* safetensors_write.c: the header is made in memory, the tensors pass through.
+/* safetensors_write.c: the header is made in memory, then the tensors are copied to the output.
  *
- * Nothing but the contents decides a byte: no time, no order of a hash table. Data begin at a
+ * The bytes depend on the contents alone: no time, no order of a hash table. Data begin at a
  * multiple of 64, so that a reader's mapping has every tensor of 64-byte multiples aligned for
  * vector loads. */
 #include <inttypes.h>

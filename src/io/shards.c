@@ -36,7 +36,7 @@ bool rk_shards_is(const char *path)
 typedef struct shard_index {
     rk_map map;
     rk_json_scan scan;
-    char *text; /* the string at hand; as long as the file */
+    char *text; /* the string being read; as long as the file */
     char names[SHARDS_MAX][SHARD_NAME_MAX + 1];
     int n_names;
     int64_t n_tensors;

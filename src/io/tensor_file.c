@@ -14,7 +14,7 @@
 
 enum { PROBE_BYTES = 4096, NAME_SHOWN = 80, ALIGN = 64, COPY_PIECE = 4 << 20 };
 
-/* In the order in which they are asked; safetensors, which has no magic number, comes last. */
+/* In the order in which they are tried; safetensors, which has no magic number, comes last. */
 static const rk_file_format *const formats[] = {&rk_format_pth, &rk_format_old_pth, &rk_format_gguf,
                                                 &rk_format_rwkvcpp, &rk_format_safetensors};
 
@@ -26,7 +26,7 @@ typedef struct owned {
 
 struct rk_file {
     const char *container;
-    rk_map map; /* without data where the file is put together of others */
+    rk_map map; /* without data where the file consists of other files (shards) */
     char *name;
     rk_file_tensor *tensors;
     const rk_file_tensor **sorted; /* by name, once finished */
@@ -150,7 +150,7 @@ static rk_status check_row(const rk_file *f, const rk_file_tensor *t, rk_error *
     stored_dims(t, dims);
     if (t->name[0] == '\0')
         return rk_fail(err, RK_ERR_FORMAT, "%s: a tensor without a name", f->name);
-    for (const char *c = t->name; *c; c++) /* names end up in sentences */
+    for (const char *c = t->name; *c; c++) /* names appear in error messages */
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             return rk_fail(err, RK_ERR_FORMAT, "%s: control character 0x%02x in a tensor's name",
                            f->name, (unsigned)(unsigned char)*c);

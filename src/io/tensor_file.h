@@ -1,9 +1,9 @@
 /* tensor_file.h: a file of named tensors, whatever its container.
  *
  * A container is a file that defines an rk_file_format and one row in tensor_file.c: it finds the
- * tensors and the metadata in a mapped file. Who reads a model never asks which container it was.
- * Tensors stay in the mapping; those that do not lie at a multiple of their element's size are
- * copied one by one, and the pages they came from given back. */
+ * tensors and the metadata in a mapped file. Code that reads a model never asks which container it
+ * is. Tensors stay in the mapping; those that are not at a multiple of their element's size are
+ * copied one by one, and the pages they came from are released. */
 #ifndef RK_IO_TENSOR_FILE_H
 #define RK_IO_TENSOR_FILE_H
 
@@ -21,8 +21,7 @@ typedef struct rk_file_tensor {
     int64_t dims[RK_FILE_DIMS_MAX]; /* PyTorch order: the last one varies fastest in memory */
     const void *data; /* aligned to its element; in the mapping wherever the file allows that */
     size_t bytes;
-    bool
-        exchanged; /* the last two dimensions lie the other way round: memory holds the transpose */
+    bool exchanged;     /* the last two dimensions are exchanged: memory holds the transpose */
     const char *origin; /* set by rk_scheme_export: the name it had; else NULL */
 } rk_file_tensor;
 
@@ -30,7 +29,7 @@ typedef struct rk_pair {
     const char *key, *value;
 } rk_pair;
 
-/* A value of metadata as a GGUF file holds it, type and all: what text is too poor for. */
+/* A metadata value of a GGUF file with its type, for values that text cannot represent. */
 typedef struct rk_file_raw {
     const char *key;
     const unsigned char *data; /* a 32-bit type, then the value; where it lies in the file */
@@ -47,7 +46,7 @@ typedef struct rk_file rk_file;
 rk_status rk_file_open(rk_file **out, const char *path, rk_error *err);
 /* The same of one file only: folders and indexes are refused, so that no index leads to another. */
 rk_status rk_file_open_single(rk_file **out, const char *path, rk_error *err);
-/* From bytes that stay until rk_file_close; name is for sentences. */
+/* From bytes that stay until rk_file_close; name is for error messages. */
 rk_status rk_file_open_memory(rk_file **out, const void *data, size_t bytes, const char *name,
                               rk_error *err);
 void rk_file_close(rk_file *f);
@@ -63,7 +62,7 @@ const rk_file_tensor *rk_file_find(const rk_file *f, const char *name);
 const char *rk_file_meta(const rk_file *f, const char *key);
 int64_t rk_file_meta_count(const rk_file *f);
 rk_pair rk_file_meta_at(const rk_file *f, int64_t i);
-/* The same of a GGUF file, arrays among them; its checked bytes. Of other files there are none. */
+/* The value of a key of a GGUF file, arrays included, as checked bytes. NULL for other files. */
 const rk_file_raw *rk_file_raw_find(const rk_file *f, const char *key);
 int64_t rk_file_raw_count(const rk_file *f);
 const rk_file_raw *rk_file_raw_at(const rk_file *f, int64_t i);
@@ -75,10 +74,11 @@ bool rk_file_is_memory(const rk_file *f);
 const char *rk_file_container(const rk_file *f);
 rk_status rk_file_check(const rk_file *f, rk_error *err);
 
-/* Give back the whole pages of bytes of a tensor that have been read for good; they stay readable. */
+/* Tell the system that the whole pages of these bytes of a tensor are not needed any more; they
+ * stay readable. */
 void rk_file_drop(const rk_file *f, const void *from, size_t bytes);
 
-/* ---- for those who write ---- */
+/* ---- writing ---- */
 
 /* A file to be written. Tensors lie in the file in the order given; of a rk_file_tensor a writer
  * reads name, dtype and shape (not exchanged), and its data when there is no source. */
@@ -93,7 +93,7 @@ typedef struct rk_file_contents {
     void *user;
 } rk_file_contents;
 
-/* ---- for containers ---- */
+/* ---- for the implementation of containers ---- */
 
 typedef struct rk_file_format {
     const char *name;
@@ -105,9 +105,9 @@ typedef struct rk_file_format {
 
 enum { RK_FILE_TENSORS_MAX = 1 << 18, RK_FILE_META_MAX = 1 << 16, RK_FILE_RAW_MAX = 1 << 12 };
 
-/* An empty file, for what is put together of parts of others; name is for sentences. */
+/* An empty file, for one that consists of parts of others; name is for error messages. */
 rk_status rk_file_new(rk_file **out, const char *container, const char *name, rk_error *err);
-/* f's tensors may lie in `part` from now on: f closes it, and rk_file_check asks it too. */
+/* f's tensors may point into `part` from now on: f closes it, and rk_file_check checks it, too. */
 rk_status rk_file_own(rk_file *f, rk_file *part, rk_error *err);
 /* Copy a tensor's row; the name is copied, the data are not. Duplicate names are found by
  * rk_file_finish. bytes is checked against dtype and dims.

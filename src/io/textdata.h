@@ -22,7 +22,8 @@ typedef struct rk_textdata rk_textdata;
  *         was expected, or no document at all; RK_ERR_UNSUPPORTED: UTF-16; RK_ERR_IO, RK_ERR_NOMEM. */
 rk_status rk_textdata_open(rk_textdata **out, const char *const *paths, int64_t n_paths,
                            rk_error *err);
-/* One file's bytes, which stay until rk_textdata_close; its kind is told by name's ending. */
+/* One file's bytes, which stay until rk_textdata_close; its kind is decided by the ending of name.
+ */
 rk_status rk_textdata_open_memory(rk_textdata **out, const void *data, size_t bytes,
                                   const char *name, rk_error *err);
 void rk_textdata_close(rk_textdata *d);
@@ -31,7 +32,7 @@ int64_t rk_textdata_count(const rk_textdata *d);
 rk_document rk_textdata_at(const rk_textdata *d, int64_t i);
 /* Sum over the documents. */
 size_t rk_textdata_bytes(const rk_textdata *d);
-/* Are the files still what was opened? (rk_map_check) */
+/* Are the files still as they were when opened? (rk_map_check) */
 rk_status rk_textdata_check(const rk_textdata *d, rk_error *err);
 
 #endif

@@ -1,7 +1,7 @@
-/* zip.h: the entries of a zip archive in memory that are stored as they are, zip64 included.
+/* zip.h: the uncompressed entries of a zip archive in memory, zip64 included.
  *
- * What torch.save writes is such an archive. Compressed entries are refused: tensors are used where
- * they lie, and nothing here can blow up. */
+ * torch.save writes such an archive. Compressed entries are refused: tensors are used where they
+ * are in the mapping, and no small file can expand to a large one. */
 #ifndef RK_IO_ZIP_H
 #define RK_IO_ZIP_H
 
@@ -21,7 +21,7 @@ typedef struct rk_zip {
 } rk_zip;
 
 /* Read the central directory and find every entry's data.
- * Errors  RK_ERR_FORMAT: no archive, lies about sizes or places, names twice; RK_ERR_UNSUPPORTED:
+ * Errors  RK_ERR_FORMAT: no archive, wrong sizes or offsets, a name twice; RK_ERR_UNSUPPORTED:
  *         compressed or encrypted entries, archives of several parts; RK_ERR_NOMEM. */
 rk_status rk_zip_open(rk_zip *z, const rk_map *map, rk_error *err);
 void rk_zip_close(rk_zip *z);

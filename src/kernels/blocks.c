@@ -1,5 +1,5 @@
-/* blocks.c: one function a format takes a block to floats; the formulas stand at each. q are the
- * small numbers, d and m scales and minima, sub-blocks of the K formats have 16 or 32 elements. */
+/* blocks.c: one function per format dequantises a block; its formula is written above it. q are the
+ * stored numbers, d and m scales and minima; sub-blocks of the K formats have 16 or 32 elements. */
 #include "kernels/blocks.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* blocks_narrow.c: floats to the block formats, for vectors that every machine has, and the choice
- * of a build for wider ones: the bits are the same, so the machine decides. */
+/* blocks_narrow.c: quantising with vectors of 4 floats, which every machine has, and the choice of
+ * a build for wider ones: the bits are the same, so the CPU decides. */
 #define LANES 4
 #define NARROW rk_blocks_narrow_plain
 #include "kernels/simd/narrow.inc.c"

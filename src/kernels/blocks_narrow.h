@@ -1,4 +1,4 @@
-/* blocks_narrow.h: the builds of simd/narrow.inc.c, which all give the same bits. */
+/* blocks_narrow.h: the builds of simd/narrow.inc.c (quantising), which all give the same bits. */
 #ifndef RK_KERNELS_BLOCKS_NARROW_H
 #define RK_KERNELS_BLOCKS_NARROW_H
 

@@ -48,7 +48,8 @@ size_t rk_x8_bytes(const rk_dot8_kernels *kern, rk_dtype t, int64_t rows, int64_
     return (size_t)(rk_ceil_div(rows, tile) * tile * rk_x8_blocks(t, k)) * sizeof(rk_x8);
 }
 
-/* Of an unpacked group: numbers in bytes, and two scales and two minima a block as floats. */
+/* Scratch for an unpacked group: numbers as bytes, and two scales and two minima per block as
+ * floats. */
 size_t rk_dot8_scratch(int64_t k)
 {
     const size_t blocks = (size_t)rk_ceil_div(k, 256) * 8;
@@ -69,7 +70,8 @@ static void put_word(unsigned char *p, uint32_t w)
     memcpy(p, &w, sizeof w);
 }
 
-/* The 32 numbers of row r of a block, four at a time: a quad is a word of bytes. */
+/* Store the 32 numbers q of row r of a block in the block's lines, four at a time: a quad is a
+ * 32-bit word of bytes. */
 static void put_numbers(int bits, const uint8_t *q, int r, unsigned char *lines)
 {
     const int lower = dot8_lower(bits), upper = dot8_upper(bits);
@@ -89,7 +91,7 @@ static void put_numbers(int bits, const uint8_t *q, int r, unsigned char *lines)
         put_word(lines + 4 * r + DOT8_LINE * l, line[l]);
 }
 
-/* The factors of a block of row r to lines of halves. */
+/* Store the f16 factors of a block of row r in d[16] and m[16]. */
 static void put_factors(rk_dtype t, const unsigned char *block, int r, unsigned char *d,
                         unsigned char *m)
 {
@@ -99,7 +101,7 @@ static void put_factors(rk_dtype t, const unsigned char *block, int r, unsigned 
         memcpy(m + 2 * r, block + f.at + 2, 2);
 }
 
-/* One block of 32 of row r as block b of a unit. */
+/* Pack one block of 32 of row r as block b of a unit. */
 static void pack_32(rk_dtype t, const unsigned char *block, int b, int r, unsigned char *unit)
 {
     uint8_t q[32];
@@ -108,7 +110,7 @@ static void pack_32(rk_dtype t, const unsigned char *block, int b, int r, unsign
     put_factors(t, block, r, unit + DOT8_HALVES * b, unit + DOT8_HALVES * (2 + b));
 }
 
-/* One block of 256 of row r as a unit. */
+/* Pack one block of 256 of row r as a unit. */
 static void pack_256(rk_dtype t, const unsigned char *block, int r, unsigned char *unit)
 {
     uint8_t q[256], scales[16], minima[16] = {0};
@@ -152,7 +154,7 @@ int64_t rk_dot8_outputs_at_once(const rk_dot8_matrix *w, int n_threads)
     return w->n / tile >= n_threads ? tile : dot8_strip(w->dtype);
 }
 
-/* A block of output o of a tile into its unit, which was zero. */
+/* Pack a block of output o of a tile of n outputs into its unit, which is zero before. */
 static void pack_column(rk_dtype t, int n, const unsigned char *block, int o, unsigned char *unit)
 {
     const int shift = dot8_bits(t) == 4 && o % 128 >= 64 ? 4 : 0;
@@ -172,13 +174,13 @@ static void pack_column(rk_dtype t, int n, const unsigned char *block, int o, un
     }
 }
 
-/* Units [lo, hi) of all tiles. */
+/* Pack units [lo, hi) of all tiles. */
 static void pack_columns(const rk_dot8_matrix *w, const unsigned char *rows, int64_t lo, int64_t hi,
                          unsigned char *packed)
 {
     const rk_dtype t = w->dtype;
     const int n = dot8_tile(t, w->n), bytes = dot8_columns_unit_bytes(t, n);
-    const int64_t units = w->k / dot8_columns_unit(t); /* blocks of a row, too */
+    const int64_t units = w->k / dot8_columns_unit(t); /* as many as blocks of a row */
     for (int64_t u = lo; u < hi; u++) {
         const unsigned char *blocks =
             rows + (size_t)(u / units * n * units + u % units) * rk_dtype_bytes(t);
@@ -276,7 +278,7 @@ static bool runs_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
-#ifdef RK_EMULATE_AVX512 /* the tests' build of these paths out of functions */
+#ifdef RK_EMULATE_AVX512 /* a test build that emulates these instructions by functions */
 static bool runs_avxvnni(void)
 {
     return true;

@@ -1,14 +1,15 @@
 /* gemm.c: the blocked driver of the packed matrix product.
  *
  * As in Goto, van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): k is cut
- * into blocks, so that a panel of B (a block of k by nr columns) stays in the first cache while the
- * panels of a block of A stream from the second one. A step is one block of k, of rows and of
- * columns: first all panels of A and B of the step are packed, then the blocks of C are computed,
- * both as tasks of the pool. Which tasks there are depends on the shape alone; the bits depend not
- * even on that, since every element continues its own chain from C.
+ * into blocks, so that a panel of B (a block of k by nr columns) stays in the first-level cache
+ * while the panels of a block of A stream from the second level. A step is one block of k, of rows
+ * and of columns: first all panels of A and B of the step are packed, then the blocks of C are
+ * computed, both as tasks of the pool. The tasks depend on the shape alone; the bits do not even
+ * depend on that, since every element of C continues its own chain of multiply-adds.
  *
- * A packed by each task for itself would save one join a step, but packs it again for every column
- * block. The edges of C go through a tile on the stack, so the tile has one form. */
+ * If each task packed its own part of A, a step would have one join less, but A would be packed
+ * again for every block of columns. At the edges of C a full tile is computed on the stack, so that
+ * there is only one form of tile. */
 #include "kernels/gemm.h"
 
 #include <assert.h>
@@ -17,12 +18,12 @@
 #include "base/num.h"
 
 enum {
-    BLOCK_K = 256,      /* B panel: 16 KiB with nr 16 */
-    BLOCK_MN = 4096,    /* rows and columns of a step: what the packed copies take */
-    TASK_ROWS = 96,     /* A block of a task: 96 KiB, a part of the second cache */
-    TASKS_PER_ROW = 16, /* aim: enough tasks also where there are few rows */
+    BLOCK_K = 256,   /* k of a block: a panel of B has 16 KiB with nr 16 */
+    BLOCK_MN = 4096, /* rows and columns of a step: bounds the packed copies */
+    TASK_ROWS = 96,  /* rows of A that a task computes: 96 KiB, a part of the second-level cache */
+    TASKS_PER_ROW = 16, /* tasks to aim for, where there are few rows, too */
     PACK_ELEMENTS = 8192,
-    PACK_CHUNK = 64,          /* rows of l packed before the next panel's: lines are used up */
+    PACK_CHUNK = 64, /* rows of l packed before the next panel's: whole cache lines are used */
     TILE_BYTES = 14 * 32 * 4, /* largest tile of any table */
     PANEL_MAX = 32,           /* widest panel of a table with pairs */
     ALIGN = 64
@@ -42,7 +43,8 @@ typedef struct step {
     bool load;
 } step;
 
-/* A cut into equal parts of at most `most`, rounded up to whole panels; at least one. */
+/* The length of equal parts of `total`, at most `most`, rounded up to whole panels; at least one
+ * panel. */
 static int64_t even_part(int64_t total, int64_t most, int64_t panel)
 {
     const int64_t parts = rk_max_i64(rk_ceil_div(total, most), 1);
@@ -62,7 +64,7 @@ size_t rk_gemm_scratch(const rk_kernels *kern, int n_threads, rk_gemm_shape s)
            packed_bytes(kern, s.n, kern->gemm_nr, s.k);
 }
 
-/* k rows of l of one panel, from src on, packed to `out`. */
+/* Pack k rows of l of one panel, from src on, to `out`. */
 static void pack_chunk(const step *s, const rk_matrix *src, const char *from, int64_t k,
                        int64_t panel, int64_t n_valid, int64_t js, int64_t ls, char *out)
 {
@@ -73,8 +75,8 @@ static void pack_chunk(const step *s, const rk_matrix *src, const char *from, in
         s->kern->gemm_pairs(k, panel, rounded, (uint32_t *)(void *)out);
 }
 
-/* Panels [p0, p1) of `extent` rows or columns at src, whose strides are js across and ls along k.
- */
+/* Pack panels [p0, p1) of `extent` rows or columns of src, whose strides are js across and ls along
+ * k. */
 static void pack_panels(const step *s, const rk_matrix *src, int64_t extent, int64_t js, int64_t ls,
                         int64_t panel, int64_t p0, int64_t p1, char *packed)
 {
@@ -117,7 +119,7 @@ static void copy_tile(int64_t rows, size_t row_bytes, const char *from, size_t f
         memcpy(to, from, row_bytes);
 }
 
-/* The tile at row i and column j of the step; at the edges on a copy. */
+/* Compute the tile at row i and column j of the step; at the edges of C in a copy. */
 static void compute_tile(const step *s, int64_t i, int64_t j, const char *a, const char *b)
 {
     const int64_t mr = s->kern->gemm_mr, nr = s->kern->gemm_nr;
@@ -125,7 +127,7 @@ static void compute_tile(const step *s, int64_t i, int64_t j, const char *a, con
     const size_t ld = (size_t)nr * s->size, c_ld = (size_t)s->ldc * s->size;
     char *c = s->c + (size_t)(i * s->ldc + j) * s->size;
     for (int64_t next = mr; next < rk_min_i64(2 * mr, s->m - i); next++)
-        rk_prefetch(c + (size_t)next * c_ld); /* a tile begins with its loads of C */
+        rk_prefetch(c + (size_t)next * c_ld); /* the tile begins by loading C */
     if (rows == mr && cols == nr) {
         run_tile(s, a, b, c, s->ldc);
         return;
@@ -137,7 +139,7 @@ static void compute_tile(const step *s, int64_t i, int64_t j, const char *a, con
     copy_tile(rows, (size_t)cols * s->size, tile, ld, c, c_ld);
 }
 
-/* One block of C: a panel of B against all panels of A, then the next panel of B. */
+/* One block of C: each panel of B against all panels of A. */
 static void block_task(void *arg, int64_t task, int worker)
 {
     const step *s = arg;

@@ -1,8 +1,8 @@
-/* kernels.c: which paths this build has, which of them this CPU runs, and which is best.
+/* kernels.c: which paths this build has, which of them this CPU runs, and which is the best.
  *
- * Rows stand in the order of preference, the last that runs is the best one. The flags of the CPU
- * decide; a CPU whose flag promises what its clock or its microcode takes back would be a row of
- * its own here, by model, so that a choice never hangs on a measurement. */
+ * Rows are in order of preference, the last one that runs is the best. The flags of the CPU decide;
+ * a CPU that announces an instruction set and is slow in it (by clock or microcode) would get a row
+ * of its own here, by model, so that the choice never depends on a measurement. */
 #include "kernels/kernels.h"
 
 #include <stdio.h>
@@ -25,14 +25,14 @@ static bool runs_always(void)
 }
 
 #if defined(__x86_64__)
-/* The compiler's test also asks whether the system saves the wide registers. */
+/* The compiler's test includes whether the system saves the wide registers. */
 static bool runs_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 static bool runs_avx512(void)
 {
-#ifdef RK_EMULATE_AVX512 /* the tests' build of this path out of functions */
+#ifdef RK_EMULATE_AVX512 /* a test build that emulates these instructions by functions */
     return true;
 #else
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -40,10 +40,10 @@ static bool runs_avx512(void)
 #endif
 }
 
-/* Which processors multiply bf16 pairs at twice the rate of floats: those of AMD that have the
- * instruction, Zen 4 and Zen 5. On Intel's
- * (Cooper Lake to Granite Rapids) the instruction has half the rate of the plain one, so they keep
- * the path above unless told otherwise; new ones join when they have been measured. */
+/* CPUs that multiply bf16 pairs at twice the rate of floats: those of AMD that have the
+ * instruction, Zen 4 and Zen 5. On Intel's (Cooper Lake to Granite Rapids) the instruction has half
+ * the rate of the plain one, so they keep the path above unless told otherwise; new CPUs join when
+ * they have been measured. */
 static bool prefers_avx512bf16(void)
 {
     return __builtin_cpu_is("amd");

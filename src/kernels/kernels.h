@@ -1,9 +1,9 @@
 /* kernels.h: the table of loops over raw pointers that everything above is made of.
  *
- * One row per instruction-set path. The reference (ref/) is the definition, built for float and
- * for double from one source; the others (simd/, one source for AVX2, AVX-512 and NEON) compute
- * the same in f32 to rounding. A kernel works on the calling thread, on the piece it is given;
- * whoever calls cuts the work by output element, so that threads change no bit.
+ * One row per instruction-set path. The reference (ref/) is the definition, built for float and for
+ * double from one source; the others (simd/, one source for AVX2, AVX-512 and NEON) compute the
+ * same in f32 to rounding. A kernel works on the calling thread, on the piece it is given; callers
+ * divide the work by output element, so that the number of threads changes no bit.
  *
  * `real` below is the table's element type: float, or double in rk_kernels_ref_f64. Pointers to
  * reals are void so that one table type serves both. Arrays are row-major and contiguous, do not
@@ -27,11 +27,11 @@ typedef enum rk_unary {
 
 /* Steps between the states that wkv7_forward saves for the backward pass. */
 enum { RK_WKV_SEGMENT = 16 };
-/* Normalisation below this length divides by it instead. */
+/* Floor of the length in L2 normalisation: shorter vectors are divided by it instead. */
 #define RK_L2_EPS 1e-12
 
-/* Which elements a step of a linear recurrence sees: for one (batch, head), row t of an input is at
- * pointer + t * stride. */
+/* Arrays of one (batch, head) of the recurrence; row t of an input is at pointer + t * stride, so
+ * that a (B, T, H, N) tensor is read where it is. */
 typedef struct rk_wkv7_args {
     int64_t n_steps, head_size, stride;
     const void *r, *w, *k, *v, *a, *b; /* w is the decay itself, in (0, 1) */
@@ -81,7 +81,8 @@ typedef struct rk_wkv4_grads {
     void *dstate; /* (3, width): in the gradient of the last state, out of the first; pp's is 0 */
 } rk_wkv4_grads;
 
-/* Columns [col0, col0 + n) of the logits of some rows, for a cross-entropy over vocabulary blocks. */
+/* Per-row result of a cross-entropy that passes over the vocabulary block by block: columns [col0,
+ * col0 + n) of the logits at a time. */
 typedef struct rk_ce_row {
     double max, sum; /* running maximum m and sum of e^(x - m); start at -INFINITY and 0 */
     double target;   /* the target's logit, once its block has passed */
@@ -227,7 +228,8 @@ typedef struct rk_kernels {
     void (*sgd)(int64_t n, double lr, double momentum, double weight_decay, double grad_scale,
                 const void *g, void *v, void *p);
 
-    /* Widen n elements of any floating dtype to reals; narrow reals (round to nearest even). */
+    /* Convert n elements of any floating dtype to reals; convert reals to a dtype (round to nearest
+     * even). */
     void (*widen)(int64_t n, const void *x, rk_dtype from, void *y);
     void (*narrow)(int64_t n, const void *x, void *y, rk_dtype to);
 

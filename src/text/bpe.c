@@ -1,9 +1,9 @@
 /* bpe.c: encoding by merges.
  *
- * Pieces repeat: a table of the pieces seen in this call holds the tokens of the short ones, and
- * most of a text is found there. What is not is merged: short pieces by looking for the lowest rank
- * again and again, which for a dozen bytes beats everything else, longer ones with a heap, so that
- * a piece of a megabyte takes time in proportion to n log n. */
+ * Pieces of text repeat: a table of the pieces seen in this call holds the tokens of the short
+ * ones, and most of a text is found there. Other pieces are merged: short ones by searching the
+ * lowest rank again and again, which for a dozen bytes is the fastest way, longer ones with a heap,
+ * so that a piece of n bytes takes O(n log n) time. */
 #include "text/bpe.h"
 
 #include <stdlib.h>

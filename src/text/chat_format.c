@@ -1,8 +1,8 @@
-/* chat_format.c: the rows, and texts cleaned as the authors' templates want them.
+/* chat_format.c: the rows of formats, and texts cleaned as the authors' templates want them.
  *
  * Sources: BlinkDL/RWKV-LM, RWKV-v7/RWKV7-G1x-templates.txt, for World and G1; BlinkDL/ChatRWKV,
- * v2/chat.py, for Raven; advice about sampling from the demos beside them. The thoughts end without
- * ">" on purpose: it may share a token with what follows. */
+ * v2/chat.py, for Raven; recommended sampling from the demos beside them. The beginning of a
+ * thinking section lacks its ">" on purpose: it may share a token with what follows. */
 #include "text/chat_format.h"
 
 #include <ctype.h>

@@ -1,7 +1,7 @@
 /* decoder.c: tokens to text that is always whole UTF-8 characters.
  *
- * Tokens may end inside a character, so its beginning waits for the next ones. The longest token
- * bounds what one push can yield, so the buffer is taken once. */
+ * A token may end inside a character, whose beginning is then kept until the next tokens complete
+ * it. The longest token bounds what one push can yield, so the buffer is allocated once. */
 #include <stdlib.h>
 #include <string.h>
 

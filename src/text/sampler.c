@@ -24,7 +24,7 @@ struct rk_sampler {
     int64_t n_vocab;
     uint64_t step;            /* tokens drawn since the beginning */
     float *bias;              /* (n_vocab) */
-    unsigned char *uncounted; /* (n_vocab) digits and spaces: they count for presence only */
+    unsigned char *uncounted; /* (n_vocab) digits and spaces: only whether they occurred counts */
 
     int64_t n_seen;
     int32_t *seen;          /* (n_seen) tokens drawn, each once */
@@ -386,10 +386,10 @@ static double total_weight(const rk_sampler *s)
 
 /* What the random numbers of a step are for. */
 typedef enum draw_purpose {
-    DRAW_TOKEN,   /* where nothing was guessed */
-    DRAW_GUESS,   /* by a draft */
-    DRAW_VERDICT, /* on a guess */
-    DRAW_INSTEAD, /* of a guess that was rejected */
+    DRAW_TOKEN,   /* without speculation */
+    DRAW_GUESS,   /* of a draft's token */
+    DRAW_VERDICT, /* whether a draft token is accepted */
+    DRAW_INSTEAD, /* of the token that replaces a rejected one */
 } draw_purpose;
 
 static double uniform(const rk_sampler *s, draw_purpose purpose)
@@ -475,7 +475,7 @@ static double weight_of(int64_t n, const int32_t *id, const float *weight, int32
     return 0.0;
 }
 
-/* Whether the guess stands: with probability p / q of it, or 1 where that is more. */
+/* Whether the draft token is accepted: with probability min(1, p / q). */
 static bool accepts(const rk_sampler *s, const rk_guess *g)
 {
     const double p = weight_of(s->n, s->id, s->p, g->token) / total_weight(s);
@@ -483,7 +483,7 @@ static bool accepts(const rk_sampler *s, const rk_guess *g)
     return uniform(s, DRAW_VERDICT) * q < p;
 }
 
-/* Candidates become those with p > q, weighed by p - q. */
+/* The candidates become those with p > q, with weight p - q. */
 static void subtract_guess(rk_sampler *s, const rk_guess *g)
 {
     const double total = total_weight(s);

@@ -1,15 +1,15 @@
-/* sampler.h: what speculation needs of samplers beyond rk.h.
+/* sampler.h: what speculative decoding needs of samplers beyond rk.h.
  *
- * A draft's sampler draws a guess from its distribution q; the model's sampler, whose distribution
- * is p, keeps it with probability min(1, p / q) and else draws from what p has more than q. What
- * comes out is distributed as p, whatever q is (Leviathan et al., "Fast inference from transformers
- * via speculative decoding", arXiv 2211.17192). */
+ * A draft's sampler draws a draft token from its distribution q; the model's sampler, whose
+ * distribution is p, accepts it with probability min(1, p / q) and else draws from the positive
+ * part of p - q. The result is distributed as p, whatever q is (Leviathan et al., "Fast inference
+ * from transformers via speculative decoding", arXiv 2211.17192). */
 #ifndef RK_TEXT_SAMPLER_H
 #define RK_TEXT_SAMPLER_H
 
 #include "rk.h"
 
-/* A token, and the distribution that it was drawn from. */
+/* A draft token, and the distribution that it was drawn from. */
 typedef struct rk_guess {
     int32_t token;
     int64_t n;     /* candidates */
@@ -18,14 +18,15 @@ typedef struct rk_guess {
     double total;  /* of the weights */
 } rk_guess;
 
-/* A sampler with the parameters and biases of s, at its beginning. */
+/* A new sampler with the parameters and biases of s, before its first draw. */
 rk_status rk_sampler_twin(rk_sampler **out, const rk_sampler *s, rk_error *err);
-/* Go on as if s had drawn what its twin `other` has drawn. */
+/* Continue as if s had drawn the tokens that its twin `other` has drawn. */
 void rk_sampler_follow(rk_sampler *s, const rk_sampler *other);
 
-/* As rk_sampler_next, into a guess. */
+/* As rk_sampler_next, with the result in a guess. */
 rk_status rk_sampler_guess(rk_sampler *s, const float *logits, rk_guess *guess, rk_error *err);
-/* As rk_sampler_next, where a twin has guessed already. */
+/* As rk_sampler_next, where a twin has drawn a draft token already: accepts it, or draws another
+ * one. */
 rk_status rk_sampler_judge(rk_sampler *s, const float *logits, const rk_guess *guess,
                            int32_t *token, rk_error *err);
 

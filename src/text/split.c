@@ -1,9 +1,9 @@
-/* split.c: GPT-2's pattern as the few lines that it is.
+/* split.c: GPT-2's pattern, written out by hand.
  *
  * At each place one of four things begins: a contraction, a run of one class of characters with a
  * space before it, or white space, which leaves its last character to what follows. A regular
- * expression library would bring patterns nobody asks for, match limits and a compiler; it is
- * needed when a vocabulary with another pattern is to be read. */
+ * expression library would bring patterns that are not needed, match limits and a compiler; it is
+ * due when a vocabulary with another pattern is to be read. */
 #include "text/split.h"
 
 #include <string.h>

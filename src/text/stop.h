@@ -1,7 +1,7 @@
 /* stop.h: ending a text at the first of some strings.
  *
- * What may be the beginning of a stop string is held back until it is known not to be one, so a
- * stop string never shows, however the text is cut into pieces. */
+ * What may be the beginning of a stop string is held back until it is certain not to be one, so a
+ * stop string is never shown, however the text is cut into pieces. */
 #ifndef RK_TEXT_STOP_H
 #define RK_TEXT_STOP_H
 
@@ -19,7 +19,7 @@ void rk_stop_reset(rk_stop *s);
  * completed first (the longest, then the lowest, of those that end together), -1 while there is
  * none. From then on bytes are ignored until a reset. */
 int64_t rk_stop_push(rk_stop *s, const char *bytes, size_t n, rk_buf *out);
-/* Is something held back? */
+/* Is any text held back? */
 bool rk_stop_holds(const rk_stop *s);
 /* The end of the text: append what is held back. */
 void rk_stop_flush(rk_stop *s, rk_buf *out);

@@ -4,8 +4,8 @@
 
 #include "text/vocab.h"
 
-/* From the text of a vocabulary in memory, of either kind, borrowed for the call; name is for
- * sentences. */
+/* From the text of a vocabulary in memory, of either kind, borrowed for the call; name is for error
+ * messages. */
 rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n, const char *name,
                                   rk_error *err);
 /* Takes what v holds, whatever the result. */

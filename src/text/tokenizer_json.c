@@ -21,7 +21,7 @@
 enum {
     DEPTH_MAX = 64,
     MEMBERS_MAX = 8, /* of an object that are asked for */
-    SHOWN = 40,      /* bytes of a string that a sentence shows */
+    SHOWN = 40,      /* bytes of a string that an error message shows */
 };
 
 /* Where the members of an object lie; p is NULL where one is missing. */
@@ -46,9 +46,9 @@ typedef struct reader {
     rk_vocab raw, normal; /* added tokens */
 } reader;
 
-/* ---- sentences ---- */
+/* ---- error messages ---- */
 
-/* The scanner's failure. */
+/* Fail with the scanner's position and what it expected there. */
 static rk_status syntax(const reader *r, const rk_json_scan *s)
 {
     return rk_fail(r->err, RK_ERR_FORMAT, "%s: byte %zu: expected %s", r->name,
@@ -67,13 +67,13 @@ static rk_status take(const reader *r, rk_json_scan *s, char c)
     return rk_json_take(s, c) ? RK_OK : syntax(r, s);
 }
 
-/* The next string, in r->string; what a sentence shows of it is printable. */
+/* Read the next string into r->string; shown() makes it printable. */
 static rk_status take_string(reader *r, rk_json_scan *s)
 {
     return rk_json_string(s, r->string, &r->n) ? RK_OK : syntax(r, s);
 }
 
-/* The string for a sentence: its beginning, whole characters, without control characters. */
+/* The string for an error message: its beginning, whole characters, without control characters. */
 static const char *shown(reader *r)
 {
     size_t n = 0;
@@ -110,7 +110,7 @@ static rk_status find_member(reader *r, rk_json_scan *s, const char *object,
     return st != RK_OK || rk_json_skip(s, DEPTH_MAX) ? st : syntax(r, s);
 }
 
-/* Walk the object at s, which is called so in sentences, and note where its members begin. */
+/* Walk the object at s, which error messages call `object`, and note where its members begin. */
 static rk_status find_members(reader *r, rk_json_scan *s, const char *object,
                               const char *const *keys, size_t n_keys, members *found)
 {

@@ -1,11 +1,11 @@
-/* dot8_ref.c: products with activations in 8 bits, plainly: the definition of every bit. */
+/* dot8_ref.c: products with activations in 8 bits, written plainly: the definition of every bit. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "kernels/dot8_layout.h"
 
-/* Below this all of a block counts as zero: 127 / max would overflow. */
+/* A block whose largest magnitude is below this counts as zero: 127 / max would overflow. */
 #define X8_SMALLEST 0x1p-100f
 
 static void round_block(int n, const float *x, rk_x8 *out)
@@ -48,13 +48,13 @@ static float half_at(const unsigned char *p)
     return rk_f16_to_f32(h);
 }
 
-/* What is taken from the numbers as they are stored. */
+/* The offset that is subtracted from stored numbers. */
 static int zero_of(rk_dtype t)
 {
     return dot8_stores_minima(t) ? 0 : 1 << (dot8_bits(t) - 1);
 }
 
-/* Number i of quad j of row r, as it is stored. */
+/* Number i of quad j of row r, as it is stored, from the lines of a block. */
 static int number_at(int bits, const unsigned char *lines, int j, int r, int i)
 {
     const unsigned char *at = lines + 4 * r + i;
@@ -74,7 +74,7 @@ typedef struct scales {
     float d, m;
 } scales;
 
-/* Of half h of block b of a unit of a K format. */
+/* Scale and minimum of row r, half h of block b of a unit of a K format. */
 static scales k_scales_at(rk_dtype t, const unsigned char *unit, int b, int h, int r)
 {
     const unsigned char scale = unit[DOT8_K_SCALES + 16 * (b * dot8_halves(t) + h) + r];
@@ -94,7 +94,7 @@ static scales scales_at(rk_dtype t, const unsigned char *unit, int b, int h, int
                     dot8_stores_minima(t) ? half_at(unit + DOT8_HALVES * (2 + b) + 2 * r) : 0.0f};
 }
 
-/* f continued by block b of row r. */
+/* f plus the product of block b of row r with x. */
 static float add_block(rk_dtype t, const unsigned char *unit, int b, int r, const rk_x8 *x, float f)
 {
     const unsigned char *lines = unit + dot8_codes_at(t) + b * dot8_block_bytes(t);
@@ -128,7 +128,7 @@ static float row_dot(const rk_dot8_matrix *w, int64_t row, const rk_x8 *x, int64
 
 /* ---- columns ---- */
 
-/* Output j of a row. */
+/* Output j of one row of x. */
 static float sparse_dot(const rk_dot8_matrix *w, int64_t j, const rk_x8_sparse *x)
 {
     const rk_dtype t = w->dtype;
@@ -173,7 +173,7 @@ static void columns(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8
             put(y + r * ldy + j, sparse_dot(w, j, x + r), accumulate);
 }
 
-/* One row by the outputs of a group. */
+/* One row of x times the outputs of group g. */
 static void group_by_row(const rk_dot8_matrix *w, int64_t g, const rk_x8 *x, float *y,
                          bool accumulate, void *scratch)
 {

@@ -1,4 +1,5 @@
-/* elementwise.h: reference of the kernels that see one element at a time, and of plain sums. */
+/* elementwise.h: reference of the kernels that work on each element alone, and of sums over an
+ * array. */
 #ifndef RK_KERNELS_REF_ELEMENTWISE_H
 #define RK_KERNELS_REF_ELEMENTWISE_H
 
@@ -14,7 +15,7 @@ static real unary_value(rk_unary op, real x)
     case RK_EXP:
         return exp(x);
     case RK_RELU2:
-        return x > 0 ? x * x : 0 * x; /* 0 x keeps a NaN */
+        return x > 0 ? x * x : 0 * x; /* 0 * x keeps a NaN */
     case RK_SILU:
         return x * sigmoid(x);
     default:

@@ -1,15 +1,15 @@
 /* dot8.inc.c: products with activations in 8 bits, over the vectors of vec_*.h and int_*.h; the
  * definition is ref/dot8_ref.c, layouts and order of sums stand in dot8.h and dot8_layout.h.
  *
- * A group of 16 rows is 16 / VF parts, each of which has its rows in the lanes. A tile is all parts
- * by a few rows of x, whose sums stay in registers. A single row goes through four packed groups at
- * a time, few rows through one, as fast as memory delivers them. For many the group's numbers and
- * scales are unpacked first, and the tiles go over them from the cache, while the next group is on
- * its way there.
+ * A group of 16 rows is 16 / VF parts, each of which has its rows in the lanes of a vector. A tile
+ * is all parts by a few rows of x, whose sums stay in registers. A single row of x is multiplied
+ * with four packed groups at a time, a few rows with one, as fast as memory delivers them. For many
+ * rows the group's numbers and scales are unpacked first, and the tiles read them from the cache,
+ * while the next group is prefetched.
  *
  * The file that includes this defines DOT8_TILE, the rows of a tile, and DOT8_DIRECT, up to how
- * many rows unpacking does not pay. With DOT8_PAIRS it also defines, behind it, two functions for
- * instructions that take rows two by two. */
+ * many rows unpacking does not pay. With DOT8_PAIRS it also defines, behind the inclusion, two
+ * functions for instructions that take rows in pairs. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -20,17 +20,17 @@
 enum {
     PARTS = RK_DOT8_ROWS / VF,
     PART_BYTES = DOT8_LINE / PARTS,
-    NEAR = 1024, /* how far ahead lines are asked for: into the first cache, and the second */
+    NEAR = 1024, /* prefetch distance in bytes: to the first-level cache, and to the second */
     FAR = 8192,
-    PLACES_MOST = 4,     /* where memory is read at a time */
-    X_BYTES = 256 * 1024 /* of x that the second cache keeps */
+    PLACES_MOST = 4,     /* groups that are read side by side */
+    X_BYTES = 256 * 1024 /* bytes of x that stay in the second-level cache */
 };
 
 /* ---- rounding ---- */
 
 #define X8_SMALLEST 0x1p-100f
 
-/* n of the block's 32 elements are there; the others are zero. */
+/* Round a block of 32 elements, of which n are there and the others are zero. */
 RK_INLINE void round_block(int n, const float *x, rk_x8 *out)
 {
     vf v[RK_X8_BLOCK / VF], most = vf_zero(), odd = vf_zero(), sum = vf_zero(), first = vf_zero();
@@ -71,7 +71,7 @@ static void round_row(int64_t k, const float *x, int64_t blocks, rk_x8 *out, int
 
 /* ---- what a packed group holds ---- */
 
-/* Quad j of block b of a unit, for one part's rows. */
+/* Quad j of block b of a packed unit, for one part's rows. */
 RK_INLINE vq quad_of(rk_dtype t, const unsigned char *unit, int b, int part, int j)
 {
     const int bits = dot8_bits(t), lower = dot8_lower(bits), upper = dot8_upper(bits);
@@ -98,7 +98,8 @@ RK_INLINE vf factors_at(const unsigned char *p)
     return vf_load_f16((const uint16_t *)(const void *)p);
 }
 
-/* Scale and minimum, if there is one, of half h of block b of a unit, for one part's rows. */
+/* Scale d and, where the format has one, minimum m of half h of block b of a packed unit, for one
+ * part's rows. */
 RK_INLINE void scales_of(rk_dtype t, const unsigned char *unit, int b, int h, int part, vf *d,
                          vf *m)
 {
@@ -120,12 +121,13 @@ RK_INLINE void scales_of(rk_dtype t, const unsigned char *unit, int b, int h, in
                                       t == RK_Q2_K ? vf_load_u4(scales, 4) : vf_load_u8(minima)));
 }
 
-/* The total of the inputs that half h of a block meets. */
+/* The sum of the integers of x in half h of a block, or in the whole block where it has one scale.
+ */
 RK_INLINE int32_t total_of(const rk_x8 *x, int halves, int h)
 {
     return halves == 1 ? x->total : h == 0 ? x->first : x->total - x->first;
 }
-/* What they add up to: what it multiplies its minimum with. */
+/* The same sum times the scale of x: the factor of the minimum. */
 RK_INLINE vf sum_of(const rk_x8 *x, int halves, int h)
 {
     return vf_set1(halves == 1 ? x->sum : x->d * (float)total_of(x, halves, h));
@@ -135,12 +137,12 @@ RK_INLINE vf sum_of(const rk_x8 *x, int halves, int h)
 
 enum { UNPACKED_NUMBERS = DOT8_QUADS * DOT8_LINE };
 
-/* Floats of a half: 16 scales, and 16 minima if there are any. */
+/* Floats that an unpacked half has: 16 scales, and 16 minima if there are any. */
 RK_INLINE int scales_count(rk_dtype t)
 {
     return (dot8_stores_minima(t) ? 2 : 1) * RK_DOT8_ROWS;
 }
-/* Lines of numbers, then the floats of each half. */
+/* Bytes of an unpacked block: lines of numbers, then the floats of each half. */
 RK_INLINE int unpacked_bytes(rk_dtype t)
 {
     return UNPACKED_NUMBERS + dot8_halves(t) * scales_count(t) * (int)sizeof(float);
@@ -156,7 +158,8 @@ RK_INLINE void put_scales(rk_dtype t, float *to, vf d, vf m)
 typedef enum source { PACKED, UNPACKED } source;
 
 #ifdef DOT8_PAIRS
-/* The quads of one part of a block, a line apart, as add_pairs() wants them. */
+/* Rearrange the quads of one part of a block, a line apart, into the order that add_pairs() reads.
+ */
 RK_INLINE void pair_quads(unsigned char *to);
 /* add_half() for several rows of x, or of an unpacked group. */
 RK_INLINE void add_pairs(source from, rk_dtype t, int n, const unsigned char *at, int b, int h,
@@ -203,9 +206,9 @@ RK_INLINE void scales_from(source from, rk_dtype t, const unsigned char *at, int
     }
 }
 
-/* f continued by half h of a block: the parts of n rows of x side by side. Every loop has constant
- * bounds and is laid out flat, which leaves the sums in registers; gcc 12 keeps fewer of them there
- * when this is cut in two. NOLINTNEXTLINE(readability-function-cognitive-complexity) */
+/* Add half h of a block to the outputs f: all parts by n rows of x. Every loop has constant bounds
+ * and is unrolled, which keeps the sums in registers; gcc 12 keeps fewer of them there when this is
+ * cut in two. NOLINTNEXTLINE(readability-function-cognitive-complexity) */
 RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at, int b, int h,
                         const rk_x8 *x, vf *f)
 {
@@ -246,7 +249,7 @@ RK_INLINE void add_half(source from, rk_dtype t, int n, const unsigned char *at,
     }
 }
 
-/* The same, by pairs of rows where that is possible. */
+/* The same, with pairs of rows where the instruction set has them. */
 RK_INLINE void add_rows(source from, rk_dtype t, int n, const unsigned char *at, int b, int h,
                         const rk_x8 *x, vf *f)
 {
@@ -267,7 +270,7 @@ RK_INLINE void prefetch_lines(const unsigned char *p, int bytes)
     }
 }
 
-/* Lanes [0, n) of f to y. */
+/* Store lanes [0, n) of f at y, or add them to it. */
 RK_INLINE void put(float *y, vf f, int64_t n, bool accumulate)
 {
     const int lanes = n < VF ? (int)n : VF;
@@ -277,17 +280,17 @@ RK_INLINE void put(float *y, vf f, int64_t n, bool accumulate)
         vf_store_n(y, accumulate ? vf_add(vf_load_n(y, lanes), f) : f, lanes);
 }
 
-/* Where results go: row 0 of the group's outputs, of which n are wanted. */
+/* Where results go: y of row 0 and the group's first output, of which n are wanted. */
 typedef struct target {
     float *y;
     int64_t ldy, n;
     bool accumulate;
 } target;
 
-/* What will be read next: lines to ask for while the current ones are multiplied. */
+/* What will be read next: lines to prefetch while the current ones are multiplied. */
 typedef struct ahead {
     const unsigned char *p, *end;
-    int lines; /* with each block */
+    int lines; /* lines to prefetch with each block */
 } ahead;
 
 RK_INLINE void prefetch_ahead(ahead *next)
@@ -296,7 +299,7 @@ RK_INLINE void prefetch_ahead(ahead *next)
         rk_prefetch_far(next->p);
 }
 
-/* A group by n rows of x, whose blocks lie `stride` apart. */
+/* One group times n rows of x, whose blocks lie `stride` apart. */
 RK_INLINE void tile(source from, rk_dtype t, int n, int64_t units, const unsigned char *at,
                     const rk_x8 *x, int64_t stride, target to, ahead *next)
 {
@@ -328,8 +331,8 @@ RK_INLINE void tile(source from, rk_dtype t, int n, int64_t units, const unsigne
             to.accumulate);
 }
 
-/* One row by `places` groups that lie `apart` outputs apart. The processor reads ahead in all of
- * these places by itself, and asking for lines would only be in its way. */
+/* One row of x times `places` groups, which are `apart` outputs apart. The CPU prefetches that many
+ * streams by itself; prefetch instructions would only be in its way. */
 RK_INLINE void groups_by_row(rk_dtype t, int places, int64_t apart, int64_t units,
                              const unsigned char *at, const rk_x8 *x, target to)
 {
@@ -350,7 +353,7 @@ RK_INLINE void groups_by_row(rk_dtype t, int places, int64_t apart, int64_t unit
     }
 }
 
-/* A group by all rows of x: whole tiles, then what is left. */
+/* One group times all rows of x: whole tiles, then the rows that are left. */
 RK_INLINE void tiles(source from, rk_dtype t, int64_t units, const unsigned char *at,
                      const rk_x8 *x, int64_t rows, int64_t stride, target to, ahead next)
 {
@@ -369,15 +372,14 @@ RK_INLINE void tiles(source from, rk_dtype t, int64_t units, const unsigned char
 
 /* ---- products ---- */
 
-/* Rows of x that are computed before the next ones: those whose numbers stay in the second cache
- * while groups go over them. */
+/* Rows of x of one pass over the groups: as many as stay in the second-level cache. */
 static int64_t rows_of_a_pass(int64_t blocks)
 {
     const int64_t rows = X_BYTES / (blocks * (int64_t)sizeof(rk_x8));
     return rk_max_i64(rows / DOT8_TILE, 4) * DOT8_TILE;
 }
 
-/* Group g as a target: y begins with output 0. */
+/* Group g as a target, where y is the place of output 0. */
 RK_INLINE target target_of(const rk_dot8_matrix *w, int64_t g, float *y, int64_t ldy,
                            bool accumulate)
 {

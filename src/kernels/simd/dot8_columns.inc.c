@@ -1,15 +1,16 @@
 /* dot8_columns.inc.c: matrices in columns; the definition is ref/dot8_ref.c, the layout stands in
  * dot8_layout.h. To be included in dot8.inc.c, whose names it uses.
  *
- * Few rows of x, whose zeros are gathered out: four lines at a time are interleaved, which makes
- * quads of them. The lines of inputs further on are asked for, since no processor guesses which
- * these are. The sums of a tile wait in memory between blocks: they stay in the first cache. Many
- * rows: groups are unpacked as those of the other form are, and go the same way from there. */
+ * Few rows of x, gathered without their zeros: four lines at a time are interleaved, which makes
+ * quads of them. The lines of later inputs are prefetched by instruction, since the hardware cannot
+ * guess which ones are not skipped. Between blocks the sums of a tile are kept in memory: they stay
+ * in the first-level cache. Many rows: groups are unpacked like those of the other form, and go the
+ * same way from there. */
 
 enum {
-    STRIP_GROUPS = 64 / RK_DOT8_ROWS, /* of a line in 8 bits, or of half a line in 4 */
-    SUMS_MOST = 4 * STRIP_GROUPS,     /* twice as many as there are: not all compilers see that */
-    TILE_MOST = 4 * 128               /* outputs */
+    STRIP_GROUPS = 64 / RK_DOT8_ROWS, /* groups of a line in 8 bits, or of half a line in 4 */
+    SUMS_MOST = 4 * STRIP_GROUPS, /* twice as many as are used: some compilers cannot see that */
+    TILE_MOST = 4 * 128           /* outputs */
 };
 
 /* Scales and minima, if there are any, of VF outputs of a tile from o on. */
@@ -28,10 +29,10 @@ RK_INLINE void column_scales(rk_dtype t, const dot8_columns *c, int o, vf *d, vf
 
 /* ---- few rows ---- */
 
-/* Parts whose sums are made together: as many as registers hold. */
+/* Parts that are summed together: as many as registers hold. */
 #define PARTS_OF_LINES(bits) ((bits) == 8 && PARTS == 2 ? 2 : 1)
 
-/* Four lines of one part times four inputs, added to the sums of the strip's groups. */
+/* Multiply four lines of one part with four inputs and add to the sums of the strip's groups. */
 RK_INLINE void add_four(int bits, const unsigned char *lines, const int32_t *at, const int8_t *x,
                         va *to)
 {
@@ -49,7 +50,7 @@ RK_INLINE void add_four(int bits, const unsigned char *lines, const int32_t *at,
     }
 }
 
-/* As many inputs as can be added up in narrow numbers. Lines further on are asked for. */
+/* The same for as many inputs as can be summed in narrow integers. Later lines are prefetched. */
 RK_INLINE void some_lines(int bits, int parts, const unsigned char *strip, const int32_t *offset,
                           const int8_t *x, int n, bool ask, va *some)
 {
@@ -82,7 +83,7 @@ RK_INLINE void sum_lines(int bits, int parts, const unsigned char *strip, const 
     }
 }
 
-/* VF outputs of a tile from o on, continued by a block. */
+/* Add the integer sums of a block, scaled, to VF outputs of a tile from o on. */
 RK_INLINE void add_sums(rk_dtype t, const dot8_columns *c, int o, vi sum, const rk_x8_left *x,
                         float *f)
 {
@@ -96,7 +97,7 @@ RK_INLINE void add_sums(rk_dtype t, const dot8_columns *c, int o, vi sum, const 
     vf_store(f + o, y);
 }
 
-/* f, the outputs of a tile's strip that begins with o, continued by a block. */
+/* Add a block to f, the outputs of the strip of a tile that begins with o. */
 RK_INLINE void add_lines(rk_dtype t, const unsigned char *tile, const dot8_columns *c, int o,
                          const rk_x8_left *x, const int32_t *offset, const int8_t *q, float *f)
 {
@@ -113,7 +114,7 @@ RK_INLINE void add_lines(rk_dtype t, const unsigned char *tile, const dot8_colum
     }
 }
 
-/* One row by outputs [o0, o1) of a tile of n. */
+/* One row of x times outputs [o0, o1) of a tile of n. */
 RK_INLINE void tile_by_row(rk_dtype t, const unsigned char *tile, int n, int o0, int o1,
                            int64_t blocks, const rk_x8_sparse *x, float *y, bool accumulate)
 {
@@ -167,7 +168,7 @@ static void columns(const rk_dot8_matrix *w, int64_t g0, int64_t g1, const rk_x8
 
 /* ---- many rows ---- */
 
-/* Group g. */
+/* Unpack group g. */
 RK_INLINE void unpack_columns(rk_dtype t, const rk_dot8_matrix *w, int64_t g, unsigned char *to)
 {
     const int n_tile = dot8_tile(t, w->n), o = (int)(g * RK_DOT8_ROWS % n_tile);

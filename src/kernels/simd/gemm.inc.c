@@ -1,9 +1,9 @@
 /* gemm.inc.c: the register tile of the packed matrix product and the packing, over vf.
  *
  * The tile keeps MR x NR elements of C in registers: for each l, NR / VF loads of B and MR
- * broadcasts of A feed MR NR / VF fused multiply-adds. It takes as many rows as the registers hold,
- * which leaves the loads far from being the bound: 12 of 16 registers with AVX2, 28 of 32 with
- * AVX-512, 24 of 32 with NEON. No unrolling over l: the processor overlaps the turns itself. */
+ * broadcasts of A feed MR NR / VF fused multiply-adds. It has as many rows as the registers hold,
+ * so that loads are far from being the bottleneck: 12 of 16 registers with AVX2, 28 of 32 with
+ * AVX-512, 24 of 32 with NEON. No unrolling over l: the CPU overlaps the iterations itself. */
 #include "base/inline.h"
 #include "base/num.h"
 
@@ -53,7 +53,7 @@ RK_INLINE vf pack_load(const void *src, rk_dtype from, int64_t at, int64_t n, bo
     if (n < VF)
         p = memcpy(part, p, (size_t)n * sizeof *p);
     if (from == RK_BF16)
-        return vf_load_bf16(p); /* is rounded */
+        return vf_load_bf16(p); /* is bf16 already */
     x = vf_load_f16(p);
     return round_bf16 ? vf_round_bf16(x) : x;
 }

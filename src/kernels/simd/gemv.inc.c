@@ -1,25 +1,25 @@
 /* gemv.inc.c: matrix products of the short class (a few rows: decoding), over vf.
  *
- * Here every weight is read for a handful of multiplications, so memory sets the pace: the weights
- * pass through once, widened in registers, and what is computed from them is a register tile of
- * rows x outputs. The bits of an output depend on k alone, whatever tile it fell into:
+ * Each weight is used in only a handful of multiplications, so memory bandwidth is the limit: the
+ * weights are read once, converted to f32 in registers, and multiplied in a register tile of rows x
+ * outputs. The bits of an output depend on k alone, whatever tile it is in:
  *
  *   gemv_dot    VF partial sums, number l mod VF taking element l as one chain of fused
- *               multiply-adds in order, then the tree of vf_sum4
+ *   multiply-adds in order, then the tree of vf_sum4
  *   gemv_axpy   one chain of fused multiply-adds over l in order; lanes are outputs
  *
- * Two vectors of partial sums per output instead of one would need half as many weight rows at a
- * time, and lose the larger tiles for several rows: the tiles have 8 to 12 independent chains.
+ * Two vectors of partial sums per output instead of one would allow half as many weight rows at a
+ * time, and cost the larger tiles for several rows: the tiles have 8 to 12 independent chains.
  *
- * The weight rows of a tile lie apart, so that each next tile goes on where the one before ended:
- * the processor then reads ahead in as many places as a tile has rows. Neighbouring rows would
- * begin in as many new places with every tile. */
+ * The weight rows of a tile are far apart, and each next tile continues where the one before ended:
+ * so the hardware prefetches as many streams as a tile has rows. Neighbouring rows would begin that
+ * many new streams with every tile. */
 #include "base/inline.h"
 #include "base/num.h"
 
 enum { GEMV_TILE_MAX = 12 };
 
-/* VF weights from element `at`, widened. */
+/* VF weights from element `at` on, as f32. */
 RK_INLINE vf weights(const void *w, rk_dtype wt, int64_t at)
 {
     if (wt == RK_F32)
@@ -43,9 +43,9 @@ RK_INLINE void put(float *y, float sum, bool accumulate)
     *y = accumulate ? *y + sum : sum;
 }
 
-/* Rows [0, r) by weight rows [0, j), j a multiple of 4, that lie `step` rows apart. Of them n are
- * wanted: the others repeat the last one, since a tile of its own for every remainder would be more
- * code than it is worth. */
+/* Rows [0, r) of x times weight rows [0, j), j a multiple of 4, which lie `step` rows apart. n of
+ * them are wanted: the others repeat the last one, since a tile of its own for every remainder
+ * would be more code than it is worth. */
 RK_INLINE void dot_tile(int r, int j, int64_t n, int64_t step, int64_t k, const float *x,
                         int64_t ldx, const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
                         bool accumulate)
@@ -79,7 +79,7 @@ RK_INLINE void dot_tile(int r, int j, int64_t n, int64_t step, int64_t k, const 
         }
 }
 
-/* All rows by up to 4 weight rows. */
+/* All rows of x times up to 4 weight rows. */
 RK_INLINE void dot_rows(int64_t rows, int64_t n, int64_t step, int64_t k, const float *x,
                         int64_t ldx, const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
                         bool accumulate)
@@ -121,7 +121,8 @@ static void gemv_dot(int64_t rows, int64_t n, int64_t k, const void *x, int64_t 
         dot_all(rows, n, k, x, ldx, w, RK_F16, ldw, y, ldy, accumulate);
 }
 
-/* Rows [0, r) by the outputs of c vectors, the last of which has `last` in (0, VF] lanes. */
+/* Rows [0, r) of x times the outputs of c vectors, the last of which has `last` in (0, VF] lanes.
+ */
 RK_INLINE void axpy_tile(int r, int c, int last, int64_t k, const float *x, int64_t ldx,
                          const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
                          bool accumulate)
@@ -148,7 +149,7 @@ RK_INLINE void axpy_tile(int r, int c, int last, int64_t k, const float *x, int6
         }
 }
 
-/* All rows by the outputs of c vectors. */
+/* All rows of x times the outputs of c vectors. */
 RK_INLINE void axpy_rows(int64_t rows, int c, int last, int64_t k, const float *x, int64_t ldx,
                          const void *w, rk_dtype wt, int64_t ldw, float *y, int64_t ldy,
                          bool accumulate)

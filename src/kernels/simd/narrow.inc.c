@@ -1,17 +1,18 @@
-/* narrow.inc.c: floats to the block formats, for whoever includes this and says NARROW, the
- * function that it becomes, and LANES, how many floats a vector has: 4 or 8.
+/* narrow.inc.c: quantising floats to the block formats. The file that includes this defines NARROW,
+ * the name of the function that it becomes, and LANES, the floats of a vector: 4 or 8.
  *
- * The formats of 32 elements are rounded as ggml does, to the bit, unless errors are weighed. All
+ * The formats of 32 elements are rounded as ggml does, to the bit, unless errors are weighted. All
  * others look for the factors of least weighted squared error: candidates for each sub-block, the
  * best factors for the codes of each by least squares; then the factors are rounded to what the
  * format stores, their neighbours tried, and the factors of the block fitted once more. Source of
  * the formats and of the plain rounding: ggml-org/ggml, src/ggml-quants.c.
  *
  * The search works on several (sub-)blocks at once, one in each lane of a vector, so sums run over
- * whole vectors and there is nothing to shuffle. No product is fused with a sum and no sum crosses
- * lanes but in order: every build has the same bits, so which one runs is nobody's business.
- * Compilers' own vectors of 4 floats are native everywhere; of 8, gcc takes them apart badly where
- * the machine has none. */
+ * whole vectors and nothing is shuffled. No multiplication is fused with an addition, and lanes are
+ * only summed in order: every build gives the same bits, so any may run.
+ *
+ * Vector types of the compiler with 4 floats are native everywhere; gcc splits those with 8 badly
+ * where the machine has none. */
 #include <math.h>
 #include <string.h>
 
@@ -29,14 +30,14 @@ static uint16_t put_half(uint8_t *p, float x)
     return h;
 }
 
-/* As it will be read; the largest half stands in for what is larger. */
+/* x as an f16 file will give it back; the largest f16 stands in for what is larger. */
 static float as_half(float x)
 {
     const float max = 65504.0f;
     return rk_f16_to_f32(rk_f32_to_f16(x < -max ? -max : x > max ? max : x));
 }
 
-/* Nothing that rounds to another half than zero has an inverse that is not finite. */
+/* 1 / d, or 0 for d = 0. Values that round to an f16 other than zero have a finite inverse. */
 static float inverse_of(float d)
 {
     return fabsf(d) > 1e-37f ? 1.0f / d : 0.0f;
@@ -47,14 +48,14 @@ static float inverse_of(float d)
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
 
-/* a where mask is set, else b. */
+/* a where the mask is set, else b. */
 #define BLEND(mask, a, b) ((lanes)(((mask) & (int_lanes)(a)) | (~(mask) & (int_lanes)(b))))
-#ifndef LANES_MAX /* the second one where the first is no number */
+#ifndef LANES_MAX /* b where a is NaN */
 #define LANES_MAX(a, b) BLEND((a) > (b), a, b)
 #define LANES_MIN(a, b) BLEND((a) < (b), a, b)
 #endif
 #define LANES_INVERSE(d) BLEND(((d) > 1e-37f) | ((d) < -1e-37f), 1.0f / (d), (lanes){0})
-/* To the nearest whole number, of less than 2^22: the sum has no bits for what is below one. */
+/* Round to an integer, |x| < 2^22: the sum has no bits below one. */
 #define LANES_ROUND(x) (((x) + 12582912.0f) - 12582912.0f)
 
 /* n elements of each lane and their weights, element by element. */
@@ -64,12 +65,12 @@ typedef struct group {
     lanes sw, sx; /* sums of w and of w x */
 } group;
 
-/* What the sums over one choice of codes q are: w q, w q^2, w x q. */
+/* Sums for one choice of codes q: of w q, w q^2, w x q. */
 typedef struct sums {
     lanes q, qq, xq;
 } sums;
 
-/* n_lanes neighbouring pieces of n; the lanes that are left hold zeros. */
+/* Load n_lanes neighbouring pieces of n elements into the lanes of g; the other lanes are zero. */
 static void gather(group *g, int n, int n_lanes, const float *x, const float *w)
 {
     g->n = n;
@@ -126,7 +127,7 @@ RK_INLINE void affine_error(const group *g, const lanes *d, const lanes *m, int 
     *error = sum;
 }
 
-/* The d and m of least squares; as they were where all codes are one. */
+/* d and m of least squares for given codes; unchanged where all codes are equal. */
 RK_INLINE void affine_solve(const group *g, const sums *s, lanes *d, lanes *m)
 {
     const lanes det = g->sw * s->qq - s->q * s->q;
@@ -139,7 +140,7 @@ RK_INLINE void affine_solve(const group *g, const sums *s, lanes *d, lanes *m)
     *m = BLEND(solvable, LANES_MAX(mi, (lanes){0}), *m);
 }
 
-/* By how much d and m make the squares smaller than those of x. */
+/* How much smaller d and m make the squared error than that of all zeros. */
 #define AFFINE_GAIN(g, s, d, m)                                                                    \
     (2.0f * ((d) * (s).xq - (m) * (g)->sx) - (d) * (d) * (s).qq +                                  \
      (m) * (2.0f * (d) * (s).q - (m) * (g)->sw))
@@ -151,7 +152,7 @@ static void fit_affine(const group *g, int max, lanes *d, lanes *m)
         low = LANES_MIN(g->x[i], low);
         high = LANES_MAX(g->x[i], high);
     }
-    /* One number for all, if it must be: what is constant and below zero is met exactly. */
+    /* All codes equal: a constant block below zero is represented exactly. */
     *d = (lanes){0};
     *m = LANES_MAX(-g->sx / g->sw, (lanes){0});
     lanes best = g->sw * *m * *m;
@@ -200,21 +201,21 @@ RK_INLINE void symmetric_error(const group *g, const lanes *d, float low, lanes 
     *error = sum;
 }
 
-/* Of the codes of a candidate the best factor is sxq / sqq, and what it takes off the error is
- * sxq^2 / sqq. The candidates bring the element of largest magnitude near the end of the range. */
+/* For the codes of a candidate the best factor is sxq / sqq, and it reduces the error by sxq^2 /
+ * sqq. The candidates map the element of largest magnitude to codes near the end of the range. */
 static void fit_symmetric(const group *g, float low, lanes *d)
 {
     lanes top = {0}, best = {0};
     for (int i = 0; i < g->n; i++)
         top = BLEND(g->x[i] * g->x[i] > top * top, g->x[i], top);
     *d = (lanes){0};
-    for (int i = 0; i <= 20; i++) { /* the plain one first: 0, 1, -1, 2, ... */
+    for (int i = 0; i <= 20; i++) { /* the plain scale first: 0, 1, -1, 2, ... */
         const int step = i % 2 ? (i + 1) / 2 : -i / 2;
         const lanes di = top / -(low + 0.1f * (float)step);
         lanes sqq, sxq;
         symmetric_sums(g, &di, low, &sqq, &sxq);
         const lanes factor = sxq * LANES_INVERSE(sqq), gain = sxq * factor;
-        const int_lanes better = gain > best * (1.0f + 1e-6f); /* more than by rounding */
+        const int_lanes better = gain > best * (1.0f + 1e-6f); /* better by more than rounding */
         best = BLEND(better, gain, best);
         *d = BLEND(better, factor, *d);
     }
@@ -232,7 +233,8 @@ static float largest(int n, const float *x)
     return best;
 }
 
-/* Low nibbles are the first half, high ones the second; fifth bits, where there are any, apart. */
+/* Pack the codes: low nibbles are the first half, high ones the second; fifth bits, where there are
+ * any, are stored apart. */
 static void pack_nibbles(const int *q, uint8_t *high, uint8_t *low)
 {
     uint32_t h = 0;
@@ -249,7 +251,7 @@ typedef struct fit {
     float d, m;
 } fit;
 
-/* Of y = d (q - low): the d, and the codes with the offset. */
+/* Fit y = d (q - low); returns d and the codes with the offset. */
 static float symmetric_block(const float *x, const fit *f, int low, int *q)
 {
     const float d = f ? as_half(f->d) : largest(SMALL, x) / (float)-low;
@@ -261,7 +263,7 @@ static float symmetric_block(const float *x, const fit *f, int low, int *q)
     return d;
 }
 
-/* Of y = d q + m. */
+/* Fit y = d q + m. */
 static fit affine_block(const float *x, const fit *f, int max, int *q)
 {
     float low = x[0], high = x[0];
@@ -347,7 +349,7 @@ static void max_lanes(float *max, const lanes *x)
 /* Numbers of [0, max], rounded. */
 #define ROUNDED(x, max) LANES_ROUND(LANES_MIN(LANES_MAX(x, (lanes){0}), (lanes){0} + (max)))
 
-/* Scales and minima of one group among the neighbours of what is there; the errors. */
+/* Try the neighbours of the scales and minima of one group, keep the best; adds up the errors. */
 static void k_refine_group(k_block *k, const group *g, int h, lanes *errors)
 {
     const lanes s0 = k->s[h], t0 = k->t[h], zero = {0}, top = zero + (float)SCALE_MAX;
@@ -378,7 +380,7 @@ static float k_refine(k_block *k, const group *g)
     return error;
 }
 
-/* d and m of least squares for the codes, scales and minima that are there. */
+/* d and m of least squares for the present codes, scales and minima. */
 static void k_solve(k_block *k, const group *g)
 {
     double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;
@@ -436,7 +438,7 @@ static void k_fit(k_block *k, const group *g)
     }
 }
 
-/* Codes of the block, in the order of its elements. */
+/* The codes of the block, in the order of its elements. */
 static void k_codes(const k_block *k, const group *g, uint8_t *q)
 {
     const lanes top = (lanes){0} + (float)k->max;
@@ -511,7 +513,7 @@ typedef struct k6_block {
     lanes s[GROUPS6];
 } k6_block;
 
-/* Scales among the neighbours of what is there; the error. */
+/* Try the neighbours of the scales, keep the best; returns the error. */
 static float k6_refine(k6_block *k, const group *g, int reach)
 {
     float error = 0.0f;
@@ -619,7 +621,7 @@ static const struct {
     {RK_Q5_K, q5_k, NULL, 0, 0},  {RK_Q6_K, q6_k, NULL, 0, 0},
 };
 
-/* At most LANES blocks of 32, which is what a weighed fit takes. */
+/* Quantise at most LANES blocks of 32, as many as one weighted fit takes. */
 static void narrow_small(size_t f, int n_blocks, const float *x, const float *w, uint8_t *b)
 {
     group g;

@@ -1,8 +1,8 @@
 /* rwkv7.inc.c: RWKV-7 before and after its recurrence, one head of one token at a time.
  *
- * Each head is passed over twice: once for its sums (a head lies in L1), once for its outputs. What
- * the first pass has computed waits in output arrays where there is a free one, and is computed
- * again where there is none: a sigmoid costs less than a store and a load from L2. */
+ * Each head is passed over twice: once for its sums (a head lies in L1), once for its outputs.
+ * Results of the first pass are kept in output arrays where one is free, and computed again where
+ * none is: a sigmoid costs less than a store and a load from L2. */
 
 static const float decay_scale = 0.60653065971263342360f; /* e^(-1/2) */
 

@@ -1,22 +1,22 @@
 /* wkv7.inc.c: the RWKV-7 recurrence of one head, S = S diag(w) + (S a) b^T + v k^T, y = S r, and
  * its backward; the formulas are in ref/wkv7.h.
  *
- * Training and prompts: lanes run over value rows, the state lies transposed in scratch as
+ * Training and prefill: lanes run over value rows, the state lies transposed in scratch as
  * [key][value lane]. Then S a and S r are sums over keys of whole vectors, without a sum across
  * lanes, and a block of WKV_BLOCK vectors of values goes through all steps alone, in L1. The pass
  * that updates a step's state also sums S a of the next step, so the state is read once a step.
  *
- * Decoding: up to WKV_FEW steps leave the state as it lies, lanes over keys, two passes over it.
- * Transposing it there and back would cost more than the step.
+ * Decoding: for up to WKV_FEW steps the state is updated in place, lanes over keys, in two passes
+ * over it. Transposing it there and back would cost more than the step.
  *
  * Backward: lanes run over keys, because five of the seven sums (dr, dw, dk, da, db) are sums over
  * value rows and become additions of vectors; dv and dsa, along keys, are reduced for WKV_ROWS rows
  * at once. A block of WKV_ROWS rows is independent of the others but for those five sums: it
- * computes its states of a segment again and walks back through them in L1. WKV_SIDE blocks go side
- * by side: alone, a block waited a fifth of its time for the sums across lanes (AVX2; three gain
- * nothing more). All that an inner loop
- * touches for one vector of keys lies side by side (see `tile`), so that a few pointers
- * do: with plain rows the pointers spilled, and the backward at N = 64 took 1.2 times as long.
+ * recomputes its states of a segment and goes back through them in L1. WKV_SIDE blocks are computed
+ * side by side: a single block waited a fifth of its time for the sums across lanes (AVX2; three
+ * gain nothing more). All that an inner loop reads and writes for one vector of keys is contiguous
+ * (see `tile`), so that a few pointers do: with plain rows the pointers spilled, and the backward
+ * at N = 64 took 1.2 times as long.
  *
  * Any head size: lanes are padded with zeros to np = N rounded up to WKV_BLOCK vectors. */
 
@@ -135,7 +135,7 @@ RK_INLINE void wkv_rows_step(const int rows, const rk_wkv7_args *p, int64_t t, i
     memcpy((float *)p->y + at + i, y, (size_t)rows * sizeof *y);
 }
 
-/* What is soon needed of the state is asked for; behind its end lies the next head's. */
+/* Prefetches the state that is needed next; behind its end lies the next head's. */
 static void wkv_step_in_place(const rk_wkv7_args *p, int64_t t)
 {
     const int64_t ahead = WKV_ROWS * p->head_size;

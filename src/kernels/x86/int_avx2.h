@@ -1,17 +1,17 @@
 /* int_avx2.h: vectors of small integers for simd/dot8.inc.c, over AVX2, with or without VNNI.
  *
  * int_avx2.h, int_avx512.h and arm/int_neon.h define the same names beside those of vec_*.h:
+ *
  *   vq   numbers of 8 bits: VF rows by 4 neighbouring inputs
  *   vi   VF integers of 32 bits
- *   va   a sum of products in the making, good for VA_QUADS(bits) steps, then it is added to a vi
+ *   va   a partial sum of products: it has room for VA_QUADS(bits) steps, then it is added to a vi
  *
- * vi_centre() makes of the sum over numbers without sign that over symmetric ones, where
- * vq_of_byte() has not done it: it takes away 2^(bits - 1) for every one of the inputs, whose total
- * is given.
+ * vi_centre() turns a sum over numbers stored without sign into the sum over symmetric ones, where
+ * vq_of_byte() has not done it: it subtracts 2^(bits - 1) times the total of the inputs.
  *
- * Without VNNI pairs of products are added in 16 bits, which saturates at 32767: numbers without
- * sign of up to 6 bits leave room for 8 to 2 steps; numbers of 8 bits are multiplied as |q| (x with
- * the sign of q), 2 x 128 x 127 at most, and widened at each step. */
+ * Without VNNI pairs of products are added in 16 bits, which saturates at 32767: unsigned numbers
+ * of up to 6 bits leave room for 8 to 2 steps; numbers of 8 bits are multiplied as |q| (x with the
+ * sign of q), 2 x 128 x 127 at most, and widened at each step. */
 #ifndef RK_KERNELS_INT_AVX2_H
 #define RK_KERNELS_INT_AVX2_H
 
@@ -148,7 +148,9 @@ static inline va va_step(int bits, va sum, vq c, vq magnitude, const int8_t *x, 
         const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four, c));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
-    __asm__("" : "+x"(sum)); /* added here and now: gcc 12 would keep the products of all steps */
+    __asm__(
+        ""
+        : "+x"(sum)); /* forces the addition here: gcc 12 would keep the products of all steps */
     return sum;
 }
 static inline vi va_add_to(int bits, vi sum, va part)
