@@ -1,4 +1,4 @@
-# A thin front of CMake: `make` builds, `make run` writes text, `make test` tests. `make help` lists
+# A thin front of CMake: `make` builds, `make run` generates text, `make test` tests. `make help` lists
 # the rest. Only run, test and the checks install packages; make itself never does.
 MODEL ?= models/rwkv7-byte-5.4m.safetensors
 PROMPT ?= It is a truth
@@ -18,7 +18,7 @@ all: ## build the optimised program, build/rwkv
 	@sh tools/setup.sh --check build
 	$(call build,release)
 
-run: ## install what is missing, build, write text with the bundled model
+run: ## install what is missing, build, generate text with the bundled model
 	@sh tools/setup.sh build
 	$(call build,release)
 	build/rwkv run -m $(MODEL) -p "$(PROMPT)" -n 64

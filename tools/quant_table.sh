@@ -26,7 +26,7 @@ for model; do
     "$rwkv" convert "$model" "$work/f32.safetensors" --type f32 --force -q
     ppl=$("$rwkv" eval -m "$work/f32.safetensors" --ppl "$evaluation" --json -q | field ppl)
     printf '### %s\n\n%s parameters; perplexity in f32 %.4f.\n\n' "$(basename "$model")" "$params" "$ppl"
-    echo '| type | calibrated | bytes a parameter | KL, nats a token | perplexity | same first choice | perplexity, inputs in 8 bits |'
+    echo '| type | calibrated | bytes a parameter | KL, nats a token | perplexity | same top token | perplexity, activations in 8 bits |'
     echo '|---|---|---|---|---|---|---|'
     for type in ${TYPES:-f16 bf16 q8_0 rk8 q6_k q5_k rk5 q5_1 q5_0 q4_k rk4 q4_1 q4_0}; do
         for text in - "$calibration"; do
