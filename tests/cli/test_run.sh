@@ -190,6 +190,12 @@ expect 0 'm.safetensors: rwkv7, ' info -m m.safetensors
 expect 0 '^{"path":"m.safetensors","arch":"rwkv7","n_vocab":256,"n_embd":32,"n_layer":1,' \
     info -m m.safetensors --json
 expect 2 'text.txt' info -m text.txt
+"$RK_PROGRAM" info -m m.safetensors --json >info.json
+"$RK_PROGRAM" info -m m.safetensors >info.txt
+for size in n_layer n_embd n_head head_size dim_ffn n_vocab; do
+    value=$(sed -n "s/.*\"$size\":\([0-9]*\),.*/\1/p" info.json)
+    grep -q "^  $size  *$value$" info.txt || complain "info does not say that $size is $value"
+done
 expect 0 '^[0-9]* of [0-9]* checks passed' selftest
 grep -q '^FAIL' out && complain 'selftest counted a failure as passed'
 expect 0 'checks passed' selftest --path ref -q -t 1
