@@ -1,7 +1,7 @@
 /* rk.h: the public interface of librk, which loads, runs and trains RWKV models.
  *
  * Handles are opaque. Every function that can fail returns an rk_status (0 is success) and takes an
- * rk_error last (NULL is fine), whose sentence names the file or tensor, what was found and what was
+ * rk_error last (NULL is fine), whose message names the file or tensor, what was found and what was
  * expected. Pairs read _new/_free (memory) and _open/_close (files); _free and _close take NULL.
  * Pointers are borrowed for the call unless a comment says otherwise.
  *
@@ -159,7 +159,8 @@ RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64
                                      rk_error *err);
 /* One token for each of n streams of one model and one engine, together: the weights are read once.
  * logits (n, n_vocab), or NULL. Each stream gets the bits it would get alone from rk_session_eval.
- * Sessions must be distinct. The first one's scratch grows when it has not led so many yet. */
+ * Sessions must be distinct. The first one's scratch grows when it has not been the first of so
+ * many yet. */
 RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n,
                                        const int32_t *tokens, float *logits, rk_error *err);
 
@@ -241,41 +242,43 @@ RK_API void rk_sampler_free(rk_sampler *s);
 RK_API void rk_sampler_reset(rk_sampler *s);
 /* Add to a token's logit before everything else; -INFINITY bans it. */
 RK_API rk_status rk_sampler_bias(rk_sampler *s, int32_t token, float bias, rk_error *err);
-/* Draw the next token from (n_vocab) logits, which are not changed, and note it for the penalties.
+/* Sample the next token from logits (n_vocab), which are not changed, and note it for the
+ * penalties.
  * Errors  RK_ERR_NUMERIC: no finite logit is left. */
 RK_API rk_status rk_sampler_next(rk_sampler *s, const float *logits, int32_t *token, rk_error *err);
 
 /* ------------------------------------------------------------------------------- speculation */
 
-/* A small model, the draft, guesses tokens that a session's model reads several at a time. Instead
- * of rk_sampler_next and rk_session_eval with one token call rk_speculator_next and
- * rk_speculator_feed. Scores share bits with those of one token at a time, so greedy text is the
- * same; drawn text has the same distribution (a guess stands with probability min(1, p / q)), and
- * with one seed another text whenever other tokens were guessed, which depends on measured times:
- * the draft guesses only while that is faster than going without it. */
+/* Speculative decoding: a small model, the draft, proposes tokens, and a session's model evaluates
+ * several of them in one pass. Instead of rk_sampler_next and rk_session_eval with one token call
+ * rk_speculator_next and rk_speculator_feed. Logits have the bits of decoding token by token, so
+ * greedy text is the same; sampled text has the same distribution (a draft token is accepted with
+ * probability min(1, p / q)), but with one seed it is another text whenever other tokens were
+ * drafted, which depends on measured times: tokens are drafted only while that is faster than
+ * decoding without a draft. */
 typedef struct rk_speculator rk_speculator;
 
 typedef struct rk_speculator_info {
-    int64_t n_tokens;             /* fed */
+    int64_t n_tokens;             /* fed by rk_speculator_feed */
     int64_t n_passes;             /* of the model */
-    int64_t n_guessed;            /* by the draft */
-    int64_t n_judged, n_accepted; /* guesses whose turn came; those that stood */
+    int64_t n_guessed;            /* tokens drafted */
+    int64_t n_judged, n_accepted; /* draft tokens that were compared; those accepted */
     double model_s, draft_s;      /* seconds spent */
-    int64_t n_single;             /* passes of one token, as there would be without a draft, */
+    int64_t n_single;             /* passes of one token, the speed without a draft, */
     double single_s;              /* and their seconds */
 } rk_speculator_info;
 
 /* s and sampler are the speculator's until it is freed. The draft starts from its initial state.
  *
  * draft   a model of the same vocabulary; the one of s will do.
- * n_max   guesses of a pass at most, 1 to 15.
+ * n_max   draft tokens of a pass at most, 1 to 15.
  * Errors  RK_ERR_ARG: n_max, or a draft with another number of tokens; RK_ERR_NOMEM.
  * Memory  a session of the draft and n_max + 1 of its states, (16 + 2 n_max) n_vocab numbers. */
 RK_API rk_status rk_speculator_new(rk_speculator **out, rk_session *s, rk_sampler *sampler,
                                    const rk_model *draft, int64_t n_max, rk_error *err);
 RK_API void rk_speculator_free(rk_speculator *sp);
-/* Let the draft read what the session has read by itself, such as a prompt; tokens (n). Where it is
- * not called guesses are worse and results the same. */
+/* Let the draft evaluate the tokens (n) that the session has evaluated by itself, such as a prompt.
+ * Without this call fewer draft tokens are accepted; results are the same. */
 RK_API rk_status rk_speculator_read(rk_speculator *sp, const int32_t *tokens, int64_t n,
                                     rk_error *err);
 /* As rk_sampler_next; logits (n_vocab) are those after the token that was fed last. */
@@ -284,7 +287,8 @@ RK_API rk_status rk_speculator_next(rk_speculator *sp, const float *logits, int3
 /* As rk_session_eval with one token, any; logits (n_vocab) or NULL. Between this and
  * rk_speculator_settle the session's state is not that after the tokens fed.
  * Errors  those of rk_session_eval: the token counts as not fed.
- * Cost    nothing where a guess stood; else guesses of the draft and a pass of at most 16 tokens. */
+ * Cost    nothing where a draft token was accepted; else new draft tokens and a pass of at most 16
+ * tokens. */
 RK_API rk_status rk_speculator_feed(rk_speculator *sp, int32_t token, float *logits, rk_error *err);
 /* Give the session the state after the tokens fed: call it before the session is used otherwise.
  * Cost    at most a pass of 15 tokens, which rk_engine_abort does not stop. */
