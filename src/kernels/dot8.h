@@ -77,7 +77,7 @@ typedef struct rk_x8_left {
 } rk_x8_left; /* of a block */
 typedef struct rk_x8_sparse {
     rk_x8_left *blocks; /* (k / 32) */
-    int32_t *offset; /* (kept inputs, then padding) bytes from a tile's lines to the input's line */
+    int32_t *offset; /* (kept inputs, then padding) bytes from a tile's start to the input's line */
     int8_t *q;       /* (kept inputs) their 8-bit values */
 } rk_x8_sparse;
 /* Gather one row x, whose blocks lie `stride` apart, into memory of rk_x8_sparse_bytes(k), aligned
