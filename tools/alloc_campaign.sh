@@ -102,7 +102,7 @@ for command in info run tokenize; do
     run) campaign run empty run -m trained/model.safetensors -p It -n 4 --temp 0 -t 1 ;;
     esac
 done
-for out in m.pth m.gguf m.st folder; do
+for out in m.pth m.gguf m.safetensors folder; do
     names=rwkv
     [ $out != folder ] || names=hf
     campaign "convert to $out" empty convert trained/model.safetensors out/$out --names $names
@@ -113,6 +113,6 @@ campaign "convert from a folder" empty convert made out/m.pth --type bf16
 if command -v python3 >/dev/null; then
     python3 "$here/tests/cli/foreign.py" relative r.gguf arwkv7
     campaign "info of a relative" empty info -m r.gguf
-    campaign "convert a relative" empty convert r.gguf out/m.st --type f32
+    campaign "convert a relative" empty convert r.gguf out/m.safetensors --type f32
 fi
 exit $((failures > 0))

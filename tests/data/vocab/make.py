@@ -33,7 +33,7 @@ CASES = [
     ("blank-line", text(BYTES[0], "", BYTES[1]), "line 2: expected an id, a literal and a length, separated by spaces"),
     ("only-newlines", b"\n\n\n", "line 1: expected an id, a literal and a length, separated by spaces"),
     ("two-returns", b"1 'a' 1\r\r\n", "line 1: the length is no number in 1 .. 1024"),
-    ("byte-order-mark", b"\xef\xbb\xbf" + text("1 'a' 1"), "line 1: the id is no number in 1 .. 1048575"),
+    ("byte-order-mark", b"\xef\xbb\xbf" + text("1 'a' 1"), "line 1: the text ends without a token for the single byte 0x00"),
     ("nul-bytes", b"\0\0\0\0 \0\0 \0", "line 1: the id is no number in 1 .. 1048575"),
     # Ids.
     ("id-zero", text("0 'a' 1"), "line 1: the id is no number in 1 .. 1048575"),
