@@ -32,9 +32,7 @@ static rk_role role_of(const rk_param_spec *spec, const rk_tensor *t)
 /* Where the top or layer struct refers to a parameter. */
 static void *place_of(const rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
-    unsigned char *owner = spec->scope == RK_SCOPE_MODEL
-                               ? m->top
-                               : (unsigned char *)m->layers + (size_t)layer * m->arch->layer_bytes;
+    unsigned char *owner = spec->scope == RK_SCOPE_MODEL ? m->top : rk_model_layer(m, layer);
     return owner + spec->field;
 }
 

@@ -8,9 +8,11 @@
 #include "io/checksum.h"
 
 /* Take the file's value for a size that is not given; refuse another. */
-static rk_status take_size(const char *path, const char *name, int64_t *given, int64_t own,
+static rk_status take_size(const rk_model *m, const char *path, const char *name, int64_t *given,
                            rk_error *err)
 {
+    const rk_size_spec *s = rk_size_find(m->arch, name);
+    const int64_t own = s ? (int64_t)rk_size_value(s, &m->hp) : 0;
     if (*given != 0 && *given != own)
         return rk_fail(err, RK_ERR_ARG, "%s is %" PRId64 ", but that of %s is %" PRId64, name,
                        *given, path, own);
@@ -20,20 +22,17 @@ static rk_status take_size(const char *path, const char *name, int64_t *given, i
 
 static rk_status take_sizes(const rk_model *m, rk_train_params *p, rk_error *err)
 {
-    const rk_hparams *hp = &m->hp;
     const struct {
         const char *name;
-        int64_t *given, own;
+        int64_t *given;
     } sizes[] = {
-        {"n_vocab", &p->n_vocab, hp->n_vocab},        {"n_layer", &p->n_layer, hp->n_layer},
-        {"n_embd", &p->n_embd, hp->n_embd},           {"head_size", &p->head_size, hp->head_size},
-        {"dim_ffn", &p->dim_ffn, hp->dim_ffn},        {"lora_rank_w", &p->lora_rank_w, hp->rank_w},
-        {"lora_rank_a", &p->lora_rank_a, hp->rank_a}, {"lora_rank_v", &p->lora_rank_v, hp->rank_v},
-        {"lora_rank_g", &p->lora_rank_g, hp->rank_g},
+        {"n_vocab", &p->n_vocab},     {"n_layer", &p->n_layer},    {"n_embd", &p->n_embd},
+        {"head_size", &p->head_size}, {"dim_ffn", &p->dim_ffn},    {"rank_w", &p->lora_rank_w},
+        {"rank_a", &p->lora_rank_a},  {"rank_v", &p->lora_rank_v}, {"rank_g", &p->lora_rank_g},
     };
     rk_status st = RK_OK;
     for (size_t i = 0; i < RK_COUNT(sizes) && st == RK_OK; i++)
-        st = take_size(p->init_from, sizes[i].name, sizes[i].given, sizes[i].own, err);
+        st = take_size(m, p->init_from, sizes[i].name, sizes[i].given, err);
     if (st == RK_OK && p->arch && strcmp(p->arch, m->arch->name) != 0)
         st = rk_fail(err, RK_ERR_ARG, "arch is %s, but that of %s is %s", p->arch, p->init_from,
                      m->arch->name);

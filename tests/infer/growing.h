@@ -101,7 +101,7 @@ static const rk_op attention_op = {
 
 typedef struct growing_layer {
     rk_rwkv7_layer rwkv7;
-    rk_tensor *query, *key, *value, *output;
+    rk_weight query, key, value, output;
 } growing_layer;
 
 #define GROWING(f) RK_SCOPE_LAYER, offsetof(growing_layer, f)
@@ -132,18 +132,13 @@ static rk_tensor *growing_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_
     const growing_layer *p = rk_model_layer(m, layer);
     const attention_attr attr = {m->hp.n_head};
     rk_node n = {.op = &attention_op, .n_in = ATTENTION_IN, .attr = &attr};
-    n.in[ATTENTION_Q] = rk_linear(ctx, x, p->query, RK_OUT_IN, NULL);
-    n.in[ATTENTION_K] = rk_linear(ctx, x, p->key, RK_OUT_IN, NULL);
-    n.in[ATTENTION_V] = rk_linear(ctx, x, p->value, RK_OUT_IN, NULL);
+    n.in[ATTENTION_Q] = rk_linear(ctx, x, p->query, NULL);
+    n.in[ATTENTION_K] = rk_linear(ctx, x, p->key, NULL);
+    n.in[ATTENTION_V] = rk_linear(ctx, x, p->value, NULL);
     n.in[ATTENTION_KEYS] = io->state[SOFT_KEYS];
     n.in[ATTENTION_VALUES] = io->state[SOFT_VALUES];
-    residual = rk_linear(ctx, rk_apply1(ctx, &n), p->output, RK_OUT_IN, residual);
+    residual = rk_linear(ctx, rk_apply1(ctx, &n), p->output, residual);
     return rk_rwkv7_att(ctx, m, layer, x, residual, io);
-}
-
-static rk_status growing_default_hparams(rk_hparams *hp, rk_error *err)
-{
-    return rk_arch_rwkv7.default_hparams(hp, err);
 }
 
 static const rk_arch test_arch_growing = {
@@ -154,7 +149,8 @@ static const rk_arch test_arch_growing = {
     .state = growing_state,
     .n_state = GROWING_N_STATE,
     .layer_bytes = sizeof(growing_layer),
-    .default_hparams = growing_default_hparams,
+    .sizes = {&rk_sizes_first, &rk_rwkv7_sizes, &rk_sizes_last_x},
+    .settle = rk_settle_heads,
     .carry = rk_rwkv7_carry,
     .n_carry = RK_RWKV7_N_CARRY,
     RK_LM_PARTS,

@@ -12,10 +12,11 @@
 /* ---- the model: points (B, 2) to hidden rows (B, C), of which the head (2, C) makes classes ---- */
 
 typedef struct mlp_top {
-    rk_tensor *in, *head;
+    rk_weight in, head;
 } mlp_top;
 typedef struct mlp_layer {
-    rk_tensor *up, *bias;
+    rk_weight up;
+    rk_tensor *bias;
 } mlp_layer;
 
 #define TOP(f) RK_SCOPE_MODEL, offsetof(mlp_top, f)
@@ -30,13 +31,13 @@ static const rk_param_spec params[] = {
 static void stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io *io)
 {
     const mlp_top *p = m->top;
-    io->x = rk_linear(ctx, f->in[0], p->in, RK_OUT_IN, NULL);
+    io->x = rk_linear(ctx, f->in[0], p->in, NULL);
 }
 
 static void block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_block_io *io)
 {
     const mlp_layer *p = (const mlp_layer *)m->layers + layer;
-    rk_tensor *h = rk_add(ctx, rk_linear(ctx, io->x, p->up, RK_OUT_IN, NULL), p->bias);
+    rk_tensor *h = rk_add(ctx, rk_linear(ctx, io->x, p->up, NULL), p->bias);
     h = rk_dropout(ctx, rk_unary_op(ctx, RK_TANH, h), dropout, 1 + (uint64_t)layer);
     io->x = rk_add(ctx, io->x, h);
 }
@@ -53,6 +54,7 @@ static const rk_io_spec in[] = {{"x", "B2", false}}, out[] = {{"hidden", "BC", f
 static const rk_arch mlp = {
     .name = "mlp", .params = params, .n_params = RK_COUNT(params), .inputs = in, .n_inputs = 1,
     .outputs = out, .n_outputs = 1, .stem = stem, .block = block, .head = head,
+    .sizes = {&rk_sizes_first, &rk_sizes_last},
     .top_bytes = sizeof(mlp_top), .layer_bytes = sizeof(mlp_layer)};
 /* clang-format on */
 
@@ -73,7 +75,7 @@ static void point_held_out(const rk_task *t, int64_t i, void *const *fields)
 
 static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 {
-    rk_tensor *logits = rk_linear(ctx, p->out[0], p->model->head, RK_OUT_IN, NULL);
+    rk_tensor *logits = rk_linear(ctx, p->out[0], rk_weight_of(p->model->head, RK_OUT_IN), NULL);
     (void)t;
     for (int64_t i = 0; p->metrics && logits && i < logits->dims[0]; i++) {
         const float *row = (const float *)logits->data + 2 * i;
