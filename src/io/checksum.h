@@ -15,7 +15,8 @@ void rk_checksum_add(rk_checksum *c, const void *bytes, size_t n);
 uint64_t rk_checksum_value(const rk_checksum *c);
 
 uint64_t rk_checksum_bytes(const void *bytes, size_t n);
-/* Of a file, read (not mapped) from begin to end. bytes (may be NULL) receives its length. */
+/* Of a file, read (not mapped) from begin to end. bytes (may be NULL) receives its length. After a
+ * failure both are those of what was read. */
 rk_status rk_checksum_file(const char *path, uint64_t *sum, uint64_t *bytes, rk_error *err);
 
 #endif

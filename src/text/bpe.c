@@ -6,6 +6,7 @@
  * so that a piece of n bytes takes O(n log n) time. */
 #include "text/bpe.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -256,7 +257,7 @@ static void encode_long(job *j, const unsigned char *p, size_t n)
         j->failed = true;
         return;
     }
-    j->n_heap = 0;
+    assert(j->n_heap == 0); /* the merges of the piece before have emptied it */
     for (size_t i = 0; i < n; i++)
         j->links[i] = (link){j->b->byte_id[p[i]], i > 0 ? i - 1 : n, i + 1};
     for (size_t i = 0; i < n; i++)

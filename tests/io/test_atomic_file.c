@@ -70,6 +70,10 @@ static void test_checksum_known(void **state)
 {
     (void)state;
     assert_true(rk_checksum_bytes("", 0) == UINT64_C(0x2d06800538d394c2));
+    rk_error err = {0};
+    uint64_t sum = 1, bytes = 1;
+    assert_int_equal(rk_checksum_file("/nonexistent/file", &sum, &bytes, &err), RK_ERR_IO);
+    assert_true(sum == rk_checksum_bytes("", 0) && bytes == 0);
 }
 
 static void test_overwrite(void **state)
