@@ -48,6 +48,17 @@ fuzz: ## every reader on damaged input for FUZZ_SECONDS each
 	$(call build,fuzz)
 	sh tools/fuzz.sh $(FUZZ_SECONDS)
 
+coverage: ## lines and branches that the tests run, as docs/results/coverage.md
+	@sh tools/setup.sh build test coverage
+	$(call build,coverage)
+	find build-coverage -name '*.gcda' -delete
+	ctest --preset coverage -LE kernels
+	python3 tools/coverage.py build-coverage --page docs/results/coverage.md
+
+mutants: ## break the code at 60 places and see which tests fail, as docs/results/mutants.md (an hour)
+	@sh tools/setup.sh build test
+	python3 tools/mutants.py --table docs/results/mutants.md
+
 lint: ## gcc and clang with warnings as errors, clang-tidy, cppcheck
 	@sh tools/setup.sh build test clang lint
 	$(call build,lint-gcc)
@@ -90,4 +101,4 @@ clean: ## remove every build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14
 
-.PHONY: all run test check-asan check-tsan check-arm fuzz check-format lint format bench performance install uninstall deb clean help
+.PHONY: all run test check-asan check-tsan check-arm fuzz check-format coverage mutants lint format bench performance install uninstall deb clean help

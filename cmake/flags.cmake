@@ -14,6 +14,10 @@ if(RK_SANITIZE)
   add_link_options(-fsanitize=${RK_SANITIZE})
   add_compile_definitions(RK_INLINE_FREELY)
 endif()
+if(RK_COVERAGE)
+  add_compile_options(--coverage -fprofile-update=atomic) # threads count the same lines
+  add_link_options(--coverage)
+endif()
 if(CMAKE_C_COMPILER_ID MATCHES "Clang")
   add_compile_options(-Wno-pass-failed) # loops whose bounds are constant only where they are inlined
 endif()
@@ -50,4 +54,14 @@ function(rk_isa_sources var)
     endif()
   endforeach()
   set(${var} ${kept} PARENT_SCOPE)
+endfunction()
+
+# With RK_COVERAGE kernels keep their speed: counters in their loops would make the tests take hours,
+# and each path is tested against the reference as a whole.
+function(rk_plain_kernels var)
+  if(RK_COVERAGE)
+    set(files ${${var}})
+    list(FILTER files INCLUDE REGEX "/src/kernels/")
+    set_property(SOURCE ${files} APPEND PROPERTY COMPILE_OPTIONS -O3 -fno-profile-arcs -fno-test-coverage)
+  endif()
 endfunction()

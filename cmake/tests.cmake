@@ -25,10 +25,20 @@ set(RK_PROGRAM ${CMAKE_BINARY_DIR}/rwkv)
 set(RK_TEST_ENVIRONMENT RK_SOURCE_DIR=${CMAKE_SOURCE_DIR} RK_BINARY_DIR=${CMAKE_BINARY_DIR}
   RK_PROGRAM=${RK_PROGRAM} RK_CC=${CMAKE_C_COMPILER} RK_SANITIZE=${RK_SANITIZE})
 
+set(RK_TEST_TIMEOUT 300)
+
+# What a user links with librk.a of a build that counts has to bring the counters' library, whose
+# symbols librk.so exports. Without optimisation some tests take minutes.
+if(RK_COVERAGE)
+  list(APPEND RK_TEST_ENVIRONMENT "RK_CC=${CMAKE_C_COMPILER} --coverage")
+  list(FILTER TEST_SCRIPTS EXCLUDE REGEX "/test_symbols[.]sh$")
+  set(RK_TEST_TIMEOUT 1500)
+endif()
+
 function(rk_label_test name file)
   get_filename_component(folder ${file} DIRECTORY)
   get_filename_component(layer ${folder} NAME)
-  set_tests_properties(${name} PROPERTIES LABELS ${layer} SKIP_RETURN_CODE 77 TIMEOUT 300
+  set_tests_properties(${name} PROPERTIES LABELS ${layer} SKIP_RETURN_CODE 77 TIMEOUT ${RK_TEST_TIMEOUT}
     ENVIRONMENT "${RK_TEST_ENVIRONMENT}")
 endfunction()
 
@@ -44,6 +54,9 @@ foreach(file IN LISTS TEST_SOURCES)
   else()
     target_link_libraries(${name} PRIVATE rk_selftest PkgConfig::CMOCKA)
   endif()
+  if(RK_COVERAGE) # the library is counted, not its tests, which may be fast
+    target_compile_options(${name} PRIVATE -O2 -fno-profile-arcs -fno-test-coverage)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   rk_label_test(${name} ${file})
 endforeach()
@@ -54,6 +67,7 @@ foreach(file IN LISTS TEST_SCRIPTS)
   rk_label_test(${name} ${file})
 endforeach()
 
-if(EXISTS ${CMAKE_SOURCE_DIR}/cmake/simde.cmake)
+# The emulated paths are kernels, which coverage leaves out.
+if(EXISTS ${CMAKE_SOURCE_DIR}/cmake/simde.cmake AND NOT RK_COVERAGE)
   include(cmake/simde.cmake)
 endif()

@@ -28,7 +28,7 @@ def objects(build):
 def files(build, root):
     """{file of src/: {"line": (covered, total), "branch": ...}}"""
     done = subprocess.run(["gcovr", "-r", root, "--object-directory", build, "--filter", os.path.join(root, "src", ""),
-                           "--exclude", os.path.join(root, "src", "kernels", ""), "--json-summary", *objects(build)],
+                           "--exclude", os.path.join(root, "src", "kernels", ""), "--json-summary", "-", *objects(build)],
                           stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit("coverage.py: gcovr ended with status %d" % done.returncode)

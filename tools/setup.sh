@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the Debian packages that a purpose needs, and only those that are missing.
 #
-#   setup.sh [--check] PURPOSE...     build test arm clang format lint bench
+#   setup.sh [--check] PURPOSE...     build test arm clang format lint bench coverage
 #
 # --check installs nothing: it names what is missing, the command that gets it, and exits 1.
 # Presence is asked of the tools and libraries themselves, so that systems other than Debian, or
@@ -29,6 +29,7 @@ format clang-format          command clang-format
 lint  clang-tidy             command clang-tidy
 lint  cppcheck               command cppcheck
 bench libopenblas-dev        library openblas
+coverage gcovr               command gcovr
 '
 
 present() {
