@@ -1,4 +1,5 @@
-/* calibrate.c: a session reads the text; its context shows each product's input on the way. */
+/* calibrate.c: a session evaluates the text; a hook of its context is shown the activations of each
+ * product. */
 #include "compress/calibrate.h"
 
 #include <stdlib.h>
@@ -8,19 +9,20 @@
 #include "infer/session.h"
 
 typedef struct entry {
-    double *sums; /* (n) of squares */
-    float *means; /* (n) once the text has been read */
+    double *sums; /* (n) sums of squares */
+    float *means; /* (n) set at the end of the text */
     int64_t n;    /* inputs */
-    int64_t rows; /* that were summed */
+    int64_t rows; /* rows of activations that were summed */
 } entry;
 
 struct rk_calibration {
     const rk_model *model;
-    entry *entries; /* one a parameter */
+    entry *entries; /* (parameters) */
     bool failed;    /* out of memory */
 };
 
-/* Which parameter a weight is; -1: none. Ops are shown views of parameters too, so data decide. */
+/* The index of the parameter whose data the weight w has; -1: none. Operations also get views of
+ * parameters, so data are compared. */
 static int64_t find(const rk_calibration *c, const rk_tensor *w)
 {
     for (int64_t i = 0; i < c->model->n_params; i++)
@@ -49,7 +51,7 @@ static void observe(void *user, const rk_tensor *w, const rk_tensor *x)
     }
 }
 
-/* Means, and a floor under inputs that the text never used. */
+/* Sums become means; inputs that the text never used get a small value. */
 static void finish(rk_calibration *c)
 {
     for (int64_t p = 0; p < c->model->n_params; p++) {
@@ -67,7 +69,7 @@ static void finish(rk_calibration *c)
     }
 }
 
-enum { PIECE = 64 }; /* tokens whose scores are held at once: the head is a matrix too */
+enum { PIECE = 64 }; /* tokens whose logits are held at once: the head is a matrix, too */
 
 static rk_status read_window(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                              rk_error *err)

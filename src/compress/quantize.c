@@ -9,10 +9,10 @@
 #include "format/scheme.h"
 #include "kernels/blocks.h"
 
-/* The large matrices, which recipes know, by their roles: how much the divergence from the
- * unrounded model falls when all of a role go from Q4_K to Q6_K, measured on the bundled model
- * (docs/quantization.md). What one of them costs in quality is its share of that, and falls with
- * the square of the rounding error. */
+/* Benefit of each role of large matrix: the decrease of the divergence from the unquantised model
+ * when all of a role go from Q4_K to Q6_K, measured on the bundled model (docs/quantization.md).
+ * The loss of quality by one of them is its share of that, in proportion to the square of the
+ * rounding error. */
 static const double benefits[RK_ROLE_COUNT] = {
     [RK_ROLE_EMB] = 1.26,        [RK_ROLE_HEAD] = 0.59,    [RK_ROLE_ATT_READ] = 0.16,
     [RK_ROLE_ATT_WRITE] = 0.615, [RK_ROLE_ATT_OUT] = 0.31, [RK_ROLE_FFN_IN] = 1.02,
@@ -27,7 +27,7 @@ static bool is_large(const rk_param *p)
 struct rk_recipe {
     const char *name;
     rk_dtype base; /* of all large matrices */
-    /* Low-rank matrices in 8 bits, which costs nothing that can be measured, and what that saves
+    /* Low-rank matrices are quantised to 8 bits, at no measurable loss, and the bytes saved are
      * spent on the matrices where a bit helps most. */
     bool spends;
 };
@@ -52,7 +52,7 @@ const rk_recipe *rk_recipe_find(const char *name)
 
 /* ---- types ---- */
 
-/* What stands in for a type whose blocks do not divide a row. */
+/* The type that replaces one whose blocks do not divide a row. */
 static const struct {
     rk_dtype wanted, next;
 } next_types[] = {{RK_Q4_K, RK_Q5_0}, {RK_Q5_K, RK_Q5_1}, {RK_Q6_K, RK_Q8_0}, {RK_Q4_0, RK_F16},
@@ -66,9 +66,9 @@ static rk_dtype fitting_type(rk_dtype t, int64_t cols)
     return t;
 }
 
-/* Inputs of a product, which lie side by side in a file that holds blocks: those of low-rank
- * matrices, (inputs, outputs) here, are their first dimension in llama.cpp's files, and the other
- * way round in the rest. 0: blocks would run along the outputs. */
+/* Inputs of the product, along which blocks run: they must be contiguous in a file of quantised
+ * weights. Low-rank matrices, (inputs, outputs) here, have them as first dimension in llama.cpp's
+ * files, all others as last. 0: blocks would run along the outputs. */
 static int64_t inputs_of(const rk_model *m, const rk_param *p)
 {
     const bool exchanged = rk_scheme_gguf_of(m->arch) != NULL;
@@ -86,7 +86,8 @@ static rk_dtype type_in_file(const rk_model *m, const rk_param *p)
     return t ? t->dtype : p->tensor.dtype;
 }
 
-/* The wanted type, or what fits in its place; what the matrix has where that is no larger. */
+/* The wanted type or the one that fits in its place; the type that the matrix has where that is no
+ * larger. */
 static rk_dtype narrowed(const rk_model *m, const rk_param *p, rk_dtype wanted)
 {
     const rk_dtype own = type_in_file(m, p);
@@ -111,7 +112,7 @@ static const struct {
     {RK_Q5_1, RK_Q8_0, 0.26, 0.006},  {RK_Q8_0, RK_F16, 0.006, 0},
 };
 
-/* Matrices of a role in the model. */
+/* Number of matrices of a role in the model. */
 static double count_of(const rk_model *m, rk_role role)
 {
     double n = 0;
@@ -120,7 +121,8 @@ static double count_of(const rk_model *m, rk_role role)
     return n;
 }
 
-/* The step from a parameter's type: its benefit a byte, the type it leads to, and its bytes. */
+/* The step up from a parameter's type t: returns its benefit per byte; *to is the next type, *bytes
+ * what it adds. */
 static double step_of(const rk_model *m, const rk_param *p, rk_dtype t, rk_dtype *to, size_t *bytes)
 {
     for (size_t i = 0; i < RK_COUNT(steps) && is_large(p); i++) {
@@ -137,7 +139,7 @@ static double step_of(const rk_model *m, const rk_param *p, rk_dtype t, rk_dtype
     return 0;
 }
 
-/* Of the steps that the budget allows, take the best, until none is left. */
+/* Take the step of the best benefit that the budget (bytes) allows, until none is left. */
 static void spend(const rk_model *m, rk_dtype *types, size_t budget)
 {
     for (;;) {
@@ -169,7 +171,7 @@ void rk_recipe_types(const rk_recipe *r, const rk_model *m, rk_dtype *types)
         const bool low_rank = p->role == RK_ROLE_LOW_RANK;
         const rk_dtype own = type_in_file(m, p);
         types[i] = !low_rank ? narrowed(m, p, r->base) : r->spends ? narrowed(m, p, RK_Q8_0) : own;
-        if (low_rank && r->spends) { /* what they take in 16 bits, even where they are larger */
+        if (low_rank && r->spends) { /* their bytes in 16 bits, even where they have more */
             const size_t half = bytes_in(p, RK_F16), before = bytes_in(p, own);
             saved += (before < half ? before : half) - bytes_in(p, types[i]);
         }
@@ -218,7 +220,7 @@ static void tell_requantised(const rk_model *m, const rk_log *log)
 
 typedef struct plan {
     const rk_model *model;
-    rk_dtype *types; /* one a parameter */
+    rk_dtype *types; /* (parameters) */
     const rk_calibration *calibration;
 } plan;
 

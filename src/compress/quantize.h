@@ -1,7 +1,8 @@
-/* quantize.h: a model with its matrices in fewer bits.
+/* quantize.h: saving a model with quantised matrices.
  *
- * A recipe says which type each kind of matrix becomes; it is a row of a table. Vectors, and what a
- * type's blocks do not divide, keep what they are or take the next type that fits. */
+ * A recipe says which type each kind of matrix becomes; it is a row of a table. Vectors, and
+ * matrices whose rows are no multiple of the type's block, keep their type or get the next one that
+ * fits. */
 #ifndef RK_COMPRESS_QUANTIZE_H
 #define RK_COMPRESS_QUANTIZE_H
 
@@ -20,7 +21,7 @@ typedef struct rk_quantize_options {
     const rk_calibration *calibration; /* may be NULL */
     rk_pool *pool;                     /* may be NULL */
     const rk_tokenizer *tokenizer;     /* for a .gguf file; may be NULL */
-    const rk_log *log;                 /* told where a type's blocks do not fit; may be NULL */
+    const rk_log *log; /* receives a line where a type's blocks do not fit; may be NULL */
     rk_save_container container;
     bool overwrite;
     rk_progress_fn *progress; /* as in rk_save_options; may be NULL */
@@ -29,10 +30,11 @@ typedef struct rk_quantize_options {
     void *abort_user;
 } rk_quantize_options;
 
-/* Write the model at path, whose ending decides about the container (rk_model_save): blocks need
- * .gguf. Memory: the largest tensor's row pieces, some MiB.
- * Errors  RK_ERR_UNSUPPORTED: the container has no blocks; RK_ERR_FORMAT: a matrix holds what is not
- *         finite; those of rk_model_save. */
+/* Write the quantised model to path, whose ending decides the container (rk_model_save): block
+ * types need .gguf. Memory: pieces of the largest tensor, some MiB.
+ * Errors  RK_ERR_UNSUPPORTED: the container has no block types; RK_ERR_FORMAT: a matrix holds NaN
+ * or
+ *         infinity; those of rk_model_save. */
 rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_options *o,
                       rk_error *err);
 

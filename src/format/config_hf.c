@@ -1,6 +1,6 @@
-/* config_hf.c: shapes tell a model's sizes, so of config.json only two things are wanted: the eps
- * of its norms, which no tensor tells, and its word on the sizes, as a check that it belongs here.
- */
+/* config_hf.c: sizes follow from the tensors' shapes, so only two things are taken from
+ * config.json: the eps of the norms, which no tensor shows, and its sizes, as a check that it
+ * belongs to this model. */
 #include "format/config_hf.h"
 
 #include <inttypes.h>
@@ -20,7 +20,7 @@
 
 enum { CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64, NUMBER_BYTES_MAX = 32 };
 
-/* The numbers that are looked for; ABSENT: or null. */
+/* The numbers that are looked for; ABSENT: missing or null. */
 typedef struct config {
     double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, head_size_divisor;
 } config;
@@ -44,7 +44,7 @@ static double *member_of(config *c, const char *key, size_t n)
     return NULL;
 }
 
-/* A value that has been passed over, as a number if it is one. */
+/* A value that has been skipped, as a number if it is one. */
 static double number_at(const unsigned char *p, size_t n)
 {
     char text[NUMBER_BYTES_MAX] = "", *end = NULL;

@@ -29,7 +29,7 @@ bool rk_model_knows(const rk_model *m, const char *name);
 
 /* ---- saving ---- */
 
-/* What type each parameter is written in, and how rounding to blocks weighs errors. */
+/* The type in which each parameter is written, and the weights of errors in quantising. */
 typedef struct rk_save_plan {
     rk_dtype (*type)(void *user, const rk_param *p, rk_dtype own);
     /* Weights of the squared errors of a row's elements, (inputs of the matrix); NULL: all alike.
@@ -56,14 +56,14 @@ typedef struct rk_save_options {
     rk_pool *pool;            /* for rounding to blocks; may be NULL */
     const rk_pair *meta;      /* beside arch, format, ctx_len; a .pth file has no place for any */
     int64_t n_meta;
-    const rk_tokenizer
-        *tokenizer; /* goes into a .gguf file that has no vocabulary yet; may be NULL */
-    bool hf; /* a folder as Hugging Face has them: model.safetensors and config.json, their names */
+    const rk_tokenizer *
+        tokenizer; /* written into a .gguf file unless the model brings a vocabulary; may be NULL */
+    bool hf; /* write a Hugging Face folder: model.safetensors and config.json with their names */
     rk_save_container container; /* not with hf */
     bool overwrite;
     rk_progress_fn *progress; /* bytes written, of all; may be NULL */
     void *progress_user;
-    rk_abort_fn *abort; /* asked now and then; true: stop with RK_ERR_ABORTED. May be NULL */
+    rk_abort_fn *abort; /* polled during the work; true: stop with RK_ERR_ABORTED. May be NULL */
     void *abort_user;
 } rk_save_options;
 /* Write a model: .pth or .pt and .safetensors under the names of RWKV-LM; .gguf under those of

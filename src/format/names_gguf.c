@@ -1,7 +1,7 @@
 /* names_gguf.c: the names of llama.cpp's GGUF files of rwkv6 and rwkv7.
  *
- * Source: ggml-org/llama.cpp, convert_hf_to_gguf.py and src/llama-model.cpp. Low-rank matrices lie
- * there as linear weights, (out, in). */
+ * Source: ggml-org/llama.cpp, convert_hf_to_gguf.py and src/llama-model.cpp. Low-rank matrices are
+ * stored there as linear weights, (out, in). */
 #include <stdio.h>
 #include <string.h>
 
@@ -105,7 +105,7 @@ static bool detect7(const rk_file *f)
     return is_arch(f, "rwkv7");
 }
 
-/* llama.cpp wants v0, v1, v2 in layer 0 too, with the rank of a, and does not use them. */
+/* llama.cpp requires v0, v1, v2 in layer 0, too, with the rank of a, and does not use them. */
 static rk_status add_dummies(rk_file *foreign, const rk_file *canonical, rk_error *err)
 {
     static const char *const pairs[][2] = {
@@ -138,7 +138,7 @@ static int64_t last_dim(const rk_file *f, const char *name)
     return t && t->n_dims > 0 ? t->dims[t->n_dims - 1] : 0;
 }
 
-/* Layer 0's v0 (1, 1, C), v1 (C, rank) or v2 (rank, C) out of an array. */
+/* Restore layer 0's v0 (1, 1, C), v1 (C, rank) or v2 (rank, C) from an array of the metadata. */
 static rk_status restore(rk_file *out, const rk_file *foreign, const char *name, rk_dtype dtype,
                          rk_error *err)
 {

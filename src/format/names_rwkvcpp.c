@@ -1,7 +1,7 @@
-/* names_rwkvcpp.c: RWKV/rwkv.cpp's files have the official names and some other values.
+/* names_rwkvcpp.c: RWKV/rwkv.cpp's files have the official names and some transformed values.
  *
- * Source: RWKV/rwkv.cpp, python/convert_pytorch_to_ggml.py and docs/FILE_FORMAT.md. One scheme a
- * version, because the same name holds other values in each. */
+ * Source: RWKV/rwkv.cpp, python/convert_pytorch_to_ggml.py and docs/FILE_FORMAT.md. One scheme per
+ * version, because the same name has differently transformed values in each. */
 #include <string.h>
 
 #include "base/num.h"

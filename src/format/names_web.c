@@ -1,5 +1,5 @@
-/* names_web.c: cryscan/web-rwkv's .st files: safetensors with low-rank matrices transposed and the
- * words of version 5 in version 6.
+/* names_web.c: cryscan/web-rwkv's .st files: safetensors with low-rank matrices transposed and
+ * version 5's names in version 6.
  *
  * Source: cryscan/web-rwkv, assets/scripts/convert_safetensors.py. */
 #include "base/num.h"

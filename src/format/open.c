@@ -19,7 +19,7 @@ static bool is_float(rk_dtype t)
     return t == RK_F32 || t == RK_BF16 || t == RK_F16 || t == RK_F64;
 }
 
-/* Equal but for dimensions of 1, which files add and leave out. */
+/* Are the shapes equal up to dimensions of length 1, which files add and leave out? */
 static bool same_squeezed(const rk_file_tensor *f, const rk_tensor *t)
 {
     int a = 0, b = 0;
@@ -35,7 +35,8 @@ static bool same_squeezed(const rk_file_tensor *f, const rk_tensor *t)
     }
 }
 
-/* Matrices stay where they are, but f64 ones, which no kernel takes as weights, are narrowed. */
+/* Matrices stay in the mapping, except those in f64, which no kernel takes as weights: they are
+ * converted. */
 static bool stays_mapped(const rk_param *p, const rk_file_tensor *t)
 {
     return rk_roles[p->role].any_type && t->dtype != RK_F64;
@@ -84,7 +85,7 @@ bool rk_model_knows(const rk_model *m, const char *name)
     return false;
 }
 
-/* An extra tensor means another model than the one that would be run. */
+/* A tensor that the architecture does not have means that it is another model. */
 static rk_status refuse_unknown(const rk_model *m, rk_error *err)
 {
     if (rk_file_count(m->file) <= m->n_params) {
@@ -176,8 +177,8 @@ static const rk_arch *arch_of(const rk_file *f)
     return NULL;
 }
 
-/* Are there tensors for so many layers, all but a few? Else one large number in a name would make
- * tables of any size. */
+/* Are there tensors for about so many layers? Else one large number in a name would lead to tables
+ * of any size. */
 static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
 {
     enum { MISSING_MAX = 64 };

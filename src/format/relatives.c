@@ -11,7 +11,7 @@ typedef struct relative {
     const char *what;
 } relative;
 
-/* The first row that fits any tensor counts: what has two marks stands before what has one. */
+/* The first row that fits any tensor counts: models with two marks stand before those with one. */
 static const relative by_tensor[] = {
     {".rosa.", "RWKV-8's ROSA, a matcher of suffixes in place of attention"},
     {".qkv.ennk.", "the preview of RWKV-8 with attention"},

@@ -1,10 +1,10 @@
-/* save.c: a model to a file of any container.
+/* save.c: saving a model to a file of any container.
  *
- * A file is put together in three steps: the model's tensors under their own names, the names and
- * order of values that the container wants (scheme.h), and the types they are to have. Then the
- * tensors pass through, one after the other: what keeps its type as its bytes lie, what changes it
- * through floats in pieces, so that no second copy of a tensor is held. What lies transposed is
- * small and put in order in memory of its own. */
+ * A file is assembled in three steps: the model's tensors under their own names, the names and
+ * layouts of the container (scheme.h), and the types they are to have. Then the tensors are written
+ * one after the other: with an unchanged type their bytes are copied, else they are converted
+ * through floats in pieces, so that no second copy of a tensor is held. Transposed tensors are
+ * small and are put in order in memory of their own. */
 #include "format/save.h"
 
 #include <ctype.h>
@@ -23,8 +23,8 @@
 /* ---- elements ---- */
 
 enum {
-    PIECE = 1 << 18,       /* elements, about; whole rows */
-    PIECE_BYTES = 4 << 20, /* of what is copied */
+    PIECE = 1 << 18,       /* about so many elements; whole rows */
+    PIECE_BYTES = 4 << 20, /* bytes of a piece that is copied */
 };
 
 static void read_elements(const rk_file_tensor *t, int64_t at, int64_t n, float *out)
@@ -51,15 +51,15 @@ typedef struct row_job {
     const float *weights;
     float *x;
     char *out;
-    atomic_bool unfit; /* something is, for blocks */
+    atomic_bool unfit; /* a value cannot be represented in blocks */
 } row_job;
 
-/* Scales of blocks are halves: larger numbers would leave infinities behind. */
+/* Can x (n) be quantised? Scales of blocks are f16: larger numbers would become infinities. */
 static bool fit_blocks(const float *x, int64_t n)
 {
     bool fit = true;
     for (int64_t i = 0; i < n; i++)
-        fit &= fabsf(x[i]) <= 65504.0f; /* no NaN is */
+        fit &= fabsf(x[i]) <= 65504.0f; /* false for NaN, too */
     return fit;
 }
 
@@ -131,7 +131,8 @@ static bool is_aborted(const rk_save *s)
     return s->o->abort && s->o->abort(s->o->abort_user);
 }
 
-/* Bytes of the source that are not needed again: a file need not be in memory as a whole. */
+/* Release pages of the source that are not needed again: a file need not be in memory as a whole.
+ */
 static void give_back(const rk_save *s, const void *bytes, size_t n)
 {
     const rk_file *f = s->m ? s->m->file : s->from;
@@ -304,7 +305,7 @@ static rk_dtype type_of(const rk_save *s, const rk_param *p, rk_dtype own)
 
 /* ---- the model's tensors ---- */
 
-/* What holds a parameter: the trainer's memory, or the file, as it is there. */
+/* Where a parameter's values are: in the file, as they are there, or in the trainer's memory. */
 static bool source_of(const rk_model *m, const rk_param *p, rk_file_tensor *from)
 {
     const rk_file_tensor *t = m->file && !p->trained ? rk_file_find(m->file, p->name) : NULL;

@@ -1,4 +1,5 @@
-/* save.h: what a model's file is put together of, for the files that write one container each. */
+/* save.h: assembling the contents of a model's file, for the source files that write one container
+ * each. */
 #ifndef RK_MODEL_SAVE_H
 #define RK_MODEL_SAVE_H
 
@@ -7,13 +8,14 @@
 #include "format/scheme.h"
 #include "io/gguf.h"
 
-/* The contents of a file: `to` as they are to be written, `from` what they are made of. */
+/* The contents of a file: `to` are the tensors to be written, `from` those that they are made of.
+ */
 typedef struct rk_save {
-    const rk_model *m; /* NULL: the tensors are those of no architecture here */
+    const rk_model *m; /* NULL: the tensors are of no architecture here */
     const rk_save_options *o;
     const char *path;
     const rk_hf_class *hf; /* of a Hugging Face folder; NULL: it is another kind of file */
-    bool vectors_f32;      /* the container wants them so */
+    bool vectors_f32;      /* the container has vectors in f32 only */
     rk_file *canonical;    /* the model's tensors under its own names */
     rk_file *exported;     /* under those of a scheme; NULL: no scheme */
     const rk_file *from;
@@ -22,12 +24,12 @@ typedef struct rk_save {
     int64_t bytes_done, bytes_all; /* of the tensors written; bytes_all 0: not summed yet */
 } rk_save;
 
-/* The parameter that a tensor of s->from was; those that only the container has are like that which
- * they were made of. */
+/* The parameter that a tensor of s->from belongs to; tensors that only the container has count as
+ * the parameter that they were made of. */
 const rk_param *rk_save_param(const rk_save *s, const rk_file_tensor *t);
-/* What GGUF holds in f32: all but the factors of matrix products. */
+/* Is it a parameter that GGUF has in f32: anything but a factor of matrix products? */
 bool rk_save_is_vector(const rk_param *p);
-/* The type of a vector before a GGUF file of ours made it f32. */
+/* The type that a vector had before one of our GGUF files made it f32. */
 rk_dtype rk_save_type_before(const rk_model *m, const rk_param *p, rk_dtype own);
 rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err);
 

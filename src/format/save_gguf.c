@@ -1,5 +1,5 @@
-/* save_gguf.c: what llama.cpp wants to know of a model beside its tensors, and what we keep for the
- * way back. */
+/* save_gguf.c: the metadata that llama.cpp needs, and what we keep so that converting back restores
+ * the file. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "format/save.h"
 #include "text/gguf_vocab.h"
 
-/* Numbers in general.file_type, for those who only look at it. */
+/* Values of general.file_type, which are only informative. */
 static const struct {
     rk_dtype dtype;
     uint32_t number;
@@ -82,7 +82,8 @@ rk_dtype rk_save_type_before(const rk_model *m, const rk_param *p, rk_dtype own)
     return own;
 }
 
-/* Layer 0's v0, v1, v2 of rwkv7 are not computed with, and llama.cpp has others in their place. */
+/* Layer 0's v0, v1, v2 of rwkv7 are not used in the computation, and llama.cpp has others in their
+ * place. */
 static void put_unused(rk_gguf_meta *m, const rk_save *s)
 {
     char key[RK_TENSOR_NAME_MAX + 32];
@@ -103,7 +104,7 @@ static void put_unused(rk_gguf_meta *m, const rk_save *s)
         rk_gguf_put_u32(m, RK_GGUF_UNUSED, n);
 }
 
-/* Which vocabulary: the one that the model came with, or the one that the caller gives. */
+/* Write the vocabulary that the model came with, or the one that the caller gives. */
 static void put_vocab(rk_gguf_meta *m, const rk_save *s)
 {
     bool copied = false;

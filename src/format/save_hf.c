@@ -46,7 +46,7 @@ static rk_status write_tensors(rk_save *s, const char *dir, rk_error *err)
     return st;
 }
 
-/* A folder is replaced as a whole, so it must hold nothing but what is written again. */
+/* A folder is replaced as a whole, so it must hold nothing but the files that are written again. */
 static rk_status check_folder(const char *path, rk_error *err)
 {
     const struct dirent *e;

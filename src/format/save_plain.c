@@ -1,6 +1,6 @@
-/* save_plain.c: a file whose architecture is none of ours, into another container as it is: names
- * stay, and of a GGUF file all its metadata. safetensors has text only, so each value goes there as
- * the hexadecimal digits of its bytes, and comes back from there. */
+/* save_plain.c: a file whose architecture is none of ours, converted to another container
+ * unchanged: names stay, and so do all metadata of a GGUF file. safetensors has text only, so each
+ * value is stored as the hexadecimal digits of its bytes, and restored from them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +36,7 @@ static int value_of(char c)
     return p ? (int)(p - digits) : -1;
 }
 
-/* What put_kept has made, back into a value. */
+/* Restore a value that put_kept has stored. */
 static rk_status put_restored(rk_gguf_meta *m, const rk_file *f, const rk_pair *pair, rk_error *err)
 {
     const size_t n = strlen(pair->value);
@@ -83,7 +83,7 @@ static rk_status save_gguf(rk_save *s, const rk_file *f, rk_error *err)
     return st;
 }
 
-/* Text as it is, for those who read it; and for the way back every value. */
+/* Text values as they are, for readers; and all values, so that they can be restored. */
 static rk_status save_safetensors(rk_save *s, const rk_file *f, rk_error *err)
 {
     const size_t n_meta = (size_t)rk_file_meta_count(f), n_raw = (size_t)rk_file_raw_count(f);

@@ -15,7 +15,7 @@ static const rk_scheme *const schemes[] = {
 
 /* ---- names ---- */
 
-/* What a pattern's %d and '*' stood for. */
+/* What %d and '*' of a pattern matched. */
 typedef struct match {
     long layer; /* -1: no %d */
     const char *rest;
@@ -178,7 +178,7 @@ rk_status rk_scheme_import(rk_file **f, rk_error *err)
 
 /* ---- export ---- */
 
-/* Give t the dimensions that `dims` asks for: '1' and '.', which takes what is left. */
+/* Set the dimensions of t according to `dims`: '1' and '.', which takes what is left. */
 static void set_dims(rk_file_tensor *t, const char *dims)
 {
     const int64_t count = rk_file_tensor_count(t);

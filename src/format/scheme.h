@@ -1,9 +1,10 @@
-/* scheme.h: what other programs call a model's tensors, and how they store them.
+/* scheme.h: other programs' names and layouts of a model's tensors.
  *
  * Everything above works with the names of BlinkDL/RWKV-LM ("blocks.0.att.w1"), here called
- * canonical. A scheme is a file with a table of rows, name to name and how the values lie, and one
- * line in scheme.c. Importing and exporting walk the same rows in the two directions. Matrices stay
- * where they are; what has another order or other values is copied, tensor by tensor. */
+ * canonical. A scheme is a source file with a table of rows, each of which maps a name to a name
+ * and says how the values are laid out, and one line in scheme.c. Importing and exporting walk the
+ * same rows in the two directions. Matrices stay where they are; tensors with another order or
+ * other values are copied, one by one. */
 #ifndef RK_MODEL_SCHEME_H
 #define RK_MODEL_SCHEME_H
 
@@ -13,7 +14,7 @@ enum { RK_TENSOR_NAME_MAX = 128 };
 
 /* How a foreign tensor and its canonical one differ. */
 typedef enum rk_form {
-    RK_FORM_SAME,        /* at most by dimensions of 1 */
+    RK_FORM_SAME,        /* at most by dimensions of length 1 */
     RK_FORM_EXCHANGED,   /* the last two dimensions are exchanged */
     RK_FORM_HEADS,       /* (C); canonical (H, N) */
     RK_FORM_FLAT,        /* of any shape; canonical (C) */
@@ -53,7 +54,7 @@ typedef struct rk_scheme_number {
 
 typedef struct rk_scheme {
     const char *name; /* "gguf", "fla", ... */
-    /* Are these names mine? By container, metadata and tensor names. */
+    /* Does this scheme apply? Judged by container, metadata and tensor names. */
     bool (*detect)(const rk_file *f);
     const rk_scheme_word *words; /* ends with NULL; may be NULL */
     const rk_scheme_row *rows;   /* over names whose words have been replaced */
@@ -82,22 +83,22 @@ const rk_scheme *rk_scheme_gguf_of(const rk_arch *arch);
 /* The numbers in its metadata: those of its names, for an architecture of ours like those. */
 const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch);
 
-/* What our own GGUF files say beside what llama.cpp wants: the names of those tensors that had
- * another type before they became f32, an array a type, "rwkv.were.TYPE"; and in arrays
- * "rwkv.unused.NAME.TYPE" tensors that llama.cpp has others in the place of. "rwkv.unused" counts
- * them, so a file that has the key holds dummies there. */
+/* Keys that our own GGUF files have beside those of llama.cpp. "rwkv.were.TYPE", one array per
+ * type: names of the tensors that had this type before they became f32. "rwkv.unused.NAME.TYPE":
+ * arrays with the values of tensors that llama.cpp replaces by others. "rwkv.unused" is their
+ * number, so a file that has this key holds dummies in their places. */
 #define RK_GGUF_WERE "rwkv.were."
 #define RK_GGUF_UNUSED "rwkv.unused"
 
-/* The same file under canonical names. Takes *f over: on success it is replaced, by itself where
- * its names are canonical already; on failure it is closed.
+/* The same file under canonical names. Takes ownership of *f: on success it is replaced (by itself
+ * where its names are canonical already), on failure it is closed.
  * Errors  RK_ERR_FORMAT: a tensor has not the shape its form needs, or two have one canonical name;
  *         RK_ERR_NOMEM. */
 rk_status rk_scheme_import(rk_file **f, rk_error *err);
 
-/* The tensors of a canonical file as the rows name and store them, in the order of the rows. What
- * no row names is an error, because it would be lost. Errors  RK_ERR_UNSUPPORTED: tensor and
- * scheme; RK_ERR_NOMEM. */
+/* The tensors of a canonical file with the names and layouts of the scheme, in the order of the
+ * rows. A tensor that no row names is an error, because it would be lost. Errors
+ * RK_ERR_UNSUPPORTED: tensor and scheme; RK_ERR_NOMEM. */
 rk_status rk_scheme_export(rk_file **out, const rk_file *canonical, const rk_scheme *scheme,
                            rk_error *err);
 

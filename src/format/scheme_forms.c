@@ -1,4 +1,4 @@
-/* scheme_forms.c: how values lie in other programs' files, and how they are brought here. */
+/* scheme_forms.c: converts values between other programs' layouts and ours. */
 #include "format/scheme_forms.h"
 
 #include <math.h>
@@ -46,7 +46,7 @@ static rk_status fail_form(const rk_file *f, const rk_file_tensor *t, const char
                    rk_file_name(f), t->name, rk_dtype_name(t->dtype), t->n_dims, expected);
 }
 
-/* t with values of its own, all of them functions of the old ones. */
+/* Replace the values of t by fn of each, in memory of their own. */
 static rk_status map_values(rk_file *out, rk_file_tensor *t, double (*fn)(double), rk_error *err)
 {
     const int64_t n = rk_file_tensor_count(t);
@@ -113,7 +113,7 @@ static rk_status import_maa(rk_file *out, rk_file_tensor *t, bool w1, rk_error *
     return RK_OK;
 }
 
-/* Of blocks, or of f16: a block of one that is its own factor. */
+/* Scale the f16 factors of blocks, or f16 values: a block of one that is its own factor. */
 static void scale_halves(unsigned char *x, size_t bytes, rk_dtype dtype, float factor)
 {
     const rk_block_factors f =
@@ -148,7 +148,7 @@ static rk_status scale(rk_file *out, rk_file_tensor *t, float factor, rk_error *
     return RK_OK;
 }
 
-/* A number of GGUF's metadata of the file's own architecture; 0 where it has none. */
+/* A number in the GGUF metadata of the file's own architecture; 0 where it has none. */
 static int64_t gguf_number(const rk_file *f, const char *key)
 {
     char name[128];
@@ -206,7 +206,7 @@ static rk_status exchange(rk_file *out, rk_file_tensor *t, rk_error *err)
     return RK_OK;
 }
 
-/* Memory in the order of the dimensions, as writers want it. */
+/* Put the values into the order of the dimensions, which writers need. */
 rk_status rk_form_straighten(rk_file *out, rk_file_tensor *t, rk_error *err)
 {
     if (!t->exchanged)
@@ -231,7 +231,7 @@ rk_status rk_form_straighten(rk_file *out, rk_file_tensor *t, rk_error *err)
     return RK_OK;
 }
 
-/* Part `piece` of a stack: the first dimension goes. */
+/* Take part `piece` of a stack: the first dimension is removed. */
 static rk_status take_piece(const rk_file *out, rk_file_tensor *t, int piece, rk_error *err)
 {
     if (t->n_dims < 2 || t->exchanged || t->dims[0] < 1)
@@ -286,7 +286,7 @@ rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *r
     }
 }
 
-/* Of the forms that only files which are read have, nothing is written. */
+/* Forms that exist only in files that are read are not exported. */
 rk_status rk_form_export(rk_file *out, rk_file_tensor *t, const rk_scheme_row *row, rk_error *err)
 {
     const rk_status st = row->form == RK_FORM_EXCHANGED ? exchange_form(out, t, err) : RK_OK;

@@ -1,14 +1,14 @@
-/* scheme_forms.h: what a row's form does to one tensor. */
+/* scheme_forms.h: conversions of one tensor, as the form of a row says. */
 #ifndef RK_MODEL_SCHEME_FORMS_H
 #define RK_MODEL_SCHEME_FORMS_H
 
 #include "format/scheme.h"
 
-/* From what the foreign file holds to the canonical tensor; t's name is for sentences. New memory
- * is out's. layer is -1 outside of layers. */
+/* Convert a tensor of the foreign file to the canonical one, in place; t's name is for error
+ * messages. New memory belongs to out. layer is -1 outside of layers. */
 rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *row, long layer,
                          rk_error *err);
-/* The other way, stacks aside. */
+/* The inverse; stacks are handled in scheme.c. */
 rk_status rk_form_export(rk_file *out, rk_file_tensor *t, const rk_scheme_row *row, rk_error *err);
 /* Memory in the order of the dimensions: an exchanged tensor is transposed into a copy.
  * Errors  RK_ERR_UNSUPPORTED: blocks cannot be transposed. */

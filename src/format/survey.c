@@ -1,6 +1,6 @@
-/* survey.c: a file that opens as a model says all by itself. Of one that does not, as much is told
- * as can be: the sizes that its tensors or its metadata have, and each tensor that is unlike what a
- * model of that kind has. */
+/* survey.c: describes a file. A file that opens as a model provides everything. Of any other as
+ * much is told as possible: the sizes in its tensors or its metadata, and each tensor that differs
+ * from what a model of that kind has. */
 #include "format/survey.h"
 
 #include <inttypes.h>
@@ -15,7 +15,8 @@
 
 /* ---- warnings ---- */
 
-/* The first one, why it cannot be run, is found again among those of its tensors. */
+/* Add a warning. The first one, why the model cannot be run, may be found again among those of its
+ * tensors. */
 static rk_status warn(rk_survey *s, const char *text, rk_error *err)
 {
     if (s->n_warnings > 0 && !strcmp(s->warnings[0], text))
@@ -40,7 +41,8 @@ static bool is_finite(const rk_tensor *t)
     return true;
 }
 
-/* Of what is in memory anyway: vectors, which a model has as f32. */
+/* Warn of numbers that are not finite, in what is in memory anyway: vectors, which a model has as
+ * f32. */
 static rk_status warn_of_numbers(rk_survey *s, rk_error *err)
 {
     const rk_model *m = s->model;
@@ -79,7 +81,7 @@ static rk_status warn_of_tensors(rk_survey *s, rk_error *err)
 
 /* ---- sizes ---- */
 
-/* Bytes of all tensors, but of the one named only a row. */
+/* Bytes of all tensors, of the table named only those of one row. */
 static int64_t tensor_bytes(const rk_file *f, const char *table)
 {
     int64_t bytes = 0;
@@ -107,8 +109,8 @@ static int64_t meta_number(const rk_survey *s, const char *key)
     return x > 0 && x < INT32_MAX ? x : 0;
 }
 
-/* A relative's sizes stand in its metadata. Its state: a matrix a head, and as many rows for the
- * shift as it says; a transformer has none, but a cache that grows. */
+/* Sizes of a related model, from its metadata. Its state: a matrix per head, and rows for the token
+ * shift as the metadata say; a transformer has no state of fixed size, but a growing cache. */
 static void read_relative(rk_survey *s)
 {
     rk_model_info *i = &s->info;
