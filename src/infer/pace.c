@@ -1,6 +1,6 @@
-/* pace.c: see pace.h. Running means forget, so that they follow the text and the machine's load.
- * Those of seconds fall faster than they rise, and a measurement counts for at most twice the mean:
- * a pass that waited for other programs says little about what passes cost. */
+/* pace.c: see pace.h. Running means with decay follow the text and the machine's load. Means of
+ * seconds fall faster than they rise, and a measurement counts for at most twice the mean: a pass
+ * that waited for other programs says little about the cost of passes. */
 #include "infer/pace.h"
 
 #include <math.h>
@@ -8,17 +8,17 @@
 #include "base/num.h"
 
 enum {
-    PLAIN_FIRST = 3, /* passes that show what one token costs */
-    TRIAL_FIRST = 8, /* passes that show what guesses are worth */
-    TRIAL_AGAIN = 3, /* the same after a rest */
+    PLAIN_FIRST = 3, /* passes that measure the time of one token */
+    TRIAL_FIRST = 8, /* passes that measure the rate of acceptance */
+    TRIAL_AGAIN = 3, /* the same after a pause */
     TRIAL_GUESSES = 3,
-    JUDGED_MAX = 47,   /* guesses that the share is the mean of, nearly */
+    JUDGED_MAX = 47,   /* draft tokens that the share is the mean of, nearly */
     SINGLE_EVERY = 32, /* passes */
     REST_FIRST = 32,
     REST_MAX = 1024
 };
 
-static const double least_gain = 1.1; /* measurements err by so much */
+static const double least_gain = 1.1; /* a gain below this may be an error of measurement */
 
 rk_pace rk_pace_new(int64_t n_max)
 {
@@ -52,8 +52,8 @@ void rk_pace_verdict(rk_pace *p, bool stood)
     p->share += ((stood ? 1.0 : 0.0) - p->share) / (double)(p->n_judged + 1);
 }
 
-/* Seconds that one more token adds to a pass: the median of what the numbers that were measured
- * say, of which some were measured once, at a bad moment. */
+/* Seconds that one more token adds to a pass: the median over the numbers of tokens that were
+ * measured, since some of them were measured only once, perhaps at a bad moment. */
 static double token_seconds(const rk_pace *p)
 {
     double sorted[RK_SHORT_MAX] = {0};
@@ -75,8 +75,8 @@ static double pass_seconds(const rk_pace *p, double n)
     return p->pass_s[1] + token_seconds(p) * (n - 1.0);
 }
 
-/* Tokens a second of a pass with k guesses after n certain tokens. A guess that falls makes the
- * next pass longer by the tokens that are read again. */
+/* Tokens per second of a pass with k draft tokens after n certain tokens. A rejection makes the
+ * next pass longer by the accepted tokens that are evaluated again. */
 static double rate(const rk_pace *p, int64_t n, int64_t k)
 {
     const double share = fmin(p->share, 0.99), all = pow(share, (double)k);
@@ -106,7 +106,7 @@ int64_t rk_pace_choose(rk_pace *p, int64_t n)
         p->trial--;
         return rk_min_i64(most, TRIAL_GUESSES);
     }
-    if (n == 1 && --p->single <= 0) { /* what all is compared with stays fresh */
+    if (n == 1 && --p->single <= 0) { /* the time that others are compared with stays up to date */
         p->single = SINGLE_EVERY;
         return 0;
     }

@@ -1,17 +1,20 @@
-/* speculate.c: text at the pace of a small model, with the distribution of a large one.
+/* speculate.c: speculative decoding: the speed of a small draft model, with the distribution of a
+ * large one.
  *
- * When a token is fed, the draft may guess some that follow. The model reads all of them in one
- * call of the short class, which gives the bits of one token at a time, and the scores after each.
- * The calls that come then find their scores ready for as long as the guesses stand.
+ * When a token is fed, the draft may propose draft tokens that follow it. The model evaluates all
+ * of them in one call of the short class, which gives the bits of one token at a time, and the
+ * logits after each. As long as draft tokens are accepted, the next calls find their logits ready.
  *
- * When one does not stand, the session takes the call back, which costs nothing because it still
- * has the state before; the tokens that did stand are read again at the beginning of the next call.
- * So a pass costs some more tokens and no copy of a state. (States kept after every token of a call
- * would spare these tokens, at the price of writing as many states; a call that reads them again
- * alone would read all weights once more.) After a pass that stood whole nothing is read again;
- * one without guesses has to come before such tokens fill a call.
+ * When a draft token is rejected, the session undoes the call, which costs nothing because it still
+ * has the state before it; the accepted tokens of that call are evaluated again at the beginning of
+ * the next call. So a rejection costs a few more tokens in the next pass and no copy of a state.
+ * (Keeping the state after every token of a call would spare these tokens, at the price of writing
+ * that many states; evaluating them in a call of their own would read all weights once more.) After
+ * a pass whose draft tokens were all accepted nothing is evaluated again. The accepted tokens must
+ * not fill a call of the short class: before they do, a pass without draft tokens moves the session
+ * past them.
  *
- * The draft goes one token at a time and its state is small: it is kept after each. */
+ * The draft decodes one token at a time and its state is small: it is kept after each token. */
 #include "infer/speculate.h"
 
 #include <inttypes.h>
@@ -26,30 +29,30 @@
 
 enum {
     GUESSES_MAX = RK_SHORT_MAX - 1,
-    BEHIND_MAX = 64 /* tokens that a draft which rested reads again; it does without older ones */
+    BEHIND_MAX = 64 /* tokens that the draft catches up on after a pause; it skips older ones */
 };
 
 struct rk_speculator {
     rk_session *session, *draft;
-    rk_sampler *sampler, *twin; /* twin: the draft's */
+    rk_sampler *sampler, *twin; /* twin: samples the draft's tokens */
     int64_t n_vocab;
     bool always;
     rk_pace pace;
     rk_speculator_info info;
 
-    /* The model's side: the last call was line[0..n_line), of which n_fed tokens stand; the others
-     * are guesses. Where n_line is 0 there are none, and the session has not read line[0..n_fed).
-     */
+    /* The model: the last call was line[0..n_line), of which n_fed tokens are fed or accepted; the
+     * others are draft tokens. Where n_line is 0 there are none, and the session has not evaluated
+     * line[0..n_fed). */
     int64_t n_line, n_fed;
-    int64_t first; /* place in the line of the token that the pass was for */
+    int64_t first; /* index in the line of the token that the pass was made for */
     int32_t line[RK_SHORT_MAX];
     float *rows; /* (RK_SHORT_MAX, V) scores after line[first], ... */
 
-    /* The draft's side. */
+    /* The draft. */
     rk_guess guesses[GUESSES_MAX];     /* of the pass */
     float *scores;                     /* (V) */
     rk_state *states[GUESSES_MAX + 1]; /* before the pass and after each of its tokens */
-    int64_t n_behind;                  /* tokens that the draft has not read */
+    int64_t n_behind;                  /* tokens that the draft has not evaluated */
     int32_t behind[BEHIND_MAX + 1];
 };
 
@@ -175,8 +178,7 @@ static void fall_behind(rk_speculator *sp, int32_t token)
     sp->behind[sp->n_behind++] = token;
 }
 
-/* n guesses into the line behind line[n_fed], each with the draft's state after the token before.
- */
+/* Append n draft tokens behind line[n_fed]; keeps the draft's state after each token. */
 static rk_status draw_guesses(rk_speculator *sp, int64_t n, rk_error *err)
 {
     rk_status st = RK_OK;
@@ -194,7 +196,7 @@ static rk_status draw_guesses(rk_speculator *sp, int64_t n, rk_error *err)
     return st;
 }
 
-/* The same; after a failure the draft is where it was. */
+/* The same with measured time; after a failure the draft has its state from before. */
 static rk_status guess(rk_speculator *sp, int64_t n, rk_error *err)
 {
     const double began = rk_now_s();
@@ -216,14 +218,15 @@ static rk_status guess(rk_speculator *sp, int64_t n, rk_error *err)
 
 /* ---- a pass ---- */
 
-/* The last pass stood to its end: the session has read it, the draft all but its last token. */
+/* All tokens of the last pass are accepted: the session has evaluated them, the draft all but the
+ * last. */
 static void end_pass(rk_speculator *sp)
 {
     fall_behind(sp, sp->line[sp->n_fed - 1]);
     sp->n_line = sp->n_fed = 0;
 }
 
-/* The guesses that are left of the last pass do not stand. The tokens that do stay in the line. */
+/* Reject the draft tokens that are left of the last pass. Accepted tokens stay in the line. */
 static void drop_guesses(rk_speculator *sp)
 {
     if (sp->n_line == 0)
@@ -233,7 +236,7 @@ static void drop_guesses(rk_speculator *sp)
     sp->n_line = 0;
 }
 
-/* The model reads the line to its end. */
+/* The model evaluates the line to its end. */
 static rk_status read_line(rk_speculator *sp, int64_t n_guesses, rk_error *err)
 {
     const int64_t n = sp->n_fed + 1 + n_guesses;
@@ -336,7 +339,8 @@ rk_status rk_speculator_read(rk_speculator *sp, const int32_t *tokens, int64_t n
     return rk_session_eval(sp->draft, tokens, n, NULL, err);
 }
 
-/* It is not to be stopped: the tokens it reads stand already, and they are few. */
+/* An abort does not stop it: the tokens that it evaluates are accepted already, and they are few.
+ */
 rk_status rk_speculator_settle(rk_speculator *sp, rk_error *err)
 {
     drop_guesses(sp);
@@ -353,8 +357,8 @@ rk_status rk_speculator_settle(rk_speculator *sp, rk_error *err)
 struct rk_speculator_state {
     rk_state *session, *draft;
     int64_t n_fed, n_behind;
-    int32_t line[RK_SHORT_MAX];     /* (n_fed) that the session has not read */
-    int32_t behind[BEHIND_MAX + 1]; /* (n_behind) that the draft has not read */
+    int32_t line[RK_SHORT_MAX];     /* (n_fed) that the session has not evaluated */
+    int32_t behind[BEHIND_MAX + 1]; /* (n_behind) that the draft has not evaluated */
 };
 
 rk_status rk_speculator_state_new(rk_speculator_state **out, const rk_speculator *sp, rk_error *err)
@@ -389,7 +393,7 @@ size_t rk_speculator_state_bytes(const rk_speculator *sp)
     return (size_t)count * sizeof(float) + sizeof(rk_speculator_state);
 }
 
-/* As drop_guesses would leave it; the guesses stay. */
+/* The state as it is after drop_guesses; the draft tokens stay valid. */
 rk_status rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *k, rk_error *err)
 {
     const rk_stream *model = &sp->session->stream, *draft = &sp->draft->stream;
