@@ -65,12 +65,12 @@ typedef void rk_log_fn(void *user, rk_log_level level, const char *line);
 /* Polled between pieces of work of at most some milliseconds; true asks the call to stop. */
 typedef bool rk_abort_fn(void *user);
 
-/* What the inputs of matrix products are. */
+/* Precision of the activations in matrix products. */
 typedef enum rk_act {
-    /* Rounded to 8 bits per block of 32 where the weights are in blocks, else f32. Low-rank matrices
-     * in floats beside weights in blocks are then rounded to Q8_0. */
+    /* Rounded to 8 bits per block of 32 where the weights are quantised, else f32. Floating-point
+     * low-rank matrices beside quantised weights are then rounded to Q8_0. */
     RK_ACT_8BIT,
-    RK_ACT_F32, /* always f32, and the weights as they are: slower, for comparison */
+    RK_ACT_F32, /* always f32, and low-rank matrices as they are: slower, for comparison */
 } rk_act;
 
 typedef struct rk_engine_params {

@@ -1,11 +1,11 @@
-/* prefill.h: reading a prompt so that it can be stopped and what was read is kept. */
+/* prefill.h: prefill that can be stopped, keeping the tokens evaluated so far. */
 #ifndef RK_CLI_PREFILL_H
 #define RK_CLI_PREFILL_H
 
 #include "cli/meter.h"
 #include "rk.h"
 
-/* Tokens between two moments at which reading can be stopped. */
+/* Tokens of a piece, after which it can be stopped. */
 enum { RK_PREFILL_PIECE = 128 };
 
 /* Feed tokens (n), n >= 1, to the session, and to the speculator (of the session; may be NULL)

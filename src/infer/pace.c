@@ -46,10 +46,10 @@ void rk_pace_guesses(rk_pace *p, int64_t n, double seconds)
     approach(&p->guess_s, seconds / (double)n);
 }
 
-void rk_pace_verdict(rk_pace *p, bool stood)
+void rk_pace_verdict(rk_pace *p, bool accepted)
 {
     p->n_judged = rk_min_i64(p->n_judged + 1, JUDGED_MAX);
-    p->share += ((stood ? 1.0 : 0.0) - p->share) / (double)(p->n_judged + 1);
+    p->share += ((accepted ? 1.0 : 0.0) - p->share) / (double)(p->n_judged + 1);
 }
 
 /* Seconds that one more token adds to a pass: the median over the numbers of tokens that were

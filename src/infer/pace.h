@@ -31,6 +31,6 @@ int64_t rk_pace_choose(rk_pace *p, int64_t n);
 /* Note a measurement: a pass of n tokens; drafting n tokens; whether a draft token was accepted. */
 void rk_pace_pass(rk_pace *p, int64_t n, double seconds);
 void rk_pace_guesses(rk_pace *p, int64_t n, double seconds);
-void rk_pace_verdict(rk_pace *p, bool stood);
+void rk_pace_verdict(rk_pace *p, bool accepted);
 
 #endif

@@ -1,10 +1,10 @@
 /* scheduler.c: which calls go into the next forward, and that forward.
  *
  * Only calls of the same class and length share one, because a forward is a rectangle (B, T) of
- * tokens: single tokens of many streams, or as many guesses of each. A piece of a prompt is alone
- * in its own: with 128 rows its products are bound by arithmetic, and others would add nothing but
- * scratch. That comes from planning the largest forwards, so computing one asks the system for
- * nothing. */
+ * tokens: single tokens of many streams, or passes of as many draft tokens each. A piece of a
+ * prompt is alone in its own: with 128 rows its products are bound by arithmetic, and others would
+ * add nothing but scratch memory. That is allocated by planning the largest forwards, so computing
+ * one allocates nothing. */
 #include "infer/scheduler.h"
 
 #include <inttypes.h>

@@ -62,8 +62,8 @@ static rk_status check(const rk_session *s, const rk_model *draft, int64_t n_max
 {
     const int64_t n = s->scheduler.model->hp.n_vocab, n_draft = draft->hp.n_vocab;
     if (n_max < 1 || n_max > GUESSES_MAX)
-        return rk_fail(err, RK_ERR_ARG, "%" PRId64 " guesses of a draft, expected 1 to %d", n_max,
-                       GUESSES_MAX);
+        return rk_fail(err, RK_ERR_ARG, "%" PRId64 " draft tokens of a pass, expected 1 to %d",
+                       n_max, GUESSES_MAX);
     if (n_draft != n)
         return rk_fail(err, RK_ERR_ARG,
                        "the draft has %" PRId64 " tokens and the model %" PRId64
@@ -83,8 +83,7 @@ static rk_status allocate(rk_speculator *sp, rk_error *err)
         sp->guesses[i].weight = calloc(n, sizeof(float));
         ok = ok && sp->guesses[i].id && sp->guesses[i].weight;
     }
-    rk_status st =
-        ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the guesses of a draft");
+    rk_status st = ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for draft tokens");
     for (size_t i = 0; i <= k && st == RK_OK; i++)
         st = rk_state_new(&sp->states[i], sp->draft->scheduler.model, err);
     return st;
@@ -320,10 +319,10 @@ rk_status rk_speculator_next(rk_speculator *sp, const float *logits, int32_t *to
     const rk_status st = rk_sampler_judge(sp->sampler, logits, g, token, err);
     if (st != RK_OK)
         return st;
-    const bool stood = *token == g->token;
-    rk_pace_verdict(&sp->pace, stood);
+    const bool accepted = *token == g->token;
+    rk_pace_verdict(&sp->pace, accepted);
     sp->info.n_judged++;
-    sp->info.n_accepted += stood;
+    sp->info.n_accepted += accepted;
     return RK_OK;
 }
 
@@ -408,7 +407,7 @@ rk_status rk_speculator_state_get(const rk_speculator *sp, rk_speculator_state *
     return rk_state_copy(k->draft, guessed ? sp->states[sp->n_fed - sp->first] : draft->state, err);
 }
 
-/* A draft that has gone back alone guesses worse, and that is all. */
+/* When only the draft has been set back, fewer of its tokens are accepted; results are the same. */
 rk_status rk_speculator_state_set(rk_speculator *sp, const rk_speculator_state *k, rk_error *err)
 {
     rk_status st = rk_state_copy(sp->draft->stream.state, k->draft, err);

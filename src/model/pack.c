@@ -1,6 +1,6 @@
 /* pack.c: packing at the first session, because only then it is known that the model will be run,
- * and there are threads to do it. The model is shared and does not change for those who look at it:
- * its tensors get another form beside the one in the file. */
+ * and there are threads to do it. The model is shared and immutable for its users: its tensors get
+ * another form beside the one in the file. */
 #include "model/pack.h"
 
 #include <inttypes.h>

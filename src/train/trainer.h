@@ -34,7 +34,7 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *l
 rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err);
 /* Bytes that rk_trainer_new will take with this engine. */
 rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err);
-/* Are there weights in blocks, for which the model's file must be a GGUF? */
+/* Are there quantised weights, so that the model's file must be a GGUF? */
 bool rk_trainer_keeps_blocks(const rk_trainer *t);
 /* The arrays that a checkpoint holds; they are the trainer's. */
 void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out);
