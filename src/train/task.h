@@ -26,7 +26,8 @@ typedef struct rk_pass {
     rk_tensor *const *fields; /* in the task's order; without data while planning */
     rk_tensor *const *out;    /* the model's outputs */
     double share;    /* of a loss in the mean over the batch, and the seed of its gradient */
-    double *metrics; /* sums over examples, to be added to; NULL: not asked for */
+    double *metrics; /* sums over examples, to be added to; NULL while planning, when tensors that
+                      * they need are to be made all the same */
 } rk_pass;
 
 typedef struct rk_task rk_task;

@@ -14,6 +14,7 @@
 #include "format/format.h"
 #include "infer/engine.h"
 #include "train/base.h"
+#include "train/examples.h"
 #include "train/memory.h"
 #include "train/schedule.h"
 #include "train/task_next.h"
@@ -144,87 +145,6 @@ static int levels_of(const rk_train_params *p)
     return levels;
 }
 
-/* ---- forward and backward of n examples ---- */
-
-/* A model, its task and its options, as a pass sees them; batch NULL while planning. */
-typedef struct job {
-    const rk_model *model;
-    const rk_task *task;
-    const rk_train_params *p;
-    const rk_batch *batch;
-} job;
-
-static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
-{
-    const int n = m->state.n_parts;
-    rk_tensor **state = rk_arena_alloc(&ctx->meta, (size_t)n * sizeof(rk_tensor *));
-    if (!state) {
-        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for a state's description");
-        return NULL;
-    }
-    rk_model_new_state(ctx, m, RK_F32, batch, state);
-    return state;
-}
-
-/* What a loss counts in the mean over the batch. */
-static double loss_share(const job *j)
-{
-    return 1.0 / ((double)j->p->batch * (double)j->task->n_losses);
-}
-
-/* The field that bears the name of an input; NULL and the sentence when there is none. */
-static rk_tensor *input_named(rk_ctx *ctx, const job *j, const char *name, rk_tensor **fields)
-{
-    for (int i = 0; i < j->task->n_fields; i++)
-        if (!strcmp(j->task->fields[i].name, name))
-            return fields[i];
-    rk_ctx_fail(ctx, RK_ERR_ARG, "the task %s has no '%s', which an %s model takes", j->task->name,
-                name, j->model->arch->name);
-    return NULL;
-}
-
-/* Losses of examples [first, first + n) of the batch. */
-static rk_tensor *losses(rk_ctx *ctx, const job *j, int64_t first, int64_t n, double *metrics)
-{
-    const rk_model *m = j->model;
-    rk_tensor *fields[RK_TASK_FIELDS_MAX];
-    ctx->long_class = true;
-    ctx->round_bf16 = j->p->bf16;
-    ctx->seed = j->p->seed;
-    rk_batch_tensors(ctx, j->batch, j->task, first, n, fields);
-    rk_forward f = {.dropout = j->p->dropout, .recompute = j->p->checkpoint_blocks};
-    for (int i = 0; i < m->arch->n_inputs && !rk_ctx_failed(ctx); i++)
-        f.in[i] = input_named(ctx, j, m->arch->inputs[i].name, fields);
-    if (!rk_ctx_failed(ctx))
-        f.state = first_state(ctx, m, n);
-    if (rk_ctx_failed(ctx) || !rk_model_forward(ctx, m, &f))
-        return NULL;
-    const rk_pass pass = {m, fields, f.out, loss_share(j), j->batch ? metrics : NULL};
-    return j->task->losses(ctx, j->task, &pass);
-}
-
-static void add_losses(const rk_tensor *losses, double *sum)
-{
-    for (int64_t i = 0; losses && i < rk_tensor_count(losses); i++)
-        *sum += (double)((const float *)losses->data)[i];
-}
-
-/* What passes over examples add up to. */
-typedef struct sums {
-    double loss, metrics[RK_TASK_METRICS_MAX];
-} sums;
-
-static void forward_backward(rk_ctx *ctx, const job *j, int64_t first, int64_t n, sums *to)
-{
-    ctx->recording = true;
-    rk_tensor *nll = losses(ctx, j, first, n, to->metrics);
-    if (!ctx->planning)
-        add_losses(nll, &to->loss);
-    if (nll)
-        rk_backward(ctx, nll, loss_share(j));
-    ctx->recording = false;
-}
-
 /* ---- the plan ---- */
 
 static void require_gradients(rk_model *m)
@@ -249,15 +169,15 @@ static rk_status plan_step(const rk_training *s, const rk_train_params *p, rk_en
                            size_t *bytes, rk_error *err)
 {
     rk_ctx ctx;
-    sums unused = {0};
+    rk_example_sums unused = {0};
     const rk_ctx_params cp = {
         .kernels = rk_engine_kernels(e), .pool = rk_engine_pool(e), .data_kind = RK_ARENA_COUNTING};
-    const job j = {s->model, s->task, p, NULL};
+    const rk_examples j = {s->model, s->task, p, NULL};
     rk_status st = rk_ctx_init(&ctx, &cp, err);
     if (st != RK_OK)
         return st;
     require_gradients(s->model);
-    forward_backward(&ctx, &j, 0, p->micro_batch, &unused);
+    rk_examples_backward(&ctx, &j, 0, p->micro_batch, &unused);
     st = rk_ctx_status(&ctx, err);
     *bytes = ctx.data.peak;
     rk_ctx_deinit(&ctx);
@@ -393,19 +313,20 @@ void rk_trainer_free(rk_trainer *t)
 
 /* ---- steps ---- */
 
-static job job_of(const rk_trainer *t)
+static rk_examples examples_of(const rk_trainer *t)
 {
-    return (job){t->model, t->task, &t->p, &t->batch};
+    return (rk_examples){t->model, t->task, &t->p, &t->batch};
 }
 
 /* Run one micro-batch that begins at example `first` of the batch. */
-static rk_status micro_step(rk_trainer *t, int64_t first, int64_t n, sums *to, rk_error *err)
+static rk_status micro_step(rk_trainer *t, int64_t first, int64_t n, rk_example_sums *to,
+                            rk_error *err)
 {
-    const job j = job_of(t);
+    const rk_examples j = examples_of(t);
     rk_ctx_reset(&t->ctx);
     t->ctx.step = (uint64_t)t->step;
     t->ctx.first_row = first;
-    forward_backward(&t->ctx, &j, first, n, to);
+    rk_examples_backward(&t->ctx, &j, first, n, to);
     return rk_ctx_status(&t->ctx, err);
 }
 
@@ -429,7 +350,7 @@ static void end_gradients(rk_trainer *t)
 }
 
 /* The gradient of the whole batch, in the first gradient's place. */
-static rk_status gradient(rk_trainer *t, sums *to, rk_error *err)
+static rk_status gradient(rk_trainer *t, rk_example_sums *to, rk_error *err)
 {
     const int64_t slice = t->p.batch / t->p.grad_slices;
     const int64_t n_floats = t->memory.n_trained;
@@ -456,7 +377,7 @@ static rk_status gradient(rk_trainer *t, sums *to, rk_error *err)
 static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err)
 {
     const rk_schedule schedule = {t->p.lr, t->p.lr_final, t->p.warmup, t->p.steps};
-    sums sum = {0};
+    rk_example_sums sum = {0};
     int64_t at = -1;
     rk_status st = gradient(t, &sum, err);
     if (st != RK_OK)
@@ -529,12 +450,12 @@ rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_info *in
 }
 
 /* Add the losses of the first n examples of the batch. */
-static rk_status add_batch(rk_trainer *t, int64_t n, sums *to, rk_error *err)
+static rk_status add_batch(rk_trainer *t, int64_t n, rk_example_sums *to, rk_error *err)
 {
-    const job j = job_of(t);
+    const rk_examples j = examples_of(t);
     rk_engine_lock(t->engine);
     rk_ctx_reset(&t->ctx);
-    add_losses(losses(&t->ctx, &j, 0, n, to->metrics), &to->loss);
+    rk_examples_forward(&t->ctx, &j, 0, n, to);
     rk_engine_unlock(t->engine);
     return rk_ctx_status(&t->ctx, err);
 }
@@ -542,7 +463,7 @@ static rk_status add_batch(rk_trainer *t, int64_t n, sums *to, rk_error *err)
 rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, double *loss,
                           rk_error *err)
 {
-    sums sum = {0};
+    rk_example_sums sum = {0};
     rk_status st = RK_OK;
     if (n < 1)
         return rk_fail(err, RK_ERR_ARG, "%lld sequences, expected at least 1", (long long)n);
@@ -560,7 +481,7 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *l
                               double *metrics, rk_error *err)
 {
     void *at[RK_TASK_FIELDS_MAX];
-    sums sum = {0};
+    rk_example_sums sum = {0};
     rk_status st = RK_OK;
     for (int64_t b = 0; b < n && st == RK_OK; b += t->p.micro_batch) {
         const int64_t take = rk_min_i64(t->p.micro_batch, n - b);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "model/model.h"
 #include "train/schedule.h"
+#include "train/task_next.h"
 #include "train/trainer.h"
 
 enum { N_VOCAB = 31, CTX_LEN = 24, BATCH = 8, STEPS = 3 };
@@ -619,6 +620,29 @@ static void test_bad_params(void **state)
     rk_engine_free(e);
 }
 
+/* A task whose fields are not what the model takes. */
+static void test_missing_input(void **state)
+{
+    (void)state;
+    rk_train_params p = small();
+    rk_engine *e = NULL;
+    rk_model *m = NULL;
+    rk_task *task = NULL;
+    rk_train_plan plan;
+    rk_error err = {0};
+    test_ok(rk_engine_new(&e, NULL, &err), &err);
+    test_ok(rk_train_model(&m, &p, &err), &err);
+    test_ok(rk_next_token_new(&task, &p, &err), &err);
+    rk_task other = *task;
+    other.fields[0].name = "points";
+    test_ok(rk_training_plan(&(rk_training){m, task, &p}, e, &plan, &err), &err);
+    assert_int_equal(rk_training_plan(&(rk_training){m, &other, &p}, e, &plan, &err), RK_ERR_ARG);
+    assert_string_equal(err.msg, "the task next-token has no 'ids', which an rwkv7 model takes");
+    rk_task_close(task);
+    rk_model_close(m);
+    rk_engine_free(e);
+}
+
 static void test_bad_tokens(void **state)
 {
     (void)state;
@@ -741,12 +765,13 @@ int main(void)
         cmocka_unit_test(test_plan),
     };
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bf16),           cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_decay),          cmocka_unit_test(test_clip),
-        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_loss),           cmocka_unit_test(test_saved_model),
-        cmocka_unit_test(test_bad_params),     cmocka_unit_test(test_bad_tokens),
-        cmocka_unit_test(test_abort_any_time), cmocka_unit_test(test_abort_soon),
+        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_decay),         cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_schedule),      cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_loss),          cmocka_unit_test(test_saved_model),
+        cmocka_unit_test(test_bad_params),    cmocka_unit_test(test_bad_tokens),
+        cmocka_unit_test(test_missing_input), cmocka_unit_test(test_abort_any_time),
+        cmocka_unit_test(test_abort_soon),
     };
     int failed = 0;
     for (int i = 0; rk_archs[i]; i++) {

@@ -1,0 +1,82 @@
+/* examples.c: forward and backward passes over examples of a batch: the model's inputs are found among
+ * the task's fields, its outputs are given to the task, whose losses are added up in order. */
+#include "train/examples.h"
+
+#include <string.h>
+
+static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
+{
+    const int n = m->state.n_parts;
+    rk_tensor **state = rk_arena_alloc(&ctx->meta, (size_t)n * sizeof(rk_tensor *));
+    if (!state) {
+        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for a state's description");
+        return NULL;
+    }
+    rk_model_new_state(ctx, m, RK_F32, batch, state);
+    return state;
+}
+
+/* What a loss counts in the mean over the batch. */
+static double loss_share(const rk_examples *j)
+{
+    return 1.0 / ((double)j->p->batch * (double)j->task->n_losses);
+}
+
+/* The field that bears the name of an input; NULL and the sentence when there is none. */
+static rk_tensor *input_named(rk_ctx *ctx, const rk_examples *j, const char *name,
+                              rk_tensor **fields)
+{
+    for (int i = 0; i < j->task->n_fields; i++)
+        if (!strcmp(j->task->fields[i].name, name))
+            return fields[i];
+    rk_ctx_fail(ctx, RK_ERR_ARG, "the task %s has no '%s', which an %s model takes", j->task->name,
+                name, j->model->arch->name);
+    return NULL;
+}
+
+/* Losses of examples [first, first + n) of the batch. */
+static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,
+                         double *metrics)
+{
+    const rk_model *m = j->model;
+    rk_tensor *fields[RK_TASK_FIELDS_MAX];
+    ctx->long_class = true;
+    ctx->round_bf16 = j->p->bf16;
+    ctx->seed = j->p->seed;
+    rk_batch_tensors(ctx, j->batch, j->task, first, n, fields);
+    rk_forward f = {.dropout = j->p->dropout, .recompute = j->p->checkpoint_blocks};
+    for (int i = 0; i < m->arch->n_inputs && !rk_ctx_failed(ctx); i++)
+        f.in[i] = input_named(ctx, j, m->arch->inputs[i].name, fields);
+    if (!rk_ctx_failed(ctx))
+        f.state = first_state(ctx, m, n);
+    if (rk_ctx_failed(ctx) || !rk_model_forward(ctx, m, &f))
+        return NULL;
+    const rk_pass pass = {m, fields, f.out, loss_share(j), j->batch ? metrics : NULL};
+    return j->task->losses(ctx, j->task, &pass);
+}
+
+static void add_losses(const rk_tensor *losses, double *sum)
+{
+    for (int64_t i = 0; losses && i < rk_tensor_count(losses); i++)
+        *sum += (double)((const float *)losses->data)[i];
+}
+
+void rk_examples_forward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,
+                         rk_example_sums *to)
+{
+    const rk_tensor *nll = losses(ctx, j, first, n, to->metrics);
+    if (!ctx->planning)
+        add_losses(nll, &to->loss);
+}
+
+void rk_examples_backward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,
+                          rk_example_sums *to)
+{
+    ctx->recording = true;
+    rk_tensor *nll = losses(ctx, j, first, n, to->metrics);
+    if (!ctx->planning)
+        add_losses(nll, &to->loss);
+    if (nll)
+        rk_backward(ctx, nll, loss_share(j));
+    ctx->recording = false;
+}

@@ -1,0 +1,27 @@
+/* examples.h: passes over examples of a batch. */
+#ifndef RK_TRAIN_EXAMPLES_H
+#define RK_TRAIN_EXAMPLES_H
+
+#include "train/task.h"
+
+/* A model, its task and its options, as a pass sees them; batch NULL while planning. */
+typedef struct rk_examples {
+    const rk_model *model;
+    const rk_task *task;
+    const rk_train_params *p;
+    const rk_batch *batch;
+} rk_examples;
+
+/* What passes add up to. */
+typedef struct rk_example_sums {
+    double loss, metrics[RK_TASK_METRICS_MAX];
+} rk_example_sums;
+
+/* Add the losses and metrics of examples [first, first + n) of the batch; with the backward pass, the
+ * gradients of their mean over the whole batch, too. Errors are the context's. */
+void rk_examples_forward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,
+                         rk_example_sums *to);
+void rk_examples_backward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,
+                          rk_example_sums *to);
+
+#endif
