@@ -50,13 +50,6 @@ static void head(rk_ctx *ctx, const rk_model *m, rk_tensor *x, rk_forward *f)
 }
 
 static const rk_io_spec in[] = {{"x", "B2", false}}, out[] = {{"hidden", "BC", false}};
-/* clang-format off */
-static const rk_arch mlp = {
-    .name = "mlp", .params = params, .n_params = RK_COUNT(params), .inputs = in, .n_inputs = 1,
-    .outputs = out, .n_outputs = 1, .stem = stem, .block = block, .head = head,
-    .sizes = {&rk_sizes_first, &rk_sizes_last},
-    .top_bytes = sizeof(mlp_top), .layer_bytes = sizeof(mlp_layer)};
-/* clang-format on */
 
 /* ---- the task: point i lies on spiral i mod 2, at a random angle ---- */
 
@@ -85,6 +78,12 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 }
 
 /* clang-format off */
+static const rk_arch mlp = {
+    .name = "mlp", .params = params, .n_params = RK_COUNT(params), .inputs = in, .n_inputs = 1,
+    .outputs = out, .n_outputs = 1, .stem = stem, .block = block, .head = head,
+    .sizes = {&rk_sizes_first, &rk_sizes_last},
+    .top_bytes = sizeof(mlp_top), .layer_bytes = sizeof(mlp_layer)};
+
 static const rk_task spirals = {
     .name = "spirals", .fields = {{"x", RK_F32, 1, {2}}, {"class", RK_I32, 0, {0}}}, .n_fields = 2,
     .n_losses = 1, .n_val = 300, .checksum = 5, .unit = "points", .loss_unit = "nats a point",
