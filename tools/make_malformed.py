@@ -274,7 +274,12 @@ def jsonl():
     yield "array", "FORMAT", "expected '{'", b'["text"]\n'
     yield "string", "FORMAT", "expected '{'", b'"text"\n'
     yield "plain", "FORMAT", "expected '{'", b"It is a truth\n"
-    yield "bom", "OK", "", b'\xef\xbb\xbf{"text":"a"}\n'
+    yield "good_bom", "OK", "", b'\xef\xbb\xbf{"text":"a"}\n'
+    yield "bom_twice", "FORMAT", "expected '{'", b'\xef\xbb\xbf\xef\xbb\xbf{"text":"a"}\n'
+    yield "bom_later", "FORMAT", "line 2", b'{"text":"a"}\n\xef\xbb\xbf{"text":"a"}\n'
+    yield "utf16", "UNSUPPORTED", "a text in UTF-16LE", '\ufeff{"text":"a"}\n'.encode("utf-16-le")
+    yield "utf16_be", "UNSUPPORTED", "a text in UTF-16BE", '\ufeff{"text":"a"}\n'.encode("utf-16-be")
+    yield "utf32", "UNSUPPORTED", "a text in UTF-32LE", '\ufeff{"text":"a"}\n'.encode("utf-32-le")
     yield "two_on_a_line", "FORMAT", "expected the end", b'{"text":"a"}{"text":"b"}\n'
     yield "over_two_lines", "FORMAT", "line 1", b'{"text":\n"a"}\n'
     yield "no_text", "FORMAT", "member 'text'", b'{"txt":"a"}\n'

@@ -277,6 +277,12 @@ def pth():
              ("good_transposed", "OK", "", pth_file(state_dict(("a", tensor(strides=(1, 2)))))),
              ("good_byteorder", "OK", "", pth_file(pkl, more=[(b"archive/byteorder", b"little")])),
              ("good_empty", "OK", "", pth_file(state_dict())),
+             ("good_wrapped", "OK", "", pth_file(
+                 b"\x80\x02}(" + text("epoch") + b"K\x03" + text("loss") + b"G" + bytes(8) +
+                 text("optimizer") + b"}(" + text("state") + b"}K\x00}" + text("exp_avg") + tensor() +
+                 b"ss" + text("param_groups") + b"](}(" + text("lr") + b"G" + bytes(8) +
+                 text("params") + b"](K\x00K\x01eueu" + text("model") + b"}" + text("a") + tensor() +
+                 b"su.")),
              ("good_shared", "OK", "", pth_file(state_dict(("a", tensor()), ("b", tensor()))))]
     for n in range(4, len(whole), 23):
         cases.append((f"cut_{n}", "FORMAT", "zip archive", whole[:n]))
@@ -292,7 +298,19 @@ def pth():
         ("unknown_storage", "UNSUPPORTED", "torch.CharStorage", dict_of(kind="CharStorage")),
         ("opcode_inst", "UNSUPPORTED", "opcode 0x69", bad(b"ios\nsystem\n.")),
         ("opcode_obj", "UNSUPPORTED", "opcode 0x6f", bad(b"(o.")),
-        ("opcode_list", "UNSUPPORTED", "opcode 0x5d", bad(b"].")),
+        ("opcode_long", "UNSUPPORTED", "opcode 0x4c", bad(b"L1L\n.")),
+        ("a_list", "FORMAT", "something else than a dictionary", bad(b"].")),
+        ("append_nothing", "FORMAT", "without its operand", bad(b"]a.")),
+        ("append_to_none", "FORMAT", "items for something else than a list", bad(b"NNa.")),
+        ("appends_no_mark", "FORMAT", "a missing mark", bad(b"]e.")),
+        ("appends_to_none", "FORMAT", "items for something else than a list", bad(b"N(Ne.")),
+        ("float_cut", "FORMAT", "ends within an operation", bad(b"G\x00\x00.")),
+        ("wrapped_number", "FORMAT", "'model' is no tensor under a name",
+         bad(b"}(" + text("model") + b"K\x01u.")),
+        ("wrapped_twice", "FORMAT", "'model' is no tensor under a name",
+         bad(b"}(" + text("model") + b"}(" + text("model") + b"}(" + text("a") + tensor() + b"uuu.")),
+        ("wrapped_self", "FORMAT", "is no tensor under a name",
+         bad(b"}q\x00(" + text("model") + b"h\x00u.")),
         ("protocol_4", "UNSUPPORTED", "protocol 4, expected 2", pth_file(pickle.dumps({}, 4))),
         ("no_protocol", "FORMAT", "does not begin with a protocol", pth_file(b"}.")),
         ("no_stop", "FORMAT", "ends without a stop", bad(b"}")),

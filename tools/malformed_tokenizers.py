@@ -93,6 +93,7 @@ def tokenizers():
     yield "surrogate", "FORMAT", "expected a low surrogate", raw(b'"he"', b'"\\ud800"')
     yield "control", "FORMAT", "escape for a control character", raw(b'"he"', b'"h\n"')
     yield "utf16", "UNSUPPORTED", "a text in UTF-16LE", whole.decode().encode("utf-16")
+    yield "good_bom", "OK", "", b"\xef\xbb\xbf" + whole
     for name, value in (("arrays", b"[" * 100000), ("objects", b'{"":' * 25000)):
         yield f"deep_{name}", "FORMAT", "values nested less deeply", raw(b'"version":"1.0"', b'"version":' + value)
         yield f"deep_vocab_{name}", "FORMAT", "values nested less deeply", raw(b'"vocab":{', b'"vocab":' + value)

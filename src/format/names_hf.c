@@ -36,6 +36,7 @@ static const rk_scheme_word words[] = {
     {"rwkv7", ""},
     {"_forward_module", ""},
     {"module", ""},
+    {"_orig_mod", ""},
     {"layers", "blocks"},
     {"attention", "att"},
     {"attn", "att"},

@@ -15,6 +15,8 @@ typedef enum kind {
     V_NONE,
     V_BOOL,
     V_INT,
+    V_FLOAT, /* none of a tensor's parts: its value is not kept */
+    V_LIST,  /* the same */
     V_TEXT,
     V_GLOBAL,  /* at: row of globals */
     V_TUPLE,   /* at: first cell, n: their number */
@@ -415,6 +417,42 @@ static rk_status set_marked_items(machine *m)
                      : set_items(m, mark - 1, mark + 1);
 }
 
+/* ---- what trainers save beside the weights ---- */
+
+static rk_status drop_float(machine *m)
+{
+    const unsigned char *bytes;
+    return rk_read_bytes(&m->r, 8, &bytes) ? push(m, (value){.kind = V_FLOAT}) : fail_cut(m);
+}
+
+/* The values above the list at `place` are appended to it. */
+static rk_status drop_items(machine *m, size_t place, size_t first)
+{
+    if (place >= m->stack.n || cell(&m->stack, place)->kind != V_LIST)
+        return fail(m, "items for something else than a list");
+    for (size_t i = first; i < m->stack.n; i++)
+        if (cell(&m->stack, i)->kind == V_MARK)
+            return fail(m, "a mark within a list");
+    m->stack.n = place + 1;
+    return RK_OK;
+}
+
+static rk_status drop_item(machine *m)
+{
+    return m->stack.n < 2 ? fail(m, "an operation without its operand")
+                          : drop_items(m, m->stack.n - 2, m->stack.n - 1);
+}
+
+static rk_status drop_marked_items(machine *m)
+{
+    size_t mark = 0;
+    const rk_status st = find_mark(m, &mark);
+    if (st != RK_OK)
+        return st;
+    return mark == 0 ? fail(m, "an operation without its operand")
+                     : drop_items(m, mark - 1, mark + 1);
+}
+
 /* An attribute dictionary, such as _metadata: it changes no tensor. */
 static rk_status build(machine *m)
 {
@@ -475,6 +513,14 @@ static rk_status step(machine *m, uint8_t op)
         return call(m);
     case 'b':
         return build(m);
+    case 'G':
+        return drop_float(m);
+    case ']':
+        return push(m, (value){.kind = V_LIST});
+    case 'a':
+        return drop_item(m);
+    case 'e':
+        return drop_marked_items(m);
     case 's':
         return set_item(m);
     case 'u':
@@ -505,6 +551,24 @@ static rk_status run(machine *m)
     return st;
 }
 
+/* The dictionary of the weights: what is left, or where that holds no tensor, what it has under the
+ * name that a trainer gives a model beside its optimiser. */
+static int64_t find_weights(const machine *m, int64_t top)
+{
+    static const char *const names[] = {"model", "state_dict", "model_state_dict", "module",
+                                        "weights"};
+    const item *items = m->items.data;
+    for (size_t i = 0; i < m->items.n; i++)
+        if (items[i].dict == top && items[i].value.kind == V_TENSOR)
+            return top;
+    for (size_t n = 0; n < RK_COUNT(names); n++)
+        for (size_t i = 0; i < m->items.n; i++)
+            if (items[i].dict == top && items[i].key.kind == V_TEXT &&
+                items[i].value.kind == V_DICT && same_text(text_of(items[i].key), names[n]))
+                return items[i].value.at;
+    return top;
+}
+
 /* The tensors of the dictionary that is left. */
 static rk_status report(machine *m, rk_pickle_fn *fn, void *user)
 {
@@ -513,8 +577,9 @@ static rk_status report(machine *m, rk_pickle_fn *fn, void *user)
     rk_status st = RK_OK;
     if (top.kind != V_DICT)
         return fail(m, "it holds something else than a dictionary");
+    const int64_t weights = find_weights(m, top.at);
     for (size_t i = 0; i < m->items.n && st == RK_OK; i++) {
-        if (items[i].dict != top.at)
+        if (items[i].dict != weights)
             continue;
         if (items[i].key.kind != V_TEXT || items[i].value.kind != V_TENSOR)
             return rk_fail(m->err, RK_ERR_FORMAT, "%s: pickle: '%.*s' is no tensor under a name",

@@ -1,6 +1,7 @@
 /* pickle.h: reads the pickle of a PyTorch state_dict, which is a program, without running anything.
  *
- * It knows the few opcodes and names that torch.save writes for a dictionary of tensors and refuses
+ * It knows the few opcodes and names that torch.save writes for a dictionary of tensors, and for one
+ * that holds such a dictionary beside an optimiser's ({"model": ..., "optimizer": ...}), and refuses
  * all others by name. The result is a description of each tensor; their storages are entries of the
  * archive. */
 #ifndef RK_IO_PICKLE_H
