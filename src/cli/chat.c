@@ -44,7 +44,7 @@ typedef struct chat_options {
     {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), -1, 1e12, "2048", \
      "tokens of an answer at most; -1: until it ends"}, \
     {"think", 0, RK_OPT_CHOICE, "plain|on|off", AT(think), 0, 0, "plain", \
-     "for models that think first: on begins a thought, off puts an empty one before the answer"}, \
+     "for models that reason first: on opens a <think> block, off puts an empty one before the answer"}, \
     RK_SAMPLING_ROWS(chat_options, sampling, "the format's", "the format's", "the format's", \
                      "the format's")
 /* clang-format on */
@@ -61,12 +61,13 @@ static const rk_option rows[] = {
      "start from a saved talk or state"},
     {"state", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "the same as --state-in"},
     {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
-     "take a state that another model made"},
+     "accept a state of another model with the same shapes"},
     RK_DRAFT_ROWS(chat_options, draft),
     RK_OPT_GROUP("talk"),
     {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "by the model",
      "chat format: world, g1, raven, instruct or qa"},
-    {"system", 0, RK_OPT_TEXT, "TEXT", AT(system), 0, 0, NULL, "what the talk begins with"},
+    {"system", 0, RK_OPT_TEXT, "TEXT", AT(system), 0, 0, NULL,
+     "system text that the talk begins with"},
     {"prompt", 'p', RK_OPT_TEXT, "TEXT", AT(first.text), 0, 0, NULL,
      "the first question; - is all of stdin"},
     {"file", 'f', RK_OPT_TEXT, "FILE", AT(first.file), 0, 0, NULL,
@@ -80,8 +81,9 @@ static const rk_option rows[] = {
     RK_OPT_GROUP("answers"),
     ANSWER_ROWS,
     {"stop", 0, RK_OPT_LIST, "TEXT", AT(stop), 0, 0, NULL,
-     "end an answer before this text too; may be given several times"},
-    {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL, "go on after token 0"},
+     "stop an answer before this text too; may be given several times"},
+    {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL,
+     "do not stop at token 0, which ends a document"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
      "an object a line for each answer: text, tokens, seed, timings"},
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",

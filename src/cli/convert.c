@@ -27,10 +27,9 @@ static const rk_option rows[] = {
     {NULL, 0, RK_OPT_OPERAND, "OUT", AT(out), 0, 0, RK_REQUIRED,
      "what to write: .safetensors, .pth, .gguf, or a folder with --names hf"},
     {"type", 0, RK_OPT_CHOICE, TYPES, AT(type), 0, 0, "keep",
-     "of the matrices, rounded to nearest, vectors then f32; keep: every tensor as it is"},
+     "number format of the matrices, rounded to nearest; vectors become f32; keep: unchanged"},
     {"names", 0, RK_OPT_CHOICE, NAMES, AT(names), 0, 0, "rwkv",
-     "of tensors, where OUT leaves a choice: RWKV-LM's, or those of transformers and fla in a "
-     "folder"},
+     "tensor names: those of RWKV-LM, or those of transformers and fla, in a folder"},
     {"format", 0, RK_OPT_CHOICE, FORMATS, AT(format), 0, 0, "auto",
      "container of OUT; auto: by its ending"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",

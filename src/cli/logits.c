@@ -26,7 +26,7 @@ static const rk_option rows[] = {
      "token ids; nothing is fed before them"},
     {"out", 'o', RK_OPT_TEXT, "FILE", AT(out), 0, 0, RK_REQUIRED, "the .npy file to write"},
     {"all", 0, RK_OPT_FLAG, NULL, AT(all), 0, 0, NULL,
-     "scores after every token, f32 (T,V), instead of the last, f32 (V)"},
+     "logits after every token, f32 (T,V), instead of the last, f32 (V)"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of -o"},
     RK_COMMON_ROWS(logits_options, common),
 };
@@ -35,7 +35,7 @@ static int logits_main(int argc, char **argv);
 
 const rk_command rk_cmd_logits = {
     .name = "logits",
-    .summary = "write the scores after given tokens",
+    .summary = "write the logits after given tokens to a NumPy file",
     .usage = "-m FILE --tokens 1,2,3 -o OUT.npy [--all]",
     .options = {rows, RK_COUNT(rows)},
     .examples = "  rwkv logits -m model.safetensors --tokens 73,116,32 -o last.npy\n"

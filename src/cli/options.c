@@ -50,7 +50,7 @@ static const rk_option *find_word(rk_option_table t, const char *word, const cha
 /* "0 to 1", or "above 0, at most 100". */
 static void describe_range(const rk_option *o, char text[80])
 {
-    snprintf(text, 80, o->type == RK_OPT_ABOVE ? "above %.10g, at most %.10g" : "%.10g to %.10g",
+    snprintf(text, 80, o->type == RK_OPT_ABOVE ? "above %.13g, at most %.13g" : "%.13g to %.13g",
              o->min, o->max);
 }
 
@@ -251,7 +251,10 @@ void rk_options_help(rk_option_table t, rk_buf *out)
             snprintf(head, sizeof head, "  -%c, --%s %s", o->letter, o->name, o->arg ? o->arg : "");
         else
             snprintf(head, sizeof head, "      --%s %s", o->name, o->arg ? o->arg : "");
-        rk_buf_printf(out, "%-*s %s", COLUMN, head, o->help);
+        rk_buf_printf(out, "%-*s", COLUMN, head);
+        if (strlen(head) >= COLUMN) /* no room beside it */
+            rk_buf_printf(out, "\n%*s", COLUMN, "");
+        rk_buf_printf(out, " %s", o->help);
         rk_option_facts(o, out);
         rk_buf_puts(out, "\n");
     }

@@ -25,7 +25,7 @@ typedef struct quantize_options {
 static const rk_option rows[] = {
     {NULL, 0, RK_OPT_OPERAND, "IN", AT(in), 0, 0, RK_REQUIRED, "a model, of any container"},
     {NULL, 0, RK_OPT_OPERAND, "OUT", AT(out), 0, 0, RK_REQUIRED,
-     "the file to write; blocks need .gguf"},
+     "the file to write; quantised types need .gguf"},
     {"type", 0, RK_OPT_TEXT, "TYPE", AT(type), 0, 0, RK_REQUIRED,
      "one type for all large matrices: q8_0, q6_k, q5_k, q4_k, q5_1, q5_0, q4_1, q4_0, bf16, f16; "
      "or a recipe for RWKV: rk8, rk5, rk4"},
@@ -44,7 +44,7 @@ static int quantize_main(int argc, char **argv);
 
 const rk_command rk_cmd_quantize = {
     .name = "quantize",
-    .summary = "write a model with its matrices in fewer bits",
+    .summary = "quantise the matrices of a model to 8 to 4 bits",
     .usage = "IN OUT --type TYPE [--calibrate TEXT]",
     .options = {rows, RK_COUNT(rows)},
     .examples = "  rwkv quantize model.safetensors model-q8_0.gguf --type q8_0\n"

@@ -19,25 +19,25 @@ typedef struct rk_sampling_options {
 #define RK_SAMPLING_ROWS(type, member, temp_shown, top_p_shown, presence_shown, frequency_shown) \
     RK_OPT_GROUP("sampling"), \
     {"seed", 's', RK_OPT_INT, "N", RK_SAMPLING_AT(type, member, seed), 0, 9e18, "random", \
-     "of the draws; printed"}, \
+     "random seed of the sampling; printed"}, \
     {"temp", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, temp), 0, 100, temp_shown, \
-     "temperature; 0: the highest score, penalties off"}, \
+     "temperature; 0: greedy, the highest score without penalties"}, \
     {"top-p", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, top_p), 0, 1, top_p_shown, \
-     "the likeliest tokens that hold this probability together; 0: the likeliest one"}, \
+     "nucleus sampling: the likeliest tokens of this total probability; 0: one token"}, \
     {"top-k", 0, RK_OPT_INT, "N", RK_SAMPLING_AT(type, member, top_k), 0, 1 << 30, "0", \
-     "likeliest N tokens; 0: all"}, \
+     "sample among the N likeliest tokens; 0: all"}, \
     {"min-p", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, min_p), 0, 1, "0", \
-     "tokens at least X times as likely as the likeliest"}, \
+     "drop tokens less likely than X times the likeliest"}, \
     {"typical", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, typical_p), 0, 1, "1", \
-     "locally typical tokens that hold this probability; 1: all, 0: one"}, \
+     "locally typical sampling: total probability that is kept; 1: off, 0: one token"}, \
     {"repeat-penalty", 0, RK_OPT_ABOVE, "X", RK_SAMPLING_AT(type, member, repeat_penalty), 0, 100, \
-     "1", "scores of generated tokens are divided by X"}, \
+     "1", "divide the scores of tokens generated before by X; 1: off"}, \
     {"presence-penalty", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, presence_penalty), \
-     -100, 100, presence_shown, "subtracted from scores of generated tokens"}, \
+     -100, 100, presence_shown, "subtract X from the scores of tokens generated before"}, \
     {"frequency-penalty", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, frequency_penalty), \
-     -100, 100, frequency_shown, "subtracted from them as often as they came"}, \
+     -100, 100, frequency_shown, "subtract X for each time a token was generated"}, \
     {"penalty-decay", 0, RK_OPT_NUMBER, "X", RK_SAMPLING_AT(type, member, penalty_decay), 0, 1, \
-     "0.996", "what a count is worth one token later"}, \
+     "0.996", "factor on the counts of --frequency-penalty at each token"}, \
     {"logit-bias", 0, RK_OPT_LIST, "ID=B", RK_SAMPLING_AT(type, member, logit_bias), 0, 0, NULL, \
      "add B to a token's score; -inf bans it; may be given several times"}
 /* clang-format on */

@@ -27,7 +27,7 @@ static const rk_option rows[] = {
     {"file", 'f', RK_OPT_TEXT, "FILE", AT(text.file), 0, 0, NULL, "the text from a file"},
     {"escape", 'e', RK_OPT_FLAG, NULL, AT(text.escapes), 0, 0, NULL,
      "read \\n \\t \\xHH and the like in the text"},
-    {"decode", 0, RK_OPT_TEXT, "1,2,3", AT(decode), 0, 0, NULL, "ids whose bytes are written"},
+    {"decode", 0, RK_OPT_TEXT, "1,2,3", AT(decode), 0, 0, NULL, "token ids to decode into text"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
      "one object: tokens, and of --decode the text"},
     RK_COMMON_ROWS(tokenize_options, common),
