@@ -2,6 +2,8 @@
  * version 5's names in version 6.
  *
  * Source: cryscan/web-rwkv, assets/scripts/convert_safetensors.py. */
+#include <string.h>
+
 #include "base/num.h"
 #include "format/scheme.h"
 
@@ -21,11 +23,13 @@ static bool lies_down(const rk_file *f, const char *name)
     return t && t->n_dims == 2 && t->dims[0] < t->dims[1];
 }
 
-/* The bonus of version 5, which only the oldest official files call time_first, one a head. */
+/* The bonus of version 5. In official files time_first is its logarithm; those are no safetensors,
+ * but for our own, which name their architecture. */
 static bool detect5(const rk_file *f)
 {
     const rk_file_tensor *t = rk_file_find(f, "blocks.0.att.time_first");
-    return t && rk_file_find(f, "blocks.0.att.ln_x.weight") && t->n_dims >= 2 && t->dims[1] > 1 &&
+    return t && !strcmp(rk_file_container(f), "safetensors") && !rk_file_meta(f, "arch") &&
+           rk_file_find(f, "blocks.0.att.ln_x.weight") && t->n_dims >= 2 && t->dims[1] > 1 &&
            !rk_file_find(f, "blocks.0.att.time_mix_x");
 }
 

@@ -121,7 +121,8 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f);
 
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
-    rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7, rk_arch_rwkv7a;
+    rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
+    rk_arch_rwkv7a;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 

@@ -1,6 +1,6 @@
 /* rwkv5.c: RWKV-5 "Eagle" (arXiv 2404.05892; BlinkDL/RWKV-LM, RWKV-v5) in its three forms: rwkv5.0
- * has no gate and one decay a head, rwkv5.1 adds the gate, rwkv5 (5.2) has a decay a channel. The
- * oldest files of 5.0 hold the logarithm of the bonus. */
+ * has no gate and one decay a head, rwkv5.1 adds the gate, rwkv5 (5.2) has a decay a channel. Of
+ * each there are files that hold the logarithm of the bonus, under RWKV-4's name for it: "-first". */
 #include "base/num.h"
 #include "model/lm.h"
 #include "nn/rwkv4.h"
@@ -32,9 +32,13 @@ typedef struct rwkv5_layer {
      rk_init_orthogonal, 0.1, 1}
 #define DECAY(shape) \
     {"blocks.%d.att.time_decay", shape, RK_ROLE_VECTOR, LAYER(att.time_decay), \
-     rk_init_decay6, 0, 2}, \
+     rk_init_decay6, 0, 2}
+#define BONUS(shape) \
     {"blocks.%d.att.time_faaaa", shape, RK_ROLE_VECTOR, LAYER(att.time_faaaa), \
      rk_init_faaaa, 0, 1}
+#define LOG_BONUS(shape) \
+    {"blocks.%d.att.time_first", shape, RK_ROLE_VECTOR, LAYER(att.time_first), \
+     rk_init_constant, -3, 3}
 #define MATRICES \
     {"blocks.%d.att.receptance.weight", "CC", RK_ROLE_ATT_READ, LAYER(att.receptance), \
      rk_init_orthogonal, 1, 1}, \
@@ -57,19 +61,18 @@ typedef struct rwkv5_layer {
     RK_LM_LAST_PARAMS
 /* clang-format on */
 
-static const rk_param_spec params_5_0_first[] = {
-    FIRST_PARAMS,
-    {"blocks.%d.att.time_decay", "H", RK_ROLE_VECTOR, LAYER(att.time_decay), rk_init_decay6, 0, 2},
-    {"blocks.%d.att.time_first", "H", RK_ROLE_VECTOR, LAYER(att.time_first), rk_init_constant, -3,
-     3},
-    MATRICES,
-    LAST_PARAMS,
-};
-static const rk_param_spec params_5_0[] = {FIRST_PARAMS, DECAY("H"), MATRICES, LAST_PARAMS};
-static const rk_param_spec params_5_1[] = {FIRST_PARAMS, GATE_MIX, DECAY("H"),
+static const rk_param_spec params_5_0[] = {FIRST_PARAMS, DECAY("H"), BONUS("H"), MATRICES,
+                                           LAST_PARAMS};
+static const rk_param_spec params_5_1[] = {FIRST_PARAMS, GATE_MIX, DECAY("H"), BONUS("H"),
                                            MATRICES,     GATE,     LAST_PARAMS};
-static const rk_param_spec params_5_2[] = {FIRST_PARAMS, GATE_MIX, DECAY("HN"),
+static const rk_param_spec params_5_2[] = {FIRST_PARAMS, GATE_MIX, DECAY("HN"), BONUS("HN"),
                                            MATRICES,     GATE,     LAST_PARAMS};
+static const rk_param_spec params_5_0_first[] = {FIRST_PARAMS, DECAY("H"), LOG_BONUS("H"), MATRICES,
+                                                 LAST_PARAMS};
+static const rk_param_spec params_5_1_first[] = {FIRST_PARAMS, GATE_MIX, DECAY("H"), LOG_BONUS("H"),
+                                                 MATRICES,     GATE,     LAST_PARAMS};
+static const rk_param_spec params_5_2_first[] = {
+    FIRST_PARAMS, GATE_MIX, DECAY("HN"), LOG_BONUS("HN"), MATRICES, GATE, LAST_PARAMS};
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
@@ -78,7 +81,7 @@ static const rk_state_spec state[N_STATE] = {
     [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 
-/* ---- which of the three ---- */
+/* ---- which of them ---- */
 
 static bool is_5(const rk_file *f)
 {
@@ -104,21 +107,42 @@ static bool has_first(const rk_file *f)
     return rk_file_find(f, "blocks.0.att.time_first") != NULL;
 }
 
-static bool detect_5_0_first(const rk_file *f)
+static bool is_5_0(const rk_file *f)
 {
-    return is_5(f) && !has_gate(f) && has_first(f);
+    return is_5(f) && !has_gate(f);
 }
-static bool detect_5_0(const rk_file *f)
-{
-    return is_5(f) && !has_gate(f) && !has_first(f);
-}
-static bool detect_5_1(const rk_file *f)
+static bool is_5_1(const rk_file *f)
 {
     return is_5(f) && has_gate(f) && !by_channel(f);
 }
-static bool detect_5_2(const rk_file *f)
+static bool is_5_2(const rk_file *f)
 {
     return is_5(f) && has_gate(f) && by_channel(f);
+}
+
+static bool detect_5_0(const rk_file *f)
+{
+    return is_5_0(f) && !has_first(f);
+}
+static bool detect_5_1(const rk_file *f)
+{
+    return is_5_1(f) && !has_first(f);
+}
+static bool detect_5_2(const rk_file *f)
+{
+    return is_5_2(f) && !has_first(f);
+}
+static bool detect_5_0_first(const rk_file *f)
+{
+    return is_5_0(f) && has_first(f);
+}
+static bool detect_5_1_first(const rk_file *f)
+{
+    return is_5_1(f) && has_first(f);
+}
+static bool detect_5_2_first(const rk_file *f)
+{
+    return is_5_2(f) && has_first(f);
 }
 
 /* ---- sizes ---- */
@@ -165,7 +189,9 @@ static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_
         .channel_mix = channel_mix,                                                                \
     }
 
-const rk_arch rk_arch_rwkv5_0_first = ARCH("rwkv5.0-first", 5_0_first);
 const rk_arch rk_arch_rwkv5_0 = ARCH("rwkv5.0", 5_0);
 const rk_arch rk_arch_rwkv5_1 = ARCH("rwkv5.1", 5_1);
 const rk_arch rk_arch_rwkv5 = ARCH("rwkv5", 5_2);
+const rk_arch rk_arch_rwkv5_0_first = ARCH("rwkv5.0-first", 5_0_first);
+const rk_arch rk_arch_rwkv5_1_first = ARCH("rwkv5.1-first", 5_1_first);
+const rk_arch rk_arch_rwkv5_first = ARCH("rwkv5-first", 5_2_first);
