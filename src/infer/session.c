@@ -56,13 +56,9 @@ static void count_zeros(void *user, const rk_tensor *w, const rk_tensor *x)
     z->shares[which] = (double)count / (double)n;
 }
 
-static rk_status probe(const zeros *z, rk_engine *e, rk_error *err)
+static rk_status probe(zeros *z, rk_engine *e, rk_error *err)
 {
     enum { N_TOKENS = RK_SHORT_MAX };
-    union {
-        const zeros *in;
-        void *user;
-    } arg = {z};
     int32_t tokens[N_TOKENS];
     rk_session *s;
     rk_status st = new_session(&s, z->model, e, err);
@@ -71,13 +67,13 @@ static rk_status probe(const zeros *z, rk_engine *e, rk_error *err)
     for (int i = 0; i < N_TOKENS; i++) /* any will do */
         tokens[i] = (int32_t)((i * 7919 + 13) % z->model->hp.n_vocab);
     s->scheduler.ctx.observe = count_zeros;
-    s->scheduler.ctx.observe_user = arg.user;
+    s->scheduler.ctx.observe_user = z;
     st = rk_session_eval_whole(s, tokens, N_TOKENS, err);
     rk_session_free(s);
     return st;
 }
 
-static rk_status pack_in_turn(const rk_model *m, rk_engine *e, const zeros *z, rk_error *err)
+static rk_status pack_in_turn(const rk_model *m, rk_engine *e, zeros *z, rk_error *err)
 {
     bool asks = false;
     rk_engine_lock(e);
@@ -99,7 +95,7 @@ static rk_status pack_model(const rk_model *m, rk_engine *e, rk_error *err)
 {
     if (!rk_engine_dot8(e) || !rk_model_pack_begin(m))
         return RK_OK;
-    const zeros z = {m, calloc((size_t)m->n_params, sizeof *z.shares)};
+    zeros z = {m, calloc((size_t)m->n_params, sizeof *z.shares)};
     const rk_status st = z.shares ? pack_in_turn(m, e, &z, err)
                                   : rk_fail(err, RK_ERR_NOMEM, "session: out of memory");
     free(z.shares);
