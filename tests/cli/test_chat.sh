@@ -175,6 +175,7 @@ printf 'x\n' | chat --json -n 1 --think on | grep -q '^{"text":"<think.*"n_promp
 
 # Questions of several lines, of any bytes, and very long ones; the last needs no line feed.
 printf 'a\\\nb\n' | chat --json -n 1 | grep -q '"n_prompt":21,' || complain "a line that goes on"
+[ "$(printf '\nhello\n\n' | chat --json -n 1 | grep -c '"n_prompt":23,')" = 1 ] || complain "empty lines"
 printf '"""\na\n\nb\n"""\n' | chat --json -n 1 | grep -q '"n_prompt":21,' || complain "quoted lines"
 printf 'a\0b\377' | chat --json -n 1 | grep -q '"n_prompt":22,' || complain "bytes that are no text"
 head -c 6000 /dev/zero | tr '\0' x | chat --json -n 1 | grep -q '"n_prompt":6018,' ||

@@ -56,6 +56,9 @@ done
 # Rows of 96 hold no blocks of 256.
 "$RK_PROGRAM" quantize 96.safetensors narrow.gguf --type q4_k 2>err
 grep -q 'no multiple of 256: q5_0 in place of q4_k' err || complain "no word of q5_0: $(cat err)"
+# Embedding, head, and six matrices of each layer.
+layers=$("$RK_PROGRAM" info -m 96.safetensors --json | sed -n 's/.*"n_layer":\([0-9]*\),.*/\1/p')
+grep -q "^rwkv: $((2 + 6 * layers)) matrices have rows" err || complain "another number of matrices: $(cat err)"
 "$RK_PROGRAM" info -m narrow.gguf | grep -q q5_0 || complain "narrow.gguf holds no q5_0"
 
 refused 'an existing file' 'q8_0.gguf' 256.safetensors q8_0.gguf --type q8_0

@@ -250,10 +250,11 @@ static void test_too_small(void **state)
     test_ok(rk_tokenizer_new(&tok, "byte", &err), &err);
     rk_data_params p = {path, 0.1, 90, 1};
     assert_int_equal(rk_dataset_init(&d, &p, tok, &err), RK_ERR_ARG);
-    assert_non_null(strstr(err.msg, "90 tokens to train on"));
+    assert_non_null(strstr(err.msg, "90 tokens to train on, a window of --ctx-len 90 needs 91"));
     p.ctx_len = 10;
     assert_int_equal(rk_dataset_init(&d, &p, tok, &err), RK_ERR_ARG);
-    assert_non_null(strstr(err.msg, "--val-frac 0.1 holds out 10 tokens"));
+    assert_non_null(
+        strstr(err.msg, "--val-frac 0.1 holds out 10 tokens, a window of --ctx-len 10 needs 11;"));
     p.val_frac = 0.0;
     test_ok(rk_dataset_init(&d, &p, tok, &err), &err);
     assert_int_equal(rk_dataset_n_val(&d), 0);
