@@ -237,7 +237,7 @@ static void head(rk_scheduler *q, rk_tensor *rows, int64_t n_rows, float *y)
 {
     const int64_t dims[2] = {n_rows, q->model->hp.n_vocab};
     rk_tensor out = rk_tensor_over(RK_F32, 2, dims, y);
-    rk_linear_into(&q->ctx, rows, rk_weight_of(q->model->head, RK_OUT_IN), &out);
+    rk_linear_into(&q->ctx, rows, *q->model->head, &out);
 }
 
 static void score(rk_scheduler *q, const piece *p, rk_tensor *hidden)

@@ -59,7 +59,7 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
     else
         memcpy(place_of(m, spec, layer), &tensor, sizeof tensor);
     if (spec->role == RK_ROLE_HEAD)
-        m->head = tensor;
+        m->head = rk_param_weight(m, p);
 }
 
 static const rk_arch *root_of(const rk_arch *arch)
@@ -221,6 +221,6 @@ int64_t rk_model_products(const rk_model *m, int64_t *head)
         if (rk_param_is_product(&m->params[i]) && m->params[i].role != RK_ROLE_HEAD)
             n += rk_tensor_count(&m->params[i].tensor);
     if (head)
-        *head = rk_tensor_count(m->head);
+        *head = rk_tensor_count(m->head->matrix);
     return n;
 }

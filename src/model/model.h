@@ -143,7 +143,7 @@ struct rk_model {
     int64_t n_params; /* entries of params */
     void *top;        /* the architecture's top struct */
     void *layers;     /* n_layer of its layer structs */
-    rk_tensor *head;  /* (V, C) */
+    rk_weight *head;  /* (V, C), of the top struct */
     rk_state_layout state;
     int64_t ctx_len;
     uint64_t fingerprint;

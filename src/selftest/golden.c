@@ -378,7 +378,7 @@ rk_tensor *rk_golden_loss(rk_ctx *ctx, rk_model *m, rk_tensor **logits, rk_tenso
     rk_tensor *head = NULL;
     rk_model_new_state(ctx, m, m->params[0].tensor.dtype, 1, state);
     for (int64_t i = 0; i < m->n_params; i++)
-        if (&m->params[i].tensor == m->head)
+        if (&m->params[i].tensor == m->head->matrix)
             head = &m->params[i].tensor;
     rk_forward f = {.in = {ids(ctx, tokens)}, .state = state};
     rk_tensor *hidden = rk_model_forward(ctx, m, &f);

@@ -49,8 +49,8 @@ static void held_out(const rk_task *t, int64_t i, void *const *fields)
 static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 {
     const next_token *n = (const next_token *)t;
-    return rk_cross_entropy_seeded(ctx, p->out[0], p->model->head, p->fields[TARGETS], n->l2wrap,
-                                   p->share);
+    return rk_cross_entropy_seeded(ctx, p->out[0], p->model->head->matrix, p->fields[TARGETS],
+                                   n->l2wrap, p->share);
 }
 
 static void close_task(rk_task *t)

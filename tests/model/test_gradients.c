@@ -76,7 +76,7 @@ static rk_tensor *loss_of(fixture *f)
     }
     rk_model_new_state(&f->ctx, f->m, RK_F64, BATCH, state);
     for (int64_t i = 0; i < f->m->n_params; i++)
-        if (&f->m->params[i].tensor == f->m->head)
+        if (&f->m->params[i].tensor == f->m->head->matrix)
             head = &f->m->params[i].tensor;
     rk_tensor *hidden = rk_model_forward(&f->ctx, f->m, &in);
     return rk_sum(&f->ctx, rk_cross_entropy(&f->ctx, hidden, head, targets, 0.0));

@@ -68,13 +68,13 @@ static void point_held_out(const rk_task *t, int64_t i, void *const *fields)
 
 static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 {
-    rk_tensor *logits = rk_linear(ctx, p->out[0], rk_weight_of(p->model->head, RK_OUT_IN), NULL);
+    rk_tensor *logits = rk_linear(ctx, p->out[0], *p->model->head, NULL);
     (void)t;
     for (int64_t i = 0; p->metrics && logits && i < logits->dims[0]; i++) {
         const float *row = (const float *)logits->data + 2 * i;
         *p->metrics += (row[1] > row[0]) == ((const int32_t *)p->fields[1]->data)[i];
     }
-    return rk_cross_entropy(ctx, p->out[0], p->model->head, p->fields[1], 0.0);
+    return rk_cross_entropy(ctx, p->out[0], p->model->head->matrix, p->fields[1], 0.0);
 }
 
 /* clang-format off */

@@ -200,7 +200,7 @@ static tape tape_of(const char *only, bool recompute)
     rk_tensor *ids = rk_new(&ctx, RK_I32, 2, (int64_t[]){BATCH, CTX_LEN}), *state[16];
     rk_forward f = {.in = {ids}, .state = state, .recompute = recompute};
     rk_model_new_state(&ctx, m, RK_F32, BATCH, state);
-    rk_cross_entropy(&ctx, rk_model_forward(&ctx, m, &f), m->head, ids, 0.0);
+    rk_cross_entropy(&ctx, rk_model_forward(&ctx, m, &f), m->head->matrix, ids, 0.0);
     test_ok(rk_ctx_status(&ctx, &err), &err);
     for (const rk_node *n = ctx.tape; n; n = n->prev)
         found.n_nodes++;
