@@ -87,7 +87,7 @@ static bool types_fit(const rk_tensor *x, const rk_tensor *w)
 
 static bool lies_well(const rk_tensor *w)
 {
-    return rk_tensor_is_contiguous(w) || (rk_is_transposed(w) && !w->requires_grad);
+    return rk_tensor_is_contiguous(w) || rk_is_transposed(w);
 }
 
 /* Fills in product i; what is expected of its inputs where they do not fit, else NULL. */
@@ -152,11 +152,11 @@ static size_t forward_scratch(const rk_ctx *ctx, const rk_node *n, const rk_prod
     return most;
 }
 
-/* The shape of the product that is the gradient of a weight. */
-static rk_gemm_shape weight_shape(const rk_product *p, rk_layout layout)
+/* The shape of the product that is the gradient of a weight, in the weight's order in memory. */
+static rk_gemm_shape weight_shape(const rk_product *p)
 {
-    return layout == RK_OUT_IN ? (rk_gemm_shape){p->out, p->in, p->rows}
-                               : (rk_gemm_shape){p->in, p->out, p->rows};
+    return p->dots ? (rk_gemm_shape){p->out, p->in, p->rows}
+                   : (rk_gemm_shape){p->in, p->out, p->rows};
 }
 
 /* Of one product: the gradient before the function, and what its products take. */
@@ -167,7 +167,7 @@ static size_t backward_scratch(const rk_ctx *ctx, const rk_node *n, int i, const
     if (p->x->requires_grad)
         dx = rk_factor_back_scratch(ctx, &f, p->rows);
     if (p->w->requires_grad)
-        dw = rk_gemm_scratch_on(ctx, p->x->dtype, weight_shape(p, layout_of(n, i)));
+        dw = rk_gemm_scratch_on(ctx, p->x->dtype, weight_shape(p));
     return kept_bytes(p) + (dx > dw ? dx : dw);
 }
 
@@ -267,15 +267,15 @@ static void add_piece(void *arg, int64_t lo, int64_t hi, int worker)
     j->kern->axpy(hi - lo, 1.0, rk_at(j->y, j->from, lo), rk_at(j->y, j->to, lo));
 }
 
-/* dw (+)= x^T d, in the layout of w. */
-static void weight_gradient(rk_ctx *ctx, void *scratch, const rk_product *p, rk_layout layout,
-                            const void *d, void *dw, bool accumulate)
+/* dw (+)= x^T d, in the order of w. */
+static void weight_gradient(rk_ctx *ctx, void *scratch, const rk_product *p, const void *d,
+                            void *dw, bool accumulate)
 {
     const rk_dtype real = p->x->dtype;
     const rk_matrix x = {p->x->data, real, p->in, 1}, x_t = {p->x->data, real, 1, p->in};
     const rk_matrix y = {d, real, p->out, 1}, y_t = {d, real, 1, p->out};
-    const rk_gemm_shape s = weight_shape(p, layout);
-    if (layout == RK_OUT_IN)
+    const rk_gemm_shape s = weight_shape(p);
+    if (p->dots)
         rk_gemm_on(ctx, real, scratch, s, y_t, x, dw, s.n, accumulate);
     else
         rk_gemm_on(ctx, real, scratch, s, x_t, y, dw, s.n, accumulate);
@@ -298,7 +298,7 @@ static void product_backward(rk_ctx *ctx, const rk_node *n, int i, const rk_prod
     if (dx)
         rk_factor_product_back(ctx, behind, p->rows, d, &f, dx, !first_x);
     if (dw)
-        weight_gradient(ctx, behind, p, layout_of(n, i), d, dw, !first_w);
+        weight_gradient(ctx, behind, p, d, dw, !first_w);
     if (dadd && dadd != d) /* it may have taken over dy */
         flat(ctx, add_piece, (flat_job){.y = p->y, .from = d, .to = dadd});
 }
