@@ -134,7 +134,9 @@ RK_API void rk_model_get_info(const rk_model *m, rk_model_info *info);
 /* One token stream: recurrent state and scratch; one thread at a time. */
 typedef struct rk_session rk_session;
 
-/* Start from the zero state. Memory: the state plus scratch for one chunk; evaluating takes no more. */
+/* Start from the zero state. Memory: the state plus scratch for one chunk; evaluating takes no more,
+ * but for a state that grows with its tokens, which takes it for 64 of them at a time. A clone shares
+ * what has grown. */
 RK_API rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_error *err);
 /* A second stream that continues from the same state. */
 RK_API rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err);
