@@ -21,12 +21,12 @@ int main(int argc, char **argv)
 {
     long n = 0;
     unsigned char *text = argc == 4 ? read_all(argv[1], &n) : NULL;
+    static const rk_size sizes[] = {
+        {"n_vocab", 256}, {"n_layer", 2}, {"n_embd", 64}, {"head_size", 16}};
     rk_train_params p = rk_train_defaults();
     p.arch = "rwkv7";
-    p.n_vocab = 256;
-    p.n_layer = 2;
-    p.n_embd = 64;
-    p.head_size = 16;
+    p.sizes = sizes;
+    p.n_sizes = sizeof sizes / sizeof *sizes;
     p.ctx_len = 64;
     p.batch = 4;
     p.lr = 3e-3;

@@ -54,7 +54,7 @@ typedef struct rk_error {
     char msg[256];
 } rk_error;
 
-/* "0.1.0": version of the library. */
+/* "0.2.0": version of the library. */
 RK_API const char *rk_version(void);
 
 /* ------------------------------------------------------------------------------------ engine */
@@ -128,6 +128,9 @@ RK_API rk_status rk_model_open_memory(rk_model **out, const void *data, size_t b
                                       rk_error *err);
 RK_API void rk_model_close(rk_model *m);
 RK_API void rk_model_get_info(const rk_model *m, rk_model_info *info);
+/* The i-th of all the model's sizes, those of its architecture alone among them; false: there are
+ * only i. The name lives as long as the library. */
+RK_API bool rk_model_get_size(const rk_model *m, int64_t i, rk_size *size);
 
 /* ----------------------------------------------------------------------------------- session */
 
@@ -301,9 +304,10 @@ RK_API void rk_speculator_get_info(const rk_speculator *sp, rk_speculator_info *
 
 typedef struct rk_train_params {
     const char *arch; /* as in rk_model_info; "rwkv7" */
-    int64_t n_vocab, n_layer, n_embd, head_size;
-    int64_t lora_rank_w, lora_rank_a, lora_rank_v, lora_rank_g; /* 0: the current formulas */
-    int64_t dim_ffn;                                            /* 0: 4 * n_embd */
+    /* (n_sizes), those of the model that are not to have their defaults: {"n_layer", 2}. A name that
+     * the architecture does not have is refused. */
+    const rk_size *sizes;
+    int64_t n_sizes;
     int64_t ctx_len, batch,
         micro_batch;       /* batch: sequences of a step; micro_batch 0: all at once */
     int64_t grad_slices;   /* a power of two that divides batch; 1 */
@@ -320,12 +324,12 @@ typedef struct rk_train_params {
     /* What is trained, and what of it is not: words with commas between them, each a shell pattern on
      * the names of parameters, or a group of them (docs/reference.md). NULL: everything; nothing. */
     const char *train_only, *freeze;
-    /* A model file to begin with instead of initial weights; sizes that are not 0 must then be its own.
+    /* A model file to begin with instead of initial weights; sizes that are given must then be its own.
      * What is frozen stays as the file has it, in any type. NULL: none. */
     const char *init_from;
 } rk_train_params;
 
-/* The defaults of docs/reference.md for a model of the given sizes left 0. */
+/* The defaults of docs/reference.md, of the sizes too. */
 RK_API rk_train_params rk_train_defaults(void);
 
 typedef struct rk_step_info {

@@ -61,11 +61,15 @@ class SpeculatorInfo(c.Structure):
             ("single_s", c.c_double)]
 
 
+class Size(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("value", c.c_double)]
+
+
 class _TrainParams(c.Structure):
-    _fields_ = [("arch", c.c_char_p)] + [(name, c.c_int64) for name in (
-        "n_vocab", "n_layer", "n_embd", "head_size", "lora_rank_w", "lora_rank_a", "lora_rank_v",
-        "lora_rank_g", "dim_ffn", "ctx_len", "batch", "micro_batch", "grad_slices", "steps",
-        "warmup")] + [(name, c.c_double) for name in (
+    _fields_ = [("arch", c.c_char_p), ("sizes", c.POINTER(Size)), ("n_sizes", c.c_int64)] + [
+        (name, c.c_int64) for name in (
+            "ctx_len", "batch", "micro_batch", "grad_slices", "steps",
+            "warmup")] + [(name, c.c_double) for name in (
             "lr", "lr_final", "weight_decay", "beta1", "beta2", "eps", "clip", "l2wrap",
             "dropout")] + [("bf16", c.c_bool), ("checkpoint_blocks", c.c_bool),
                            ("seed", c.c_uint64), ("optimizer", c.c_char_p),
@@ -106,6 +110,7 @@ _SIGNATURES = {
     "rk_model_open_memory": (_E, [_PP, _P, c.c_size_t]),
     "rk_model_close": (None, [_P]),
     "rk_model_get_info": (None, [_P, c.POINTER(ModelInfo)]),
+    "rk_model_get_size": (c.c_bool, [_P, _N, c.POINTER(Size)]),
     "rk_session_new": (_E, [_PP, _P, _P]),
     "rk_session_clone": (_E, [_PP, _P]),
     "rk_session_free": (None, [_P]),
@@ -291,6 +296,14 @@ class Model(_Handle):
         _rk.model_get_info(self._handle, c.byref(info))
         return info
 
+    @property
+    def sizes(self):
+        """All sizes by their names, those of the architecture alone among them."""
+        size, sizes = Size(), {}
+        while _rk.model_get_size(self._handle, len(sizes), c.byref(size)):
+            sizes[size.name.decode()] = size.value
+        return sizes
+
 
 class Session(_Handle):
     """A stream of tokens with its state."""
@@ -469,16 +482,19 @@ class Speculator(_Handle):
 
 
 class Trainer(_Handle):
-    """Keywords are the members of rk_train_params; arch is "rwkv7" unless given. With init_from, a model
-    file, architecture and sizes are the file's."""
+    """Keywords are the members of rk_train_params, and sizes of the model by their names (n_layer,
+    rank_w); arch is "rwkv7" unless given. With init_from, a model file, architecture and sizes are
+    the file's."""
 
     _free = "trainer_free"
 
     def __init__(self, engine, **params):
-        start = {"arch": "rwkv7"}
-        if params.get("init_from"):
-            start = {"arch": None, "n_vocab": 0, "n_layer": 0, "n_embd": 0, "head_size": 0}
-        filled = _filled(_rk.train_defaults(), {**start, **params})
+        members = {name for name, _ in _TrainParams._fields_}
+        sizes = [Size(name.encode(), value) for name, value in params.items() if name not in members]
+        filled = _filled(_rk.train_defaults(), {
+            "arch": None if params.get("init_from") else "rwkv7",
+            "sizes": (Size * len(sizes))(*sizes), "n_sizes": len(sizes),
+            **{name: value for name, value in params.items() if name in members}})
         self._row = filled.ctx_len + 1
         self._batch = filled.batch
         self._make(_rk.trainer_new, c.byref(filled), engine._handle, keep=[engine])

@@ -17,10 +17,6 @@
 
 #define AT(member) offsetof(bench_options, member)
 
-#define ARCHS "rwkv7|rwkv7a|rwkv6|rwkv5|rwkv5.1|rwkv5.0|rwkv4"
-static const char *const archs[] = {"rwkv7",   "rwkv7a",  "rwkv6", "rwkv5",
-                                    "rwkv5.1", "rwkv5.0", "rwkv4"};
-
 enum { TOKENS_MAX = 1 << 24, STREAMS_MAX = 4096, SIZE_MAX_OPTION = 1 << 20 };
 
 static const rk_option rows[] = {
@@ -37,18 +33,16 @@ static const rk_option rows[] = {
     RK_OPT_GROUP("training"),
     {"train", 0, RK_OPT_FLAG, NULL, AT(train), 0, 0, NULL,
      "whole training steps of a new model on random tokens instead"},
-    {"arch", 0, RK_OPT_CHOICE, ARCHS, AT(arch), 0, 0, "rwkv7", "architecture"},
-    {"n-layer", 0, RK_OPT_INT, "N", AT(shape.n_layer), 1, 1024, "6", "layers"},
-    {"n-embd", 0, RK_OPT_INT, "N", AT(shape.n_embd), 1, SIZE_MAX_OPTION, "512", "channels"},
-    {"head-size", 0, RK_OPT_INT, "N", AT(shape.head_size), 1, 1024, "64", "channels of a head"},
-    {"n-vocab", 0, RK_OPT_INT, "N", AT(shape.n_vocab), 1, SIZE_MAX_OPTION, "256",
+    {NULL, 0, RK_OPT_MORE, NULL, AT(shape), 0, 0, NULL, NULL},
+    {"n-vocab", 0, RK_OPT_INT, "N", AT(n_vocab), 1, SIZE_MAX_OPTION, "256",
      "size of the vocabulary"},
-    {"ctx-len", 0, RK_OPT_INT, "N", AT(shape.ctx_len), 1, SIZE_MAX_OPTION, "512",
+    {"ctx-len", 0, RK_OPT_INT, "N", AT(train_params.ctx_len), 1, SIZE_MAX_OPTION, "512",
      "tokens of a sequence"},
-    {"batch", 0, RK_OPT_INT, "N", AT(shape.batch), 1, SIZE_MAX_OPTION, "8", "sequences of a step"},
-    {"micro-batch", 0, RK_OPT_INT, "N", AT(shape.micro_batch), 1, SIZE_MAX_OPTION, "all",
+    {"batch", 0, RK_OPT_INT, "N", AT(train_params.batch), 1, SIZE_MAX_OPTION, "8",
+     "sequences of a step"},
+    {"micro-batch", 0, RK_OPT_INT, "N", AT(train_params.micro_batch), 1, SIZE_MAX_OPTION, "all",
      "sequences computed at once"},
-    {"recompute", 0, RK_OPT_FLAG, NULL, AT(shape.checkpoint_blocks), 0, 0, NULL,
+    {"recompute", 0, RK_OPT_FLAG, NULL, AT(train_params.checkpoint_blocks), 0, 0, NULL,
      "recompute the activations of each block in the backward pass"},
     {"dtype", 0, RK_OPT_CHOICE, "f32|bf16", AT(dtype), 0, 0, "f32",
      "operands of the matrix products"},
@@ -66,6 +60,7 @@ const rk_command rk_cmd_bench = {
     .summary = "measure speed and memory beside what the machine can do",
     .usage = "-m FILE [options], or --train [options]",
     .options = {rows, RK_COUNT(rows)},
+    .more = rk_shape_rows,
     .examples =
         "  rwkv bench -m model.gguf -t 2 -p 512 -n 128 --streams 32 --json\n"
         "  rwkv bench --train --arch rwkv7 --n-layer 6 --n-embd 512 --ctx-len 512 --batch 8",
@@ -171,17 +166,18 @@ static rk_status work(const bench_options *o, double peak_bytes, rk_interrupt *i
 
 static int bench_main(int argc, char **argv)
 {
-    bench_options o = {.n_prompt = 512, .n_gen = 128, .n_rounds = 5, .shape = rk_train_defaults()};
+    bench_options o = {.n_prompt = 512,
+                       .n_gen = 128,
+                       .n_rounds = 5,
+                       .n_vocab = 256,
+                       .train_params = rk_train_defaults()};
     rk_interrupt *interrupt = NULL;
     double peak_bytes = 0.0;
     int status = 0;
     rk_error err = {0};
-    o.shape.n_layer = 6;
-    o.shape.n_embd = 512;
     if (!rk_command_options(&rk_cmd_bench, argc, argv, &o, &status))
         return status;
-    o.shape.arch = archs[o.arch];
-    o.shape.bf16 = o.dtype == 1;
+    o.train_params.bf16 = o.dtype == 1;
     rk_status st = check(&o, &err);
     if (st == RK_OK && o.model) /* there is one thread yet, and nothing is mapped */
         st = bench_child_peak(&o, &peak_bytes, &err);

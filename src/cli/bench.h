@@ -3,7 +3,7 @@
 #ifndef RK_CLI_BENCH_H
 #define RK_CLI_BENCH_H
 
-#include "cli/command.h"
+#include "cli/shape.h"
 
 enum { BENCH_ROUNDS_MAX = 100, BENCH_VALUES_MAX = 2 * BENCH_ROUNDS_MAX };
 
@@ -28,8 +28,10 @@ typedef struct bench_options {
     const char *model;
     int64_t n_prompt, n_gen, n_streams, n_rounds;
     bool train, json;
-    rk_train_params shape;
-    int arch, dtype; /* positions in the choices of their rows */
+    rk_train_params train_params;
+    rk_shape_options shape; /* of the model that is trained */
+    int64_t n_vocab;
+    int dtype; /* position in the choices of its row */
 } bench_options;
 
 /* ---- the machine, bench_machine.c ---- */

@@ -12,6 +12,9 @@ enum { TRAIN, F32, N_FIGURES };
 
 typedef struct job {
     const bench_options *o;
+    rk_train_params params;
+    rk_size sizes[RK_OPT_NAMED_MAX + 1];
+    rk_hparams hp; /* the model's */
     rk_engine *engine;
     rk_trainer *trainer;
     bench_machine *machine;
@@ -30,21 +33,34 @@ static rk_status step(job *j, rk_error *err)
     return st;
 }
 
+static rk_status settle(job *j, rk_error *err)
+{
+    const rk_arch *arch = rk_shape_arch(&j->o->shape);
+    int64_t n = 0;
+    rk_status st = rk_shape_sizes(&j->o->shape, j->sizes, &n, err);
+    j->sizes[n++] = (rk_size){"n_vocab", (double)j->o->n_vocab};
+    j->params = j->o->train_params;
+    j->params.arch = arch->name;
+    j->params.sizes = j->sizes;
+    j->params.n_sizes = n;
+    j->params.steps = j->o->n_rounds + 1;
+    return st == RK_OK ? rk_sizes_make(arch, j->sizes, n, &j->hp, err) : st;
+}
+
 static rk_status open_all(job *j, rk_error *err)
 {
-    rk_train_params p = j->o->shape;
-    p.steps = j->o->n_rounds + 1;
-    const int64_t n = p.batch * (p.ctx_len + 1);
-    j->n_tokens = p.batch * p.ctx_len;
-    rk_status st = rk_trainer_plan(&p, j->engine, &j->planned, err);
+    const rk_train_params *p = &j->params;
+    const int64_t n = p->batch * (p->ctx_len + 1);
+    j->n_tokens = p->batch * p->ctx_len;
+    rk_status st = rk_trainer_plan(p, j->engine, &j->planned, err);
     if (st == RK_OK)
-        st = rk_trainer_new(&j->trainer, &p, j->engine, err);
+        st = rk_trainer_new(&j->trainer, p, j->engine, err);
     if (st != RK_OK)
         return st;
     j->tokens = calloc((size_t)n, sizeof *j->tokens);
     if (!j->tokens)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " tokens", n);
-    bench_tokens(j->tokens, n, p.n_vocab);
+    bench_tokens(j->tokens, n, j->hp.n_vocab);
     return bench_machine_new(&j->machine, j->engine, err);
 }
 
@@ -64,14 +80,14 @@ static rk_status measure(job *j, rk_error *err)
 
 static json_t *describe(job *j, double flops_per_token)
 {
-    const rk_train_params *p = &j->o->shape;
+    const rk_train_params *p = &j->params;
     const double gflops = flops_per_token * bench_figure_value(&j->figures[TRAIN]) * 1e-9;
     const double share = gflops / bench_figure_value(&j->figures[F32]);
     return json_pack(
         "{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:f, s:f, s:f, s:f, s:s?}", "arch",
         p->arch, "path", rk_engine_path(j->engine), "n_threads", rk_engine_n_threads(j->engine),
-        "n_layer", (json_int_t)p->n_layer, "n_embd", (json_int_t)p->n_embd, "n_vocab",
-        (json_int_t)p->n_vocab, "ctx_len", (json_int_t)p->ctx_len, "batch", (json_int_t)p->batch,
+        "n_layer", (json_int_t)j->hp.n_layer, "n_embd", (json_int_t)j->hp.n_embd, "n_vocab",
+        (json_int_t)j->hp.n_vocab, "ctx_len", (json_int_t)p->ctx_len, "batch", (json_int_t)p->batch,
         "dtype", p->bf16 ? "bf16" : "f32", "rounds", (json_int_t)j->o->n_rounds, "flops_per_token",
         flops_per_token, "gflops", gflops, "peak_share", share, "planned_mib",
         (double)j->planned / 1048576.0, "peak_excess", bench_excess(share, false));
@@ -80,7 +96,7 @@ static json_t *describe(job *j, double flops_per_token)
 static rk_status report(job *j, rk_error *err)
 {
     bench_figure *figures[N_FIGURES] = {&j->figures[TRAIN], &j->figures[F32]};
-    const rk_train_params *p = &j->o->shape;
+    const rk_train_params *p = &j->params;
     /* Forward, and backward twice as much: for the inputs and for the weights. */
     const double flops = 6.0 * (double)rk_trainer_products(j->trainer);
     json_t *all = describe(j, flops);
@@ -90,7 +106,7 @@ static rk_status report(job *j, rk_error *err)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory");
     printf("training %s, %" PRId64 " layers of %" PRId64 ", %" PRId64 " tokens, %" PRId64
            " sequences of %" PRId64 ": %d threads, path %s, %" PRId64 " rounds\n",
-           p->arch, p->n_layer, p->n_embd, p->n_vocab, p->batch, p->ctx_len,
+           p->arch, j->hp.n_layer, j->hp.n_embd, j->hp.n_vocab, p->batch, p->ctx_len,
            rk_engine_n_threads(j->engine), rk_engine_path(j->engine), j->o->n_rounds);
     bench_print(figures, N_FIGURES);
     printf("matrix products, forward and backward: %.2f M operations a token, %.1f GFLOP/s, %.1f "
@@ -115,7 +131,9 @@ rk_status bench_train(const bench_options *o, rk_engine *e, rk_error *err)
                                     .scale = 1e-9,
                                     .best = true,
                                     .label = "machine: f32 multiply-adds"};
-    rk_status st = open_all(&j, err);
+    rk_status st = settle(&j, err);
+    if (st == RK_OK)
+        st = open_all(&j, err);
     if (st == RK_OK)
         st = measure(&j, err);
     if (st == RK_OK)

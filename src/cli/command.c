@@ -16,11 +16,25 @@
 #include "io/text_mark.h"
 #include "text/tokenizer.h"
 
+rk_option_table rk_command_rows(const rk_command *c, rk_option_room *room)
+{
+    if (!c->more)
+        return c->options;
+    room->n = 0;
+    for (size_t i = 0; i < c->options.n; i++)
+        if (c->options.rows[i].type == RK_OPT_MORE)
+            c->more(room, c->options.rows[i].offset);
+        else
+            room->rows[room->n++] = c->options.rows[i];
+    return (rk_option_table){room->rows, room->n};
+}
+
 int rk_command_help(const rk_command *c)
 {
+    rk_option_room room;
     rk_buf b = {0};
     rk_buf_printf(&b, "rwkv %s: %s\n\nusage: rwkv %s %s\n", c->name, c->summary, c->name, c->usage);
-    rk_options_help(c->options, &b);
+    rk_options_help(rk_command_rows(c, &room), &b);
     rk_buf_printf(&b, "\nexamples:\n%s\n", c->examples);
     rk_error err = {0};
     if (b.failed)
@@ -33,9 +47,10 @@ int rk_command_help(const rk_command *c)
 
 bool rk_command_options(const rk_command *c, int argc, char **argv, void *into, int *status)
 {
+    rk_option_room room;
     rk_error err = {0};
     bool help = false;
-    if (rk_options_parse(c->options, argc, argv, into, &help, &err) != RK_OK) {
+    if (rk_options_parse(rk_command_rows(c, &room), argc, argv, into, &help, &err) != RK_OK) {
         fprintf(stderr, "rwkv %s: %s; see 'rwkv help %s'\n", c->name, err.msg, c->name);
         *status = rk_exit_status(err.code);
         return false;

@@ -26,18 +26,29 @@
 #include "cli/options.h"
 #include "format/format.h"
 
+/* Options that are not known when the program is written, because other tables say what there is. */
+typedef struct rk_option_room {
+    rk_option rows[RK_OPTIONS_MAX];
+    size_t n;
+    char text[256]; /* for what rows point to */
+} rk_option_room;
+typedef void rk_more_options_fn(rk_option_room *room, size_t offset);
+
 typedef struct rk_command {
     const char *name;
     const char *summary; /* one line for the overview, lower case, no full stop */
     const char *usage;   /* what follows the name: "-m MODEL [-p TEXT]" */
     rk_option_table options;
-    const char *examples;               /* two real calls, a line each, two spaces in front */
+    rk_more_options_fn *more; /* the rows in the place of the one of type MORE; NULL: it has none */
+    const char *examples;     /* two real calls, a line each, two spaces in front */
     int (*main)(int argc, char **argv); /* argv[0] is the first word after the command's name */
 } rk_command;
 
 extern const rk_command rk_cmd_run, rk_cmd_chat, rk_cmd_train, rk_cmd_convert, rk_cmd_quantize,
     rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize, rk_cmd_bench, rk_cmd_selftest;
 
+/* The command's rows with the further ones in their place; room holds them. */
+rk_option_table rk_command_rows(const rk_command *c, rk_option_room *room);
 /* Parse the command's options. False: the command ends with *status, because help was asked for or
  * the options are wrong; what is to be said has been printed. */
 bool rk_command_options(const rk_command *c, int argc, char **argv, void *into, int *status);

@@ -1,5 +1,6 @@
 /* info.c: `rwkv info`: what a model file is. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,6 +110,22 @@ static json_t *warnings(const rk_survey *s)
     return all;
 }
 
+/* All sizes by their names; of a file whose architecture is not one of ours none. */
+static json_t *sizes(const rk_model *m)
+{
+    json_t *all = json_object();
+    rk_size size;
+    for (int64_t i = 0; m && all && rk_model_get_size(m, i, &size); i++) {
+        const double x = size.value;
+        json_t *value = x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
+        if (json_object_set_new(all, size.name, value) != 0) {
+            json_decref(all);
+            all = NULL;
+        }
+    }
+    return all;
+}
+
 /* Everything there is to say; the text output reads it too. NULL: memory ran out. */
 static json_t *describe(const char *path, const rk_survey *s)
 {
@@ -117,7 +134,7 @@ static json_t *describe(const char *path, const rk_survey *s)
     if (s->model)
         snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, i->fingerprint);
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, "
-                     "s:s, s:b, s:o}",
+                     "s:s, s:b, s:o, s:o}",
                      "path", path, "arch", s->arch, "n_vocab", (json_int_t)i->n_vocab, "n_embd",
                      (json_int_t)i->n_embd, "n_layer", (json_int_t)i->n_layer, "n_head",
                      (json_int_t)i->n_head, "head_size", (json_int_t)i->head_size, "dim_ffn",
@@ -125,7 +142,8 @@ static json_t *describe(const char *path, const rk_survey *s)
                      (json_int_t)i->n_params, "state_bytes", (json_int_t)i->state_bytes,
                      "bytes_per_token", (json_int_t)s->bytes_per_token, "fingerprint", fingerprint,
                      "types", types(s->file), "metadata", metadata(s->file), "container",
-                     rk_file_container(s->file), "runs", s->model != NULL, "warnings", warnings(s));
+                     rk_file_container(s->file), "runs", s->model != NULL, "warnings", warnings(s),
+                     "sizes", sizes(s->model ? s->model : s->skeleton));
 }
 
 /* ---- printing ---- */
@@ -181,11 +199,16 @@ static void print_warnings(json_t *o, bool more)
 /* The rows of sizes, where they are known. */
 static void print_sizes(const json_t *o)
 {
-    static const char *const sizes[] = {"n_layer", "n_embd",  "n_head", "head_size",
-                                        "dim_ffn", "n_vocab", "ctx_len"};
-    for (size_t i = 0; i < RK_COUNT(sizes); i++)
-        if (number(o, sizes[i]) > 0)
-            printf("  %-16s %" JSON_INTEGER_FORMAT "\n", sizes[i], number(o, sizes[i]));
+    static const char *const common[] = {"n_layer", "n_embd",  "n_head", "head_size",
+                                         "dim_ffn", "n_vocab", "ctx_len"};
+    json_t *all = json_object_get(o, "sizes");
+    for (size_t i = 0; i < RK_COUNT(common); i++)
+        if (number(o, common[i]) > 0)
+            printf("  %-16s %" JSON_INTEGER_FORMAT "\n", common[i], number(o, common[i]));
+    for (void *i = json_object_iter(all); i; i = json_object_iter_next(all, i))
+        if (!json_object_get(o, json_object_iter_key(i)))
+            printf("  %-16s %g\n", json_object_iter_key(i),
+                   json_number_value(json_object_iter_value(i)));
     if (number(o, "state_bytes") > 0)
         printf("  %-16s %" JSON_INTEGER_FORMAT " bytes a stream\n", "state",
                number(o, "state_bytes"));

@@ -119,6 +119,24 @@ static rk_status put_item(const rk_option *o, const char *text, rk_opt_list *out
     return RK_OK;
 }
 
+/* The last value of a name counts. */
+static rk_status put_named(const rk_option *o, const char *text, rk_opt_named *out, rk_error *err)
+{
+    int64_t n = 0;
+    double x = 0;
+    int i = 0;
+    const rk_status st =
+        o->type == RK_OPT_NAMED_INT ? put_int(o, text, &n, err) : put_number(o, text, &x, err);
+    while (i < out->n && strcmp(out->at[i].name, o->name) != 0)
+        i++;
+    if (st != RK_OK || i == RK_OPT_NAMED_MAX)
+        return st != RK_OK ? st : rk_fail(err, RK_ERR_ARG, "--%s: one too many", o->name);
+    out->at[i].name = o->name;
+    out->at[i].value = o->type == RK_OPT_NAMED_INT ? (double)n : x;
+    out->n += i == out->n;
+    return RK_OK;
+}
+
 static rk_status put(const rk_option *o, const char *text, void *into, rk_error *err)
 {
     void *at = (char *)into + o->offset;
@@ -137,9 +155,13 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
         return RK_OK;
     case RK_OPT_LIST:
         return put_item(o, text, at, err);
+    case RK_OPT_NAMED:
+    case RK_OPT_NAMED_INT:
+        return put_named(o, text, at, err);
     case RK_OPT_CHOICE:
         return put_choice(o, text, at, err);
     case RK_OPT_HEADING:
+    case RK_OPT_MORE:
         break;
     }
     return rk_fail(err, RK_ERR_ARG, "a heading is no option");

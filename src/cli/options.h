@@ -29,7 +29,10 @@ typedef enum rk_opt_type {
     RK_OPT_TEXT,    /* const char *, points into argv */
     RK_OPT_LIST,    /* rk_opt_list: may be given several times */
     RK_OPT_OPERAND, /* const char *, a word of its own; rows take such words in order */
-    RK_OPT_CHOICE,  /* int: the position of the value in arg, which reads "f32|bf16", in
+    RK_OPT_MORE,    /* no option: the further rows of the command stand here (rk_command.more) */
+    RK_OPT_NAMED,   /* rk_opt_named: a number under the option's name */
+    RK_OPT_NAMED_INT,
+    RK_OPT_CHOICE, /* int: the position of the value in arg, which reads "f32|bf16", in
                         any case */
 } rk_opt_type;
 
@@ -39,6 +42,16 @@ typedef struct rk_opt_list {
     const char *at[RK_OPT_LIST_MAX];
     int n;
 } rk_opt_list;
+
+/* The values of RK_OPT_NAMED and RK_OPT_NAMED_INT, each name once. */
+enum { RK_OPT_NAMED_MAX = 32 };
+typedef struct rk_opt_named {
+    struct {
+        const char *name;
+        double value;
+    } at[RK_OPT_NAMED_MAX];
+    int n;
+} rk_opt_named;
 
 typedef struct rk_option {
     const char *name; /* "ctx-len" for --ctx-len */
@@ -85,6 +98,7 @@ typedef struct rk_common_options {
 /* clang-format on */
 /* NOLINTEND(bugprone-macro-parentheses) */
 
+enum { RK_OPTIONS_MAX = 96 }; /* of a command */
 typedef struct rk_option_table {
     const rk_option *rows;
     size_t n;

@@ -68,13 +68,15 @@ static void put_man_option(const rk_option *o, rk_buf *out)
 
 static void put_man_command(const rk_command *c, rk_buf *out)
 {
+    rk_option_room room;
+    const rk_option_table t = rk_command_rows(c, &room);
     rk_buf_printf(out, ".SH \"RWKV %s\"\n", c->name);
     put_troff(out, c->summary);
     rk_buf_printf(out, ".\n.PP\n\\fBrwkv %s\\fR ", c->name);
     put_troff(out, c->usage);
     rk_buf_puts(out, "\n");
-    for (size_t i = 0; i < c->options.n; i++) {
-        const rk_option *o = &c->options.rows[i];
+    for (size_t i = 0; i < t.n; i++) {
+        const rk_option *o = &t.rows[i];
         if (o->type != RK_OPT_HEADING) {
             put_man_option(o, out);
             continue;
@@ -125,13 +127,15 @@ static void put_choices(const rk_option *o, rk_buf *out)
 
 static void put_bash_command(const rk_command *c, rk_buf *out)
 {
+    rk_option_room room;
+    const rk_option_table t = rk_command_rows(c, &room);
     rk_buf_printf(out, "    %s) options='--help", c->name);
-    for (size_t i = 0; i < c->options.n; i++)
-        if (is_option(&c->options.rows[i]))
-            rk_buf_printf(out, " --%s", c->options.rows[i].name);
+    for (size_t i = 0; i < t.n; i++)
+        if (is_option(&t.rows[i]))
+            rk_buf_printf(out, " --%s", t.rows[i].name);
     rk_buf_puts(out, "'\n        case $previous in\n");
-    for (size_t i = 0; i < c->options.n; i++) {
-        const rk_option *o = &c->options.rows[i];
+    for (size_t i = 0; i < t.n; i++) {
+        const rk_option *o = &t.rows[i];
         if (o->type != RK_OPT_CHOICE)
             continue;
         rk_buf_printf(out, "        --%s) values='", o->name);
@@ -226,9 +230,11 @@ static void put_zsh(const rk_command *const *commands, rk_buf *out)
     for (size_t i = 0; commands[i]; i++) {
         rk_buf_printf(out, "    %s)\n        _arguments '--help[show the options]' '*:file:_files'",
                       commands[i]->name);
-        for (size_t k = 0; k < commands[i]->options.n; k++)
-            if (is_option(&commands[i]->options.rows[k]))
-                put_zsh_option(&commands[i]->options.rows[k], out);
+        rk_option_room room;
+        const rk_option_table t = rk_command_rows(commands[i], &room);
+        for (size_t k = 0; k < t.n; k++)
+            if (is_option(&t.rows[k]))
+                put_zsh_option(&t.rows[k], out);
         rk_buf_puts(out, " ;;\n");
     }
     rk_buf_puts(out, "    esac\n}\n_rwkv \"$@\"\n");

@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/shape.h"
 #include "train/run.h"
 
 enum { WORDS_MAX = 4096 };
@@ -12,7 +13,8 @@ typedef struct train_options {
     rk_common_options common;
     rk_run_params run;
     int64_t seed;
-    int arch, dtype; /* positions in the choices of their rows */
+    rk_shape_options shape;
+    int dtype; /* position in the choices of its row */
     rk_opt_list train_only, freeze;
     char train_only_words[WORDS_MAX], freeze_words[WORDS_MAX]; /* with commas between them */
     bool json;
@@ -22,10 +24,6 @@ typedef struct train_options {
 #define MODEL(member) offsetof(train_options, run.model.member)
 
 enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
-
-#define ARCHS "rwkv7|rwkv7a|rwkv6|rwkv5|rwkv5.1|rwkv5.0|rwkv4"
-static const char *const archs[] = {"rwkv7",   "rwkv7a",  "rwkv6", "rwkv5",
-                                    "rwkv5.1", "rwkv5.0", "rwkv4"};
 
 #define GROUPS "att, ffn, emb, head, ln1, ln2, ln_out, matrix, low-rank, vector"
 
@@ -52,22 +50,7 @@ static const rk_option rows[] = {
      "go on from this model's weights; sizes and vocabulary are its own, and what is frozen stays "
      "in "
      "its type"},
-    {"arch", 0, RK_OPT_CHOICE, ARCHS, offsetof(train_options, arch), 0, 0, "rwkv7",
-     "architecture; rwkv5 is 5.2, with a gate and a decay for each channel"},
-    {"n-layer", 0, RK_OPT_INT, "N", MODEL(n_layer), 1, 1024, "6", "layers"},
-    {"n-embd", 0, RK_OPT_INT, "N", MODEL(n_embd), 1, SIZE_MAX_OPTION, "512",
-     "channels, a multiple of the head size"},
-    {"head-size", 0, RK_OPT_INT, "N", MODEL(head_size), 1, 1024, "64", "channels of a head"},
-    {"dim-ffn", 0, RK_OPT_INT, "N", MODEL(dim_ffn), 1, SIZE_MAX_OPTION, "by the architecture",
-     "channels inside the channel mix"},
-    {"lora-rank-w", 0, RK_OPT_INT, "N", MODEL(lora_rank_w), 1, SIZE_MAX_OPTION, "by n-embd",
-     "rank of the decay's matrices"},
-    {"lora-rank-a", 0, RK_OPT_INT, "N", MODEL(lora_rank_a), 1, SIZE_MAX_OPTION, "by n-embd",
-     "rank of the in-context learning rate's"},
-    {"lora-rank-v", 0, RK_OPT_INT, "N", MODEL(lora_rank_v), 1, SIZE_MAX_OPTION, "by n-embd",
-     "rank of the value residual's"},
-    {"lora-rank-g", 0, RK_OPT_INT, "N", MODEL(lora_rank_g), 1, SIZE_MAX_OPTION, "by n-embd",
-     "rank of the gate's"},
+    {NULL, 0, RK_OPT_MORE, NULL, offsetof(train_options, shape), 0, 0, NULL, NULL},
     RK_OPT_GROUP("training"),
     {"task", 0, RK_OPT_TEXT, "NAME", RUN(task), 0, 0, "next-token", "what is learned"},
     {"train-only", 0, RK_OPT_LIST, "PATTERN", offsetof(train_options, train_only), 0, 0, "all",
@@ -119,6 +102,7 @@ const rk_command rk_cmd_train = {
     .summary = "train a model on text, stop it, continue it to the bit",
     .usage = "--data FILE --out DIR [options]",
     .options = {rows, RK_COUNT(rows)},
+    .more = rk_shape_rows,
     .examples =
         "  rwkv train --data shakespeare.txt --out run --n-layer 4 --n-embd 128 --head-size 32 "
         "--ctx-len 64 --batch 12 --steps 2000 --lr 1e-3\n"
@@ -130,12 +114,11 @@ const rk_command rk_cmd_train = {
 
 static train_options defaults(void)
 {
-    train_options o = {.run = rk_run_defaults(), .arch = -1};
+    train_options o = {.run = rk_run_defaults(), .shape.arch = -1};
     rk_train_params *m = &o.run.model;
     o.seed = (int64_t)m->seed;
     m->lr_final = -1.0; /* as --lr is, a tenth of it */
     /* What is not given is known when the model to begin with is. */
-    m->n_vocab = m->n_layer = m->n_embd = m->head_size = 0;
     o.run.tokenizer = NULL;
     return o;
 }
@@ -155,12 +138,15 @@ static rk_status join_words(const rk_opt_list *list, char *words, const char **o
 static rk_status settle(train_options *o, rk_error *err)
 {
     rk_train_params *m = &o->run.model;
-    m->arch = o->arch < 0 ? NULL : archs[o->arch];
+    const rk_arch *arch = rk_shape_arch(&o->shape);
+    m->arch = arch ? arch->name : NULL;
     m->bf16 = o->dtype == 1;
     m->seed = (uint64_t)o->seed;
     if (m->lr_final < 0.0)
         m->lr_final = m->lr / 10.0;
-    const rk_status st = join_words(&o->train_only, o->train_only_words, &m->train_only, err);
+    rk_status st = rk_shape_sizes(&o->shape, o->run.sizes, &o->run.n_sizes, err);
+    if (st == RK_OK)
+        st = join_words(&o->train_only, o->train_only_words, &m->train_only, err);
     return st == RK_OK ? join_words(&o->freeze, o->freeze_words, &m->freeze, err) : st;
 }
 

@@ -2,6 +2,7 @@
  * one from a file is format/open.c. */
 #include "model/model.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,14 @@ rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_
 }
 
 /* ---- facts ---- */
+
+bool rk_model_get_size(const rk_model *m, int64_t i, rk_size *size)
+{
+    const rk_size_spec *s = i < 0 || i > INT_MAX ? NULL : rk_size_at(m->arch, (int)i);
+    if (s)
+        *size = (rk_size){s->name, rk_size_value(s, &m->hp)};
+    return s != NULL;
+}
 
 void rk_model_get_info(const rk_model *m, rk_model_info *info)
 {

@@ -94,6 +94,7 @@ typedef rk_tensor *rk_mixer_fn(rk_ctx *ctx, const rk_model *m, int64_t layer, rk
 
 typedef struct rk_arch {
     const char *name;
+    bool old; /* files of it are read; new models are not made of it */
     /* Its parameters come first, its layer struct begins this one's; NULL: none. With a base, all
      * of `params` belong to layers. */
     const struct rk_arch *base;

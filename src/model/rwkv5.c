@@ -180,18 +180,18 @@ static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_
                                         &io->state[FFN_SHIFT]);
 }
 
-#define ARCH(arch_name, form)                                                                      \
+#define ARCH(arch_name, form, is_old)                                                              \
     {                                                                                              \
-        .name = (arch_name), .params = params_##form, .n_params = RK_COUNT(params_##form),         \
-        .state = state, .n_state = N_STATE, .layer_bytes = sizeof(rwkv5_layer),                    \
-        .detect = detect_##form, .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_last_x},         \
-        .settle = rk_settle_heads, RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix,          \
-        .channel_mix = channel_mix,                                                                \
+        .name = (arch_name), .old = (is_old), .params = params_##form,                             \
+        .n_params = RK_COUNT(params_##form), .state = state, .n_state = N_STATE,                   \
+        .layer_bytes = sizeof(rwkv5_layer), .detect = detect_##form,                               \
+        .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_last_x}, .settle = rk_settle_heads,       \
+        RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix, .channel_mix = channel_mix,         \
     }
 
-const rk_arch rk_arch_rwkv5_0 = ARCH("rwkv5.0", 5_0);
-const rk_arch rk_arch_rwkv5_1 = ARCH("rwkv5.1", 5_1);
-const rk_arch rk_arch_rwkv5 = ARCH("rwkv5", 5_2);
-const rk_arch rk_arch_rwkv5_0_first = ARCH("rwkv5.0-first", 5_0_first);
-const rk_arch rk_arch_rwkv5_1_first = ARCH("rwkv5.1-first", 5_1_first);
-const rk_arch rk_arch_rwkv5_first = ARCH("rwkv5-first", 5_2_first);
+const rk_arch rk_arch_rwkv5_0 = ARCH("rwkv5.0", 5_0, false);
+const rk_arch rk_arch_rwkv5_1 = ARCH("rwkv5.1", 5_1, false);
+const rk_arch rk_arch_rwkv5 = ARCH("rwkv5", 5_2, false);
+const rk_arch rk_arch_rwkv5_0_first = ARCH("rwkv5.0-first", 5_0_first, true);
+const rk_arch rk_arch_rwkv5_1_first = ARCH("rwkv5.1-first", 5_1_first, true);
+const rk_arch rk_arch_rwkv5_first = ARCH("rwkv5-first", 5_2_first, true);

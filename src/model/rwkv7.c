@@ -67,7 +67,7 @@ const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE] = {
 
 static bool detect(const rk_file *f)
 {
-    return rk_file_find(f, "blocks.0.att.r_k") != NULL;
+    return rk_file_find(f, "blocks.0.att.r_k") && !rk_file_find(f, "blocks.0.ffn.s_emb.weight");
 }
 
 /* max(32, 32 round(x / 32)) of x = arg sqrt(n_embd), halves to even, as the trainer of RWKV-LM

@@ -135,7 +135,7 @@ static rk_status check_base(const run *r, const rk_checkpoint *c, rk_error *err)
 static rk_status restore(run *r, const rk_checkpoint *c, rk_error *err)
 {
     rk_run_options defaults;
-    rk_run_options_defaults(&defaults);
+    rk_run_options_defaults(&defaults, &r->p);
     rk_status st = check_base(r, c, err);
     if (st == RK_OK)
         st = rk_checkpoint_check_options(c, r->options.pairs, defaults.pairs, r->options.n, err);
@@ -186,7 +186,7 @@ static rk_status prepare(run *r, rk_error *err)
     if (st == RK_OK)
         st = rk_checkpoint_dir_clear(r->p.dir, &steps, r->p.resume, r->env->log, err);
     if (st == RK_OK)
-        st = rk_run_dir_write_config(&r->p, &r->options, r->result.n_params,
+        st = rk_run_dir_write_config(&r->p, r->model, &r->options, r->result.n_params,
                                      rk_engine_path(r->env->engine), err);
     if (st == RK_OK)
         st = rk_runlog_open(&r->log, r->p.dir, r->step, err);
@@ -439,9 +439,22 @@ static void fill_defaults(rk_run_params *p)
     rk_train_params *m = &p->model;
     p->tokenizer = p->tokenizer ? p->tokenizer : d.tokenizer;
     m->arch = m->arch ? m->arch : d.model.arch;
-    m->n_layer = m->n_layer ? m->n_layer : d.model.n_layer;
-    m->n_embd = m->n_embd ? m->n_embd : d.model.n_embd;
-    m->head_size = m->head_size ? m->head_size : d.model.head_size;
+}
+
+static rk_status make_model(rk_model **out, rk_run_params *p, rk_error *err)
+{
+    p->model.sizes = p->sizes;
+    p->model.n_sizes = p->n_sizes;
+    return rk_train_model(out, &p->model, err);
+}
+
+/* The sizes of the model to begin with are the run's. */
+static void take_sizes(rk_run_params *p, const rk_model *m)
+{
+    const rk_size_spec *s;
+    for (int i = 0; (s = rk_size_at(m->arch, i)); i++)
+        if (s->initial.rule)
+            rk_run_set_size(p, s->name, rk_size_value(s, &m->hp));
 }
 
 static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_result *result,
@@ -451,13 +464,15 @@ static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_re
     rk_model *m = NULL;
     rk_status st = RK_OK;
     if (p->model.init_from)
-        st = rk_train_model(&m, &p->model, err);
+        st = make_model(&m, p, err);
     else
         fill_defaults(p);
+    if (m)
+        take_sizes(p, m);
     if (st == RK_OK)
         st = open_task(&task, p, m, err);
     if (st == RK_OK && !m)
-        st = rk_train_model(&m, &p->model, err);
+        st = make_model(&m, p, err);
     if (st == RK_OK)
         st = rk_run_task(m, task, p, env, result, err);
     if (st == RK_OK)

@@ -89,17 +89,23 @@ rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *er
     return rk_dir_remove_leftovers(dir, written, RK_COUNT(written), err);
 }
 
-static void put_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
-                       const char *numerics, rk_buf *b)
+static void put_sizes(const rk_model *m, rk_buf *b)
 {
-    const rk_train_params *m = &p->model;
+    const rk_size_spec *s;
+    for (int i = 0; (s = rk_size_at(m->arch, i)); i++)
+        if (s->at.real)
+            rk_json_num(b, s->name, rk_size_value(s, &m->hp));
+        else
+            rk_json_int(b, s->name, (int64_t)rk_size_value(s, &m->hp));
+}
+
+static void put_config(const rk_run_params *p, const rk_model *m, const rk_run_options *o,
+                       int64_t n_params, const char *numerics, rk_buf *b)
+{
     rk_json_begin(b);
-    rk_json_str(b, "model_type", m->arch);
-    rk_json_int(b, "n_vocab", m->n_vocab);
-    rk_json_int(b, "n_embd", m->n_embd);
-    rk_json_int(b, "n_layer", m->n_layer);
-    rk_json_int(b, "head_size", m->head_size);
-    rk_json_int(b, "ctx_len", m->ctx_len);
+    rk_json_str(b, "model_type", m->arch->name);
+    put_sizes(m, b);
+    rk_json_int(b, "ctx_len", p->model.ctx_len);
     rk_json_int(b, "n_params", n_params);
     rk_json_str(b, "tokenizer", p->tokenizer ? p->tokenizer : "of the model");
     rk_json_str(b, "version", rk_version());
@@ -113,13 +119,14 @@ static void put_config(const rk_run_params *p, const rk_run_options *o, int64_t 
     rk_buf_puts(b, "\n");
 }
 
-rk_status rk_run_dir_write_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
-                                  const char *numerics, rk_error *err)
+rk_status rk_run_dir_write_config(const rk_run_params *p, const rk_model *m,
+                                  const rk_run_options *o, int64_t n_params, const char *numerics,
+                                  rk_error *err)
 {
     rk_buf path = {0}, text = {0};
     rk_out *out = NULL;
     rk_buf_printf(&path, "%s/config.json", p->dir);
-    put_config(p, o, n_params, numerics, &text);
+    put_config(p, m, o, n_params, numerics, &text);
     rk_status st = path.failed || text.failed
                        ? rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir)
                        : rk_out_open(&out, path.data, true, err);

@@ -2,6 +2,7 @@
 #ifndef RK_TRAIN_RUN_DIR_H
 #define RK_TRAIN_RUN_DIR_H
 
+#include "model/model.h"
 #include "train/run_options.h"
 
 /* May a run begin here? Errors  RK_ERR_ARG: the folder holds a run and resume is not set, or the
@@ -12,7 +13,8 @@ rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err);
  * Errors  those of rk_run_dir_check; RK_ERR_IO: also when another process has it. */
 rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *err);
 /* DIR/config.json: the model's sizes, then the options. */
-rk_status rk_run_dir_write_config(const rk_run_params *p, const rk_run_options *o, int64_t n_params,
-                                  const char *numerics, rk_error *err);
+rk_status rk_run_dir_write_config(const rk_run_params *p, const rk_model *m,
+                                  const rk_run_options *o, int64_t n_params, const char *numerics,
+                                  rk_error *err);
 
 #endif

@@ -2,11 +2,14 @@
  * --eval-every are missing on purpose: they may differ when a run is continued. */
 #include "train/run_options.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/num.h"
 #include "io/checksum.h"
+#include "model/model.h"
 
 typedef enum value_kind { INTEGER, REAL, BOOLEAN, DTYPE, SEED, STRING, WORDS } value_kind;
 
@@ -23,14 +26,6 @@ static const struct {
     MODEL("arch", STRING, arch),
     {"task", STRING, offsetof(rk_run_params, task)},
     {"tokenizer", STRING, offsetof(rk_run_params, tokenizer)},
-    MODEL("n-layer", INTEGER, n_layer),
-    MODEL("n-embd", INTEGER, n_embd),
-    MODEL("head-size", INTEGER, head_size),
-    MODEL("dim-ffn", INTEGER, dim_ffn),
-    MODEL("lora-rank-w", INTEGER, lora_rank_w),
-    MODEL("lora-rank-a", INTEGER, lora_rank_a),
-    MODEL("lora-rank-v", INTEGER, lora_rank_v),
-    MODEL("lora-rank-g", INTEGER, lora_rank_g),
     MODEL("ctx-len", INTEGER, ctx_len),
     MODEL("batch", INTEGER, batch),
     MODEL("micro-batch", INTEGER, micro_batch),
@@ -54,7 +49,7 @@ static const struct {
     MODEL("train-only", WORDS, train_only),
     MODEL("freeze", WORDS, freeze),
 };
-_Static_assert(RK_COUNT(rows) < RK_RUN_OPTIONS_MAX, "rows and --data must fit");
+_Static_assert(RK_COUNT(rows) + RK_RUN_SIZES_MAX < RK_RUN_OPTIONS_MAX, "and --data must fit");
 
 static void put_value(char *text, value_kind kind, const void *at)
 {
@@ -91,8 +86,6 @@ rk_run_params rk_run_defaults(void)
                        .val_frac = 0.1,
                        .eval_every = 500,
                        .save_every = 1000};
-    p.model.n_layer = 6;
-    p.model.n_embd = 512;
     p.model.lr_final = p.model.lr / 10.0;
     return p;
 }
@@ -104,23 +97,58 @@ static const char *words_at(const rk_run_params *p, size_t offset)
     return words ? words : "";
 }
 
+void rk_run_set_size(rk_run_params *p, const char *name, double value)
+{
+    int64_t i = 0;
+    while (i < p->n_sizes && strcmp(p->sizes[i].name, name) != 0)
+        i++;
+    assert(i < RK_RUN_SIZES_MAX);
+    p->sizes[i] = (rk_size){name, value};
+    p->n_sizes = rk_max_i64(p->n_sizes, i + 1);
+}
+
+/* The size that was given, the default where that is a number, 0 where it follows from others. */
+static void put_size(char *text, const rk_size_spec *s, const rk_run_params *p)
+{
+    double x = s->initial.rule == rk_size_constant ? rk_size_default(s) : 0;
+    for (int64_t i = 0; i < p->n_sizes; i++)
+        if (!strcmp(p->sizes[i].name, s->name))
+            x = p->sizes[i].value;
+    put_value(text, REAL, &x);
+}
+
+static void add_sizes(rk_run_options *o, const rk_run_params *p)
+{
+    const rk_arch *arch = rk_arch_find(p->model.arch);
+    const rk_size_spec *s;
+    for (int i = 0; arch && (s = rk_size_at(arch, i)); i++) {
+        if (!s->option.name)
+            continue;
+        put_size(o->values[o->n], s, p);
+        o->pairs[o->n] = (rk_pair){s->option.name, o->values[o->n]};
+        o->n++;
+    }
+}
+
 void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum)
 {
-    *o = (rk_run_options){.n = RK_COUNT(rows) + 1};
+    *o = (rk_run_options){.n = RK_COUNT(rows)};
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         put_value(o->values[i], rows[i].kind, (const char *)p + rows[i].offset);
         o->pairs[i] = (rk_pair){rows[i].name, o->values[i]};
         if (rows[i].kind == WORDS)
             o->pairs[i].value = words_at(p, rows[i].offset);
     }
-    char *last = o->values[RK_COUNT(rows)];
-    snprintf(last, RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);
-    o->pairs[RK_COUNT(rows)] = (rk_pair){"data", last};
+    add_sizes(o, p);
+    snprintf(o->values[o->n], RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);
+    o->pairs[o->n] = (rk_pair){"data", o->values[o->n]};
+    o->n++;
 }
 
-void rk_run_options_defaults(rk_run_options *o)
+void rk_run_options_defaults(rk_run_options *o, const rk_run_params *run)
 {
-    const rk_run_params p = rk_run_defaults();
+    rk_run_params p = rk_run_defaults();
+    p.model.arch = run->model.arch;
     rk_run_options_init(o, &p, 0);
-    o->pairs[RK_COUNT(rows)].value = NULL; /* --data */
+    o->pairs[o->n - 1].value = NULL; /* --data */
 }

@@ -5,8 +5,12 @@
 
 #include "io/safetensors.h"
 
+enum { RK_RUN_SIZES_MAX = 32 };
+
 typedef struct rk_run_params {
-    rk_train_params model; /* n_vocab is taken from the tokenizer */
+    rk_train_params model; /* its sizes are not looked at, but these: */
+    rk_size sizes[RK_RUN_SIZES_MAX];
+    int64_t n_sizes; /* n_vocab joins them, which the tokenizer decides */
     const char *task;
     const char *data, *dir;
     const char *tokenizer; /* NULL: that of model.init_from */
@@ -15,7 +19,7 @@ typedef struct rk_run_params {
     bool resume;
 } rk_run_params;
 
-enum { RK_RUN_OPTIONS_MAX = 48, RK_RUN_VALUE_MAX = 64 };
+enum { RK_RUN_OPTIONS_MAX = 64, RK_RUN_VALUE_MAX = 64 };
 
 /* Names and values of the options that a result depends on, as text; a double has 17 digits, so
  * equal text means equal bits. Long texts stay those of the rk_run_params. */
@@ -25,11 +29,13 @@ typedef struct rk_run_options {
     int64_t n;
 } rk_run_options;
 
+/* Add a size, or give it another value. There is room for those of any architecture. */
+void rk_run_set_size(rk_run_params *p, const char *name, double value);
 /* What `rwkv train` does where it is not told otherwise. */
 rk_run_params rk_run_defaults(void);
 /* data_checksum stands for the file of --data: it may move, but not change. */
 void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum);
-/* The same rows with their defaults; those that have none have the value NULL. */
-void rk_run_options_defaults(rk_run_options *o);
+/* The same rows with their defaults for p's architecture; those that have none have the value NULL. */
+void rk_run_options_defaults(rk_run_options *o, const rk_run_params *p);
 
 #endif

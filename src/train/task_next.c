@@ -115,7 +115,8 @@ rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *ba
         st = rk_dataset_init(&((next_token *)t)->data, &data, tok, err);
     if (st == RK_OK) {
         take_data((next_token *)t, tok);
-        p->model.n_vocab = base ? base->hp.n_vocab : rk_tokenizer_n_vocab(tok);
+        rk_run_set_size(p, "n_vocab",
+                        (double)(base ? base->hp.n_vocab : rk_tokenizer_n_vocab(tok)));
         *out = t;
     } else {
         rk_task_close(t);

@@ -39,10 +39,6 @@ struct rk_trainer {
 rk_train_params rk_train_defaults(void)
 {
     return (rk_train_params){.arch = "rwkv7",
-                             .n_vocab = 256,
-                             .n_layer = 4,
-                             .n_embd = 128,
-                             .head_size = 64,
                              .ctx_len = 512,
                              .batch = 8,
                              .grad_slices = 1,
@@ -75,11 +71,6 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
     } ranges[] = {
         {"ctx_len", (double)p->ctx_len, 1, 1 << 24},
         {"batch", (double)p->batch, 1, 1 << 20},
-        {"dim_ffn", (double)p->dim_ffn, 0, 1 << 20},
-        {"lora_rank_w", (double)p->lora_rank_w, 0, 1 << 16},
-        {"lora_rank_a", (double)p->lora_rank_a, 0, 1 << 16},
-        {"lora_rank_v", (double)p->lora_rank_v, 0, 1 << 16},
-        {"lora_rank_g", (double)p->lora_rank_g, 0, 1 << 16},
         {"micro_batch", (double)p->micro_batch, 0, 1 << 20},
         {"grad_slices", (double)p->grad_slices, 1, 1 << 16},
         {"steps", (double)p->steps, 1, 1e15},
@@ -117,23 +108,11 @@ rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err)
 {
     if (p->init_from)
         return rk_base_open(out, p, err);
-    const rk_size all[] = {{"n_vocab", (double)p->n_vocab},    {"n_embd", (double)p->n_embd},
-                           {"n_layer", (double)p->n_layer},    {"head_size", (double)p->head_size},
-                           {"dim_ffn", (double)p->dim_ffn},    {"rank_w", (double)p->lora_rank_w},
-                           {"rank_a", (double)p->lora_rank_a}, {"rank_v", (double)p->lora_rank_v},
-                           {"rank_g", (double)p->lora_rank_g}};
     const rk_arch *arch = rk_arch_find(p->arch);
-    rk_size given[RK_COUNT(all)];
     rk_hparams hp;
-    int64_t n = 0;
     if (!arch)
         return rk_fail(err, RK_ERR_ARG, "no architecture '%s'", p->arch);
-    for (size_t i = 0; i < RK_COUNT(all); i++) {
-        const rk_size_spec *s = rk_size_find(arch, all[i].name);
-        if (s && s->initial.rule && (i < 3 || all[i].value != 0))
-            given[n++] = all[i];
-    }
-    const rk_status st = rk_sizes_make(arch, given, n, &hp, err);
+    const rk_status st = rk_sizes_make(arch, p->sizes, p->n_sizes, &hp, err);
     return st == RK_OK ? rk_model_new(out, arch, &hp, err) : st;
 }
 

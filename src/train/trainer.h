@@ -30,7 +30,7 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *l
                               double *metrics, rk_error *err);
 
 /* The model that rk_trainer_new makes for these options, its tensors without data, or that of
- * p->init_from, whose sizes p then has. */
+ * p->init_from, whose architecture p then has. */
 rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err);
 /* Bytes that rk_trainer_new will take with this engine. */
 rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err);

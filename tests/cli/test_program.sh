@@ -140,4 +140,12 @@ if [ -e /dev/full ]; then
         failures=$((failures + 1))
     fi
 fi
+
+# A size that the architecture does not have is refused by the name of its option.
+got=0
+"$RK_PROGRAM" train --data /dev/null --out none --arch rwkv6 --lora-rank-a 3 2>err || got=$?
+if [ $got -ne 2 ] || ! grep -q -e '--lora-rank-a: an rwkv6 model has no such size' err; then
+    echo "--lora-rank-a of rwkv6: status $got, $(cat err)"
+    failures=$((failures + 1))
+fi
 exit $((failures > 0))

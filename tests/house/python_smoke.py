@@ -21,8 +21,8 @@ engine = rk.Engine(n_threads=2, log=lambda level, line: lines.append(line))
 assert engine.n_threads == 2 and engine.path and any("2 threads" in line for line in lines)
 tokenizer = rk.Tokenizer("byte")
 text = "to be, or not to be: that is the question. " * 4
-trainer = rk.Trainer(engine, n_vocab=256, n_layer=1, n_embd=32, head_size=16, ctx_len=16, batch=2,
-                     steps=3, lr=1e-2)
+trainer = rk.Trainer(engine, n_vocab=256, n_layer=1, n_embd=32, head_size=16, rank_w=8, ctx_len=16,
+                     batch=2, steps=3, lr=1e-2)
 rows = tokenizer.encode(text[:34])
 first = trainer.loss(rows)
 steps = [trainer.step(rows) for _ in range(3)]
@@ -40,6 +40,7 @@ assert "n_layer is 2" in refused_size
 
 model = rk.Model(model_path)
 assert (model.info.arch, model.info.n_vocab, model.info.n_embd) == ("rwkv7", 256, 32)
+assert model.sizes["n_layer"] == 1 and model.sizes["rank_w"] == 8 and model.sizes["ln_eps"] == 1e-5
 with open(model_path, "rb") as f:
     same = rk.Model(f.read())
 assert same.info.fingerprint == model.info.fingerprint

@@ -7,7 +7,7 @@ if [ -n "${RK_SANITIZE:-}" ] || ! command -v python3 >/dev/null 2>&1; then
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-RWKV_C_LIBRARY=$(find "$RK_BINARY_DIR" -maxdepth 1 -name 'librk.so.0' | head -n 1)
+RWKV_C_LIBRARY=$(find "$RK_BINARY_DIR" -maxdepth 1 -name 'librk.so.0.2' | head -n 1)
 export RWKV_C_LIBRARY PYTHONPATH="$RK_SOURCE_DIR/bindings/python" PYTHONDONTWRITEBYTECODE=1
 python3 "$RK_SOURCE_DIR/tests/house/python_smoke.py" "$work"
 

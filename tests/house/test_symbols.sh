@@ -17,7 +17,7 @@ diff "$work/declared" "$work/exported" || {
     echo "above: < declared in rk.h only, > exported by librk.so only"
     exit 1
 }
-objdump -p "$library" | grep -q 'SONAME *librk\.so\.0$' || {
-    echo "librk.so: SONAME is not librk.so.0"
+objdump -p "$library" | grep -q 'SONAME *librk\.so\.0\.2$' || {
+    echo "librk.so: SONAME is not librk.so.0.2"
     exit 1
 }

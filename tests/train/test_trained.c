@@ -15,10 +15,10 @@ static rk_train_params small(void)
 {
     rk_train_params p = rk_train_defaults();
     p.arch = arch->name;
-    p.n_vocab = N_VOCAB;
-    p.n_layer = N_LAYER;
-    p.n_embd = 32;
-    p.head_size = 16;
+    static const rk_size sizes[] = {
+        {"n_vocab", N_VOCAB}, {"n_layer", N_LAYER}, {"n_embd", 32}, {"head_size", 16}};
+    p.sizes = sizes;
+    p.n_sizes = (int64_t)RK_COUNT(sizes) - (arch == &rk_arch_rwkv4);
     p.ctx_len = CTX_LEN;
     p.batch = BATCH;
     p.clip = 0.0;

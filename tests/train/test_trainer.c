@@ -16,14 +16,16 @@ enum { N_VOCAB = 31, CTX_LEN = 24, BATCH = 8, STEPS = 3 };
 /* The architecture under test; main goes through all of them. */
 static const rk_arch *arch = &rk_arch_rwkv7;
 
+/* rwkv4 has no head_size to choose. */
+static const rk_size small_sizes[] = {
+    {"n_vocab", N_VOCAB}, {"n_layer", 2}, {"n_embd", 32}, {"head_size", 16}};
+
 static rk_train_params small(void)
 {
     rk_train_params p = rk_train_defaults();
     p.arch = arch->name;
-    p.n_vocab = N_VOCAB;
-    p.n_layer = 2;
-    p.n_embd = 32;
-    p.head_size = 16;
+    p.sizes = small_sizes;
+    p.n_sizes = RK_COUNT(small_sizes) - (arch == &rk_arch_rwkv4);
     p.ctx_len = CTX_LEN;
     p.batch = BATCH;
     p.steps = 10;
@@ -574,25 +576,43 @@ static void refuse(rk_engine *e, const rk_train_params *p, const char *word)
         refuse(e, &p, #field);                                                                     \
     } while (0)
 
+static void refuse_size(rk_engine *e, const char *name, double value, const char *word)
+{
+    rk_train_params p = small();
+    rk_size sizes[RK_COUNT(small_sizes) + 1];
+    memcpy(sizes, small_sizes, sizeof small_sizes);
+    sizes[p.n_sizes] = (rk_size){name, value};
+    for (int64_t i = 0; i < p.n_sizes; i++)
+        if (!strcmp(sizes[i].name, name))
+            sizes[i].value = value;
+    p.sizes = sizes;
+    p.n_sizes = (int64_t)RK_COUNT(sizes);
+    refuse(e, &p, word);
+}
+
 static void test_bad_params(void **state)
 {
     (void)state;
     rk_engine *e = NULL;
     rk_error err = {0};
     test_ok(rk_engine_new(&e, NULL, &err), &err);
-    REFUSE(n_vocab, 0);
-    REFUSE(n_vocab, INT64_MAX);
-    REFUSE(n_layer, 0);
-    REFUSE(n_layer, 1 << 20);
-    REFUSE(n_embd, -1);
-    REFUSE(n_embd, 33); /* no multiple of head_size */
-    REFUSE(head_size, -16);
-    REFUSE(dim_ffn, -1);
-    REFUSE(dim_ffn, INT64_MAX);
-    REFUSE(lora_rank_w, -1);
-    REFUSE(lora_rank_a, -1);
-    REFUSE(lora_rank_v, -1);
-    REFUSE(lora_rank_g, INT64_MAX);
+    refuse_size(e, "n_vocab", 0, "n_vocab is 0, expected 1 to");
+    refuse_size(e, "n_vocab", 1e19, "n_vocab is 1e+19, expected 1 to");
+    refuse_size(e, "n_layer", 0, "n_layer is 0, expected 1 to 1024");
+    refuse_size(e, "n_layer", 1 << 20, "n_layer");
+    refuse_size(e, "n_layer", 1.5, "n_layer is 1.5, expected a whole number");
+    refuse_size(e, "n_embd", -1, "n_embd");
+    refuse_size(e, "n_embd", (double)NAN, "n_embd");
+    refuse_size(e, "n_embd", 33, "n_embd 33 is not a multiple of head_size 16");
+    refuse_size(e, "head_size", -16, "head_size");
+    refuse_size(e, "dim_ffn", -1, "dim_ffn");
+    refuse_size(e, "dim_ffn", (double)INT64_MAX, "dim_ffn");
+    refuse_size(e, "rank_w", -1, "rank_w");
+    refuse_size(e, "rank_a", -1, "rank_a");
+    refuse_size(e, "rank_v", -1, "rank_v");
+    refuse_size(e, "rank_g", (double)INT64_MAX, "rank_g");
+    refuse_size(e, "rank_m", 4, "an rwkv7 model has no size 'rank_m' to choose");
+    refuse_size(e, "n_head", 2, "no size 'n_head' to choose"); /* it follows */
     REFUSE(ctx_len, 0);
     REFUSE(batch, 0);
     REFUSE(micro_batch, -1);
@@ -738,7 +758,9 @@ static void test_abort_soon(void **state)
     test_ctx t = test_begin(17);
     rk_train_params p = small();
     double deadline = (double)INFINITY, late = deadline;
-    p.n_embd = 128;
+    static const rk_size wide[] = {
+        {"n_vocab", N_VOCAB}, {"n_layer", 2}, {"n_embd", 128}, {"head_size", 16}};
+    p.sizes = wide;
     p.ctx_len = 256;
     p.batch = 32;
     fixture f = begin_with(&p, &(rk_engine_params){.abort = is_time, .abort_user = &deadline});
