@@ -54,13 +54,13 @@ static bool detect(const rk_file *f)
            !rk_file_find(f, "blocks.0.att.ln_x.weight");
 }
 
-/* Channels are on their own here: one head that is as wide as the model.
+/* Channels are on their own here: one head that is as wide as the model, whatever size is given.
  * Name, place, letter, range, default; where a file shows it; option. */
 /* clang-format off */
 static const rk_size_spec own[] = {
     {"n_head", RK_SIZE(n_head), 'H', {1, 1}, {NULL, 0}, {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
-    {"head_size", RK_SIZE(head_size), 'N', {1, RK_EMBD_MAX}, {NULL, 0},
-     {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
+    {"head_size", RK_SIZE(head_size), 'N', {1, RK_EMBD_MAX}, {rk_size_constant, 64},
+     {RK_FROM_OTHERS, NULL, 0, 0}, RK_HEAD_SIZE_OPTION},
     {"dim_ffn", RK_SIZE(dim_ffn), 'F', {1, RK_FFN_MAX}, {rk_size_of_embd, 4},
      {RK_FROM_TENSOR, "blocks.0.ffn.key.weight", 2, 0}, RK_DIM_FFN_OPTION},
 };
@@ -70,6 +70,7 @@ static const rk_size_table own_sizes = {own, RK_COUNT(own)};
 static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
 {
     hp->n_head = 1;
+    hp->head_size = hp->n_embd;
     return rk_settle_heads(arch, hp, file, err);
 }
 
