@@ -24,7 +24,7 @@ def _version():
 
 def _library():
     """The path of the built library; None when there is none."""
-    path = os.environ.get("RWKV_C_LIBRARY", os.path.join(ROOT, "build", "librk.so.0"))
+    path = os.environ.get("RWKV_C_LIBRARY", os.path.join(ROOT, "build", "librk.so.0.2"))
     return path if os.path.exists(path) else None
 
 
@@ -44,7 +44,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     tag, info = f"py3-none-{platform}", f"rwkv_c-{version}.dist-info"
     files = {"rwkv_c.py": _read(os.path.join(HERE, "rwkv_c.py"))}
     if library:
-        files["librk.so.0"] = _read(library)
+        files["librk.so.0.2"] = _read(library)
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: rwkv_c\nVersion: {version}\n"
         "Summary: librk from Python: load, run and train RWKV models\n"

@@ -164,8 +164,8 @@ def _checked(function):
 
 
 def _find_library():
-    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "librk.so.0")
-    return os.environ.get("RWKV_C_LIBRARY") or (beside if os.path.exists(beside) else "librk.so.0")
+    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "librk.so.0.2")
+    return os.environ.get("RWKV_C_LIBRARY") or (beside if os.path.exists(beside) else "librk.so.0.2")
 
 
 class _Functions:
