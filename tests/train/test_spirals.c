@@ -69,8 +69,7 @@ static void point_held_out(const rk_task *t, int64_t i, void *const *fields)
 static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 {
     rk_tensor *logits = rk_linear(ctx, p->out[0], *p->model->head, NULL);
-    (void)t;
-    for (int64_t i = 0; p->metrics && logits && i < logits->dims[0]; i++) {
+    for (int64_t i = 0; p->metrics && logits && i < logits->dims[0] * t->n_losses; i++) {
         const float *row = (const float *)logits->data + 2 * i;
         *p->metrics += (row[1] > row[0]) == ((const int32_t *)p->fields[1]->data)[i];
     }
@@ -107,8 +106,8 @@ static rk_run_result train(rk_run_params p, const char *dir, int questions)
     rk_train_plan plan;
     p.dir = dir;
     test_ok(rk_engine_new(&e, &(rk_engine_params){.n_threads = 1}, &err), &err);
-    test_ok(rk_model_new(&m, &mlp, &(rk_hparams){.n_layer = 2, .n_embd = 32, .n_vocab = 2}, &err),
-            &err);
+    const rk_hparams hp = {.n_layer = 2, .n_embd = 32, .n_vocab = 2};
+    test_ok(rk_model_new(&m, &mlp, &hp, &err), &err);
     test_ok(rk_training_plan(&(rk_training){m, &spirals, &p.model}, e, &plan, &err), &err);
     assert_int_equal(plan.n_frozen, 32);
     assert_true(plan.bytes > 4 * 4 * (size_t)plan.n_trained);
