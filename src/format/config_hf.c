@@ -11,18 +11,31 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "format/header.h"
 #include "io/json_scan.h"
 #include "io/path.h"
 #include "io/text_mark.h"
-#include "model/sizes.h"
 
 #define ABSENT ((double)NAN)
 
 enum { CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64, NUMBER_BYTES_MAX = 32 };
 
+/* Sizes that are compared with those of the tensors where these are a model's. fla's num_heads is
+ * none: beside head_dim its classes do not look at it. */
+static const struct {
+    const char *key, *size;
+} sizes[] = {
+    {"vocab_size", "n_vocab"},           {"intermediate_size", "dim_ffn"},
+    {"attention_hidden_size", "n_embd"}, {"head_size", "head_size"},
+    {"head_dim", "head_size"},           {"decay_low_rank_dim", "rank_w"},
+    {"a_low_rank_dim", "rank_a"},        {"v_low_rank_dim", "rank_v"},
+    {"gate_low_rank_dim", "rank_g"},
+};
+
 /* The numbers that are looked for; ABSENT: missing or null. */
 typedef struct config {
     double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, head_size_divisor;
+    double sizes[RK_COUNT(sizes)];
 } config;
 
 static const struct {
@@ -41,6 +54,9 @@ static double *member_of(config *c, const char *key, size_t n)
     for (size_t i = 0; i < RK_COUNT(members); i++)
         if (n == strlen(members[i].key) && !memcmp(members[i].key, key, n))
             return (double *)(void *)((char *)c + members[i].offset);
+    for (size_t i = 0; i < RK_COUNT(sizes); i++)
+        if (n == strlen(sizes[i].key) && !memcmp(sizes[i].key, key, n))
+            return &c->sizes[i];
     return NULL;
 }
 
@@ -105,6 +121,21 @@ static rk_status check_size(const rk_map *map, const char *key, double said, int
                    map->name, key, said, found);
 }
 
+static rk_status check_sizes(const rk_file *canonical, const config *c, const rk_map *map,
+                             rk_error *err)
+{
+    const rk_arch *arch = rk_arch_detect(canonical);
+    rk_hparams hp;
+    rk_status st = RK_OK;
+    if (!arch || rk_sizes_read(arch, canonical, &hp, NULL) != RK_OK)
+        return RK_OK; /* whoever opens the model says what it lacks */
+    for (size_t i = 0; i < RK_COUNT(sizes) && st == RK_OK; i++)
+        if (!isnan(c->sizes[i]))
+            st = rk_header_compare(map->name, sizes[i].key, c->sizes[i], arch, sizes[i].size, &hp,
+                                   err);
+    return st;
+}
+
 static rk_status add_eps(rk_file *f, const char *key, double x, rk_error *err)
 {
     char text[32];
@@ -135,17 +166,21 @@ static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, r
     if (st == RK_OK)
         st = add_eps(canonical, "ln_eps", isnan(c->norm_eps) ? c->layer_norm_epsilon : c->norm_eps,
                      err);
-    return st == RK_OK ? add_eps(canonical, "ln_x_eps", ln_x_eps(canonical, c), err) : st;
+    if (st == RK_OK)
+        st = add_eps(canonical, "ln_x_eps", ln_x_eps(canonical, c), err);
+    return st == RK_OK ? check_sizes(canonical, c, map, err) : st;
 }
 
 rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error *err)
 {
-    config c = {ABSENT, ABSENT, ABSENT, ABSENT, ABSENT};
+    config c = {ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, {0}};
     rk_map map = {.fd = -1};
     char *folder = rk_file_is_memory(foreign) ? NULL : rk_path_parent(rk_file_name(foreign));
     char *path = folder ? rk_path_join(folder, "config.json") : NULL;
     const bool there = path && access(path, F_OK) == 0;
     rk_status st = RK_OK;
+    for (size_t i = 0; i < RK_COUNT(sizes); i++)
+        c.sizes[i] = ABSENT;
     if (!path && !rk_file_is_memory(foreign))
         st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(foreign));
     if (there)

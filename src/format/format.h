@@ -5,6 +5,7 @@
  *   scheme*.c    other programs' names and orders of values, from and to those of RWKV-LM
  *   names_*.c    the tables of such names, one file a program
  *   config_hf.c  config.json beside a model
+ *   header.c     sizes and constants that a header states: used, or compared with the tensors
  *   vocabulary.c which vocabulary a model goes with
  *   relatives.c  models that are known by name and not read here
  *   survey.c     what a file is, whether or not it can be run

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "format/header.h"
 #include "format/relatives.h"
 #include "format/scheme.h"
 #include "io/checksum.h"
@@ -169,14 +170,6 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
 
 /* ---- the model ---- */
 
-static const rk_arch *arch_of(const rk_file *f)
-{
-    for (int i = 0; rk_archs[i]; i++)
-        if (rk_archs[i]->detect(f))
-            return rk_archs[i];
-    return NULL;
-}
-
 /* Are there tensors for about so many layers? Else one large number in a name would lead to tables
  * of any size. */
 static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
@@ -191,14 +184,18 @@ static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
 
 rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)
 {
-    const rk_arch *arch = arch_of(f);
+    const rk_arch *arch = rk_arch_detect(f);
     rk_hparams hp = {0};
     rk_status st = rk_refuse_relatives(f, err);
     if (st == RK_OK && !arch)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
                      "%s: its tensor names are those of no architecture here", rk_file_name(f));
     if (st == RK_OK)
+        st = rk_header_take(f, arch, err);
+    if (st == RK_OK)
         st = rk_sizes_read(arch, f, &hp, err);
+    if (st == RK_OK)
+        st = rk_header_check(f, arch, &hp, err);
     if (st == RK_OK && !has_layers(f, arch, hp.n_layer))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
                      rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));

@@ -23,3 +23,11 @@ const rk_arch *rk_arch_find(const char *name)
             return rk_archs[i];
     return NULL;
 }
+
+const rk_arch *rk_arch_detect(const rk_file *f)
+{
+    for (int i = 0; rk_archs[i]; i++)
+        if (rk_archs[i]->detect(f))
+            return rk_archs[i];
+    return NULL;
+}

@@ -126,6 +126,8 @@ extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_a
     rk_arch_rwkv7a;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
+/* That which a file under canonical names is of; NULL: of none here. */
+const rk_arch *rk_arch_detect(const rk_file *f);
 
 typedef struct rk_param {
     char name[RK_PARAM_NAME_MAX];

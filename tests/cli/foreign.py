@@ -405,6 +405,16 @@ def read_npy(path):
     return array.array("f", data[10 + n:])
 
 
+def patch_gguf(path, out, key, number):
+    """A copy of a GGUF file in which a key of 32 bits, f32 or u32, has another value."""
+    data = bytearray(open(path, "rb").read())
+    name = key.encode()
+    at = data.index(struct.pack("<Q", len(name)) + name) + 8 + len(name)
+    kind, = struct.unpack_from("<I", data, at)
+    struct.pack_into("<f" if kind == 6 else "<I", data, at + 4, float(number) if kind == 6 else int(number))
+    open(out, "wb").write(data)
+
+
 def compare(a, b):
     x, y = read_npy(a), read_npy(b)
     rms = math.sqrt(sum(v * v for v in x) / len(x))
@@ -420,6 +430,8 @@ if __name__ == "__main__":
     form, *rest = sys.argv[1:]
     if form == "compare":
         compare(*rest)
+    elif form == "patch":
+        patch_gguf(*rest)
     elif form == "relative":
         write_relative(*rest)
     else:

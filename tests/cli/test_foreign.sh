@@ -118,6 +118,30 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         # What is written into a folder comes back with the model's own eps.
         "$RK_PROGRAM" convert $base own --names hf
         check "$arch, a folder of ours" 1e-6 own
+        # A header that lies is refused, and what only it says is used.
+        "$RK_PROGRAM" convert $base ours.gguf
+        for lie in block_count=3 embedding_length=65 feed_forward_length=1 vocab_size=255 \
+            attention.decay_lora_rank=31; do
+            python3 "$foreign" patch ours.gguf lie.gguf rwkv7.${lie%=*} ${lie#*=}
+            "$RK_PROGRAM" logits -m lie.gguf --tokens 1 -o no.npy 2>err && complain "$arch: GGUF with $lie"
+            grep -q "rwkv7.${lie%=*} is ${lie#*=}, but its tensors show" err || complain "$arch: $lie: $(cat err)"
+        done
+        for eps in nan 0 -1 2; do
+            python3 "$foreign" patch ours.gguf lie.gguf rwkv7.attention.layer_norm_epsilon $eps
+            "$RK_PROGRAM" logits -m lie.gguf --tokens 1 -o no.npy 2>err && complain "$arch: GGUF with eps $eps"
+            grep -q "ln_eps '.*', expected a number between 0 and 1" err || complain "$arch: $eps: $(cat err)"
+        done
+        python3 "$foreign" patch ours.gguf eps.gguf rwkv7.attention.layer_norm_epsilon 0.01
+        python3 "$foreign" eps $base eps.safetensors 64e-5 1e-2
+        scores eps.safetensors eps.npy
+        check "$arch, GGUF with an eps" 1e-6 eps.gguf eps.npy
+        for lie in vocab_size=257 intermediate_size=8 head_dim=16 a_low_rank_dim=7; do
+            sed -E "s/\"${lie%=*}\": [0-9]+/\"${lie%=*}\": ${lie#*=}/" own/config.json >config
+            cp own/config.json kept && cp config own/config.json
+            "$RK_PROGRAM" logits -m own --tokens 1 -o no.npy 2>err && complain "$arch: config.json with $lie"
+            grep -q "config.json: ${lie%=*} is ${lie#*=}, but its tensors show" err || complain "$arch: $lie: $(cat err)"
+            cp kept own/config.json
+        done
         sed 's/"hidden_size": 64/"hidden_size": 65/' own/config.json >config
         cp config own/config.json
         "$RK_PROGRAM" logits -m own --tokens 1 -o no.npy 2>err && complain "$arch: hidden_size of 65"
