@@ -71,7 +71,7 @@ static rk_dtype fitting_type(rk_dtype t, int64_t cols)
  * files, all others as last. 0: blocks would run along the outputs. */
 static int64_t inputs_of(const rk_model *m, const rk_param *p)
 {
-    const bool exchanged = rk_scheme_gguf_of(m->arch) != NULL;
+    const bool exchanged = rk_scheme_gguf_of(m) != NULL;
     return p->role != RK_ROLE_LOW_RANK ? p->tensor.dims[1] : exchanged ? p->tensor.dims[0] : 0;
 }
 

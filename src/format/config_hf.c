@@ -18,7 +18,7 @@
 
 #define ABSENT ((double)NAN)
 
-enum { CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64, NUMBER_BYTES_MAX = 32 };
+enum { MARKED_MAX = 4, CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64, NUMBER_BYTES_MAX = 32 };
 
 /* Sizes that are compared with those of the tensors where these are a model's. fla's num_heads is
  * none: beside head_dim its classes do not look at it. */
@@ -36,6 +36,8 @@ static const struct {
 typedef struct config {
     double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, head_size_divisor;
     double sizes[RK_COUNT(sizes)];
+    rk_size marked[MARKED_MAX]; /* sizes that no tensor shows, by their own names */
+    int n_marked;
 } config;
 
 static const struct {
@@ -49,8 +51,24 @@ static const struct {
     {"head_size_divisor", offsetof(config, head_size_divisor)},
 };
 
+/* The size with a mark that has this name in any architecture. */
+static const rk_size_spec *marked_size(const char *key, size_t n)
+{
+    const rk_size_spec *s;
+    for (int a = 0; rk_archs[a]; a++)
+        for (int i = 0; (s = rk_size_at(rk_archs[a], i)); i++)
+            if (s->file.from == RK_FROM_MARK && n == strlen(s->name) && !memcmp(s->name, key, n))
+                return s;
+    return NULL;
+}
+
 static double *member_of(config *c, const char *key, size_t n)
 {
+    const rk_size_spec *s = marked_size(key, n);
+    if (s && c->n_marked < MARKED_MAX) {
+        c->marked[c->n_marked] = (rk_size){s->name, ABSENT};
+        return &c->marked[c->n_marked++].value;
+    }
     for (size_t i = 0; i < RK_COUNT(members); i++)
         if (n == strlen(members[i].key) && !memcmp(members[i].key, key, n))
             return (double *)(void *)((char *)c + members[i].offset);
@@ -136,7 +154,7 @@ static rk_status check_sizes(const rk_file *canonical, const config *c, const rk
     return st;
 }
 
-static rk_status add_eps(rk_file *f, const char *key, double x, rk_error *err)
+static rk_status add_number(rk_file *f, const char *key, double x, rk_error *err)
 {
     char text[32];
     if (isnan(x) || rk_file_meta(f, key))
@@ -164,16 +182,22 @@ static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, r
     if (st == RK_OK && emb && emb->n_dims == 2)
         st = check_size(map, "hidden_size", c->hidden_size, emb->dims[1], err);
     if (st == RK_OK)
-        st = add_eps(canonical, "ln_eps", isnan(c->norm_eps) ? c->layer_norm_epsilon : c->norm_eps,
-                     err);
+        st = add_number(canonical, "ln_eps",
+                        isnan(c->norm_eps) ? c->layer_norm_epsilon : c->norm_eps, err);
     if (st == RK_OK)
-        st = add_eps(canonical, "ln_x_eps", ln_x_eps(canonical, c), err);
+        st = add_number(canonical, "ln_x_eps", ln_x_eps(canonical, c), err);
+    for (int i = 0; i < c->n_marked && st == RK_OK; i++)
+        st = add_number(canonical, c->marked[i].name, c->marked[i].value, err);
     return st == RK_OK ? check_sizes(canonical, c, map, err) : st;
 }
 
 rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error *err)
 {
-    config c = {ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, {0}};
+    config c = {.hidden_size = ABSENT,
+                .num_hidden_layers = ABSENT,
+                .norm_eps = ABSENT,
+                .layer_norm_epsilon = ABSENT,
+                .head_size_divisor = ABSENT};
     rk_map map = {.fd = -1};
     char *folder = rk_file_is_memory(foreign) ? NULL : rk_path_parent(rk_file_name(foreign));
     char *path = folder ? rk_path_join(folder, "config.json") : NULL;

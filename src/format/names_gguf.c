@@ -246,7 +246,15 @@ const rk_scheme rk_scheme_gguf6 = {
 
 /* ---- writing ---- */
 
-const rk_scheme *rk_scheme_gguf_of(const rk_arch *arch)
+void rk_arch_full_name(const rk_model *m, const char *plain, char *name)
+{
+    const rk_size_spec *s;
+    int n = snprintf(name, RK_ARCH_NAME_MAX, "%s", plain);
+    for (int i = 0; n < RK_ARCH_NAME_MAX && (s = rk_size_marked(m->arch, &m->hp, i)); i++)
+        n += snprintf(name + n, (size_t)(RK_ARCH_NAME_MAX - n), "+%s", s->name);
+}
+
+static const rk_scheme *scheme_of(const rk_arch *arch)
 {
     static const struct {
         const rk_arch *arch;
@@ -258,8 +266,13 @@ const rk_scheme *rk_scheme_gguf_of(const rk_arch *arch)
     return NULL;
 }
 
+const rk_scheme *rk_scheme_gguf_of(const rk_model *m)
+{
+    return rk_size_marked(m->arch, &m->hp, 0) ? NULL : scheme_of(m->arch);
+}
+
 const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch)
 {
-    const rk_scheme *s = rk_scheme_gguf_of(arch);
+    const rk_scheme *s = scheme_of(arch);
     return s ? s : &rk_scheme_gguf7;
 }

@@ -80,6 +80,10 @@ static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
 
 bool rk_model_knows(const rk_model *m, const char *name)
 {
+    const rk_size_spec *s;
+    for (int i = 0; (s = rk_size_marked(m->arch, &m->hp, i)); i++)
+        if (!strcmp(s->name, name))
+            return true;
     for (int64_t i = 0; i < m->n_params; i++)
         if (!strcmp(m->params[i].name, name))
             return true;
@@ -143,7 +147,7 @@ static rk_status bind_params(rk_model *m, rk_error *err)
     return RK_OK;
 }
 
-/* Of architecture, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
+/* Of architecture, marked sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
 static rk_status fingerprint(rk_model *m, rk_error *err)
 {
     rk_checksum *c = rk_checksum_new();
@@ -162,6 +166,12 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
             const uint16_t h = rk_f32_to_bf16(((const float *)p->tensor.data)[e]);
             rk_checksum_add(c, &h, sizeof h);
         }
+    }
+    const rk_size_spec *s;
+    for (int i = 0; (s = rk_size_marked(m->arch, &m->hp, i)); i++) {
+        const double x = rk_size_value(s, &m->hp);
+        rk_checksum_add(c, s->name, strlen(s->name));
+        rk_checksum_add(c, &x, sizeof x);
     }
     m->fingerprint = rk_checksum_value(c);
     rk_checksum_free(c);

@@ -335,11 +335,34 @@ static rk_status collect(rk_save *s, rk_error *err)
     return st == RK_OK ? rk_file_finish(s->canonical, err) : st;
 }
 
+/* The marks of sizes (RK_FROM_MARK), under their own names whatever the others bear. */
+static rk_status add_marks(rk_file *f, const rk_model *m, rk_error *err)
+{
+    const rk_size_spec *size;
+    rk_status st = RK_OK;
+    for (int i = 0; st == RK_OK && (size = rk_size_marked(m->arch, &m->hp, i)); i++) {
+        float *x = rk_file_alloc(f, sizeof *x, err);
+        if (!x)
+            return RK_ERR_NOMEM;
+        *x = (float)rk_size_value(size, &m->hp);
+        const rk_file_tensor t = {.name = size->name,
+                                  .dtype = RK_F32,
+                                  .n_dims = 1,
+                                  .dims = {1},
+                                  .data = x,
+                                  .bytes = sizeof *x};
+        st = rk_file_add(f, &t, err);
+    }
+    return st == RK_OK ? rk_file_finish(f, err) : st;
+}
+
 static rk_status prepare(rk_save *s, const rk_scheme *scheme, rk_error *err)
 {
     rk_status st = collect(s, err);
     if (st == RK_OK && scheme)
         st = rk_scheme_export(&s->exported, s->canonical, scheme, err);
+    if (st == RK_OK)
+        st = add_marks(scheme ? s->exported : s->canonical, s->m, err);
     if (st != RK_OK)
         return st;
     s->from = scheme ? s->exported : s->canonical;
@@ -372,7 +395,7 @@ static const rk_size_spec *unshown_size(const rk_save *s, int i)
 {
     const rk_size_spec *size;
     for (int k = 0; (size = rk_size_at(s->m->arch, k)); k++) {
-        if (size->file.from != RK_FROM_META)
+        if (size->file.from != RK_FROM_META && size->file.from != RK_FROM_MARK)
             continue;
         const double implied =
             s->hf ? rk_hf_class_implies(s->hf, s->m, size) : rk_size_default(size);
@@ -473,7 +496,7 @@ static rk_status save_as(rk_save *s, rk_error *err)
     const bool gguf = !s->o->hf && as == RK_SAVE_GGUF, pth = !s->o->hf && as == RK_SAVE_PTH;
     s->hf = s->o->hf ? rk_hf_class_of(s->m->arch) : NULL;
     const rk_scheme *scheme = s->hf  ? rk_hf_class_scheme(s->hf)
-                              : gguf ? rk_scheme_gguf_of(s->m->arch)
+                              : gguf ? rk_scheme_gguf_of(s->m)
                                      : NULL;
     rk_status st = RK_OK;
     s->vectors_f32 = gguf;

@@ -34,11 +34,13 @@ static void put_sizes(rk_gguf_meta *m, const rk_save *s)
 {
     const rk_arch *arch = s->m->arch;
     const rk_scheme *scheme = rk_scheme_gguf_numbers(arch);
+    char name[RK_ARCH_NAME_MAX];
+    rk_arch_full_name(s->m, arch->name, name);
     for (int i = 0; i < scheme->n_numbers; i++) {
         const rk_scheme_number *n = &scheme->numbers[i];
         const rk_size_spec *size = n->size ? rk_size_find(arch, n->size) : NULL;
-        char key[96];
-        snprintf(key, sizeof key, "%s.%s", arch->name, n->key);
+        char key[RK_ARCH_NAME_MAX + 64];
+        snprintf(key, sizeof key, "%s.%s", name, n->key);
         if (size && size->at.real)
             rk_gguf_put_f32(m, key, (float)rk_size_value(size, &s->m->hp));
         else if (size || !n->size)
@@ -100,7 +102,7 @@ static void put_unused(rk_gguf_meta *m, const rk_save *s)
         rk_buf_add(&m->bytes, t->data, t->bytes);
         n++;
     }
-    if (s->exported && rk_scheme_gguf_of(s->m->arch)->has_dummies)
+    if (s->exported && rk_scheme_gguf_of(s->m)->has_dummies)
         rk_gguf_put_u32(m, RK_GGUF_UNUSED, n);
 }
 
@@ -143,7 +145,9 @@ static void put_all(rk_gguf_meta *m, const rk_save *s)
     rk_pair pairs[RK_SAVE_PAIRS_MAX];
     const rk_dtype type = main_type(s);
     const int n = rk_save_pairs(s, pairs, text);
-    rk_gguf_put_string(m, "general.architecture", s->m->arch->name);
+    char arch[RK_ARCH_NAME_MAX];
+    rk_arch_full_name(s->m, s->m->arch->name, arch);
+    rk_gguf_put_string(m, "general.architecture", arch);
     rk_gguf_put_string(m, "general.name", name_of_model(s));
     for (size_t i = 0; i < RK_COUNT(file_types); i++)
         if (file_types[i].dtype == type)

@@ -78,10 +78,14 @@ extern const rk_scheme rk_scheme_rwkvcpp4, rk_scheme_rwkvcpp5, rk_scheme_rwkvcpp
  * that RWKV-5 and -6 brought along, and those of fla. */
 extern const rk_scheme rk_scheme_hf_classes, rk_scheme_fla7;
 
-/* The names of a GGUF file that is written; NULL: llama.cpp does not have this architecture. */
-const rk_scheme *rk_scheme_gguf_of(const rk_arch *arch);
-/* The numbers in its metadata: those of its names, for an architecture of ours like those. */
+/* The names of a GGUF file that is written; NULL: llama.cpp does not have such models. */
+const rk_scheme *rk_scheme_gguf_of(const rk_model *m);
+/* The numbers in its metadata: those of its names, for models of ours like those. */
 const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch);
+/* What such a file, and config.json, call the architecture; name has room for it. A marked size is a
+ * part, "rwkv7+removal_scale", so that nobody takes the model for a plain one. */
+enum { RK_ARCH_NAME_MAX = 128 };
+void rk_arch_full_name(const rk_model *m, const char *plain, char *name);
 
 /* Keys that our own GGUF files have beside those of llama.cpp. "rwkv.were.TYPE", one array per
  * type: names of the tensors that had this type before they became f32. "rwkv.unused.NAME.TYPE":

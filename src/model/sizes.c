@@ -81,6 +81,15 @@ double rk_size_default(const rk_size_spec *s)
     return s->initial.arg;
 }
 
+const rk_size_spec *rk_size_marked(const rk_arch *arch, const rk_hparams *hp, int i)
+{
+    const rk_size_spec *s;
+    for (int k = 0; (s = rk_size_at(arch, k)); k++)
+        if (s->file.from == RK_FROM_MARK && rk_size_value(s, hp) != rk_size_default(s) && i-- == 0)
+            return s;
+    return NULL;
+}
+
 /* ---- shapes ---- */
 
 static int64_t size_of(const rk_arch *arch, const rk_hparams *hp, char letter)
@@ -153,6 +162,11 @@ static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *valu
 {
     const char *text = rk_file_meta(f, s->name);
     char *end = NULL;
+    if (!text && s->file.from == RK_FROM_MARK && rk_file_find(f, s->name))
+        return rk_fail(
+            err, RK_ERR_FORMAT,
+            "%s: tensor '%s' says that there is metadata of this name, and there is none",
+            rk_file_name(f), s->name);
     *value = text ? strtod(text, &end) : rk_size_default(s);
     if ((!text || (*text && !*end)) && in_range(s, *value))
         return RK_OK;
@@ -178,6 +192,7 @@ static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_
         st = read_tensor(arch, f, s, &value, err);
         break;
     case RK_FROM_META:
+    case RK_FROM_MARK:
         st = read_meta(f, s, &value, err);
         break;
     case RK_FROM_OTHERS:

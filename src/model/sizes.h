@@ -36,6 +36,9 @@ typedef enum rk_size_from {
     RK_FROM_LATER,  /* the same in layer 1; 1 in a model of one layer, which has no such tensor */
     RK_FROM_LAYERS, /* one more than the largest number in names "blocks.N." */
     RK_FROM_META,   /* metadata of the size's name, where it is other than the default */
+    RK_FROM_MARK, /* the same of a size that changes what the tensors mean: a file where it is other
+                     * than the default has a mark too, a tensor of the size's name, so that
+                     * programs that do not know the size refuse the file */
     RK_FROM_OTHERS, /* it follows from other sizes: rk_arch.settle */
 } rk_size_from;
 
@@ -91,6 +94,9 @@ const rk_size_spec *rk_size_find(const struct rk_arch *arch, const char *name);
 double rk_size_value(const rk_size_spec *s, const rk_hparams *hp);
 /* The default of a size whose rule looks at no other size. */
 double rk_size_default(const rk_size_spec *s);
+
+/* Is this size one with a mark, and other than its default? The i-th of a model; NULL: only i. */
+const rk_size_spec *rk_size_marked(const struct rk_arch *arch, const rk_hparams *hp, int i);
 
 /* Dimensions of a shape formula, a letter each (digits are themselves); returns their number. */
 int rk_shape_dims(const struct rk_arch *arch, const rk_hparams *hp, const char *shape,
