@@ -1,4 +1,15 @@
-/* arch.c: the architectures there are. A new one is a file and a line. */
+/* arch.c: the architectures there are. A new one is a file and a line.
+ *
+ * This folder in one screen:
+ *
+ *   model.h, model.c     what an architecture is; a model made of its tables
+ *   role.*, sizes.*,     columns and tables: what a parameter is for, sizes, parts of a state,
+ *   state.*, init.*      initial values
+ *   forward.c, lm.*      a forward through stem, blocks and head; what language models share
+ *   rwkv*.c              an architecture each: its tables and its mixers
+ *   pack.*               matrices laid out again for products
+ *
+ * What files call a model's tensors stands in format/. */
 #include <string.h>
 
 #include "model/model.h"

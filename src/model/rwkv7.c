@@ -97,6 +97,9 @@ static const rk_size_spec sizes[] = {
      {"lora-rank-v", "by n-embd", "rank of the value residual's"}},
     {"rank_g", RK_OWN_SIZE(RK_RWKV7_RANK_G), 'g', {1, RK_RANK_MAX}, {rank_of, 5.0},
      {RK_FROM_TENSOR, "blocks.0.att.g1", 2, 1}, {"lora-rank-g", "by n-embd", "rank of the gate's"}},
+    {"removal_scale", RK_OWN_REAL(RK_RWKV7_REMOVAL), 0, {0, 2}, {rk_size_constant, 1},
+     {RK_FROM_MARK, NULL, 0, 0},
+     {"removal-scale", "1", "how much of what a key finds is removed; above 1 states can be swapped"}},
 };
 /* clang-format on */
 const rk_size_table rk_rwkv7_sizes = {sizes, RK_COUNT(sizes)};
@@ -111,7 +114,8 @@ rk_tensor *rk_rwkv7_att(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor
     const rk_rwkv7_layer *p = rk_model_layer(m, layer);
     rk_tensor **s = io->state;
     rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], io->carry[0]};
-    x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, m->hp.ln_x_eps, &att);
+    x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, m->hp.ln_x_eps,
+                                  m->hp.own[RK_RWKV7_REMOVAL].x, &att);
     io->carry[0] = att.v_first;
     s[ATT_SHIFT] = att.shift;
     s[ATT_WKV] = att.wkv;

@@ -13,7 +13,14 @@ typedef struct rk_rwkv7_layer {
 } rk_rwkv7_layer;
 
 /* Places in rk_hparams.own. */
-enum { RK_RWKV7_RANK_W, RK_RWKV7_RANK_A, RK_RWKV7_RANK_V, RK_RWKV7_RANK_G, RK_RWKV7_OWN };
+enum {
+    RK_RWKV7_RANK_W,
+    RK_RWKV7_RANK_A,
+    RK_RWKV7_RANK_V,
+    RK_RWKV7_RANK_G,
+    RK_RWKV7_REMOVAL,
+    RK_RWKV7_OWN
+};
 extern const rk_size_table rk_rwkv7_sizes;
 
 enum { RK_RWKV7_N_STATE = 3 };

@@ -16,7 +16,8 @@ static rk_tensor *heads(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x)
 }
 
 rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
-                                     rk_tensor *residual, double eps, rk_rwkv7_time_mix_io *io)
+                                     rk_tensor *residual, double eps, double removal,
+                                     rk_rwkv7_time_mix_io *io)
 {
     enum { XR, XW, XK, XV, XA, XG, N_MIX };
     rk_tensor *const mu[N_MIX] = {p->x_r, p->x_w, p->x_k, p->x_v, p->x_a, p->x_g};
@@ -60,7 +61,8 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
                                     .ln_w = p->ln_x_w,
                                     .ln_b = p->ln_x_b,
                                     .state = io->wkv,
-                                    .eps = eps};
+                                    .eps = eps,
+                                    .extra = removal - 1.0};
     rk_tensor *z = rk_rwkv7_heads(ctx, &core, &io->wkv);
     if (!io->v_first)
         io->v_first = v;

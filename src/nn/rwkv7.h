@@ -20,9 +20,11 @@ typedef struct rk_rwkv7_time_mix_io {
     rk_tensor *v_first; /* NULL in the first layer, which leaves its value here */
 } rk_rwkv7_time_mix_io;
 
-/* residual + time mix of x (B, T, C), the normalised input. eps is that of the group norm. */
+/* residual + time mix of x (B, T, C), the normalised input. eps is that of the group norm, removal a
+ * factor of what the state removes (1 but in the variant that has it). */
 rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
-                                     rk_tensor *residual, double eps, rk_rwkv7_time_mix_io *io);
+                                     rk_tensor *residual, double eps, double removal,
+                                     rk_rwkv7_time_mix_io *io);
 
 typedef struct rk_rwkv7_channel_mix {
     rk_tensor *x_k;            /* (C) */

@@ -48,6 +48,16 @@ static const float *at(const heads_job *j, int i, int64_t place)
     return j->n->in[i] ? (const float *)j->n->in[i]->data + place : NULL;
 }
 
+/* What an op is told beside its inputs. */
+typedef struct heads_attr {
+    double eps, extra;
+} heads_attr;
+
+static const heads_attr *attr_of(const rk_node *n)
+{
+    return n->attr;
+}
+
 /* The token at `row` of one head; `c` is the head's first channel. */
 static void prepare(const heads_job *j, int64_t row, int64_t c)
 {
@@ -69,16 +79,15 @@ static void prepare(const heads_job *j, int64_t row, int64_t c)
                                 .b = j->inner[S_B] + row,
                                 .v = first ? NULL : j->inner[S_V] + row};
     j->kern->rwkv7_prepare(1, 1, j->size, &p);
+    const float removal = (float)(1.0 + attr_of(j->n)->extra);
+    float *b = j->inner[S_B] + row;
+    for (int64_t i = 0; removal != 1.0f && i < j->size; i++)
+        b[i] *= removal;
 }
 
 static const float *value(const heads_job *j, int64_t row)
 {
     return j->n->in[V_FIRST] ? j->inner[S_V] + row : at(j, V, row);
-}
-
-static double eps_of(const rk_node *n)
-{
-    return *(const double *)n->attr;
 }
 
 static void output(const heads_job *j, int64_t row, int64_t c)
@@ -91,7 +100,7 @@ static void output(const heads_job *j, int64_t row, int64_t c)
                                .r_k = at(j, R_K, c),
                                .ln_w = at(j, LN_W, c),
                                .ln_b = at(j, LN_B, c),
-                               .eps = eps_of(j->n),
+                               .eps = attr_of(j->n)->eps,
                                .z = (float *)j->n->out[0]->data + row};
     j->kern->rwkv7_output(1, 1, j->size, &p);
 }
@@ -145,12 +154,14 @@ const rk_op rk_op_rwkv7_heads = {
     .name = "rwkv7_heads",
     .shape = rwkv7_heads_shape,
     .on[RK_CPU] = {rwkv7_heads_forward, NULL},
-    .attr_bytes = sizeof(double),
+    .attr_bytes = sizeof(heads_attr),
 };
 
 static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out)
 {
-    const rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(ctx, &in->raw);
+    rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(ctx, &in->raw);
+    if (in->extra != 0.0)
+        q.b = rk_scale(ctx, q.b, 1.0 + in->extra);
     const rk_wkv7_in wkv = {in->r, q.w, q.k, q.v, q.a, q.b, in->state};
     rk_tensor *y = rk_wkv7(ctx, &wkv, state_out);
     const rk_rwkv7_output_in out = {y,       in->r,    q.k,      q.v,    in->g,
@@ -163,6 +174,7 @@ rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **
     const rk_rwkv7_prepare_in *raw = &in->raw;
     if (ctx->recording || ctx->long_class || (in->r && in->r->dtype != RK_F32))
         return one_by_one(ctx, in, state_out);
+    const heads_attr attr = {in->eps, in->extra};
     rk_node n = {.op = &rk_op_rwkv7_heads,
                  .n_in = HEADS_IN,
                  .in = {[W0] = raw->w0,
@@ -182,7 +194,7 @@ rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **
                         [LN_W] = in->ln_w,
                         [LN_B] = in->ln_b,
                         [STATE] = in->state},
-                 .attr = &in->eps};
+                 .attr = &attr};
     if (!rk_apply(ctx, &n))
         return NULL;
     *state_out = n.out[1];

@@ -145,6 +145,7 @@ typedef struct rk_rwkv7_heads_in {
     rk_tensor *r_k, *ln_w, *ln_b; /* C elements each */
     rk_tensor *state;             /* (B, H, N value, N key) */
     double eps;
+    double extra; /* removal: S diag(w) - (1 + extra) (S kk)(kk a)^T + v k^T; 0 is RWKV-7 */
 } rk_rwkv7_heads_in;
 /* prepare, wkv7 and output, head by head; one fork and join instead of three in the short class. */
 rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out);
