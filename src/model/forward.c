@@ -148,7 +148,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
 {
     const rk_arch *arch = m->arch;
     const size_t state_bytes = (size_t)arch->n_state * sizeof(rk_tensor *);
-    rk_block_io io = {NULL};
+    rk_block_io io = {.x = NULL};
     if (!check_inputs(ctx, arch, f))
         return NULL;
     /* The tape refers to them. */
