@@ -18,6 +18,7 @@
 #include "cli/draft.h"
 #include "cli/interrupt.h"
 #include "cli/line.h"
+#include "cli/messages.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
 #include "cli/suggest.h"
@@ -28,7 +29,8 @@ enum { WORDS_MAX = 63 };
 
 typedef struct chat_options {
     rk_common_options common;
-    const char *model, *vocab, *state_in, *system, *format;
+    const char *model, *vocab, *state_in, *system, *format, *messages;
+    const char *user_name, *assistant_name;
     rk_draft_options draft;
     rk_prompt_source first;
     int64_t n_tokens, logprobs;
@@ -65,9 +67,15 @@ static const rk_option rows[] = {
     RK_DRAFT_ROWS(chat_options, draft),
     RK_OPT_GROUP("talk"),
     {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "by the model",
-     "chat format: world, g1, raven, instruct or qa"},
+     "chat format: world, g1, assistant, bot, function_calling, raven, instruct or qa"},
     {"system", 0, RK_OPT_TEXT, "TEXT", AT(system), 0, 0, NULL,
      "system text that the talk begins with"},
+    {"user-name", 0, RK_OPT_TEXT, "NAME", AT(user_name), 0, 0, "the format's",
+     "what the format calls the user"},
+    {"assistant-name", 0, RK_OPT_TEXT, "NAME", AT(assistant_name), 0, 0, "the format's",
+     "what it calls the model"},
+    {"messages", 0, RK_OPT_TEXT, "FILE", AT(messages), 0, 0, NULL,
+     "messages that the talk begins with, in JSON; where the last one asks, it is answered"},
     {"prompt", 'p', RK_OPT_TEXT, "TEXT", AT(first.text), 0, 0, NULL,
      "the first question; - is all of stdin"},
     {"file", 'f', RK_OPT_TEXT, "FILE", AT(first.file), 0, 0, NULL,
@@ -115,7 +123,8 @@ typedef struct chat {
     rk_session *session;
     rk_sampler *sampler; /* of the answer at hand or the last one */
     rk_draft draft;
-    const rk_chat_format *format;
+    rk_chat_format format;
+    rk_messages *messages; /* that the talk begins with; NULL: none */
     rk_talks *talks;
     rk_line *line;
     rk_meter meter; /* of a question that is long to read */
@@ -293,13 +302,12 @@ static rk_status answer(chat *c, measure *m, rk_error *err)
     return st;
 }
 
-static rk_status ask(chat *c, measure *m, const rk_buf *question, rk_error *err)
+static rk_status ask(chat *c, measure *m, const rk_buf *message, rk_error *err)
 {
     const int64_t before = rk_talks_n_read(c->talks);
     const double begun = rk_now_s();
     c->meter = rk_meter_begin("reading the question", "tokens", 1.0, c->o.common.quiet);
-    const rk_status st =
-        rk_talks_ask(c->talks, question->data, question->len, (rk_think)c->o.think, err);
+    const rk_status st = rk_talks_ask(c->talks, message, (rk_think)c->o.think, err);
     rk_meter_end(&c->meter);
     m->n_read = rk_talks_n_read(c->talks) - before;
     m->read_s = rk_now_s() - begun;
@@ -311,8 +319,9 @@ static void show_keys(void *line)
     rk_line_show_keys(line);
 }
 
-/* question NULL: another answer to the last one. Keys typed meanwhile wait for the next prompt. */
-static rk_status compute(chat *c, const rk_buf *question, rk_error *err)
+/* message: in the words of the format; NULL: another answer to the last one. Keys typed meanwhile
+ * wait for the next prompt. */
+static rk_status compute(chat *c, const rk_buf *message, rk_error *err)
 {
     measure m = {0};
     rk_status st = rk_interrupt_open(&c->interrupt, err);
@@ -320,9 +329,9 @@ static rk_status compute(chat *c, const rk_buf *question, rk_error *err)
         return st;
     rk_line_hide_keys(c->line);
     rk_interrupt_at_end(c->interrupt, show_keys, c->line);
-    if (question)
-        st = ask(c, &m, question, err);
-    const bool asked = question && st == RK_OK;
+    if (message)
+        st = ask(c, &m, message, err);
+    const bool asked = message && st == RK_OK;
     if (st == RK_OK)
         st = answer(c, &m, err);
     else if (st == RK_ERR_ABORTED)
@@ -339,6 +348,16 @@ static rk_status compute(chat *c, const rk_buf *question, rk_error *err)
     if (number && (number != SIGINT || !c->terminal))
         c->signal = number;
     return st == RK_ERR_ABORTED ? RK_OK : st;
+}
+
+static rk_status compute_question(chat *c, const rk_buf *said, rk_error *err)
+{
+    rk_buf message = {0};
+    rk_chat_put_message(&message, &c->format, RK_CHAT_USER, said->data, said->len);
+    const rk_status st = message.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for a question")
+                                        : compute(c, &message, err);
+    rk_buf_deinit(&message);
+    return st;
 }
 
 /* ---- commands ---- */
@@ -443,6 +462,16 @@ static rk_status run_system(chat *c, const char *arg, rk_error *err)
     return st;
 }
 
+static rk_status run_tool(chat *c, const char *arg, rk_error *err)
+{
+    rk_buf message = {0};
+    rk_status st = rk_messages_put_output(&message, &c->format, arg, strlen(arg), err);
+    if (st == RK_OK)
+        st = compute(c, &message, err);
+    rk_buf_deinit(&message);
+    return st;
+}
+
 static void show_settings(const chat *c)
 {
     for (size_t i = 0; i < RK_COUNT(settings); i++) {
@@ -530,6 +559,7 @@ static const chat_command commands[] = {
     {"save", "FILE", "save this talk; --force FILE overwrites one that is there", run_save},
     {"load", "FILE", "go on from a saved talk", run_load},
     {"system", "[TEXT]", "begin a new talk, with a system text", run_system},
+    {"tool", "TEXT", "what a tool has returned, for the model to go on with", run_tool},
     {"set", "[NAME VALUE]", "show or change how answers are drawn", run_set},
     {"quit", "", "end; so does Ctrl-D", run_quit},
     {0},
@@ -576,7 +606,8 @@ static rk_status handle(chat *c, rk_error *err)
     if (c->text.len == 0)
         return RK_OK;
     const char *text = c->text.data;
-    const rk_status st = *text == '/' ? run_command(c, text + 1, err) : compute(c, &c->text, err);
+    const rk_status st =
+        *text == '/' ? run_command(c, text + 1, err) : compute_question(c, &c->text, err);
     if (st == RK_OK || !c->terminal || ferror(stdout))
         return st;
     if (*text != '/')
@@ -615,7 +646,21 @@ static rk_status ask_first(chat *c, rk_error *err)
         fprintf(stdout, "%s> %s%s\n", colour(c, "\x1b[1;32m"), colour(c, "\x1b[0m"),
                 c->text.data ? c->text.data : "");
     if (st == RK_OK && c->text.len > 0)
-        st = compute(c, &c->text, err);
+        st = compute_question(c, &c->text, err);
+    return st;
+}
+
+/* The messages of --messages, and the answer that they wait for. */
+static rk_status begin_with_messages(chat *c, rk_error *err)
+{
+    rk_buf text = {0};
+    if (!c->messages)
+        return RK_OK;
+    rk_status st = rk_messages_put(&text, c->messages, &c->format, err);
+    if (st == RK_OK)
+        st = rk_messages_ask(c->messages) ? compute(c, &text, err)
+                                          : rk_talks_add(c->talks, &text, err);
+    rk_buf_deinit(&text);
     return st;
 }
 
@@ -653,18 +698,32 @@ static void take_advice(double *value, double advice)
         *value = advice;
 }
 
+static rk_status rename_roles(chat *c, rk_error *err)
+{
+    rk_status st = RK_OK;
+    if (c->o.user_name)
+        st = rk_chat_format_rename(&c->format, RK_CHAT_USER, c->o.user_name, err);
+    if (st == RK_OK && c->o.assistant_name)
+        st = rk_chat_format_rename(&c->format, RK_CHAT_ASSISTANT, c->o.assistant_name, err);
+    return st;
+}
+
+/* The one that is wanted, else one that has the tools there are, else by the model. */
 static rk_status choose_format(chat *c, rk_error *err)
 {
     rk_sampling_options *s = &c->o.sampling;
-    c->format = rk_chat_format_guess(c->o.model, c->model->hp.n_vocab);
-    const rk_status st = c->o.format ? rk_chat_format_find(&c->format, c->o.format, err) : RK_OK;
+    const rk_chat_format *f = rk_chat_format_guess(c->o.model, c->model->hp.n_vocab);
+    const bool tools = c->messages && rk_messages_have_tools(c->messages);
+    const char *wanted = c->o.format ? c->o.format : tools ? RK_CHAT_WITH_TOOLS : NULL;
+    rk_status st = wanted ? rk_chat_format_find(&f, wanted, err) : RK_OK;
     if (st != RK_OK)
         return st;
-    take_advice(&s->temp, c->format->temp);
-    take_advice(&s->top_p, c->format->top_p);
-    take_advice(&s->presence_penalty, c->format->presence_penalty);
-    take_advice(&s->frequency_penalty, c->format->frequency_penalty);
-    return RK_OK;
+    c->format = *f;
+    take_advice(&s->temp, f->temp);
+    take_advice(&s->top_p, f->top_p);
+    take_advice(&s->presence_penalty, f->presence_penalty);
+    take_advice(&s->frequency_penalty, f->frequency_penalty);
+    return rename_roles(c, err);
 }
 
 /* The sampler is made now and not at the first answer: what --logit-bias names is checked. */
@@ -712,7 +771,7 @@ static rk_status open_talk(chat *c, rk_error *err)
                               .speculator = c->draft.speculator,
                               .model = c->model,
                               .tokenizer = c->tokenizer,
-                              .format = c->format,
+                              .format = &c->format,
                               .meter = &c->meter};
     rk_status st = rk_talks_new(&c->talks, &p, err);
     if (st == RK_OK && c->o.system)
@@ -732,6 +791,7 @@ static void close_all(chat *c)
         free(c->words[i]);
     rk_line_free(c->line);
     rk_talks_free(c->talks);
+    rk_messages_free(c->messages);
     rk_draft_close(&c->draft);
     rk_sampler_free(c->sampler);
     rk_session_free(c->session);
@@ -757,7 +817,7 @@ static void greet(const chat *c)
     rk_model_info info;
     rk_model_get_info(c->model, &info);
     snprintf(text, sizeof text, "%s, %.1f million parameters; chat format %s", info.arch,
-             (double)info.n_params / 1e6, c->format->name);
+             (double)info.n_params / 1e6, c->format.name);
     note(c, text);
     note(c, "/help lists commands, Ctrl-C stops an answer, Ctrl-D ends\n");
 }
@@ -776,6 +836,8 @@ static rk_status work(chat *c, rk_error *err)
     rk_status st = check_options(&c->o, err);
     if (st == RK_OK)
         st = rk_prompt_stops(&c->o.stop, c->o.first.escapes, &c->stops, err);
+    if (st == RK_OK && c->o.messages)
+        st = rk_messages_open(&c->messages, c->o.messages, c->o.common.quiet, err);
     if (st == RK_OK)
         st = rk_sampling_draw_seed(&c->o.sampling, err);
     if (st == RK_OK)
@@ -788,7 +850,9 @@ static rk_status work(chat *c, rk_error *err)
     c->colours = c->terminal && wants_colours();
     if (c->terminal)
         greet(c);
-    st = ask_first(c, err);
+    st = begin_with_messages(c, err);
+    if (st == RK_OK)
+        st = ask_first(c, err);
     if (st == RK_OK)
         st = loop(c, err);
     return st == RK_OK ? rk_file_check(c->model->file, err) : st;

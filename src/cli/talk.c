@@ -58,6 +58,7 @@ struct rk_talks {
     bool holding; /* held and tail mean something */
     bool begun;   /* something has been shown */
     const rk_generate_params *given;
+    char stops[RK_CHAT_STOPS_MAX][RK_CHAT_STOP_BYTES];
 };
 
 static talk *here(rk_talks *t)
@@ -261,12 +262,13 @@ static void add_turn(const rk_talks *t, talk *x, turn made)
     x->turns[x->n_turns++] = made;
 }
 
-rk_status rk_talks_ask(rk_talks *t, const char *said, size_t n, rk_think think, rk_error *err)
+rk_status rk_talks_ask(rk_talks *t, const rk_buf *message, rk_think think, rk_error *err)
 {
     rk_buf text = {0};
     turn made = {0};
     rk_buf_add(&text, here(t)->unread.data, here(t)->unread.len);
-    rk_chat_put_question(&text, t->p.format, said, n, think);
+    rk_buf_add(&text, message->data, message->len);
+    rk_chat_put_answer(&text, t->p.format, think);
     const rk_status st = text.failed ? no_memory(err) : ask(t, &made, &text, err);
     if (st == RK_OK)
         add_turn(t, here(t), made);
@@ -317,17 +319,18 @@ static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
         const char *text = rk_tokenizer_bytes(t->p.tokenizer, made->unfed, &n);
         rk_buf_add(unread, text, n);
     }
-    rk_chat_put_end(unread);
+    rk_chat_put_end(unread, t->p.format);
     return unread->failed ? no_memory(err) : st;
 }
 
 /* The format's stop strings and those given; returns their number. */
-static int64_t all_stops(const rk_talks *t, const rk_generate_params *given,
+static int64_t all_stops(rk_talks *t, const rk_generate_params *given,
                          const char *stops[RK_CHAT_STOPS_MAX + RK_OPT_LIST_MAX])
 {
     int64_t n = 0;
-    for (int i = 0; i < RK_CHAT_STOPS_MAX && t->p.format->stop[i]; i++)
-        stops[n++] = t->p.format->stop[i];
+    for (int i = 0; i < RK_CHAT_STOPS_MAX; i++)
+        if (rk_chat_format_stop(t->p.format, i, t->stops[i]))
+            stops[n++] = t->stops[i];
     for (int64_t i = 0; i < given->n_stop && i < RK_OPT_LIST_MAX; i++)
         stops[n++] = given->stop[i];
     return n;
@@ -401,6 +404,13 @@ rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err)
     rk_buf_clear(&x->unread);
     rk_chat_put_system(&x->unread, t->p.format, system, strlen(system));
     return x->unread.failed ? no_memory(err) : RK_OK;
+}
+
+rk_status rk_talks_add(rk_talks *t, const rk_buf *messages, rk_error *err)
+{
+    rk_buf *unread = &here(t)->unread;
+    rk_buf_add(unread, messages->data, messages->len);
+    return unread->failed ? no_memory(err) : RK_OK;
 }
 
 /* Note where the current talk is, to come back to. */

@@ -30,8 +30,9 @@ typedef struct rk_talks rk_talks;
 rk_status rk_talks_new(rk_talks **out, const rk_talk_params *p, rk_error *err);
 void rk_talks_free(rk_talks *t);
 
-/* Read what the user says, so that an answer can begin. RK_ERR_ABORTED leaves all as it was. */
-rk_status rk_talks_ask(rk_talks *t, const char *text, size_t n, rk_think think, rk_error *err);
+/* Read a message in the words of the format, which may be empty, so that an answer can begin.
+ * RK_ERR_ABORTED leaves all as it was. */
+rk_status rk_talks_ask(rk_talks *t, const rk_buf *message, rk_think think, rk_error *err);
 /* Generate the answer to the last question, or another one: the state goes back to where it began.
  * g: as rk_generate; its tokenizer, n_vocab, speculator and hold are set here, the format's stop
  * strings join its own, and emit gets the text without the space that it begins with. sampler is
@@ -43,6 +44,8 @@ rk_status rk_talks_answer(rk_talks *t, const rk_generate_params *g, rk_sampler *
 rk_status rk_talks_undo(rk_talks *t, rk_error *err);
 /* A new talk in place of the current one, that begins with a system text or with nothing. */
 rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err);
+/* Add messages in the words of the format, which are read with the next question. */
+rk_status rk_talks_add(rk_talks *t, const rk_buf *messages, rk_error *err);
 /* Go on in a copy of this talk, which stays as it is. Errors  RK_ERR_ARG: there are too many. */
 rk_status rk_talks_fork(rk_talks *t, rk_error *err);
 /* Go to talk i, from 0. RK_ERR_ARG: there is none. */

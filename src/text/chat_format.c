@@ -1,34 +1,85 @@
 /* chat_format.c: the rows of formats, and texts cleaned as the authors' templates want them.
  *
  * Sources: BlinkDL/RWKV-LM, RWKV-v7/RWKV7-G1x-templates.txt, for World and G1; BlinkDL/ChatRWKV,
- * v2/chat.py, for Raven; recommended sampling from the demos beside them. The beginning of a
- * thinking section lacks its ">" on purpose: it may share a token with what follows. */
+ * v2/chat.py, for Raven; recommended sampling from the demos beside them; rwkv-rs/transformers-rwkv,
+ * temp/rwkv_chat_template.jinja, for the three styles of the G1 line. The beginning of a thinking
+ * section lacks its ">" on purpose: it may share a token with what follows. */
 #include "text/chat_format.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
 
 enum { PILE_VOCAB = 50277 };
 
+#define LINE_AND_TAG "<think>\n</think"
+#define TAGS "<think></think"
+#define FLOWER "\xe2\x9c\xbf"
+
 const rk_chat_format rk_chat_formats[] = {
     {"world",
      "the World models of versions 4 to 7",
-     "System: ",
-     "User: ",
-     "Assistant:",
-     {"\n\nUser:", "\nUser:"},
+     "",
+     ": ",
+     "\n\n",
+     {"System", "User", "Assistant", NULL},
+     RK_CHAT_TIGHT,
+     LINE_AND_TAG,
+     {"\n\n%:", "\n%:"},
      1.0,
      0.5,
      0.5,
      0.5},
     {"g1",
      "G1 models, whose answers hold blank lines and thoughts",
-     "System: ",
-     "User: ",
-     "Assistant:",
-     {"\n\nUser:", NULL},
+     "",
+     ": ",
+     "\n\n",
+     {"System", "User", "Assistant", NULL},
+     RK_CHAT_TIGHT,
+     LINE_AND_TAG,
+     {"\n\n%:", NULL},
+     0.7,
+     0.5,
+     0.0,
+     0.0},
+    {"assistant",
+     "G1 models, as transformers writes their messages",
+     "",
+     ": ",
+     "\n\n",
+     {"System", "User", "Assistant", NULL},
+     RK_CHAT_LINES,
+     TAGS,
+     {"\n%:", NULL},
+     0.7,
+     0.5,
+     0.0,
+     0.0},
+    {"bot",
+     "G1 models, with flowers around texts",
+     "",
+     FLOWER,
+     FLOWER "\n",
+     {"System", "User", "Bot", NULL},
+     RK_CHAT_LINES,
+     TAGS,
+     {FLOWER, NULL},
+     0.7,
+     0.5,
+     0.0,
+     0.0},
+    {"function_calling",
+     "G1 models that call tools",
+     "### ",
+     "\n",
+     "\n",
+     {"System", "User", "Assistant", "Tool Output"},
+     RK_CHAT_LINES,
+     TAGS,
+     {"\n### %", "\n### Tool Output"},
      0.7,
      0.5,
      0.0,
@@ -36,19 +87,25 @@ const rk_chat_format rk_chat_formats[] = {
     {"raven",
      "the Raven models of version 4",
      "",
-     "Bob: ",
-     "Alice:",
-     {"\n\nBob:", "\nBob:"},
+     ": ",
+     "\n\n",
+     {"", "Bob", "Alice", NULL},
+     RK_CHAT_TIGHT,
+     LINE_AND_TAG,
+     {"\n\n%:", "\n%:"},
      1.2,
      0.5,
      0.4,
      0.4},
     {"instruct",
      "instructions and responses, as Raven knows too",
-     "",
-     "# Instruction:\n",
-     "# Response:\n",
-     {"\n\n# Instruction:", "\n# Instruction:"},
+     "# ",
+     ":\n",
+     "\n\n",
+     {"", "Instruction", "Response", NULL},
+     RK_CHAT_TIGHT,
+     LINE_AND_TAG,
+     {"\n\n# %:", "\n# %:"},
      1.0,
      0.5,
      0.4,
@@ -56,9 +113,12 @@ const rk_chat_format rk_chat_formats[] = {
     {"qa",
      "questions and answers, for models that were taught no talk",
      "",
-     "Question: ",
-     "Answer:",
-     {"\n\nQuestion:", "\nQuestion:"},
+     ": ",
+     "\n\n",
+     {"", "Question", "Answer", NULL},
+     RK_CHAT_TIGHT,
+     LINE_AND_TAG,
+     {"\n\n%:", "\n%:"},
      1.0,
      0.5,
      0.5,
@@ -104,8 +164,38 @@ const rk_chat_format *rk_chat_format_guess(const char *file, int64_t n_vocab)
     return find(says_g1(file) ? "g1" : n_vocab == PILE_VOCAB ? "raven" : "world");
 }
 
+/* ---- names ---- */
+
+rk_status rk_chat_format_rename(rk_chat_format *f, rk_chat_role role, const char *name,
+                                rk_error *err)
+{
+    const size_t n = strlen(name);
+    if (!f->roles[role] || !*f->roles[role])
+        return rk_fail(err, RK_ERR_ARG, "chat format '%s' has no name to replace by '%.40s'",
+                       f->name, name);
+    if (n == 0 || n > RK_CHAT_NAME_MAX || strpbrk(name, "\r\n"))
+        return rk_fail(err, RK_ERR_ARG,
+                       "a role's name is one line of 1 to %d bytes, '%.40s' has %zu",
+                       RK_CHAT_NAME_MAX, name, n);
+    f->roles[role] = name;
+    return RK_OK;
+}
+
+bool rk_chat_format_stop(const rk_chat_format *f, int i, char out[RK_CHAT_STOP_BYTES])
+{
+    if (i >= RK_CHAT_STOPS_MAX || !f->stop[i])
+        return false;
+    const char *stop = f->stop[i];
+    const size_t n = strcspn(stop, "%");
+    snprintf(out, RK_CHAT_STOP_BYTES, "%.*s%s%s", (int)n, stop,
+             stop[n] ? f->roles[RK_CHAT_USER] : "", stop[n] ? stop + n + 1 : "");
+    return true;
+}
+
+/* ---- texts ---- */
+
 /* Line feeds only, no blank lines, nothing around it. */
-static void put_clean(rk_buf *out, const char *s, size_t n)
+static void put_tight(rk_buf *out, const char *s, size_t n)
 {
     char last = '\0';
     while (n > 0 && rk_is_blank(s[n - 1]))
@@ -122,32 +212,98 @@ static void put_clean(rk_buf *out, const char *s, size_t n)
     }
 }
 
+static size_t line_bytes(const char *s, size_t n)
+{
+    size_t i = 0;
+    while (i < n && s[i] != '\n' && s[i] != '\r')
+        i++;
+    return i;
+}
+
+/* Lines end at \n, \r or both. The line feeds of empty lines are held back until a line follows
+ * that is none: they may be the text's end. */
+static void put_lines(rk_buf *out, const char *s, size_t n, bool no_empty)
+{
+    size_t feeds = 0, lines = 0;
+    for (size_t at = 0; at < n;) {
+        const size_t line = line_bytes(s + at, n - at);
+        size_t kept = line;
+        while (kept > 0 && (s[at + kept - 1] == ' ' || s[at + kept - 1] == '\t'))
+            kept--;
+        for (; kept > 0 && feeds > 0; feeds--)
+            rk_buf_puts(out, no_empty && (feeds > 1 || lines == 0) ? "" : "\n");
+        rk_buf_add(out, s + at, kept);
+        lines += kept > 0;
+        at += line;
+        if (at < n) {
+            at += s[at] == '\r' && at + 1 < n && s[at + 1] == '\n' ? 2 : 1;
+            feeds++;
+        }
+    }
+}
+
+void rk_chat_clean(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
+                   size_t n)
+{
+    rk_buf_puts(out, ""); /* so that there is a text */
+    if (f->cleaning == RK_CHAT_TIGHT)
+        put_tight(out, text, n);
+    else
+        put_lines(out, text, n, role == RK_CHAT_USER);
+}
+
+/* ---- messages ---- */
+
+static void put_opening(rk_buf *out, const rk_chat_format *f, rk_chat_role role)
+{
+    const char *name = f->roles[role];
+    if (!*name)
+        return;
+    rk_buf_puts(out, f->before);
+    rk_buf_puts(out, name);
+    rk_buf_puts(out, f->after);
+}
+
+void rk_chat_put(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
+                 size_t n)
+{
+    put_opening(out, f, role);
+    rk_buf_add(out, text, n);
+    rk_chat_put_end(out, f);
+}
+
+void rk_chat_put_message(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
+                         size_t n)
+{
+    put_opening(out, f, role);
+    rk_chat_clean(out, f, role, text, n);
+    rk_chat_put_end(out, f);
+}
+
 void rk_chat_put_system(rk_buf *out, const rk_chat_format *f, const char *text, size_t n)
 {
     const size_t before = out->len;
-    rk_buf_puts(out, f->system);
+    put_opening(out, f, RK_CHAT_SYSTEM);
     const size_t begun = out->len;
-    put_clean(out, text, n);
+    rk_chat_clean(out, f, RK_CHAT_SYSTEM, text, n);
     if (out->len > begun)
-        rk_buf_puts(out, "\n\n");
+        rk_chat_put_end(out, f);
     else if (!out->failed)
         out->data[out->len = before] = '\0';
 }
 
-void rk_chat_put_question(rk_buf *out, const rk_chat_format *f, const char *text, size_t n,
-                          rk_think think)
+void rk_chat_put_answer(rk_buf *out, const rk_chat_format *f, rk_think think)
 {
-    static const char *const thoughts[] = {"", " <think", " <think>\n</think"};
-    rk_buf_puts(out, f->user);
-    put_clean(out, text, n);
-    rk_buf_puts(out, "\n\n");
-    rk_buf_puts(out, f->bot);
+    const char *const thoughts[] = {"", "<think", f->no_thoughts};
+    put_opening(out, f, RK_CHAT_ASSISTANT);
+    if (think == RK_THINK_PLAIN && !out->failed && out->data[out->len - 1] == ' ')
+        out->data[--out->len] = '\0';
     rk_buf_puts(out, thoughts[think]);
 }
 
-void rk_chat_put_end(rk_buf *out)
+void rk_chat_put_end(rk_buf *out, const rk_chat_format *f)
 {
-    rk_buf_puts(out, "\n\n");
+    rk_buf_puts(out, f->end);
 }
 
 const char *rk_chat_shown_thought(rk_think think)

@@ -3,7 +3,7 @@
  *     System: TEXT\n\nUser: QUESTION\n\nAssistant: ANSWER\n\nUser: ...
  *
  * is that of the World and G1 models; other families have other words in the same places, so a
- * format is a row of words. */
+ * format is a row of words. A message is written as  before NAME after TEXT end. */
 #ifndef RK_TEXT_CHAT_FORMAT_H
 #define RK_TEXT_CHAT_FORMAT_H
 
@@ -15,31 +15,67 @@ typedef enum rk_think {
     RK_THINK_OFF,   /* an empty thinking section precedes the answer */
 } rk_think;
 
-enum { RK_CHAT_STOPS_MAX = 2 };
+typedef enum rk_chat_role {
+    RK_CHAT_SYSTEM,
+    RK_CHAT_USER,
+    RK_CHAT_ASSISTANT,
+    RK_CHAT_TOOL, /* what a tool has returned */
+    RK_CHAT_ROLES
+} rk_chat_role;
 
+/* How texts are cleaned. */
+typedef enum rk_chat_cleaning {
+    RK_CHAT_TIGHT, /* line feeds only, no blank lines, nothing around the text */
+    RK_CHAT_LINES, /* line feeds only, no blanks at the ends of lines and of the text; the user's
+                    * without empty lines */
+} rk_chat_cleaning;
+
+enum { RK_CHAT_STOPS_MAX = 2, RK_CHAT_NAME_MAX = 64, RK_CHAT_STOP_BYTES = RK_CHAT_NAME_MAX + 16 };
+
+/* Copied and changed where a user gives the roles names of their own. */
 typedef struct rk_chat_format {
     const char *name, *help;
-    const char *system, *user, *bot;     /* what stands before each text */
-    const char *stop[RK_CHAT_STOPS_MAX]; /* an answer ends before these; NULL: no more */
+    const char *before, *after, *end;
+    const char *roles[RK_CHAT_ROLES]; /* "": the text stands alone; NULL: there is no such role */
+    rk_chat_cleaning cleaning;
+    const char *no_thoughts;             /* an empty thinking section, without its last ">" */
+    const char *stop[RK_CHAT_STOPS_MAX]; /* an answer ends before these, '%' being the user's name;
+                                          * NULL: no more */
     double temp, top_p, presence_penalty, frequency_penalty; /* the family's recommended sampling */
 } rk_chat_format;
 
 /* Ends with a row whose name is NULL. */
 extern const rk_chat_format rk_chat_formats[];
+/* The one that has tools. */
+#define RK_CHAT_WITH_TOOLS "function_calling"
 
 /* RK_ERR_ARG lists the names there are. */
 rk_status rk_chat_format_find(const rk_chat_format **out, const char *name, rk_error *err);
 /* Guess the format by the name of the model's file and the size of its vocabulary. */
 const rk_chat_format *rk_chat_format_guess(const char *file, int64_t n_vocab);
+/* Give a role another name, borrowed.
+ * Errors  RK_ERR_ARG: it is empty, too long or of several lines, or the format's role has none. */
+rk_status rk_chat_format_rename(rk_chat_format *f, rk_chat_role role, const char *name,
+                                rk_error *err);
+/* Stop text i; false: there are no more. */
+bool rk_chat_format_stop(const rk_chat_format *f, int i, char out[RK_CHAT_STOP_BYTES]);
 
+/* Append a text as the format has those of this role. */
+void rk_chat_clean(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
+                   size_t n);
+/* Append a message whose text is clean, which the format has a role for. */
+void rk_chat_put(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
+                 size_t n);
 /* Append the system text that begins a conversation; nothing for a text that is empty when cleaned.
  */
 void rk_chat_put_system(rk_buf *out, const rk_chat_format *f, const char *text, size_t n);
-/* Append a question and the words before its answer. No space follows: the model generates it. */
-void rk_chat_put_question(rk_buf *out, const rk_chat_format *f, const char *text, size_t n,
-                          rk_think think);
+/* Append a message as it was said. */
+void rk_chat_put_message(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
+                         size_t n);
+/* Append what an answer begins with. No space ends it: the model generates that. */
+void rk_chat_put_answer(rk_buf *out, const rk_chat_format *f, rk_think think);
 /* Append what ends an answer. */
-void rk_chat_put_end(rk_buf *out);
+void rk_chat_put_end(rk_buf *out, const rk_chat_format *f);
 /* The beginning of a thinking section that is put before the answer, "<think", so that it can be
  * shown; "" for the other modes. */
 const char *rk_chat_shown_thought(rk_think think);

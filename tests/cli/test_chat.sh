@@ -173,6 +173,21 @@ printf 'x\n' | chat --json -n 1 --system s | grep -q '"n_prompt":30,' || complai
 printf 'x\n' | chat --json -n 1 --think on | grep -q '^{"text":"<think.*"n_prompt":26,' ||
     complain "--think on"
 
+# The styles of the G1 line, names of one's own, and messages of a file, whose last one is answered.
+printf 'x\n' | chat --json -n 1 --template bot --think off | grep -q '"n_prompt":32,' ||
+    complain "--template bot"
+printf 'x\n' | chat --json -n 1 --user-name Anna --assistant-name B | grep -q '"n_prompt":11,' ||
+    complain "--user-name, --assistant-name"
+printf '[{"role":"user","content":"x"}]' >"$work/messages"
+chat --json -n 1 --messages "$work/messages" </dev/null | grep -q '"n_prompt":19,' || complain "--messages"
+printf '[{"role":"user","content":"Where is he?"}]' >"$work/messages"
+printf 'And she?\n' | chat --temp 0 --messages "$work/messages" >"$work/out"
+cmp -s "$work/out" "$work/straight" || complain "--messages is not what is typed"
+printf '/tool {"a":1}\n' | chat --json -n 1 --template function_calling |
+    grep -q '"n_prompt":55,' || complain "/tool"
+if printf '/tool 1\n' | chat --template bot >"$work/out" 2>"$work/err"; then complain "/tool without tools"; fi
+grep -q "chat format 'bot' has no tools" "$work/err" || complain "$(cat "$work/err")"
+
 # Questions of several lines, of any bytes, and very long ones; the last needs no line feed.
 printf 'a\\\nb\n' | chat --json -n 1 | grep -q '"n_prompt":21,' || complain "a line that goes on"
 [ "$(printf '\nhello\n\n' | chat --json -n 1 | grep -c '"n_prompt":23,')" = 1 ] || complain "empty lines"
