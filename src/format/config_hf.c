@@ -34,7 +34,8 @@ static const struct {
 
 /* The numbers that are looked for; ABSENT: missing or null. */
 typedef struct config {
-    double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, head_size_divisor;
+    double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, group_norm_epsilon,
+        head_size_divisor, ln0_fused;
     double sizes[RK_COUNT(sizes)];
     rk_size marked[MARKED_MAX]; /* sizes that no tensor shows, by their own names */
     int n_marked;
@@ -48,7 +49,9 @@ static const struct {
     {"num_hidden_layers", offsetof(config, num_hidden_layers)},
     {"norm_eps", offsetof(config, norm_eps)},
     {"layer_norm_epsilon", offsetof(config, layer_norm_epsilon)},
+    {"group_norm_epsilon", offsetof(config, group_norm_epsilon)},
     {"head_size_divisor", offsetof(config, head_size_divisor)},
+    {"embedding_layer_norm_fused", offsetof(config, ln0_fused)},
 };
 
 /* The size with a mark that has this name in any architecture. */
@@ -78,12 +81,16 @@ static double *member_of(config *c, const char *key, size_t n)
     return NULL;
 }
 
-/* A value that has been skipped, as a number if it is one. */
+/* A value that has been skipped, as a number if it is one; true is 1, false 0. */
 static double number_at(const unsigned char *p, size_t n)
 {
     char text[NUMBER_BYTES_MAX] = "", *end = NULL;
     while (n > 0 && strchr(" \t\r\n", *p))
         p++, n--;
+    if (n == 4 && !memcmp(p, "true", n))
+        return 1;
+    if (n == 5 && !memcmp(p, "false", n))
+        return 0;
     if (n == 0 || n >= sizeof text || !strchr("-0123456789", *p))
         return ABSENT;
     memcpy(text, p, n);
@@ -169,6 +176,8 @@ static rk_status add_number(rk_file *f, const char *key, double x, rk_error *err
 static double ln_x_eps(const rk_file *canonical, const config *c)
 {
     const rk_file_tensor *r_k = rk_file_find(canonical, "blocks.0.att.r_k");
+    if (!isnan(c->group_norm_epsilon))
+        return c->group_norm_epsilon;
     if (!isnan(c->head_size_divisor))
         return 1e-5 * c->head_size_divisor * c->head_size_divisor;
     return r_k && r_k->n_dims == 2 ? (double)r_k->dims[1] * c->norm_eps : ABSENT;
@@ -186,6 +195,8 @@ static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, r
                         isnan(c->norm_eps) ? c->layer_norm_epsilon : c->norm_eps, err);
     if (st == RK_OK)
         st = add_number(canonical, "ln_x_eps", ln_x_eps(canonical, c), err);
+    if (st == RK_OK)
+        st = add_number(canonical, "ln0_fused", c->ln0_fused, err);
     for (int i = 0; i < c->n_marked && st == RK_OK; i++)
         st = add_number(canonical, c->marked[i].name, c->marked[i].value, err);
     return st == RK_OK ? check_sizes(canonical, c, map, err) : st;
@@ -197,7 +208,9 @@ rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error
                 .num_hidden_layers = ABSENT,
                 .norm_eps = ABSENT,
                 .layer_norm_epsilon = ABSENT,
-                .head_size_divisor = ABSENT};
+                .group_norm_epsilon = ABSENT,
+                .head_size_divisor = ABSENT,
+                .ln0_fused = ABSENT};
     rk_map map = {.fd = -1};
     char *folder = rk_file_is_memory(foreign) ? NULL : rk_path_parent(rk_file_name(foreign));
     char *path = folder ? rk_path_join(folder, "config.json") : NULL;

@@ -1,9 +1,10 @@
-/* names_hf.c: the names of Hugging Face folders: transformers' RWKV-4, the remote-code classes of
- * RWKV-5 and -6, fla's RWKV-6 and -7, and ports that mix their words.
+/* names_hf.c: the names of Hugging Face folders: transformers' RWKV-4 and -7, the remote-code
+ * classes of RWKV-5 and -6, fla's RWKV-6 and -7, and ports that mix their words.
  *
  * Reading goes by rule: words are replaced part by part ("layers" is "blocks" everywhere), then the
  * rows handle what is stored in another way. Writing has a table an architecture. Sources:
- * huggingface/transformers, convert_rwkv_checkpoint_to_hf.py; fla-org/flash-linear-attention,
+ * huggingface/transformers, convert_rwkv_checkpoint_to_hf.py, and for RWKV-7 (not released yet)
+ * models/rwkv7 there and in rwkv-rs/transformers-rwkv; fla-org/flash-linear-attention,
  * utils/convert_from_rwkv7.py and convert_from_rwkv6.py. */
 #include <string.h>
 
@@ -41,6 +42,7 @@ static const rk_scheme_word words[] = {
     {"attention", "att"},
     {"attn", "att"},
     {"self_attn", "att"},
+    {"linear_attn", "att"},
     {"time_mixer", "att"},
     {"feed_forward", "ffn"},
     {"channel_mixer", "ffn"},
@@ -74,6 +76,11 @@ static const rk_scheme_word words[] = {
         EXCHANGED("blocks.%d.att." letter "2", "blocks.%d.att." letter "_lora.lora.2.weight"),     \
         SAME("blocks.%d.att." letter "0", "blocks.%d.att." letter "_lora.lora.2.bias")
 
+/* The same as two linear layers under the canonical names. */
+#define LINEAR(letter)                                                                             \
+    EXCHANGED("blocks.%d.att." letter "1", "blocks.%d.att." letter "1.weight"),                    \
+        EXCHANGED("blocks.%d.att." letter "2", "blocks.%d.att." letter "2.weight")
+
 #define X_X "blocks.%d.att.x_x"
 #define X_BIAS "blocks.%d.att.x_bias"
 
@@ -82,6 +89,11 @@ static const rk_scheme_row read_rows[] = {
     LORA("a"),
     LORA("v"),
     LORA("g"),
+    LINEAR("w"),
+    LINEAR("a"),
+    LINEAR("v"),
+    LINEAR("g"),
+    SAME("blocks.0.ln0.*", "embedding_norm.*"),
     PIECE("blocks.%d.att.x_r", X_X, 0),
     PIECE("blocks.%d.att.x_w", X_X, 1),
     PIECE("blocks.%d.att.x_k", X_X, 2),

@@ -24,6 +24,8 @@ static const relative by_tensor[] = {
     {".ffnPre.", "an experiment with RWKV-4, whose first block has two channel mixes"},
     {"head_q.", "an experiment with RWKV-4, whose head copies tokens"},
     {"pos_emb_x", "an experiment with RWKV-4 for images"},
+    {"moba.", "RWKV-X, RWKV-7 with blocks of sparse attention in between"},
+    {"ranking_head.", "a reranker of EmbeddingRWKV, which scores states"},
     {".q_proj.", "attention with a softmax, alone or in a hybrid"},
 };
 
@@ -56,6 +58,19 @@ const char *rk_relative_arch(const rk_file *f)
     return r ? r->mark : NULL;
 }
 
+/* A file with a model's whole body and no head. */
+static rk_status refuse_body(const rk_file *f, rk_error *err)
+{
+    const bool body = rk_file_find(f, "emb.weight") && rk_file_find(f, "blocks.0.att.r_k") &&
+                      rk_file_find(f, "ln_out.weight");
+    if (!body || rk_file_find(f, "head.weight"))
+        return RK_OK;
+    return rk_fail(err, RK_ERR_UNSUPPORTED,
+                   "%s: no tensor 'head.weight', which an rwkv7 model has; bodies that turn texts "
+                   "into vectors, as EmbeddingRWKV's, are not run here",
+                   rk_file_name(f));
+}
+
 rk_status rk_refuse_relatives(const rk_file *f, rk_error *err)
 {
     const relative *r = gguf_relative(f);
@@ -69,5 +84,5 @@ rk_status rk_refuse_relatives(const rk_file *f, rk_error *err)
                            "%s: tensor '%.64s' shows %s; it is not run here", rk_file_name(f), name,
                            by_tensor[i].what);
     }
-    return RK_OK;
+    return refuse_body(f, err);
 }

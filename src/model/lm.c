@@ -8,7 +8,7 @@ void rk_lm_stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io
 {
     const rk_lm_top *p = m->top;
     rk_tensor *emb = rk_embedding(ctx, p->emb, f->in[0]);
-    io->x = rk_norm(ctx, emb, p->ln0_w, p->ln0_b, 1, m->hp.ln_eps);
+    io->x = p->ln0_w ? rk_norm(ctx, emb, p->ln0_w, p->ln0_b, 1, m->hp.ln_eps) : emb;
 }
 
 void rk_lm_block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_block_io *io)

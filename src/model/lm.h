@@ -7,7 +7,7 @@
 #include "model/init.h"
 
 typedef struct rk_lm_top {
-    rk_tensor *emb, *ln0_w, *ln0_b, *ln_out_w, *ln_out_b;
+    rk_tensor *emb, *ln0_w, *ln0_b, *ln_out_w, *ln_out_b; /* ln0: NULL where it is fused */
     rk_weight head;
 } rk_lm_top;
 
@@ -18,11 +18,12 @@ typedef struct rk_lm_layer {
 
 /* Rows of a parameter table: before the blocks', at their beginning, and behind them. */
 #define RK_LM_TOP(f) RK_SCOPE_MODEL, offsetof(rk_lm_top, f)
+#define RK_LM_LN0(f) RK_SCOPE_LN0, offsetof(rk_lm_top, f)
 #define RK_LM_FIRST_PARAMS                                                                         \
     {"emb.weight", "VC", RK_ROLE_EMB, RK_LM_TOP(emb), rk_init_uniform, 1e-4, 1},                   \
-        {"blocks.0.ln0.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_w), rk_init_constant, 1, 1},    \
+        {"blocks.0.ln0.weight", "C", RK_ROLE_VECTOR, RK_LM_LN0(ln0_w), rk_init_constant, 1, 1},    \
     {                                                                                              \
-        "blocks.0.ln0.bias", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln0_b), rk_init_constant, 0, 1         \
+        "blocks.0.ln0.bias", "C", RK_ROLE_VECTOR, RK_LM_LN0(ln0_b), rk_init_constant, 0, 1         \
     }
 #define RK_LM_LAYER(f) RK_SCOPE_LAYER, offsetof(rk_lm_layer, f)
 #define RK_LM_BLOCK_PARAMS                                                                         \

@@ -30,10 +30,15 @@ static rk_role role_of(const rk_param_spec *spec, const rk_tensor *t)
     return rk_roles[spec->role].any_type && rk_tensor_rows(t) == 1 ? RK_ROLE_VECTOR : spec->role;
 }
 
+static bool of_model(const rk_param_spec *spec)
+{
+    return spec->scope == RK_SCOPE_MODEL || spec->scope == RK_SCOPE_LN0;
+}
+
 /* Where the top or layer struct refers to a parameter. */
 static void *place_of(const rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
-    unsigned char *owner = spec->scope == RK_SCOPE_MODEL ? m->top : rk_model_layer(m, layer);
+    unsigned char *owner = of_model(spec) ? m->top : rk_model_layer(m, layer);
     return owner + spec->field;
 }
 
@@ -44,7 +49,8 @@ rk_weight *rk_param_weight(const rk_model *m, const rk_param *p)
 
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
-    if (spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state)
+    if ((spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
+        (spec->scope == RK_SCOPE_LN0 && m->hp.ln0_fused))
         return;
     rk_param *p = &m->params[m->n_params++];
     int64_t dims[RK_MAX_DIMS];
@@ -83,7 +89,7 @@ static void add_layer(rk_model *m, const rk_arch *arch, int64_t layer)
     if (arch->base)
         add_layer(m, arch->base, layer);
     for (int i = 0; i < arch->n_params; i++)
-        if (arch->params[i].scope != RK_SCOPE_MODEL)
+        if (!of_model(&arch->params[i]))
             add_param(m, &arch->params[i], layer);
 }
 
@@ -93,9 +99,9 @@ static void add_params(rk_model *m)
     const rk_arch *root = root_of(m->arch);
     const rk_param_spec *t = root->params;
     int first = 0, last = root->n_params;
-    while (first < last && t[first].scope == RK_SCOPE_MODEL)
+    while (first < last && of_model(&t[first]))
         first++;
-    while (last > first && t[last - 1].scope == RK_SCOPE_MODEL)
+    while (last > first && of_model(&t[last - 1]))
         last--;
     for (int i = 0; i < first; i++)
         add_param(m, &t[i], 0);

@@ -17,6 +17,7 @@ enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 5 };
 
 typedef enum rk_scope {
     RK_SCOPE_MODEL, /* once; `field` is an offset into the architecture's top struct */
+    RK_SCOPE_LN0,   /* the same, but for models with rk_hparams.ln0_fused, which have none */
     RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
     RK_SCOPE_LATER, /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
     RK_SCOPE_TUNED, /* in every layer where rk_hparams.tuned_state says so, else nowhere */

@@ -100,6 +100,8 @@ static const rk_size_spec sizes[] = {
     {"removal_scale", RK_OWN_REAL(RK_RWKV7_REMOVAL), 0, {0, 2}, {rk_size_constant, 1},
      {RK_FROM_MARK, NULL, 0, 0},
      {"removal-scale", "1", "how much of what a key finds is removed; above 1 states can be swapped"}},
+    {"ln0_fused", RK_SIZE(ln0_fused), 0, {0, 1}, {rk_size_constant, 0}, {RK_FROM_META, NULL, 0, 0},
+     RK_NO_OPTION},
 };
 /* clang-format on */
 const rk_size_table rk_rwkv7_sizes = {sizes, RK_COUNT(sizes)};

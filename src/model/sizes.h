@@ -18,7 +18,8 @@ typedef struct rk_hparams {
     /* What most architectures have; 0 in those that do not. */
     int64_t n_layer, n_embd, n_head, head_size, dim_ffn, n_vocab;
     double ln_eps, ln_x_eps; /* of the norms, and of the group norm behind a recurrence */
-    bool tuned_state;        /* layers hold the state that streams begin with */
+    int64_t ln0_fused; /* 1: the table of embeddings holds what ln0 made of it; there is no ln0 */
+    bool tuned_state;  /* layers hold the state that streams begin with */
     /* What one architecture has alone, in places that its file names. */
     union {
         int64_t n;

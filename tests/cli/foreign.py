@@ -4,7 +4,8 @@
     foreign.py FORM IN.safetensors OUT [OPTION...]
     foreign.py compare A.npy B.npy
 
-Forms: rwkvcpp (option: f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0), fla, hf, web, gguf (option: the
+Forms: rwkvcpp (option: f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0), fla, hf, transformers (option: plain,
+linear, fused, renamed), body, reranker, rwkvx, web, gguf (option: the
 layers between rescalings), shards (folders, all of them safetensors but the first and gguf), eps
 (the same file with ln_x_eps in its metadata, which is the option, and ln_eps, which may follow), and relative, which takes no
 model: a GGUF file of the architecture that is the option. What each program does to names, values
@@ -228,6 +229,64 @@ def fla7(m, fused):
     return out
 
 
+def fused_table(m):
+    """Rows of the embedding after ln0."""
+    v, c = m["emb.weight"].shape
+    w, b, out = m["blocks.0.ln0.weight"].values, m["blocks.0.ln0.bias"].values, []
+    for i in range(v):
+        row = m["emb.weight"].values[i * c:(i + 1) * c]
+        mean = sum(row) / c
+        scale = 1 / math.sqrt(sum((x - mean) ** 2 for x in row) / c + 1e-5)
+        out += [(x - mean) * scale * w[j] + b[j] for j, x in enumerate(row)]
+    return Tensor([v, c], out)
+
+
+RENAMED = [("emb.", "model.embed_tokens."), ("blocks.0.ln0.", "model.embedding_norm."), ("blocks.", "model.layers."),
+           ("ln_out.", "model.norm."), (".ln1.", ".input_layernorm."), (".ln2.", ".post_attention_layernorm."),
+           ("head.", "lm_head."), (".ffn.", ".mlp."), (".att.", ".linear_attn."), (".ln_x.", ".g_norm."),
+           ("attn.receptance.", "attn.r_proj."), ("attn.key.", "attn.k_proj."), ("attn.value.", "attn.v_proj."),
+           ("attn.output.", "attn.o_proj.")]
+
+
+def write_transformers(m, path, kind):
+    """The classes for RWKV-7 that are to come: the pull request's, and three forms of a fork."""
+    out = {}
+    for name, t in m.items():
+        last = name.split(".")[-1]
+        if kind != "plain" and name in ("blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"):
+            continue
+        if kind == "renamed":
+            out[replaced(name, RENAMED)] = t.squeezed() if t.shape[:2] == [1, 1] else t
+        elif name.startswith("head."):
+            out[name] = t
+        elif kind == "linear":
+            low = last in LOW_RANK
+            out["model." + name.replace("emb.", "embeddings.") + (".weight" if low else "")] = t.swapped() if low else t
+        elif kind == "plain":
+            out["rwkv7." + name] = t
+        elif name == "emb.weight":
+            out["rwkv7.embeddings.weight"] = fused_table(m)
+        elif ".ln0." not in name:
+            out["rwkv7." + name] = t
+    size = m["blocks.0.att.r_k"].shape[1]
+    config = {"model_type": "rwkv7", "vocab_size": m["emb.weight"].shape[0]}
+    if kind == "plain":
+        config.update(head_dim=size, norm_eps=1e-5)
+    else:
+        config.update(head_size=size, layer_norm_epsilon=1e-5, group_norm_epsilon=64e-5, rescale_every=0,
+                      embedding_layer_norm_fused=kind == "fused")
+    write_folder(m, path, out, config)
+
+
+def write_part(m, path, kind):
+    """What EmbeddingRWKV and RWKV-X keep under these names beside a model's own."""
+    out = {"rwkv." + name: t for name, t in m.items() if kind == "rwkvx" or name != "head.weight"}
+    more = {"reranker": "reranker.ranking_head.1.weight", "rwkvx": "moba.0.att.key.weight"}.get(kind)
+    if more:
+        out[more] = m["blocks.0.att.key.weight"]
+    write_safetensors(path, out)
+
+
 def groups6(t, c, first):
     """The five groups w,k,v,r,g of time_maa_w1 (C,5D) or time_maa_w2 (5,D,C) as (D,C) each."""
     if first:
@@ -422,7 +481,10 @@ def compare(a, b):
     print("%.3g" % (worst / rms if worst == worst else math.inf))
 
 
-FORMS = {"rwkvcpp": write_rwkvcpp, "fla": write_fla, "hf": write_hf, "web": write_web, "gguf": write_gguf,
+FORMS = {"rwkvcpp": write_rwkvcpp, "fla": write_fla, "transformers": write_transformers,
+         "body": lambda m, path: write_part(m, path, "body"),
+         "reranker": lambda m, path: write_part(m, path, "reranker"),
+         "rwkvx": lambda m, path: write_part(m, path, "rwkvx"), "hf": write_hf, "web": write_web, "gguf": write_gguf,
          "shards": write_shards,
          "eps": lambda m, path, x, ln="1e-5": write_safetensors(path, m, metadata={"ln_x_eps": x, "ln_eps": ln})}
 

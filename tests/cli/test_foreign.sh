@@ -113,6 +113,35 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         scores eps.safetensors eps.npy
         python3 "$foreign" fla $base fused fused
         check "$arch, fla's older names" 1e-6 fused eps.npy
+        # transformers' classes for version 7; in a single file, too.
+        python3 "$foreign" eps $base eps.safetensors 32e-5
+        scores eps.safetensors eps.npy
+        python3 "$foreign" transformers $base plain plain
+        check "$arch, transformers" 1e-6 plain eps.npy
+        for kind in linear renamed; do
+            python3 "$foreign" transformers $base $kind $kind
+            check "$arch, transformers, $kind" 1e-6 $kind
+        done
+        check "$arch, transformers, a file" 1e-6 renamed/model.safetensors
+        python3 "$foreign" transformers $base ln0 fused
+        check "$arch, transformers, ln0 fused" 1e-5 ln0
+        for out in no.pth no.gguf; do
+            "$RK_PROGRAM" convert ln0 $out 2>err && complain "$arch: a fused ln0 in $out"
+            grep -q 'cannot hold the model.s ln0_fused of 1' err || complain "$arch: $out: $(cat err)"
+        done
+        mkdir unsaid && cp ln0/model.safetensors unsaid
+        "$RK_PROGRAM" logits -m unsaid --tokens 1 -o no.npy 2>err && complain "$arch: a fused ln0 that nobody tells of"
+        grep -q "no tensor 'blocks.0.ln0.weight'" err || complain "$arch: $(cat err)"
+        for kind in body reranker rwkvx; do
+            python3 "$foreign" $kind $base $kind.safetensors
+            "$RK_PROGRAM" logits -m $kind.safetensors --tokens 1 -o no.npy 2>err && complain "$arch: $kind"
+            case $kind in
+            body) words="no tensor 'head.weight'.*EmbeddingRWKV" ;;
+            reranker) words='a reranker of EmbeddingRWKV' ;;
+            rwkvx) words='RWKV-X' ;;
+            esac
+            grep -q "$words.*not run here" err || complain "$arch: $kind: $(cat err)"
+        done
         python3 "$foreign" gguf $base other.gguf
         check "$arch, GGUF" 1e-6 other.gguf
         # What is written into a folder comes back with the model's own eps.
