@@ -179,7 +179,9 @@ RK_API size_t rk_session_state_bytes(const rk_session *s);
 RK_API rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_error *err);
 RK_API rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err);
 /* The state as a .safetensors file with layout and model fingerprint. Loading refuses another
- * model's state (RK_ERR_FORMAT) unless force is set, and always one of other shapes. */
+ * model's state (RK_ERR_FORMAT) unless force is set, and always one of other shapes. It also takes
+ * the initial states that state tuning writes: a .pth or .safetensors file of nothing but
+ * "blocks.N.att.time_state" (n_head, head_size value, head_size key). */
 RK_API rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err);
 RK_API rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err);
 

@@ -21,6 +21,7 @@
 #include "cli/messages.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
+#include "cli/state_in.h"
 #include "cli/suggest.h"
 #include "cli/talk.h"
 #include "infer/speculate.h"
@@ -29,13 +30,14 @@ enum { WORDS_MAX = 63 };
 
 typedef struct chat_options {
     rk_common_options common;
-    const char *model, *vocab, *state_in, *system, *format, *messages;
+    const char *model, *vocab, *system, *format, *messages;
     const char *user_name, *assistant_name;
+    rk_state_in state_in;
     rk_draft_options draft;
     rk_prompt_source first;
     int64_t n_tokens, logprobs;
     int think; /* rk_think */
-    bool force_base, ignore_eos, json, no_history, no_display_prompt;
+    bool ignore_eos, json, no_history, no_display_prompt;
     rk_sampling_options sampling;
     rk_opt_list stop;
 } chat_options;
@@ -59,11 +61,7 @@ static const rk_option rows[] = {
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
-    {"state-in", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL,
-     "start from a saved talk or state"},
-    {"state", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "the same as --state-in"},
-    {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
-     "accept a state of another model with the same shapes"},
+    RK_STATE_IN_ROWS(chat_options, state_in),
     RK_DRAFT_ROWS(chat_options, draft),
     RK_OPT_GROUP("talk"),
     {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "by the model",
@@ -447,7 +445,7 @@ static rk_status run_load(chat *c, const char *arg, rk_error *err)
     rk_buf path = {0};
     rk_status st = put_path(&path, arg, "load", err);
     if (st == RK_OK)
-        st = rk_talks_load(c->talks, path.data, c->o.force_base, err);
+        st = rk_talks_load(c->talks, path.data, rk_state_in_reading(&c->o.state_in), err);
     if (st == RK_OK)
         note(c, "(loaded; this talk goes on from there)");
     rk_buf_deinit(&path);
@@ -776,8 +774,8 @@ static rk_status open_talk(chat *c, rk_error *err)
     rk_status st = rk_talks_new(&c->talks, &p, err);
     if (st == RK_OK && c->o.system)
         st = rk_talks_begin(c->talks, c->o.system, err);
-    if (st == RK_OK && c->o.state_in)
-        st = rk_talks_load(c->talks, c->o.state_in, c->o.force_base, err);
+    if (st == RK_OK && c->o.state_in.file)
+        st = rk_talks_load(c->talks, c->o.state_in.file, rk_state_in_reading(&c->o.state_in), err);
     if (st == RK_OK)
         st = rk_line_new(&c->line, !c->o.no_history, err);
     if (st == RK_OK)
@@ -826,7 +824,7 @@ static rk_status check_options(const chat_options *o, rk_error *err)
 {
     if (o->logprobs > 0 && !o->json)
         return rk_fail(err, RK_ERR_ARG, "--logprobs needs --json, which shows them");
-    if (o->system && o->state_in)
+    if (o->system && o->state_in.file)
         return rk_fail(err, RK_ERR_ARG, "a talk begins with --system or with --state-in, not both");
     return RK_OK;
 }

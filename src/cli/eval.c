@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/meter.h"
+#include "cli/state_in.h"
 #include "cli/text_input.h"
 #include "format/finite.h"
 #include "model/model.h"
@@ -27,9 +28,10 @@ enum {
 
 typedef struct eval_options {
     rk_common_options common;
-    const char *model, *vocab, *ppl, *lambada, *choices, *kl_base, *state;
+    const char *model, *vocab, *ppl, *lambada, *choices, *kl_base;
+    rk_state_in state_in;
     int64_t ctx;
-    bool force_base, json;
+    bool json;
 } eval_options;
 
 #define AT(member) offsetof(eval_options, member)
@@ -53,9 +55,7 @@ static const rk_option rows[] = {
     {"kl-base", 0, RK_OPT_TEXT, "MODEL", AT(kl_base), 0, 0, NULL,
      "add the KL divergence from this model's predictions"},
     RK_OPT_GROUP("state"),
-    {"state", 0, RK_OPT_TEXT, "FILE", AT(state), 0, 0, NULL, "initial state, from a saved one"},
-    {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
-     "accept a state of another model with the same shapes"},
+    RK_STATE_IN_ROWS(eval_options, state_in),
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
     RK_COMMON_ROWS(eval_options, common),
 };
@@ -120,7 +120,7 @@ static void close_stream(stream *s)
 
 static rk_status load_state(const eval_options *o, stream *s, rk_error *err)
 {
-    rk_status st = rk_session_state_load(s->session, o->state, o->force_base, err);
+    rk_status st = rk_state_in_load(s->session, &o->state_in, err);
     if (st != RK_OK)
         return st;
     s->state_bytes = rk_session_state_bytes(s->session);
@@ -155,7 +155,7 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
     rk_status st = rk_command_engine(&e->engine, &o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
         st = open_stream(e, &e->model, o->model, err);
-    if (st == RK_OK && o->state)
+    if (st == RK_OK && o->state_in.file)
         st = load_state(o, &e->model, err);
     if (st == RK_OK && o->kl_base)
         st = open_stream(e, &e->base, o->kl_base, err);

@@ -7,12 +7,14 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/state_in.h"
 #include "io/npy.h"
 #include "model/model.h"
 
 typedef struct logits_options {
     rk_common_options common;
     const char *model, *tokens, *out;
+    rk_state_in state_in;
     bool all, force;
 } logits_options;
 
@@ -28,6 +30,7 @@ static const rk_option rows[] = {
     {"all", 0, RK_OPT_FLAG, NULL, AT(all), 0, 0, NULL,
      "logits after every token, f32 (T,V), instead of the last, f32 (V)"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of -o"},
+    RK_STATE_IN_ROWS(logits_options, state_in),
     RK_COMMON_ROWS(logits_options, common),
 };
 
@@ -91,6 +94,8 @@ static rk_status open_all(job *j, rk_interrupt *interrupt, rk_error *err)
         st = rk_model_open(&j->model, j->o->model, err);
     if (st == RK_OK)
         st = rk_session_new(&j->session, j->model, j->engine, err);
+    if (st == RK_OK)
+        st = rk_state_in_load(j->session, &j->o->state_in, err);
     return st;
 }
 

@@ -15,14 +15,16 @@
 #include "cli/prefill.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
+#include "cli/state_in.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
 typedef struct run_options {
     rk_common_options common;
-    const char *model, *vocab, *state_in, *state_out;
+    const char *model, *vocab, *state_out;
+    rk_state_in state_in;
     rk_prompt_source prompt;
-    bool no_display_prompt, ignore_eos, force, force_base, json;
+    bool no_display_prompt, ignore_eos, force, json;
     int64_t n_tokens, logprobs;
     rk_draft_options draft;
     rk_sampling_options sampling;
@@ -39,13 +41,9 @@ static const rk_option rows[] = {
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
-    {"state-in", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL,
-     "start from a saved recurrent state"},
-    {"state", 0, RK_OPT_TEXT, "FILE", AT(state_in), 0, 0, NULL, "the same as --state-in"},
+    RK_STATE_IN_ROWS(run_options, state_in),
     {"state-out", 0, RK_OPT_TEXT, "FILE", AT(state_out), 0, 0, NULL,
      "save the recurrent state after the last token"},
-    {"force-base", 0, RK_OPT_FLAG, NULL, AT(force_base), 0, 0, NULL,
-     "accept a state of another model with the same shapes"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of --state-out"},
     RK_DRAFT_ROWS(run_options, draft),
     RK_OPT_GROUP("text"),
@@ -161,8 +159,8 @@ static rk_status open_all(run *r, rk_error *err)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
     if (st == RK_OK)
         st = rk_session_new(&r->session, r->model, r->engine, err);
-    if (st == RK_OK && o->state_in)
-        st = rk_session_state_load(r->session, o->state_in, o->force_base, err);
+    if (st == RK_OK)
+        st = rk_state_in_load(r->session, &o->state_in, err);
     if (st == RK_OK)
         st = rk_draft_open(&r->draft, &o->draft, r->session, r->sampler, err);
     return st;

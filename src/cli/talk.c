@@ -520,38 +520,38 @@ rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_
 }
 
 /* What a saved talk says beside its state; a plain state says nothing. */
-static rk_status read_notes(const rk_st *f, rk_buf *unread, int64_t *n_answers, rk_error *err)
+static rk_status read_notes(const rk_file *f, rk_buf *unread, int64_t *n_answers, rk_error *err)
 {
-    const char *text = rk_st_meta(f, key_unread), *answers = rk_st_meta(f, key_answers);
+    const char *text = rk_file_meta(f, key_unread), *answers = rk_file_meta(f, key_answers);
     char *end = NULL;
     if (text && !get_hex(unread, text))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: %s is not text in hexadecimal", rk_st_name(f),
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s is not text in hexadecimal", rk_file_name(f),
                        key_unread);
     const long long n = answers ? strtoll(answers, &end, 10) : 0;
     if (answers && (end == answers || *end || n < 0 || n > INT32_MAX))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.20s' is no number of answers", rk_st_name(f),
-                       key_answers, answers);
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.20s' is no number of answers",
+                       rk_file_name(f), key_answers, answers);
     *n_answers = n;
     return unread->failed ? no_memory(err) : RK_OK;
 }
 
-rk_status rk_talks_load(rk_talks *t, const char *path, bool force, rk_error *err)
+rk_status rk_talks_load(rk_talks *t, const char *path, rk_state_reading how, rk_error *err)
 {
-    rk_st *f = NULL;
+    rk_file *f = NULL;
     rk_buf unread = {0};
     int64_t n_answers = 0;
-    rk_status st = rk_st_open(&f, path, err);
+    rk_status st = rk_file_open(&f, path, err);
     if (st == RK_OK)
         st = read_notes(f, &unread, &n_answers, err);
     if (st == RK_OK)
-        st = rk_session_state_read(t->p.session, f, force, err);
+        st = rk_session_state_read(t->p.session, f, how, err);
     if (st == RK_OK) {
         draft_begin(t);
         forget_turns(here(t));
         here(t)->n_answers = n_answers;
         st = set_unread(t, &unread, err);
     }
-    rk_st_close(f);
+    rk_file_close(f);
     rk_buf_deinit(&unread);
     return st;
 }

@@ -10,6 +10,7 @@
 #include "cli/generate.h"
 #include "cli/meter.h"
 #include "cli/options.h"
+#include "infer/session.h"
 #include "model/model.h"
 #include "text/chat_format.h"
 
@@ -60,6 +61,6 @@ int64_t rk_talks_n_answers(const rk_talks *t);
  * the same bits after loading; any state file is the beginning of a talk. A file that is refused
  * changes nothing. RK_ERR_ARG: the file to save exists, and overwrite is not set. */
 rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_error *err);
-rk_status rk_talks_load(rk_talks *t, const char *path, bool force, rk_error *err);
+rk_status rk_talks_load(rk_talks *t, const char *path, rk_state_reading how, rk_error *err);
 
 #endif

@@ -100,22 +100,22 @@ rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error 
 /* ---- load ---- */
 
 /* What the file says it holds; what it does not say is not asked for. */
-static rk_status check_meta(const rk_session *s, const rk_st *f, bool force, rk_error *err)
+static rk_status check_meta(const rk_session *s, const rk_file *f, bool force, rk_error *err)
 {
-    const char *arch = rk_st_meta(f, "arch"), *found_layout = rk_st_meta(f, "layout");
-    const char *found = rk_st_meta(f, "fingerprint");
+    const char *arch = rk_file_meta(f, "arch"), *found_layout = rk_file_meta(f, "layout");
+    const char *found = rk_file_meta(f, "fingerprint");
     char want[FINGERPRINT_CHARS];
     fingerprint_text(s, want);
     if (arch && strcmp(arch, s->scheduler.model->arch->name) != 0)
         return rk_fail(err, RK_ERR_FORMAT, "%s: a state of architecture '%.32s', the model is %s",
-                       rk_st_name(f), arch, s->scheduler.model->arch->name);
+                       rk_file_name(f), arch, s->scheduler.model->arch->name);
     if (found_layout && strcmp(found_layout, layout) != 0)
-        return rk_fail(err, RK_ERR_FORMAT, "%s: layout '%.32s', expected '%s'", rk_st_name(f),
+        return rk_fail(err, RK_ERR_FORMAT, "%s: layout '%.32s', expected '%s'", rk_file_name(f),
                        found_layout, layout);
     if (found && strcmp(found, want) != 0 && !force)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: the state of another model: fingerprint %.32s, this one has %s",
-                       rk_st_name(f), found, want);
+                       rk_file_name(f), found, want);
     return RK_OK;
 }
 
@@ -125,42 +125,42 @@ static bool same_shape(const rk_file_tensor *a, const rk_file_tensor *b)
            memcmp(a->dims, b->dims, (size_t)a->n_dims * sizeof a->dims[0]) == 0;
 }
 
-static rk_status read_part(const rk_session *s, const rk_st *f, int i, int64_t n_tokens, float *out,
-                           rk_error *err)
+static rk_status read_part(const rk_session *s, const rk_file *f, int i, int64_t n_tokens,
+                           float *out, rk_error *err)
 {
     part_name name;
     const rk_file_tensor want = describe(s, i, n_tokens, &name);
-    const rk_file_tensor *t = rk_st_find(f, name.text);
+    const rk_file_tensor *t = rk_file_find(f, name.text);
     if (!t)
-        return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_st_name(f), name.text);
+        return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_file_name(f), name.text);
     if (!same_shape(t, &want))
         return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: tensor '%s' is not f32 of %zu bytes in %d dimensions", rk_st_name(f),
+                       "%s: tensor '%s' is not f32 of %zu bytes in %d dimensions", rk_file_name(f),
                        name.text, want.bytes, want.n_dims);
     memcpy(out, t->data, want.bytes);
     for (size_t k = 0; k < want.bytes / sizeof(float); k++)
         if (!isfinite(out[k]))
             return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
-                           rk_st_name(f), name.text);
+                           rk_file_name(f), name.text);
     return RK_OK;
 }
 
 /* The tokens that the file holds rows of: those of the first part that grows. */
-static int64_t tokens_of(const rk_session *s, const rk_st *f)
+static int64_t tokens_of(const rk_session *s, const rk_file *f)
 {
     const rk_state_layout *l = &s->scheduler.model->state;
     for (int i = 0; i < l->n_parts; i++)
         if (rk_state_grows(&l->parts[i])) {
             part_name name;
             describe(s, i, 0, &name);
-            const rk_file_tensor *t = rk_st_find(f, name.text);
+            const rk_file_tensor *t = rk_file_find(f, name.text);
             return t && t->n_dims > 0 ? t->dims[0] : 0;
         }
     return 0;
 }
 
 /* All parts, one after the other, into image, and from there into the state. */
-static rk_status read_parts(rk_session *s, const rk_st *f, int64_t n_tokens, float *image,
+static rk_status read_parts(rk_session *s, const rk_file *f, int64_t n_tokens, float *image,
                             rk_error *err)
 {
     const rk_state_layout *l = &s->scheduler.model->state;
@@ -171,36 +171,39 @@ static rk_status read_parts(rk_session *s, const rk_st *f, int64_t n_tokens, flo
         at += rk_state_entry_count(&l->parts[i], n_tokens);
     }
     if (st == RK_OK)
-        st = rk_st_check(f, err);
+        st = rk_file_check(f, err);
     return st == RK_OK
                ? rk_state_set(s->stream.state, image, (size_t)(at - image) * sizeof *at, err)
                : st;
 }
 
 /* Through memory of its own, so that a file that fails half-way leaves the state as it was. */
-rk_status rk_session_state_read(rk_session *s, const rk_st *f, bool force, rk_error *err)
+rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_reading how,
+                                rk_error *err)
 {
     const rk_state_layout *l = &s->scheduler.model->state;
+    if (rk_file_is_tuned_state(f))
+        return rk_session_tuned_read(s, f, how.key_value, err);
     const int64_t n_tokens = tokens_of(s, f);
-    rk_status st = check_meta(s, f, force, err);
-    if (st == RK_OK && rk_st_count(f) != l->n_parts)
+    rk_status st = check_meta(s, f, how.force, err);
+    if (st == RK_OK && rk_file_count(f) != l->n_parts)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
-                     rk_st_name(f), rk_st_count(f), l->n_parts);
+                     rk_file_name(f), rk_file_count(f), l->n_parts);
     if (st != RK_OK)
         return st;
     float *image = malloc(rk_state_layout_bytes(l, n_tokens));
     st = image ? read_parts(s, f, n_tokens, image, err)
-               : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_st_name(f));
+               : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(f));
     free(image);
     return st;
 }
 
 rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err)
 {
-    rk_st *f = NULL;
-    rk_status st = rk_st_open(&f, path, err);
+    rk_file *f = NULL;
+    rk_status st = rk_file_open(&f, path, err);
     if (st == RK_OK)
-        st = rk_session_state_read(s, f, force, err);
-    rk_st_close(f);
+        st = rk_session_state_read(s, f, (rk_state_reading){.force = force}, err);
+    rk_file_close(f);
     return st;
 }

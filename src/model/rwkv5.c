@@ -77,7 +77,7 @@ static const rk_param_spec params_5_2_first[] = {
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
     [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
-    [ATT_WKV] = {.name = "att.wkv", .shape = "HNN", .kind = RK_STATE_MATRIX},
+    [ATT_WKV] = {.name = "att.wkv", .shape = "HNN", .kind = RK_STATE_MATRIX, .key_major = true},
     [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 

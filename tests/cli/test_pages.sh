@@ -61,7 +61,7 @@ completes 'quantize ' rwkv qu
 completes 'chat convert completion ' rwkv c
 completes 'train tokenize ' rwkv help t
 completes '--template --temp ' rwkv chat --temp
-completes '--state-in --state --state-out --stop ' rwkv run --st
+completes '--state-in --state --state-layout --state-out --stop ' rwkv run --st
 completes 'bf16 ' rwkv convert a b --type b
 completes 'a.gguf ' rwkv run -m a.
 completes 'bash ' rwkv completion b

@@ -1,7 +1,9 @@
-/* Models whose files hold the state that streams begin with. */
+/* The states that streams begin with, in a model's file and in one of their own. */
 #include "test_model_util.h"
 
+#include "format/format.h"
 #include "format/scheme.h"
+#include "infer/session.h"
 
 enum { V = 97, L = 2, C = 48, N = 16, H = C / N, T = 20 };
 
@@ -81,6 +83,119 @@ static void check_arch(const rk_arch *arch, rk_dtype dtype, bool key_major)
     test_end(&t);
 }
 
+/* ---- states alone in a file ---- */
+
+static const char *state_name(test_ctx *t, int layer)
+{
+    char *name = test_alloc(t, 64);
+    snprintf(name, 64, "blocks.%d.att.time_state", layer);
+    return name;
+}
+
+/* The tuned states of a model without the model, each matrix as it is or [key, value]. */
+static const char *states_file(test_ctx *t, const rk_model *m, int n_layer, bool key_value)
+{
+    rk_file_tensor states[L + 1] = {0};
+    const rk_file_contents contents = {.tensors = states, .n_tensors = n_layer};
+    rk_error err = {0};
+    for (int l = 0; l < n_layer; l++) {
+        const char *name = state_name(t, l);
+        const rk_file_tensor *from = rk_file_find(m->file, state_name(t, l % L));
+        float *x = test_alloc_f32(t, (int64_t)H * N * N);
+        float in[H][N][N];
+        rk_file_floats(from, 0, (int64_t)H * N * N, &in[0][0][0]);
+        for (int i = 0; i < H * N * N; i++) {
+            const int h = i / (N * N), a = i / N % N, b = i % N;
+            x[i] = key_value ? in[h][b][a] : in[h][a][b];
+        }
+        states[l] = (rk_file_tensor){.name = name,
+                                     .dtype = RK_F32,
+                                     .n_dims = 3,
+                                     .dims = {H, N, N},
+                                     .data = x,
+                                     .bytes = sizeof in};
+    }
+    const char *path = test_path(t, test_temp_dir(t), "states.safetensors");
+    test_ok(rk_st_write(path, &contents, false, NULL, &err), &err);
+    return path;
+}
+
+/* The same tensors as PyTorch has them. */
+static const char *as_pth(test_ctx *t, const char *path)
+{
+    rk_file *f = NULL;
+    rk_error err = {0};
+    const char *out = test_path(t, test_temp_dir(t), "states.pth");
+    test_ok(rk_file_open(&f, path, &err), &err);
+    test_ok(rk_file_save(f, out, &(rk_save_options){.keep_types = true}, &err), &err);
+    rk_file_close(f);
+    return out;
+}
+
+static void check_file(test_ctx *t, rk_session *s, const char *path, bool key_value,
+                       const float *want)
+{
+    const size_t bytes = rk_session_state_bytes(s);
+    float *got = test_alloc(t, bytes);
+    rk_file *f = NULL;
+    rk_error err = {0};
+    const int32_t token = 1;
+    test_ok(rk_session_eval(s, &token, 1, NULL, &err), &err); /* of which nothing is left */
+    test_ok(rk_file_open(&f, path, &err), &err);
+    test_ok(rk_session_state_read(s, f, (rk_state_reading){.key_value = key_value}, &err), &err);
+    test_ok(rk_session_state_get(s, got, bytes, &err), &err);
+    test_same(t, path, want, got, bytes);
+    rk_file_close(f);
+}
+
+/* Refused, with the state as it was. */
+static void check_refused(test_ctx *t, rk_session *s, const char *path)
+{
+    const size_t bytes = rk_session_state_bytes(s);
+    char *before = test_alloc(t, bytes), *after = test_alloc(t, bytes);
+    rk_error err = {0};
+    test_ok(rk_session_state_get(s, before, bytes, &err), &err);
+    assert_int_equal(rk_session_state_load(s, path, true, &err), RK_ERR_FORMAT);
+    assert_non_null(strstr(err.msg, path));
+    test_ok(rk_session_state_get(s, after, bytes, &err), &err);
+    assert_memory_equal(before, after, bytes);
+}
+
+static void check_states_alone(const rk_arch *arch, bool key_major)
+{
+    test_ctx t = test_begin(4);
+    test_arch = arch;
+    test_tuned = true;
+    test_shape(&t, "%s", arch->name);
+    const test_model tuned = test_model_open(&t, 1, L, C, RK_F32);
+    rk_model *plain = without_states(&t, tuned.model);
+    rk_engine *e = test_engine(1);
+    rk_session *s = NULL;
+    rk_error err = {0};
+    const float *want = first_state(&t, tuned.model, key_major);
+    test_ok(rk_session_new(&s, plain, e, &err), &err);
+
+    const char *path = states_file(&t, tuned.model, L, false);
+    check_file(&t, s, path, false, want);
+    check_file(&t, s, as_pth(&t, path), false, want);
+    check_file(&t, s, states_file(&t, tuned.model, L, true), true, want);
+    check_refused(&t, s, states_file(&t, tuned.model, L - 1, false));
+    check_refused(&t, s, states_file(&t, tuned.model, L + 1, false));
+
+    rk_session_free(s);
+    rk_engine_free(e);
+    rk_model_close(plain);
+    rk_model_close(tuned.model);
+    test_end(&t);
+}
+
+static void test_states_alone(void **state)
+{
+    (void)state;
+    check_states_alone(&rk_arch_rwkv6, true);
+    check_states_alone(&rk_arch_rwkv7, false);
+}
+
 static void test_first_state(void **state)
 {
     (void)state;
@@ -91,6 +206,7 @@ static void test_first_state(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first_state)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first_state),
+                                       cmocka_unit_test(test_states_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

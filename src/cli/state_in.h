@@ -1,0 +1,37 @@
+/* state_in.h: --state-in, of the commands that go on from a state. */
+#ifndef RK_CLI_STATE_IN_H
+#define RK_CLI_STATE_IN_H
+
+#include "cli/options.h"
+#include "infer/session.h"
+
+typedef struct rk_state_in {
+    const char *file; /* NULL: the model's initial state */
+    int layout;       /* of tuned states: 0 vk, 1 kv */
+    bool force_base;
+} rk_state_in;
+
+/* Rows of a command's table.
+ * NOLINTBEGIN(bugprone-macro-parentheses) */
+/* clang-format off */
+#define RK_STATE_IN_ROWS(type, member) \
+    {"state-in", 0, RK_OPT_TEXT, "FILE", offsetof(type, member.file), 0, 0, NULL, \
+     "start from a saved state, or from tuned initial states (.pth, .safetensors)"}, \
+    {"state", 0, RK_OPT_TEXT, "FILE", offsetof(type, member.file), 0, 0, NULL, \
+     "the same as --state-in"}, \
+    {"state-layout", 0, RK_OPT_CHOICE, "vk|kv", offsetof(type, member.layout), 0, 0, "vk", \
+     "tuned states are [value, key] or [key, value]"}, \
+    {"force-base", 0, RK_OPT_FLAG, NULL, offsetof(type, member.force_base), 0, 0, NULL, \
+     "accept a state of another model with the same shapes"}
+/* clang-format on */
+/* NOLINTEND(bugprone-macro-parentheses) */
+
+static inline rk_state_reading rk_state_in_reading(const rk_state_in *o)
+{
+    return (rk_state_reading){.force = o->force_base, .key_value = o->layout == 1};
+}
+
+/* Load the file, if there is one. */
+rk_status rk_state_in_load(rk_session *s, const rk_state_in *o, rk_error *err);
+
+#endif
