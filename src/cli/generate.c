@@ -5,6 +5,9 @@
 #include "cli/generate.h"
 
 #include <math.h>
+#include <string.h>
+
+#include "text/tokenizer.h"
 
 const char *rk_end_name(rk_end end)
 {
@@ -20,7 +23,8 @@ typedef struct loop {
     float *logits;
     rk_decoder *decoder;
     rk_stop *stop;
-    rk_buf text; /* certain, not yet emitted */
+    rk_buf text;    /* certain, not yet emitted */
+    rk_buf unshown; /* held back by the stop strings */
     bool ended;
 } loop;
 
@@ -40,21 +44,52 @@ static rk_status emit(loop *l, rk_error *err)
     return st;
 }
 
-static rk_status emit_token(loop *l, int32_t token, rk_error *err)
+/* Text comes out of the stop strings in the order in which it went in. */
+static void pass_stops(loop *l, const char *text, size_t n)
 {
-    size_t n;
-    const char *text = rk_decoder_push(l->decoder, token, &n);
-    const bool held = rk_stop_holds(l->stop);
+    rk_buf *const b = &l->unshown;
+    rk_buf_add(b, text, n);
     if (rk_stop_push(l->stop, text, n, &l->text) >= 0)
         end_with(l, RK_END_STOP);
+    if (b->failed || l->text.failed)
+        l->text.failed = true;
+    else if (l->text.len > 0) {
+        b->len -= l->text.len;
+        memmove(b->data, b->data + l->text.len, b->len + 1);
+    }
+}
+
+static rk_status emit_text(loop *l, const char *text, size_t n, rk_error *err)
+{
+    const bool held = rk_stop_holds(l->stop);
+    pass_stops(l, text, n);
     const bool begins = !held && (l->out->end == RK_END_STOP || rk_stop_holds(l->stop));
     const rk_status st = begins && l->p->hold ? l->p->hold(l->p->user, err) : RK_OK;
     return st == RK_OK ? emit(l, err) : st;
 }
 
+static rk_status emit_token(loop *l, int32_t token, rk_error *err)
+{
+    size_t n;
+    const char *text = rk_decoder_push(l->decoder, token, &n);
+    return emit_text(l, text, n, err);
+}
+
+static rk_status keep_rest(loop *l, rk_error *err)
+{
+    size_t n;
+    const char *begun = rk_decoder_begun(l->decoder, &n);
+    rk_buf_add(&l->unshown, begun, n);
+    l->out->unshown = l->unshown;
+    l->unshown = (rk_buf){0};
+    return l->out->unshown.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for text") : RK_OK;
+}
+
 static rk_status emit_rest(loop *l, rk_error *err)
 {
     size_t n;
+    if (l->p->keep_unshown && l->out->end != RK_END_TOKEN)
+        return keep_rest(l, err);
     if (l->out->end == RK_END_STOP)
         return RK_OK;
     const char *text = rk_decoder_flush(l->decoder, &n);
@@ -130,11 +165,11 @@ static rk_status one_token(loop *l, rk_error *err)
     rk_status st = draw(l, &token, err);
     if (st != RK_OK)
         return st;
+    l->out->unfed = token;
     if (token == 0 && !l->p->ignore_eos) {
         end_with(l, RK_END_TOKEN);
         return RK_OK;
     }
-    l->out->unfed = token;
     st = note(l, token, err);
     if (st == RK_OK)
         st = emit_token(l, token, err);
@@ -142,6 +177,27 @@ static rk_status one_token(loop *l, rk_error *err)
         l->ended = true;
     if (st == RK_OK && (!l->ended || l->p->feed_last)) {
         st = feed(l, token, err);
+        if (st == RK_OK)
+            l->out->unfed = -1;
+    }
+    return st;
+}
+
+/* What the text held back is held back again, or is shown where other stop strings are given now.
+ * The token that was drawn last is fed, unless it ends the text. */
+static rk_status go_on(loop *l, const rk_saved *from, rk_error *err)
+{
+    rk_status st = RK_OK;
+    size_t n;
+    for (size_t i = 0; i < from->unshown.len && st == RK_OK; i++) {
+        const char *text = rk_decoder_push_byte(l->decoder, from->unshown.data[i], &n);
+        st = emit_text(l, text, n, err);
+    }
+    l->out->unfed = from->next;
+    if (from->next == 0 && !l->p->ignore_eos)
+        end_with(l, RK_END_TOKEN);
+    if (from->next >= 0 && st == RK_OK && !l->ended) {
+        st = feed(l, from->next, err);
         if (st == RK_OK)
             l->out->unfed = -1;
     }
@@ -159,8 +215,8 @@ static rk_status settle(const loop *l, rk_status st, rk_error *err)
 
 static rk_status run_loop(loop *l, rk_error *err)
 {
-    rk_status st = RK_OK;
     l->ended = l->p->n_max == 0;
+    rk_status st = l->p->from ? go_on(l, l->p->from, err) : RK_OK;
     while (st == RK_OK && !l->ended)
         st = one_token(l, err);
     if (st == RK_ERR_ABORTED) {
@@ -196,6 +252,7 @@ rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session
     rk_decoder_free(l.decoder);
     rk_stop_free(l.stop);
     rk_buf_deinit(&l.text);
+    rk_buf_deinit(&l.unshown);
     return st;
 }
 
@@ -203,6 +260,7 @@ void rk_generated_deinit(rk_generated *g)
 {
     json_decref(g->tokens);
     json_decref(g->logprobs);
+    rk_buf_deinit(&g->unshown);
     *g = (rk_generated){0};
 }
 

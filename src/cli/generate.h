@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "base/buf.h"
+#include "cli/saved.h"
 #include "text/stop.h"
 
 typedef enum rk_end {
@@ -21,9 +22,11 @@ typedef struct rk_generate_params {
     const rk_tokenizer *tokenizer;
     int64_t n_vocab;
     int64_t n_max;
-    int64_t n_logprobs; /* most likely tokens noted beside each token; 0: none */
-    bool ignore_eos;    /* go on after token 0 */
-    bool feed_last;     /* the state goes on from the last token: it will be saved */
+    int64_t n_logprobs;   /* most likely tokens noted beside each token; 0: none */
+    bool ignore_eos;      /* go on after token 0 */
+    bool feed_last;       /* the state goes on from the last token: it will be saved */
+    bool keep_unshown;    /* so does the text: what is held back at the end is not emitted */
+    const rk_saved *from; /* a text that is to go on; NULL: a new one */
     const char *const *stop;
     int64_t n_stop;
     rk_speculator *speculator; /* of the session and the sampler; NULL: one token at a time */
@@ -40,11 +43,13 @@ typedef struct rk_generated {
     rk_end end;
     int64_t n_tokens;
     int32_t unfed;    /* the last token, where the session has not seen it; else -1 */
+    rk_buf unshown;   /* with keep_unshown, as in rk_saved */
     json_t *tokens;   /* ids, an array */
     json_t *logprobs; /* an object a token, NULL unless asked for */
 } rk_generated;
 
-/* Go on from the logits (n_vocab) after the prompt; they are overwritten. RK_ERR_ABORTED of the
+/* Go on from the logits (n_vocab) after the prompt, or from those saved unless a token is still to
+ * be evaluated; they are overwritten. RK_ERR_ABORTED of the
  * engine becomes RK_END_INTERRUPTED. The session is settled and out is to be released whatever the
  * result. */
 rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session *session,

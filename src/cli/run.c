@@ -15,8 +15,10 @@
 #include "cli/prefill.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
+#include "cli/saved.h"
 #include "cli/state_in.h"
 #include "model/model.h"
+#include "text/sampler.h"
 #include "text/tokenizer.h"
 
 typedef struct run_options {
@@ -84,6 +86,10 @@ const rk_command rk_cmd_run = {
 /* Everything a run holds. */
 typedef struct run {
     const run_options *o;
+    bool seed_given;
+    int64_t seed; /* given, saved, or drawn */
+    rk_saved saved;
+    bool goes_on; /* with the text that was saved: there is no prompt */
     rk_buf prompt;
     rk_interrupt *interrupt;
     rk_engine *engine;
@@ -114,19 +120,52 @@ static rk_status check_options(const run_options *o, rk_error *err)
     return o->state_out ? rk_command_try_output(o->state_out, o->force, err) : RK_OK;
 }
 
-/* The prompt as tokens. Where there is nothing to go on from, token 0 stands before a text. */
+/* The draws of the saved text go on, with its seed unless another one is given. */
+static rk_status recall_draws(run *r, rk_error *err)
+{
+    const rk_saved *k = &r->saved;
+    if (!k->draws || !k->counts)
+        return RK_OK;
+    if (!r->seed_given)
+        r->seed = (int64_t)k->seed;
+    const rk_sampler_memory m = {(uint64_t)r->seed, k->step, k->counts};
+    return rk_sampler_recall(r->sampler, &m, err);
+}
+
+/* Without a prompt the saved text goes on; where there is none, token 0 stands before a text. */
+static rk_status begin_without_prompt(run *r, rk_error *err)
+{
+    const rk_saved *k = &r->saved;
+    const char *file = r->o->state_in.file;
+    if (!file || k->begins) {
+        r->tokens[r->n_tokens++] = 0;
+        return RK_OK;
+    }
+    if (!k->logits && k->next < 0)
+        return rk_fail(
+            err, RK_ERR_ARG,
+            "%s: does not hold what comes after its last token, so there must be a prompt", file);
+    if (k->logits)
+        memcpy(r->logits, k->logits, (size_t)r->model->hp.n_vocab * sizeof *r->logits);
+    r->goes_on = true;
+    return recall_draws(r, err);
+}
+
+/* As tokens: what a saved talk has not read yet, then the prompt. */
 static rk_status encode_prompt(run *r, rk_error *err)
 {
-    const size_t n = r->prompt.len;
+    rk_buf text = {0};
     r->logits = calloc((size_t)r->model->hp.n_vocab, sizeof *r->logits);
     if (!r->logits)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for the scores of %lld tokens",
                        (long long)r->model->hp.n_vocab);
-    const rk_status st =
-        rk_tokenizer_encode_all(r->tokenizer, r->prompt.data, n, &r->tokens, &r->n_tokens, err);
-    if (st == RK_OK && r->n_tokens == 0)
-        r->tokens[r->n_tokens++] = 0;
-    return st;
+    rk_buf_add(&text, r->saved.unread.data, r->saved.unread.len);
+    rk_buf_add(&text, r->prompt.data, r->prompt.len);
+    const rk_status st = text.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for the prompt")
+                                     : rk_tokenizer_encode_all(r->tokenizer, text.data, text.len,
+                                                               &r->tokens, &r->n_tokens, err);
+    rk_buf_deinit(&text);
+    return st == RK_OK && r->n_tokens == 0 ? begin_without_prompt(r, err) : st;
 }
 
 static bool interrupted(void *user)
@@ -159,8 +198,9 @@ static rk_status open_all(run *r, rk_error *err)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
     if (st == RK_OK)
         st = rk_session_new(&r->session, r->model, r->engine, err);
-    if (st == RK_OK)
-        st = rk_state_in_load(r->session, &o->state_in, err);
+    if (st == RK_OK && o->state_in.file)
+        st = rk_saved_load(&r->saved, r->session, o->state_in.file,
+                           rk_state_in_reading(&o->state_in), err);
     if (st == RK_OK)
         st = rk_draft_open(&r->draft, &o->draft, r->session, r->sampler, err);
     return st;
@@ -178,6 +218,7 @@ static void close_all(run *r)
     rk_interrupt_close(r->interrupt);
     free(r->tokens);
     free(r->logits);
+    rk_saved_deinit(&r->saved);
     rk_buf_deinit(&r->prompt);
     rk_buf_deinit(&r->stops);
     rk_buf_deinit(&r->text);
@@ -208,12 +249,21 @@ static rk_status show_prompt(run *r, rk_error *err)
     return print(r, r->prompt.data, r->prompt.len, err);
 }
 
+/* The token that the saved text would have gone on with, alone as then; one that ended it is left
+ * out. */
+static rk_status feed_next(run *r, rk_error *err)
+{
+    return r->saved.next > 0 ? rk_session_eval(r->session, &r->saved.next, 1, NULL, err) : RK_OK;
+}
+
 static rk_status feed_prompt(run *r, rk_error *err)
 {
     rk_meter meter = rk_meter_begin("reading the prompt", "tokens", 1.0, r->o->common.quiet);
     const double began = rk_now_s();
-    const rk_status st = rk_prefill(r->session, r->draft.speculator, r->tokens, r->n_tokens,
-                                    r->logits, &meter, &r->n_read, err);
+    rk_status st = feed_next(r, err);
+    if (st == RK_OK)
+        st = rk_prefill(r->session, r->draft.speculator, r->tokens, r->n_tokens, r->logits, &meter,
+                        &r->n_read, err);
     r->prompt_s = rk_now_s() - began;
     rk_meter_end(&meter);
     return st;
@@ -225,6 +275,8 @@ static rk_status read_prompt(run *r, rk_error *err)
 {
     const bool metered =
         r->n_tokens > RK_PREFILL_PIECE && isatty(STDERR_FILENO) && !r->o->common.quiet;
+    if (r->goes_on)
+        return RK_OK;
     rk_status st = metered ? RK_OK : show_prompt(r, err);
     if (st == RK_OK)
         st = feed_prompt(r, err);
@@ -241,6 +293,8 @@ static rk_status generate(run *r, rk_error *err)
                                   .n_logprobs = r->o->logprobs,
                                   .ignore_eos = r->o->ignore_eos,
                                   .feed_last = r->o->state_out != NULL,
+                                  .keep_unshown = r->o->state_out != NULL,
+                                  .from = r->goes_on ? &r->saved : NULL,
                                   .stop = r->o->stop.at,
                                   .n_stop = r->o->stop.n,
                                   .speculator = r->draft.speculator,
@@ -300,18 +354,50 @@ static rk_status print_json(const run *r, rk_error *err)
         json_pack("{s:f, s:f, s:f, s:f}", "prompt_s", r->prompt_s, "prompt_tokens_per_s",
                   rk_command_rate(r->n_read, r->prompt_s), "generate_s", r->generate_s,
                   "tokens_per_s", rk_command_rate(r->made.n_tokens, r->generate_s));
-    return rk_command_json(
-        rk_generated_json(&r->made, &r->text, r->n_read, r->o->sampling.seed, timings), err);
+    return rk_command_json(rk_generated_json(&r->made, &r->text, r->n_read, r->seed, timings), err);
+}
+
+/* Greedy texts have no draws to go on with. */
+static rk_status take_draws(const run *r, rk_saved *k, rk_error *err)
+{
+    if (r->o->sampling.temp == 0.0)
+        return RK_OK;
+    k->counts = malloc((size_t)r->model->hp.n_vocab * sizeof *k->counts);
+    if (!k->counts)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", r->o->state_out);
+    rk_sampler_memory m = {.counts = k->counts};
+    rk_sampler_remember(r->sampler, &m);
+    k->draws = true;
+    k->seed = m.seed;
+    k->step = m.step;
+    return RK_OK;
+}
+
+/* After all of a prompt there is a text to go on with; within it there is not. */
+static rk_status write_state(const run *r, rk_error *err)
+{
+    rk_saved k = {.next = -1};
+    rk_status st = RK_OK;
+    if (r->n_read == r->n_tokens) {
+        k.unshown = r->made.unshown;
+        k.next = r->made.unfed;
+        k.logits = k.next < 0 ? r->logits : NULL;
+        st = take_draws(r, &k, err);
+    }
+    if (st == RK_OK)
+        st = rk_saved_write(&k, r->session, r->o->state_out, true, err);
+    free(k.counts);
+    return st;
 }
 
 /* Of a prompt that was not read to its end the state of what was read is worth keeping. */
 static rk_status save_state(const run *r, rk_error *err)
 {
-    if (r->n_read == 0) {
+    if (r->n_read == 0 && !r->goes_on) {
         fprintf(stderr, "rwkv: %s is not written: no token was read\n", r->o->state_out);
         return RK_OK;
     }
-    const rk_status st = rk_session_state_save(r->session, r->o->state_out, err);
+    const rk_status st = write_state(r, err);
     if (st == RK_OK && r->n_read < r->n_tokens)
         fprintf(stderr, "rwkv: %s holds the first %" PRId64 " of the prompt's %" PRId64 " tokens\n",
                 r->o->state_out, r->n_read, r->n_tokens);
@@ -333,6 +419,7 @@ static rk_status finish(const run *r, rk_error *err)
 
 static rk_status work(run *r, rk_error *err)
 {
+    r->seed = r->o->sampling.seed;
     rk_status st = open_all(r, err);
     if (st == RK_OK)
         st = rk_prompt_read(&r->o->prompt, &r->prompt, err);
@@ -341,13 +428,13 @@ static rk_status work(run *r, rk_error *err)
     if (st == RK_OK) /* not before: reading a prompt from a terminal is interrupted as always */
         st = rk_interrupt_open(&r->interrupt, err);
     if (st == RK_OK && r->o->sampling.temp > 0.0 && !r->o->common.quiet)
-        fprintf(stderr, "seed %" PRId64 "\n", r->o->sampling.seed);
+        fprintf(stderr, "seed %" PRId64 "\n", r->seed);
     if (st == RK_OK)
         st = read_prompt(r, err);
     if (st == RK_OK)
         st = generate(r, err);
     else if (st == RK_ERR_ABORTED) {
-        r->made.end = RK_END_INTERRUPTED;
+        r->made = (rk_generated){.end = RK_END_INTERRUPTED, .unfed = -1};
         st = RK_OK;
     }
     return st == RK_OK ? finish(r, err) : st;
@@ -361,7 +448,7 @@ static int run_main(int argc, char **argv)
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_run, argc, argv, &o, &status))
         return status;
-    run r = {.o = &o};
+    run r = {.o = &o, .seed_given = o.sampling.seed >= 0, .saved = {.next = -1}};
     o.prompt.quiet = o.common.quiet;
     rk_status st = rk_prompt_stops(&o.stop, o.prompt.escapes, &r.stops, &err);
     if (st == RK_OK)

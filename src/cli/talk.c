@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "cli/prefill.h"
+#include "cli/saved.h"
 #include "infer/session.h"
 #include "infer/speculate.h"
 #include "text/tokenizer.h"
@@ -315,7 +316,7 @@ static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
     if (made->end == RK_END_STOP && t->holding) {
         st = place_return(t, &t->held, err);
         rk_buf_add(unread, t->tail.data, t->tail.len);
-    } else if (made->unfed >= 0) {
+    } else if (made->end != RK_END_TOKEN && made->unfed >= 0) {
         const char *text = rk_tokenizer_bytes(t->p.tokenizer, made->unfed, &n);
         rk_buf_add(unread, text, n);
     }
@@ -478,80 +479,35 @@ int64_t rk_talks_n_answers(const rk_talks *t)
 
 /* ---- files ---- */
 
-/* Of a state file's metadata. Text is in hexadecimal: it may be cut inside a character. */
-static const char key_unread[] = "chat.unread", key_answers[] = "chat.answers";
-
-static void put_hex(rk_buf *out, const rk_buf *bytes)
-{
-    for (size_t i = 0; i < bytes->len; i++)
-        rk_buf_printf(out, "%02x", (unsigned)(unsigned char)bytes->data[i]);
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool get_hex(rk_buf *out, const char *text)
-{
-    for (; *text; text += 2) {
-        const int high = hex_digit(text[0]), low = high < 0 ? -1 : hex_digit(text[1]);
-        if (low < 0)
-            return false;
-        rk_buf_add(out, &(char){(char)(high * 16 + low)}, 1);
-    }
-    return true;
-}
-
 rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_error *err)
 {
     const talk *x = &t->talks[t->current];
-    char answers[24];
-    rk_buf unread = {0};
-    snprintf(answers, sizeof answers, "%" PRId64, x->n_answers);
-    rk_buf_puts(&unread, "");
-    put_hex(&unread, &x->unread);
-    const rk_pair more[] = {{key_answers, answers}, {key_unread, unread.data}};
-    const rk_status st = unread.failed ? no_memory(err)
-                                       : rk_session_state_write(t->p.session, path, more,
-                                                                RK_COUNT(more), overwrite, err);
-    rk_buf_deinit(&unread);
-    return st;
+    const rk_saved saved = {
+        .talk = true, .n_answers = x->n_answers, .unread = x->unread, .next = -1};
+    return rk_saved_write(&saved, t->p.session, path, overwrite, err);
 }
 
-/* What a saved talk says beside its state; a plain state says nothing. */
-static rk_status read_notes(const rk_file *f, rk_buf *unread, int64_t *n_answers, rk_error *err)
+/* The token that a text goes on with is read before what is said next. */
+static void add_next(const rk_talks *t, rk_saved *saved)
 {
-    const char *text = rk_file_meta(f, key_unread), *answers = rk_file_meta(f, key_answers);
-    char *end = NULL;
-    if (text && !get_hex(unread, text))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: %s is not text in hexadecimal", rk_file_name(f),
-                       key_unread);
-    const long long n = answers ? strtoll(answers, &end, 10) : 0;
-    if (answers && (end == answers || *end || n < 0 || n > INT32_MAX))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.20s' is no number of answers",
-                       rk_file_name(f), key_answers, answers);
-    *n_answers = n;
-    return unread->failed ? no_memory(err) : RK_OK;
+    size_t n;
+    if (saved->next <= 0)
+        return;
+    const char *text = rk_tokenizer_bytes(t->p.tokenizer, saved->next, &n);
+    rk_buf_add(&saved->unread, text, n);
 }
 
 rk_status rk_talks_load(rk_talks *t, const char *path, rk_state_reading how, rk_error *err)
 {
-    rk_file *f = NULL;
-    rk_buf unread = {0};
-    int64_t n_answers = 0;
-    rk_status st = rk_file_open(&f, path, err);
-    if (st == RK_OK)
-        st = read_notes(f, &unread, &n_answers, err);
-    if (st == RK_OK)
-        st = rk_session_state_read(t->p.session, f, how, err);
+    rk_saved saved;
+    rk_status st = rk_saved_load(&saved, t->p.session, path, how, err);
     if (st == RK_OK) {
         draft_begin(t);
         forget_turns(here(t));
-        here(t)->n_answers = n_answers;
-        st = set_unread(t, &unread, err);
+        here(t)->n_answers = saved.n_answers;
+        add_next(t, &saved);
+        st = set_unread(t, &saved.unread, err);
     }
-    rk_file_close(f);
-    rk_buf_deinit(&unread);
+    rk_saved_deinit(&saved);
     return st;
 }

@@ -18,9 +18,11 @@ rk_status rk_session_eval_rows(rk_session *s, const int32_t *tokens, int64_t n, 
                                int64_t n_rows, rk_error *err);
 /* rk_session_eval without scores, which no abort stops: for few tokens. */
 rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n, rk_error *err);
-/* rk_session_state_save with n more pairs in the metadata, and without overwriting if so asked. */
-rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,
-                                 size_t n, bool overwrite, rk_error *err);
+/* rk_session_state_save with more metadata and with tensors of these names, and without overwriting
+ * if so asked. */
+extern const char rk_state_logits[], rk_state_counts[];
+rk_status rk_session_state_write(const rk_session *s, const char *path,
+                                 const rk_file_contents *more, bool overwrite, rk_error *err);
 /* rk_session_state_load from a file that is open. */
 typedef struct rk_state_reading {
     bool force;     /* accept the state of another model */

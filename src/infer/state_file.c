@@ -2,7 +2,7 @@
  *
  * A tensor per layer and part, "blocks.0.att.shift", f32, with a row for each token (tokens, shape)
  * where the part grows with them, and in the metadata what the state
- * belongs to: architecture, layout, fingerprint of the model. The fingerprint leaves matrices out,
+ * belongs to: architecture, layout, fingerprint of the model; then what callers add. The fingerprint leaves matrices out,
  * so a model and its narrowed copy share their states. */
 #include <inttypes.h>
 #include <math.h>
@@ -12,8 +12,14 @@
 
 #include "infer/session.h"
 
-/* Of the matrix state: rows are value channels, columns key channels. */
-static const char layout[] = "value-key";
+/* Version 2 may hold more than the state: what a text or a talk goes on from. Of the matrix state
+ * rows are value channels, columns key channels; that is said with the version, because version 0.1.0
+ * of this program looks at the layout, not at a version, and would go on without the rest. */
+static const char version[] = "2";
+static const char layout_1[] = "value-key", layout_2[] = "value-key; state file version 2";
+
+/* Tensors that may stand behind those of the state. */
+const char rk_state_logits[] = "logits", rk_state_counts[] = "sampler.counts";
 
 enum { FINGERPRINT_CHARS = 17 };
 
@@ -41,15 +47,15 @@ static rk_file_tensor describe(const rk_session *s, int i, int64_t n_tokens, par
 
 /* ---- save ---- */
 
-enum { PAIRS = 4 }; /* of the state itself */
+enum { PAIRS = 5 }; /* of the state itself */
 
+/* c: whose first n_parts tensors are to be described. */
 static rk_status write_parts(const rk_session *s, const char *path, rk_file_tensor *tensors,
-                             part_name *names, const rk_file_contents *meta, bool overwrite,
+                             part_name *names, const rk_file_contents *c, bool overwrite,
                              rk_error *err)
 {
     const int n = s->scheduler.model->state.n_parts;
     unsigned char *image = malloc(rk_state_bytes(s->stream.state)), *at = image;
-    rk_file_contents c = *meta;
     if (!image)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
     rk_state_get(s->stream.state, image);
@@ -58,32 +64,36 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
         tensors[i].data = at;
         at += tensors[i].bytes;
     }
-    c.tensors = tensors;
-    c.n_tensors = n;
-    const rk_status st = rk_st_write(path, &c, overwrite, NULL, err);
+    const rk_status st = rk_st_write(path, c, overwrite, NULL, err);
     free(image);
     return st;
 }
 
-rk_status rk_session_state_write(const rk_session *s, const char *path, const rk_pair *more,
-                                 size_t n, bool overwrite, rk_error *err)
+rk_status rk_session_state_write(const rk_session *s, const char *path,
+                                 const rk_file_contents *more, bool overwrite, rk_error *err)
 {
-    const size_t n_parts = (size_t)s->scheduler.model->state.n_parts;
+    const int64_t n_parts = s->scheduler.model->state.n_parts;
     char fingerprint[FINGERPRINT_CHARS];
-    rk_file_tensor *tensors = calloc(n_parts, sizeof *tensors);
-    part_name *names = calloc(n_parts, sizeof *names);
-    rk_pair *pairs = calloc(PAIRS + n, sizeof *pairs);
-    const rk_file_contents meta = {.meta = pairs, .n_meta = (int64_t)(PAIRS + n)};
+    rk_file_tensor *tensors = calloc((size_t)(n_parts + more->n_tensors), sizeof *tensors);
+    part_name *names = calloc((size_t)n_parts, sizeof *names);
+    rk_pair *pairs = calloc((size_t)(PAIRS + more->n_meta), sizeof *pairs);
+    const rk_file_contents all = {.tensors = tensors,
+                                  .n_tensors = n_parts + more->n_tensors,
+                                  .meta = pairs,
+                                  .n_meta = PAIRS + more->n_meta};
     rk_status st = RK_ERR_NOMEM;
     fingerprint_text(s, fingerprint);
     if (tensors && names && pairs) {
         pairs[0] = (rk_pair){"arch", s->scheduler.model->arch->name};
         pairs[1] = (rk_pair){"fingerprint", fingerprint};
         pairs[2] = (rk_pair){"format", "rwkv-state"};
-        pairs[3] = (rk_pair){"layout", layout};
-        for (size_t i = 0; i < n; i++)
-            pairs[PAIRS + i] = more[i];
-        st = write_parts(s, path, tensors, names, &meta, overwrite, err);
+        pairs[3] = (rk_pair){"layout", layout_2};
+        pairs[4] = (rk_pair){"version", version};
+        for (int64_t i = 0; i < more->n_meta; i++)
+            pairs[PAIRS + i] = more->meta[i];
+        for (int64_t i = 0; i < more->n_tensors; i++)
+            tensors[n_parts + i] = more->tensors[i];
+        st = write_parts(s, path, tensors, names, &all, overwrite, err);
     } else
         rk_fail(err, st, "%s: out of memory", path);
     free(tensors);
@@ -94,7 +104,7 @@ rk_status rk_session_state_write(const rk_session *s, const char *path, const rk
 
 rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err)
 {
-    return rk_session_state_write(s, path, NULL, 0, true, err);
+    return rk_session_state_write(s, path, &(rk_file_contents){0}, true, err);
 }
 
 /* ---- load ---- */
@@ -103,12 +113,17 @@ rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error 
 static rk_status check_meta(const rk_session *s, const rk_file *f, bool force, rk_error *err)
 {
     const char *arch = rk_file_meta(f, "arch"), *found_layout = rk_file_meta(f, "layout");
-    const char *found = rk_file_meta(f, "fingerprint");
+    const char *found = rk_file_meta(f, "fingerprint"), *found_version = rk_file_meta(f, "version");
+    const char *layout = found_version ? layout_2 : layout_1;
     char want[FINGERPRINT_CHARS];
     fingerprint_text(s, want);
     if (arch && strcmp(arch, s->scheduler.model->arch->name) != 0)
         return rk_fail(err, RK_ERR_FORMAT, "%s: a state of architecture '%.32s', the model is %s",
                        rk_file_name(f), arch, s->scheduler.model->arch->name);
+    if (found_version && strcmp(found_version, version) != 0)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: a state file of version '%.16s', expected 2 or an older one",
+                       rk_file_name(f), found_version);
     if (found_layout && strcmp(found_layout, layout) != 0)
         return rk_fail(err, RK_ERR_FORMAT, "%s: layout '%.32s', expected '%s'", rk_file_name(f),
                        found_layout, layout);
@@ -177,6 +192,12 @@ static rk_status read_parts(rk_session *s, const rk_file *f, int64_t n_tokens, f
                : st;
 }
 
+/* Tensors that are not of the state. */
+static int n_beside(const rk_file *f)
+{
+    return (rk_file_find(f, rk_state_logits) != NULL) + (rk_file_find(f, rk_state_counts) != NULL);
+}
+
 /* Through memory of its own, so that a file that fails half-way leaves the state as it was. */
 rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_reading how,
                                 rk_error *err)
@@ -186,9 +207,10 @@ rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_readin
         return rk_session_tuned_read(s, f, how.key_value, err);
     const int64_t n_tokens = tokens_of(s, f);
     rk_status st = check_meta(s, f, how.force, err);
-    if (st == RK_OK && rk_file_count(f) != l->n_parts)
+    const int64_t n = rk_file_count(f) - n_beside(f);
+    if (st == RK_OK && n != l->n_parts)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
-                     rk_file_name(f), rk_file_count(f), l->n_parts);
+                     rk_file_name(f), n, l->n_parts);
     if (st != RK_OK)
         return st;
     float *image = malloc(rk_state_layout_bytes(l, n_tokens));

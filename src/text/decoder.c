@@ -43,6 +43,17 @@ const char *rk_decoder_push(rk_decoder *d, int32_t id, size_t *n)
     return finish(d, rk_utf8_push(&d->stream, (const unsigned char *)bytes, n_bytes, d->text), n);
 }
 
+const char *rk_decoder_push_byte(rk_decoder *d, char byte, size_t *n)
+{
+    return finish(d, rk_utf8_push(&d->stream, (const unsigned char *)&byte, 1, d->text), n);
+}
+
+const char *rk_decoder_begun(const rk_decoder *d, size_t *n)
+{
+    *n = d->stream.n;
+    return (const char *)d->stream.pending;
+}
+
 const char *rk_decoder_flush(rk_decoder *d, size_t *n)
 {
     return finish(d, rk_utf8_flush(&d->stream, d->text), n);

@@ -168,6 +168,34 @@ void rk_sampler_follow(rk_sampler *s, const rk_sampler *other)
     }
     s->n_seen = other->n_seen;
     s->step = other->step;
+    s->params.seed = other->params.seed;
+}
+
+void rk_sampler_remember(const rk_sampler *s, rk_sampler_memory *m)
+{
+    m->seed = s->params.seed;
+    m->step = s->step;
+    for (int64_t i = 0; i < s->n_vocab; i++)
+        m->counts[i] = s->is_seen[i] ? s->count[i] : -1.0f;
+}
+
+rk_status rk_sampler_recall(rk_sampler *s, const rk_sampler_memory *m, rk_error *err)
+{
+    for (int64_t i = 0; i < s->n_vocab; i++)
+        if (!isfinite(m->counts[i]))
+            return rk_fail(err, RK_ERR_ARG, "the count of token %" PRId64 " is %g", i,
+                           (double)m->counts[i]);
+    rk_sampler_reset(s);
+    for (int32_t i = 0; i < s->n_vocab; i++) {
+        if (m->counts[i] < 0.0f)
+            continue;
+        s->seen[s->n_seen++] = i;
+        s->is_seen[i] = 1;
+        s->count[i] = m->counts[i];
+    }
+    s->step = m->step;
+    s->params.seed = m->seed;
+    return RK_OK;
 }
 
 void rk_sampler_reset(rk_sampler *s)

@@ -20,8 +20,19 @@ typedef struct rk_guess {
 
 /* A new sampler with the parameters and biases of s, before its first draw. */
 rk_status rk_sampler_twin(rk_sampler **out, const rk_sampler *s, rk_error *err);
-/* Continue as if s had drawn the tokens that its twin `other` has drawn. */
+/* Continue as if s had drawn the tokens that its twin `other` has drawn, with the same seed. */
 void rk_sampler_follow(rk_sampler *s, const rk_sampler *other);
+
+/* What a sampler knows of the tokens drawn, for one that goes on in another process with the same
+ * parameters. */
+typedef struct rk_sampler_memory {
+    uint64_t seed, step; /* step: tokens drawn */
+    float *counts;       /* (n_vocab) decayed numbers of draws; below 0: never drawn */
+} rk_sampler_memory;
+/* counts is the caller's. */
+void rk_sampler_remember(const rk_sampler *s, rk_sampler_memory *m);
+/* Errors  RK_ERR_ARG: a count is not finite. The sampler is then as it was. */
+rk_status rk_sampler_recall(rk_sampler *s, const rk_sampler_memory *m, rk_error *err);
 
 /* As rk_sampler_next, with the result in a guess. */
 rk_status rk_sampler_guess(rk_sampler *s, const float *logits, rk_guess *guess, rk_error *err);

@@ -21,4 +21,9 @@ size_t rk_tokenizer_token_max(const rk_tokenizer *t);
 /* Bytes of memory it holds. */
 size_t rk_tokenizer_memory(const rk_tokenizer *t);
 
+/* rk_decoder_push of a byte that comes from elsewhere. */
+const char *rk_decoder_push_byte(rk_decoder *d, char byte, size_t *n);
+/* The beginning of a character, which waits for the tokens that complete it: n bytes, at most 3. */
+const char *rk_decoder_begun(const rk_decoder *d, size_t *n);
+
 #endif

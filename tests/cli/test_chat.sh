@@ -48,6 +48,16 @@ cmp -s "$work/whole.1" "$work/whole.2" || complain "the state after /save is ano
 cmp -s "$work/whole.2" "$work/whole.3" || complain "the state after /load is another one"
 printf 'And she?\n' | chat --state "$work/talk" >"$work/begun"
 cmp -s "$work/begun" "$work/loaded" || complain "--state is not /load"
+# run goes on with a talk, and chat with a text of run: what is said next gives the same answer.
+said() {
+    "$RK_PROGRAM" run -m "$model" -n 24 --temp 0 -q -e --no-display-prompt --state-in "$1" \
+        -p 'User: And she?\n\nAssistant:' --stop '\n\nUser:' --stop '\nUser:' | sed 's/^ //'
+}
+printf '/load %s\nAnd she?\n' "$work/talk" | chat --temp 0 >"$work/in-chat"
+[ "$(said "$work/talk")" = "$(cat "$work/in-chat")" ] || complain "run does not go on with a talk"
+"$RK_PROGRAM" run -m "$model" -p 'to be, or' -n 9 -q --state-out "$work/text" >"$work/out"
+echo 'And she?' | chat --temp 0 --state "$work/text" >"$work/in-chat"
+[ "$(said "$work/text")" = "$(cat "$work/in-chat")" ] || complain "chat does not go on with a text"
 printf 'Where is he?\n/regen\n/regen\n/fork\n/undo\n/fork 1\n/regen\n' |
     "$RK_PROGRAM" chat -m "$model" -n 4 --temp 0 -v >"$work/out" 2>"$work/err"
 [ "$(grep -c '^(read 0 tokens' "$work/err")" = 3 ] || complain "tokens were read again:" "$(cat "$work/err")"

@@ -139,6 +139,48 @@ grep -q '^prompt 1 tokens, .* ended by length$' err || complain 'no timings on s
     expect 0 '' $run -p 'to be, or not to be' -n 8 --temp 0 --no-display-prompt
     same 'a text in two halves' out halves
     expect 2 's.state: exists already; --force' $run -p x -n 0 --state-out s.state
+
+    # a text that is saved and gone on with is that of one run wherever it is cut, and so is the file
+    for how in '--temp 0' '--temp 1 --presence-penalty 0.5 --frequency-penalty 0.2 --repeat-penalty 1.1'; do
+        expect 0 '' $run -p 'to be' -n 12 $how --seed 5 --ignore-eos --state-out one.state --force
+        cp out one
+        for cut in 0 1 7 12; do
+            expect 0 '' $run -p 'to be' -n $cut $how --seed 5 --ignore-eos --state-out half.state --force
+            cp out halves
+            expect 0 '' $run -p '' -n $((12 - cut)) $how --ignore-eos --state-in half.state \
+                --state-out both.state --force
+            cat out >>halves
+            same "$how cut at $cut" one halves
+            same "$how cut at $cut, the state" one.state both.state
+        done
+    done
+    # another seed is another text, from there on
+    expect 0 '' $run -p 'to be' -n 7 --seed 5 --ignore-eos --state-out half.state --force
+    expect 0 '"seed":5' $run -p '' -n 40 --ignore-eos --state-in half.state --json
+    expect 0 '"seed":6' $run -p '' -n 40 --ignore-eos --state-in half.state --seed 6 --json
+    # half a stop string is held back, and half a character
+    for cut in 1 2; do
+        expect 0 '"text":"","tokens".*"stop_reason":"length"' $run -p x -n $cut --seed 7 --json \
+            --logit-bias 65=1000 --stop AAA --state-out half.state --force
+        expect 0 "\"text\":\"\".*\"n_generated\":$((3 - cut)),.*\"stop_reason\":\"stop\"" $run -p '' -n 9 \
+            --seed 7 --json --logit-bias 65=1000 --stop AAA --state-in half.state --state-out both.state --force
+        expect 0 '"text":"","tokens":\[\],.*"stop_reason":"stop"' $run -p '' -n 9 --json --stop AAA \
+            --state-in both.state
+        expect 0 '"text":"AAAAA"' $run -p '' -n 2 --json --logit-bias 65=1000 --state-in both.state
+    done
+    expect 0 '"text":""' $run -p x -n 1 --json --logit-bias 195=1000 --state-out half.state --force
+    expect 0 '"text":"é"' $run -p '' -n 1 --json --logit-bias 169=1000 --state-in half.state
+    # token 0 has ended the text, unless it is to be ignored
+    expect 0 '"stop_reason":"eos"' $run -p x -n 9 --json --logit-bias 0=1000 --state-out half.state --force
+    expect 0 '"tokens":\[\],.*"stop_reason":"eos"' $run -p '' -n 9 --json --state-in half.state
+    expect 0 '"n_generated":9' $run -p '' -n 9 --json --ignore-eos --state-in half.state
+    # what a file says is checked
+    for lie in 's/"text.next":"0"/"text.next":"x"/' 's/"text.next":"0"/"text.next":"999"/' \
+        's/"version":"2"/"version":"3"/' 's/"sampler.step":"1"/"sampler.step":"z"/'; do
+        LC_ALL=C sed "$lie" half.state >lie.state
+        cmp -s half.state lie.state && complain "$lie changes nothing"
+        expect 2 'lie.state: ' $run -p '' --state-in lie.state
+    done
     # paths given for output are tried before the work, here before a model that is none
     expect 1 'none/s.state' run -m nowhere -p x --state-out none/s.state
     expect 1 'none/x.npy' logits -m nowhere --tokens 1 -o none/x.npy
@@ -226,7 +268,11 @@ read=$(sed -n 's/^prompt \([0-9]*\) of 20000000 tokens.*ended by interrupted$/\1
     complain "SIGINT in a prompt: status $got, expected 130 and what was read: $(cat err)"
 head -c "${read:-1}" long.prompt >part.prompt
 expect 0 '' run -m m.safetensors -f part.prompt -n 0 -t 1 --temp 0 -q --state-out whole.state
-same 'the state of part of a prompt' part.state whole.state
+for state in part whole; do # saved again by chat, without the scores that only the whole prompt has
+    printf '/load %s.state\n/save %s.again\n' $state $state | "$RK_PROGRAM" chat -m m.safetensors -q -t 1
+done
+same 'the state of part of a prompt' part.again whole.again
+expect 2 'part.state: .* there must be a prompt' run -m m.safetensors -p '' -t 1 -q --state-in part.state
 rm long.prompt part.prompt
 (
     got=0
