@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ struct rk_interrupt {
     atomic_bool closing;
     void (*_Atomic at_end)(void *user);
     void *user; /* set before at_end */
+    const char *_Atomic sentence;
 };
 
 static void *wait_for_signals(void *arg)
@@ -37,6 +39,9 @@ static void *wait_for_signals(void *arg)
             _exit(128 + number);
         }
         atomic_store(&in->signal, number);
+        const char *sentence = atomic_load(&in->sentence);
+        if (sentence)
+            fprintf(stderr, "\n%s\n", sentence);
     }
 }
 
@@ -66,6 +71,11 @@ void rk_interrupt_at_end(rk_interrupt *in, void (*fn)(void *user), void *user)
 {
     in->user = user;
     atomic_store(&in->at_end, fn);
+}
+
+void rk_interrupt_say(rk_interrupt *in, const char *sentence)
+{
+    atomic_store(&in->sentence, sentence);
 }
 
 /* The thread is woken by a signal of its own, which it takes with sigwait and does not die of. */

@@ -14,6 +14,9 @@ rk_status rk_interrupt_open(rk_interrupt **out, rk_error *err);
 /* Call fn(user) before a second signal ends the program: what must not stay as it is, such as a
  * terminal's ways. It runs on a thread of its own. */
 void rk_interrupt_at_end(rk_interrupt *i, void (*fn)(void *user), void *user);
+/* Print a sentence on stderr when the first signal comes, so that whoever waits for the end knows.
+ * It must stay as it is; NULL: nothing. */
+void rk_interrupt_say(rk_interrupt *i, const char *sentence);
 /* The signals do again what they did before. NULL is fine. */
 void rk_interrupt_close(rk_interrupt *i);
 /* The number of the signal that came, 0 while none has. Takes the rk_interrupt, from any thread. */

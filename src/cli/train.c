@@ -1,5 +1,6 @@
 /* train.c: `rwkv train`: options to a training run, signals to its end. */
 #include <math.h>
+#include <string.h>
 
 #include "base/num.h"
 #include "cli/command.h"
@@ -165,6 +166,14 @@ static rk_status print_result(const rk_run_result *r, rk_error *err)
     return rk_command_json(o, err);
 }
 
+static void say_how_to_run(const train_options *o)
+{
+    const char *vocab = o->run.tokenizer;
+    const bool known = !vocab || !strcmp(vocab, "byte") || !strcmp(vocab, "world");
+    fprintf(stderr, "run it: rwkv run -m %s%s%s -p TEXT\n", o->run.dir, known ? "" : " --vocab ",
+            known ? "" : vocab);
+}
+
 /* Train with an engine; *signal is the one that ended the run. */
 static rk_status train(const train_options *o, rk_interrupt *interrupt, int *signal, rk_error *err)
 {
@@ -181,8 +190,12 @@ static rk_status train(const train_options *o, rk_interrupt *interrupt, int *sig
                             .out = o->common.quiet ? NULL : stderr,
                             .signal = rk_interrupt_signal,
                             .signal_user = interrupt};
+    if (!o->common.quiet)
+        rk_interrupt_say(interrupt, "rwkv: finishing the step and saving; once more ends at once");
     st = rk_run_train(&o->run, &env, &result, err);
     rk_engine_free(engine);
+    if (st == RK_OK && !o->common.quiet)
+        say_how_to_run(o);
     if (st == RK_OK && o->json)
         st = print_result(&result, err);
     *signal = result.signal;

@@ -2,7 +2,9 @@
  * themselves what they hold, so of the map only its files and its length are kept. */
 #include "io/shards.h"
 
+#include <dirent.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +20,8 @@ static const char *const index_ending = ".index.json";
 
 /* What a folder's model is called, in the order in which they are looked for. */
 static const char *const model_names[] = {"model.safetensors.index.json", "model.safetensors",
-                                          "pytorch_model.bin.index.json", "pytorch_model.bin"};
+                                          "pytorch_model.bin.index.json", "pytorch_model.bin",
+                                          "model.gguf"};
 
 static bool is_index(const char *path)
 {
@@ -181,6 +184,33 @@ static rk_status open_index(rk_file **out, const char *path, rk_error *err)
     return st;
 }
 
+/* The newest "checkpoint-N" in a folder, in which a run was killed; -1: there is none. */
+static int64_t newest_checkpoint(const char *folder)
+{
+    int64_t newest = -1;
+    DIR *d = opendir(folder);
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        long long step = -1;
+        int end = 0;
+        if (sscanf(e->d_name, "checkpoint-%18lld%n", &step, &end) == 1 && !e->d_name[end])
+            newest = rk_max_i64(newest, (int64_t)step);
+    }
+    if (d)
+        closedir(d);
+    return newest;
+}
+
+static rk_status open_checkpoint(rk_file **out, const char *folder, int64_t step, rk_error *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "checkpoint-%" PRId64 "/model.safetensors", step);
+    char *path = rk_path_join(folder, name);
+    const rk_status st = path ? rk_file_open_single(out, path, err)
+                              : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", folder);
+    free(path);
+    return st;
+}
+
 static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
 {
     for (size_t i = 0; i < RK_COUNT(model_names); i++) {
@@ -195,6 +225,9 @@ static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
         if (there)
             return st;
     }
+    const int64_t step = newest_checkpoint(folder);
+    if (step >= 0)
+        return open_checkpoint(out, folder, step, err);
     return rk_fail(err, RK_ERR_FORMAT,
                    "%s: a folder without %s, %s or an index of either, expected a model", folder,
                    model_names[1], model_names[3]);

@@ -353,10 +353,16 @@ static rk_status make_steps(run *r, rk_error *err)
     return st == RK_OK ? save_checkpoint(r, err) : st;
 }
 
-/* The last validation may be missing: a signal came during it, or there was nothing left to do. */
+/* The model of the last step, also of a run that was stopped. The last validation may be missing:
+ * a signal came during it, or there was nothing left to do. */
 static rk_status finish(run *r, rk_error *err)
 {
-    rk_status st = isnan(r->result.val_loss) ? validate(r, err) : RK_OK;
+    rk_status st = RK_OK;
+    if (!r->result.signal && isnan(r->result.val_loss)) {
+        st = validate(r, err);
+        if (isnan(r->result.val_loss) && r->task->n_val > 0)
+            r->result.signal = asked_to_stop(r);
+    }
     return st == RK_OK ? save_model(r, err) : st;
 }
 
@@ -369,7 +375,7 @@ static rk_status work(run *r, rk_error *err)
         st = measure_base(r, err);
     if (st == RK_OK)
         st = make_steps(r, err);
-    if (st == RK_OK && !r->result.signal)
+    if (st == RK_OK)
         st = finish(r, err);
     if (st == RK_OK && r->result.signal)
         rk_progress_note(&r->progress, "stopped after step %" PRId64 "; --resume goes on", r->step);

@@ -143,4 +143,25 @@ resumes() {
     train 2 'cannot be trained' --out run --init-from base-q8_0.gguf --freeze att
 }
 
+# ---- a run that is stopped or killed leaves something to run
+# opens FOLDER FILE: the folder is the model in that file
+opens() {
+    "$RK_PROGRAM" logits -m "$1" --tokens 1,2,3 -o folder.npy --force && "$RK_PROGRAM" logits -m "$2" \
+        --tokens 1,2,3 -o file.npy --force && same "$1 opened" folder.npy file.npy || complain "$1 does not open"
+}
+"$RK_PROGRAM" train --data text.txt --ctx-len 16 --batch 2 --steps 1000000 --out stopped $sizes >out 2>err &
+pid=$!
+while kill -0 $pid 2>/dev/null && ! grep -q '"loss"' stopped/log.jsonl 2>/dev/null; do sleep 0.05; done
+kill -INT $pid
+got=0
+wait $pid || got=$?
+[ $got -eq 130 ] || complain "SIGINT: status $got, expected 130"
+for words in 'finishing the step' 'stopped after step [0-9]*; --resume goes on' 'run it: rwkv run -m stopped -p TEXT'; do
+    grep -q "$words" err || complain "SIGINT: '$words' is missing in: $(cat err)"
+done
+last=$(ls -d stopped/checkpoint-* | sort -t- -k2 -n | tail -n 1)
+opens stopped stopped/model.safetensors
+rm stopped/model.safetensors
+opens stopped "$last/model.safetensors"
+
 exit $((failures > 0))
