@@ -10,7 +10,7 @@ typedef struct convert_options {
     rk_common_options common;
     const char *in, *out, *vocab;
     int type;   /* position in TYPES */
-    int names;  /* position in NAMES */
+    int names;  /* rk_save_names: position in NAMES */
     int format; /* rk_save_container: position in FORMATS */
     bool force;
 } convert_options;
@@ -19,17 +19,17 @@ typedef struct convert_options {
 /* The first one keeps them; the dtype beside it is not looked at. */
 #define TYPES "keep|bf16|f16|f32"
 static const rk_dtype types[] = {RK_F32, RK_BF16, RK_F16, RK_F32};
-#define NAMES "rwkv|hf"
+#define NAMES "rwkv|hf|fla"                 /* in the order of rk_save_names */
 #define FORMATS "auto|safetensors|pth|gguf" /* in the order of rk_save_container */
 
 static const rk_option rows[] = {
     {NULL, 0, RK_OPT_OPERAND, "IN", AT(in), 0, 0, RK_REQUIRED, "a model, of any container"},
     {NULL, 0, RK_OPT_OPERAND, "OUT", AT(out), 0, 0, RK_REQUIRED,
-     "what to write: .safetensors, .pth, .gguf, or a folder with --names hf"},
+     "what to write: .safetensors, .pth, .gguf, or a folder with --names hf or fla"},
     {"type", 0, RK_OPT_CHOICE, TYPES, AT(type), 0, 0, "keep",
      "number format of the matrices, rounded to nearest; vectors become f32; keep: unchanged"},
     {"names", 0, RK_OPT_CHOICE, NAMES, AT(names), 0, 0, "rwkv",
-     "tensor names: those of RWKV-LM, or those of transformers and fla, in a folder"},
+     "tensor names: those of RWKV-LM; in a folder those of transformers, or of fla (rwkv7)"},
     {"format", 0, RK_OPT_CHOICE, FORMATS, AT(format), 0, 0, "auto",
      "container of OUT; auto: by its ending"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
@@ -56,7 +56,7 @@ static rk_save_options save_options(const convert_options *o, const rk_tokenizer
     return (rk_save_options){.keep_types = o->type == 0,
                              .dtype = types[o->type],
                              .tokenizer = tokenizer,
-                             .hf = o->names == 1,
+                             .names = (rk_save_names)o->names,
                              .container = (rk_save_container)o->format,
                              .overwrite = o->force,
                              .progress = rk_meter_progress,
@@ -69,10 +69,11 @@ static rk_save_options save_options(const convert_options *o, const rk_tokenizer
 static rk_status choose_format(convert_options *o, rk_error *err)
 {
     rk_save_container found = (rk_save_container)o->format;
-    if (o->names == 1)
+    if (o->names != RK_SAVE_OWN)
         return o->format == 0 ? RK_OK
                               : rk_fail(err, RK_ERR_ARG,
-                                        "--format says what a file is; --names hf makes a folder");
+                                        "--format says what a file is; --names %s makes a folder",
+                                        o->names == RK_SAVE_FLA ? "fla" : "hf");
     rk_status st = rk_command_try_output(o->out, o->force, err);
     if (st == RK_OK && o->format == 0)
         st = rk_save_container_of(o->out, &found, err);

@@ -1,5 +1,7 @@
 /* class_hf.c: the model classes of Hugging Face folders that are written, and their config.json, as
- * rows: RWKV-4 of transformers, the classes that came with the files of 5 and 6, RWKV-7 of fla. */
+ * rows: RWKV-4 and -7 of transformers, the classes that came with the files of 5 and 6, RWKV-7 of
+ * fla. No released transformers has RWKV-7; the names are those of the open pull request there,
+ * models/rwkv7. */
 #include <math.h>
 #include <string.h>
 
@@ -61,26 +63,28 @@ static const member rwkv_heads[] = {
     {"num_attention_heads", SIZE, "head_size", 0}, /* as those classes have it */
 };
 
-static const member fla7[] = {
+static const member rwkv7[] = {
     {"head_dim", SIZE, "head_size", 0},
     {"num_heads", SIZE, "n_head", 0},
-    {"value_dim", SIZE, "n_embd", 0},
     {"decay_low_rank_dim", SIZE, "rank_w", 0},
     {"a_low_rank_dim", SIZE, "rank_a", 0},
     {"v_low_rank_dim", SIZE, "rank_v", 0},
     {"gate_low_rank_dim", SIZE, "rank_g", 0},
-    {"hidden_ratio", RATIO, "dim_ffn", 0},
-    {"hidden_act", TEXT, "sqrelu", 0},
     {"norm_eps", SIZE, "ln_eps", 0},
     {"norm_bias", FLAG, NULL, 1},
-    {"norm_first", FLAG, NULL, 1},
-    {"fuse_norm", FLAG, NULL, 0},
     {"max_position_embeddings", CTX_LEN, NULL, 2048},
+};
+
+static const member fla7[] = {
+    {"value_dim", SIZE, "n_embd", 0},  {"hidden_ratio", RATIO, "dim_ffn", 0},
+    {"hidden_act", TEXT, "sqrelu", 0}, {"norm_first", FLAG, NULL, 1},
+    {"fuse_norm", FLAG, NULL, 0},
 };
 
 static const member_table common_table = {common, RK_COUNT(common)},
                           rwkv_table = {rwkv, RK_COUNT(rwkv)},
                           heads_table = {rwkv_heads, RK_COUNT(rwkv_heads)},
+                          rwkv7_table = {rwkv7, RK_COUNT(rwkv7)},
                           fla7_table = {fla7, RK_COUNT(fla7)};
 
 /* Versions 5 and 6 divide by head_size_divisor what a group norm of eps 1e-5 takes. */
@@ -95,7 +99,7 @@ static double divided_eps(const rk_model *m)
     return 1e-5 * d * d;
 }
 
-/* fla's version 7 has head_dim times the eps of the other norms. */
+/* Version 7 has head_dim times the eps of the other norms. */
 static double head_eps(const rk_model *m)
 {
     return (double)m->hp.head_size * m->hp.ln_eps;
@@ -129,13 +133,24 @@ static const rk_hf_class classes[] = {
      "Rwkv6ForCausalLM",
      divided_eps,
      {&rwkv_table, &heads_table}},
-    {&rk_arch_rwkv7, &rk_scheme_fla7, "rwkv7", "RWKV7ForCausalLM", head_eps, {&fla7_table}},
+    {&rk_arch_rwkv7,
+     &rk_scheme_transformers7,
+     "rwkv7",
+     "Rwkv7ForCausalLM",
+     head_eps,
+     {&rwkv7_table}},
+    {&rk_arch_rwkv7,
+     &rk_scheme_fla7,
+     "rwkv7",
+     "RWKV7ForCausalLM",
+     head_eps,
+     {&rwkv7_table, &fla7_table}},
 };
 
-const rk_hf_class *rk_hf_class_of(const rk_arch *arch)
+const rk_hf_class *rk_hf_class_of(const rk_arch *arch, bool fla)
 {
     for (size_t i = 0; i < RK_COUNT(classes); i++)
-        if (classes[i].arch == arch)
+        if (classes[i].arch == arch && (classes[i].scheme == &rk_scheme_fla7) == fla)
             return &classes[i];
     return NULL;
 }

@@ -13,8 +13,8 @@ rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error
 /* The model class that an architecture is written for: the names of its tensors and what its
  * config.json says. */
 typedef struct rk_hf_class rk_hf_class;
-/* NULL: there is none for this architecture. */
-const rk_hf_class *rk_hf_class_of(const rk_arch *arch);
+/* NULL: there is none for this architecture, of fla or of the others. */
+const rk_hf_class *rk_hf_class_of(const rk_arch *arch, bool fla);
 const rk_scheme *rk_hf_class_scheme(const rk_hf_class *c);
 /* What those who read only config.json take a size for that stands in metadata. */
 double rk_hf_class_implies(const rk_hf_class *c, const rk_model *m, const rk_size_spec *size);

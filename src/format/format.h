@@ -50,6 +50,13 @@ typedef enum rk_save_container {
  * Errors  RK_ERR_ARG: any other ending, or none; lists those there are. */
 rk_status rk_save_container_of(const char *path, rk_save_container *out, rk_error *err);
 
+/* Whose names tensors get. Those of Hugging Face's classes are in a folder with a config.json. */
+typedef enum rk_save_names {
+    RK_SAVE_OWN, /* of RWKV-LM, or of the container */
+    RK_SAVE_HF,  /* of transformers, and of the classes that came with files of RWKV-5 and -6 */
+    RK_SAVE_FLA, /* of flash-linear-attention; RWKV-7 only */
+} rk_save_names;
+
 typedef struct rk_save_options {
     bool keep_types;          /* every tensor as it is in the file that the model comes from */
     rk_dtype dtype;           /* else: of the matrices; vectors are f32 */
@@ -59,8 +66,8 @@ typedef struct rk_save_options {
     int64_t n_meta;
     const rk_tokenizer *
         tokenizer; /* written into a .gguf file unless the model brings a vocabulary; may be NULL */
-    bool hf; /* write a Hugging Face folder: model.safetensors and config.json with their names */
-    rk_save_container container; /* not with hf */
+    rk_save_names names;
+    rk_save_container container; /* of a file */
     bool overwrite;
     rk_progress_fn *progress; /* bytes written, of all; may be NULL */
     void *progress_user;

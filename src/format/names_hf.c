@@ -158,6 +158,46 @@ static const rk_scheme_row hf_rows[] = {HF_ROWS};
 const rk_scheme rk_scheme_hf_classes = {
     .name = "Hugging Face", .rows = hf_rows, .n_rows = RK_COUNT(hf_rows)};
 
+static const rk_scheme_row rows7[] = {
+    SAME("emb.weight", "rwkv7.emb.weight"),
+    SAME("head.weight", "head.weight"),
+    SAME("ln_out.*", "rwkv7.ln_out.*"),
+    SAME("blocks.%d.*", "rwkv7.blocks.%d.*"),
+};
+
+/* Layer 0 has v0, v1 and v2 there, which nothing reads; a model without them gets zeros. */
+static rk_status add_unused(rk_file *foreign, const rk_file *canonical, rk_error *err)
+{
+    static const struct {
+        const char *name, *like;
+        rk_scheme_row row;
+    } unused[] = {
+        {"blocks.0.att.v0", "blocks.1.att.v0", SAME("", "rwkv7.blocks.0.att.v0")},
+        {"blocks.0.att.v1", "blocks.1.att.v1", SAME("", "rwkv7.blocks.0.att.v1")},
+        {"blocks.0.att.v2", "blocks.1.att.v2", SAME("", "rwkv7.blocks.0.att.v2")},
+    };
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < RK_COUNT(unused) && st == RK_OK; i++) {
+        const rk_file_tensor *like = rk_file_find(canonical, unused[i].like);
+        if (!like || rk_file_find(canonical, unused[i].name))
+            continue;
+        rk_file_tensor t = *like;
+        void *zeros = rk_file_alloc(foreign, t.bytes, err);
+        if (!zeros)
+            return RK_ERR_NOMEM;
+        memset(zeros, 0, t.bytes);
+        t.name = unused[i].name;
+        t.origin = NULL;
+        t.data = zeros;
+        t.exchanged = false;
+        st = rk_scheme_add_row(foreign, &t, &unused[i].row, err);
+    }
+    return st;
+}
+
+const rk_scheme rk_scheme_transformers7 = {
+    .name = "Hugging Face", .rows = rows7, .n_rows = RK_COUNT(rows7), .complete = add_unused};
+
 #define FLA_LORA(letter)                                                                           \
     EXCHANGED("blocks.%d.att." letter "1", "model.layers.%d.attn." letter "_lora.lora.0.weight"),  \
         EXCHANGED("blocks.%d.att." letter "2",                                                     \

@@ -490,27 +490,39 @@ rk_save_container rk_save_container_used(const rk_save *s)
     return by_ending;
 }
 
+/* Only our own names can say that there is no ln0; others' readers would miss it, or apply it again. */
+static rk_status refuse_fused(const rk_save *s, rk_error *err)
+{
+    const bool folder = s->o->names != RK_SAVE_OWN;
+    if (!s->m->hp.ln0_fused || (!folder && rk_save_container_used(s) != RK_SAVE_GGUF))
+        return RK_OK;
+    return rk_fail(err, RK_ERR_UNSUPPORTED,
+                   "%s: a %s cannot hold the model's ln0_fused of 1; a .safetensors file can",
+                   s->path, folder ? "Hugging Face folder" : ".gguf file");
+}
+
 static rk_status save_as(rk_save *s, rk_error *err)
 {
     const rk_save_container as = rk_save_container_used(s);
-    const bool gguf = !s->o->hf && as == RK_SAVE_GGUF, pth = !s->o->hf && as == RK_SAVE_PTH;
-    s->hf = s->o->hf ? rk_hf_class_of(s->m->arch) : NULL;
+    const bool folder = s->o->names != RK_SAVE_OWN, fla = s->o->names == RK_SAVE_FLA;
+    const bool gguf = !folder && as == RK_SAVE_GGUF, pth = !folder && as == RK_SAVE_PTH;
+    s->hf = folder ? rk_hf_class_of(s->m->arch, fla) : NULL;
     const rk_scheme *scheme = s->hf  ? rk_hf_class_scheme(s->hf)
                               : gguf ? rk_scheme_gguf_of(s->m)
                                      : NULL;
-    rk_status st = RK_OK;
+    rk_status st = refuse_fused(s, err);
     s->vectors_f32 = gguf;
-    if (s->o->hf && !scheme)
-        st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no Hugging Face folders of %s models",
-                     s->path, s->m->arch->name);
+    if (st == RK_OK && folder && !scheme)
+        st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no %s folders of %s models", s->path,
+                     fla ? "fla" : "Hugging Face", s->m->arch->name);
     if (st == RK_OK)
         st = prepare(s, scheme, err);
     if (st != RK_OK)
         return st;
-    return s->o->hf ? rk_save_hf(s, err)
-           : gguf   ? rk_save_gguf(s, err)
-           : pth    ? save_pth(s, err)
-                    : save_safetensors(s, err);
+    return folder ? rk_save_hf(s, err)
+           : gguf ? rk_save_gguf(s, err)
+           : pth  ? save_pth(s, err)
+                  : save_safetensors(s, err);
 }
 
 rk_status rk_model_save(const rk_model *m, const char *path, const rk_save_options *o,

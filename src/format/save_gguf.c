@@ -169,11 +169,6 @@ rk_status rk_save_gguf(rk_save *s, rk_error *err)
 {
     rk_gguf_meta meta = {0};
     const rk_file_contents c = {s->to, s->n, NULL, 0, rk_save_source, s};
-    if (s->m->hp.ln0_fused)
-        return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "%s: a .gguf file cannot hold the model's ln0_fused of 1; a .safetensors "
-                       "file can",
-                       s->path);
     put_all(&meta, s);
     const rk_status st = rk_gguf_write(s->path, &c, &meta, s->o->overwrite, err);
     rk_buf_deinit(&meta.bytes);

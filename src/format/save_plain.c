@@ -142,11 +142,12 @@ rk_status rk_file_save(const rk_file *f, const char *path, const rk_save_options
         s.to[i].dtype = type_of(o, &s.to[i]);
     }
     const rk_save_container as = rk_save_container_used(&s);
-    const rk_status st = o->hf                ? rk_fail(err, RK_ERR_UNSUPPORTED,
-                                                        "%s: there are no Hugging Face folders of it", path)
-                         : as == RK_SAVE_GGUF ? save_gguf(&s, f, err)
-                         : as == RK_SAVE_PTH  ? save_pth(&s, f, err)
-                                              : save_safetensors(&s, f, err);
+    const rk_status st =
+        o->names != RK_SAVE_OWN
+            ? rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no Hugging Face folders of it", path)
+        : as == RK_SAVE_GGUF ? save_gguf(&s, f, err)
+        : as == RK_SAVE_PTH  ? save_pth(&s, f, err)
+                             : save_safetensors(&s, f, err);
     free(s.to);
     return st;
 }

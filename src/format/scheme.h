@@ -74,9 +74,9 @@ extern const rk_scheme rk_scheme_web6, rk_scheme_web7, rk_scheme_web5;
 extern const rk_scheme rk_scheme_gguf7, rk_scheme_gguf6, rk_scheme_hf;
 extern const rk_scheme rk_scheme_rwkvcpp4, rk_scheme_rwkvcpp5, rk_scheme_rwkvcpp6,
     rk_scheme_rwkvcpp7;
-/* Of Hugging Face folders that are written: the names of the classes of transformers and of those
- * that RWKV-5 and -6 brought along, and those of fla. */
-extern const rk_scheme rk_scheme_hf_classes, rk_scheme_fla7;
+/* Of Hugging Face folders that are written: the names of the classes of transformers' RWKV-4 and of
+ * those that RWKV-5 and -6 brought along, those of transformers' RWKV-7, and those of fla. */
+extern const rk_scheme rk_scheme_hf_classes, rk_scheme_transformers7, rk_scheme_fla7;
 
 /* The names of a GGUF file that is written; NULL: llama.cpp does not have such models. */
 const rk_scheme *rk_scheme_gguf_of(const rk_model *m);

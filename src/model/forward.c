@@ -116,7 +116,7 @@ static bool is_below_tape(const rk_model *m, int64_t layer, const rk_block_io *i
     bool below = io->x && !io->x->requires_grad;
     for (int64_t i = 0; below && i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        below = !p->tensor.requires_grad || p->layer != layer || p->spec->scope == RK_SCOPE_MODEL;
+        below = !p->tensor.requires_grad || p->layer != layer || rk_param_of_model(p->spec);
     }
     return below;
 }

@@ -30,15 +30,10 @@ static rk_role role_of(const rk_param_spec *spec, const rk_tensor *t)
     return rk_roles[spec->role].any_type && rk_tensor_rows(t) == 1 ? RK_ROLE_VECTOR : spec->role;
 }
 
-static bool of_model(const rk_param_spec *spec)
-{
-    return spec->scope == RK_SCOPE_MODEL || spec->scope == RK_SCOPE_LN0;
-}
-
 /* Where the top or layer struct refers to a parameter. */
 static void *place_of(const rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
-    unsigned char *owner = of_model(spec) ? m->top : rk_model_layer(m, layer);
+    unsigned char *owner = rk_param_of_model(spec) ? m->top : rk_model_layer(m, layer);
     return owner + spec->field;
 }
 
@@ -89,7 +84,7 @@ static void add_layer(rk_model *m, const rk_arch *arch, int64_t layer)
     if (arch->base)
         add_layer(m, arch->base, layer);
     for (int i = 0; i < arch->n_params; i++)
-        if (!of_model(&arch->params[i]))
+        if (!rk_param_of_model(&arch->params[i]))
             add_param(m, &arch->params[i], layer);
 }
 
@@ -99,9 +94,9 @@ static void add_params(rk_model *m)
     const rk_arch *root = root_of(m->arch);
     const rk_param_spec *t = root->params;
     int first = 0, last = root->n_params;
-    while (first < last && of_model(&t[first]))
+    while (first < last && rk_param_of_model(&t[first]))
         first++;
-    while (last > first && of_model(&t[last - 1]))
+    while (last > first && rk_param_of_model(&t[last - 1]))
         last--;
     for (int i = 0; i < first; i++)
         add_param(m, &t[i], 0);

@@ -161,6 +161,11 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
 /* Initial values for every parameter; the tensors must be f32 with data. Stops with RK_ERR_ABORTED
  * when *abort (may be NULL) becomes non-zero. */
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
+/* Does a row's parameter belong to the model and not to a layer? */
+static inline bool rk_param_of_model(const rk_param_spec *spec)
+{
+    return spec->scope == RK_SCOPE_MODEL || spec->scope == RK_SCOPE_LN0;
+}
 /* A row's name with its layer in place of %d; name has RK_PARAM_NAME_MAX bytes. */
 void rk_param_name(const rk_param_spec *spec, int64_t layer, char *name);
 /* The struct of a layer, which begins with that of the architecture's base. */

@@ -58,9 +58,27 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         complain "$arch: half.gguf writes another text"
     "$RK_PROGRAM" convert half.pth folder --names hf
     "$RK_PROGRAM" convert folder i.pth
-    # Not the same file: fla's names have no place for what rwkv7's layer 0 does not use.
     "$RK_PROGRAM" logits -m i.pth --tokens 116,111,32,98,101 -o i.npy --all
     same "$arch in bf16, by way of a folder" half.pth.npy i.npy
+    # Not the same file: fla's names have no place for what rwkv7's layer 0 does not use.
+    if "$RK_PROGRAM" convert half.pth fla --names fla 2>err; then
+        [ $arch = rwkv7 ] || complain "$arch: fla has no such class"
+        "$RK_PROGRAM" convert fla j.pth
+        "$RK_PROGRAM" logits -m j.pth --tokens 116,111,32,98,101 -o j.npy --all
+        same "$arch in bf16, by way of fla" half.pth.npy j.npy
+        same "$arch in bf16, by way of a folder" half.pth i.pth
+        "$RK_PROGRAM" convert fla again --names hf # which has layer 0's v0, v1, v2
+        for part in v0 v1 v2; do
+            grep -aq "rwkv7.blocks.0.att.$part" again/model.safetensors || complain "$arch: no $part"
+        done
+        "$RK_PROGRAM" logits -m again --tokens 116,111,32,98,101 -o k.npy --all
+        same "$arch in bf16, from fla to transformers" half.pth.npy k.npy
+        grep -q '"architectures": *."Rwkv7ForCausalLM"' folder/config.json || complain "$arch: class"
+        grep -q '"architectures": *."RWKV7ForCausalLM"' fla/config.json || complain "$arch: fla's class"
+    else
+        [ $arch != rwkv7 ] && grep -q "there are no fla folders of $arch models" err ||
+            complain "$arch: $(cat err)"
+    fi
     "$RK_PROGRAM" eval -m folder --ppl text.txt --kl-base half.pth --json |
         grep -qE '"kl":(0|0\.0+|-?[0-9.]+e-)[,}]' || complain "$arch: the folder is another model"
     grep -q '"hidden_size": 32' folder/config.json || complain "$arch: config.json"

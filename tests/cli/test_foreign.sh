@@ -125,7 +125,8 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         check "$arch, transformers, a file" 1e-6 renamed/model.safetensors
         python3 "$foreign" transformers $base ln0 fused
         check "$arch, transformers, ln0 fused" 1e-5 ln0
-        for out in no.pth no.gguf; do
+        for out in no.pth no.gguf 'no --names hf' 'no --names fla'; do
+            # shellcheck disable=SC2086 # a name and options
             "$RK_PROGRAM" convert ln0 $out 2>err && complain "$arch: a fused ln0 in $out"
             grep -q 'cannot hold the model.s ln0_fused of 1' err || complain "$arch: $out: $(cat err)"
         done
@@ -147,6 +148,8 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         # What is written into a folder comes back with the model's own eps.
         "$RK_PROGRAM" convert $base own --names hf
         check "$arch, a folder of ours" 1e-6 own
+        "$RK_PROGRAM" convert $base of-fla --names fla
+        check "$arch, a folder of ours, fla's names" 1e-6 of-fla
         # A header that lies is refused, and what only it says is used.
         "$RK_PROGRAM" convert $base ours.gguf
         for lie in block_count=3 embedding_length=65 feed_forward_length=1 vocab_size=255 \
