@@ -50,7 +50,7 @@ static const rk_option rows[] = {
     RK_DRAFT_ROWS(run_options, draft),
     RK_OPT_GROUP("text"),
     {"prompt", 'p', RK_OPT_TEXT, "TEXT", AT(prompt.text), 0, 0, "stdin",
-     "text to continue; - is stdin"},
+     "text to continue; - is stdin; empty after --state-in: the saved text goes on"},
     {"file", 'f', RK_OPT_TEXT, "FILE", AT(prompt.file), 0, 0, NULL, "the prompt from a file"},
     {"escape", 'e', RK_OPT_FLAG, NULL, AT(prompt.escapes), 0, 0, NULL,
      "read \\n \\t \\xHH and the like in the prompt and in --stop"},
@@ -121,15 +121,15 @@ static rk_status check_options(const run_options *o, rk_error *err)
 }
 
 /* The draws of the saved text go on, with its seed unless another one is given. */
-static rk_status recall_draws(run *r, rk_error *err)
+static void recall_draws(run *r)
 {
     const rk_saved *k = &r->saved;
     if (!k->draws || !k->counts)
-        return RK_OK;
+        return;
     if (!r->seed_given)
         r->seed = (int64_t)k->seed;
     const rk_sampler_memory m = {(uint64_t)r->seed, k->step, k->counts};
-    return rk_sampler_recall(r->sampler, &m, err);
+    rk_sampler_recall(r->sampler, &m);
 }
 
 /* Without a prompt the saved text goes on; where there is none, token 0 stands before a text. */
@@ -148,7 +148,8 @@ static rk_status begin_without_prompt(run *r, rk_error *err)
     if (k->logits)
         memcpy(r->logits, k->logits, (size_t)r->model->hp.n_vocab * sizeof *r->logits);
     r->goes_on = true;
-    return recall_draws(r, err);
+    recall_draws(r);
+    return RK_OK;
 }
 
 /* As tokens: what a saved talk has not read yet, then the prompt. */

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,10 @@ static rk_status read_scores(const rk_file *f, const char *name, int64_t n_vocab
     if (!*out)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(f));
     memcpy(*out, t->data, t->bytes);
+    for (int64_t i = 0; i < n_vocab; i++)
+        if (!isfinite((*out)[i]))
+            return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
+                           rk_file_name(f), name);
     return RK_OK;
 }
 

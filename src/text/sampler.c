@@ -179,12 +179,8 @@ void rk_sampler_remember(const rk_sampler *s, rk_sampler_memory *m)
         m->counts[i] = s->is_seen[i] ? s->count[i] : -1.0f;
 }
 
-rk_status rk_sampler_recall(rk_sampler *s, const rk_sampler_memory *m, rk_error *err)
+void rk_sampler_recall(rk_sampler *s, const rk_sampler_memory *m)
 {
-    for (int64_t i = 0; i < s->n_vocab; i++)
-        if (!isfinite(m->counts[i]))
-            return rk_fail(err, RK_ERR_ARG, "the count of token %" PRId64 " is %g", i,
-                           (double)m->counts[i]);
     rk_sampler_reset(s);
     for (int32_t i = 0; i < s->n_vocab; i++) {
         if (m->counts[i] < 0.0f)
@@ -195,7 +191,6 @@ rk_status rk_sampler_recall(rk_sampler *s, const rk_sampler_memory *m, rk_error 
     }
     s->step = m->step;
     s->params.seed = m->seed;
-    return RK_OK;
 }
 
 void rk_sampler_reset(rk_sampler *s)

@@ -31,8 +31,8 @@ typedef struct rk_sampler_memory {
 } rk_sampler_memory;
 /* counts is the caller's. */
 void rk_sampler_remember(const rk_sampler *s, rk_sampler_memory *m);
-/* Errors  RK_ERR_ARG: a count is not finite. The sampler is then as it was. */
-rk_status rk_sampler_recall(rk_sampler *s, const rk_sampler_memory *m, rk_error *err);
+/* Counts are finite. */
+void rk_sampler_recall(rk_sampler *s, const rk_sampler_memory *m);
 
 /* As rk_sampler_next, with the result in a guess. */
 rk_status rk_sampler_guess(rk_sampler *s, const float *logits, rk_guess *guess, rk_error *err);
