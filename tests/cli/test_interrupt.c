@@ -58,6 +58,7 @@ static void two_signals(void)
 
 static void hangup(void)
 {
+    signal(SIGHUP, SIG_DFL); /* the tests may run under nohup */
     rk_interrupt *in = opened();
     kill(getpid(), SIGHUP);
     if (!wait_for(in) || rk_interrupt_signal(in) != SIGHUP)
