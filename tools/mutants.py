@@ -191,7 +191,8 @@ def tests(folder):
     found = []
     for t in listing["tests"]:
         p = {q["name"]: q["value"] for q in t["properties"]}
-        found.append({"name": t["name"], "command": t["command"], "label": p.get("LABELS", [""])[0],
+        command = t.get("command") or [os.path.join(folder, t["name"])]  # ctest knows none before it is built
+        found.append({"name": t["name"], "command": command, "label": p.get("LABELS", [""])[0],
                       "env": dict(e.split("=", 1) for e in p.get("ENVIRONMENT", [])), "seconds": 0.0,
                       "limits": limits if folder == BUILD else None})  # sanitizers reserve terabytes
     return found
