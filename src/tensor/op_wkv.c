@@ -38,6 +38,13 @@ static wkv6_job wkv6_job_of(const rk_ctx *ctx, const rk_node *n)
                       .scratch = n->scratch};
 }
 
+/* Of (B,H,N): what u has, and a decay that is the same at every token. */
+static size_t wkv6_rows_bytes(const wkv6_job *j)
+{
+    const rk_tensor *r = j->n->in[R];
+    return rk_align_up(rk_reals(r, r->dims[0] * j->heads * j->size), RK_ARENA_ALIGN);
+}
+
 static bool is_per_row(const rk_tensor *t, const rk_tensor *r)
 {
     return t->n_dims == 3 && t->dims[0] == r->dims[0] && t->dims[1] == r->dims[2] &&
@@ -60,8 +67,8 @@ static void wkv6_shape(rk_ctx *ctx, rk_node *n)
     const size_t threads = (size_t)rk_pool_n_threads(ctx->pool);
     n->saved_bytes = rk_reals(r, r->dims[0] * j.heads * j.segments * j.size * j.size);
     n->scratch_bytes = j.scratch_bytes * threads;
-    n->scratch_bwd_bytes = n->scratch_bytes + rk_tensor_bytes(s) + rk_tensor_bytes(r) +
-                           rk_align_up(rk_reals(r, r->dims[0] * j.heads * j.size), RK_ARENA_ALIGN);
+    n->scratch_bwd_bytes =
+        n->scratch_bytes + rk_tensor_bytes(s) + rk_tensor_bytes(r) + 2 * wkv6_rows_bytes(&j);
     n->n_out = 2;
     n->out[0] = rk_new_like(ctx, r);
     n->out[1] = rk_new_state_like(ctx, s);
@@ -139,10 +146,10 @@ static void wkv6_backward(rk_ctx *ctx, rk_node *n)
     j.dy = rk_grad(ctx, n->out[0]);
     j.dstate = j.scratch + j.scratch_bytes * (size_t)rk_pool_n_threads(ctx->pool);
     j.du = (unsigned char *)j.dstate + rk_tensor_bytes(state);
-    unsigned char *spare =
-        (unsigned char *)j.du + rk_align_up(rk_reals(r, batch * width), RK_ARENA_ALIGN);
+    unsigned char *spare = (unsigned char *)j.du + wkv6_rows_bytes(&j);
+    unsigned char *spare_rows = spare + rk_tensor_bytes(r);
     for (int i = R; i < U; i++)
-        j.dx[i] = rk_grad_or(ctx, n->in[i], spare);
+        j.dx[i] = rk_grad_or(ctx, n->in[i], i == D && j.constant ? spare_rows : spare);
     if (j.rows_of_u && du)
         j.du = du; /* every row has its own */
     else
