@@ -29,12 +29,37 @@ rk_option_table rk_command_rows(const rk_command *c, rk_option_room *room)
     return (rk_option_table){room->rows, room->n};
 }
 
+const char *rk_command_word(const rk_command *c)
+{
+    const char *blank = strrchr(c->name, ' ');
+    return blank ? blank + 1 : c->name;
+}
+
+const rk_command *rk_command_find(const rk_command *const *commands, const char *word)
+{
+    for (size_t i = 0; commands[i]; i++)
+        if (!strcmp(rk_command_word(commands[i]), word))
+            return commands[i];
+    return NULL;
+}
+
+static void put_commands(const rk_command *c, rk_buf *b)
+{
+    rk_buf_puts(b, "\ncommands:\n");
+    for (size_t i = 0; c->commands[i]; i++)
+        rk_buf_printf(b, "  %-10s %s\n", rk_command_word(c->commands[i]), c->commands[i]->summary);
+    rk_buf_printf(b, "\nrwkv help %s COMMAND shows the options of one\n", c->name);
+}
+
 int rk_command_help(const rk_command *c)
 {
     rk_option_room room;
     rk_buf b = {0};
     rk_buf_printf(&b, "rwkv %s: %s\n\nusage: rwkv %s %s\n", c->name, c->summary, c->name, c->usage);
-    rk_options_help(rk_command_rows(c, &room), &b);
+    if (c->commands)
+        put_commands(c, &b);
+    else
+        rk_options_help(rk_command_rows(c, &room), &b);
     rk_buf_printf(&b, "\nexamples:\n%s\n", c->examples);
     rk_error err = {0};
     if (b.failed)

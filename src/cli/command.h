@@ -42,11 +42,19 @@ typedef struct rk_command {
     rk_more_options_fn *more; /* the rows in the place of the one of type MORE; NULL: it has none */
     const char *examples;     /* two real calls, a line each, two spaces in front */
     int (*main)(int argc, char **argv); /* argv[0] is the first word after the command's name */
+    /* A command that is a name for several, "data" for "data info" and others, has them here and
+     * neither options nor main of its own. Ends with NULL. */
+    const struct rk_command *const *commands;
 } rk_command;
 
 extern const rk_command rk_cmd_run, rk_cmd_chat, rk_cmd_train, rk_cmd_convert, rk_cmd_quantize,
-    rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize, rk_cmd_bench, rk_cmd_selftest;
+    rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize, rk_cmd_bench, rk_cmd_selftest,
+    rk_cmd_data, rk_cmd_data_info;
 
+/* The last word of a command's name: "info" of "data info". */
+const char *rk_command_word(const rk_command *c);
+/* The one of a table that is called word, or NULL. */
+const rk_command *rk_command_find(const rk_command *const *commands, const char *word);
 /* The command's rows with the further ones in their place; room holds them. */
 rk_option_table rk_command_rows(const rk_command *c, rk_option_room *room);
 /* Parse the command's options. False: the command ends with *status, because help was asked for or

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/num.h"
 #include "cli/command.h"
 #include "cli/pages.h"
 #include "cli/suggest.h"
@@ -11,17 +12,10 @@
 
 /* A new command is one file and one line here; the overview walks the table. Ends with NULL. */
 static const rk_command *const commands[] = {
-    &rk_cmd_run,  &rk_cmd_chat,   &rk_cmd_train,    &rk_cmd_convert, &rk_cmd_quantize, &rk_cmd_info,
-    &rk_cmd_eval, &rk_cmd_logits, &rk_cmd_tokenize, &rk_cmd_bench,   &rk_cmd_selftest, NULL,
+    &rk_cmd_run,      &rk_cmd_chat,     &rk_cmd_train, &rk_cmd_data,   &rk_cmd_convert,
+    &rk_cmd_quantize, &rk_cmd_info,     &rk_cmd_eval,  &rk_cmd_logits, &rk_cmd_tokenize,
+    &rk_cmd_bench,    &rk_cmd_selftest, NULL,
 };
-
-static const rk_command *find_command(const char *name)
-{
-    for (size_t i = 0; commands[i]; i++)
-        if (!strcmp(commands[i]->name, name))
-            return commands[i];
-    return NULL;
-}
 
 static void print_overview(FILE *f)
 {
@@ -46,16 +40,20 @@ static int print_version(void)
     return 0;
 }
 
-static int unknown_command(const char *name)
+/* of: the command whose commands there are, NULL: the program. */
+static int unknown_command(const rk_command *of, const char *word)
 {
-    rk_suggestion s = {.word = name};
-    for (size_t i = 0; commands[i]; i++)
-        rk_suggest(&s, commands[i]->name);
-    rk_suggest(&s, "help");
-    rk_suggest(&s, "version");
-    rk_suggest(&s, "completion");
-    fprintf(stderr, "rwkv: unknown command '%s'%s%s%s; 'rwkv help' lists them\n", name,
-            s.name ? " (did you mean " : "", s.name ? s.name : "", s.name ? "?)" : "");
+    static const char *const also[] = {"help", "version", "completion"};
+    const rk_command *const *list = of ? of->commands : commands;
+    rk_suggestion s = {.word = word};
+    for (size_t i = 0; list[i]; i++)
+        rk_suggest(&s, rk_command_word(list[i]));
+    for (size_t i = 0; !of && i < RK_COUNT(also); i++)
+        rk_suggest(&s, also[i]);
+    fprintf(stderr, "rwkv%s%s: unknown %s '%s'%s%s%s; 'rwkv help%s%s' lists them\n", of ? " " : "",
+            of ? of->name : "", word[0] == '-' && of ? "option" : "command", word,
+            s.name ? " (did you mean " : "", s.name ? s.name : "", s.name ? "?)" : "",
+            of ? " " : "", of ? of->name : "");
     return 2;
 }
 
@@ -75,8 +73,13 @@ static int print_help(int argc, char **argv)
         print_overview(stdout);
         return 0;
     }
-    const rk_command *c = find_command(argv[0]);
-    return c ? rk_command_help(c) : unknown_command(argv[0]);
+    const rk_command *c = rk_command_find(commands, argv[0]);
+    if (!c)
+        return unknown_command(NULL, argv[0]);
+    if (!c->commands || argc < 2)
+        return rk_command_help(c);
+    const rk_command *one = rk_command_find(c->commands, argv[1]);
+    return one ? rk_command_help(one) : unknown_command(c, argv[1]);
 }
 
 /* `rwkv completion bash`: what the shell is to be told; `man` is the manual page. */
@@ -100,6 +103,22 @@ static int print_page(int argc, char **argv)
     return err.code ? rk_command_fail(&err) : 0;
 }
 
+/* A command of several: the next word says which. */
+static int run_command(const rk_command *c, int argc, char **argv)
+{
+    if (!c->commands)
+        return c->main(argc, argv);
+    if (argc > 0 && is_one_of(argv[0], help_words))
+        return rk_command_help(c);
+    if (argc == 0) {
+        fprintf(stderr, "rwkv %s: which one? 'rwkv help %s' lists its commands\n", c->name,
+                c->name);
+        return 2;
+    }
+    const rk_command *one = rk_command_find(c->commands, argv[0]);
+    return one ? run_command(one, argc - 1, argv + 1) : unknown_command(c, argv[0]);
+}
+
 static int run(int argc, char **argv)
 {
     if (argc < 2) {
@@ -113,8 +132,8 @@ static int run(int argc, char **argv)
         return print_version();
     if (!strcmp(name, "completion"))
         return print_page(argc - 2, argv + 2);
-    const rk_command *c = find_command(name);
-    return c ? c->main(argc - 2, argv + 2) : unknown_command(name);
+    const rk_command *c = rk_command_find(commands, name);
+    return c ? run_command(c, argc - 2, argv + 2) : unknown_command(NULL, name);
 }
 
 /* A mapped file that was cut is said; any other bus error happens again and ends the program. */

@@ -66,6 +66,16 @@ static void put_man_option(const rk_option *o, rk_buf *out)
     rk_buf_deinit(&facts);
 }
 
+static void put_man_commands(const rk_command *const *commands, rk_buf *out)
+{
+    for (size_t i = 0; commands[i]; i++) {
+        rk_buf_printf(out, ".TP\n\\fB%s\\fR\n", commands[i]->name);
+        put_troff(out, commands[i]->summary);
+        rk_buf_puts(out, "\n");
+    }
+}
+
+/* A section; one more for each of the commands of a command. */
 static void put_man_command(const rk_command *c, rk_buf *out)
 {
     rk_option_room room;
@@ -75,6 +85,8 @@ static void put_man_command(const rk_command *c, rk_buf *out)
     rk_buf_printf(out, ".\n.PP\n\\fBrwkv %s\\fR ", c->name);
     put_troff(out, c->usage);
     rk_buf_puts(out, "\n");
+    if (c->commands)
+        put_man_commands(c->commands, out);
     for (size_t i = 0; i < t.n; i++) {
         const rk_option *o = &t.rows[i];
         if (o->type != RK_OPT_HEADING) {
@@ -88,6 +100,8 @@ static void put_man_command(const rk_command *c, rk_buf *out)
     rk_buf_puts(out, ".SS examples\n.nf\n");
     put_troff(out, c->examples);
     rk_buf_puts(out, "\n.fi\n");
+    for (size_t i = 0; c->commands && c->commands[i]; i++)
+        put_man_command(c->commands[i], out);
 }
 
 static void put_man(const rk_command *const *commands, rk_buf *out)
@@ -97,11 +111,7 @@ static void put_man(const rk_command *const *commands, rk_buf *out)
         ".TH RWKV 1 \"\" \"rwkv %s\" \"User Commands\"\n.SH NAME\nrwkv \\- run and train "
         "RWKV models\n.SH SYNOPSIS\n\\fBrwkv\\fR \\fICOMMAND\\fR [options]\n.SH COMMANDS\n",
         rk_version());
-    for (size_t i = 0; commands[i]; i++) {
-        rk_buf_printf(out, ".TP\n\\fB%s\\fR\n", commands[i]->name);
-        put_troff(out, commands[i]->summary);
-        rk_buf_puts(out, "\n");
-    }
+    put_man_commands(commands, out);
     for (size_t i = 0; commands[i]; i++)
         put_man_command(commands[i], out);
     rk_buf_puts(out,
@@ -114,8 +124,7 @@ static void put_man(const rk_command *const *commands, rk_buf *out)
 static void put_command_words(const rk_command *const *commands, rk_buf *out)
 {
     for (size_t i = 0; commands[i]; i++)
-        rk_buf_printf(out, "%s ", commands[i]->name);
-    rk_buf_puts(out, other_words);
+        rk_buf_printf(out, "%s ", rk_command_word(commands[i]));
 }
 
 /* The values of a choice, blanks between them. */
@@ -125,11 +134,12 @@ static void put_choices(const rk_option *o, rk_buf *out)
         rk_buf_add(out, *p == '|' ? " " : p, 1);
 }
 
+/* A case of $options and $values; in it one for each of the commands of a command. */
 static void put_bash_command(const rk_command *c, rk_buf *out)
 {
     rk_option_room room;
     const rk_option_table t = rk_command_rows(c, &room);
-    rk_buf_printf(out, "    %s) options='--help", c->name);
+    rk_buf_printf(out, "    %s) options='--help", rk_command_word(c));
     for (size_t i = 0; i < t.n; i++)
         if (is_option(&t.rows[i]))
             rk_buf_printf(out, " --%s", t.rows[i].name);
@@ -142,7 +152,16 @@ static void put_bash_command(const rk_command *c, rk_buf *out)
         put_choices(o, out);
         rk_buf_puts(out, "' ;;\n");
     }
-    rk_buf_puts(out, "        esac ;;\n");
+    rk_buf_puts(out, "        esac");
+    if (c->commands) {
+        rk_buf_puts(out, "\n        [ \"$COMP_CWORD\" -eq 2 ] && values='");
+        put_command_words(c->commands, out);
+        rk_buf_puts(out, "'\n        case ${COMP_WORDS[2]} in\n");
+        for (size_t i = 0; c->commands[i]; i++)
+            put_bash_command(c->commands[i], out);
+        rk_buf_puts(out, "        esac");
+    }
+    rk_buf_puts(out, " ;;\n");
 }
 
 static void put_bash(const rk_command *const *commands, rk_buf *out)
@@ -155,6 +174,7 @@ static void put_bash(const rk_command *const *commands, rk_buf *out)
                      "[ \"$previous\" = help ]; }; then\n"
                      "        mapfile -t COMPREPLY < <(compgen -W '");
     put_command_words(commands, out);
+    rk_buf_printf(out, "%s", other_words);
     rk_buf_puts(out, "' -- \"$current\")\n"
                      "        return\n"
                      "    fi\n"
@@ -212,31 +232,53 @@ static void put_zsh_option(const rk_option *o, rk_buf *out)
     rk_buf_puts(out, "'");
 }
 
+/* The words of `commands`, for _describe. */
+static void put_zsh_words(const rk_command *const *commands, rk_buf *out)
+{
+    for (size_t i = 0; commands[i]; i++) {
+        rk_buf_printf(out, "        '%s:", rk_command_word(commands[i]));
+        put_quoted(out, commands[i]->summary, "\\:");
+        rk_buf_puts(out, "'\n");
+    }
+}
+
+static void put_zsh_command(const rk_command *c, rk_buf *out)
+{
+    rk_option_room room;
+    const rk_option_table t = rk_command_rows(c, &room);
+    rk_buf_printf(out, "    %s)\n", rk_command_word(c));
+    if (c->commands) {
+        rk_buf_puts(out, "        commands=(\n");
+        put_zsh_words(c->commands, out);
+        rk_buf_puts(out, "        )\n        if (( CURRENT == 2 )); then\n"
+                         "            _describe command commands\n            return\n        fi\n"
+                         "        command=$words[2]\n        shift words\n        (( CURRENT-- ))\n"
+                         "        case $command in\n");
+        for (size_t i = 0; c->commands[i]; i++)
+            put_zsh_command(c->commands[i], out);
+        rk_buf_puts(out, "        esac ;;\n");
+        return;
+    }
+    rk_buf_puts(out, "        _arguments '--help[show the options]' '*:file:_files'");
+    for (size_t k = 0; k < t.n; k++)
+        if (is_option(&t.rows[k]))
+            put_zsh_option(&t.rows[k], out);
+    rk_buf_puts(out, " ;;\n");
+}
+
 static void put_zsh(const rk_command *const *commands, rk_buf *out)
 {
     rk_buf_puts(out, "#compdef rwkv\n# zsh completion for rwkv, made by `rwkv completion zsh`\n"
                      "_rwkv() {\n    local -a commands\n    commands=(\n");
-    for (size_t i = 0; commands[i]; i++) {
-        rk_buf_printf(out, "        '%s:", commands[i]->name);
-        put_quoted(out, commands[i]->summary, "\\:");
-        rk_buf_puts(out, "'\n");
-    }
+    put_zsh_words(commands, out);
     rk_buf_puts(out, "        'help:show the options of a command' 'version:show the version'\n"
                      "        'completion:print completion for a shell'\n    )\n"
                      "    if (( CURRENT == 2 )) || [[ CURRENT -eq 3 && $words[2] == help ]]; then\n"
                      "        _describe command commands\n        return\n    fi\n"
                      "    local command=$words[2]\n    shift words\n    (( CURRENT-- ))\n"
                      "    case $command in\n    completion) _values shell bash zsh ;;\n");
-    for (size_t i = 0; commands[i]; i++) {
-        rk_buf_printf(out, "    %s)\n        _arguments '--help[show the options]' '*:file:_files'",
-                      commands[i]->name);
-        rk_option_room room;
-        const rk_option_table t = rk_command_rows(commands[i], &room);
-        for (size_t k = 0; k < t.n; k++)
-            if (is_option(&t.rows[k]))
-                put_zsh_option(&t.rows[k], out);
-        rk_buf_puts(out, " ;;\n");
-    }
+    for (size_t i = 0; commands[i]; i++)
+        put_zsh_command(commands[i], out);
     rk_buf_puts(out, "    esac\n}\n_rwkv \"$@\"\n");
 }
 

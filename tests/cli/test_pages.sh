@@ -19,17 +19,28 @@ got=0
 "$RK_PROGRAM" completion fish 2>err || got=$?
 [ $got = 2 ] && grep -q 'expected bash or zsh' err || complain "completion fish: $got, $(cat err)"
 
-sed 's/\\-/-/g' man >man.plain
-for command in $("$RK_PROGRAM" help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
-    [ "$command" = help ] && continue
-    grep -q "^\\.SH \"RWKV $command\"$" man || complain "no section of $command in the manual page"
-    sed -n "/^    $command) options=/p" bash >bash.line
-    sed -n "/^    $command)\$/,/;;\$/p" zsh >zsh.lines
-    for option in $("$RK_PROGRAM" help "$command" | sed -n 's/^  [- ].[, ] *\(--[a-z0-9-]*\).*/\1/p'); do
+names() { sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'; }
+
+# command NAME: its options; a command of several, its commands
+check() {
+    grep -q "^\\.SH \"RWKV $1\"$" man || complain "no section of $1 in the manual page"
+    word=${1##* }
+    sed -n "/^    $word) options=/p" bash >bash.line
+    sed -n "/^    $word)\$/,/;;\$/p" zsh >zsh.lines
+    for option in $("$RK_PROGRAM" help $1 | sed -n 's/^  [- ].[, ] *\(--[a-z0-9-]*\).*/\1/p'); do
         grep -q -e "$option\\\\fR" man.plain || [ "$option" = --help ] ||
-            complain "$option of $command is not in the manual page"
-        tr "' " '\n\n' <bash.line | grep -qx -e "$option" || complain "$option of $command is not in bash's"
-        grep -q -e "$option[][}]" zsh.lines || complain "$option of $command is not in zsh's"
+            complain "$option of $1 is not in the manual page"
+        tr "' " '\n\n' <bash.line | grep -qx -e "$option" || complain "$option of $1 is not in bash's"
+        grep -q -e "$option[][}]" zsh.lines || complain "$option of $1 is not in zsh's"
+    done
+}
+
+sed 's/\\-/-/g' man >man.plain
+for command in $("$RK_PROGRAM" help | names); do
+    [ "$command" = help ] && continue
+    check "$command"
+    for one in $("$RK_PROGRAM" help "$command" | names); do
+        check "$command $one"
     done
 done
 
@@ -65,5 +76,7 @@ completes '--state-in --state --state-layout --state-out --stop ' rwkv run --st
 completes 'bf16 ' rwkv convert a b --type b
 completes 'a.gguf ' rwkv run -m a.
 completes 'bash ' rwkv completion b
+completes 'info ' rwkv data in
+completes '--tokenizer ' rwkv data info --tok
 
 [ $failures = 0 ]

@@ -40,15 +40,27 @@ expect 2 "unknown command 'verison' (did you mean version?)" help verison
 expect 2 "unknown option '--tmep' (did you mean --temp?)" run --tmep 1
 expect 2 "unknown option '--stesp=3' (did you mean --steps?)" train --stesp=3
 expect 2 "unknown command 'frob'" help frob
-for command in $("$RK_PROGRAM" help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
-    [ "$command" = help ] && continue
-    expect 0 "^usage: rwkv $command" help "$command"
-    [ "$(sed -n '/^examples:/,$p' out | grep -c "^  rwkv $command")" -eq 2 ] || {
-        echo "rwkv help $command: expected two examples"
+expect 2 'data: which one?' data
+expect 2 "unknown command 'inof' (did you mean info?); 'rwkv help data' lists them" data inof
+expect 2 "unknown command 'frob'; 'rwkv help data' lists them" help data frob
+
+names() { sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'; }
+# page WORD...: the help page of a command
+page() {
+    expect 0 "^usage: rwkv $*" help "$@"
+    [ "$(sed -n '/^examples:/,$p' out | grep -c "^  rwkv $*")" -eq 2 ] || {
+        echo "rwkv help $*: expected two examples"
         failures=$((failures + 1))
     }
-    expect 0 "^usage: rwkv $command" "$command" --help
-    expect 2 "unknown option '--frob'" "$command" --frob
+    expect 0 "^usage: rwkv $*" "$@" --help
+    expect 2 "unknown option '--frob'" "$@" --frob
+}
+for command in $("$RK_PROGRAM" help | names); do
+    [ "$command" = help ] && continue
+    page "$command"
+    for one in $("$RK_PROGRAM" help "$command" | names); do
+        page "$command" "$one"
+    done
 done
 
 i=0
