@@ -77,16 +77,28 @@ rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b);
 rk_tensor *rk_row_matmul(rk_ctx *ctx, rk_tensor *x, rk_tensor *m);
 /* Rows of table (V, C) by ids (i32, any shape): ids' shape with C appended. */
 rk_tensor *rk_embedding(rk_ctx *ctx, rk_tensor *table, rk_tensor *ids);
+/* The target of a row whose loss does not count. */
+enum { RK_NO_TARGET = -1 };
+
 /* -log softmax(head h)[target] for each row of hidden (..., C): targets i32 of the leading shape,
- * negative ones do not count (0). Runs over blocks of the vocabulary and never holds all logits.
- * l2wrap adds 0.5 l2wrap max(logits)^2 to the gradient only (BlinkDL/RWKV-LM). */
+ * negative ones do not count (0), and their rows cost nothing. Runs over blocks of the vocabulary and
+ * never holds all logits. */
+typedef struct rk_cross_entropy_in {
+    rk_tensor *hidden;  /* (..., C) */
+    rk_tensor *head;    /* (V, C) */
+    rk_tensor *targets; /* i32 (...) */
+    rk_tensor *best;    /* i32 (...), filled with the likeliest ids, the lowest of equal ones, or
+                         * RK_NO_TARGET where the target does not count; NULL: not asked for */
+    double l2wrap;      /* adds 0.5 l2wrap max(logits)^2 to the gradient only (BlinkDL/RWKV-LM) */
+    /* What the gradient of every loss is going to be, rk_backward's seed; 0: not known. The gradients
+     * of hidden and head are then computed at once, which saves one product of four and changes no
+     * bit. */
+    double seed;
+} rk_cross_entropy_in;
+rk_tensor *rk_cross_entropy_of(rk_ctx *ctx, const rk_cross_entropy_in *in);
+/* The same without what is seldom asked for. */
 rk_tensor *rk_cross_entropy(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head, rk_tensor *targets,
                             double l2wrap);
-/* The same for a caller who knows what the gradient of every loss is going to be, rk_backward's
- * seed: the gradients of hidden and head are computed at once, which saves one product of four and
- * changes no bit. */
-rk_tensor *rk_cross_entropy_seeded(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head,
-                                   rk_tensor *targets, double l2wrap, double seed);
 
 /* ---- RWKV ---- */
 

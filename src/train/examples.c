@@ -16,12 +16,6 @@ static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
     return state;
 }
 
-/* What a loss counts in the mean over the batch. */
-static double loss_share(const rk_examples *j)
-{
-    return 1.0 / ((double)j->p->batch * (double)j->task->n_losses);
-}
-
 /* The field that bears the name of an input; NULL and the sentence when there is none. */
 static rk_tensor *input_named(rk_ctx *ctx, const rk_examples *j, const char *name,
                               rk_tensor **fields)
@@ -51,7 +45,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
         f.state = first_state(ctx, m, n);
     if (rk_ctx_failed(ctx) || !rk_model_forward(ctx, m, &f))
         return NULL;
-    const rk_pass pass = {m, fields, f.out, loss_share(j), j->batch ? metrics : NULL};
+    const rk_pass pass = {m, fields, f.out, j->share, j->batch ? metrics : NULL};
     return j->task->losses(ctx, j->task, &pass);
 }
 
@@ -77,6 +71,6 @@ void rk_examples_backward(rk_ctx *ctx, const rk_examples *j, int64_t first, int6
     if (!ctx->planning)
         add_losses(nll, &to->loss);
     if (nll)
-        rk_backward(ctx, nll, loss_share(j));
+        rk_backward(ctx, nll, j->share);
     ctx->recording = false;
 }

@@ -10,15 +10,17 @@ typedef struct rk_examples {
     const rk_task *task;
     const rk_train_params *p;
     const rk_batch *batch;
+    double share; /* of a loss in the mean whose gradient is wanted */
 } rk_examples;
 
-/* What passes add up to. */
+/* What passes add up to: `counted` losses, and metrics of n examples. */
 typedef struct rk_example_sums {
+    int64_t n, counted;
     double loss, metrics[RK_TASK_METRICS_MAX];
 } rk_example_sums;
 
 /* Add the losses and metrics of examples [first, first + n) of the batch; with the backward pass, the
- * gradients of their mean over the whole batch, too. Errors are the context's. */
+ * gradients of the losses times `share`, too. Errors are the context's. */
 void rk_examples_forward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,
                          rk_example_sums *to);
 void rk_examples_backward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,

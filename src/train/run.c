@@ -237,12 +237,14 @@ static rk_status save_model(const run *r, rk_error *err)
 /* --------------------------------------------------------------------------------------- steps */
 
 /* Take over the means of a validation, and say them. */
-static void note_validation(run *r, double loss, const double *metrics)
+static void note_validation(run *r, const rk_example_sums *sums)
 {
     const rk_task *t = r->task;
+    const double loss = sums->loss / (double)sums->counted;
     char also[64] = "";
     r->result.val_loss = loss;
-    memcpy(r->result.val_metrics, metrics, sizeof r->result.val_metrics);
+    for (int i = 0; i < t->n_metrics; i++)
+        r->result.val_metrics[i] = sums->metrics[i] / (double)sums->n;
     if (t->also.size > 0.0) {
         r->result.val_also = loss / t->also.size;
         snprintf(also, sizeof also, ", %.4f %s", r->result.val_also, t->also.text);
@@ -251,31 +253,34 @@ static void note_validation(run *r, double loss, const double *metrics)
                      t->loss_unit, also);
 }
 
-/* Mean loss of the examples held out, a few at a time; left NAN when a signal comes meanwhile. */
+/* Mean loss of the examples held out, a few at a time; left NAN when a signal comes meanwhile, and
+ * where no loss counts. */
 static rk_status validate(run *r, rk_error *err)
 {
     const rk_train_params *p = &r->p.model;
     const int64_t n = r->task->n_val, at_once = p->micro_batch > 0 ? p->micro_batch : p->batch;
-    double sum = 0.0, sums[RK_TASK_METRICS_MAX] = {0.0};
+    rk_example_sums sums = {0};
     r->result.val_loss = (double)NAN;
     for (int64_t i = 0; i < n; i += at_once) {
-        const int64_t take = rk_min_i64(at_once, n - i);
-        double loss = 0.0, metrics[RK_TASK_METRICS_MAX] = {0.0};
-        const rk_status st = rk_trainer_held_out(r->trainer, i, take, &loss, metrics, err);
+        const rk_status st =
+            rk_trainer_held_out(r->trainer, i, rk_min_i64(at_once, n - i), &sums, err);
         if (st != RK_OK || asked_to_stop(r))
             return st;
-        sum += loss * (double)take;
-        for (int k = 0; k < r->task->n_metrics; k++)
-            sums[k] += metrics[k] * (double)take / (double)n;
     }
-    if (n > 0)
-        note_validation(r, sum / (double)n, sums);
+    if (sums.counted > 0)
+        note_validation(r, &sums);
     return RK_OK;
 }
 
-/* Count steps without an update; the run ends when they follow each other. */
+/* Count steps without an update; the run ends when they follow each other. A batch in which no loss
+ * counts is none of them. */
 static rk_status guard(run *r, const rk_step_info *info, rk_error *err)
 {
+    if (info->skipped && info->counted == 0) {
+        rk_progress_note(&r->progress, "step %" PRId64 ": no loss of the batch counts: no update",
+                         r->step);
+        return RK_OK;
+    }
     if (!info->skipped) {
         r->skipped_in_row = 0;
         return RK_OK;

@@ -70,6 +70,17 @@ void rk_batch_at(const rk_batch *b, const rk_task *t, int64_t i, void **fields)
         fields[f] = (char *)b->fields[f] + (size_t)i * field_bytes(&t->fields[f]);
 }
 
+int64_t rk_batch_counted(const rk_batch *b, const rk_task *t, int64_t n)
+{
+    int64_t sum = t->counted ? 0 : n * t->n_losses;
+    for (int64_t i = 0; t->counted && i < n; i++) {
+        void *at[RK_TASK_FIELDS_MAX];
+        rk_batch_at(b, t, i, at);
+        sum += t->counted(t, at);
+    }
+    return sum;
+}
+
 void rk_batch_tensors(rk_ctx *ctx, const rk_batch *b, const rk_task *t, int64_t first, int64_t n,
                       rk_tensor **fields)
 {

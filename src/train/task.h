@@ -35,7 +35,7 @@ struct rk_task {
     const char *name;
     rk_field fields[RK_TASK_FIELDS_MAX];
     int n_fields;
-    int64_t n_losses;      /* of an example; their mean is the loss */
+    int64_t n_losses;      /* of an example; the mean of those that count is the loss */
     int64_t n_val;         /* examples held out for validation */
     int64_t n_data;        /* how much data there is, in units */
     uint64_t checksum;     /* of the data: a resumed run must have the same */
@@ -54,6 +54,8 @@ struct rk_task {
     /* Write example `index`, or the i-th that is held out, into an array for each field. */
     void (*example)(const rk_task *t, uint64_t index, void *const *fields);
     void (*held_out)(const rk_task *t, int64_t i, void *const *fields);
+    /* How many losses of this example count. NULL: all n_losses. Others are 0. */
+    int64_t (*counted)(const rk_task *t, void *const *fields);
     /* Losses of the pass (n * n_losses elements), and its metrics. */
     rk_tensor *(*losses)(rk_ctx *ctx, const rk_task *t, const rk_pass *p);
     void (*close)(rk_task *t); /* NULL: nothing to free */
@@ -74,6 +76,8 @@ rk_status rk_batch_init(rk_batch *b, const rk_task *t, int64_t n, rk_error *err)
 void rk_batch_deinit(rk_batch *b);
 /* Where example i lies, an address for each field. */
 void rk_batch_at(const rk_batch *b, const rk_task *t, int64_t i, void **fields);
+/* Losses of the first n examples that count. */
+int64_t rk_batch_counted(const rk_batch *b, const rk_task *t, int64_t n);
 /* Tensors of examples [first, first + n); b NULL: without data. */
 void rk_batch_tensors(rk_ctx *ctx, const rk_batch *b, const rk_task *t, int64_t first, int64_t n,
                       rk_tensor **fields);

@@ -45,12 +45,25 @@ static void held_out(const rk_task *t, int64_t i, void *const *fields)
     rk_next_token_put(t, n->window, fields);
 }
 
+static int64_t counted(const rk_task *t, void *const *fields)
+{
+    const int32_t *targets = fields[TARGETS];
+    int64_t n = 0;
+    for (int64_t i = 0; i < t->n_losses; i++)
+        n += targets[i] >= 0;
+    return n;
+}
+
 /* out: hidden rows (n, T, C), so that the logits need not exist at once. */
 static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 {
     const next_token *n = (const next_token *)t;
-    return rk_cross_entropy_seeded(ctx, p->out[0], p->model->head->matrix, p->fields[TARGETS],
-                                   n->l2wrap, p->share);
+    const rk_cross_entropy_in in = {.hidden = p->out[0],
+                                    .head = p->model->head->matrix,
+                                    .targets = p->fields[TARGETS],
+                                    .l2wrap = n->l2wrap,
+                                    .seed = p->share};
+    return rk_cross_entropy_of(ctx, &in);
 }
 
 static void close_task(rk_task *t)
@@ -80,6 +93,7 @@ rk_status rk_next_token_new(rk_task **out, const rk_train_params *p, rk_error *e
         .curve_unit = "nats a token",
         .example = example,
         .held_out = held_out,
+        .counted = counted,
         .losses = losses,
         .close = close_task};
     snprintf(n->task.about, sizeof n->task.about, "windows of %" PRId64 " tokens", p->ctx_len);

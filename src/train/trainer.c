@@ -151,7 +151,7 @@ static rk_status plan_step(const rk_training *s, const rk_train_params *p, rk_en
     rk_example_sums unused = {0};
     const rk_ctx_params cp = {
         .kernels = rk_engine_kernels(e), .pool = rk_engine_pool(e), .data_kind = RK_ARENA_COUNTING};
-    const rk_examples j = {s->model, s->task, p, NULL};
+    const rk_examples j = {s->model, s->task, p, NULL, 1.0};
     rk_status st = rk_ctx_init(&ctx, &cp, err);
     if (st != RK_OK)
         return st;
@@ -292,16 +292,16 @@ void rk_trainer_free(rk_trainer *t)
 
 /* ---- steps ---- */
 
-static rk_examples examples_of(const rk_trainer *t)
+static rk_examples examples_of(const rk_trainer *t, double share)
 {
-    return (rk_examples){t->model, t->task, &t->p, &t->batch};
+    return (rk_examples){t->model, t->task, &t->p, &t->batch, share};
 }
 
 /* Run one micro-batch that begins at example `first` of the batch. */
 static rk_status micro_step(rk_trainer *t, int64_t first, int64_t n, rk_example_sums *to,
                             rk_error *err)
 {
-    const rk_examples j = examples_of(t);
+    const rk_examples j = examples_of(t, 1.0 / (double)to->counted);
     rk_ctx_reset(&t->ctx);
     t->ctx.step = (uint64_t)t->step;
     t->ctx.first_row = first;
@@ -328,7 +328,7 @@ static void end_gradients(rk_trainer *t)
         rk_grad(&t->ctx, t->memory.update[i].tensor);
 }
 
-/* The gradient of the whole batch, in the first gradient's place. */
+/* The gradient of the mean of the batch's to->counted losses, in the first gradient's place. */
 static rk_status gradient(rk_trainer *t, rk_example_sums *to, rk_error *err)
 {
     const int64_t slice = t->p.batch / t->p.grad_slices;
@@ -352,12 +352,23 @@ static rk_status gradient(rk_trainer *t, rk_example_sums *to, rk_error *err)
     return RK_OK;
 }
 
+static double rate_of(const rk_trainer *t)
+{
+    const rk_schedule schedule = {t->p.lr, t->p.lr_final, t->p.warmup, t->p.steps};
+    return rk_schedule_lr(&schedule, t->step);
+}
+
 /* One update from the examples in the batch. */
 static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err)
 {
-    const rk_schedule schedule = {t->p.lr, t->p.lr_final, t->p.warmup, t->p.steps};
-    rk_example_sums sum = {0};
+    rk_example_sums sum = {.n = t->p.batch,
+                           .counted = rk_batch_counted(&t->batch, t->task, t->p.batch)};
+    const double lr = rate_of(t);
     int64_t at = -1;
+    if (sum.counted == 0) {
+        *info = (rk_step_info){.step = ++t->step, .lr = lr, .skipped = true};
+        return RK_OK;
+    }
     rk_status st = gradient(t, &sum, err);
     if (st != RK_OK)
         return st;
@@ -368,11 +379,11 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
         return st;
     const rk_optim_step step = {
         .p = &t->p,
-        .lr = rk_schedule_lr(&schedule, t->step),
+        .lr = lr,
         .grad_scale = t->p.clip > 0.0 ? fmin(1.0, t->p.clip / (norm + 1e-6)) : 1.0,
         .count = t->step + 1,
     };
-    const double mean = sum.loss / ((double)t->p.batch * (double)t->task->n_losses);
+    const double mean = sum.loss / (double)sum.counted;
     const bool skipped = at >= 0 || !isfinite(norm) || !isfinite(mean);
     if (at >= 0)
         rk_log_line(rk_engine_log(t->engine), RK_LOG_WARN,
@@ -381,9 +392,9 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
     if (!skipped)
         t->memory.optimizer->update(&t->ctx, t->memory.update, t->memory.n_update, &step);
     t->step++;
-    *info = (rk_step_info){t->step, mean, norm, step.lr, skipped};
+    *info = (rk_step_info){t->step, mean, norm, lr, skipped, sum.counted};
     for (int i = 0; metrics && i < t->task->n_metrics; i++)
-        metrics[i] = sum.metrics[i] / (double)t->p.batch;
+        metrics[i] = sum.metrics[i] / (double)sum.n;
     return RK_OK;
 }
 
@@ -431,7 +442,9 @@ rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_info *in
 /* Add the losses of the first n examples of the batch. */
 static rk_status add_batch(rk_trainer *t, int64_t n, rk_example_sums *to, rk_error *err)
 {
-    const rk_examples j = examples_of(t);
+    const rk_examples j = examples_of(t, 1.0);
+    to->n += n;
+    to->counted += rk_batch_counted(&t->batch, t->task, n);
     rk_engine_lock(t->engine);
     rk_ctx_reset(&t->ctx);
     rk_examples_forward(&t->ctx, &j, 0, n, to);
@@ -452,15 +465,14 @@ rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, doubl
         if (st == RK_OK)
             st = add_batch(t, take, &sum, err);
     }
-    *loss = sum.loss / ((double)n * (double)t->p.ctx_len);
+    *loss = sum.loss / (double)sum.counted;
     return st;
 }
 
-rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *loss,
-                              double *metrics, rk_error *err)
+rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, rk_example_sums *to,
+                              rk_error *err)
 {
     void *at[RK_TASK_FIELDS_MAX];
-    rk_example_sums sum = {0};
     rk_status st = RK_OK;
     for (int64_t b = 0; b < n && st == RK_OK; b += t->p.micro_batch) {
         const int64_t take = rk_min_i64(t->p.micro_batch, n - b);
@@ -468,11 +480,8 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *l
             rk_batch_at(&t->batch, t->task, i, at);
             t->task->held_out(t->task, first + b + i, at);
         }
-        st = add_batch(t, take, &sum, err);
+        st = add_batch(t, take, to, err);
     }
-    *loss = sum.loss / ((double)n * (double)t->task->n_losses);
-    for (int i = 0; metrics && i < t->task->n_metrics; i++)
-        metrics[i] = sum.metrics[i] / (double)n;
     return st;
 }
 

@@ -3,6 +3,7 @@
 #define RK_TRAIN_TRAINER_H
 
 #include "train/checkpoint.h"
+#include "train/examples.h"
 #include "train/task.h"
 
 /* What is trained on what, and how. All three are borrowed and outlive the trainer. */
@@ -25,9 +26,9 @@ rk_status rk_trainer_open(rk_trainer **out, const rk_training *s, rk_engine *e, 
 /* One update from the task's examples of this step. metrics (n_metrics of the task, may be NULL):
  * means over the batch. */
 rk_status rk_trainer_next(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err);
-/* Mean loss and metrics of n examples that are held out, from the first-th on. */
-rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, double *loss,
-                              double *metrics, rk_error *err);
+/* Add the losses and metrics of n examples that are held out, from the first-th on. */
+rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, rk_example_sums *to,
+                              rk_error *err);
 
 /* The model that rk_trainer_new makes for these options, its tensors without data, or that of
  * p->init_from, whose architecture p then has. */

@@ -210,7 +210,8 @@ static results run_loss(rig *g, const matrix *m, rk_dtype type, rk_tensor *targe
 {
     rk_tensor *h = reals(g, x, DIMS(ROWS, IN));
     rk_tensor *head = as_tensor(g, m, type, OUT, false);
-    rk_tensor *y = rk_cross_entropy_seeded(&g->ctx, h, head, targets, 1e-4, seed);
+    rk_tensor *y = rk_cross_entropy_of(
+        &g->ctx, &(rk_cross_entropy_in){h, head, targets, .l2wrap = 1e-4, .seed = seed});
     rk_backward(&g->ctx, rk_sum(&g->ctx, y), 0.5);
     assert_null(rk_grad(&g->ctx, head));
     return results_of(g, y, h, h);

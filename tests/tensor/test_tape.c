@@ -182,8 +182,10 @@ static net_out net_forward(net *m, int64_t b, const int32_t *tokens, const int32
     } else {
         layer(ctx, m, &x, out);
     }
-    return (net_out){out[0], out[1],
-                     rk_cross_entropy_seeded(ctx, out[0], &m->p[HEAD], next, 1e-4, m->seed)};
+    return (net_out){
+        out[0], out[1],
+        rk_cross_entropy_of(ctx, &(rk_cross_entropy_in){out[0], &m->p[HEAD], next, .l2wrap = 1e-4,
+                                                        .seed = m->seed})};
 }
 
 /* Gradients of `streams` streams, `piece` at a time, added up in the parameters. */

@@ -137,6 +137,98 @@ static void test_l2wrap(void **state)
     rig_deinit(&g);
 }
 
+/* What a pass over some rows gives. */
+typedef struct loss_pass {
+    const void *loss, *best, *dh, *dhead;
+} loss_pass;
+
+static loss_pass run_loss(rig *g, const float *h, int64_t rows, const float *head,
+                          const int32_t *ids, double seed)
+{
+    const int64_t h_dims[] = {rows, WIDTH}, head_dims[] = {VOCAB, WIDTH};
+    rk_tensor *x = rk_new(&g->ctx, RK_F32, 2, h_dims), *w = rk_new(&g->ctx, RK_F32, 2, head_dims);
+    rk_tensor *best = integers(g, rows, ids);
+    memcpy(x->data, h, rk_tensor_bytes(x));
+    memcpy(w->data, head, rk_tensor_bytes(w));
+    x->requires_grad = w->requires_grad = true;
+    rk_tensor *loss =
+        rk_cross_entropy_of(&g->ctx, &(rk_cross_entropy_in){x, w, integers(g, rows, ids), best,
+                                                            .l2wrap = 1e-3, .seed = seed});
+    rk_backward(&g->ctx, loss, 0.25);
+    assert_false(rk_ctx_failed(&g->ctx));
+    return (loss_pass){loss->data, best->data, rk_grad(&g->ctx, x), rk_grad(&g->ctx, w)};
+}
+
+/* Rows that do not count change no bit of the others, and get no gradient. More rows count than go
+ * into one block; in the last two rounds none does. */
+static void test_rows_that_do_not_count(void **state)
+{
+    (void)state;
+    enum { MANY = 3300 };
+    for (int round = 0; round < 4; round++) {
+        rig g;
+        rig_init(&g, 3, &rk_kernels_ref_f32);
+        g.ctx.recording = true;
+        const float *h = test_uniform(&g.t, MANY * WIDTH, -1, 1);
+        const float *head = test_uniform(&g.t, VOCAB * WIDTH, -1, 1), zeros[WIDTH] = {0};
+        const int32_t *drawn = test_tokens(&g.t, MANY, VOCAB);
+        static float some_h[MANY * WIDTH];
+        static int32_t ids[MANY], some_ids[MANY];
+        int64_t n = 0;
+        for (int i = 0; i < MANY; i++) {
+            ids[i] = i % 3 == 1 && round < 2 ? drawn[i] : RK_NO_TARGET;
+            if (ids[i] < 0)
+                continue;
+            memcpy(some_h + n * WIDTH, h + (ptrdiff_t)i * WIDTH, WIDTH * sizeof *h);
+            some_ids[n++] = ids[i];
+        }
+        const double seed = round % 2 ? 0.25 : 0.0;
+        const loss_pass got = run_loss(&g, h, MANY, head, ids, seed);
+        const loss_pass want = run_loss(&g, some_h, rk_max_i64(n, 1), head,
+                                        n ? some_ids : (int32_t[]){RK_NO_TARGET}, seed);
+        test_same(&g.t, "head", want.dhead, got.dhead, VOCAB * WIDTH * sizeof(float));
+        n = 0;
+        for (int i = 0; i < MANY; i++) {
+            const bool counts = ids[i] >= 0;
+            const float *dh = counts ? (const float *)want.dh + n * WIDTH : zeros;
+            const float loss = counts ? ((const float *)want.loss)[n] : 0.0f;
+            const int32_t best = counts ? ((const int32_t *)want.best)[n] : RK_NO_TARGET;
+            n += counts;
+            test_same(&g.t, "row", dh, (const float *)got.dh + (ptrdiff_t)i * WIDTH, sizeof zeros);
+            test_same(&g.t, "loss", &loss, (const float *)got.loss + i, sizeof loss);
+            assert_int_equal(((const int32_t *)got.best)[i], best);
+        }
+        rig_deinit(&g);
+    }
+}
+
+/* The likeliest id is that of the largest logit. */
+static void test_best(void **state)
+{
+    (void)state;
+    rig g;
+    rig_init(&g, 4, &rk_kernels_ref_f32);
+    rk_tensor *h = draw(&g, RK_F64, DIMS(ROWS, WIDTH)),
+              *head = draw(&g, RK_F64, DIMS(VOCAB, WIDTH));
+    rk_tensor *best = integers(&g, ROWS, targets);
+    rk_cross_entropy_of(&g.ctx, &(rk_cross_entropy_in){.hidden = h,
+                                                       .head = head,
+                                                       .targets = integers(&g, ROWS, targets),
+                                                       .best = best});
+    for (int r = 0; r < ROWS; r++) {
+        const double *x = (const double *)h->data + (ptrdiff_t)r * WIDTH, *w = head->data;
+        int32_t want = RK_NO_TARGET;
+        double most = -HUGE_VAL;
+        for (int v = 0; v < VOCAB && targets[r] >= 0; v++, w += WIDTH) {
+            const double logit = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+            want = logit > most ? v : want;
+            most = fmax(most, logit);
+        }
+        assert_int_equal(((const int32_t *)best->data)[r], want);
+    }
+    rig_deinit(&g);
+}
+
 /* ---------------------------------------------------------------------------- weights of 16 bits
  */
 
@@ -434,10 +526,16 @@ static void test_full_arena(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loss),         cmocka_unit_test(test_l2wrap),
-        cmocka_unit_test(test_16_bits),      cmocka_unit_test(test_dropout),
-        cmocka_unit_test(test_wkv_pieces),   cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_l2wrap),
+        cmocka_unit_test(test_rows_that_do_not_count),
+        cmocka_unit_test(test_best),
+        cmocka_unit_test(test_16_bits),
+        cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_wkv_pieces),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_abort),
         cmocka_unit_test(test_full_arena),
     };
     return cmocka_run_group_tests_name("values", tests, NULL, NULL);
