@@ -180,10 +180,22 @@ RK_API rk_status rk_session_state_get(const rk_session *s, void *buf, size_t byt
 RK_API rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err);
 /* The state as a .safetensors file with layout and model fingerprint. Loading refuses another
  * model's state (RK_ERR_FORMAT) unless force is set, and always one of other shapes. It also takes
- * the initial states that state tuning writes: a .pth or .safetensors file of nothing but
- * "blocks.N.att.time_state" (n_head, head_size value, head_size key). */
+ * tuned initial states, as rk_session_tuned_load does with RK_TUNED_VALUE_KEY. */
 RK_API rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err);
 RK_API rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err);
+
+/* The order of the last two dimensions of tuned initial states. */
+typedef enum rk_tuned_layout {
+    RK_TUNED_VALUE_KEY, /* of RWKV-LM's and RWKV-PEFT's state tuning */
+    RK_TUNED_KEY_VALUE, /* of programs that keep states as flash-linear-attention does */
+} rk_tuned_layout;
+/* Start from the initial states that state tuning writes: a .pth or .safetensors file of nothing but
+ * "blocks.N.att.time_state" (n_head, head_size, head_size) for every layer, of any float type. The
+ * rest of the state is the model's initial one.
+ * Errors  RK_ERR_IO; RK_ERR_FORMAT: another file, other shapes, or a value that is not finite;
+ *         RK_ERR_NOMEM. The state is then unchanged. */
+RK_API rk_status rk_session_tuned_load(rk_session *s, const char *path, rk_tuned_layout layout,
+                                       rk_error *err);
 
 /* Log-probability (natural) of one token under (n) logits, summed in double. */
 RK_API double rk_logprob(const float *logits, int64_t n, int32_t token);

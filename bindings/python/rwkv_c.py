@@ -123,6 +123,7 @@ _SIGNATURES = {
     "rk_session_state_set": (_E, [_P, _P, c.c_size_t]),
     "rk_session_state_save": (_E, [_P, _S]),
     "rk_session_state_load": (_E, [_P, _S, c.c_bool]),
+    "rk_session_tuned_load": (_E, [_P, _S, c.c_int]),
     "rk_logprob": (c.c_double, [_F, _N, c.c_int32]),
     "rk_tokenizer_new": (_E, [_PP, _S]),
     "rk_tokenizer_free": (None, [_P]),
@@ -360,6 +361,10 @@ class Session(_Handle):
 
     def load_state(self, path, force=False):
         _rk.session_state_load(self._handle, _path(path), force)
+
+    def load_tuned(self, path, layout="vk"):
+        """Start from tuned initial states, [value, key] ("vk") or [key, value] ("kv")."""
+        _rk.session_tuned_load(self._handle, _path(path), {"vk": 0, "kv": 1}[layout])
 
 
 def logprob(logits, token):

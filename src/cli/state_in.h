@@ -7,7 +7,7 @@
 
 typedef struct rk_state_in {
     const char *file; /* NULL: the model's initial state */
-    int layout;       /* of tuned states: 0 vk, 1 kv */
+    int layout;       /* rk_tuned_layout */
     bool force_base;
 } rk_state_in;
 
@@ -28,7 +28,7 @@ typedef struct rk_state_in {
 
 static inline rk_state_reading rk_state_in_reading(const rk_state_in *o)
 {
-    return (rk_state_reading){.force = o->force_base, .key_value = o->layout == 1};
+    return (rk_state_reading){.force = o->force_base, .tuned = (rk_tuned_layout)o->layout};
 }
 
 /* Load the file, if there is one. */

@@ -25,8 +25,8 @@ rk_status rk_session_state_write(const rk_session *s, const char *path,
                                  const rk_file_contents *more, bool overwrite, rk_error *err);
 /* rk_session_state_load from a file that is open. */
 typedef struct rk_state_reading {
-    bool force;     /* accept the state of another model */
-    bool key_value; /* tuned states are [key, value]; a saved state says its own order */
+    bool force;            /* accept the state of another model */
+    rk_tuned_layout tuned; /* of tuned states; a saved state says its own order */
 } rk_state_reading;
 rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_reading how,
                                 rk_error *err);
@@ -34,8 +34,9 @@ rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_readin
 /* Does the file hold tuned initial states and nothing else? */
 bool rk_file_is_tuned_state(const rk_file *f);
 /* The model's initial state with those of the file in place of its matrices: f32, f64, bf16 or f16
- * (H, value, key), or (H, key, value) with key_value, of every layer. On failure the state stays.
- * Errors  RK_ERR_FORMAT: other shapes, or a value that is not finite; RK_ERR_NOMEM. */
-rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, bool key_value, rk_error *err);
+ * (H, value, key) or (H, key, value), of every layer. On failure the state stays.
+ * Errors  those of rk_session_tuned_load. */
+rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout layout,
+                                rk_error *err);
 
 #endif

@@ -204,7 +204,7 @@ rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_readin
 {
     const rk_state_layout *l = &s->scheduler.model->state;
     if (rk_file_is_tuned_state(f))
-        return rk_session_tuned_read(s, f, how.key_value, err);
+        return rk_session_tuned_read(s, f, how.tuned, err);
     const int64_t n_tokens = tokens_of(s, f);
     rk_status st = check_meta(s, f, how.force, err);
     const int64_t n = rk_file_count(f) - n_beside(f);

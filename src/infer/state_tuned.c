@@ -46,8 +46,8 @@ static void transpose_heads(float *x, int64_t n_head, int64_t n)
             }
 }
 
-static rk_status read_matrix(const rk_file *f, const rk_state_entry *p, bool key_value, float *out,
-                             rk_error *err)
+static rk_status read_matrix(const rk_file *f, const rk_state_entry *p, rk_tuned_layout layout,
+                             float *out, rk_error *err)
 {
     char name[RK_PARAM_NAME_MAX];
     tuned_name(p->layer, name);
@@ -61,15 +61,16 @@ static rk_status read_matrix(const rk_file *f, const rk_state_entry *p, bool key
         if (!isfinite(out[i]))
             return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
                            rk_file_name(f), name);
-    const bool key_major = key_value != t->exchanged; /* as it lies in memory */
+    const bool key_major =
+        (layout == RK_TUNED_KEY_VALUE) != t->exchanged; /* as it lies in memory */
     if (key_major != p->spec->key_major)
         transpose_heads(out, p->dims[0], p->dims[1]);
     return RK_OK;
 }
 
 /* state (count): the initial one. */
-static rk_status read_matrices(const rk_model *m, const rk_file *f, bool key_value, float *state,
-                               rk_error *err)
+static rk_status read_matrices(const rk_model *m, const rk_file *f, rk_tuned_layout layout,
+                               float *state, rk_error *err)
 {
     rk_status st = RK_OK;
     int64_t n = 0;
@@ -77,7 +78,7 @@ static rk_status read_matrices(const rk_model *m, const rk_file *f, bool key_val
         const rk_state_entry *p = &m->state.parts[i];
         if (p->spec->kind != RK_STATE_MATRIX)
             continue;
-        st = read_matrix(f, p, key_value, state + p->at, err);
+        st = read_matrix(f, p, layout, state + p->at, err);
         n++;
     }
     if (st == RK_OK && n != rk_file_count(f))
@@ -87,7 +88,8 @@ static rk_status read_matrices(const rk_model *m, const rk_file *f, bool key_val
     return st == RK_OK ? rk_file_check(f, err) : st;
 }
 
-rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, bool key_value, rk_error *err)
+rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout layout,
+                                rk_error *err)
 {
     const rk_model *m = s->scheduler.model;
     const size_t bytes = rk_state_layout_bytes(&m->state, 0);
@@ -95,9 +97,26 @@ rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, bool key_value,
     if (!state)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(f));
     rk_model_initial_state(m, state);
-    rk_status st = read_matrices(m, f, key_value, state, err);
+    rk_status st = read_matrices(m, f, layout, state, err);
     if (st == RK_OK)
         st = rk_state_set(s->stream.state, state, bytes, err);
     free(state);
+    return st;
+}
+
+rk_status rk_session_tuned_load(rk_session *s, const char *path, rk_tuned_layout layout,
+                                rk_error *err)
+{
+    rk_file *f = NULL;
+    rk_status st = rk_file_open(&f, path, err);
+    if (st == RK_OK && !rk_file_is_tuned_state(f))
+        st = rk_fail(
+            err, RK_ERR_FORMAT,
+            "%s: tensor '%s' is no initial state; expected blocks.N.att.time_state of every "
+            "layer, and nothing else",
+            path, rk_file_count(f) ? rk_file_at(f, 0)->name : "");
+    if (st == RK_OK)
+        st = rk_session_tuned_read(s, f, layout, err);
+    rk_file_close(f);
     return st;
 }

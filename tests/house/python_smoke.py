@@ -1,7 +1,9 @@
 """Every call of the Python binding once: python_smoke.py FOLDER, with rwkv_c on PYTHONPATH."""
 
+import json
 import os
 import re
+import struct
 import sys
 
 import rwkv_c as rk
@@ -58,6 +60,26 @@ b.reset()
 assert a.state != b.state
 b.load_state(state_path)
 assert a.state == b.state
+
+tuned_path = os.path.join(folder, "tuned.safetensors")
+n_head, n = 2, 16
+values = [[[h + v / 10 + k / 100 for k in range(n)] for v in range(n)] for h in range(n_head)]
+header = json.dumps({"blocks.0.att.time_state": {
+    "dtype": "F32", "shape": [n_head, n, n], "data_offsets": [0, 4 * n_head * n * n]}}).encode()
+with open(tuned_path, "wb") as f:
+    f.write(struct.pack("<Q", len(header)) + header)
+    f.write(struct.pack(f"<{n_head * n * n}f", *(x for h in values for v in h for x in v)))
+matrices = {}
+for layout in ("vk", "kv"):
+    b.load_tuned(tuned_path, layout)
+    state = struct.unpack(f"<{len(b.state) // 4}f", b.state)
+    matrices[layout] = state[32:-32]
+b.reset()
+b.load_state(tuned_path)
+assert struct.unpack(f"<{len(b.state) // 4}f", b.state)[32:-32] == matrices["vk"]
+assert matrices["kv"] == tuple(matrices["vk"][(h * n + k) * n + v]
+                               for h in range(n_head) for v in range(n) for k in range(n))
+assert matrices["kv"] != matrices["vk"]
 b.reset()
 b.state = a.state
 assert a.state == b.state
