@@ -670,7 +670,7 @@ static rk_status make_engine(chat *c, rk_error *err)
     if (st != RK_OK)
         return st;
     st = rk_command_engine(&c->engine, &c->o.common, interrupted, c, err);
-    rk_interrupt_close(c->interrupt);
+    rk_interrupt_pass(c->interrupt);
     c->interrupt = NULL;
     return st;
 }

@@ -90,6 +90,14 @@ void rk_interrupt_close(rk_interrupt *in)
     free(in);
 }
 
+void rk_interrupt_pass(rk_interrupt *in)
+{
+    const int number = rk_interrupt_signal(in);
+    rk_interrupt_close(in);
+    if (number)
+        raise(number);
+}
+
 int rk_interrupt_signal(void *interrupt)
 {
     rk_interrupt *in = interrupt;

@@ -19,6 +19,8 @@ void rk_interrupt_at_end(rk_interrupt *i, void (*fn)(void *user), void *user);
 void rk_interrupt_say(rk_interrupt *i, const char *sentence);
 /* The signals do again what they did before. NULL is fine. */
 void rk_interrupt_close(rk_interrupt *i);
+/* Close, and let a signal that came meanwhile do what it does outside. */
+void rk_interrupt_pass(rk_interrupt *i);
 /* The number of the signal that came, 0 while none has. Takes the rk_interrupt, from any thread. */
 int rk_interrupt_signal(void *interrupt);
 /* The same as a rk_abort_fn: work stops as soon as a signal has come. */

@@ -180,9 +180,10 @@ static bool interrupted(void *user)
 static rk_status open_engine(run *r, rk_error *err)
 {
     rk_status st = rk_interrupt_open(&r->interrupt, err);
-    if (st == RK_OK)
-        st = rk_command_engine(&r->engine, &r->o->common, interrupted, r, err);
-    rk_interrupt_close(r->interrupt);
+    if (st != RK_OK)
+        return st;
+    st = rk_command_engine(&r->engine, &r->o->common, interrupted, r, err);
+    rk_interrupt_pass(r->interrupt);
     r->interrupt = NULL;
     return st;
 }

@@ -122,11 +122,21 @@ static void signal_after_close(void)
     kill(getpid(), SIGTERM);
 }
 
+static void signal_before_pass(void)
+{
+    rk_interrupt_pass(opened());
+    rk_interrupt *in = opened();
+    kill(getpid(), SIGINT);
+    wait_for(in);
+    rk_interrupt_pass(in);
+}
+
 static void test_signals(void **state)
 {
     (void)state;
     const int noted = in_child(one_signal), twice = in_child(two_signals),
-              after = in_child(signal_after_close);
+              after = in_child(signal_after_close), passed = in_child(signal_before_pass);
+    assert_true(WIFSIGNALED(passed) && WTERMSIG(passed) == SIGINT);
     assert_true(WIFEXITED(noted) && WEXITSTATUS(noted) == 7);
     assert_true(WIFEXITED(twice) && WEXITSTATUS(twice) == 128 + SIGTERM);
     assert_true(WIFSIGNALED(after) && WTERMSIG(after) == SIGTERM);
