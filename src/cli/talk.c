@@ -27,11 +27,18 @@ typedef struct place {
     rk_speculator_state *fast;
 } place;
 
+/* What a text of `rwkv run` goes on with, kept for as long as nothing is read after it. */
+typedef struct text_end {
+    int n_users;
+    rk_saved saved;
+} text_end;
+
 typedef struct point {
     int n_users;
     place read;
     float *logits; /* of the text read; NULL where none are needed */
     rk_buf unread;
+    text_end *text; /* NULL: none; so in a talk */
 } point;
 
 typedef struct turn {
@@ -44,7 +51,8 @@ typedef struct talk {
     int n_turns;
     int64_t n_answers;
     rk_buf unread; /* of the end */
-    point *left;   /* the end of a talk that is not the current one */
+    text_end *text;
+    point *left; /* the end of a talk that is not the current one */
 } talk;
 
 struct rk_talks {
@@ -116,10 +124,29 @@ static void draft_begin(rk_talks *t)
 
 /* ---- points ---- */
 
+static text_end *text_share(text_end *e)
+{
+    if (e)
+        e->n_users++;
+    return e;
+}
+
+/* In place of the one that is there. */
+static void text_set(text_end **at, text_end *e)
+{
+    text_end *before = *at;
+    *at = text_share(e);
+    if (!before || --before->n_users > 0)
+        return;
+    rk_saved_deinit(&before->saved);
+    free(before);
+}
+
 static void point_drop(point *p)
 {
     if (!p || --p->n_users > 0)
         return;
+    text_set(&p->text, NULL);
     place_deinit(&p->read);
     free(p->logits);
     rk_buf_deinit(&p->unread);
@@ -141,6 +168,7 @@ static rk_status point_new(rk_talks *t, point **out, rk_error *err)
     if (!p)
         return no_memory(err);
     p->n_users = 1;
+    p->text = text_share(here(t)->text);
     rk_buf_add(&p->unread, unread->data, unread->len);
     rk_status st = p->unread.failed ? no_memory(err) : place_new(t, &p->read, err);
     if (st == RK_OK)
@@ -152,18 +180,20 @@ static rk_status point_new(rk_talks *t, point **out, rk_error *err)
     return st;
 }
 
-static rk_status set_unread(rk_talks *t, const rk_buf *text, rk_error *err)
+/* The end of the current talk, beside the state. */
+static rk_status set_end(rk_talks *t, const rk_buf *text, text_end *goes_on, rk_error *err)
 {
     rk_buf *unread = &here(t)->unread;
     rk_buf_clear(unread);
     rk_buf_add(unread, text->data, text->len);
+    text_set(&here(t)->text, goes_on);
     return unread->failed ? no_memory(err) : RK_OK;
 }
 
 static rk_status go_to(rk_talks *t, const point *p, rk_error *err)
 {
     const rk_status st = place_return(t, &p->read, err);
-    return st == RK_OK ? set_unread(t, &p->unread, err) : st;
+    return st == RK_OK ? set_end(t, &p->unread, p->text, err) : st;
 }
 
 static void turn_deinit(turn *x)
@@ -183,6 +213,7 @@ static void talk_deinit(talk *x)
 {
     forget_turns(x);
     point_drop(x->left);
+    text_set(&x->text, NULL);
     rk_buf_deinit(&x->unread);
     *x = (talk){0};
 }
@@ -243,6 +274,7 @@ static rk_status ask(rk_talks *t, turn *made, const rk_buf *text, rk_error *err)
         st = read_text(t, text, logits, err);
     if (st == RK_OK) {
         rk_buf_clear(&here(t)->unread);
+        text_set(&here(t)->text, NULL);
         st = point_new(t, &made->asked, err);
     }
     if (st == RK_OK)
@@ -402,6 +434,7 @@ rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err)
     rk_session_reset(t->p.session);
     draft_begin(t);
     x->n_answers = 0;
+    text_set(&x->text, NULL);
     rk_buf_clear(&x->unread);
     rk_chat_put_system(&x->unread, t->p.format, system, strlen(system));
     return x->unread.failed ? no_memory(err) : RK_OK;
@@ -410,6 +443,7 @@ rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err)
 rk_status rk_talks_add(rk_talks *t, const rk_buf *messages, rk_error *err)
 {
     rk_buf *unread = &here(t)->unread;
+    text_set(&here(t)->text, NULL);
     rk_buf_add(unread, messages->data, messages->len);
     return unread->failed ? no_memory(err) : RK_OK;
 }
@@ -441,7 +475,7 @@ rk_status rk_talks_fork(rk_talks *t, rk_error *err)
         to->turns[i] =
             (turn){point_share(from->turns[i].before), point_share(from->turns[i].asked)};
     t->current = t->n++;
-    return set_unread(t, &from->unread, err);
+    return set_end(t, &from->unread, from->text, err);
 }
 
 rk_status rk_talks_switch(rk_talks *t, int64_t i, rk_error *err)
@@ -482,9 +516,8 @@ int64_t rk_talks_n_answers(const rk_talks *t)
 rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_error *err)
 {
     const talk *x = &t->talks[t->current];
-    const rk_saved saved = {
-        .talk = true, .n_answers = x->n_answers, .unread = x->unread, .next = -1};
-    return rk_saved_write(&saved, t->p.session, path, overwrite, err);
+    const rk_saved end = {.talk = true, .n_answers = x->n_answers, .unread = x->unread, .next = -1};
+    return rk_saved_write(x->text ? &x->text->saved : &end, t->p.session, path, overwrite, err);
 }
 
 /* The token that a text goes on with is read before what is said next. */
@@ -497,6 +530,23 @@ static void add_next(const rk_talks *t, rk_saved *saved)
     rk_buf_add(&saved->unread, text, n);
 }
 
+/* The current talk after what was loaded, which is taken over where a text goes on with it. */
+static rk_status begin_after(rk_talks *t, rk_saved *saved, rk_error *err)
+{
+    text_end *e = NULL;
+    add_next(t, saved);
+    if (!saved->talk && (saved->logits || saved->next >= 0)) {
+        e = calloc(1, sizeof *e);
+        if (!e)
+            return no_memory(err);
+        *e = (text_end){.n_users = 1, .saved = *saved};
+        *saved = (rk_saved){.next = -1};
+    }
+    const rk_status st = set_end(t, e ? &e->saved.unread : &saved->unread, e, err);
+    text_set(&e, NULL);
+    return st;
+}
+
 rk_status rk_talks_load(rk_talks *t, const char *path, rk_state_reading how, rk_error *err)
 {
     rk_saved saved;
@@ -505,8 +555,7 @@ rk_status rk_talks_load(rk_talks *t, const char *path, rk_state_reading how, rk_
         draft_begin(t);
         forget_turns(here(t));
         here(t)->n_answers = saved.n_answers;
-        add_next(t, &saved);
-        st = set_unread(t, &saved.unread, err);
+        st = begin_after(t, &saved, err);
     }
     rk_saved_deinit(&saved);
     return st;

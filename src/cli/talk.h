@@ -58,8 +58,8 @@ int rk_talks_count(const rk_talks *t);
 int64_t rk_talks_n_read(const rk_talks *t);
 int64_t rk_talks_n_answers(const rk_talks *t);
 /* A state file that also holds the text that has not been read yet, so that what is said next gives
- * the same bits after loading; any state file is the beginning of a talk. A file that is refused
- * changes nothing. RK_ERR_ARG: the file to save exists, and overwrite is not set. */
+ * the same bits after loading; any state file is the beginning of a talk, and one of a text is saved
+ * as it was while nothing has been read after it. A file that is refused changes nothing. RK_ERR_ARG: the file to save exists, and overwrite is not set. */
 rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_error *err);
 rk_status rk_talks_load(rk_talks *t, const char *path, rk_state_reading how, rk_error *err);
 

@@ -58,6 +58,16 @@ printf '/load %s\nAnd she?\n' "$work/talk" | chat --temp 0 >"$work/in-chat"
 "$RK_PROGRAM" run -m "$model" -p 'to be, or' -n 9 -q --state-out "$work/text" >"$work/out"
 echo 'And she?' | chat --temp 0 --state "$work/text" >"$work/in-chat"
 [ "$(said "$work/text")" = "$(cat "$work/in-chat")" ] || complain "chat does not go on with a text"
+# A text that chat saves again is what it was, also in a copy of the talk and when what was asked
+# after it is taken back; after a question it is the talk that is saved.
+printf '/save %s.1\n/fork\n/save %s.2\nAnd she?\n/save %s.3\n/undo\n/save %s.4\n/fork 1\n/save %s.5\n' \
+    "$work/text" "$work/text" "$work/text" "$work/text" "$work/text" | chat --state "$work/text" >"$work/out"
+for i in 1 2 4 5; do
+    cmp -s "$work/text" "$work/text.$i" || complain "/save $i of a text that was loaded is another text"
+done
+cmp -s "$work/text" "$work/text.3" && complain "/save forgot the question"
+printf '/load %s\n/system\n/save %s\n' "$work/text" "$work/text.6" | chat >"$work/out"
+"$RK_PROGRAM" run -m "$model" -p '' -q --state-in "$work/text.6" >"$work/out" && complain "a new talk is the text"
 printf 'Where is he?\n/regen\n/regen\n/fork\n/undo\n/fork 1\n/regen\n' |
     "$RK_PROGRAM" chat -m "$model" -n 4 --temp 0 -v >"$work/out" 2>"$work/err"
 [ "$(grep -c '^(read 0 tokens' "$work/err")" = 3 ] || complain "tokens were read again:" "$(cat "$work/err")"

@@ -270,8 +270,9 @@ read=$(sed -n 's/^prompt \([0-9]*\) of 20000000 tokens.*ended by interrupted$/\1
     complain "SIGINT in a prompt: status $got, expected 130 and what was read: $(cat err)"
 head -c "${read:-1}" long.prompt >part.prompt
 expect 0 '' run -m m.safetensors -f part.prompt -n 0 -t 1 --temp 0 -q --state-out whole.state
-for state in part whole; do # saved again by chat, without the scores that only the whole prompt has
-    printf '/load %s.state\n/save %s.again\n' $state $state | "$RK_PROGRAM" chat -m m.safetensors -q -t 1
+for state in part whole; do # one token more: of the whole prompt there are scores, too
+    expect 0 '' run -m m.safetensors -p y -n 0 -t 1 --temp 0 -q --state-in $state.state \
+        --state-out $state.again
 done
 same 'the state of part of a prompt' part.again whole.again
 expect 2 'part.state: .* there must be a prompt' run -m m.safetensors -p '' -t 1 -q --state-in part.state
