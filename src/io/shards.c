@@ -2,7 +2,6 @@
  * themselves what they hold, so of the map only its files and its length are kept. */
 #include "io/shards.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "base/num.h"
 #include "io/json_scan.h"
 #include "io/path.h"
+#include "io/run_folder.h"
 #include "io/text_mark.h"
 
 enum { INDEX_BYTES_MAX = 64 << 20, SHARDS_MAX = 1024, SHARD_NAME_MAX = 255, DEPTH_MAX = 16 };
@@ -184,53 +184,43 @@ static rk_status open_index(rk_file **out, const char *path, rk_error *err)
     return st;
 }
 
-/* The newest "checkpoint-N" in a folder, in which a run was killed; -1: there is none. */
-static int64_t newest_checkpoint(const char *folder)
+static rk_status open_model(rk_file **out, const char *path, rk_error *err)
 {
-    int64_t newest = -1;
-    DIR *d = opendir(folder);
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        long long step = -1;
-        int end = 0;
-        if (sscanf(e->d_name, "checkpoint-%18lld%n", &step, &end) == 1 && !e->d_name[end])
-            newest = rk_max_i64(newest, (int64_t)step);
-    }
-    if (d)
-        closedir(d);
-    return newest;
+    return is_index(path) ? open_index(out, path, err) : rk_file_open_single(out, path, err);
 }
 
-static rk_status open_checkpoint(rk_file **out, const char *folder, int64_t step, rk_error *err)
+/* The path of a folder's model, or NULL; to be freed. */
+static rk_status find_model(const char *folder, char **found, rk_error *err)
 {
-    char name[64];
-    snprintf(name, sizeof name, "checkpoint-%" PRId64 "/model.safetensors", step);
-    char *path = rk_path_join(folder, name);
-    const rk_status st = path ? rk_file_open_single(out, path, err)
-                              : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", folder);
-    free(path);
-    return st;
-}
-
-static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
-{
+    *found = NULL;
     for (size_t i = 0; i < RK_COUNT(model_names); i++) {
         char *path = rk_path_join(folder, model_names[i]);
         if (!path)
             return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", folder);
-        const bool there = access(path, F_OK) == 0 && !rk_path_is_folder(path);
-        const rk_status st = !there           ? RK_OK
-                             : is_index(path) ? open_index(out, path, err)
-                                              : rk_file_open_single(out, path, err);
+        if (access(path, F_OK) == 0 && !rk_path_is_folder(path)) {
+            *found = path;
+            return RK_OK;
+        }
         free(path);
-        if (there)
-            return st;
     }
-    const int64_t step = newest_checkpoint(folder);
+    return RK_OK;
+}
+
+static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
+{
+    char *path = NULL;
+    rk_status st = find_model(folder, &path, err);
+    const int64_t step = st == RK_OK ? rk_run_folder_later(folder, path != NULL) : -1;
     if (step >= 0)
-        return open_checkpoint(out, folder, step, err);
-    return rk_fail(err, RK_ERR_FORMAT,
-                   "%s: a folder without %s, %s or an index of either, expected a model", folder,
-                   model_names[1], model_names[3]);
+        st = rk_run_folder_open(out, folder, step, path, err);
+    else if (path)
+        st = open_model(out, path, err);
+    else if (st == RK_OK)
+        st = rk_fail(err, RK_ERR_FORMAT,
+                     "%s: a folder without %s, %s or an index of either, expected a model", folder,
+                     model_names[1], model_names[3]);
+    free(path);
+    return st;
 }
 
 rk_status rk_shards_open(rk_file **out, const char *path, rk_error *err)

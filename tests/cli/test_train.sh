@@ -40,6 +40,27 @@ same() {
     cmp -s "$2" "$3" || complain "$1: expected the same bytes in $2 and $3"
 }
 
+# opens FOLDER FILE: the folder is the model in that file
+opens() {
+    "$RK_PROGRAM" logits -m "$1" --tokens 1,2,3 -o folder.npy --force && "$RK_PROGRAM" logits -m "$2" \
+        --tokens 1,2,3 -o file.npy --force && same "$1 opened" folder.npy file.npy || complain "$1 does not open"
+}
+
+# killed DIR WORD...: the folder as it is when the run of these options was resumed, and killed after step 9:
+# its model is that of step 6, and later.* that of step 9
+killed() {
+    dir=$1
+    shift
+    mkdir kept
+    cp "$dir"/model.* kept
+    train 0 'validation loss' --out "$dir" "$@" --steps 9 --resume
+    later=later.$(echo "$dir"/model.* | sed 's/.*[.]//')
+    mv "$dir"/model.* "$later"
+    mv kept/model.* "$dir"
+    rmdir kept
+    sed '$d' "$dir/log.jsonl" >log && mv log "$dir/log.jsonl"
+}
+
 # resumes DIR WORD...: the run that these options made in DIR comes to the same bits from step 3 on
 resumes() {
     dir=$1
@@ -116,6 +137,22 @@ resumes() {
     train 2 '--init-from is .*, but plain/checkpoint-6 was made with none' --out plain --steps 7 --resume \
         --init-from moved/model.safetensors
 
+    # ---- a run that was resumed and killed is opened at its later checkpoint
+    for from in plain two; do
+        run=killed-$from
+        cp -R $from $run
+        options="--freeze emb"
+        [ $from = two ] || options=$sizes
+        killed $run $options
+        cmp -s $run/model.safetensors later.safetensors && complain "$run: three steps change nothing"
+        opens $run later.safetensors
+        mv $run/log.jsonl log # without it the model counts
+        opens $run $run/model.safetensors
+        mv log $run/log.jsonl
+        train 0 'validation loss' --out $run $options --steps 9 --resume
+        same "$run, gone on with" $run/model.safetensors later.safetensors
+    done
+
     # ---- what is frozen keeps its bits, in every type
     for type in q8_0 q4_0 bf16; do
         case $type in
@@ -138,17 +175,17 @@ resumes() {
         [ -e $f ] || complain "$f is missing"
     done
     cmp -s still-q8_0/model.gguf on-q8_0/model.gguf && complain "q8_0: training changed nothing"
+    killed on-q8_0 --init-from base-q8_0.gguf --train-only vector --lr 1e-2
+    got=0
+    "$RK_PROGRAM" logits -m on-q8_0 --tokens 1 -o x.npy 2>err || got=$?
+    [ $got -eq 2 ] && grep -q 'checkpoint-9/model.safetensors: later than on-q8_0/model.gguf, and holds only' err ||
+        complain "on-q8_0, killed: status $got: $(cat err)"
     train 2 "base-q8_0.gguf: tensor '.*' is q8_0 and cannot be trained; freeze it, or 'rwkv convert --type f32' first" \
         --out run --init-from base-q8_0.gguf
     train 2 'cannot be trained' --out run --init-from base-q8_0.gguf --freeze att
 }
 
 # ---- a run that is stopped or killed leaves something to run
-# opens FOLDER FILE: the folder is the model in that file
-opens() {
-    "$RK_PROGRAM" logits -m "$1" --tokens 1,2,3 -o folder.npy --force && "$RK_PROGRAM" logits -m "$2" \
-        --tokens 1,2,3 -o file.npy --force && same "$1 opened" folder.npy file.npy || complain "$1 does not open"
-}
 "$RK_PROGRAM" train --data text.txt --ctx-len 16 --batch 2 --steps 1000000 --out stopped $sizes >out 2>err &
 pid=$!
 while kill -0 $pid 2>/dev/null && ! grep -q '"loss"' stopped/log.jsonl 2>/dev/null; do sleep 0.05; done
