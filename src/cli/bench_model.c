@@ -105,7 +105,7 @@ static rk_status open_streams(job *j, rk_error *err)
 static rk_status open_all(job *j, rk_error *err)
 {
     const bench_options *o = j->o;
-    rk_status st = rk_model_open(&j->model, o->model, err);
+    rk_status st = rk_command_model(&j->model, &o->common, o->model, err);
     if (st != RK_OK)
         return st;
     const int64_t n_streams = rk_max_i64(1, o->n_streams), n_vocab = j->model->hp.n_vocab;

@@ -13,6 +13,7 @@
 
 #include "base/num.h"
 #include "io/atomic_file.h"
+#include "io/path.h"
 #include "io/text_mark.h"
 #include "text/tokenizer.h"
 
@@ -149,6 +150,26 @@ void rk_command_note_mark(const rk_common_options *o, const char *path)
         fclose(f);
     if (rk_text_begin(head, n, path, &mark, NULL) == RK_OK && mark > 0)
         fprintf(stderr, "rwkv: %s: the byte order mark in front is passed over\n", path);
+}
+
+void rk_command_note_model(const rk_common_options *o, const char *path)
+{
+    static const char *const names[] = {"config.json", "model.safetensors.index.json",
+                                        "pytorch_model.bin.index.json", "tokenizer.json"};
+    char *folder = !path ? NULL : rk_path_is_folder(path) ? strdup(path) : rk_path_parent(path);
+    for (size_t i = 0; i < RK_COUNT(names) && folder; i++) {
+        char *file = rk_path_join(folder, names[i]);
+        rk_command_note_mark(o, file);
+        free(file);
+    }
+    free(folder);
+}
+
+rk_status rk_command_model(rk_model **out, const rk_common_options *o, const char *path,
+                           rk_error *err)
+{
+    rk_command_note_model(o, path);
+    return rk_model_open(out, path, err);
 }
 
 rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, const char *name,

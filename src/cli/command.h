@@ -81,6 +81,12 @@ rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abor
  * there is one and unless -q is given. NULL and what is no file are fine. */
 void rk_command_note_mark(const rk_common_options *o, const char *path);
 
+/* The model at path, with a word on byte order marks in the JSON files beside it. */
+rk_status rk_command_model(rk_model **out, const rk_common_options *o, const char *path,
+                           rk_error *err);
+/* The same word, where something else opens the model; NULL is fine. */
+void rk_command_note_model(const rk_common_options *o, const char *path);
+
 /* The tokenizer of --vocab, by name or NULL: rk_model_vocabulary, with a word on a byte order mark. */
 rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, const char *name,
                                const rk_model *m, const char *path, rk_error *err);

@@ -85,7 +85,7 @@ static rk_status convert(const convert_options *o, rk_interrupt *interrupt, rk_m
                          rk_tokenizer **tokenizer, rk_error *err)
 {
     rk_meter meter = rk_meter_begin(o->out, "MB", 1e6, o->common.quiet);
-    rk_status st = rk_model_open(m, o->in, err);
+    rk_status st = rk_command_model(m, &o->common, o->in, err);
     if (st == RK_OK && o->format == RK_SAVE_GGUF)
         st = rk_command_gguf_vocab(tokenizer, &o->common, *m, o->out, o->vocab, err);
     const rk_save_options options = save_options(o, *tokenizer, &meter, interrupt);

@@ -233,6 +233,7 @@ static void print_text(const json_t *o, bool more_warnings)
 static rk_status work(const info_options *o, rk_error *err)
 {
     rk_survey s;
+    rk_command_note_model(&o->common, o->model);
     rk_status st = rk_survey_open(&s, o->model, err);
     json_t *all = st == RK_OK ? describe(o->model, &s) : NULL;
     if (st == RK_OK)

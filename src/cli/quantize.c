@@ -118,7 +118,7 @@ static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
     rk_meter meter = {0};
     rk_status st = rk_command_engine(&j->engine, &o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
-        st = rk_model_open(&j->model, o->in, err);
+        st = rk_command_model(&j->model, &o->common, o->in, err);
     if (st == RK_OK && j->container == RK_SAVE_GGUF)
         st = rk_command_gguf_vocab(&j->file_tokenizer, &o->common, j->model, o->out, o->vocab, err);
     if (st == RK_OK && o->calibrate)

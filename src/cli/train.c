@@ -182,6 +182,7 @@ static rk_status train(const train_options *o, rk_interrupt *interrupt, int *sig
     const rk_log log = rk_command_log(&o->common);
     rk_command_note_mark(&o->common, o->run.data);
     rk_command_note_mark(&o->common, o->run.tokenizer);
+    rk_command_note_model(&o->common, o->run.model.init_from);
     rk_status st = rk_command_engine(&engine, &o->common, NULL, NULL, err);
     if (st != RK_OK)
         return st;

@@ -71,6 +71,13 @@ expect 0 '' convert m.safetensors folder --names hf
 (printf "$mark" && cat folder/config.json) >config.json
 mv config.json folder/config.json
 expect 0 'rwkv7' info folder
+for words in 'info folder' 'logits -m folder/model.safetensors --tokens 1 -o x.npy' \
+    'run -m folder -p x -n 1' 'eval -m folder --ppl text.txt'; do
+    # shellcheck disable=SC2086
+    expect 0 "folder/config.json: $passed" $words
+done
+expect 0 '' logits -q -m folder --tokens 1 -o x.npy --force
+[ ! -s err ] || complain "-q: $(cat err)"
 
 # ---- UTF-16 and UTF-32 are refused by name
 printf '\377\376t\0o\0' >16.txt
