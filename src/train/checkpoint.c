@@ -274,13 +274,20 @@ static const char *shown(const char *value)
     return value && *value ? value : "none";
 }
 
+/* Version 0.1.0 kept 63 characters of a text, such as the path of a vocabulary. */
+static bool same_value(const char *was, const char *now)
+{
+    const size_t n = strlen(was);
+    return !strcmp(was, now) || (n == 63 && !strncmp(was, now, n));
+}
+
 rk_status rk_checkpoint_check_options(const rk_checkpoint *c, const rk_pair *options,
                                       const rk_pair *defaults, int64_t n_options, rk_error *err)
 {
     for (int64_t i = 0; i < n_options; i++) {
         const char *said = rk_saved_state_option(c->state, options[i].key);
         const char *was = said ? said : defaults[i].value;
-        if (!was || strcmp(was, options[i].value) != 0)
+        if (!was || !same_value(was, options[i].value))
             return rk_fail(err, RK_ERR_ARG,
                            "--%s is %s, but %s was made with %s; a resumed run keeps it",
                            options[i].key, shown(options[i].value), c->path, shown(was));

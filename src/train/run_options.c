@@ -70,9 +70,6 @@ static void put_value(char *text, value_kind kind, const void *at)
         snprintf(text, RK_RUN_VALUE_MAX, "%" PRIu64, *(const uint64_t *)at);
         break;
     case STRING:
-        snprintf(text, RK_RUN_VALUE_MAX, "%s",
-                 *(const char *const *)at ? *(const char *const *)at : "of the model");
-        break;
     case WORDS: /* of any length: not copied */
         break;
     }
@@ -90,11 +87,10 @@ rk_run_params rk_run_defaults(void)
     return p;
 }
 
-/* NULL is no word. */
-static const char *words_at(const rk_run_params *p, size_t offset)
+static const char *text_at(const rk_run_params *p, size_t offset, const char *when_null)
 {
-    const char *words = *(const char *const *)((const char *)p + offset);
-    return words ? words : "";
+    const char *text = *(const char *const *)((const char *)p + offset);
+    return text ? text : when_null;
 }
 
 void rk_run_set_size(rk_run_params *p, const char *name, double value)
@@ -136,8 +132,10 @@ void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t dat
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         put_value(o->values[i], rows[i].kind, (const char *)p + rows[i].offset);
         o->pairs[i] = (rk_pair){rows[i].name, o->values[i]};
+        if (rows[i].kind == STRING)
+            o->pairs[i].value = text_at(p, rows[i].offset, "of the model");
         if (rows[i].kind == WORDS)
-            o->pairs[i].value = words_at(p, rows[i].offset);
+            o->pairs[i].value = text_at(p, rows[i].offset, "");
     }
     add_sizes(o, p);
     snprintf(o->values[o->n], RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);

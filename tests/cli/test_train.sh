@@ -137,6 +137,17 @@ resumes() {
     train 2 '--init-from is .*, but plain/checkpoint-6 was made with none' --out plain --steps 7 --resume \
         --init-from moved/model.safetensors
 
+    # ---- a vocabulary's path is kept whole, however long it is
+    long=$(printf '%080d' 0)
+    mkdir "$long"
+    cp "$RK_SOURCE_DIR/tests/data/vocab/bytes-only.txt" "$long/a.txt"
+    cp "$long/a.txt" "$long/b.txt"
+    train 0 'validation loss' --out named $sizes --tokenizer "$long/a.txt"
+    grep -q "$long/a.txt" named/config.json || complain 'named: its config.json cuts the path of the vocabulary'
+    train 2 '--tokenizer is 0*/b.txt, but named/checkpoint-6 was made with 0*/a.txt' --out named $sizes \
+        --tokenizer "$long/b.txt" --steps 7 --resume
+    train 0 'validation loss' --out named $sizes --tokenizer "$long/a.txt" --steps 7 --resume
+
     # ---- a run that was resumed and killed is opened at its later checkpoint
     for from in plain two; do
         run=killed-$from

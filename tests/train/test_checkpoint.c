@@ -33,7 +33,8 @@ static void model_fill(model *m, float base)
                                 2};
 }
 
-static const rk_pair options[] = {{"lr", "0.001"}, {"seed", "1"}};
+#define CUT "a-path-of-63-characters/which-version-0.1.0-cut-off-in-state.js"
+static const rk_pair options[] = {{"lr", "0.001"}, {"seed", "1"}, {"tokenizer", CUT}};
 
 static rk_run_state state_of(int64_t step, int64_t skipped)
 {
@@ -149,12 +150,18 @@ static void test_options(void **state)
     rk_checkpoint *c = NULL;
     save(dir, 5);
     test_ok(rk_checkpoint_find(&c, dir, &(rk_log){0}, &err), &err);
-    const rk_pair defaults[] = {{"lr", "1"}, {"seed", "0"}}; /* both are recorded */
+    const rk_pair defaults[] = {
+        {"lr", "1"}, {"seed", "0"}, {"tokenizer", "byte"}}; /* all are recorded */
     test_ok(rk_checkpoint_check_options(c, options, defaults, RK_COUNT(options), &err), &err);
     const rk_pair changed[] = {{"lr", "0.001"}, {"seed", "2"}};
     assert_int_equal(rk_checkpoint_check_options(c, changed, defaults, 2, &err), RK_ERR_ARG);
     assert_non_null(strstr(err.msg, "--seed is 2"));
     assert_non_null(strstr(err.msg, "made with 1"));
+    const rk_pair whole[] = {{"tokenizer", CUT "on"}}, another[] = {{"tokenizer", "b" CUT}};
+    test_ok(rk_checkpoint_check_options(c, whole, defaults, 1, &err), &err);
+    assert_int_equal(rk_checkpoint_check_options(c, another, defaults, 1, &err), RK_ERR_ARG);
+    const rk_pair longer[] = {{"seed", "12"}};
+    assert_int_equal(rk_checkpoint_check_options(c, longer, defaults, 1, &err), RK_ERR_ARG);
     const rk_pair later[] = {{"dropout", "0.5"}}, none[] = {{"dropout", NULL}};
     const rk_pair zero[] = {{"dropout", "0"}};
     test_ok(rk_checkpoint_check_options(c, later, later, 1, &err), &err);
