@@ -17,6 +17,10 @@ typedef enum rk_purpose {
     RK_RNG_DROPOUT = 4, /* masks; step = training step */
     RK_RNG_SAMPLE = 5,  /* text sampling; step = token number */
     RK_RNG_TEST = 6,
+    RK_RNG_TASK = 7,          /* what belongs to a synthetic task and not to a sample */
+    RK_RNG_TASK_TRAIN = 8,    /* its samples; step = number of the sample */
+    RK_RNG_TASK_HELD_OUT = 9, /* those of validation */
+    RK_RNG_TASK_EVAL = 10,    /* those of `rwkv eval` */
 } rk_purpose;
 
 /* 32 random bits. */

@@ -11,9 +11,11 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "cli/command.h"
+#include "cli/eval_task.h"
 #include "cli/interrupt.h"
 #include "cli/meter.h"
 #include "cli/state_in.h"
+#include "cli/task_options.h"
 #include "cli/text_input.h"
 #include "format/finite.h"
 #include "model/model.h"
@@ -31,6 +33,7 @@ typedef struct eval_options {
     const char *model, *vocab, *ppl, *lambada, *choices, *kl_base;
     rk_state_in state_in;
     int64_t ctx;
+    rk_eval_task task;
     bool json;
 } eval_options;
 
@@ -49,11 +52,19 @@ static const rk_option rows[] = {
      "LAMBADA: predict the last word of each line {\"text\"}"},
     {"choices", 0, RK_OPT_TEXT, "FILE", AT(choices), 0, 0, NULL,
      "multiple choice: lines {\"question\", \"choices\", \"answer\"}"},
+    {"task", 0, RK_OPT_TEXT, "NAME", AT(task.task), 0, 0, NULL,
+     "a synthetic task: share of questions and of whole samples answered right"},
     RK_OPT_GROUP("with --ppl"),
     {"ctx", 0, RK_OPT_INT, "N", AT(ctx), 0, 1 << 30, "the training length, or 512",
      "tokens of a window, each from the initial state; 0: the text as one stream"},
     {"kl-base", 0, RK_OPT_TEXT, "MODEL", AT(kl_base), 0, 0, NULL,
      "add the KL divergence from this model's predictions"},
+    RK_OPT_GROUP("with --task; 'rwkv data task --list' shows which task has which parameters"),
+    {"n", 'n', RK_OPT_INT, "N", AT(task.n), 1, 1e9, "1000", "samples"},
+    {"batch", 0, RK_OPT_INT, "N", AT(task.batch), 1, 1 << 16, "32", "samples at once"},
+    {"seed", 's', RK_OPT_INT, "N", AT(task.seed), 0, 9e18, "42",
+     "of the samples; training never draws the same"},
+    {NULL, 0, RK_OPT_MORE, NULL, AT(task.params), 0, 0, NULL, NULL},
     RK_OPT_GROUP("state"),
     RK_STATE_IN_ROWS(eval_options, state_in),
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
@@ -64,12 +75,13 @@ static int eval_main(int argc, char **argv);
 
 const rk_command rk_cmd_eval = {
     .name = "eval",
-    .summary = "measure loss and perplexity, LAMBADA, or multiple choice",
-    .usage = "-m FILE (--ppl TEXT [--ctx N] [--kl-base MODEL] | --lambada FILE | --choices FILE) "
-             "[--json]",
+    .summary = "measure loss and perplexity, LAMBADA, multiple choice, or a synthetic task",
+    .usage = "-m FILE (--ppl TEXT [--ctx N] [--kl-base MODEL] | --lambada FILE | --choices FILE | "
+             "--task NAME) [--json]",
     .options = {rows, RK_COUNT(rows)},
+    .more = rk_task_rows,
     .examples = "  rwkv eval -m small.gguf --ppl book.txt --kl-base model.safetensors\n"
-                "  rwkv eval -m model.safetensors --lambada lambada_test.jsonl --json",
+                "  rwkv eval -m run --task mqar --seq-len 128 --pairs 8 --json",
     .main = eval_main,
 };
 
@@ -141,12 +153,17 @@ static rk_status open_text(eval *e, rk_error *err)
 {
     const eval_options *o = e->o;
     const char *file = o->ppl ? o->ppl : o->lambada ? o->lambada : o->choices;
-    if (!o->ppl + !o->lambada + !o->choices != 2)
-        return rk_fail(err, RK_ERR_ARG, "give one of --ppl, --lambada and --choices");
+    if (!o->ppl + !o->lambada + !o->choices + !o->task.task != 3)
+        return rk_fail(err, RK_ERR_ARG, "give one of --ppl, --lambada, --choices and --task");
     if (!o->ppl && (o->kl_base || o->ctx >= 0))
         return rk_fail(err, RK_ERR_ARG, "%s goes with --ppl only",
                        o->kl_base ? "--kl-base" : "--ctx");
-    return rk_text_input_open(&e->text, file, o->common.quiet, err);
+    if (o->task.task && (o->state_in.file || o->vocab))
+        return rk_fail(err, RK_ERR_ARG, "%s does not go with --task",
+                       o->vocab ? "--vocab" : "--state-in");
+    if (!o->task.task && o->task.params.n > 0)
+        return rk_fail(err, RK_ERR_ARG, "--%s goes with --task only", o->task.params.at[0].name);
+    return o->task.task ? RK_OK : rk_text_input_open(&e->text, file, o->common.quiet, err);
 }
 
 static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
@@ -495,6 +512,8 @@ static void print_report(json_t *o)
         const json_t *value = json_object_iter_value(i);
         if (json_is_null(value))
             printf("%-14s larger than a number can be\n", json_object_iter_key(i));
+        else if (json_is_string(value))
+            printf("%-14s %s\n", json_object_iter_key(i), json_string_value(value));
         else if (json_is_integer(value))
             printf("%-14s %lld\n", json_object_iter_key(i), (long long)json_integer_value(value));
         else
@@ -518,7 +537,7 @@ static rk_status measure(eval *e, rk_interrupt *interrupt, json_t **result, rk_e
 
 static int eval_main(int argc, char **argv)
 {
-    eval_options o = {.ctx = -1};
+    eval_options o = {.ctx = -1, .task = {.n = 1000, .batch = 32, .seed = 42}};
     eval e = {.o = &o};
     rk_interrupt *interrupt = NULL;
     json_t *result = NULL;
@@ -529,8 +548,10 @@ static int eval_main(int argc, char **argv)
     rk_status st = open_text(&e, &err);
     if (st == RK_OK)
         st = rk_interrupt_open(&interrupt, &err);
+    o.task.model = o.model;
     if (st == RK_OK)
-        st = measure(&e, interrupt, &result, &err);
+        st = o.task.task ? rk_eval_task_run(&o.task, &o.common, interrupt, &result, &err)
+                         : measure(&e, interrupt, &result, &err);
     close_all(&e);
     const int signal = interrupt ? rk_interrupt_signal(interrupt) : 0;
     rk_interrupt_close(interrupt);

@@ -119,20 +119,30 @@ static rk_status put_item(const rk_option *o, const char *text, rk_opt_list *out
     return RK_OK;
 }
 
+static rk_status read_named(const rk_option *o, const char *text, double *x, rk_error *err)
+{
+    int64_t n = 0;
+    int choice = 0;
+    if (o->type == RK_OPT_NAMED)
+        return put_number(o, text, x, err);
+    const rk_status st =
+        o->type == RK_OPT_NAMED_INT ? put_int(o, text, &n, err) : put_choice(o, text, &choice, err);
+    *x = o->type == RK_OPT_NAMED_INT ? (double)n : choice;
+    return st;
+}
+
 /* The last value of a name counts. */
 static rk_status put_named(const rk_option *o, const char *text, rk_opt_named *out, rk_error *err)
 {
-    int64_t n = 0;
     double x = 0;
     int i = 0;
-    const rk_status st =
-        o->type == RK_OPT_NAMED_INT ? put_int(o, text, &n, err) : put_number(o, text, &x, err);
+    const rk_status st = read_named(o, text, &x, err);
     while (i < out->n && strcmp(out->at[i].name, o->name) != 0)
         i++;
     if (st != RK_OK || i == RK_OPT_NAMED_MAX)
         return st != RK_OK ? st : rk_fail(err, RK_ERR_ARG, "--%s: one too many", o->name);
     out->at[i].name = o->name;
-    out->at[i].value = o->type == RK_OPT_NAMED_INT ? (double)n : x;
+    out->at[i].value = x;
     out->n += i == out->n;
     return RK_OK;
 }
@@ -157,6 +167,7 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
         return put_item(o, text, at, err);
     case RK_OPT_NAMED:
     case RK_OPT_NAMED_INT:
+    case RK_OPT_NAMED_CHOICE:
         return put_named(o, text, at, err);
     case RK_OPT_CHOICE:
         return put_choice(o, text, at, err);

@@ -32,7 +32,8 @@ typedef enum rk_opt_type {
     RK_OPT_MORE,    /* no option: the further rows of the command stand here (rk_command.more) */
     RK_OPT_NAMED,   /* rk_opt_named: a number under the option's name */
     RK_OPT_NAMED_INT,
-    RK_OPT_CHOICE, /* int: the position of the value in arg, which reads "f32|bf16", in
+    RK_OPT_NAMED_CHOICE, /* the position of the value in arg, as of a CHOICE */
+    RK_OPT_CHOICE,       /* int: the position of the value in arg, which reads "f32|bf16", in
                         any case */
 } rk_opt_type;
 
@@ -43,7 +44,7 @@ typedef struct rk_opt_list {
     int n;
 } rk_opt_list;
 
-/* The values of RK_OPT_NAMED and RK_OPT_NAMED_INT, each name once. */
+/* The values of RK_OPT_NAMED and its kin, each name once. */
 enum { RK_OPT_NAMED_MAX = 32 };
 typedef struct rk_opt_named {
     struct {
@@ -98,7 +99,7 @@ typedef struct rk_common_options {
 /* clang-format on */
 /* NOLINTEND(bugprone-macro-parentheses) */
 
-enum { RK_OPTIONS_MAX = 96 }; /* of a command */
+enum { RK_OPTIONS_MAX = 192 }; /* of a command */
 typedef struct rk_option_table {
     const rk_option *rows;
     size_t n;

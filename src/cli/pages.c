@@ -127,6 +127,11 @@ static void put_command_words(const rk_command *const *commands, rk_buf *out)
         rk_buf_printf(out, "%s ", rk_command_word(commands[i]));
 }
 
+static bool has_choices(const rk_option *o)
+{
+    return o->type == RK_OPT_CHOICE || o->type == RK_OPT_NAMED_CHOICE;
+}
+
 /* The values of a choice, blanks between them. */
 static void put_choices(const rk_option *o, rk_buf *out)
 {
@@ -146,7 +151,7 @@ static void put_bash_command(const rk_command *c, rk_buf *out)
     rk_buf_puts(out, "'\n        case $previous in\n");
     for (size_t i = 0; i < t.n; i++) {
         const rk_option *o = &t.rows[i];
-        if (o->type != RK_OPT_CHOICE)
+        if (!has_choices(o))
             continue;
         rk_buf_printf(out, "        --%s) values='", o->name);
         put_choices(o, out);
@@ -216,7 +221,7 @@ static void put_zsh_option(const rk_option *o, rk_buf *out)
         rk_buf_printf(out, "'%s--%s[", often, o->name);
     put_quoted(out, o->help, "[]\\:");
     rk_buf_puts(out, "]");
-    if (o->type == RK_OPT_CHOICE) {
+    if (has_choices(o)) {
         rk_buf_puts(out, ":value:(");
         put_choices(o, out);
         rk_buf_puts(out, ")");

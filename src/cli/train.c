@@ -6,6 +6,7 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/shape.h"
+#include "cli/task_options.h"
 #include "train/run.h"
 
 enum { WORDS_MAX = 4096 };
@@ -15,6 +16,7 @@ typedef struct train_options {
     rk_run_params run;
     int64_t seed;
     rk_shape_options shape;
+    rk_opt_named task_params;
     int dtype; /* position in the choices of its row */
     rk_opt_list train_only, freeze;
     char train_only_words[WORDS_MAX], freeze_words[WORDS_MAX]; /* with commas between them */
@@ -30,7 +32,7 @@ enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
 
 static const rk_option rows[] = {
     RK_OPT_GROUP("files"),
-    {"data", 0, RK_OPT_TEXT, "FILE", RUN(data), 0, 0, RK_REQUIRED,
+    {"data", 0, RK_OPT_TEXT, "FILE", RUN(data), 0, 0, NULL,
      "text to learn: .txt, or .jsonl with {\"text\": ...} a line"},
     {"out", 0, RK_OPT_TEXT, "DIR", RUN(dir), 0, 0, RK_REQUIRED,
      "run folder: model, checkpoints, log.jsonl, curve.svg"},
@@ -51,9 +53,11 @@ static const rk_option rows[] = {
      "go on from this model's weights; sizes and vocabulary are its own, and what is frozen stays "
      "in "
      "its type"},
-    {NULL, 0, RK_OPT_MORE, NULL, offsetof(train_options, shape), 0, 0, NULL, NULL},
+    {NULL, 0, RK_OPT_MORE, NULL, 0, 0, 0, NULL, NULL},
     RK_OPT_GROUP("training"),
-    {"task", 0, RK_OPT_TEXT, "NAME", RUN(task), 0, 0, "next-token", "what is learned"},
+    {"task", 0, RK_OPT_TEXT, "NAME", RUN(task), 0, 0, "next-token",
+     "what is learned: --data, or a synthetic task such as mqar, reverse, s5, which draws its "
+     "samples"},
     {"train-only", 0, RK_OPT_LIST, "PATTERN", offsetof(train_options, train_only), 0, 0, "all",
      "train what bears a name like 'blocks.*.att.*', or a group of parameters: " GROUPS "; may be "
      "given several times"},
@@ -96,14 +100,23 @@ static const rk_option rows[] = {
     RK_COMMON_ROWS(train_options, common),
 };
 
+/* Sizes of models, then parameters of tasks. */
+static void more_rows(rk_option_room *room, size_t offset)
+{
+    rk_shape_rows(room, offset + offsetof(train_options, shape));
+    room->rows[room->n++] = (rk_option)RK_OPT_GROUP(
+        "parameters of synthetic tasks; 'rwkv data task --list' shows which task has which");
+    rk_task_rows(room, offset + offsetof(train_options, task_params));
+}
+
 static int train_main(int argc, char **argv);
 
 const rk_command rk_cmd_train = {
     .name = "train",
     .summary = "train a model on text, stop it, continue it to the bit",
-    .usage = "--data FILE --out DIR [options]",
+    .usage = "(--data FILE | --task NAME) --out DIR [options]",
     .options = {rows, RK_COUNT(rows)},
-    .more = rk_shape_rows,
+    .more = more_rows,
     .examples =
         "  rwkv train --data shakespeare.txt --out run --n-layer 4 --n-embd 128 --head-size 32 "
         "--ctx-len 64 --batch 12 --steps 2000 --lr 1e-3\n"
@@ -147,6 +160,8 @@ static rk_status settle(train_options *o, rk_error *err)
         m->lr_final = m->lr / 10.0;
     rk_status st = rk_shape_sizes(&o->shape, o->run.sizes, &o->run.n_sizes, err);
     if (st == RK_OK)
+        st = rk_task_params(&o->task_params, o->run.task_params, &o->run.n_task_params, err);
+    if (st == RK_OK)
         st = join_words(&o->train_only, o->train_only_words, &m->train_only, err);
     return st == RK_OK ? join_words(&o->freeze, o->freeze_words, &m->freeze, err) : st;
 }
@@ -169,6 +184,10 @@ static rk_status print_result(const rk_run_result *r, rk_error *err)
 static void say_how_to_run(const train_options *o)
 {
     const char *vocab = o->run.tokenizer;
+    if (!o->run.data) {
+        fprintf(stderr, "measure it: rwkv eval -m %s --task %s\n", o->run.dir, o->run.task);
+        return;
+    }
     const bool known = !vocab || !strcmp(vocab, "byte") || !strcmp(vocab, "world");
     fprintf(stderr, "run it: rwkv run -m %s%s%s -p TEXT\n", o->run.dir, known ? "" : " --vocab ",
             known ? "" : vocab);

@@ -79,9 +79,11 @@ static rk_status show_plan(const run *r, rk_error *err)
     const rk_status st = rk_training_plan(&training, r->env->engine, &plan, err);
     if (st != RK_OK || !r->env->out)
         return st;
-    fprintf(r->env->out, "memory: %.1f MiB, of which %.1f for training; %" PRId64 " %s of data\n",
-            (before + (double)plan.bytes) / mib, (double)plan.bytes / mib, r->task->n_data,
-            r->task->unit);
+    fprintf(r->env->out, "memory: %.1f MiB, of which %.1f for training",
+            (before + (double)plan.bytes) / mib, (double)plan.bytes / mib);
+    if (r->task->n_data > 0)
+        fprintf(r->env->out, "; %" PRId64 " %s of data", r->task->n_data, r->task->unit);
+    fputc('\n', r->env->out);
     if (plan.n_frozen > 0)
         fprintf(r->env->out,
                 "parameters: %" PRId64 " trained, %" PRId64 " frozen, which saves %.1f MiB\n",
@@ -241,13 +243,17 @@ static void note_validation(run *r, const rk_example_sums *sums)
 {
     const rk_task *t = r->task;
     const double loss = sums->loss / (double)sums->counted;
-    char also[64] = "";
+    char also[160] = "";
+    int n = 0;
     r->result.val_loss = loss;
-    for (int i = 0; i < t->n_metrics; i++)
+    for (int i = 0; i < t->n_metrics; i++) {
         r->result.val_metrics[i] = sums->metrics[i] / (double)sums->n;
+        n += snprintf(also + n, sizeof also - (size_t)n, ", %.24s %.4f", t->metrics[i],
+                      r->result.val_metrics[i]);
+    }
     if (t->also.size > 0.0) {
         r->result.val_also = loss / t->also.size;
-        snprintf(also, sizeof also, ", %.4f %s", r->result.val_also, t->also.text);
+        snprintf(also + n, sizeof also - (size_t)n, ", %.4f %s", r->result.val_also, t->also.text);
     }
     rk_progress_note(&r->progress, "step %" PRId64 ": validation loss %.4f %s%s", r->step, loss,
                      t->loss_unit, also);
@@ -423,10 +429,17 @@ rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
 
 static rk_status open_task(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err)
 {
-    const rk_task_kind *kind = rk_task_find(p->task);
-    return kind ? kind->open(out, p, base, err)
-                : rk_fail(err, RK_ERR_ARG, "no task '%s'; there is %s", p->task,
-                          rk_task_kinds[0].name);
+    const rk_task_kind *kind = NULL;
+    const rk_status st = rk_task_choose(&kind, p->task, err);
+    if (st != RK_OK)
+        return st;
+    if (kind->generator && p->data)
+        return rk_fail(err, RK_ERR_ARG, "--data is %s, but the task %s draws its samples", p->data,
+                       p->task);
+    if (!kind->generator && p->n_task_params > 0)
+        return rk_fail(err, RK_ERR_ARG, "--%s is no parameter of the task %s",
+                       p->task_params[0].name, p->task);
+    return kind->open(out, p, base, err);
 }
 
 /* A run that is continued knows the model that it began with, as a path that leads there from any

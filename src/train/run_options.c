@@ -10,6 +10,8 @@
 #include "base/num.h"
 #include "io/checksum.h"
 #include "model/model.h"
+#include "train/synthetic/synthetic.h"
+#include "train/task.h"
 
 typedef enum value_kind { INTEGER, REAL, BOOLEAN, DTYPE, SEED, STRING, WORDS } value_kind;
 
@@ -49,7 +51,8 @@ static const struct {
     MODEL("train-only", WORDS, train_only),
     MODEL("freeze", WORDS, freeze),
 };
-_Static_assert(RK_COUNT(rows) + RK_RUN_SIZES_MAX < RK_RUN_OPTIONS_MAX, "and --data must fit");
+_Static_assert(RK_COUNT(rows) + RK_RUN_SIZES_MAX + RK_SYN_PARAMS_MAX < RK_RUN_OPTIONS_MAX,
+               "and --data must fit");
 
 static void put_value(char *text, value_kind kind, const void *at)
 {
@@ -126,7 +129,33 @@ static void add_sizes(rk_run_options *o, const rk_run_params *p)
     }
 }
 
-void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum)
+/* As words or numbers. */
+static void put_param(char *text, const rk_syn_param *s, const rk_run_params *p)
+{
+    rk_buf b = {0};
+    double x = s->initial;
+    for (int64_t i = 0; i < p->n_task_params; i++)
+        if (!strcmp(p->task_params[i].name, s->name))
+            x = p->task_params[i].value;
+    rk_synthetic_value(s, x, &b);
+    snprintf(text, RK_RUN_VALUE_MAX, "%s", b.data ? b.data : "");
+    rk_buf_deinit(&b);
+}
+
+static void add_params(rk_run_options *o, const rk_run_params *p, const char *task)
+{
+    const rk_task_kind *kind = rk_task_find(task);
+    const rk_generator *gen = kind ? kind->generator : NULL;
+    for (int i = 0; gen && i < gen->n_params; i++) {
+        put_param(o->values[o->n], &gen->params[i], p);
+        o->pairs[o->n] = (rk_pair){gen->params[i].name, o->values[o->n]};
+        o->n++;
+    }
+}
+
+/* With the parameters of `task`. */
+static void put_all(rk_run_options *o, const rk_run_params *p, const char *task,
+                    uint64_t data_checksum)
 {
     *o = (rk_run_options){.n = RK_COUNT(rows)};
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
@@ -138,15 +167,21 @@ void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t dat
             o->pairs[i].value = text_at(p, rows[i].offset, "");
     }
     add_sizes(o, p);
+    add_params(o, p, task);
     snprintf(o->values[o->n], RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);
     o->pairs[o->n] = (rk_pair){"data", o->values[o->n]};
     o->n++;
+}
+
+void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum)
+{
+    put_all(o, p, p->task, data_checksum);
 }
 
 void rk_run_options_defaults(rk_run_options *o, const rk_run_params *run)
 {
     rk_run_params p = rk_run_defaults();
     p.model.arch = run->model.arch;
-    rk_run_options_init(o, &p, 0);
+    put_all(o, &p, run->task, 0);
     o->pairs[o->n - 1].value = NULL; /* --data */
 }

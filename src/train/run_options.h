@@ -5,13 +5,15 @@
 
 #include "io/safetensors.h"
 
-enum { RK_RUN_SIZES_MAX = 32 };
+enum { RK_RUN_SIZES_MAX = 32, RK_TASK_PARAMS_MAX = 8 };
 
 typedef struct rk_run_params {
     rk_train_params model; /* its sizes are not looked at, but these: */
     rk_size sizes[RK_RUN_SIZES_MAX];
     int64_t n_sizes; /* n_vocab joins them, which the tokenizer decides */
     const char *task;
+    rk_size task_params[RK_TASK_PARAMS_MAX]; /* its own, that were given */
+    int64_t n_task_params;
     const char *data, *dir;
     const char *tokenizer; /* NULL: that of model.init_from */
     double val_frac;
@@ -19,7 +21,7 @@ typedef struct rk_run_params {
     bool resume;
 } rk_run_params;
 
-enum { RK_RUN_OPTIONS_MAX = 64, RK_RUN_VALUE_MAX = 64 };
+enum { RK_RUN_OPTIONS_MAX = 96, RK_RUN_VALUE_MAX = 64 };
 
 /* Names and values of the options that a result depends on, as text; a double has 17 digits, so
  * equal text means equal bits. Long texts stay those of the rk_run_params. */

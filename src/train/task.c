@@ -4,11 +4,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/num.h"
 #include "train/task_next.h"
+#include "train/task_synthetic.h"
 
 const rk_task_kind rk_task_kinds[] = {
-    {"next-token", rk_next_token_open},
+    {"next-token", rk_next_token_open, NULL},
+    {"mqar", rk_synthetic_open, &rk_gen_mqar},
+    {"mqar-filler", rk_synthetic_open, &rk_gen_mqar_filler},
+    {"needle", rk_synthetic_open, &rk_gen_needle},
+    {"retrieval", rk_synthetic_open, &rk_gen_retrieval},
+    {"two-hop", rk_synthetic_open, &rk_gen_two_hop},
+    {"swap", rk_synthetic_open, &rk_gen_swap},
+    {"parity", rk_synthetic_open, &rk_gen_parity},
+    {"s3", rk_synthetic_open, &rk_gen_s3},
+    {"a5", rk_synthetic_open, &rk_gen_a5},
+    {"s5", rk_synthetic_open, &rk_gen_s5},
+    {"copy", rk_synthetic_open, &rk_gen_copy},
+    {"sort", rk_synthetic_open, &rk_gen_sort},
+    {"reverse", rk_synthetic_open, &rk_gen_reverse},
+    {"addition", rk_synthetic_open, &rk_gen_addition},
+    {"longbit", rk_synthetic_open, &rk_gen_longbit},
+    {"classify", rk_synthetic_open, &rk_gen_classify},
+    {"switched", rk_synthetic_open, &rk_gen_switched},
+    {"topic", rk_synthetic_open, &rk_gen_topic},
+    {"othello", rk_synthetic_open, &rk_gen_othello},
+    {"sudoku4", rk_synthetic_open, &rk_gen_sudoku4},
 };
 const int rk_n_task_kinds = RK_COUNT(rk_task_kinds);
 
@@ -18,6 +40,20 @@ const rk_task_kind *rk_task_find(const char *name)
         if (!strcmp(rk_task_kinds[i].name, name))
             return &rk_task_kinds[i];
     return NULL;
+}
+
+rk_status rk_task_choose(const rk_task_kind **out, const char *name, rk_error *err)
+{
+    rk_buf b = {0};
+    *out = rk_task_find(name);
+    if (*out)
+        return RK_OK;
+    for (int i = 0; i < rk_n_task_kinds; i++)
+        rk_buf_printf(&b, "%s%s", i ? ", " : "", rk_task_kinds[i].name);
+    const rk_status st = rk_fail(err, RK_ERR_ARG, "no task '%.40s'; there are %s", name,
+                                 b.failed ? "others" : b.data);
+    rk_buf_deinit(&b);
+    return st;
 }
 
 void rk_task_close(rk_task *t)

@@ -37,7 +37,7 @@ struct rk_task {
     int n_fields;
     int64_t n_losses;      /* of an example; the mean of those that count is the loss */
     int64_t n_val;         /* examples held out for validation */
-    int64_t n_data;        /* how much data there is, in units */
+    int64_t n_data;        /* how much data there is, in units; 0: examples are drawn without end */
     uint64_t checksum;     /* of the data: a resumed run must have the same */
     const char *unit;      /* what is counted, in the plural: "tokens" */
     const char *loss_unit; /* "nats a token" */
@@ -84,16 +84,21 @@ void rk_batch_tensors(rk_ctx *ctx, const rk_batch *b, const rk_task *t, int64_t 
 
 /* ---- the tasks of `rwkv train` ---- */
 
+struct rk_generator;
+
 typedef struct rk_task_kind {
     const char *name;
     /* Read what the options name. base: the model of --init-from, whose vocabulary goes with it; NULL:
      * a new one, whose sizes are set that the data decide. */
     rk_status (*open)(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err);
+    const struct rk_generator *generator; /* of samples that are drawn; NULL: they come from data */
 } rk_task_kind;
 
 extern const rk_task_kind rk_task_kinds[];
 extern const int rk_n_task_kinds;
 /* NULL when there is none of this name. */
 const rk_task_kind *rk_task_find(const char *name);
+/* The same; RK_ERR_ARG and a sentence with all names. */
+rk_status rk_task_choose(const rk_task_kind **out, const char *name, rk_error *err);
 
 #endif

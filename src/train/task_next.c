@@ -121,6 +121,8 @@ rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *ba
                                  .seed = p->model.seed};
     rk_tokenizer *tok = NULL;
     rk_task *t = NULL;
+    if (!p->data)
+        return rk_fail(err, RK_ERR_ARG, "--data FILE is missing");
     rk_status st = base ? rk_model_vocabulary(&tok, p->tokenizer, base, p->model.init_from, err)
                         : rk_tokenizer_new(&tok, p->tokenizer, err);
     if (st == RK_OK)

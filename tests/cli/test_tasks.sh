@@ -1,0 +1,80 @@
+#!/bin/sh
+# Synthetic tasks: looking at samples, training on them, resuming, measuring.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+# rwkv STATUS PATTERN WORD...: what it says must match PATTERN
+rwkv() {
+    status=$1 pattern=$2
+    shift 2
+    got=0
+    "$RK_PROGRAM" "$@" >out 2>err || got=$?
+    if [ $got -ne "$status" ] || ! cat out err | grep -q -e "$pattern"; then
+        complain "rwkv $*: status $got, expected $status and '$pattern':"
+        cat out err
+    fi
+}
+
+# What is asked for stands under what is read.
+rwkv 0 '^sudoku4 ' data task --list
+rwkv 0 '--pairs .*(default 4; 1 to 65536)' data task mqar --list
+rwkv 0 '^in  [01] [01] [01]$' data task parity --seq-len 3 --print 1
+[ "$(wc -l <out)" = 2 ] || complain "data task --print 1: expected two lines"
+cp out first
+rwkv 0 '^out' data task parity --seq-len 3 --print 1 --seed 42
+cmp -s first out || complain "the default seed is not 42"
+rwkv 2 "no task 'mqr'; there are next-token, mqar, " data task mqr
+rwkv 2 'TASK is missing' data task
+rwkv 2 "the task next-token has no samples of its own" data task next-token
+rwkv 2 '--pairs is 0, expected a whole number from 1 to 65536' data task mqar --pairs 0
+rwkv 2 "--elements: 'some' is none of all|swaps|generators" data task s5 --elements some
+
+# A task that is easy is learned, and a run that is resumed comes to the same bits.
+model="--n-layer 1 --n-embd 32 --head-size 16 --batch 16 --lr 3e-3 --warmup 5"
+task="--task swap --slots 6 --swaps 0 --values 2 --queries 2"
+# shellcheck disable=SC2086
+train() {
+    status=$1 pattern=$2
+    shift 2
+    rwkv "$status" "$pattern" train $model "$@"
+}
+# shellcheck disable=SC2086
+{
+    train 0 'accuracy 1.0000, exact 1.0000' --task longbit --distance 3 --symbols 3 --steps 80 --out easy
+    train 0 'tracked [0-9.]*, still ' $task --steps 10 --eval-every 5 --save-every 5 --out whole
+    train 0 'validation loss' $task --steps 10 --eval-every 5 --save-every 5 --out parts
+    rm -r parts/checkpoint-10 parts/model.safetensors
+    train 0 'validation loss' $task --steps 10 --eval-every 5 --save-every 5 --out parts --resume
+    cmp -s whole/model.safetensors parts/model.safetensors || complain "a resumed run has other bits"
+    train 2 '--ctx-len is 20, but .*checkpoint-10 was made with 16' --task swap --slots 6 --swaps 0 \
+        --values 2 --queries 4 --steps 10 --out parts --resume
+    train 2 '--values is 3, but .*checkpoint-10 was made with 2' --task swap --slots 6 --swaps 0 \
+        --values 3 --queries 2 --steps 10 --out parts --resume
+    train 2 '--digits is no parameter of the task swap' $task --digits 3 --out none
+    train 2 '--data is x.txt, but the task swap draws its samples' $task --data x.txt --out none
+    train 2 '--slots is no parameter of the task next-token' --data x.txt --slots 8 --out none
+    train 2 '--data FILE is missing' --out none
+    train 2 'easy has 5 tokens, the task swap has 19' $task --init-from easy --out none
+}
+[ ! -e none ] || complain "a run that was refused has left a folder"
+grep -q '"val_tracked": ' whole/log.jsonl || complain "no val_tracked in the log"
+grep -q '"--swaps": "0"' whole/config.json || complain "no --swaps in config.json"
+
+rwkv 0 '"accuracy":1.0,.*"n_queries":50,.*"n_samples":50' \
+    eval -m easy --task longbit --distance 3 --symbols 3 -n 50 --json
+cp out one
+rwkv 0 'accuracy' eval -m easy --task longbit --distance 3 --symbols 3 -n 50 --json --batch 7 -t 1
+cmp -s one out || complain "eval --task depends on --batch"
+rwkv 0 '^still' eval -m whole --task swap --slots 6 --swaps 0 --values 2 --queries 2 -n 5
+rwkv 2 'easy has 5 tokens, the task copy has 65' eval -m easy --task copy
+rwkv 2 'give one of --ppl, --lambada, --choices and --task' eval -m easy --task copy --ppl x
+rwkv 2 '--distance goes with --task only' eval -m easy --ppl x --distance 3
+exit $((failures > 0))
