@@ -68,6 +68,8 @@ def safetensors():
     yield "good", "OK", "", GOOD_FILE
     yield "good_empty_header", "OK", "", st_file("{}")
     yield "good_padded", "OK", "", st_file("{}" + " " * 54)
+    yield "good_meta_null", "OK", "", st_file('{"__metadata__":null,"a":' + json.dumps(entry()) + "}", bytes(8))
+    yield "good_spaces_first", "OK", "", st_file('  \n{"a":' + json.dumps(entry()) + "}", bytes(8))
     yield "good_spaces", "OK", "", st_file(
         ' {\n"\\u0061" : { "shape":[ 2 ] ,\t"data_offsets" : [0 , 8], "dtype":"F32"}\r} ', bytes(8))
     yield "good_zero_times_huge", "OK", "", one(

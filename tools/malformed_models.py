@@ -55,6 +55,10 @@ def gguf():
              ("good_alignment", "OK", "", gguf_file(
                  [ARCH, gguf_pair("general.alignment", 4, u32(64))], [gguf_tensor()], bytes(16),
                  align=64)),
+             ("good_alignment_1", "OK", "", gguf_file(
+                 [ARCH, gguf_pair("general.alignment", 4, u32(1))], [gguf_tensor()], bytes(16),
+                 align=1)),
+             ("good_split_of_one", "OK", "", gguf_file([ARCH, gguf_pair("split.count", 2, b"\1\0")])),
              ("no_tensors", "OK", "", gguf_file([ARCH]))]
     for n in (5, 7, 9, 15, 17, 23):
         cases.append((f"cut_header_{n}", "FORMAT", "ends within its header", whole[:n]))
@@ -128,6 +132,9 @@ def gguf():
         ("array_in_array", "FORMAT", "an array of type 9",
          gguf_file([gguf_pair("k", 9, u32(9) + u64(1) + u32(4) + u64(0))])),
         ("array_type", "FORMAT", "an array of type 77", gguf_file([gguf_pair("k", 9, u32(77) + u64(0))])),
+        ("split", "UNSUPPORTED", "file 2 of a model in 3; llama-gguf-split --merge",
+         gguf_file([ARCH, gguf_pair("split.no", 2, b"\1\0"), gguf_pair("split.count", 2, b"\3\0")])),
+        ("type_nvfp4", "UNSUPPORTED", "is of type NVFP4, which is not read", one(dims=(64,), kind=40)),
         ("alignment_0", "FORMAT", "general.alignment is '0'",
          gguf_file([gguf_pair("general.alignment", 4, u32(0))])),
         ("alignment_3", "FORMAT", "general.alignment is '33'",
@@ -283,7 +290,20 @@ def pth():
                  b"ss" + text("param_groups") + b"](}(" + text("lr") + b"G" + bytes(8) +
                  text("params") + b"](K\x00K\x01eueu" + text("model") + b"}" + text("a") + tensor() +
                  b"su.")),
-             ("good_shared", "OK", "", pth_file(state_dict(("a", tensor()), ("b", tensor()))))]
+             ("good_shared", "OK", "", pth_file(state_dict(("a", tensor()), ("b", tensor())))),
+             ("good_strides_zero", "OK", "", pth_file(state_dict(("a", tensor(strides=(0, 0)))))),
+             ("good_strides_odd", "OK", "", pth_file(
+                 state_dict(("a", tensor(strides=(3, 1), numel=5))), bytes(20))),
+             ("good_protocol_4", "OK", "", pth_file(pickle.dumps({}, 4))),
+             ("good_protocol_5", "OK", "", pth_file(
+                 b"\x80\x05\x95" + u64(9) + b"}\x94(\x8c\x01a" + tensor() + b"u.")),
+             ("good_beside", "OK", "", pth_file(  # what torch.load takes with weights_only
+                 b"\x80\x02}(" + text("rng") + tensor() + text("size") + b"ctorch\nSize\n((K\x02K\x03ttR" +
+                 text("dtype") + b"ctorch\nbfloat16\n" + text("set") + b"c__builtin__\nset\n(](K\x01etR" +
+                 text("mask") + tensor(kind="BoolStorage") + text("big") + b"\x8a\x09" + bytes(9) +
+                 text("model") + b"}" + text("a") + tensor() + b"su.")),
+             ("good_only_dict", "OK", "", pth_file(
+                 b"\x80\x02}(" + text("step") + b"K\x01" + text("net") + b"}" + text("a") + tensor() + b"su."))]
     for n in range(4, len(whole), 23):
         cases.append((f"cut_{n}", "FORMAT", "zip archive", whole[:n]))
     for n in range(0, len(pkl) - 1, 7):
@@ -295,7 +315,15 @@ def pth():
         ("os_system", "UNSUPPORTED", "posix.system", pth_file(pickle.dumps(Evil(), 2))),
         ("builtins_eval", "UNSUPPORTED", "__builtin__.eval",
          bad(b"c__builtin__\neval\n(X\x01\x00\x00\x001tR.")),
-        ("unknown_storage", "UNSUPPORTED", "torch.CharStorage", dict_of(kind="CharStorage")),
+        ("unknown_storage", "UNSUPPORTED", "torch.QInt8Storage", dict_of(kind="QInt8Storage")),
+        ("bool_storage", "UNSUPPORTED", "'a' is of a type that is not read", dict_of(kind="BoolStorage")),
+        ("two_dicts", "FORMAT", "'x' is no tensor under a name",
+         bad(b"}(" + text("x") + b"}" + text("a") + tensor() + b"s" + text("y") + b"}" + text("a") +
+             tensor() + b"su.")),
+        ("stack_global_number", "FORMAT", "a name that is no text", bad(b"K\x01K\x01\x93.")),
+        ("stack_global_system", "UNSUPPORTED", "posix.system", pth_file(pickle.dumps(Evil(), 4))),
+        ("frame_cut", "FORMAT", "ends within an operation", bad(b"\x95\x01.")),
+        ("memoize_nothing", "FORMAT", "the memo is filled out of order", bad(b"\x94.")),
         ("opcode_inst", "UNSUPPORTED", "opcode 0x69", bad(b"ios\nsystem\n.")),
         ("opcode_obj", "UNSUPPORTED", "opcode 0x6f", bad(b"(o.")),
         ("opcode_long", "UNSUPPORTED", "opcode 0x4c", bad(b"L1L\n.")),
@@ -311,7 +339,8 @@ def pth():
          bad(b"}(" + text("model") + b"}(" + text("model") + b"}(" + text("a") + tensor() + b"uuu.")),
         ("wrapped_self", "FORMAT", "is no tensor under a name",
          bad(b"}q\x00(" + text("model") + b"h\x00u.")),
-        ("protocol_4", "UNSUPPORTED", "protocol 4, expected 2", pth_file(pickle.dumps({}, 4))),
+        ("protocol_1", "UNSUPPORTED", "protocol 1, expected 2 to 5", pth_file(b"\x80\x01}.")),
+        ("protocol_6", "UNSUPPORTED", "protocol 6, expected 2 to 5", pth_file(b"\x80\x06}.")),
         ("no_protocol", "FORMAT", "does not begin with a protocol", pth_file(b"}.")),
         ("no_stop", "FORMAT", "ends without a stop", bad(b"}")),
         ("two_values", "FORMAT", "a stop with other than one value", bad(b"}}.")),
@@ -337,14 +366,18 @@ def pth():
         ("deep_marks", "FORMAT", "", pth_file(nested)),
         ("deep_tuples", "FORMAT", "", bad(b")" + b"\x85" * 100000 + b".")),
         ("long_text", "FORMAT", "ends within an operation", bad(b"X\xff\xff\xff\x7f.")),
-        ("long_integer", "FORMAT", "more than 8 bytes", bad(b"\x8a\x09" + bytes(9) + b".")),
+        ("long_integer", "FORMAT", "something else than a dictionary", bad(b"\x8a\x09" + bytes(9) + b".")),
+        ("long_integer_cut", "FORMAT", "ends within an operation", bad(b"\x8a\x20" + bytes(9) + b".")),
+        ("long_integer_size", "FORMAT", "no number from 0 on",
+         pth_file(state_dict(("a", tensor().replace(number(2) + number(2), b"\x8a\x09" + bytes(9) + number(2)))))),
         ("pickle_long", "UNSUPPORTED", "expected at most 1048576", bad(b"N" * (1 << 20) + b".")),
         ("dims_9", "FORMAT", "more than 8 dimensions", dict_of(sizes=(1,) * 9, strides=(1,) * 9)),
         ("dims_differ", "FORMAT", "a tensor is not made of", dict_of(sizes=(2, 2), strides=(1,))),
         ("size_negative", "FORMAT", "no number from 0 on", dict_of(sizes=(-1, 2))),
         ("stride_negative", "FORMAT", "no number from 0 on", dict_of(strides=(-2, 1))),
-        ("strides_odd", "UNSUPPORTED", "a view with strides", dict_of(strides=(3, 1))),
-        ("strides_zero", "UNSUPPORTED", "a view with strides", dict_of(strides=(0, 0))),
+        ("strides_beyond", "FORMAT", "5 elements from 0 of a storage of 4", dict_of(strides=(3, 1))),
+        ("strides_huge", "FORMAT", "of a storage of 4", dict_of(strides=(2**62, 2**62))),
+        ("strides_wrap", "FORMAT", "of a storage of 4", dict_of(sizes=(9, 1), strides=(2**61, 1))),
         ("shape_overflow", "FORMAT", "its shape overflows", dict_of(sizes=(2**62, 2**62), strides=(1, 1))),
         ("offset_negative", "FORMAT", "a tensor is not made of", dict_of(offset=-1)),
         ("offset_beyond", "FORMAT", "of a storage of 4", dict_of(offset=1)),

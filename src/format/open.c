@@ -10,7 +10,7 @@
 #include "base/num.h"
 #include "format/header.h"
 #include "format/relatives.h"
-#include "format/scheme.h"
+#include "format/scheme_forms.h"
 #include "io/checksum.h"
 
 /* ---- parameters ---- */
@@ -118,33 +118,42 @@ static void bind_mapped(rk_tensor *to, const rk_file_tensor *t)
     }
 }
 
+/* Only products read what lies transposed; for others it is copied into the order of its
+ * dimensions. Vectors go to *at, which moves on. */
+static rk_status bind_param(rk_model *m, rk_param *p, float **at, rk_error *err)
+{
+    const rk_file_tensor *found = rk_file_find(m->file, p->name);
+    if (!found || !p->used)
+        return RK_OK;
+    rk_file_tensor t = *found;
+    const bool mapped = stays_mapped(p, &t);
+    const rk_status st =
+        mapped && rk_roles[p->role].product ? RK_OK : rk_form_straighten(m->file, &t, err);
+    if (st != RK_OK)
+        return st;
+    if (mapped) {
+        bind_mapped(&p->tensor, &t);
+        return RK_OK;
+    }
+    p->tensor.data = *at;
+    rk_file_floats(&t, 0, rk_tensor_count(&p->tensor), *at);
+    *at += rk_tensor_count(&p->tensor);
+    return RK_OK;
+}
+
 static rk_status bind_params(rk_model *m, rk_error *err)
 {
     size_t floats = 0;
-    const rk_status st = check_params(m, &floats, err);
+    rk_status st = check_params(m, &floats, err);
     if (st != RK_OK)
         return st;
     float *at = m->owned = malloc((floats + 1) * sizeof *at);
     if (!at)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors",
                        rk_file_name(m->file));
-    for (int64_t i = 0; i < m->n_params; i++) {
-        rk_param *p = &m->params[i];
-        const rk_file_tensor *t = rk_file_find(m->file, p->name);
-        if (!t || !p->used)
-            continue;
-        if (stays_mapped(p, t)) {
-            bind_mapped(&p->tensor, t);
-            continue;
-        }
-        if (t->exchanged)
-            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' of %s is stored transposed",
-                           rk_file_name(m->file), p->name, rk_dtype_name(t->dtype));
-        p->tensor.data = at;
-        rk_file_floats(t, 0, rk_tensor_count(&p->tensor), at);
-        at += rk_tensor_count(&p->tensor);
-    }
-    return RK_OK;
+    for (int64_t i = 0; i < m->n_params && st == RK_OK; i++)
+        st = bind_param(m, &m->params[i], &at, err);
+    return st;
 }
 
 /* Of architecture, marked sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */

@@ -5,6 +5,7 @@
  * bytes of the reader. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -57,6 +58,9 @@ static const struct {
     [34] = {"TQ1_0", RK_DTYPE_COUNT},
     [35] = {"TQ2_0", RK_DTYPE_COUNT},
     [39] = {"MXFP4", RK_DTYPE_COUNT},
+    [40] = {"NVFP4", RK_DTYPE_COUNT},
+    [41] = {"Q1_0", RK_DTYPE_COUNT},
+    [42] = {"Q2_0", RK_DTYPE_COUNT},
 };
 
 uint32_t rk_gguf_type(rk_dtype t)
@@ -229,12 +233,24 @@ static rk_status read_alignment(gguf *g, rk_error *err)
 {
     const char *text = rk_file_meta(g->file, "general.alignment");
     int64_t n = ALIGN_DEFAULT;
-    if (text && (sscanf(text, "%" SCNd64, &n) != 1 || n < 8 || n > ALIGN_MAX || (n & (n - 1))))
+    if (text && (sscanf(text, "%" SCNd64, &n) != 1 || n < 1 || n > ALIGN_MAX || (n & (n - 1))))
         return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: general.alignment is '%.32s', expected a power of two from 8 to %d",
+                       "%s: general.alignment is '%.32s', expected a power of two from 1 to %d",
                        rk_file_name(g->file), text, ALIGN_MAX);
     g->alignment = (size_t)n;
     return RK_OK;
+}
+
+/* One file of several, which llama-gguf-split makes, lacks tensors of the others. */
+static rk_status refuse_split(const gguf *g, rk_error *err)
+{
+    const char *count = rk_file_meta(g->file, "split.count");
+    const char *number = rk_file_meta(g->file, "split.no");
+    if (!count || strtol(count, NULL, 10) <= 1)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_UNSUPPORTED,
+                   "%s: file %ld of a model in %.8s; llama-gguf-split --merge makes one of them",
+                   rk_file_name(g->file), (number ? strtol(number, NULL, 10) : 0) + 1, count);
 }
 
 /* ---- tensors ---- */
@@ -344,6 +360,8 @@ static rk_status read_container(rk_file *f, const rk_map *map, rk_error *err)
         st = read_pair(&g, err);
     if (st == RK_OK)
         st = read_alignment(&g, err);
+    if (st == RK_OK)
+        st = refuse_split(&g, err);
     for (uint64_t i = 0; i < g.n_tensors && st == RK_OK; i++)
         st = read_tensor(&g, err);
     return st == RK_OK ? place_tensors(&g, err) : st;

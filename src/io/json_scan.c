@@ -147,6 +147,15 @@ static bool plain_run(rk_json_scan *s, char *out, size_t *n)
     return true;
 }
 
+bool rk_json_peek_null(rk_json_scan *s)
+{
+    skip_space(s);
+    if (s->end - s->p < 4 || memcmp(s->p, "null", 4) != 0)
+        return false;
+    s->p += 4;
+    return true;
+}
+
 bool rk_json_string(rk_json_scan *s, char *out, size_t *n)
 {
     *n = 0;

@@ -17,6 +17,8 @@ typedef struct rk_json_scan {
 bool rk_json_take(rk_json_scan *s, char c);
 /* The same where c may be absent; its absence is no failure. */
 bool rk_json_peek_take(rk_json_scan *s, char c);
+/* Take null where it comes next; its absence is no failure. */
+bool rk_json_peek_null(rk_json_scan *s);
 /* A string, decoded to out, which has room for the rest of the input and may be NULL; *n its bytes.
  * No NUL is added. */
 bool rk_json_string(rk_json_scan *s, char *out, size_t *n);

@@ -15,7 +15,7 @@ typedef enum kind {
     V_NONE,
     V_BOOL,
     V_INT,
-    V_FLOAT, /* none of a tensor's parts: its value is not kept */
+    V_OTHER, /* none of a tensor's parts: its value is not kept */
     V_LIST,  /* the same */
     V_TEXT,
     V_GLOBAL,  /* at: row of globals */
@@ -34,7 +34,13 @@ typedef struct value {
     };
 } value;
 
-typedef enum global_kind { G_DICT, G_TENSOR, G_PARAMETER, G_STORAGE } global_kind;
+typedef enum global_kind {
+    G_DICT,
+    G_TENSOR,
+    G_PARAMETER,
+    G_STORAGE,
+    G_OTHER, /* what stands beside weights: called or not, it is passed over */
+} global_kind;
 
 static const struct {
     const char *module, *name;
@@ -51,6 +57,40 @@ static const struct {
     {"torch", "IntStorage", G_STORAGE, RK_I32},
     {"torch", "LongStorage", G_STORAGE, RK_I64},
     {"torch", "ByteStorage", G_STORAGE, RK_U8},
+    /* Those that torch.load takes with weights_only beside the ones above. No rk_dtype has their
+     * elements. */
+    {"torch", "BoolStorage", G_STORAGE, RK_DTYPE_COUNT},
+    {"torch", "CharStorage", G_STORAGE, RK_DTYPE_COUNT},
+    {"torch", "ShortStorage", G_STORAGE, RK_DTYPE_COUNT},
+    {"torch", "ComplexFloatStorage", G_STORAGE, RK_DTYPE_COUNT},
+    {"torch", "ComplexDoubleStorage", G_STORAGE, RK_DTYPE_COUNT},
+    {"torch.storage", "UntypedStorage", G_STORAGE, RK_DTYPE_COUNT},
+    {"torch._utils", "_rebuild_tensor_v3", G_OTHER, RK_F32},
+    {"torch._utils", "_rebuild_sparse_tensor", G_OTHER, RK_F32},
+    {"torch.serialization", "_get_layout", G_OTHER, RK_F32},
+    {"torch", "Size", G_OTHER, RK_F32},
+    {"torch", "device", G_OTHER, RK_F32},
+    {"torch", "float64", G_OTHER, RK_F32},
+    {"torch", "float32", G_OTHER, RK_F32},
+    {"torch", "float16", G_OTHER, RK_F32},
+    {"torch", "bfloat16", G_OTHER, RK_F32},
+    {"torch", "int64", G_OTHER, RK_F32},
+    {"torch", "int32", G_OTHER, RK_F32},
+    {"torch", "int16", G_OTHER, RK_F32},
+    {"torch", "int8", G_OTHER, RK_F32},
+    {"torch", "uint8", G_OTHER, RK_F32},
+    {"torch", "bool", G_OTHER, RK_F32},
+    {"torch", "uint16", G_OTHER, RK_F32},
+    {"torch", "float8_e4m3fn", G_OTHER, RK_F32},
+    {"torch", "float8_e5m2", G_OTHER, RK_F32},
+    {"collections", "Counter", G_OTHER, RK_F32},
+    {"__builtin__", "set", G_OTHER, RK_F32},
+    {"builtins", "set", G_OTHER, RK_F32},
+    {"__builtin__", "complex", G_OTHER, RK_F32},
+    {"builtins", "complex", G_OTHER, RK_F32},
+    {"__builtin__", "bytearray", G_OTHER, RK_F32},
+    {"builtins", "bytearray", G_OTHER, RK_F32},
+    {"_codecs", "encode", G_OTHER, RK_F32},
 };
 
 typedef struct storage {
@@ -204,11 +244,8 @@ static int shown(rk_pickle_text t)
     return t.n < 60 ? (int)t.n : 60;
 }
 
-static rk_status read_global(machine *m)
+static rk_status push_global(machine *m, rk_pickle_text module, rk_pickle_text name)
 {
-    rk_pickle_text module, name;
-    if (!read_line(&m->r, &module) || !read_line(&m->r, &name))
-        return fail_cut(m);
     for (size_t i = 0; i < RK_COUNT(globals); i++)
         if (same_text(module, globals[i].module) && same_text(name, globals[i].name))
             return push(m, (value){.kind = V_GLOBAL, .at = (int64_t)i});
@@ -217,13 +254,36 @@ static rk_status read_global(machine *m)
                    m->name, shown(module), module.s, shown(name), name.s);
 }
 
-static rk_status read_text(machine *m)
+static rk_status read_global(machine *m)
 {
-    uint32_t n = 0;
-    const unsigned char *s = NULL;
-    if (!rk_read_u32le(&m->r, &n) || !rk_read_bytes(&m->r, n, &s))
+    rk_pickle_text module, name;
+    if (!read_line(&m->r, &module) || !read_line(&m->r, &name))
         return fail_cut(m);
-    return push(m, (value){.kind = V_TEXT, .n = n, .s = (const char *)s});
+    return push_global(m, module, name);
+}
+
+/* Module and name are on the stack. */
+static rk_status stack_global(machine *m)
+{
+    value module, name;
+    rk_status st = pop(m, &name);
+    if (st == RK_OK)
+        st = pop(m, &module);
+    if (st != RK_OK)
+        return st;
+    if (module.kind != V_TEXT || name.kind != V_TEXT)
+        return fail(m, "a name that is no text");
+    return push_global(m, (rk_pickle_text){module.s, module.n}, (rk_pickle_text){name.s, name.n});
+}
+
+/* A text behind its length, a number of so many bytes. */
+static rk_status read_text(machine *m, size_t length_bytes)
+{
+    uint64_t n = 0;
+    const unsigned char *s = NULL;
+    if (!rk_read_uint_le(&m->r, length_bytes, &n) || !rk_read_bytes(&m->r, n, &s))
+        return fail_cut(m);
+    return push(m, (value){.kind = V_TEXT, .n = (uint32_t)n, .s = (const char *)s});
 }
 
 static rk_status read_int(machine *m, size_t bytes)
@@ -241,8 +301,8 @@ static rk_status read_long(machine *m)
     uint64_t x = 0;
     if (!rk_read_u8(&m->r, &n))
         return fail_cut(m);
-    if (n > sizeof x)
-        return fail(m, "an integer of more than 8 bytes");
+    if (n > sizeof x) /* it counts nothing here */
+        return rk_read_bytes(&m->r, n, NULL) ? push(m, (value){.kind = V_OTHER}) : fail_cut(m);
     if (!rk_read_uint_le(&m->r, n, &x))
         return fail_cut(m);
     if (n > 0 && n < sizeof x) {
@@ -254,11 +314,8 @@ static rk_status read_long(machine *m)
 
 /* ---- the memo ---- */
 
-static rk_status put(machine *m, size_t bytes)
+static rk_status put_at(machine *m, uint64_t at)
 {
-    uint64_t at = 0;
-    if (!rk_read_uint_le(&m->r, bytes, &at))
-        return fail_cut(m);
     if (m->stack.n == 0 || at > m->memo.n)
         return fail(m, "the memo is filled out of order");
     const value v = *cell(&m->stack, m->stack.n - 1);
@@ -267,6 +324,12 @@ static rk_status put(machine *m, size_t bytes)
         return RK_ERR_NOMEM;
     *c = v;
     return RK_OK;
+}
+
+static rk_status put(machine *m, size_t bytes)
+{
+    uint64_t at = 0;
+    return rk_read_uint_le(&m->r, bytes, &at) ? put_at(m, at) : fail_cut(m);
 }
 
 static rk_status get(machine *m, size_t bytes)
@@ -377,6 +440,8 @@ static rk_status call(machine *m)
         if (args.n < 1 || cell(&m->cells, (size_t)args.at)->kind != V_TENSOR)
             return fail(m, "a parameter without its tensor");
         return push(m, *cell(&m->cells, (size_t)args.at));
+    case G_OTHER:
+        return push(m, (value){.kind = V_OTHER});
     default:
         return fail(m, "a call of a storage class");
     }
@@ -421,8 +486,7 @@ static rk_status set_marked_items(machine *m)
 
 static rk_status drop_float(machine *m)
 {
-    const unsigned char *bytes;
-    return rk_read_bytes(&m->r, 8, &bytes) ? push(m, (value){.kind = V_FLOAT}) : fail_cut(m);
+    return rk_read_bytes(&m->r, 8, NULL) ? push(m, (value){.kind = V_OTHER}) : fail_cut(m);
 }
 
 /* The values above the list at `place` are appended to it. */
@@ -490,9 +554,17 @@ static rk_status step(machine *m, uint8_t op)
     case 0x8a:
         return read_long(m);
     case 'X':
-        return read_text(m);
+        return read_text(m, 4);
+    case 0x8c:
+        return read_text(m, 1);
     case 'c':
         return read_global(m);
+    case 0x93:
+        return stack_global(m);
+    case 0x94:
+        return put_at(m, m->memo.n);
+    case 0x95: /* a frame: bytes that may be read at once */
+        return rk_read_bytes(&m->r, 8, NULL) ? RK_OK : fail_cut(m);
     case 'q':
         return put(m, 1);
     case 'r':
@@ -538,9 +610,9 @@ static rk_status run(machine *m)
     rk_status st = RK_OK;
     if (!rk_read_u8(&m->r, &op) || op != 0x80 || !rk_read_u8(&m->r, &version))
         return fail(m, "it does not begin with a protocol");
-    if (version != 2)
-        return rk_fail(m->err, RK_ERR_UNSUPPORTED, "%s: pickle: protocol %d, expected 2", m->name,
-                       version);
+    if (version < 2 || version > 5)
+        return rk_fail(m->err, RK_ERR_UNSUPPORTED, "%s: pickle: protocol %d, expected 2 to 5",
+                       m->name, version);
     while (st == RK_OK) {
         if (!rk_read_u8(&m->r, &op))
             return fail(m, "it ends without a stop");
@@ -551,22 +623,54 @@ static rk_status run(machine *m)
     return st;
 }
 
-/* The dictionary of the weights: what is left, or where that holds no tensor, what it has under the
- * name that a trainer gives a model beside its optimiser. */
-static int64_t find_weights(const machine *m, int64_t top)
+/* The dictionary under one of the names that trainers give a model beside its optimiser; -1: none.
+ * holds (n_dicts): does the dictionary hold a tensor? */
+static int64_t find_named(const machine *m, int64_t top, const bool *holds)
 {
     static const char *const names[] = {"model", "state_dict", "model_state_dict", "module",
                                         "weights"};
     const item *items = m->items.data;
-    for (size_t i = 0; i < m->items.n; i++)
-        if (items[i].dict == top && items[i].value.kind == V_TENSOR)
-            return top;
     for (size_t n = 0; n < RK_COUNT(names); n++)
         for (size_t i = 0; i < m->items.n; i++)
             if (items[i].dict == top && items[i].key.kind == V_TEXT &&
-                items[i].value.kind == V_DICT && same_text(text_of(items[i].key), names[n]))
+                items[i].value.kind == V_DICT && holds[items[i].value.at] &&
+                same_text(text_of(items[i].key), names[n]))
                 return items[i].value.at;
-    return top;
+    return -1;
+}
+
+/* The only dictionary of tensors among the values; -1: there is none, or there are several. */
+static int64_t find_only(const machine *m, int64_t top, const bool *holds)
+{
+    const item *items = m->items.data;
+    int64_t found = -1;
+    for (size_t i = 0; i < m->items.n; i++) {
+        if (items[i].dict != top || items[i].value.kind != V_DICT || !holds[items[i].value.at])
+            continue;
+        if (found >= 0)
+            return -1;
+        found = items[i].value.at;
+    }
+    return found;
+}
+
+/* The dictionary of the weights: one of those in the dictionary that is left, or this one. */
+static rk_status find_weights(const machine *m, int64_t top, int64_t *weights)
+{
+    const item *items = m->items.data;
+    bool *holds = calloc((size_t)m->n_dicts, sizeof *holds);
+    if (!holds)
+        return rk_fail(m->err, RK_ERR_NOMEM, "%s: out of memory for its pickle", m->name);
+    for (size_t i = 0; i < m->items.n; i++)
+        if (items[i].value.kind == V_TENSOR)
+            holds[items[i].dict] = true;
+    *weights = find_named(m, top, holds);
+    if (*weights < 0 && !holds[top])
+        *weights = find_only(m, top, holds);
+    if (*weights < 0)
+        *weights = top;
+    free(holds);
+    return RK_OK;
 }
 
 /* The tensors of the dictionary that is left. */
@@ -577,7 +681,8 @@ static rk_status report(machine *m, rk_pickle_fn *fn, void *user)
     rk_status st = RK_OK;
     if (top.kind != V_DICT)
         return fail(m, "it holds something else than a dictionary");
-    const int64_t weights = find_weights(m, top.at);
+    int64_t weights = 0;
+    st = find_weights(m, top.at, &weights);
     for (size_t i = 0; i < m->items.n && st == RK_OK; i++) {
         if (items[i].dict != weights)
             continue;

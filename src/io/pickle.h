@@ -1,8 +1,8 @@
 /* pickle.h: reads the pickle of a PyTorch state_dict, which is a program, without running anything.
  *
- * It knows the few opcodes and names that torch.save writes for a dictionary of tensors, and for one
- * that holds such a dictionary beside an optimiser's ({"model": ..., "optimizer": ...}), and refuses
- * all others by name. The result is a description of each tensor; their storages are entries of the
+ * It knows the opcodes and names that torch.save writes for a dictionary of tensors, and for one that
+ * holds such a dictionary beside other plain values ({"model": ..., "optimizer": ...}), which are
+ * those that torch.load takes with weights_only; it refuses all others by name. The result is a description of each tensor; their storages are entries of the
  * archive. */
 #ifndef RK_IO_PICKLE_H
 #define RK_IO_PICKLE_H
@@ -20,8 +20,8 @@ typedef struct rk_pickle_text {
 typedef struct rk_pickle_tensor {
     rk_pickle_text name;
     rk_pickle_text key; /* of its storage */
-    rk_dtype dtype;
-    int64_t numel; /* elements of the storage */
+    rk_dtype dtype;     /* RK_DTYPE_COUNT: one that is not read */
+    int64_t numel;      /* elements of the storage */
     int64_t offset;
     int n_dims;
     int64_t dims[RK_PICKLE_DIMS_MAX], strides[RK_PICKLE_DIMS_MAX];

@@ -65,23 +65,77 @@ static bool is_dense(const rk_pickle_tensor *t, bool exchanged)
     return true;
 }
 
+/* The entry of its storage, whose elements are all there. */
+static rk_status find_storage(const pth *p, const rk_pickle_tensor *t, const rk_file_tensor *to,
+                              const rk_zip_entry **e, rk_error *err)
+{
+    size_t storage = 0;
+    *e = find(p, "data/", t->key);
+    if (*e && rk_mul_ok((size_t)t->numel, rk_dtype_bytes(t->dtype), &storage) &&
+        storage == (*e)->bytes)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT,
+                   "%s: tensor '%.*s': its storage has %zu bytes, expected %" PRId64
+                   " elements of %s",
+                   rk_file_name(p->file), NAME_SHOWN, to->name, *e ? (*e)->bytes : (size_t)0,
+                   t->numel, rk_dtype_name(t->dtype));
+}
+
+/* Elements from the first of the tensor to the last of it, both included; false: too many to count. */
+static bool find_extent(const rk_pickle_tensor *t, size_t *n)
+{
+    *n = 1;
+    for (int d = 0; d < t->n_dims; d++) {
+        size_t steps = 0;
+        if (!rk_mul_ok((size_t)t->dims[d] - 1, (size_t)t->strides[d], &steps) ||
+            !rk_add_ok(*n, steps, n))
+            return false;
+    }
+    return true;
+}
+
+/* Elements that do not lie side by side are copied; `to` has room for them. */
+static void gather(const rk_pickle_tensor *t, const unsigned char *from, size_t size,
+                   unsigned char *to)
+{
+    int64_t index[RK_PICKLE_DIMS_MAX] = {0}, at = 0;
+    int d = 0;
+    while (d >= 0) {
+        memcpy(to, from + (size_t)at * size, size);
+        to += size;
+        for (d = t->n_dims - 1; d >= 0; d--) {
+            at += t->strides[d];
+            if (++index[d] < t->dims[d])
+                break;
+            at -= t->strides[d] * t->dims[d];
+            index[d] = 0;
+        }
+    }
+}
+
 static rk_status place(const pth *p, const rk_pickle_tensor *t, rk_file_tensor *to, rk_error *err)
 {
     const size_t size = rk_dtype_bytes(t->dtype);
-    const rk_zip_entry *e = find(p, "data/", t->key);
-    size_t storage = 0;
-    if (!e || !rk_mul_ok((size_t)t->numel, size, &storage) || storage != e->bytes)
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: tensor '%.*s': its storage has %zu bytes, expected %" PRId64
-                       " elements of %s",
-                       rk_file_name(p->file), NAME_SHOWN, to->name, e ? e->bytes : (size_t)0,
-                       t->numel, rk_dtype_name(t->dtype));
-    const size_t n = to->bytes / size;
-    if ((uint64_t)t->offset > (uint64_t)t->numel || n > (size_t)(t->numel - t->offset))
+    const bool dense = to->bytes == 0 || is_dense(t, to->exchanged);
+    const rk_zip_entry *e = NULL;
+    size_t n = to->bytes / size;
+    const rk_status st = find_storage(p, t, to, &e, err);
+    if (st != RK_OK)
+        return st;
+    const bool counted = dense || find_extent(t, &n);
+    if (!counted || t->offset > t->numel || n > (size_t)(t->numel - t->offset))
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: tensor '%.*s': %zu elements from %" PRId64 " of a storage of %" PRId64,
                        rk_file_name(p->file), NAME_SHOWN, to->name, n, t->offset, t->numel);
-    to->data = e->data + (size_t)t->offset * size;
+    const unsigned char *from = e->data + (size_t)t->offset * size;
+    to->data = from;
+    if (dense)
+        return RK_OK;
+    unsigned char *copy = rk_file_alloc(p->file, to->bytes, err);
+    if (!copy)
+        return RK_ERR_NOMEM;
+    gather(t, from, size, copy);
+    to->data = copy;
     return RK_OK;
 }
 
@@ -109,18 +163,19 @@ static rk_status add_tensor(void *user, const rk_pickle_tensor *t, rk_error *err
     name[t->name.n] = '\0';
     rk_file_tensor to = {.name = name, .dtype = t->dtype, .n_dims = t->n_dims};
     memcpy(to.dims, t->dims, sizeof t->dims);
+    if (t->dtype == RK_DTYPE_COUNT)
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "%s: tensor '%.*s' is of a type that is not read, expected a float, I32, "
+                       "I64 or U8",
+                       rk_file_name(p->file), NAME_SHOWN, name);
     if (!rk_file_shape_bytes(t->dtype, t->n_dims, t->dims, &to.bytes))
         return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%.*s': its shape overflows",
                        rk_file_name(p->file), NAME_SHOWN, name);
-    to.exchanged = to.bytes > 0 && t->n_dims >= 2 && !is_dense(t, false);
-    if (to.bytes > 0 && !is_dense(t, to.exchanged))
-        return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "%s: tensor '%.*s' is a view with strides, expected a dense tensor or its "
-                       "transpose",
-                       rk_file_name(p->file), NAME_SHOWN, name);
-    rk_status st = place(p, t, &to, err);
-    if (st == RK_OK)
-        st = count_bytes(p, &to, err);
+    rk_status st = count_bytes(p, &to, err);
+    if (st == RK_OK) {
+        to.exchanged = to.bytes > 0 && t->n_dims >= 2 && !is_dense(t, false) && is_dense(t, true);
+        st = place(p, t, &to, err);
+    }
     return st == RK_OK ? rk_file_add(p->file, &to, err) : st;
 }
 

@@ -279,15 +279,17 @@ static rk_status scan_header_member(rk_st *f, rk_json_scan *s, const char *key, 
                                     rk_error *err)
 {
     bool *meta_seen = user;
+    const bool is_meta = strcmp(key, "__metadata__") == 0;
+    if (is_meta && *meta_seen)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: __metadata__ occurs twice", f->map.name);
+    *meta_seen = *meta_seen || is_meta;
+    if (is_meta && rk_json_peek_null(s))
+        return RK_OK;
     rk_status st = take(f, s, '{', err);
     if (st != RK_OK)
         return st;
-    if (strcmp(key, "__metadata__") == 0) {
-        if (*meta_seen)
-            return rk_fail(err, RK_ERR_FORMAT, "%s: __metadata__ occurs twice", f->map.name);
-        *meta_seen = true;
+    if (is_meta)
         return scan_members(f, s, true, scan_meta_pair, NULL, err);
-    }
     assert(f->n_tensors < f->n_tensors_max);
     entry e = {.t = &f->tensors[f->n_tensors]};
     *e.t = (rk_file_tensor){.name = key};
@@ -551,12 +553,15 @@ rk_status rk_st_check(const rk_st *f, rk_error *err)
 
 /* ---- as a container ---- */
 
-/* Eight bytes of a length that a header may have, and the header's brace. */
+/* Eight bytes of a length that a header may have, and the header's brace, perhaps behind spaces. */
 static bool probe(const unsigned char *bytes, size_t n)
 {
     rk_reader r = {bytes, n};
     uint64_t length = 0;
-    return rk_read_u64le(&r, &length) && length <= HEADER_BYTES_MAX && r.left > 0 && *r.p == '{';
+    if (!rk_read_u64le(&r, &length) || length > HEADER_BYTES_MAX)
+        return false;
+    rk_json_scan s = {r.p, r.p + r.left, NULL};
+    return rk_json_peek_take(&s, '{');
 }
 
 static rk_status add_all(rk_file *f, const rk_st *from, rk_error *err)
