@@ -1,6 +1,6 @@
-/* config_hf.c: sizes follow from the tensors' shapes, so only two things are taken from
- * config.json: the eps of the norms, which no tensor shows, and its sizes, as a check that it
- * belongs to this model. */
+/* config_hf.c: sizes follow from the tensors' shapes, so only three things are taken from
+ * config.json: the eps of the norms, which no tensor shows; whether the head is the table of
+ * embeddings; and its sizes, as a check that it belongs to this model. */
 #include "format/config_hf.h"
 
 #include <inttypes.h>
@@ -35,7 +35,7 @@ static const struct {
 /* The numbers that are looked for; ABSENT: missing or null. */
 typedef struct config {
     double hidden_size, num_hidden_layers, norm_eps, layer_norm_epsilon, group_norm_epsilon,
-        head_size_divisor, ln0_fused;
+        head_size_divisor, ln0_fused, tied;
     double sizes[RK_COUNT(sizes)];
     rk_size marked[MARKED_MAX]; /* sizes that no tensor shows, by their own names */
     int n_marked;
@@ -52,6 +52,7 @@ static const struct {
     {"group_norm_epsilon", offsetof(config, group_norm_epsilon)},
     {"head_size_divisor", offsetof(config, head_size_divisor)},
     {"embedding_layer_norm_fused", offsetof(config, ln0_fused)},
+    {"tie_word_embeddings", offsetof(config, tied)},
 };
 
 /* The size with a mark that has this name in any architecture. */
@@ -81,21 +82,26 @@ static double *member_of(config *c, const char *key, size_t n)
     return NULL;
 }
 
-/* A value that has been skipped, as a number if it is one; true is 1, false 0. */
-static double number_at(const unsigned char *p, size_t n)
+/* A value that has been skipped, as a number: true is 1, false 0, null ABSENT. False: it is none. */
+static bool number_at(const unsigned char *p, size_t n, double *x)
 {
+    static const struct {
+        const char *word;
+        double value;
+    } words[] = {{"true", 1}, {"false", 0}, {"null", ABSENT}};
     char text[NUMBER_BYTES_MAX] = "", *end = NULL;
     while (n > 0 && strchr(" \t\r\n", *p))
         p++, n--;
-    if (n == 4 && !memcmp(p, "true", n))
-        return 1;
-    if (n == 5 && !memcmp(p, "false", n))
-        return 0;
+    for (size_t i = 0; i < RK_COUNT(words); i++)
+        if (n == strlen(words[i].word) && !memcmp(p, words[i].word, n)) {
+            *x = words[i].value;
+            return true;
+        }
     if (n == 0 || n >= sizeof text || !strchr("-0123456789", *p))
-        return ABSENT;
+        return false;
     memcpy(text, p, n);
-    const double x = strtod(text, &end);
-    return end == text + n ? x : ABSENT;
+    *x = strtod(text, &end);
+    return end == text + n;
 }
 
 /* key has room for the whole text. */
@@ -113,8 +119,11 @@ static bool scan(rk_json_scan *s, char *key, config *c)
         const unsigned char *const begin = s->p;
         if (!rk_json_skip(s, DEPTH_MAX))
             return false;
-        if (member)
-            *member = number_at(begin, (size_t)(s->p - begin));
+        if (member && !number_at(begin, (size_t)(s->p - begin), member)) {
+            s->p = begin;
+            s->expected = "a number";
+            return false;
+        }
     } while (rk_json_peek_take(s, ','));
     return rk_json_take(s, '}') && rk_json_at_end(s);
 }
@@ -183,6 +192,23 @@ static double ln_x_eps(const rk_file *canonical, const config *c)
     return r_k && r_k->n_dims == 2 ? (double)r_k->dims[1] * c->norm_eps : ABSENT;
 }
 
+/* One matrix is both the table of embeddings and the head; files hold it once. */
+static rk_status tie(rk_file *canonical, const rk_map *map, rk_error *err)
+{
+    const rk_file_tensor *emb = rk_file_find(canonical, "emb.weight");
+    const rk_file_tensor *head = rk_file_find(canonical, "head.weight");
+    if (!emb || (head && head->bytes == emb->bytes && !memcmp(head->data, emb->data, emb->bytes)))
+        return RK_OK;
+    if (head)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: tie_word_embeddings is true, but the head beside it is not the table "
+                       "of embeddings",
+                       map->name);
+    rk_file_tensor t = *emb;
+    t.name = "head.weight";
+    return rk_file_add(canonical, &t, err);
+}
+
 static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, rk_error *err)
 {
     const rk_file_tensor *emb = rk_file_find(canonical, "emb.weight");
@@ -199,7 +225,9 @@ static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, r
         st = add_number(canonical, "ln0_fused", c->ln0_fused, err);
     for (int i = 0; i < c->n_marked && st == RK_OK; i++)
         st = add_number(canonical, c->marked[i].name, c->marked[i].value, err);
-    return st == RK_OK ? check_sizes(canonical, c, map, err) : st;
+    if (st == RK_OK)
+        st = check_sizes(canonical, c, map, err);
+    return st == RK_OK && c->tied == 1 ? tie(canonical, map, err) : st;
 }
 
 rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error *err)
@@ -210,7 +238,8 @@ rk_status rk_hf_read_config(rk_file *canonical, const rk_file *foreign, rk_error
                 .layer_norm_epsilon = ABSENT,
                 .group_norm_epsilon = ABSENT,
                 .head_size_divisor = ABSENT,
-                .ln0_fused = ABSENT};
+                .ln0_fused = ABSENT,
+                .tied = ABSENT};
     rk_map map = {.fd = -1};
     char *folder = rk_file_is_memory(foreign) ? NULL : rk_path_parent(rk_file_name(foreign));
     char *path = folder ? rk_path_join(folder, "config.json") : NULL;

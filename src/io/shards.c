@@ -18,9 +18,9 @@ enum { INDEX_BYTES_MAX = 64 << 20, SHARDS_MAX = 1024, SHARD_NAME_MAX = 255, DEPT
 
 static const char *const index_ending = ".index.json";
 
-/* What a folder's model is called, in the order in which they are looked for. */
-static const char *const model_names[] = {"model.safetensors.index.json", "model.safetensors",
-                                          "pytorch_model.bin.index.json", "pytorch_model.bin",
+/* What a folder's model is called, in the order in which transformers looks for them. */
+static const char *const model_names[] = {"model.safetensors", "model.safetensors.index.json",
+                                          "pytorch_model.bin", "pytorch_model.bin.index.json",
                                           "model.gguf"};
 
 static bool is_index(const char *path)
@@ -218,7 +218,7 @@ static rk_status open_folder(rk_file **out, const char *folder, rk_error *err)
     else if (st == RK_OK)
         st = rk_fail(err, RK_ERR_FORMAT,
                      "%s: a folder without %s, %s or an index of either, expected a model", folder,
-                     model_names[1], model_names[3]);
+                     model_names[0], model_names[2]);
     free(path);
     return st;
 }

@@ -5,7 +5,7 @@
     foreign.py compare A.npy B.npy
 
 Forms: rwkvcpp (option: f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0), fla, hf, transformers (option: plain,
-linear, fused, renamed), body, reranker, rwkvx, web, gguf (option: the
+linear, fused, renamed), tied, pth, body, reranker, rwkvx, web, gguf (option: the
 layers between rescalings), shards (folders, all of them safetensors but the first and gguf), eps
 (the same file with ln_x_eps in its metadata, which is the option, and ln_eps, which may follow), and relative, which takes no
 model: a GGUF file of the architecture that is the option. What each program does to names, values
@@ -18,6 +18,7 @@ import math
 import os
 import struct
 import sys
+import zipfile
 
 
 class Tensor:
@@ -278,6 +279,58 @@ def write_transformers(m, path, kind):
     write_folder(m, path, out, config)
 
 
+def write_tied(m, path, kind):
+    """A folder of transformers' class without a head, or, to compare with, the model whose head is its table."""
+    if kind == "whole":
+        return write_safetensors(path, {**m, "head.weight": m["emb.weight"]})
+    out = {"rwkv7." + name: t for name, t in m.items() if kind == "both" or name != "head.weight"}
+    write_folder(m, path, out, {"model_type": "rwkv7", "tie_word_embeddings": True})
+
+
+def pickled(x):
+    """A value as torch.save writes it; a tensor is (key, numel, offset, shape, strides)."""
+    if isinstance(x, dict):
+        return b"}(" + b"".join(pickled(k) + pickled(v) for k, v in x.items()) + b"u"
+    if isinstance(x, str):
+        return b"X" + struct.pack("<I", len(x)) + x.encode()
+    if isinstance(x, int):
+        return b"J" + struct.pack("<i", x)
+    if isinstance(x, list):
+        return b"(" + b"".join(map(pickled, x)) + b"t"
+    key, numel, offset, shape, strides = x
+    return (b"ctorch._utils\n_rebuild_tensor_v2\n((" + pickled("storage") + b"ctorch\nFloatStorage\n" + pickled(key) +
+            pickled("cpu") + pickled(numel) + b"tQ" + pickled(offset) + pickled(shape) + pickled(strides) +
+            b"\x89ccollections\nOrderedDict\n)RtR")
+
+
+def dense(shape):
+    return [math.prod(shape[d + 1:]) for d in range(len(shape))]
+
+
+def viewed(name, t):
+    """A storage and the offset and strides that make t of it: matrices as columns of wider ones and tables
+    transposed, vectors as every third element of longer ones."""
+    if name == "emb.weight":
+        return t.swapped().values, 0, [1, t.shape[0]]
+    if len(t.shape) == 2:
+        rows, cols = t.shape
+        wide = [x for r in range(rows) for x in [9.0, *t.values[r * cols:(r + 1) * cols], 9.0]]
+        return wide, 1, [cols + 2, 1]
+    return [x for v in t.values for x in (v, 9.0, 9.0)], 0, [3 * s for s in dense(t.shape)]
+
+
+def write_pth(m, path):
+    """Tensors that are views of others, and beside them what a trainer keeps."""
+    weights = {}
+    with zipfile.ZipFile(path, "w") as z:
+        for i, (name, t) in enumerate(m.items()):
+            values, offset, strides = viewed(name, t)
+            z.writestr("a/data/%d" % i, floats(values))
+            weights[name] = (str(i), len(values), offset, t.shape, strides)
+        more = {"step": 3, "rng": weights["ln_out.bias"], "module": weights}
+        z.writestr("a/data.pkl", b"\x80\x02" + pickled(more) + b".")
+
+
 def write_part(m, path, kind):
     """What EmbeddingRWKV and RWKV-X keep under these names beside a model's own."""
     out = {"rwkv." + name: t for name, t in m.items() if kind == "rwkvx" or name != "head.weight"}
@@ -482,6 +535,7 @@ def compare(a, b):
 
 
 FORMS = {"rwkvcpp": write_rwkvcpp, "fla": write_fla, "transformers": write_transformers,
+         "tied": write_tied, "pth": write_pth,
          "body": lambda m, path: write_part(m, path, "body"),
          "reranker": lambda m, path: write_part(m, path, "reranker"),
          "rwkvx": lambda m, path: write_part(m, path, "rwkvx"), "hf": write_hf, "web": write_web, "gguf": write_gguf,

@@ -41,6 +41,31 @@ perl -e '
 "$RK_PROGRAM" logits -m folder --tokens 1,2,3 -o c.npy
 cmp -s a.npy c.npy || complain 'an index computes something else'
 
+# as transformers does, a folder's model.safetensors counts before an index beside it
+mv folder both
+mv both/model.safetensors both/part.safetensors
+sed 's/model.safetensors/part.safetensors/g' both/model.safetensors.index.json >both/x.json
+mv both/x.json both/model.safetensors.index.json
+"$RK_PROGRAM" logits -m both --tokens 1,2,3 -o d.npy
+cmp -s a.npy d.npy || complain 'an index of another file computes something else'
+"$RK_PROGRAM" train --data text.txt --tokenizer byte --out other --n-layer 1 --n-embd 32 --head-size 16 \
+    --ctx-len 16 --batch 2 --steps 1 --seed 2 -q >/dev/null 2>&1
+cp other/model.safetensors both/
+"$RK_PROGRAM" logits -m other/model.safetensors --tokens 1,2,3 -o e.npy
+"$RK_PROGRAM" logits -m both --tokens 1,2,3 -o f.npy
+cmp -s e.npy f.npy || complain 'an index counts before the model beside it'
+
+# a number of config.json that is none
+"$RK_PROGRAM" convert run/model.safetensors named --names hf
+for bad in '"1e-5"' '[1]' '{"a":1}'; do
+    sed "s/\"norm_eps\":[^,]*/\"norm_eps\":$bad/" named/config.json >bad.json
+    mkdir -p bad && cp named/model.safetensors bad && mv bad.json bad/config.json
+    got=0
+    "$RK_PROGRAM" logits -m bad --tokens 1 -o no.npy 2>err || got=$?
+    [ $got -eq 2 ] && grep -q 'bad/config.json: byte [0-9]*: expected a number' err ||
+        complain "norm_eps of $bad: status $got: $(cat err)"
+done
+
 mkdir empty
 refused 'a folder without model.safetensors' empty
 index() {

@@ -123,6 +123,17 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
             check "$arch, transformers, $kind" 1e-6 $kind
         done
         check "$arch, transformers, a file" 1e-6 renamed/model.safetensors
+        # One matrix for table and head.
+        python3 "$foreign" tied $base tied.safetensors whole
+        scores tied.safetensors tied.npy
+        python3 "$foreign" tied $base tied without
+        check "$arch, transformers, tied" 1e-6 tied tied.npy
+        python3 "$foreign" tied $base untied both
+        "$RK_PROGRAM" logits -m untied --tokens 1 -o no.npy 2>err && complain "$arch: two matrices that are to be one"
+        grep -q 'tie_word_embeddings is true, but the head' err || complain "$arch: $(cat err)"
+        python3 "$foreign" pth $base views.pth
+        scores views.pth views.npy
+        cmp -s base.npy views.npy || complain "$arch: the scores of tensors that are views"
         python3 "$foreign" transformers $base ln0 fused
         check "$arch, transformers, ln0 fused" 1e-5 ln0
         for out in no.pth no.gguf 'no --names hf' 'no --names fla'; do
