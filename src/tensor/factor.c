@@ -3,6 +3,8 @@
  * changes no bit. */
 #include "tensor/factor.h"
 
+#include <assert.h>
+
 #include "base/num.h"
 #include "kernels/blocks.h"
 
@@ -35,6 +37,7 @@ rk_factor rk_factor_of(const rk_tensor *w, rk_layout layout)
 
 rk_factor rk_factor_part(const rk_factor *w, int64_t lo, int64_t n)
 {
+    assert(n > 0 && lo >= 0 && lo <= w->out - n);
     rk_factor part = *w;
     part.data = (const char *)w->data +
                 (size_t)(lo * w->out_stride / rk_dtype_block(w->dtype)) * rk_dtype_bytes(w->dtype);

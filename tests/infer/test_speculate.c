@@ -310,6 +310,32 @@ static void test_anew(void **state)
     end(&f);
 }
 
+/* Text is read after passes whose draft tokens were all accepted: the draft, which has not evaluated
+ * the last of them, catches up on it before. */
+static void test_read_between(void **state)
+{
+    (void)state;
+    enum { N_GUESSES = 3, N_READ = 2 };
+    const rk_sampler_params p = greedy();
+    rk_error err = {0};
+    fixture f = begin();
+    stream s = open_stream(&f, &p, f.drafts[DRAFT_SELF], N_GUESSES);
+    rk_speculator_always(s.speculator);
+    for (int round = 0; round < N_PROMPT / N_READ; round++) {
+        const int32_t *text = f.prompt + round * N_READ;
+        for (int i = 0; i < 1 + N_GUESSES; i++)
+            feed(&s, draw(&s));
+        test_ok(rk_speculator_settle(s.speculator, &err), &err);
+        test_ok(rk_session_eval(s.session, text, N_READ, s.logits, &err), &err);
+        test_ok(rk_speculator_read(s.speculator, text, N_READ, &err), &err);
+    }
+    const rk_speculator_info info = info_of(&s);
+    assert_int_equal(info.n_judged, N_GUESSES * N_PROMPT / N_READ);
+    assert_int_equal(info.n_accepted, info.n_judged);
+    close_stream(&s);
+    end(&f);
+}
+
 /* A bias that only the second sampler has: guesses follow it. */
 static void test_sampler_set(void **state)
 {
@@ -392,6 +418,37 @@ static void test_abort(void **state)
     same_state(&f, &plain, &fast);
     close_stream(&plain);
     close_stream(&fast);
+    end(&f);
+}
+
+/* Tokens that nobody drew fill the line, so that the next pass has no room for draft tokens. When it
+ * is stopped, the draft stays where it is. */
+static void test_abort_full(void **state)
+{
+    (void)state;
+    static const atomic_int stop = 1;
+    const rk_sampler_params p = greedy();
+    rk_error err = {0};
+    fixture f = begin();
+    stream s = open_stream(&f, &p, f.drafts[DRAFT_SELF], 3);
+    const atomic_int *const own = s.session->scheduler.ctx.abort;
+    rk_speculator_always(s.speculator);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < RK_SHORT_MAX - 1; i++)
+            feed(&s, (draw(&s) + 1 + i + round) % V);
+        const rk_speculator_info before = info_of(&s);
+        s.session->scheduler.ctx.abort = &stop;
+        assert_int_equal(rk_speculator_feed(s.speculator, round, s.logits, &err), RK_ERR_ABORTED);
+        s.session->scheduler.ctx.abort = own;
+        feed(&s, round);
+        for (int i = 0; i < 8; i++)
+            feed(&s, draw(&s));
+        const rk_speculator_info after = info_of(&s);
+        assert_int_equal(after.n_guessed - before.n_guessed, 6);
+        assert_int_equal(after.n_accepted - before.n_accepted, 6);
+        test_ok(rk_speculator_settle(s.speculator, &err), &err);
+    }
+    close_stream(&s);
     end(&f);
 }
 
@@ -526,7 +583,8 @@ int main(void)
                                        cmocka_unit_test(test_going_back),
                                        cmocka_unit_test(test_abort)};
     const struct CMUnitTest once[] = {
-        cmocka_unit_test(test_anew), cmocka_unit_test(test_sampler_set),
+        cmocka_unit_test(test_anew),         cmocka_unit_test(test_read_between),
+        cmocka_unit_test(test_abort_full),   cmocka_unit_test(test_sampler_set),
         cmocka_unit_test(test_distribution), cmocka_unit_test(test_refused)};
     /* Thousands of draws on one thread tell the thread sanitizer nothing. */
     int failed = test_threads_only() ? 0 : cmocka_run_group_tests(once, NULL, NULL);
