@@ -106,6 +106,15 @@ train 0 '^{"step":8,.*"status":"done"' --data text.txt --out run --steps 8 --res
     failures=$((failures + 1))
 }
 
+# The log tells how each sitting began and ended, one after a single step, too.
+train 0 'validation loss' --data text.txt --out one --steps 1
+train 0 'validation loss' --data text.txt --out one --steps 2 --resume
+sed -n 's/.*"step": \([0-9]*\), "status": "\([a-z]*\)".*/\1 \2/p' one/log.jsonl | tr '\n' ' ' >out
+[ "$(cat out)" = "0 started 1 done 1 resumed 2 done " ] || {
+    echo "the log of two sittings has $(cat out)"
+    failures=$((failures + 1))
+}
+
 # A signal: the step is finished, a checkpoint is saved, the log says so.
 # shellcheck disable=SC2086
 "$RK_PROGRAM" train $sizes --data text.txt --out long --steps 1000000 >out 2>err &
