@@ -100,8 +100,7 @@ void *rk_arena_alloc(rk_arena *a, size_t bytes)
     if (!out && a->kind != RK_ARENA_COUNTING)
         return NULL;
     a->used = used;
-    if (a->peak < used)
-        a->peak = used;
+    a->peak = used > a->peak ? used : a->peak;
     return out;
 }
 

@@ -27,9 +27,13 @@ static void add_arch(rk_option_room *room, size_t offset)
         assert(strlen(room->text) + strlen(arch->name) + 2 < sizeof room->text);
         strcat(strcat(room->text, i ? "|" : ""), arch->name);
     }
-    add(room, (rk_option){"arch", 0, RK_OPT_CHOICE, room->text,
-                          offset + offsetof(rk_shape_options, arch), 0, 0, arch_at(0)->name,
-                          "architecture; rwkv5 is 5.2, with a gate and a decay for each channel"});
+    add(room, (rk_option){
+                  .name = "arch",
+                  .type = RK_OPT_CHOICE,
+                  .arg = room->text,
+                  .offset = offset + offsetof(rk_shape_options, arch),
+                  .shown = arch_at(0)->name,
+                  .help = "architecture; rwkv5 is 5.2, with a gate and a decay for each channel"});
 }
 
 static bool has(const rk_option_room *room, const char *name)

@@ -2,6 +2,7 @@
  *
  * Source: ggml-org/llama.cpp, convert_hf_to_gguf.py and src/llama-model.cpp. Low-rank matrices are
  * stored there as linear weights, (out, in). */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -250,8 +251,10 @@ void rk_arch_full_name(const rk_model *m, const char *plain, char *name)
 {
     const rk_size_spec *s;
     int n = snprintf(name, RK_ARCH_NAME_MAX, "%s", plain);
-    for (int i = 0; n < RK_ARCH_NAME_MAX && (s = rk_size_marked(m->arch, &m->hp, i)); i++)
+    for (int i = 0; (s = rk_size_marked(m->arch, &m->hp, i)); i++) {
         n += snprintf(name + n, (size_t)(RK_ARCH_NAME_MAX - n), "+%s", s->name);
+        assert(n < RK_ARCH_NAME_MAX); /* names of tables */
+    }
 }
 
 static const rk_scheme *scheme_of(const rk_arch *arch)
