@@ -55,7 +55,7 @@ coverage: ## lines and branches that the tests run, as docs/results/coverage.md
 	ctest --preset coverage -LE kernels
 	python3 tools/coverage.py build-coverage --page docs/results/coverage.md
 
-mutants: ## break the code at 60 places and see which tests fail, as docs/results/mutants.md (an hour)
+mutants: ## break the code at 60 places and see which tests fail, as docs/results/mutants.md (hours)
 	@sh tools/setup.sh build test
 	python3 tools/mutants.py --table docs/results/mutants.md
 

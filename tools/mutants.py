@@ -1,55 +1,78 @@
 #!/usr/bin/env python3
 """Break the code on purpose, one small change at a time, and see which test fails.
 
-    tools/mutants.py [--seed 1] [-n 60] [--slots FIRST-LAST] [--list] [--table FILE]
+    tools/mutants.py [--seed 1] [-n 60] [--commit HEAD] [--slots FIRST-LAST] [--list] [--table FILE]
 
 A mutant is a copy of the source in which one operator, constant, bound or statement of src/ is changed. Slot i
-of the list belongs to a layer and a kind of change, both in turn, so that a short list covers all of them;
-file and place are drawn at random from the seed, the same for the same source. A mutant that does not compile,
-or compiles to the same program, is drawn again. A mutant is caught when a test fails or exceeds its time
-limit: tests of the layer come first, quick ones before slow ones, and the first failure ends the run. What
-survives all tests meets those of its layer and of the ones that see it most directly once more under the
-address and undefined behaviour sanitizers, as in `make check-asan`.
+of the list belongs to a layer and a kind of change, both in turn, so that a short list covers all of them. Within
+both every place has a random rank that depends on the seed, the slot and its line; the first is drawn. So the list
+is the same for the same source, and nearly the same for a source that has changed a little. A mutant that does not
+compile, or compiles to the same program, gives way to the next.
+
+A mutant is caught when a test fails or exceeds its time limit: tests of the layer come first, quick ones before
+slow ones, and the first failure ends the run. A failure counts when the test fails once more, alone, and passes
+with the unchanged code in between: a busy machine catches no mutant. What survives all tests meets all of them
+once more under the address and undefined behaviour sanitizers, as in `make check-asan`, after the last slot.
 
 What no test of this machine can see is not drawn: assertions, prefetching, the bound of a > b ? a : b, statements
-that only give memory back, sources that this build does not compile.
+that only give memory back, sources that this build does not compile, and src/selftest/, which is a test itself.
 
-Everything happens in build-mutants/: a copy of the files that git knows, built there. Results are kept in
-build-mutants/results.json slot by slot, so that a run can be stopped and continued; --table writes the page
-from them. Reasons for mutants that survive are read from tools/mutants_survivors.json.
+Everything happens in build-mutants/: a copy of the files of one commit, built there, each kind of build twice, with
+and without the change. Results are kept in build-mutants/results.json, so that a run can be stopped and continued,
+and that one of another commit runs only what has to be run: a mutant stays caught while its line is there and the
+test that failed is unchanged; one that survived runs again once anything in src/ or tests/ has changed. --table
+writes the page from them. Reasons for mutants that survive are read from tools/mutants_survivors.json.
 """
 import argparse
 import concurrent.futures
 import hashlib
+import io
 import json
 import os
-import random
 import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORK = os.path.join(ROOT, "build-mutants")
 COPY = os.path.join(WORK, "source")
-BUILD = os.path.join(WORK, "build")
-SANITIZED = os.path.join(WORK, "asan")
 RESULTS = os.path.join(WORK, "results.json")
+SECONDS = os.path.join(WORK, "seconds.json")
 REASONS = os.path.join(ROOT, "tools", "mutants_survivors.json")
 
 # Labels of tests that see a layer most directly; its own comes first in any case.
 NEAR = {"kernels": ["tensor"], "nn": ["tensor", "model"], "model": ["infer"], "format": ["io", "model"],
-        "compress": ["tensor", "cli"], "tensor": ["model"], "tune": ["train"], "selftest": ["cli"]}
+        "compress": ["tensor", "cli"], "tensor": ["model"], "tune": ["train"]}
+NOT_DRAWN = {"selftest"}  # is itself a test
 INCLUDED_BY_MAX = 8  # objects to compile again: headers that more of them include take too long
-MEMORY_BYTES = 16 << 30
-TRIES = 40
+LIMIT_BASE = 60      # seconds
+
+# A mutant may write, remove or signal anything, such as a device that a test names as an output. So tests run
+# where only their build folder and an empty /tmp can be written, and no other process is seen.
+CAGE = r"""set -e
+folder=$1
+shift
+mount --bind "$folder" "$folder"
+awk '{print $5}' /proc/self/mountinfo | while read -r at; do
+    case $at in "$folder" | /proc* | /sys*) ;; *) mount -o remount,bind,ro "$at" ;; esac
+done
+mount -t tmpfs tmpfs /tmp
+setsid --wait "$@"
+"""
 
 
 def say(text):
     print(text, flush=True)
+
+
+def caged(folder, command):
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return alone + ([] if os.getuid() == 0 else ["--user", "--map-root-user"]) + ["sh", "-c", CAGE, "cage", folder] + command
 
 
 # ---- what can be changed
@@ -113,234 +136,17 @@ def statements(code):
 KINDS = {"operator": operators, "constant": constants, "bound": bounds, "statement": statements}
 
 
-# ---- the copy and its build
+# ---- the copy and its builds
 
 def run(*words, **more):
     return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **more)
 
 
-def build(folder, *targets):
-    return run("ninja", "-C", folder, *targets)
-
-
-def configure(folder, *options):
-    ccache = ["-DCMAKE_C_COMPILER_LAUNCHER=ccache"] if run("sh", "-c", "command -v ccache").returncode == 0 else []
-    return run("cmake", "-S", COPY, "-B", folder, "-G", "Ninja", *options, *ccache)
-
-
-def copy_file(name):
-    """Only when it differs, so that little is built again."""
-    there = os.path.join(COPY, name)
-    with open(os.path.join(ROOT, name), "rb") as f:
-        data = f.read()
-    if os.path.exists(there):
-        with open(there, "rb") as f:
-            if f.read() == data:
-                return
-    os.makedirs(os.path.dirname(there), exist_ok=True)
-    with open(there, "wb") as f:
-        f.write(data)
-    shutil.copymode(os.path.join(ROOT, name), there)
-
-
-def prepare():
-    known = {n for n in run("git", "-C", ROOT, "ls-files", "-z").stdout.split("\0") if os.path.isfile(os.path.join(ROOT, n))}
-    for name in known - {""}:
-        copy_file(name)
-    for folder, _, names in os.walk(COPY):
-        for path in (os.path.join(folder, n) for n in names):
-            if os.path.relpath(path, COPY) not in known:
-                os.remove(path)
-    done = configure(BUILD, "-DCMAKE_BUILD_TYPE=Release")
-    done = build(BUILD) if done.returncode == 0 else done
-    if done.returncode == 0:
-        done = configure(SANITIZED, "-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DRK_SANITIZE=address,undefined")
+def git(*words):
+    done = subprocess.run(("git", "-C", ROOT) + words, stdout=subprocess.PIPE)
     if done.returncode:
-        sys.exit("the copy does not build:\n" + done.stdout[-3000:])
-
-
-def program_hash():
-    h = hashlib.sha256()
-    for name in ("librk.a", "rwkv"):
-        with open(os.path.join(BUILD, name), "rb") as f:
-            h.update(f.read())
-    return h.hexdigest()
-
-
-def sources():
-    """{layer: [(file of src/, its code)]} of what this build compiles and few objects include."""
-    deps = run("ninja", "-C", BUILD, "-t", "deps").stdout
-    seen = {}
-    for line in deps.splitlines():
-        m = re.match(r"\s+(?:.*/)?(src/\w+/[\w/.]+)$", line)
-        if m:
-            seen[m.group(1)] = seen.get(m.group(1), 0) + 1
-    layers = {}
-    for path, n in sorted(seen.items()):
-        with open(os.path.join(COPY, path)) as f:
-            text = f.read()
-        if n <= INCLUDED_BY_MAX:
-            layers.setdefault(path.split("/")[1], []).append((path, text, code_only(text)))
-    return layers
-
-
-# ---- tests
-
-def tests(folder):
-    listing = json.loads(run("ctest", "--test-dir", folder, "--show-only=json-v1").stdout)
-    found = []
-    for t in listing["tests"]:
-        p = {q["name"]: q["value"] for q in t["properties"]}
-        command = t.get("command") or [os.path.join(folder, t["name"])]  # ctest knows none before it is built
-        found.append({"name": t["name"], "command": command, "label": p.get("LABELS", [""])[0],
-                      "env": dict(e.split("=", 1) for e in p.get("ENVIRONMENT", [])), "seconds": 0.0,
-                      "limits": limits if folder == BUILD else None})  # sanitizers reserve terabytes
-    return found
-
-
-def limits():
-    """Of a test: a mutant may ask for any amount of memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-class Runner:
-    """Runs tests beside each other until one fails, and then ends those still running."""
-
-    def __init__(self, jobs, factor):
-        self.jobs, self.factor = jobs, factor
-        self.running, self.failed = set(), None
-
-    def one(self, test):
-        if self.failed:
-            return
-        start, limit = time.time(), 60 + self.factor * test["seconds"]
-        p = subprocess.Popen(test["command"], env=dict(os.environ, **test["env"]), stdout=subprocess.DEVNULL, cwd=BUILD,
-                             stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=test["limits"])
-        self.running.add(p)
-        try:
-            bad = "" if p.wait(limit) in (0, 77) else "fails"
-        except subprocess.TimeoutExpired:
-            bad = "exceeds its time limit"
-        try:
-            os.killpg(p.pid, signal.SIGKILL)  # what it started, too
-        except ProcessLookupError:
-            pass
-        p.wait()
-        self.running.discard(p)
-        if bad and not self.failed:
-            self.failed = "%s %s" % (test["name"], bad)
-            for other in list(self.running):
-                try:
-                    os.killpg(other.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-        elif not bad:
-            test["took"] = time.time() - start
-
-    def __call__(self, some):
-        self.failed = None
-        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
-            list(pool.map(self.one, some))
-        return self.failed
-
-
-def stages(all_tests, layer):
-    near = [layer] + NEAR.get(layer, [])
-    quick = sorted(all_tests, key=lambda t: t["seconds"])
-    own = [t for t in quick if t["label"] in near]
-    return own, [t for t in quick if t not in own]
-
-
-def executables(some):
-    """Targets of the tests that are programs of the build folder, and what scripts start."""
-    return [os.path.basename(t["command"][0]) for t in some if t["command"][0].startswith(WORK)] + ["rwkv"]
-
-
-# ---- mutants
-
-def draw(layers, seed, slot, attempt):
-    """The mutant of a slot: (file, line, kind, text of the file, what was, what is)."""
-    names = sorted(layers)
-    turn, of_layer = divmod(slot, len(names))
-    kind = list(KINDS)[(of_layer + turn) % len(KINDS)]
-    rng = random.Random("%s-%d-%d" % (seed, slot, attempt))
-    places = [(path, text, place) for path, text, code in layers[names[of_layer]] for place in KINDS[kind](code)]
-    path, text, (lo, hi, new) = rng.choice(places)
-    line = text.count("\n", 0, lo)
-    changed = text[:lo] + new + text[hi:]
-    return {"slot": slot, "layer": names[of_layer], "kind": kind, "file": path, "line": line + 1,
-            "was": text.split("\n")[line].strip(), "is": changed.split("\n")[line].strip() or ";"}, text, changed
-
-
-def write(path, text):
-    with open(os.path.join(COPY, path), "w") as f:
-        f.write(text)
-
-
-def under_sanitizers(layer, seconds, runner):
-    """The first test of the layer and those near it that fails."""
-    near = stages(tests(SANITIZED), layer)[0]
-    for t in near:
-        t["seconds"] = 5 * seconds.get(t["name"], 0.0)
-    near.sort(key=lambda t: t["seconds"])
-    if build(SANITIZED, *executables(near)).returncode:
-        return None
-    by = runner(near)
-    return by + ", sanitized" if by else None
-
-
-def verdict(layer, original, all_tests, runner):
-    done = build(BUILD, "rk_static", "rwkv")
-    if done.returncode:
-        return "does not build", None
-    if program_hash() == original:
-        return "the same program", None
-    own, others = stages(all_tests, layer)
-    for some in (own, others):
-        done = build(BUILD, *executables(some)) if some is own else build(BUILD)
-        if done.returncode:
-            return "does not build", None
-        by = runner(some)
-        if by:
-            return "caught", by
-    by = under_sanitizers(layer, {t["name"]: t["seconds"] for t in all_tests}, runner)
-    return ("caught", by) if by else ("survived", None)
-
-
-def judge(mutant, text, changed, original, all_tests, runner):
-    """The mutant with its result; the source is as before afterwards."""
-    start = time.time()
-    write(mutant["file"], changed)
-    try:
-        result, by = verdict(mutant["layer"], original, all_tests, runner)
-    finally:
-        write(mutant["file"], text)
-    return dict(mutant, result=result, by=by, seconds=round(time.time() - start))
-
-
-def once_more(mutant, original, all_tests, runner):
-    """A mutant of an earlier run, in the source as it is now: None where its line is gone."""
-    with open(os.path.join(COPY, mutant["file"])) as f:
-        text = f.read()
-    lines = text.split("\n")
-    places = [i for i, line in enumerate(lines) if line.strip() == mutant["was"]]
-    if not places:
-        return None
-    at = min(places, key=lambda i: abs(i + 1 - mutant["line"]))
-    lines[at] = lines[at].replace(mutant["was"], mutant["is"])
-    return judge(dict(mutant, line=at + 1), text, "\n".join(lines), original, all_tests, runner)
-
-
-def slot_result(slot, o, layers, original, all_tests, runner):
-    again = []
-    for attempt in range(TRIES):
-        mutant, text, changed = draw(layers, o.seed, slot, attempt)
-        judged = judge(mutant, text, changed, original, all_tests, runner)
-        if judged["result"] in ("caught", "survived"):
-            return dict(judged, drawn_again=again)
-        again.append(judged["result"])
-    sys.exit("slot %d: nothing that builds in %d draws" % (slot, TRIES))
+        sys.exit("git %s failed" % " ".join(words))
+    return done.stdout
 
 
 def load(path):
@@ -350,49 +156,374 @@ def load(path):
     return {}
 
 
-def measure_tests(all_tests, runner):
-    """Seconds of each test of the code as it is, which has to pass."""
-    known = load(os.path.join(WORK, "seconds.json"))
-    for t in all_tests:
-        t["seconds"] = known.get(t["name"], 0.0)
-    if all(t["name"] in known for t in all_tests):
-        return
-    by = runner(all_tests)
-    if by:
-        sys.exit("before any change: %s" % by)
-    for t in all_tests:
-        t["seconds"] = t.get("took", 0.0)
-    with open(os.path.join(WORK, "seconds.json"), "w") as f:
-        json.dump({t["name"]: t["seconds"] for t in all_tests}, f)
+def store(path, value):
+    """In one step: a run may be killed at any time."""
+    with open(path + ".new", "w") as f:
+        json.dump(value, f, indent=1)
+    os.replace(path + ".new", path)
 
 
-def tell(r):
+def write(path, data):
+    """A file of the copy, only when it differs, so that little is built again."""
+    there = os.path.join(COPY, path)
+    if os.path.exists(there):
+        with open(there, "rb") as f:
+            if f.read() == data:
+                return
+    os.makedirs(os.path.dirname(there), exist_ok=True)
+    with open(there, "wb") as f:
+        f.write(data)
+
+
+def copy_source(commit):
+    known = set()
+    with tarfile.open(fileobj=io.BytesIO(git("archive", commit))) as archive:
+        for member in archive:
+            if member.isfile():
+                write(member.name, archive.extractfile(member).read())
+                os.chmod(os.path.join(COPY, member.name), member.mode)
+                known.add(member.name)
+    for folder, _, names in os.walk(COPY):
+        for path in (os.path.join(folder, n) for n in names):
+            if os.path.relpath(path, COPY) not in known:
+                os.remove(path)
+
+
+class Build:
+    """A kind of build: `folder` is built with each mutant, `plain` once of the unchanged code."""
+
+    def __init__(self, name, *options, memory_bytes=None):
+        self.name, self.options, self.memory_bytes = name, options, memory_bytes
+        self.folder, self.plain = os.path.join(WORK, name), os.path.join(WORK, name + "-plain")
+
+    def configure(self):
+        ccache = ["-DCMAKE_C_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
+        for folder in (self.folder, self.plain):
+            done = run("cmake", "-S", COPY, "-B", folder, "-G", "Ninja", *self.options, *ccache)
+            done = run("ninja", "-C", folder) if done.returncode == 0 else done
+            if done.returncode:
+                sys.exit("the unchanged copy does not build:\n" + done.stdout[-3000:])
+
+    def make(self, *targets):
+        """True when it builds."""
+        return run("ninja", "-C", self.folder, *targets).returncode == 0
+
+    def program_hash(self):
+        h = hashlib.sha256()
+        for name in ("librk.a", "rwkv"):
+            with open(os.path.join(self.folder, name), "rb") as f:
+                h.update(f.read())
+        return h.hexdigest()
+
+    def limits(self):
+        """Of a test: a mutant may ask for any amount of memory."""
+        if self.memory_bytes:
+            resource.setrlimit(resource.RLIMIT_AS, (self.memory_bytes, self.memory_bytes))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def tests(self):
+        """Each with its command in both folders."""
+        def listing(folder):
+            return json.loads(run("ctest", "--test-dir", folder, "--show-only=json-v1").stdout)["tests"]
+
+        found = []
+        for mutated, plain in zip(listing(self.folder), listing(self.plain)):
+            test = {"name": mutated["name"], "seconds": 0.0}
+            for which, t in ("mutated", mutated), ("plain", plain):
+                p = {q["name"]: q["value"] for q in t["properties"]}
+                test["label"] = p.get("LABELS", [""])[0]
+                test[which] = (t["command"], dict(e.split("=", 1) for e in p.get("ENVIRONMENT", [])))
+            found.append(test)
+        return found
+
+
+RELEASE = Build("release", "-DCMAKE_BUILD_TYPE=Release", memory_bytes=16 << 30)
+SANITIZED = Build("asan", "-DCMAKE_BUILD_TYPE=RelWithDebInfo",  # reserves terabytes
+                  "-DRK_SANITIZE=address,undefined")
+
+
+def sources():
+    """{layer: [(file of src/, its text, its code)]} of what this build compiles and few objects include."""
+    deps = run("ninja", "-C", RELEASE.plain, "-t", "deps").stdout
+    seen = {}
+    for line in deps.splitlines():
+        m = re.match(r"\s+(?:.*/)?(src/\w+/[\w/.]+)$", line)
+        if m:
+            seen[m.group(1)] = seen.get(m.group(1), 0) + 1
+    layers = {}
+    for path, n in sorted(seen.items()):
+        with open(os.path.join(COPY, path)) as f:
+            text = f.read()
+        if n <= INCLUDED_BY_MAX and path.split("/")[1] not in NOT_DRAWN:
+            layers.setdefault(path.split("/")[1], []).append((path, text, code_only(text)))
+    return layers
+
+
+# ---- tests
+
+class Runner:
+    """Runs tests of a build beside each other until one fails, and then ends those still running."""
+
+    def __init__(self, build, jobs, factor):
+        self.build, self.jobs, self.factor = build, jobs, factor
+        self.running, self.stopped = set(), False
+
+    def once(self, test, which, seconds):
+        """"" when it passes, else what happened; its time limit is a multiple of `seconds`."""
+        command, more = test[which]
+        folder = self.build.folder if which == "mutated" else self.build.plain
+        start = time.time()
+        p = subprocess.Popen(caged(folder, command), env=dict(os.environ, **more), cwd=folder, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, start_new_session=True,
+                             preexec_fn=self.build.limits)
+        self.running.add(p)
+        try:
+            bad = "" if p.wait(LIMIT_BASE + self.factor * seconds) in (0, 77) else "fails"
+        except subprocess.TimeoutExpired:
+            bad = "exceeds its time limit"
+        end(p)  # and with it what it started
+        p.wait()
+        self.running.discard(p)
+        test["took"] = time.time() - start
+        return bad
+
+    def steady(self, test):
+        """It fails with the mutant once more, alone, and passes without, in a limit of the time which that takes now."""
+        if self.once(test, "plain", test["seconds"]):
+            return False
+        return self.once(test, "mutated", max(test["seconds"], test["took"])) != ""
+
+    def failure(self, some, which="mutated"):
+        """(test, what happened) of the first that fails, or None; all that pass are then in self.passed."""
+        self.stopped, found = False, []
+
+        def one(test):
+            if self.stopped:
+                return
+            bad = self.once(test, which, test["seconds"])
+            if not bad:
+                self.passed.add(test["name"])
+            elif not self.stopped:
+                self.stopped = True
+                found.append((test, bad))
+                for other in list(self.running):
+                    end(other)
+
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            list(pool.map(one, some))
+        return found[0] if found else None
+
+    def catches(self, some):
+        """What the page says of the test that catches the mutant, or None."""
+        self.passed = set()
+        while True:
+            found = self.failure([t for t in some if t["name"] not in self.passed])
+            if not found:
+                return None
+            test, bad = found
+            if self.steady(test):
+                return "%s %s" % (test["name"], bad)
+            say("   %s %s, but not each time, or without the change, too" % (test["name"], bad))
+            self.passed.add(test["name"])
+
+    def measure(self, commit):
+        """The tests with their seconds for the code as it is, which has to pass."""
+        self.passed, all_tests = set(), self.build.tests()
+        known = load(SECONDS).get(self.build.name, {})
+        for t in all_tests:
+            t["seconds"] = known.get("seconds", {}).get(t["name"], 30.0)
+        if known.get("commit") != commit:
+            while True:
+                found = self.failure([t for t in all_tests if t["name"] not in self.passed], "plain")
+                if not found:
+                    break
+                if self.once(found[0], "plain", found[0]["seconds"]):
+                    sys.exit("before any change: %s %s" % (found[0]["name"], found[1]))
+                self.passed.add(found[0]["name"])
+            for t in all_tests:
+                t["seconds"] = t["took"]
+            store(SECONDS, dict(load(SECONDS), **{self.build.name: {
+                "commit": commit, "seconds": {t["name"]: round(t["seconds"], 3) for t in all_tests}}}))
+        return sorted(all_tests, key=lambda t: t["seconds"])
+
+
+def end(p):
+    try:
+        os.killpg(p.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def stages(all_tests, layer):
+    near = [layer] + NEAR.get(layer, [])
+    own = [t for t in all_tests if t["label"] in near]
+    return own, [t for t in all_tests if t not in own]
+
+
+def executables(build, some):
+    """Targets of the tests that are programs of the build folder, and what scripts start."""
+    return [os.path.basename(t["mutated"][0][0]) for t in some if t["mutated"][0][0].startswith(build.folder)] + ["rwkv"]
+
+
+# ---- mutants
+
+def ranked(layers, seed, slot):
+    """The mutants of a slot, in the order in which they are drawn: (mutant, changed text)."""
+    names = sorted(layers)
+    turn, of_layer = divmod(slot, len(names))
+    kind = list(KINDS)[(of_layer + turn) % len(KINDS)]
+    found = []
+    for path, text, code in layers[names[of_layer]]:
+        seen, lines = {}, text.split("\n")
+        for lo, hi, new in KINDS[kind](code):
+            at = text.count("\n", 0, lo)
+            changed = text[:lo] + new + text[hi:]
+            was, now = lines[at].strip(), changed[changed.rfind("\n", 0, lo) + 1:].split("\n", 1)[0].strip() or ";"
+            nth = seen[was, now] = seen.get((was, now), 0) + 1
+            key = "%s: %s -> %s%s" % (path, was, now, " (%d)" % nth if nth > 1 else "")
+            rank = hashlib.sha256(("%s %d %s" % (seed, slot, key)).encode()).digest()
+            found.append((rank, {"key": key, "layer": names[of_layer], "kind": kind, "file": path, "line": at + 1,
+                                 "was": was, "is": now}, changed))
+    return [(mutant, changed) for _, mutant, changed in sorted(found, key=lambda f: f[0])]
+
+
+def verdict(layer, original, all_tests, runner):
+    if not RELEASE.make("rk_static", "rwkv"):
+        return "does not build", None
+    if RELEASE.program_hash() == original:
+        return "the same program", None
+    own, others = stages(all_tests, layer)
+    for some in (own, others):
+        if not RELEASE.make(*(executables(RELEASE, own) if some is own else [])):
+            return "does not build", None
+        by = runner.catches(some)
+        if by:
+            return "caught", by
+    return "survived", None
+
+
+class Changed:
+    """The copy with a mutant in it; the source is as before afterwards."""
+
+    def __init__(self, mutant, changed):
+        self.path, self.changed = mutant["file"], changed
+
+    def __enter__(self):
+        with open(os.path.join(COPY, self.path), "rb") as f:
+            self.text = f.read()
+        write(self.path, self.changed.encode())
+
+    def __exit__(self, *_):
+        write(self.path, self.text)
+
+
+class Campaign:
+    """Results by mutant, kept in a file."""
+
+    def __init__(self, o):
+        self.o, self.kept = o, load(RESULTS).get("mutants", {})
+        self.commit = git("rev-parse", "--short", o.commit).decode().strip()
+        self.trees = git("rev-parse", o.commit + ":src", o.commit + ":tests").decode().split()
+        self.blobs = {}  # of src/ and tests/
+        for line in git("ls-tree", "-r", o.commit, "src", "tests").decode().splitlines():
+            words, path = line.split("\t")
+            self.blobs[path] = words.split()[2]
+
+    def stands_on(self, r):
+        """What has to be unchanged for a result to hold."""
+        if r["result"] == "survived":
+            return self.trees
+        if r["result"] != "caught":
+            return [self.blobs.get(r["file"])]
+        test = r["by"].split()[0]
+        stems = {re.sub(r"\.\w+$", "", os.path.basename(p)): h for p, h in self.blobs.items() if p.startswith("tests/")}
+        return [stems.get(test) or stems.get(re.sub(r"_avx512_emulated$", "", test))]
+
+    def result(self, mutant):
+        r = self.kept.get(mutant["key"])
+        return r if r and (r["commit"] == self.commit or r["stands_on"] == self.stands_on(r)) else None
+
+    def keep(self, mutant, **more):
+        r = dict(mutant, commit=self.commit, **more)
+        r["stands_on"] = self.stands_on(r)
+        earlier = self.kept.get(mutant["key"])
+        survived = list(earlier["survived"]) if earlier else []
+        if r["result"] == "survived" and r["sanitized"] and self.commit not in survived:
+            survived.append(self.commit)
+        self.kept[mutant["key"]] = dict(r, survived=survived)
+        self.save()
+
+    def save(self, **more):
+        store(RESULTS, dict(load(RESULTS), mutants=self.kept, **more))
+
+    def judge(self, mutant, changed, original, all_tests, runner):
+        start = time.time()
+        with Changed(mutant, changed):
+            result, by = verdict(mutant["layer"], original, all_tests, runner)
+        self.keep(mutant, result=result, by=by, sanitized=False, seconds=round(time.time() - start))
+
+    def slots(self, slots):
+        """Judge the mutants of these slots: [(slot, mutant, changed text, what was drawn before)]."""
+        layers, runner = sources(), Runner(RELEASE, self.o.jobs, self.o.factor)
+        all_tests, original, drawn = runner.measure(self.commit), RELEASE.program_hash(), []
+        for slot in slots:
+            passed_over = []
+            for mutant, changed in ranked(layers, self.o.seed, slot):
+                if mutant["key"] in [m["key"] for _, m, _, _ in drawn]:
+                    continue
+                r = self.result(mutant)
+                if not r:
+                    self.judge(mutant, changed, original, all_tests, runner)
+                    r = self.kept[mutant["key"]]
+                    tell(slot, r)
+                self.kept[mutant["key"]] = dict(r, line=mutant["line"])
+                if r["result"] in ("caught", "survived"):
+                    drawn.append((slot, mutant, changed, passed_over))
+                    break
+                passed_over.append(r["result"])
+            else:
+                sys.exit("slot %d: nothing that builds" % (slot + 1))
+        RELEASE.make()
+        return drawn
+
+    def sanitizers(self, drawn):
+        """What survived meets all tests under the sanitizers."""
+        left = [(slot, m, changed) for slot, m, changed, _ in drawn
+                if self.kept[m["key"]]["result"] == "survived" and not self.kept[m["key"]]["sanitized"]]
+        if not left:
+            return
+        SANITIZED.configure()
+        runner = Runner(SANITIZED, self.o.jobs, self.o.factor)
+        all_tests = runner.measure(self.commit)
+        for slot, mutant, changed in left:
+            start, r = time.time(), self.kept[mutant["key"]]
+            own, others = stages(all_tests, mutant["layer"])
+            with Changed(mutant, changed):
+                built = SANITIZED.make()
+                by = runner.catches(own + others) if built else None
+            self.keep(mutant, result="caught" if by else "survived", by=by + ", sanitized" if by else None, sanitized=built,
+                      seconds=r["seconds"] + round(time.time() - start))
+            tell(slot, self.kept[mutant["key"]])
+        SANITIZED.make()
+
+
+def tell(slot, r):
     say("%2d %-8s %-9s %s:%d  %s%s, %d s\n   - %s\n   + %s" %
-        (r["slot"] + 1, r["layer"], r["kind"], r["file"], r["line"], r["result"], " by " + r["by"] if r["by"] else "",
+        (slot + 1, r["layer"], r["kind"], r["file"], r["line"], r["result"], " by " + r["by"] if r["by"] else "",
          r["seconds"], r["was"], r["is"]))
 
 
 def run_slots(o, slots):
-    prepare()
-    layers, all_tests, runner = sources(), tests(BUILD), Runner(o.jobs, o.factor)
-    original = program_hash()
-    measure_tests(all_tests, runner)
-    results = {k: v for k, v in load(RESULTS).items() if v["seed"] == o.seed}
-    commit = run("git", "-C", ROOT, "describe", "--always").stdout.strip()
-    for slot in slots:
-        last = results.get(str(slot))
-        if last and not (o.survivors and last["result"] == "survived"):
-            continue
-        r = once_more(last, original, all_tests, runner) if last else slot_result(slot, o, layers, original, all_tests, runner)
-        if not r:
-            say("%2d the line is gone: %s" % (slot + 1, last["was"]))
-            continue
-        tell(r)
-        results[str(slot)] = dict(r, seed=o.seed, commit=commit)
-        with open(RESULTS, "w") as f:
-            json.dump(results, f, indent=1)
-    build(BUILD)
-    return results
+    os.makedirs(WORK, exist_ok=True)
+    if WORK.startswith("/tmp/") or run(*caged(WORK, ["true"])).returncode:
+        sys.exit("tests of mutants run apart from the system: this needs unshare and mount, and a folder outside of /tmp")
+    campaign = Campaign(o)
+    copy_source(o.commit)
+    RELEASE.configure()
+    drawn = campaign.slots(slots)
+    campaign.sanitizers(drawn)
+    campaign.save(list={"seed": o.seed, "commit": campaign.commit, "slots": [
+        {"slot": slot, "key": m["key"], "passed_over": before} for slot, m, _, before in drawn]})
 
 
 # ---- the page
@@ -401,20 +532,30 @@ def cell(code):
     return "`%s`" % code.replace("|", "\\|").replace("`", "'")
 
 
-def table(results, seed):
+def last_list():
+    kept = load(RESULTS)
+    drawn = kept["list"]
+    return drawn, [dict(kept["mutants"][s["key"]], slot=s["slot"], passed_over=s["passed_over"]) for s in drawn["slots"]]
+
+
+def table(drawn, rows):
     reasons = {(r["file"], r["was"], r["is"]): r["reason"] for r in load(REASONS).get("survivors", [])}
-    rows = [results[k] for k in sorted(results, key=int)]
-    caught = sum(r["result"] == "caught" for r in rows)
-    again = [a for r in rows for a in r["drawn_again"]]
-    commits = list(dict.fromkeys(r["commit"] for r in rows))
+    caught = [r for r in rows if r["result"] == "caught"]
+    later = [r for r in caught if r["survived"]]
+    over = [a for r in rows for a in r["passed_over"]]
+    commits = ["%s (%d)" % (c, sum(r["commit"] == c for r in rows)) for c in dict.fromkeys(r["commit"] for r in rows)]
     out = ["# Mutants", "",
            "Made by `make mutants` (`tools/mutants.py`), which tells what is changed and how a list is drawn; do not edit.", "",
-           "Seed %s, %d mutants of commit %s: **%d caught**, %d survived. Drawn again: %d that did not build, %d that "
-           "compiled to the same program." % (seed, len(rows), ", ".join(commits), caught, len(rows) - caught,
-                                              again.count("does not build"), again.count("the same program")), "",
+           "Seed %s, %d mutants of commit %s: **%d caught**, %d survived all tests, with and without sanitizers. Of those "
+           "caught, %d survived on an earlier commit and led to a test. Results are of commits %s. Passed over: %d that did "
+           "not build, %d that compiled to the same program." %
+           (drawn["seed"], len(rows), drawn["commit"], len(caught), len(rows) - len(caught), len(later), ", ".join(commits),
+            over.count("does not build"), over.count("the same program")), "",
            "| | layer | kind | place | was | became | result |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for r in rows:
         told = r["by"] if r["by"] else "**survived**: " + reasons.get((r["file"], r["was"], r["is"]), "not read yet")
+        if r["by"] and r["survived"]:
+            told += "; survived on %s" % ", ".join(r["survived"])
         out.append("| %d | %s | %s | %s:%d | %s | %s | %s |" % (r["slot"] + 1, r["layer"], r["kind"], r["file"][4:], r["line"],
                                                              cell(r["was"]), cell(r["is"]), told))
     return "\n".join(out) + "\n"
@@ -424,10 +565,10 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--seed", default="1", help="of the list (1)")
     ap.add_argument("-n", type=int, default=60, help="mutants (60)")
+    ap.add_argument("--commit", default="HEAD", help="whose source is changed and tested (HEAD)")
     ap.add_argument("--slots", help="only these, such as 1-12 or 7")
-    ap.add_argument("--survivors", action="store_true", help="also those that survived, in the source as it is now")
     ap.add_argument("--list", action="store_true", help="print the first draw of each slot, run nothing")
-    ap.add_argument("--no-run", action="store_true", help="only write the table of the results there are")
+    ap.add_argument("--no-run", action="store_true", help="only write the table of the last run")
     ap.add_argument("--table", metavar="FILE", help="write the page")
     ap.add_argument("-j", dest="jobs", type=int, default=os.cpu_count(), help="tests beside each other (all cores)")
     ap.add_argument("--factor", type=float, default=10, help="time limit of a test: 60 s and so many times its own (10)")
@@ -435,18 +576,21 @@ def main():
     first, last = (int(w) for w in (o.slots.split("-") * 2)[:2]) if o.slots else (1, o.n)
     slots = range(first - 1, last)
     if o.list:
-        prepare()
+        copy_source(o.commit)
+        RELEASE.configure()
         layers = sources()
         for slot in slots:
-            m = draw(layers, o.seed, slot, 0)[0]
+            m = ranked(layers, o.seed, slot)[0][0]
             say("%2d %-9s %s:%d\n   - %s\n   + %s" % (slot + 1, m["kind"], m["file"], m["line"], m["was"], m["is"]))
         return
-    results = load(RESULTS) if o.no_run else run_slots(o, slots)
+    if not o.no_run:
+        run_slots(o, slots)
+    drawn, rows = last_list()
     if o.table:
         with open(o.table, "w") as f:
-            f.write(table(results, o.seed))
-    survived = [r for r in results.values() if r["result"] == "survived"]
-    say("%d mutants, %d caught, %d survived" % (len(results), len(results) - len(survived), len(survived)))
+            f.write(table(drawn, rows))
+    survived = sum(r["result"] == "survived" for r in rows)
+    say("%d mutants, %d caught, %d survived" % (len(rows), len(rows) - survived, survived))
 
 
 if __name__ == "__main__":
