@@ -5,12 +5,9 @@ rk_tensor *rk_previous_rows(rk_ctx *ctx, rk_tensor *x, rk_tensor **shift)
 {
     if (rk_ctx_failed(ctx))
         return NULL;
-    const int64_t steps = x->dims[1], one[] = {x->dims[0], 1, x->dims[2]};
-    rk_tensor *prev = rk_view(ctx, *shift, 3, one);
-    *shift = rk_copy(ctx, rk_index(ctx, rk_transpose(ctx, x, 0, 1), steps - 1));
-    if (steps == 1)
-        return prev;
-    return rk_concat(ctx, (rk_tensor *const[]){prev, rk_slice(ctx, x, 1, 0, steps - 1)}, 2, 1);
+    rk_tensor *prev = rk_previous(ctx, x, *shift);
+    *shift = rk_copy(ctx, rk_index(ctx, rk_transpose(ctx, x, 0, 1), x->dims[1] - 1));
+    return prev;
 }
 
 rk_tensor *rk_for_each_row(rk_ctx *ctx, rk_tensor *param, int64_t batch)

@@ -159,10 +159,33 @@ static void cross_entropy(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor 
     out[0] = rk_cross_entropy(ctx, in[0], in[1], in[2], 0.0);
 }
 
+/* What a builder that is about rows of a batch (B, T, ...) is told. */
+enum { ONE_SEQUENCE, SEVERAL };
+
+/* Let some of the rows of x hold several sequences: of one token, of many, one that is all of its row. */
+static void rows_of(rk_ctx *ctx, const rk_tensor *x, int how)
+{
+    static const int every[] = {3, 1 << 20, 17}, after[] = {2, 1, 0};
+    if (how == ONE_SEQUENCE || rk_ctx_failed(ctx))
+        return;
+    ctx->begins = rk_new_zeros(ctx, RK_I32, 2, x->dims);
+    for (int64_t i = 0; ctx->begins && ctx->begins->data && i < x->dims[0] * x->dims[1]; i++) {
+        const int64_t row = i / x->dims[1] % 3, t = i % x->dims[1];
+        ((int32_t *)ctx->begins->data)[i] =
+            t % every[row] == after[row] || (row == 0 && t % 7 == 0);
+    }
+}
+
+static void previous(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    rows_of(ctx, in[0], arg);
+    out[0] = rk_previous(ctx, in[0], in[1]);
+}
+
 static void shift_mix(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     int n = 0;
-    (void)arg;
+    rows_of(ctx, in[0], arg);
     while (in[2 + n])
         n++;
     out[0] = rk_shift_mix(ctx, in[0], in[1], in + 2, n, &out[1]);
@@ -170,7 +193,7 @@ static void shift_mix(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **ou
 
 static void wkv7(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
-    (void)arg;
+    rows_of(ctx, in[0], arg);
     const rk_wkv7_in w = {
         .r = in[0], .w = in[1], .k = in[2], .v = in[3], .a = in[4], .b = in[5], .state = in[6]};
     out[0] = rk_wkv7(ctx, &w, &out[1]);
@@ -186,7 +209,7 @@ static void wkv7_state(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
 
 static void wkv6(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
-    (void)arg;
+    rows_of(ctx, in[0], arg);
     const rk_wkv6_in w = {
         .r = in[0], .k = in[1], .v = in[2], .d = in[3], .u = in[4], .state = in[5]};
     out[0] = rk_wkv6(ctx, &w, &out[1]);
@@ -195,7 +218,7 @@ static void wkv6(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 /* Two pieces; the exponents of the state start at 0 and are constants of its gradient. */
 static void wkv4(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
-    (void)arg;
+    rows_of(ctx, in[0], arg);
     rk_tensor *const parts[] = {in[4], in[5], rk_scale(ctx, in[4], 0.0)};
     rk_wkv4_in w = {.k = in[0], .v = in[1], .w = in[2], .u = in[3]};
     w.state = rk_concat(ctx, parts, 3, 1);
@@ -402,6 +425,10 @@ static const rk_op_case cases[] = {
     {"shift_mix, one token", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 3, 1, 5), IN(-1, 1, 3, 5), IN(0, 1, 5)}},
     {"shift_mix, six", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 16, 5), IN(-1, 1, 2, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5)}},
     {"shift_mix, six, wide", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 2, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    {"shift_mix, several sequences", &rk_op_shift_mix, shift_mix, SEVERAL, {IN(-1, 1, 3, 50, 70), IN(-1, 1, 3, 70), IN(0, 1, 70), IN(0, 1, 70), IN(0, 1, 70)}},
+    {"previous", &rk_op_previous, previous, ONE_SEQUENCE, {IN(-1, 1, 2, 35, 70), IN(-1, 1, 2, 70)}},
+    {"previous, one token", &rk_op_previous, previous, ONE_SEQUENCE, {IN(-1, 1, 3, 1, 5), IN(-1, 1, 3, 5)}},
+    {"previous, several sequences", &rk_op_previous, previous, SEVERAL, {IN(-1, 1, 3, 50, 70), IN(-1, 1, 3, 70)}},
     WKV7(1, 3), WKV7(1, 4), WKV7(1, 8), WKV7(15, 3), WKV7(15, 4), WKV7(15, 8), WKV7(16, 3), WKV7(16, 4),
     WKV7(16, 8), WKV7(17, 3), WKV7(17, 4), WKV7(17, 8), WKV7(40, 3), WKV7(40, 4), WKV7(40, 8),
     WKV6(1, 4), WKV6(5, 3), WKV6(37, 8), WKV6(18, 70), WKV6_ROWS(19, 5), WKV4(1, 3), WKV4(7, 5), WKV4(35, 70),
@@ -412,6 +439,16 @@ static const rk_op_case cases[] = {
     {"wkv7, three heads", &rk_op_wkv7, wkv7, 0,
      {IN(-1, 1, 2, 37, 3, 25), IN(0.55, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25),
       IN(-0.3, 0.3, 2, 37, 3, 25), IN(-0.2, 0.2, 2, 37, 3, 25), IN(-1, 1, 2, 3, 25, 25)}},
+    {"wkv7, several sequences", &rk_op_wkv7, wkv7, SEVERAL,
+     {IN(-1, 1, 3, 50, 2, 5), IN(0.55, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5),
+      IN(-0.3, 0.3, 3, 50, 2, 5), IN(-0.2, 0.2, 3, 50, 2, 5), IN(-1, 1, 3, 2, 5, 5)}},
+    {"wkv6, several sequences", &rk_op_wkv6, wkv6, SEVERAL,
+     {IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(0, 0.99, 3, 50, 2, 5),
+      IN(-1, 1, 2, 5), IN(-1, 1, 3, 2, 5, 5)}},
+    {"wkv6, several sequences, constant decay", &rk_op_wkv6, wkv6, SEVERAL,
+     {IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(0, 0.99, 3, 2, 5),
+      IN(-1, 1, 3, 2, 5), IN(-1, 1, 3, 2, 5, 5)}},
+    {"wkv4, several sequences", &rk_op_wkv4, wkv4, SEVERAL, {IN(-4, 4, 3, 50, 75), IN(-1, 1, 3, 50, 75), IN(-3, -0.05, 3, 75), IN(-1, 1, 75), IN(-1, 1, 3, 1, 75), IN(0.2, 1, 3, 1, 75)}},
     {"wkv7, last state", &rk_op_wkv7, wkv7_state, 0, WKV7_IN(20, 4)},
     {"rwkv7_prepare, layer 0", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(8), ROWS_OF(2, 11, 2, 4)}},
     {"rwkv7_prepare", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(8), ROWS_OF(2, 11, 2, 4), IN(-1, 1, 8), IN(-1, 1, 2, 11, 2, 4), IN(-1, 1, 2, 11, 2, 4)}},

@@ -36,6 +36,7 @@ void rk_ctx_reset(rk_ctx *ctx)
     rk_arena_reset(&ctx->meta);
     rk_arena_reset(&ctx->data);
     ctx->tape = NULL;
+    ctx->begins = NULL;
     ctx->err = (rk_error){0};
 }
 

@@ -32,9 +32,13 @@ typedef struct rk_ctx {
     uint64_t seed;   /* dropout draws are keyed by (seed, step, index, element) */
     uint64_t step;
     int64_t first_row; /* of this micro-batch in the whole batch: dropout counts from there */
-    rk_arena meta;     /* tensors and tape nodes: small, grows, kept across resets */
-    rk_arena data;     /* elements, gradients, scratch */
-    rk_node *tape;     /* the newest node */
+    /* i32 (B, T): other than 0 where a sequence begins anew, from the states that its row was given.
+     * What stands before it in the row does not reach it. NULL: a row is one sequence. Outlives the
+     * tape. */
+    rk_tensor *begins;
+    rk_arena meta; /* tensors and tape nodes: small, grows, kept across resets */
+    rk_arena data; /* elements, gradients, scratch */
+    rk_node *tape; /* the newest node */
     /* Shown the weight and the input of each rk_linear before it is computed; may be NULL. */
     void (*observe)(void *user, const rk_tensor *w, const rk_tensor *x);
     void *observe_user;

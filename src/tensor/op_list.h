@@ -24,6 +24,7 @@
     X(row_matmul)                                    \
     X(embedding)                                     \
     X(cross_entropy) /* op_loss.c                 */ \
+    X(previous)      /* op_previous.c             */ \
     X(shift_mix)     /* op_rwkv.c                 */ \
     X(wkv7)                                          \
     X(wkv4)          /* op_wkv.c                  */ \

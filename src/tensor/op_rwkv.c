@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "tensor/row_pieces.h"
+#include "tensor/runs.h"
 
 /* ---- token shift: in x, shift, mu[0 .. n); out (n,B,T,C) and the next shift ---- */
 
@@ -13,6 +14,7 @@ enum { MU = 2 };
 
 typedef struct shift_job {
     const rk_kernels *kern;
+    const rk_ctx *ctx;
     const rk_node *n;
     int64_t steps, width, stride; /* T, C, B T C */
     rk_row_pieces pieces;
@@ -45,6 +47,7 @@ static shift_job shift_job_of(rk_ctx *ctx, const rk_node *n)
 {
     const rk_tensor *x = n->in[0];
     shift_job j = {.kern = rk_ctx_kernels(ctx, x->dtype),
+                   .ctx = ctx,
                    .n = n,
                    .steps = x->dims[1],
                    .width = x->dims[2],
@@ -56,29 +59,53 @@ static shift_job shift_job_of(rk_ctx *ctx, const rk_node *n)
     return j;
 }
 
-/* The row before row t of a sequence that begins at element `at` of x. */
-static const void *row_before(const shift_job *j, int64_t at, int64_t t)
+/* Rows [lo, hi) of all of which none but the first begins a sequence. */
+typedef struct shift_rows {
+    int64_t b, first; /* the row of the batch, where it begins */
+    int64_t lo, hi;
+    bool anew;  /* the first begins one, as it does at `first` */
+    bool ended; /* the next row, of the same row of the batch, begins one */
+} shift_rows;
+
+/* Those of [*lo, hi) that come first; *lo goes behind them. */
+static shift_rows next_rows(const shift_job *j, int64_t *lo, int64_t hi)
+{
+    shift_rows r = {.b = *lo / j->steps, .first = *lo / j->steps * j->steps, .lo = *lo, .hi = hi};
+    const int32_t *begins = rk_begins_of(j->ctx, r.b, j->steps);
+    r.anew = r.lo == r.first || (begins && begins[r.lo - r.first]);
+    for (int64_t t = r.lo + 1; begins && t < r.hi; t++)
+        if (begins[t - r.first])
+            r.hi = t;
+    r.ended = begins && r.hi < r.first + j->steps && begins[r.hi - r.first];
+    *lo = r.hi;
+    return r;
+}
+
+/* What stands before the rows. */
+static const void *row_before(const shift_job *j, const shift_rows *r)
 {
     const rk_tensor *x = j->n->in[0];
-    if (t > 0)
-        return rk_at(x, x->data, at + (t - 1) * j->width);
-    return rk_at(x, j->n->in[1]->data, at / j->steps);
+    return r->anew ? rk_at(x, j->n->in[1]->data, r->b * j->width)
+                   : rk_at(x, x->data, (r->lo - 1) * j->width);
 }
 
 static void shift_piece(void *arg, int64_t i, int64_t end, int worker)
 {
     const shift_job *j = arg;
     const rk_tensor *x = j->n->in[0];
+    const int64_t c = j->width;
     int64_t lo, hi;
     (void)end;
     (void)worker;
     rk_row_piece_at(&j->pieces, i, &lo, &hi);
-    const int64_t b = lo / j->steps, first = b * j->steps, c = j->width, at = first * c;
-    j->kern->shift_mix(lo - first, hi - first, c, rk_at(x, x->data, at), row_before(j, at, 0),
-                       j->n_mix, j->mu, rk_at(x, j->n->out[0]->data, at), j->stride);
-    if (hi == first + j->steps)
-        memcpy(rk_at(x, j->n->out[1]->data, b * c), rk_at(x, x->data, (hi - 1) * c),
-               rk_reals(x, c));
+    while (lo < hi) {
+        const shift_rows r = next_rows(j, &lo, hi);
+        j->kern->shift_mix(0, r.hi - r.lo, c, rk_at(x, x->data, r.lo * c), row_before(j, &r),
+                           j->n_mix, j->mu, rk_at(x, j->n->out[0]->data, r.lo * c), j->stride);
+        if (r.hi == r.first + j->steps)
+            memcpy(rk_at(x, j->n->out[1]->data, r.b * c), rk_at(x, x->data, (r.hi - 1) * c),
+                   rk_reals(x, c));
+    }
 }
 
 static void shift_mix_forward(rk_ctx *ctx, rk_node *n)
@@ -87,26 +114,58 @@ static void shift_mix_forward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, j.pieces.n, 1, shift_piece, &j);
 }
 
+/* Gradients of the mixes, and where `dprev` is not NULL that of the row before. */
+static void add_mix_grads(const shift_job *j, const shift_rows *r, void *const *dmu, void *dprev)
+{
+    const rk_tensor *x = j->n->in[0];
+    const int64_t c = j->width, at = r->lo * c;
+    j->kern->shift_mix_bwd_mu(r->hi - r->lo, c, 0, c, rk_at(x, x->data, at), row_before(j, r),
+                              j->n_mix, j->mu, rk_at(x, j->dy, at), j->stride, dmu, dprev);
+}
+
 static void shift_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
 {
     const shift_job *j = arg;
     const rk_tensor *x = j->n->in[0];
+    const int64_t c = j->width;
     int64_t lo, hi;
     (void)end;
     (void)worker;
     rk_row_piece_at(&j->pieces, i, &lo, &hi);
-    const int64_t b = lo / j->steps, first = b * j->steps, c = j->width, at = first * c;
-    if (rk_grad_rows_at(&j->dx, lo, hi))
-        j->kern->shift_mix_bwd_x(lo - first, hi - first, j->steps, c, j->n_mix, j->mu,
-                                 rk_at(x, j->dy, at), j->stride, rk_at(x, j->dx.data, at));
+    const bool has_dx = rk_grad_rows_at(&j->dx, lo, hi);
     void *dmu[RK_MAX_IN];
     for (int q = 0; q < j->n_mix; q++) {
         dmu[q] = rk_at(x, j->dmu, (q * j->pieces.n + i) * c);
         memset(dmu[q], 0, rk_reals(x, c));
     }
-    j->kern->shift_mix_bwd_mu(
-        hi - lo, c, 0, c, rk_at(x, x->data, lo * c), row_before(j, at, lo - first), j->n_mix, j->mu,
-        rk_at(x, j->dy, lo * c), j->stride, dmu, lo == first ? rk_at(x, j->dshift, b * c) : NULL);
+    while (lo < hi) {
+        const shift_rows r = next_rows(j, &lo, hi);
+        const int64_t at = r.first * c, from = r.lo - r.first, to = r.hi - r.first;
+        if (has_dx)
+            j->kern->shift_mix_bwd_x(from, to, r.ended ? to : j->steps, c, j->n_mix, j->mu,
+                                     rk_at(x, j->dy, at), j->stride, rk_at(x, j->dx.data, at));
+        add_mix_grads(j, &r, dmu, r.lo == r.first ? rk_at(x, j->dshift, r.b * c) : NULL);
+    }
+}
+
+/* What sequences that begin inside a row pass to the row's shift. Pieces of a row, of which several may
+ * hold such a beginning, cannot add to it side by side. The gradients of the mixes are done: what is
+ * added to the pieces' sums here is not read. */
+static void add_inner_shift_grads(const shift_job *j)
+{
+    const rk_tensor *x = j->n->in[0];
+    void *dmu[RK_MAX_IN];
+    for (int q = 0; q < j->n_mix; q++)
+        dmu[q] = rk_at(x, j->dmu, q * j->pieces.n * j->width);
+    for (int64_t b = 0; j->dshift && b < x->dims[0]; b++) {
+        const int32_t *begins = rk_begins_of(j->ctx, b, j->steps);
+        for (int64_t t = 1; begins && t < j->steps; t++) {
+            const int64_t at = b * j->steps + t;
+            const shift_rows r = {b, b * j->steps, at, at + 1, true, false};
+            if (begins[t])
+                add_mix_grads(j, &r, dmu, rk_at(x, j->dshift, b * j->width));
+        }
+    }
 }
 
 /* The shift state is the last row of x. */
@@ -137,6 +196,8 @@ static void shift_mix_backward(rk_ctx *ctx, rk_node *n)
     for (int q = 0; q < j.n_mix; q++)
         rk_add_pieces(ctx, x, &j.pieces, j.width, rk_at(x, j.dmu, q * j.pieces.n * j.width),
                       dmu[q]);
+    if (!rk_ctx_failed(ctx))
+        add_inner_shift_grads(&j);
 }
 
 const rk_op rk_op_shift_mix = {
@@ -167,15 +228,17 @@ enum { WKV_STATE = 6 };
 
 typedef struct wkv_job {
     const rk_kernels *kern;
+    const rk_ctx *ctx;
     const rk_node *n;
-    int64_t steps, heads, size, segments; /* T, H, N, ceil(T/16) */
-    size_t scratch_bytes;                 /* of one thread: the kernel's, and a state */
+    int64_t steps, heads, size, slots; /* T, H, N, kept states of a row */
+    size_t scratch_bytes;              /* of one thread: the kernel's, and a state */
     bool long_class;
     unsigned char *scratch;
     const void *dy;
     void *dx[WKV_STATE];
     bool fresh[WKV_STATE]; /* dx that nothing was added to yet */
     void *dstate;          /* dstate (B,H,N,N): scratch, in and out */
+    void *dgiven;          /* the gradient of the state that was given; NULL: none is wanted */
 } wkv_job;
 
 static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
@@ -183,11 +246,12 @@ static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
     const rk_tensor *r = n->in[0];
     const rk_kernels *kern = rk_ctx_kernels(ctx, r->dtype);
     return (wkv_job){.kern = kern,
+                     .ctx = ctx,
                      .n = n,
                      .steps = r->dims[1],
                      .heads = r->dims[2],
                      .size = r->dims[3],
-                     .segments = rk_ceil_div(r->dims[1], RK_WKV_SEGMENT),
+                     .slots = rk_run_slots(ctx, r->dims[1]),
                      .scratch_bytes =
                          rk_align_up(kern->wkv7_scratch(r->dims[3]), RK_ARENA_ALIGN) +
                          rk_align_up(rk_reals(r, r->dims[3] * r->dims[3]), RK_ARENA_ALIGN),
@@ -205,7 +269,7 @@ static void wkv7_shape(rk_ctx *ctx, rk_node *n)
     if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,H,N) six times and (B,H,N,N)"))
         return;
     const wkv_job j = wkv_job_of(ctx, n);
-    n->saved_bytes = rk_reals(r, r->dims[0] * j.heads * j.segments * j.size * j.size);
+    n->saved_bytes = rk_reals(r, r->dims[0] * j.heads * j.slots * j.size * j.size);
     n->scratch_bytes = j.scratch_bytes * (size_t)rk_pool_n_threads(ctx->pool);
     n->scratch_bwd_bytes = n->scratch_bytes + rk_tensor_bytes(s) + rk_tensor_bytes(r);
     n->n_out = 2;
@@ -213,14 +277,20 @@ static void wkv7_shape(rk_ctx *ctx, rk_node *n)
     n->out[1] = rk_new_state_like(ctx, s);
 }
 
-/* Arguments for head i % H of batch row i / H. */
-static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i)
+/* The element where token t of head i % H of batch row i / H begins. */
+static int64_t wkv_place(const wkv_job *j, int64_t i, int64_t t)
+{
+    return ((i / j->heads * j->steps + t) * j->heads + i % j->heads) * j->size;
+}
+
+/* Arguments for a piece of this head's row. */
+static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i, const rk_run *run)
 {
     const rk_node *n = j->n;
     const rk_tensor *r = n->in[0];
     const int64_t stride = j->heads * j->size, square = j->size * j->size;
-    const int64_t at = (i / j->heads * j->steps * j->heads + i % j->heads) * j->size;
-    rk_wkv7_args a = {.n_steps = j->steps, .head_size = j->size, .stride = stride};
+    const int64_t at = wkv_place(j, i, run->first);
+    rk_wkv7_args a = {.n_steps = run->n, .head_size = j->size, .stride = stride};
     a.r = rk_at(r, n->in[0]->data, at);
     a.w = rk_at(r, n->in[1]->data, at);
     a.k = rk_at(r, n->in[2]->data, at);
@@ -229,8 +299,15 @@ static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i)
     a.b = rk_at(r, n->in[5]->data, at);
     a.y = rk_at(r, n->out[0]->data, at);
     a.state = rk_at(r, n->out[1]->data, i * square);
-    a.saved = rk_at(r, n->saved, i * j->segments * square);
+    a.saved = rk_at(r, n->saved, (i * j->slots + rk_run_slot(run, j->slots)) * square);
     return a;
+}
+
+/* The state that the row was given. */
+static void *wkv_given(const wkv_job *j, int64_t i)
+{
+    const rk_tensor *s = j->n->in[WKV_STATE];
+    return rk_at(s, s->data, i * j->size * j->size);
 }
 
 /* Without memory for saved states the kernel may take a few steps in the order of the short class.
@@ -239,13 +316,22 @@ static rk_wkv7_args wkv_args(const wkv_job *j, int64_t i)
 static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const wkv_job *j = arg;
+    const size_t square = rk_reals(j->n->in[0], j->size * j->size);
+    unsigned char *scratch = j->scratch + (size_t)worker * j->scratch_bytes;
+    void *unread = scratch + rk_align_up(j->kern->wkv7_scratch(j->size), RK_ARENA_ALIGN);
     for (int64_t i = lo; i < hi; i++) {
-        unsigned char *scratch = j->scratch + (size_t)worker * j->scratch_bytes;
-        rk_wkv7_args a = wkv_args(j, i);
-        if (j->long_class && j->segments == 1 && !a.saved)
-            a.saved = scratch + rk_align_up(j->kern->wkv7_scratch(j->size), RK_ARENA_ALIGN);
-        a.state = rk_state_place(j->n->in[WKV_STATE], j->n->out[1], j->heads, i);
-        j->kern->wkv7(&a, scratch);
+        const int32_t *begins = rk_begins_of(j->ctx, i / j->heads, j->steps);
+        void *state = rk_state_place(j->n->in[WKV_STATE], j->n->out[1], j->heads, i);
+        rk_run run;
+        for (int64_t t = 0; rk_run_from(begins, j->steps, t, &run); t = run.first + run.n) {
+            rk_wkv7_args a = wkv_args(j, i, &run);
+            if (j->long_class && run.n <= RK_WKV_SEGMENT && !a.saved)
+                a.saved = unread;
+            if (run.anew && t > 0)
+                memcpy(state, wkv_given(j, i), square);
+            a.state = state;
+            j->kern->wkv7(&a, scratch);
+        }
     }
 }
 
@@ -263,25 +349,39 @@ static void clear_head(const wkv_job *j, void *grad, int64_t at)
         memset(rk_at(r, grad, at), 0, rk_reals(r, j->size));
 }
 
+/* What a sequence passes to the state that it began with goes to the state that was given. */
+static void wkv_bwd_run(const wkv_job *j, int64_t i, const rk_run *run, void *scratch)
+{
+    const rk_tensor *r = j->n->in[0];
+    const int64_t at = wkv_place(j, i, run->first), square = j->size * j->size;
+    const rk_wkv7_args a = wkv_args(j, i, run);
+    const rk_wkv7_grads g = {.dy = rk_at(r, j->dy, at),
+                             .dr = rk_at(r, j->dx[0], at),
+                             .dw = rk_at(r, j->dx[1], at),
+                             .dk = rk_at(r, j->dx[2], at),
+                             .dv = rk_at(r, j->dx[3], at),
+                             .da = rk_at(r, j->dx[4], at),
+                             .db = rk_at(r, j->dx[5], at),
+                             .dstate = rk_at(r, j->dstate, i * square)};
+    j->kern->wkv7_bwd(&a, &g, scratch);
+    if (!run->anew)
+        return;
+    if (j->dgiven)
+        j->kern->axpy(square, 1.0, g.dstate, rk_at(r, j->dgiven, i * square));
+    memset(g.dstate, 0, rk_reals(r, square));
+}
+
 static void wkv_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const wkv_job *j = arg;
-    const rk_tensor *r = j->n->in[0];
     for (int64_t i = lo; i < hi; i++) {
-        const rk_wkv7_args a = wkv_args(j, i);
-        const int64_t at = (i / j->heads * j->steps * j->heads + i % j->heads) * j->size;
-        const rk_wkv7_grads g = {.dy = rk_at(r, j->dy, at),
-                                 .dr = rk_at(r, j->dx[0], at),
-                                 .dw = rk_at(r, j->dx[1], at),
-                                 .dk = rk_at(r, j->dx[2], at),
-                                 .dv = rk_at(r, j->dx[3], at),
-                                 .da = rk_at(r, j->dx[4], at),
-                                 .db = rk_at(r, j->dx[5], at),
-                                 .dstate = rk_at(r, j->dstate, i * j->size * j->size)};
+        const int32_t *begins = rk_begins_of(j->ctx, i / j->heads, j->steps);
+        rk_run run;
         for (int q = 0; q < WKV_STATE; q++)
             if (j->fresh[q])
-                clear_head(j, j->dx[q], at);
-        j->kern->wkv7_bwd(&a, &g, j->scratch + (size_t)worker * j->scratch_bytes);
+                clear_head(j, j->dx[q], wkv_place(j, i, 0));
+        for (int64_t t = j->steps; rk_run_before(begins, t, &run); t = run.first)
+            wkv_bwd_run(j, i, &run, j->scratch + (size_t)worker * j->scratch_bytes);
     }
 }
 
@@ -290,7 +390,7 @@ static void wkv7_backward(rk_ctx *ctx, rk_node *n)
     wkv_job j = wkv_job_of(ctx, n);
     rk_tensor *state = n->in[WKV_STATE];
     const size_t threads = (size_t)rk_pool_n_threads(ctx->pool);
-    void *dstate_in = rk_grad(ctx, state);
+    j.dgiven = rk_grad(ctx, state);
     j.dy = rk_grad(ctx, n->out[0]);
     j.dstate = j.scratch + j.scratch_bytes * threads;
     for (int i = 0; i < WKV_STATE; i++) {
@@ -300,8 +400,8 @@ static void wkv7_backward(rk_ctx *ctx, rk_node *n)
     }
     memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
     rk_parallel(ctx, n->in[0]->dims[0] * j.heads, 1, wkv_bwd_piece, &j);
-    if (dstate_in && !rk_ctx_failed(ctx))
-        j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, dstate_in);
+    if (j.dgiven && !rk_ctx_failed(ctx))
+        j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, j.dgiven);
 }
 
 const rk_op rk_op_wkv7 = {

@@ -100,7 +100,14 @@ rk_tensor *rk_cross_entropy_of(rk_ctx *ctx, const rk_cross_entropy_in *in);
 rk_tensor *rk_cross_entropy(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head, rk_tensor *targets,
                             double l2wrap);
 
-/* ---- RWKV ---- */
+/* ---- RWKV ----
+ *
+ * Rows of a batch may hold several sequences (rk_ctx.begins): each begins with the shift and the state
+ * that its row was given, and the states that come out are those of the last one. */
+
+/* The row before each row of x (B, T, C); before the first one, and before each that begins a sequence,
+ * it is `shift` (B, C). */
+rk_tensor *rk_previous(rk_ctx *ctx, rk_tensor *x, rk_tensor *shift);
 
 /* Token shift and n mixes: out (n, B, T, C), out_q = x + (prev - x) mu_q with prev the row before
  * and before the first row `shift` (B, C). *shift_out (B, C): the last row. */

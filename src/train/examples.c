@@ -16,16 +16,24 @@ static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
     return state;
 }
 
+/* The field of this name; NULL when there is none. */
+static rk_tensor *find_field(const rk_task *t, rk_tensor *const *fields, const char *name)
+{
+    for (int i = 0; i < t->n_fields; i++)
+        if (!strcmp(t->fields[i].name, name))
+            return fields[i];
+    return NULL;
+}
+
 /* The field that bears the name of an input; NULL and the sentence when there is none. */
 static rk_tensor *input_named(rk_ctx *ctx, const rk_examples *j, const char *name,
                               rk_tensor **fields)
 {
-    for (int i = 0; i < j->task->n_fields; i++)
-        if (!strcmp(j->task->fields[i].name, name))
-            return fields[i];
-    rk_ctx_fail(ctx, RK_ERR_ARG, "the task %s has no '%s', which an %s model takes", j->task->name,
-                name, j->model->arch->name);
-    return NULL;
+    rk_tensor *field = find_field(j->task, fields, name);
+    if (!field)
+        rk_ctx_fail(ctx, RK_ERR_ARG, "the task %s has no '%s', which an %s model takes",
+                    j->task->name, name, j->model->arch->name);
+    return field;
 }
 
 /* Losses of examples [first, first + n) of the batch. */
@@ -38,6 +46,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
     ctx->round_bf16 = j->p->bf16;
     ctx->seed = j->p->seed;
     rk_batch_tensors(ctx, j->batch, j->task, first, n, fields);
+    ctx->begins = find_field(j->task, fields, "begins");
     rk_forward f = {.dropout = j->p->dropout, .recompute = j->p->checkpoint_blocks};
     for (int i = 0; i < m->arch->n_inputs && !rk_ctx_failed(ctx); i++)
         f.in[i] = input_named(ctx, j, m->arch->inputs[i].name, fields);

@@ -2,7 +2,8 @@
  *
  * A task is its examples and how wrong a model's outputs for them are. An example is a fixed set of
  * arrays, the task's fields: those that bear the name of one of the model's inputs are given to it,
- * the loss sees all. Example `index` is a pure function of the task and of its number, so a run that
+ * the loss sees all, and "begins", i32 for each token, tells where a sequence begins anew
+ * (rk_ctx.begins). Example `index` is a pure function of the task and of its number, so a run that
  * is continued needs no more than its step. */
 #ifndef RK_TRAIN_TASK_H
 #define RK_TRAIN_TASK_H

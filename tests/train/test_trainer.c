@@ -569,6 +569,77 @@ static void test_masked_mean(void **state)
     test_end(&t);
 }
 
+/* ---- several sequences in a row ---- */
+
+enum { FIRST = 10 }; /* tokens of the first of two sequences */
+
+/* Example 0 has both sequences in its row; 1 and 2 have one each, and nothing that counts behind it. */
+static void joined_example(const rk_task *task, uint64_t index, void *const *fields)
+{
+    int32_t *ids = fields[0], *targets = fields[1], *begins = fields[2];
+    const int32_t *window = mask.windows;
+    const int from = index == 2 ? FIRST : 0, to = index == 1 ? FIRST : CTX_LEN;
+    (void)task;
+    for (int i = 0; i < CTX_LEN; i++) {
+        const bool inside = from + i < to;
+        ids[i] = inside ? window[from + i] : 0;
+        targets[i] = inside && from + i + 1 != FIRST ? window[from + i + 1] : RK_NO_TARGET;
+        begins[i] = index == 0 && i == FIRST;
+    }
+}
+static void joined_held_out(const rk_task *task, int64_t i, void *const *fields)
+{
+    joined_example(task, (uint64_t)i, fields);
+}
+static void apart_example(const rk_task *task, uint64_t index, void *const *fields)
+{
+    joined_example(task, index + 1, fields);
+}
+
+static void joined_begin(masked_fixture *m, const rk_train_params *p, bool apart)
+{
+    masked_begin(m, p);
+    rk_trainer_free(m->f.trainer);
+    rk_error err = {0};
+    mask.task->example = apart ? apart_example : joined_example;
+    mask.task->held_out = joined_held_out;
+    mask.task->fields[mask.task->n_fields++] = (rk_field){"begins", RK_I32, 1, {CTX_LEN}};
+    test_ok(
+        rk_trainer_open(&m->f.trainer, &(rk_training){m->model, mask.task, p}, m->f.engine, &err),
+        &err);
+    shake(m->f.trainer);
+}
+
+/* Sequences that share a row have the losses, to the bit, and the gradient of rows of their own. */
+static void test_sequences(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(17);
+    rk_error err = {0};
+    rk_example_sums sums[3] = {{0}};
+    rk_step_info info[2];
+    mask.windows = batches(&t);
+    for (int recompute = 0; recompute < 2; recompute++)
+        for (int apart = 0; apart < 2; apart++) {
+            masked_fixture m;
+            rk_train_params p = small();
+            p.batch = 1 + apart;
+            p.checkpoint_blocks = recompute;
+            joined_begin(&m, &p, apart);
+            memset(sums, 0, sizeof sums);
+            for (int i = 0; i < 3; i++)
+                test_ok(rk_trainer_held_out(m.f.trainer, i, 1, &sums[i], &err), &err);
+            assert_int_equal(sums[0].counted, CTX_LEN - 1);
+            assert_int_equal(sums[1].counted, FIRST - 1);
+            assert_true(test_is_close(sums[0].loss, sums[1].loss + sums[2].loss, 1e-12));
+            info[apart] = next(m.f.trainer);
+            assert_true(test_is_close(info[apart].loss, sums[0].loss / (CTX_LEN - 1), 1e-12));
+            assert_true(test_is_close(info[apart].grad_norm, info[0].grad_norm, 1e-5));
+            masked_end(&m);
+        }
+    test_end(&t);
+}
+
 /* ---- losses ---- */
 
 static void test_learns(void **state)
@@ -913,7 +984,7 @@ int main(void)
         cmocka_unit_test(test_threads), cmocka_unit_test(test_micro_batches),
         cmocka_unit_test(test_slices),  cmocka_unit_test(test_recomputed_blocks),
         cmocka_unit_test(test_resume),  cmocka_unit_test(test_learns),
-        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_plan),    cmocka_unit_test(test_sequences),
     };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bf16),          cmocka_unit_test(test_rates),
