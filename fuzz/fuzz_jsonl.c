@@ -1,31 +1,62 @@
-/* fuzz_jsonl.c: list the documents of a .jsonl file in memory and read them. */
+/* fuzz_jsonl.c: make the lines of a .jsonl file in memory documents of bytes, as conversations and plain. */
 #include <stdlib.h>
 
+#include "data/text_file.h"
 #include "io/json_scan.h"
-#include "io/textdata.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* What a strict reader has decoded is UTF-8. */
-static void check_utf8(rk_document doc)
+/* What a strict reader has decoded is UTF-8, and its parts lie end to end. */
+static void check_record(const rk_record *r)
 {
-    const unsigned char *p = (const unsigned char *)doc.text;
-    for (size_t at = 0, n; at < doc.bytes; at += n) {
-        n = rk_json_utf8_length(p + at, doc.bytes - at);
+    const unsigned char *p = (const unsigned char *)r->text.data;
+    size_t end = 0;
+    for (int64_t i = 0; i < r->n_parts; i++) {
+        if (r->parts[i].at != end || r->parts[i].bytes > r->text.len - end)
+            abort();
+        end += r->parts[i].bytes;
+    }
+    for (size_t at = 0, n; at < end; at += n) {
+        n = rk_json_utf8_length(p + at, end - at);
         if (n == 0)
             abort();
     }
 }
 
+static void read_line(const uint8_t *data, size_t size, const rk_chat_format *chat)
+{
+    rk_record record = {0};
+    const rk_record_line line = {"input.jsonl", 1, data, size};
+    bool blank;
+    if (rk_record_read(&record, &line, &(rk_record_how){chat, true}, &blank, NULL) == RK_OK &&
+        !blank)
+        check_record(&record);
+    rk_record_deinit(&record);
+}
+
+/* All lines, with a tokenizer that is made once. */
+static void read_file(const uint8_t *data, size_t size)
+{
+    static rk_tokenizer *tok;
+    rk_text_file f;
+    rk_token_list l;
+    if (!tok && rk_tokenizer_new(&tok, "byte", NULL) != RK_OK)
+        abort();
+    if (rk_text_file_open_memory(&f, data, size, "input.jsonl", NULL) != RK_OK)
+        return;
+    const rk_text_how how = {.tokenizer = tok, .chat = rk_chat_formats, .ends = true};
+    rk_token_list_init(&l, RK_ID_U16);
+    if (rk_text_file_encode(&f, &how, &l, NULL) == RK_OK && l.ends[l.n_docs - 1] != l.n)
+        abort();
+    rk_token_list_deinit(&l);
+    rk_text_file_close(&f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    rk_textdata *d;
-    if (rk_textdata_open_memory(&d, data, size, "input.jsonl", NULL) != RK_OK)
-        return 0;
-    for (int64_t i = 0; i < rk_textdata_count(d); i++)
-        check_utf8(rk_textdata_at(d, i));
-    if (rk_textdata_bytes(d) > size)
-        abort();
-    rk_textdata_close(d);
+    read_file(data, size);
+    read_line(data, size, NULL);
+    for (const rk_chat_format *f = rk_chat_formats; f->name; f++)
+        read_line(data, size, f);
     return 0;
 }

@@ -54,6 +54,11 @@ void rk_buf_add(rk_buf *b, const void *bytes, size_t n)
     b->data[b->len] = '\0';
 }
 
+char *rk_buf_room(rk_buf *b, size_t n)
+{
+    return reserve(b, n) ? b->data + b->len : NULL;
+}
+
 void rk_buf_puts(rk_buf *b, const char *s)
 {
     rk_buf_add(b, s, strlen(s));

@@ -1,5 +1,6 @@
 /* train.c: `rwkv train`: options to a training run, signals to its end. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -18,8 +19,9 @@ typedef struct train_options {
     rk_shape_options shape;
     rk_opt_named task_params;
     int dtype; /* position in the choices of its row */
-    rk_opt_list train_only, freeze;
-    char train_only_words[WORDS_MAX], freeze_words[WORDS_MAX]; /* with commas between them */
+    rk_opt_list data, data_weight, train_only, freeze;
+    char data_weight_words[WORDS_MAX]; /* with commas between them */
+    char train_only_words[WORDS_MAX], freeze_words[WORDS_MAX];
     bool json;
 } train_options;
 
@@ -32,15 +34,17 @@ enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
 
 static const rk_option rows[] = {
     RK_OPT_GROUP("files"),
-    {"data", 0, RK_OPT_TEXT, "FILE", RUN(data), 0, 0, NULL,
-     "text to learn: .txt, or .jsonl with {\"text\": ...} a line"},
+    {"data", 0, RK_OPT_LIST, "FILE", offsetof(train_options, data), 0, 0, NULL,
+     "what to learn: text (.txt, .jsonl) or tokens (.bin, .npy); may be given several times"},
+    {"data-weight", 0, RK_OPT_LIST, "X", offsetof(train_options, data_weight), 0, 0, "by size",
+     "how much of the windows is from each --data, in the same order"},
     {"out", 0, RK_OPT_TEXT, "DIR", RUN(dir), 0, 0, RK_REQUIRED,
      "run folder: model, checkpoints, log.jsonl, curve.svg"},
     {"resume", 0, RK_OPT_FLAG, NULL, RUN(resume), 0, 0, NULL,
      "go on from the newest valid checkpoint in DIR, or start where there is "
      "none"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", RUN(tokenizer), 0, 0, "byte",
-     "byte, world, or a vocabulary file"},
+     "byte, world, or a vocabulary file; packed data have their own"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", RUN(tokenizer), 0, 0, NULL, "the same as --tokenizer"},
     {"val-frac", 0, RK_OPT_NUMBER, "F", RUN(val_frac), 0, 0.9, "0.1",
      "share of the data held out for validation"},
@@ -48,6 +52,16 @@ static const rk_option rows[] = {
      "steps between checkpoints; two are kept"},
     {"eval-every", 0, RK_OPT_INT, "N", RUN(eval_every), 1, STEPS_MAX_OPTION, "500",
      "steps between validations"},
+    RK_OPT_GROUP("data"),
+    {"packing", 0, RK_OPT_CHOICE, "wrapped|none", RUN(data.packing), 0, 0, "wrapped",
+     "documents end to end, cut into windows; or one a window, padded with what does not count"},
+    {"order", 0, RK_OPT_CHOICE, "shuffle|cubic", RUN(data.order), 0, 0, "shuffle",
+     "of windows: a permutation of a grid that moves each epoch, or that of RWKV-LM"},
+    {"doc-boundary", 0, RK_OPT_CHOICE, "auto|token|none", RUN(data.boundary), 0, 0, "auto",
+     "token 0 behind each document of text; auto: of .jsonl"},
+    {"template", 0, RK_OPT_TEXT, "NAME", RUN(data.chat_format), 0, 0, "the model's",
+     "of messages, prompts and responses: " RK_CHAT_DEFAULT " and those of chat; none: prompt and "
+     "response as they are"},
     RK_OPT_GROUP("model"),
     {"init-from", 0, RK_OPT_TEXT, "MODEL", MODEL(init_from), 0, 0, NULL,
      "go on from this model's weights; sizes and vocabulary are its own, and what is frozen stays "
@@ -132,7 +146,7 @@ static train_options defaults(void)
     rk_train_params *m = &o.run.model;
     o.seed = (int64_t)m->seed;
     m->lr_final = -1.0; /* as --lr is, a tenth of it */
-    /* What is not given is known when the model to begin with is. */
+    /* What is not given is known when the model to begin with is, or the data. */
     o.run.tokenizer = NULL;
     return o;
 }
@@ -149,6 +163,22 @@ static rk_status join_words(const rk_opt_list *list, char *words, const char **o
     return RK_OK;
 }
 
+static rk_status take_data(train_options *o, rk_error *err)
+{
+    rk_data_options *d = &o->run.data;
+    for (int i = 0; i < o->data.n; i++)
+        d->paths[d->n_paths++] = o->data.at[i];
+    for (int i = 0; i < o->data_weight.n; i++) {
+        char *end;
+        const double x = strtod(o->data_weight.at[i], &end);
+        if (end == o->data_weight.at[i] || *end || !isfinite(x) || x <= 0.0)
+            return rk_fail(err, RK_ERR_ARG, "--data-weight: '%s' is no number above 0",
+                           o->data_weight.at[i]);
+        d->weights[d->n_weights++] = x;
+    }
+    return join_words(&o->data_weight, o->data_weight_words, &o->run.data_weight, err);
+}
+
 static rk_status settle(train_options *o, rk_error *err)
 {
     rk_train_params *m = &o->run.model;
@@ -161,6 +191,8 @@ static rk_status settle(train_options *o, rk_error *err)
     rk_status st = rk_shape_sizes(&o->shape, o->run.sizes, &o->run.n_sizes, err);
     if (st == RK_OK)
         st = rk_task_params(&o->task_params, o->run.task_params, &o->run.n_task_params, err);
+    if (st == RK_OK)
+        st = take_data(o, err);
     if (st == RK_OK)
         st = join_words(&o->train_only, o->train_only_words, &m->train_only, err);
     return st == RK_OK ? join_words(&o->freeze, o->freeze_words, &m->freeze, err) : st;
@@ -184,7 +216,7 @@ static rk_status print_result(const rk_run_result *r, rk_error *err)
 static void say_how_to_run(const train_options *o)
 {
     const char *vocab = o->run.tokenizer;
-    if (!o->run.data) {
+    if (o->data.n == 0) {
         fprintf(stderr, "measure it: rwkv eval -m %s --task %s\n", o->run.dir, o->run.task);
         return;
     }
@@ -199,7 +231,8 @@ static rk_status train(const train_options *o, rk_interrupt *interrupt, int *sig
     rk_engine *engine = NULL;
     rk_run_result result = {0};
     const rk_log log = rk_command_log(&o->common);
-    rk_command_note_mark(&o->common, o->run.data);
+    for (int i = 0; i < o->data.n; i++)
+        rk_command_note_mark(&o->common, o->data.at[i]);
     rk_command_note_mark(&o->common, o->run.tokenizer);
     rk_command_note_model(&o->common, o->run.model.init_from);
     rk_status st = rk_command_engine(&engine, &o->common, NULL, NULL, err);

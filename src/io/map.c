@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/num.h"
+
 static rk_status open_regular(rk_map *m, struct stat *info, rk_error *err)
 {
     /* Without O_NONBLOCK the open of a pipe waits for its writer. */
@@ -98,6 +100,15 @@ void rk_map_drop(const rk_map *m, const void *from, size_t bytes)
     if (m->name && m->fd >= 0 && lo < hi)
         /* NOLINTNEXTLINE(performance-no-int-to-ptr): madvise takes no pointer to const */
         madvise((void *)lo, hi - lo, MADV_DONTNEED);
+}
+
+void rk_map_drop_around(const rk_map *m, const void *from, size_t bytes)
+{
+    /* A fault brings in what the system already holds of this many bytes around it. */
+    enum { AROUND = 64 * 1024 };
+    const size_t lo = (size_t)((const unsigned char *)from - m->data) / AROUND * AROUND;
+    const size_t hi = rk_align_up((size_t)((const unsigned char *)from - m->data) + bytes, AROUND);
+    rk_map_drop(m, m->data + lo, (hi < m->size ? hi : rk_align_up(m->size, AROUND)) - lo);
 }
 
 rk_status rk_map_check(const rk_map *m, rk_error *err)

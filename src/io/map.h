@@ -40,6 +40,10 @@ rk_status rk_map_check(const rk_map *m, rk_error *err);
  * stay readable. */
 void rk_map_drop(const rk_map *m, const void *from, size_t bytes);
 
+/* The same of all pages that reading these bytes has brought in, those around them too: for who reads here
+ * and there in a file that is larger than memory. */
+void rk_map_drop_around(const rk_map *m, const void *from, size_t bytes);
+
 /* For a program's SIGBUS handler: touching a page that was cut off a mapped file raises SIGBUS,
  * with the page's address in si_addr. When that address lies in a mapped file this writes the
  * message "PREFIX: PATH was cut ..." to stderr and returns true; the handler then ends with

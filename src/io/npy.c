@@ -7,6 +7,7 @@
 #include "io/npy.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,14 +49,32 @@ static bool take_shape(rk_reader *r, rk_npy *f)
     return take_text(r, ")");
 }
 
-static rk_status read_dict(rk_npy *f, rk_reader h, rk_error *err)
+/* What a reader takes. */
+typedef struct types {
+    const rk_npy_type *at;
+    int n;
+    const char *wanted;
+} types;
+
+static bool take_type(rk_reader *h, const types *t, int *type)
+{
+    char text[16];
+    for (*type = 0; *type < t->n; ++*type) {
+        snprintf(text, sizeof text, "'%s', ", t->at[*type].descr);
+        if (take_text(h, text))
+            return true;
+    }
+    return false;
+}
+
+static rk_status read_dict(rk_npy *f, rk_reader h, const types *t, rk_error *err)
 {
     const char *const name = f->map.name;
     if (!take_text(&h, "{'descr': "))
         return rk_fail(err, RK_ERR_FORMAT, "%s: npy header: expected {'descr': first", name);
-    if (!take_text(&h, "'<f4', "))
-        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: npy array of another type, expected '<f4'",
-                       name);
+    if (!take_type(&h, t, &f->type))
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: npy array of another type, expected %s", name,
+                       t->wanted);
     if (!take_text(&h, "'fortran_order': False, "))
         return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: npy array not in C order", name);
     if (!take_text(&h, "'shape': ") || !take_shape(&h, f))
@@ -69,23 +88,23 @@ static rk_status read_dict(rk_npy *f, rk_reader h, rk_error *err)
     return ok ? RK_OK : rk_fail(err, RK_ERR_FORMAT, "%s: npy header: expected its end", name);
 }
 
-static rk_status check_data(rk_npy *f, const rk_reader *r, rk_error *err)
+static rk_status check_data(rk_npy *f, const rk_reader *r, size_t element, rk_error *err)
 {
-    size_t bytes = sizeof(float);
+    size_t bytes = element;
     for (int d = 0; d < f->n_dims; d++)
         if (!rk_mul_ok(bytes, (size_t)f->dims[d], &bytes))
             return rk_fail(err, RK_ERR_FORMAT, "%s: npy shape overflows", f->map.name);
     if (bytes != r->left)
         return rk_fail(err, RK_ERR_FORMAT, "%s: %zu bytes of npy data, its shape needs %zu",
                        f->map.name, r->left, bytes);
-    if ((uintptr_t)r->p % sizeof(float) != 0)
-        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: npy data are not aligned to 4 bytes",
-                       f->map.name);
-    f->data = (const float *)(const void *)r->p;
+    if ((uintptr_t)r->p % element != 0)
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: npy data are not aligned to %zu bytes",
+                       f->map.name, element);
+    f->bytes = r->p;
     return RK_OK;
 }
 
-static rk_status read_array(rk_npy *f, rk_error *err)
+static rk_status read_array(rk_npy *f, const types *t, rk_error *err)
 {
     rk_reader r = {f->map.data, f->map.size}, header;
     uint8_t minor;
@@ -95,13 +114,18 @@ static rk_status read_array(rk_npy *f, rk_error *err)
     if (!rk_read_u16le(&r, &length) || !rk_read_bytes(&r, length, &header.p))
         return rk_fail(err, RK_ERR_FORMAT, "%s: the npy header is cut off", f->map.name);
     header.left = length;
-    const rk_status st = read_dict(f, header, err);
-    return st == RK_OK ? check_data(f, &r, err) : st;
+    const rk_status st = read_dict(f, header, t, err);
+    return st == RK_OK ? check_data(f, &r, t->at[f->type].bytes, err) : st;
 }
 
-static rk_status read_or_close(rk_npy *f, rk_error *err)
+static const rk_npy_type f32 = {"<f4", sizeof(float)};
+static const types f32_alone = {&f32, 1, "'<f4'"};
+
+static rk_status read_or_close(rk_npy *f, const types *t, rk_error *err)
 {
-    const rk_status st = read_array(f, err);
+    const rk_status st = read_array(f, t, err);
+    if (st == RK_OK && t == &f32_alone)
+        f->data = f->bytes;
     if (st != RK_OK)
         rk_npy_close(f);
     return st;
@@ -111,7 +135,16 @@ rk_status rk_npy_open(rk_npy *f, const char *path, rk_error *err)
 {
     *f = (rk_npy){0};
     const rk_status st = rk_map_open(&f->map, path, err);
-    return st == RK_OK ? read_or_close(f, err) : st;
+    return st == RK_OK ? read_or_close(f, &f32_alone, err) : st;
+}
+
+rk_status rk_npy_open_types(rk_npy *f, const char *path, const rk_npy_type *at, int n,
+                            const char *wanted, rk_error *err)
+{
+    const types t = {at, n, wanted};
+    *f = (rk_npy){0};
+    const rk_status st = rk_map_open(&f->map, path, err);
+    return st == RK_OK ? read_or_close(f, &t, err) : st;
 }
 
 rk_status rk_npy_open_memory(rk_npy *f, const void *data, size_t bytes, const char *name,
@@ -119,7 +152,7 @@ rk_status rk_npy_open_memory(rk_npy *f, const void *data, size_t bytes, const ch
 {
     *f = (rk_npy){0};
     const rk_status st = rk_map_memory(&f->map, data, bytes, name, err);
-    return st == RK_OK ? read_or_close(f, err) : st;
+    return st == RK_OK ? read_or_close(f, &f32_alone, err) : st;
 }
 
 void rk_npy_close(rk_npy *f)

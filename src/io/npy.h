@@ -1,4 +1,5 @@
-/* npy.h: NumPy's .npy, version 1.0, little-endian f32 in C order, one or two dimensions. */
+/* npy.h: NumPy's .npy, version 1.0, C order, one or two dimensions: little-endian f32, or what a reader
+ * says it takes. */
 #ifndef RK_IO_NPY_H
 #define RK_IO_NPY_H
 
@@ -9,12 +10,23 @@ typedef struct rk_npy {
     rk_map map;
     int n_dims; /* 1 or 2 */
     int64_t dims[2];
-    const float *data; /* in the mapping */
+    int type;          /* of those that the reader takes, which one */
+    const void *bytes; /* the elements, in the mapping */
+    const float *data; /* the same, of an f32 array */
 } rk_npy;
+
+/* What NumPy calls a type, "<f4", and the bytes of an element. */
+typedef struct rk_npy_type {
+    const char *descr;
+    size_t bytes;
+} rk_npy_type;
 
 /* Errors  RK_ERR_FORMAT: not such a file; RK_ERR_UNSUPPORTED: another version, dtype, order or
  *         rank; RK_ERR_IO, RK_ERR_NOMEM. On failure *f is as after rk_npy_close. */
 rk_status rk_npy_open(rk_npy *f, const char *path, rk_error *err);
+/* The same for an array of one of n types. wanted names them for the message. */
+rk_status rk_npy_open_types(rk_npy *f, const char *path, const rk_npy_type *types, int n,
+                            const char *wanted, rk_error *err);
 /* Bytes that stay until rk_npy_close, 4-byte aligned. */
 rk_status rk_npy_open_memory(rk_npy *f, const void *data, size_t bytes, const char *name,
                              rk_error *err);

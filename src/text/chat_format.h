@@ -46,6 +46,8 @@ typedef struct rk_chat_format {
 
 /* Ends with a row whose name is NULL. */
 extern const rk_chat_format rk_chat_formats[];
+/* Where nothing is known of the model. */
+#define RK_CHAT_DEFAULT "world"
 /* The one that has tools. */
 #define RK_CHAT_WITH_TOOLS "function_calling"
 

@@ -433,9 +433,9 @@ static rk_status open_task(rk_task **out, rk_run_params *p, const rk_model *base
     const rk_status st = rk_task_choose(&kind, p->task, err);
     if (st != RK_OK)
         return st;
-    if (kind->generator && p->data)
-        return rk_fail(err, RK_ERR_ARG, "--data is %s, but the task %s draws its samples", p->data,
-                       p->task);
+    if (kind->generator && p->data.n_paths > 0)
+        return rk_fail(err, RK_ERR_ARG, "--data is %s, but the task %s draws its samples",
+                       p->data.paths[0], p->task);
     if (!kind->generator && p->n_task_params > 0)
         return rk_fail(err, RK_ERR_ARG, "--%s is no parameter of the task %s",
                        p->task_params[0].name, p->task);
@@ -461,7 +461,8 @@ static void fill_defaults(rk_run_params *p)
 {
     const rk_run_params d = rk_run_defaults();
     rk_train_params *m = &p->model;
-    p->tokenizer = p->tokenizer ? p->tokenizer : d.tokenizer;
+    if (p->data.n_paths == 0) /* else the data may tell */
+        p->tokenizer = p->tokenizer ? p->tokenizer : d.tokenizer;
     m->arch = m->arch ? m->arch : d.model.arch;
 }
 

@@ -13,7 +13,17 @@
 #include "train/synthetic/synthetic.h"
 #include "train/task.h"
 
-typedef enum value_kind { INTEGER, REAL, BOOLEAN, DTYPE, SEED, STRING, WORDS } value_kind;
+typedef enum value_kind {
+    INTEGER,
+    REAL,
+    BOOLEAN,
+    DTYPE,
+    SEED,
+    STRING,
+    WORDS,
+    ORDER,
+    PACKING
+} value_kind;
 
 #define MODEL(name, kind, member)                                                                  \
     {                                                                                              \
@@ -50,6 +60,9 @@ static const struct {
     MODEL("momentum", REAL, momentum),
     MODEL("train-only", WORDS, train_only),
     MODEL("freeze", WORDS, freeze),
+    {"data-weight", WORDS, offsetof(rk_run_params, data_weight)},
+    {"order", ORDER, offsetof(rk_run_params, data.order)},
+    {"packing", PACKING, offsetof(rk_run_params, data.packing)},
 };
 _Static_assert(RK_COUNT(rows) + RK_RUN_SIZES_MAX + RK_SYN_PARAMS_MAX < RK_RUN_OPTIONS_MAX,
                "and --data must fit");
@@ -74,6 +87,14 @@ static void put_value(char *text, value_kind kind, const void *at)
         break;
     case STRING:
     case WORDS: /* of any length: not copied */
+        break;
+    case ORDER:
+        snprintf(text, RK_RUN_VALUE_MAX, "%s",
+                 *(const int *)at == RK_ORDER_CUBIC ? "cubic" : "shuffle");
+        break;
+    case PACKING:
+        snprintf(text, RK_RUN_VALUE_MAX, "%s",
+                 *(const int *)at == RK_PACKING_NONE ? "none" : "wrapped");
         break;
     }
 }

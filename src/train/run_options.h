@@ -3,6 +3,7 @@
 #ifndef RK_TRAIN_RUN_OPTIONS_H
 #define RK_TRAIN_RUN_OPTIONS_H
 
+#include "data/dataset.h"
 #include "io/safetensors.h"
 
 enum { RK_RUN_SIZES_MAX = 32, RK_TASK_PARAMS_MAX = 8 };
@@ -14,8 +15,12 @@ typedef struct rk_run_params {
     const char *task;
     rk_size task_params[RK_TASK_PARAMS_MAX]; /* its own, that were given */
     int64_t n_task_params;
-    const char *data, *dir;
-    const char *tokenizer; /* NULL: that of model.init_from */
+    const char *dir;
+    rk_data_options data;
+    const char
+        *data_weight;      /* its weights as words with commas between them; NULL: none are given */
+    const char *tokenizer; /* NULL: that of model.init_from, or of packed data */
+    char tokenizer_room[256]; /* for its name */
     double val_frac;
     int64_t eval_every, save_every; /* steps; >= 1 */
     bool resume;

@@ -6,16 +6,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "data/dataset.h"
 #include "format/format.h"
-#include "train/data.h"
+#include "io/path.h"
 
 enum { IDS, TARGETS, N_FIELDS };
 
 typedef struct next_token {
     rk_task task; /* comes first: the one is the other */
     rk_dataset data;
-    int32_t *window; /* (ctx_len + 1), on its way into fields */
+    rk_window window; /* on its way into fields */
     double l2wrap;
 } next_token;
 
@@ -31,18 +33,28 @@ void rk_next_token_put(const rk_task *t, const int32_t *window, void *const *fie
     memcpy(fields[TARGETS], window + 1, bytes);
 }
 
+/* What does not count is no target. */
+static void put_window(const next_token *n, void *const *fields)
+{
+    int32_t *targets = fields[TARGETS];
+    rk_next_token_put(&n->task, n->window.ids, fields);
+    for (int64_t i = 0; i < ctx_len_of(&n->task); i++)
+        if (!n->window.counts[i + 1])
+            targets[i] = RK_NO_TARGET;
+}
+
 static void example(const rk_task *t, uint64_t index, void *const *fields)
 {
     const next_token *n = (const next_token *)t;
-    rk_dataset_window(&n->data, index, n->window);
-    rk_next_token_put(t, n->window, fields);
+    rk_dataset_window(&n->data, index, &n->window);
+    put_window(n, fields);
 }
 
 static void held_out(const rk_task *t, int64_t i, void *const *fields)
 {
     const next_token *n = (const next_token *)t;
-    rk_dataset_val_window(&n->data, i, n->window);
-    rk_next_token_put(t, n->window, fields);
+    rk_dataset_val_window(&n->data, i, &n->window);
+    put_window(n, fields);
 }
 
 static int64_t counted(const rk_task *t, void *const *fields)
@@ -70,15 +82,21 @@ static void close_task(rk_task *t)
 {
     next_token *n = (next_token *)t;
     rk_dataset_deinit(&n->data);
-    free(n->window);
+    free(n->window.ids);
+    free(n->window.counts);
     free(n);
 }
 
 rk_status rk_next_token_new(rk_task **out, const rk_train_params *p, rk_error *err)
 {
     next_token *n = calloc(1, sizeof *n);
-    if (!n || !(n->window = calloc((size_t)p->ctx_len + 1, sizeof *n->window))) {
-        free(n);
+    if (n) {
+        n->window.ids = calloc((size_t)p->ctx_len + 1, sizeof *n->window.ids);
+        n->window.counts = calloc((size_t)p->ctx_len + 1, sizeof *n->window.counts);
+    }
+    if (!n || !n->window.ids || !n->window.counts) {
+        if (n)
+            close_task(&n->task);
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a window of tokens");
     }
     n->l2wrap = p->l2wrap;
@@ -101,42 +119,105 @@ rk_status rk_next_token_new(rk_task **out, const rk_train_params *p, rk_error *e
     return RK_OK;
 }
 
-/* What the data say, once they are read. */
+/* What the data say, once they are read. tok NULL: what tokens stand for is not known. */
 static void take_data(next_token *n, const rk_tokenizer *tok)
 {
-    const double bytes = rk_dataset_val_bytes_per_token(&n->data, tok);
-    n->task.n_val = rk_dataset_n_val(&n->data);
-    n->task.n_data = n->data.train.n + n->data.val.n;
+    n->task.n_val = n->data.n_val;
+    n->task.n_data = n->data.n_tokens;
     n->task.checksum = n->data.checksum;
+    if (!tok)
+        return;
     n->task.also.key = "bits_per_byte";
     n->task.also.text = "bits a byte";
-    n->task.also.size = log(2.0) * bytes;
+    n->task.also.size = log(2.0) * rk_dataset_val_bytes_per_token(&n->data, tok);
+}
+
+/* The tokens that data are read with. */
+typedef struct vocabulary {
+    rk_tokenizer *tok; /* NULL: packed data that do not say */
+    int64_t n_vocab;
+} vocabulary;
+
+/* The file that packed data name, where it was then, or beside the data now. */
+static rk_status open_named(rk_tokenizer **out, const char *name, const char *data, rk_error *err)
+{
+    const bool built_in = !strcmp(name, "byte") || !strcmp(name, "world");
+    if (built_in || access(name, F_OK) == 0)
+        return rk_tokenizer_new(out, name, err);
+    const char *slash = strrchr(name, '/');
+    char *folder = rk_path_parent(data);
+    char *path = folder ? rk_path_join(folder, slash ? slash + 1 : name) : NULL;
+    rk_status st;
+    if (!path)
+        st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", data);
+    else if (access(path, F_OK) != 0)
+        st = rk_fail(err, RK_ERR_ARG,
+                     "%s: the vocabulary %s that it was packed with is not there; --tokenizer says "
+                     "where it is",
+                     data, name);
+    else
+        st = rk_tokenizer_new(out, path, err);
+    free(folder);
+    free(path);
+    return st;
+}
+
+/* Of a new model: what is asked for, or what the data were packed with. */
+static rk_status find_vocabulary(vocabulary *v, rk_run_params *p, rk_error *err)
+{
+    rk_packed_about about;
+    bool packed, text;
+    rk_status st = rk_data_vocabulary(&about, &packed, &text, &p->data, err);
+    if (st != RK_OK)
+        return st;
+    if (p->tokenizer || !packed) {
+        if (!p->tokenizer && !text && p->data.n_paths > 0)
+            st = rk_fail(err, RK_ERR_ARG,
+                         "%s: holds tokens and does not say of which vocabulary; --tokenizer does",
+                         p->data.paths[0]);
+        p->tokenizer = p->tokenizer ? p->tokenizer : rk_run_defaults().tokenizer;
+        st = st == RK_OK ? rk_tokenizer_new(&v->tok, p->tokenizer, err) : st;
+    } else if (*about.tokenizer) {
+        st = open_named(&v->tok, about.tokenizer, p->data.paths[0], err);
+        snprintf(p->tokenizer_room, sizeof p->tokenizer_room, "%s", about.tokenizer);
+        p->tokenizer = p->tokenizer_room;
+    }
+    v->n_vocab = v->tok ? rk_tokenizer_n_vocab(v->tok) : about.n_vocab;
+    rk_packed_about_deinit(&about);
+    return st;
+}
+
+/* Of a model to begin with. Which conversations it knows its name may tell. */
+static rk_status vocabulary_of(vocabulary *v, rk_run_params *p, const rk_model *base, rk_error *err)
+{
+    v->n_vocab = base->hp.n_vocab;
+    if (!p->data.chat_format)
+        p->data.chat_format = rk_chat_format_guess(p->model.init_from, v->n_vocab)->name;
+    return rk_model_vocabulary(&v->tok, p->tokenizer, base, p->model.init_from, err);
 }
 
 rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err)
 {
-    const rk_data_params data = {.path = p->data,
+    const rk_data_params data = {.options = &p->data,
                                  .val_frac = p->val_frac,
                                  .ctx_len = p->model.ctx_len,
                                  .seed = p->model.seed};
-    rk_tokenizer *tok = NULL;
+    vocabulary v = {0};
     rk_task *t = NULL;
-    if (!p->data)
+    if (p->data.n_paths == 0)
         return rk_fail(err, RK_ERR_ARG, "--data FILE is missing");
-    rk_status st = base ? rk_model_vocabulary(&tok, p->tokenizer, base, p->model.init_from, err)
-                        : rk_tokenizer_new(&tok, p->tokenizer, err);
+    rk_status st = base ? vocabulary_of(&v, p, base, err) : find_vocabulary(&v, p, err);
     if (st == RK_OK)
         st = rk_next_token_new(&t, &p->model, err);
     if (st == RK_OK)
-        st = rk_dataset_init(&((next_token *)t)->data, &data, tok, err);
+        st = rk_dataset_init(&((next_token *)t)->data, &data, v.tok, v.n_vocab, err);
     if (st == RK_OK) {
-        take_data((next_token *)t, tok);
-        rk_run_set_size(p, "n_vocab",
-                        (double)(base ? base->hp.n_vocab : rk_tokenizer_n_vocab(tok)));
+        take_data((next_token *)t, v.tok);
+        rk_run_set_size(p, "n_vocab", (double)v.n_vocab);
         *out = t;
     } else {
         rk_task_close(t);
     }
-    rk_tokenizer_free(tok);
+    rk_tokenizer_free(v.tok);
     return st;
 }

@@ -4,7 +4,8 @@
 
 #include "train/task.h"
 
-/* The task of --data, read with --tokenizer, which decides n_vocab, or with the vocabulary of base.
+/* The task of --data, read with --tokenizer, which decides n_vocab, or with the vocabulary of base or of
+ * packed data.
  * Errors  those of rk_tokenizer_new, of rk_model_vocabulary and of rk_dataset_init. */
 rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err);
 /* The same without data, for those who bring their own windows: it has no examples. */

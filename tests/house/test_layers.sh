@@ -7,7 +7,7 @@ cd "${1:-${RK_SOURCE_DIR:-.}}"
 find src -name '*.c' -o -name '*.h' | sort | xargs awk '
 BEGIN {
     # kernels and io stand side by side: the same height, neither below the other.
-    n = split("base kernels,io text tensor nn model format infer compress tune train serve selftest cli", rows, " ")
+    n = split("base kernels,io text data tensor nn model format infer compress tune train serve selftest cli", rows, " ")
     for (i = 1; i <= n; i++) {
         m = split(rows[i], names, ",")
         for (j = 1; j <= m; j++)

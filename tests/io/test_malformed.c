@@ -6,9 +6,9 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "data/text_file.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
-#include "io/textdata.h"
 #include "text/gguf_vocab.h"
 
 enum { MIB = 1024 * 1024, SLACK_MIB = 64 };
@@ -60,13 +60,25 @@ static rk_status open_npy(const char *path, rk_error *err)
     return st;
 }
 
+/* As tokens of single bytes. */
 static rk_status open_jsonl(const char *path, rk_error *err)
 {
-    rk_textdata *d = NULL;
-    const rk_status st = rk_textdata_open(&d, &path, 1, err);
-    for (int64_t i = 0; st == RK_OK && i < rk_textdata_count(d); i++)
-        read_bytes(rk_textdata_at(d, i).text, rk_textdata_at(d, i).bytes);
-    rk_textdata_close(d);
+    rk_tokenizer *tok = NULL;
+    rk_text_file f;
+    rk_token_list list;
+    rk_token_list_init(&list, RK_ID_U16);
+    rk_status st = rk_tokenizer_new(&tok, "byte", err);
+    if (st == RK_OK)
+        st = rk_text_file_open(&f, path, err);
+    if (st == RK_OK) {
+        const rk_text_how how = {.tokenizer = tok, .ends = true};
+        st = rk_text_file_encode(&f, &how, &list, err);
+        rk_text_file_close(&f);
+    }
+    if (st == RK_OK)
+        read_bytes(list.ids, (size_t)list.n * 2);
+    rk_token_list_deinit(&list);
+    rk_tokenizer_free(tok);
     return st;
 }
 

@@ -1,19 +1,71 @@
-/* test_data.c: documents, held-out parts and windows. */
+/* test_dataset.c: documents, held-out parts and windows. */
 #include "test_util.h"
 
-#include "train/data.h"
+#include "data/bits.h"
+#include "data/dataset.h"
 
-static rk_dataset load(const char *path, const char *tokenizer, double val_frac, int64_t ctx_len,
-                       uint64_t seed)
+/* What a window has, of at most this many tokens. */
+enum { ROOM = 128 };
+typedef struct room {
+    int32_t ids[ROOM];
+    bool counts[ROOM];
+} room;
+
+static void window(const rk_dataset *d, uint64_t index, room *r)
 {
-    const rk_data_params p = {path, val_frac, ctx_len, seed};
+    rk_dataset_window(d, index, &(rk_window){r->ids, r->counts});
+}
+
+static void val_window(const rk_dataset *d, int64_t i, room *r)
+{
+    rk_dataset_val_window(d, i, &(rk_window){r->ids, r->counts});
+}
+
+/* A token of the stream, which has to count. */
+static int32_t token_at(const rk_token_stream *s, int64_t i)
+{
+    int32_t id;
+    bool counts;
+    rk_token_stream_read(s, i, 1, &id, &counts);
+    assert_true(counts);
+    return id;
+}
+
+static const rk_token_stream *train_of(const rk_dataset *d)
+{
+    return &d->sources[0].train;
+}
+static const rk_token_stream *val_of(const rk_dataset *d)
+{
+    return &d->sources[0].val;
+}
+
+/* Options of one file, of which a dataset borrows them. */
+static rk_data_options *options_of(test_ctx *t, const char *path)
+{
+    rk_data_options *o = test_alloc(t, sizeof *o);
+    *o = (rk_data_options){.paths = {path}, .n_paths = 1};
+    return o;
+}
+
+static rk_dataset open_as(const rk_data_options *o, const char *tokenizer, double val_frac,
+                          int64_t ctx_len, uint64_t seed)
+{
+    const rk_data_params p = {o, val_frac, ctx_len, seed};
     rk_tokenizer *tok = NULL;
     rk_dataset d;
     rk_error err = {0};
+    assert_true(ctx_len < ROOM);
     test_ok(rk_tokenizer_new(&tok, tokenizer, &err), &err);
-    test_ok(rk_dataset_init(&d, &p, tok, &err), &err);
+    test_ok(rk_dataset_init(&d, &p, tok, rk_tokenizer_n_vocab(tok), &err), &err);
     rk_tokenizer_free(tok);
     return d;
+}
+
+static rk_dataset load(test_ctx *t, const char *path, const char *tokenizer, double val_frac,
+                       int64_t ctx_len, uint64_t seed)
+{
+    return open_as(options_of(t, path), tokenizer, val_frac, ctx_len, seed);
 }
 
 /* A text whose byte at i is i mod 251, which tells where a window lies. */
@@ -31,16 +83,16 @@ static void test_tail_is_held_out(void **state)
     (void)state;
     test_ctx t = test_begin(1);
     const char *path = counting_text(&t, test_temp_dir(&t), 1009);
-    rk_dataset d = load(path, "byte", 0.1, 16, 7);
-    assert_int_equal(d.train.n, 908); /* floor(0.9 * 1009) */
-    assert_int_equal(d.val.n, 101);
-    assert_int_equal(rk_token_row_at(&d.train, 907), 907 % 251);
-    assert_int_equal(rk_token_row_at(&d.val, 0), 908 % 251);
-    assert_int_equal(rk_dataset_n_val(&d), 6); /* 6 * 16 + 1 <= 101 < 7 * 16 + 1 */
-    int32_t ids[17];
-    rk_dataset_val_window(&d, 5, ids);
+    rk_dataset d = load(&t, path, "byte", 0.1, 16, 7);
+    assert_int_equal(train_of(&d)->n, 908); /* floor(0.9 * 1009) */
+    assert_int_equal(val_of(&d)->n, 101);
+    assert_int_equal(token_at(train_of(&d), 907), 907 % 251);
+    assert_int_equal(token_at(val_of(&d), 0), 908 % 251);
+    assert_int_equal(d.n_val, 6); /* 6 * 16 + 1 <= 101 < 7 * 16 + 1 */
+    room r;
+    val_window(&d, 5, &r);
     for (int i = 0; i < 17; i++)
-        assert_int_equal(ids[i], (908 + 80 + i) % 251);
+        assert_int_equal(r.ids[i], (908 + 80 + i) % 251);
     rk_dataset_deinit(&d);
     test_end(&t);
 }
@@ -54,19 +106,19 @@ static void test_epochs(void **state)
     static const int64_t sizes[] = {5, 6, 8, 9, 17, 100, 250};
     enum { CTX = 4 };
     for (size_t s = 0; s < RK_COUNT(sizes); s++) {
-        rk_dataset d = load(counting_text(&t, dir, (size_t)sizes[s]), "byte", 0.0, CTX, 3);
+        rk_dataset d = load(&t, counting_text(&t, dir, (size_t)sizes[s]), "byte", 0.0, CTX, 3);
         const int64_t n = sizes[s], n_windows = rk_max_i64(1, (n - CTX) / CTX);
         uint64_t phases = 0;
         for (int64_t epoch = 0; epoch < 40; epoch++) {
             bool seen[64] = {false};
             int64_t phase = -1;
             for (int64_t i = 0; i < n_windows; i++) {
-                int32_t ids[CTX + 1];
+                room r;
                 test_shape(&t, "n %" PRId64 ", epoch %" PRId64 ", window %" PRId64, n, epoch, i);
-                rk_dataset_window(&d, (uint64_t)(epoch * n_windows + i), ids);
-                const int64_t start = ids[0];
+                window(&d, (uint64_t)(epoch * n_windows + i), &r);
+                const int64_t start = r.ids[0];
                 for (int64_t j = 0; j <= CTX; j++)
-                    assert_int_equal(ids[j], start + j);
+                    assert_int_equal(r.ids[j], start + j);
                 assert_true(start + CTX < n);
                 if (phase < 0)
                     phase = start % CTX;
@@ -90,18 +142,18 @@ static void test_order(void **state)
     (void)state;
     test_ctx t = test_begin(3);
     const char *path = counting_text(&t, test_temp_dir(&t), 20000);
-    rk_dataset a = load(path, "byte", 0.0, 8, 1), b = load(path, "byte", 0.0, 8, 2);
-    int32_t x[9], y[9], z[9];
+    rk_dataset a = load(&t, path, "byte", 0.0, 8, 1), b = load(&t, path, "byte", 0.0, 8, 2);
+    room x, y, z;
     int same_seed = 0, other_seed = 0, next = 0;
-    rk_dataset_window(&a, 0, z);
+    window(&a, 0, &z);
     for (uint64_t i = 0; i < 500; i++) {
-        rk_dataset_window(&a, i, x);
-        rk_dataset_window(&b, i, y);
-        other_seed += memcmp(x, y, sizeof x) == 0;
-        rk_dataset_window(&a, i, y);
-        same_seed += memcmp(x, y, sizeof x) == 0;
-        next += i > 0 && x[0] == (z[0] + 8) % 251; /* not in the order of the text */
-        memcpy(z, x, sizeof z);
+        window(&a, i, &x);
+        window(&b, i, &y);
+        other_seed += memcmp(x.ids, y.ids, 9 * sizeof *x.ids) == 0;
+        window(&a, i, &y);
+        same_seed += memcmp(x.ids, y.ids, 9 * sizeof *x.ids) == 0;
+        next += i > 0 && x.ids[0] == (z.ids[0] + 8) % 251; /* not in the order of the text */
+        z = x;
     }
     assert_int_equal(same_seed, 500);
     assert_in_range(other_seed, 0, 20);
@@ -123,15 +175,15 @@ static char *documents(test_ctx *t, const char *dir, int n)
 }
 
 /* Whole documents of "XXXX" and token 0, in their order; returns a bit for each X. */
-static uint64_t kinds(const rk_token_row *r)
+static uint64_t kinds(const rk_token_stream *r)
 {
     uint64_t found = 0;
     assert_int_equal(r->n % 5, 0);
     for (int64_t i = 0; i < r->n; i += 5) {
-        const int kind = rk_token_row_at(r, i);
+        const int kind = token_at(r, i);
         for (int j = 0; j < 4; j++)
-            assert_int_equal(rk_token_row_at(r, i + j), kind);
-        assert_int_equal(rk_token_row_at(r, i + 4), 0);
+            assert_int_equal(token_at(r, i + j), kind);
+        assert_int_equal(token_at(r, i + 4), 0);
         assert_true(found < UINT64_C(1) << (kind - '0'));
         found |= UINT64_C(1) << (kind - '0');
     }
@@ -143,11 +195,11 @@ static void test_documents_are_held_out_whole(void **state)
     (void)state;
     test_ctx t = test_begin(4);
     const char *path = documents(&t, test_temp_dir(&t), 40);
-    rk_dataset a = load(path, "byte", 0.1, 4, 1), b = load(path, "byte", 0.1, 4, 2);
-    const uint64_t held = kinds(&a.val), trained = kinds(&a.train);
-    assert_int_equal(a.val.n, 4 * 5);
+    rk_dataset a = load(&t, path, "byte", 0.1, 4, 1), b = load(&t, path, "byte", 0.1, 4, 2);
+    const uint64_t held = kinds(val_of(&a)), trained = kinds(train_of(&a));
+    assert_int_equal(val_of(&a)->n, 4 * 5);
     assert_true((held & trained) == 0 && (held | trained) == (UINT64_C(1) << 40) - 1);
-    assert_true(held != kinds(&b.val));
+    assert_true(held != kinds(val_of(&b)));
     assert_true(a.checksum != b.checksum);
     rk_dataset_deinit(&a);
     rk_dataset_deinit(&b);
@@ -158,9 +210,9 @@ static void test_few_documents_lose_their_tail(void **state)
 {
     (void)state;
     test_ctx t = test_begin(5);
-    rk_dataset d = load(documents(&t, test_temp_dir(&t), 19), "byte", 0.1, 4, 1);
-    assert_int_equal(d.train.n, 85); /* floor(0.9 * 95) */
-    assert_int_equal(d.val.n, 10);
+    rk_dataset d = load(&t, documents(&t, test_temp_dir(&t), 19), "byte", 0.1, 4, 1);
+    assert_int_equal(train_of(&d)->n, 85); /* floor(0.9 * 95) */
+    assert_int_equal(val_of(&d)->n, 10);
     rk_dataset_deinit(&d);
     test_end(&t);
 }
@@ -182,11 +234,11 @@ static void test_long_text(void **state)
     test_ok(rk_tokenizer_new(&tok, "world", &err), &err);
     int32_t *ids = test_alloc(&t, n * sizeof *ids);
     const int64_t n_ids = rk_tokenizer_encode(tok, text, n, ids, (int64_t)n);
-    rk_dataset d = load(path, "world", 0.5, 8, 1);
-    assert_int_equal(d.train.n + d.val.n, n_ids);
+    rk_dataset d = load(&t, path, "world", 0.5, 8, 1);
+    assert_int_equal(train_of(&d)->n + val_of(&d)->n, n_ids);
     for (int64_t i = 0; i < n_ids; i++)
-        assert_int_equal(i < d.train.n ? rk_token_row_at(&d.train, i)
-                                       : rk_token_row_at(&d.val, i - d.train.n),
+        assert_int_equal(i < train_of(&d)->n ? token_at(train_of(&d), i)
+                                             : token_at(val_of(&d), i - train_of(&d)->n),
                          ids[i]);
     const double per_token = rk_dataset_val_bytes_per_token(&d, tok);
     assert_true(fabs(per_token - (double)n / (double)n_ids) < 1e-2);
@@ -223,18 +275,18 @@ static void test_large_vocabulary(void **state)
         snprintf(text + 7 * i, 8, "<%05x>",
                  i % 2 ? 0x10000u + 0x200u + (unsigned)i : 0x200u + (unsigned)i);
     test_write_file(path, text, 7 * N);
-    rk_dataset d = load(path, large_vocabulary(&t, dir), 0.25, 8, 1);
-    assert_int_equal(d.train.n, 150);
-    assert_int_equal(d.train.id_bytes, 4);
+    rk_dataset d = load(&t, path, large_vocabulary(&t, dir), 0.25, 8, 1);
+    assert_int_equal(train_of(&d)->n, 150);
+    assert_int_equal(d.sources[0].corpus->type, RK_ID_I32);
     for (int i = 0; i < N; i++)
-        assert_int_equal(i < 150 ? rk_token_row_at(&d.train, i) : rk_token_row_at(&d.val, i - 150),
+        assert_int_equal(i < 150 ? token_at(train_of(&d), i) : token_at(val_of(&d), i - 150),
                          0x200 + i + (i % 2 ? 0x10000 : 0));
-    int32_t ids[9];
-    rk_dataset_val_window(&d, 1, ids);
-    assert_int_equal(ids[1], 0x10000 + 0x200 + 159);
+    room r;
+    val_window(&d, 1, &r);
+    assert_int_equal(r.ids[1], 0x10000 + 0x200 + 159);
     rk_dataset_deinit(&d);
-    rk_dataset bytes = load(path, "byte", 0.25, 8, 1);
-    assert_int_equal(bytes.train.id_bytes, 2);
+    rk_dataset bytes = load(&t, path, "byte", 0.25, 8, 1);
+    assert_int_equal(bytes.sources[0].corpus->type, RK_ID_U16);
     rk_dataset_deinit(&bytes);
     test_end(&t);
 }
@@ -248,16 +300,16 @@ static void test_too_small(void **state)
     rk_error err = {0};
     rk_dataset d;
     test_ok(rk_tokenizer_new(&tok, "byte", &err), &err);
-    rk_data_params p = {path, 0.1, 90, 1};
-    assert_int_equal(rk_dataset_init(&d, &p, tok, &err), RK_ERR_ARG);
+    rk_data_params p = {options_of(&t, path), 0.1, 90, 1};
+    assert_int_equal(rk_dataset_init(&d, &p, tok, 256, &err), RK_ERR_ARG);
     assert_non_null(strstr(err.msg, "90 tokens to train on, a window of --ctx-len 90 needs 91"));
     p.ctx_len = 10;
-    assert_int_equal(rk_dataset_init(&d, &p, tok, &err), RK_ERR_ARG);
+    assert_int_equal(rk_dataset_init(&d, &p, tok, 256, &err), RK_ERR_ARG);
     assert_non_null(
         strstr(err.msg, "--val-frac 0.1 holds out 10 tokens, a window of --ctx-len 10 needs 11;"));
     p.val_frac = 0.0;
-    test_ok(rk_dataset_init(&d, &p, tok, &err), &err);
-    assert_int_equal(rk_dataset_n_val(&d), 0);
+    test_ok(rk_dataset_init(&d, &p, tok, 256, &err), &err);
+    assert_int_equal(d.n_val, 0);
     assert_true(rk_dataset_val_bytes_per_token(&d, tok) == 0.0);
     rk_dataset_deinit(&d);
     rk_tokenizer_free(tok);
