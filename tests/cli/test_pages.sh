@@ -21,21 +21,28 @@ got=0
 
 names() { sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'; }
 
-# command NAME: its options; a command of several, its commands
-check() {
-    grep -q "^\\.SH \"RWKV $1\"$" man || complain "no section of $1 in the manual page"
-    word=${1##* }
-    sed -n "/^    $word) options=/p" bash >bash.line
-    sed -n "/^    $word)\$/,/;;\$/p" zsh >zsh.lines
-    for option in $("$RK_PROGRAM" help $1 | sed -n 's/^  [- ].[, ] *\(--[a-z0-9-]*\).*/\1/p'); do
-        grep -q -e "$option\\\\fR" man.plain || [ "$option" = --help ] ||
-            complain "$option of $1 is not in the manual page"
-        tr "' " '\n\n' <bash.line | grep -qx -e "$option" || complain "$option of $1 is not in bash's"
-        grep -q -e "$option[][}]" zsh.lines || complain "$option of $1 is not in zsh's"
+# missing WHERE LIST: options of the command at hand that are not in the list
+missing() {
+    for option in $(sort -u "$2" | comm -23 options -); do
+        complain "$option of $name is not in $1"
     done
 }
 
-sed 's/\\-/-/g' man >man.plain
+# check NAME: the options of a command
+check() {
+    name=$1
+    grep -q "^\\.SH \"RWKV $name\"$" man || complain "no section of $name in the manual page"
+    word=${name##* }
+    "$RK_PROGRAM" help $name | sed -n 's/^  [- ].[, ] *\(--[a-z0-9-]*\).*/\1/p' | sort -u >options
+    missing "the manual page" man.options
+    sed -n "/^    $word) options=/p" bash | tr "' " '\n\n' >bash.options
+    missing "bash's" bash.options
+    sed -n "/^    $word)\$/,/;;\$/p" zsh | grep -o -e '--[a-z0-9-]*[][}]' | tr -d '][}' >zsh.options
+    missing "zsh's" zsh.options
+}
+
+sed 's/\\-/-/g' man | grep -o -e '--[a-z0-9-]*\\fR' | sed 's/\\fR//' >man.options
+echo --help >>man.options
 for command in $("$RK_PROGRAM" help | names); do
     [ "$command" = help ] && continue
     check "$command"
