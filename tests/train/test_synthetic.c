@@ -152,8 +152,8 @@ static void test_golden(void **state)
         {"mqar", 0xe1b245e170c6d9c3},     {"mqar-filler", 0x0d9e40915c0a29f4},
         {"needle", 0x69c7435a208024f2},   {"retrieval", 0xc7705048e0417934},
         {"two-hop", 0x9578f196e401a9c9},  {"swap", 0xefd84e025e3b5937},
-        {"parity", 0x51c5f83fc01171e6},   {"s3", 0x398f1ee35c5ea203},
-        {"a5", 0x4c92d0d562c5c156},       {"s5", 0x2abd0d09a4df6cbe},
+        {"parity", 0x519d8f820daa538c},   {"s3", 0x430995b11adadde7},
+        {"a5", 0x1b04acd0d6c021ab},       {"s5", 0xbe4503c9fdd99beb},
         {"copy", 0x47328b3c6b79288f},     {"sort", 0x96fbbbede0d841f7},
         {"reverse", 0xeea55d6af26550ab},  {"addition", 0xaf358e7d78725bbb},
         {"longbit", 0xba51fe2b33de756f},  {"classify", 0xbe7201ec626a3148},
@@ -196,6 +196,9 @@ static void test_refused(void **state)
         {"mqar-filler", {{"pairs", 8}, {"keys", 7}}, "--pairs is 8, expected at most --keys, 7"},
         {"needle", {{"pairs", 2}, {"seq-len", 5}}, "--seq-len is 5, expected at least 6"},
         {"reverse", {{"digits", 60}, {"seq-len", 120}}, "--seq-len is 120, expected at least 121"},
+        {"mqar-filler",
+         {{"min-pairs", 5}, {"pairs", 4}},
+         "--min-pairs is 5, expected at most --pairs"},
         {"copy",
          {{"length", 4}, {"min-length", 5}},
          "--min-length is 5, expected at most --length, 4"},
@@ -302,7 +305,9 @@ static void test_fillers(void **state)
 {
     (void)state;
     test_ctx t = test_begin(1);
-    sample a, b, c;
+    sample a, b, c, d;
+    int64_t lengths = 0;
+    BEGIN(&t, &d, "mqar-filler", {"pairs", 5}, {"min-pairs", 3}, {"min-len", 30});
     BEGIN(&t, &a, "mqar-filler", {"pairs", 6});
     BEGIN(&t, &b, "needle", {"seq-len", 33});
     BEGIN(&t, &c, "retrieval", {"seq-len", 20});
@@ -312,12 +317,23 @@ static void test_fillers(void **state)
         for (int64_t at = 12; at < a.s.n_tokens; at += 2) /* the value follows; else fillers */
             assert_int_equal(a.x.ids[at + 1],
                              a.x.targets[at] == RK_NO_TARGET ? a.x.ids[at] : a.x.targets[at]);
+        draw(&t, &d, RK_SYN_TRAIN, i);
+        int64_t n_pairs = 0, end = 0;
+        for (int64_t at = 0; at < d.s.n_tokens; at++) {
+            n_pairs += d.x.targets[at] != RK_NO_TARGET;
+            end = d.x.ids[at] ? at + 1 : end;
+        }
+        assert_in_range(n_pairs, 3, 5);
+        check_recall(&d, n_pairs);
+        lengths |= INT64_C(1) << (end - 1);
         draw(&t, &b, RK_SYN_TRAIN, i);
         check_recall(&b, 1);
         assert_true(b.x.targets[32] != RK_NO_TARGET && b.x.ids[31] == 0);
         draw(&t, &c, RK_SYN_TRAIN, i);
         check_recall(&c, 1);
     }
+    assert_true((lengths & 0xffffffff) != 0 &&
+                lengths >> 56 != 0); /* short ones and long ones came */
     test_end(&t);
 }
 
@@ -451,6 +467,8 @@ static void test_groups(void **state)
                     next[k] = members[a.x.ids[at]][product[k]];
                 memcpy(product, next, sizeof product);
                 assert_memory_equal(product, members[a.x.targets[at]], sizeof product);
+                const bool last = at == 19 || a.x.targets[at + 1] == RK_NO_TARGET;
+                assert_int_equal(a.x.kinds[at], last);
             }
             assert_true(at >= 5);
         }

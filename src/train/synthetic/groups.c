@@ -15,6 +15,7 @@ typedef struct group {
 
 enum { SEQ_LEN, MIN_LEN, ELEMENTS };
 enum { ALL, SWAPS, GENERATORS };
+enum { EARLIER, LAST };
 
 /* ---- permutations ---- */
 
@@ -124,7 +125,7 @@ static void fill(const rk_synthetic *s, rk_syn_sample *x)
         element(g, x->ids[t], factor);
         for (int64_t i = 0; i < g->n_points; i++)
             product[i] = factor[product[i]];
-        rk_syn_ask(x, t, id_of(g, product), 0);
+        rk_syn_ask(x, t, id_of(g, product), t + 1 < n ? EARLIER : LAST);
     }
 }
 
@@ -155,22 +156,26 @@ const rk_generator rk_gen_parity = {.summary = "is the number of ones so far odd
                                     .n_params = ELEMENTS, /* there is one that is not neutral */
                                     .own = &z2,
                                     .settle = settle,
-                                    .fill = fill};
+                                    .fill = fill,
+                                    .kinds = {[EARLIER] = "earlier", [LAST] = "last"}};
 const rk_generator rk_gen_s3 = {.summary = "the product so far of permutations of three points",
                                 .params = params,
                                 .n_params = RK_COUNT(params),
                                 .own = &s3,
                                 .settle = settle,
-                                .fill = fill};
+                                .fill = fill,
+                                .kinds = {[EARLIER] = "earlier", [LAST] = "last"}};
 const rk_generator rk_gen_a5 = {.summary = "the product so far of even permutations of five points",
                                 .params = params,
                                 .n_params = RK_COUNT(params),
                                 .own = &a5,
                                 .settle = settle,
-                                .fill = fill};
+                                .fill = fill,
+                                .kinds = {[EARLIER] = "earlier", [LAST] = "last"}};
 const rk_generator rk_gen_s5 = {.summary = "the product so far of permutations of five points",
                                 .params = params,
                                 .n_params = RK_COUNT(params),
                                 .own = &s5,
                                 .settle = settle,
-                                .fill = fill};
+                                .fill = fill,
+                                .kinds = {[EARLIER] = "earlier", [LAST] = "last"}};

@@ -125,13 +125,17 @@ const rk_generator rk_gen_mqar = {.summary = "multi-query associative recall, as
 
 /* ---- mqar-filler ---- */
 
-enum { KEYS = PAIRS + 1, VALUES };
+enum { KEYS = PAIRS + 1, VALUES, MIN_LEN, MIN_PAIRS };
 
 static const rk_syn_param filler_params[] = {
     [SEQ_LEN] = {"seq-len", 64, 4, RK_SYN_TOKENS_MAX, NULL, false, "tokens of a sample"},
     [PAIRS] = {"pairs", 4, 1, 1 << 16, NULL, false, "keys with a value"},
     [KEYS] = {"keys", 4096, 1, 1 << 20, NULL, false, "different keys"},
     [VALUES] = {"values", 4096, 2, 1 << 20, NULL, false, "different values"},
+    [MIN_LEN] = {"min-len", 0, 0, RK_SYN_TOKENS_MAX, NULL, false,
+                 "lengths are drawn from this to the longest; 0: all are the longest"},
+    [MIN_PAIRS] = {"min-pairs", 0, 0, 1 << 16, NULL, false,
+                   "numbers of pairs are drawn from this to the largest; 0: all are the largest"},
 };
 
 static rk_status expect_keys(const rk_synthetic *s, rk_error *err)
@@ -148,16 +152,29 @@ static rk_status settle_filler(rk_synthetic *s, rk_error *err)
     s->n_tokens = rk_syn_int(s, SEQ_LEN);
     s->n_vocab = 1 + rk_syn_int(s, KEYS) + rk_syn_int(s, VALUES);
     s->n_scratch = 2 * rk_syn_int(s, PAIRS);
-    const rk_status st = expect_keys(s, err);
+    rk_status st = expect_keys(s, err);
+    if (st == RK_OK)
+        st = rk_syn_expect_order(s, MIN_LEN, SEQ_LEN, err);
+    if (st == RK_OK)
+        st = rk_syn_expect_order(s, MIN_PAIRS, PAIRS, err);
     return st == RK_OK ? expect_even(s, err) : st;
+}
+
+/* A length that has room for the pairs and their questions. */
+static int64_t draw_length(const rk_synthetic *s, rk_draws *d, int64_t pairs)
+{
+    const int64_t min = rk_syn_int(s, MIN_LEN), max = s->n_tokens;
+    return min > 0 ? rk_draw_between(d, rk_max_i64(min, 4 * pairs), max) : max;
 }
 
 static void fill_filler(const rk_synthetic *s, rk_syn_sample *x)
 {
-    const int64_t pairs = rk_syn_int(s, PAIRS), n_keys = rk_syn_int(s, KEYS), first = 2 * pairs;
+    const int64_t pairs = rk_syn_length(s, MIN_PAIRS, PAIRS, &x->draws), first = 2 * pairs;
+    const int64_t places_max = (draw_length(s, &x->draws, pairs) - first) / 2;
+    const int64_t n_keys = rk_syn_int(s, KEYS);
     int32_t *keys = x->scratch, *places = keys + pairs;
     rk_draw_distinct(&x->draws, n_keys, pairs, keys);
-    rk_draw_distinct(&x->draws, (s->n_tokens - first) / 2, pairs, places);
+    rk_draw_distinct(&x->draws, places_max, pairs, places);
     for (int64_t i = 0; i < pairs; i++) {
         const int32_t value = 1 + (int32_t)n_keys + rk_draw_below(&x->draws, rk_syn_int(s, VALUES));
         const int64_t at = first + 2 * places[i];
