@@ -73,8 +73,11 @@ class _TrainParams(c.Structure):
             "lr", "lr_final", "weight_decay", "beta1", "beta2", "eps", "clip", "l2wrap",
             "dropout")] + [("bf16", c.c_bool), ("checkpoint_blocks", c.c_bool),
                            ("seed", c.c_uint64), ("optimizer", c.c_char_p),
-                           ("momentum", c.c_double), ("train_only", c.c_char_p),
-                           ("freeze", c.c_char_p), ("init_from", c.c_char_p)]
+                           ("momentum", c.c_double), ("muon_lr", c.c_double),
+                           ("muon_momentum", c.c_double), ("schedule", c.c_char_p),
+                           ("decay_frac", c.c_double), ("ema", c.c_double),
+                           ("train_only", c.c_char_p), ("freeze", c.c_char_p),
+                           ("init_from", c.c_char_p)]
 
 
 class StepInfo(c.Structure):

@@ -92,17 +92,30 @@ static const rk_option rows[] = {
      "operands of the matrix products; weights stay f32"},
     {"lr", 0, RK_OPT_NUMBER, "X", MODEL(lr), 0, 10, "6e-4", "learning rate after the warm-up"},
     {"lr-final", 0, RK_OPT_NUMBER, "X", MODEL(lr_final), 0, 10, "lr / 10",
-     "learning rate at the end of the cosine"},
+     "learning rate at the end of the schedule"},
+    {"schedule", 0, RK_OPT_TEXT, "NAME", MODEL(schedule), 0, 0, "cosine",
+     "of the learning rate: cosine, linear, exponential, constant, or wsd, which stays and falls "
+     "at the "
+     "end"},
+    {"decay-frac", 0, RK_OPT_NUMBER, "F", MODEL(decay_frac), 0, 1, "0.2",
+     "share of the steps in which the rate of wsd falls"},
     {"warmup", 0, RK_OPT_INT, "N", MODEL(warmup), 0, STEPS_MAX_OPTION, "10",
      "steps of rising learning rate"},
     {"weight-decay", 0, RK_OPT_NUMBER, "X", MODEL(weight_decay), 0, 10, "0.1",
      "of matrices named .weight"},
     {"optimizer", 0, RK_OPT_TEXT, "NAME", MODEL(optimizer), 0, 0, "adamw",
-     "adamw, or sgd with momentum"},
+     "adamw, sgd with momentum, or muon: matrices of the blocks by orthogonal momentum, the others "
+     "by "
+     "adamw"},
     {"beta1", 0, RK_OPT_NUMBER, "X", MODEL(beta1), 0, 0.999999, "0.9", "of the first moment"},
     {"beta2", 0, RK_OPT_NUMBER, "X", MODEL(beta2), 0, 0.999999, "0.99", "of the second moment"},
     {"eps", 0, RK_OPT_NUMBER, "X", MODEL(eps), 0, 1, "1e-18", "added to the root of the second"},
     {"momentum", 0, RK_OPT_NUMBER, "X", MODEL(momentum), 0, 0.999999, "0.9", "of sgd"},
+    {"muon-lr", 0, RK_OPT_NUMBER, "X", MODEL(muon_lr), 0, 10, "as --lr",
+     "learning rate of the matrices that muon has"},
+    {"muon-momentum", 0, RK_OPT_NUMBER, "X", MODEL(muon_momentum), 0, 0.999999, "0.95", "of muon"},
+    {"ema", 0, RK_OPT_NUMBER, "DECAY", MODEL(ema), 0, 0.9999999, "0",
+     "keep running means of the weights: validated too, and saved as model-ema.safetensors"},
     {"clip", 0, RK_OPT_NUMBER, "X", MODEL(clip), 0, 1e9, "1", "largest gradient norm; 0: any"},
     {"l2wrap", 0, RK_OPT_NUMBER, "X", MODEL(l2wrap), 0, 1, "0",
      "pull on the largest logit; RWKV-LM has 1e-4"},
@@ -210,6 +223,8 @@ static rk_status print_result(const rk_run_result *r, rk_error *err)
                           "loss", number(r->loss), "val_loss", number(r->val_loss));
     if (o && r->also)
         json_object_set_new(o, r->also, number(r->val_also));
+    if (o && !isnan(r->ema_val_loss))
+        json_object_set_new(o, "ema_val_loss", number(r->ema_val_loss));
     return rk_command_json(o, err);
 }
 

@@ -208,6 +208,11 @@ static inline bool rk_param_is_low_rank(const rk_param *p)
 {
     return p->used && rk_roles[p->role].low_rank;
 }
+/* A whole matrix of a block. */
+static inline bool rk_param_is_hidden(const rk_param *p)
+{
+    return p->used && rk_roles[p->role].hidden;
+}
 /* The dimension of a product's inputs. */
 static inline int rk_param_inputs(const rk_param *p)
 {

@@ -27,6 +27,7 @@ typedef struct rk_role_facts {
     bool weight;       /* models hold it as an rk_weight, all others as a tensor */
     bool product;      /* a matrix that inputs are multiplied with */
     bool low_rank;     /* one whose inputs or outputs are few */
+    bool hidden;       /* a whole matrix between activations: neither a table nor the head */
     bool decays;       /* subject to weight decay */
     bool any_type;     /* may be held in 16 bits or in blocks; else kernels read it as reals */
     bool zeros_in;     /* most of its inputs may be zero */

@@ -38,8 +38,9 @@ typedef struct rk_array_set {
     int64_t n;
 } rk_array_set;
 
-/* What a trainer is made of: weights, and what its optimiser keeps for those that are trained. */
-enum { RK_RUN_STATES_MAX = 2 };
+/* What a trainer is made of: weights, and what it keeps for those that are trained: its optimiser's
+ * states, and running means. */
+enum { RK_RUN_STATES_MAX = 3 };
 typedef struct rk_run_arrays {
     rk_array_set weights, states[RK_RUN_STATES_MAX];
     int n_states;

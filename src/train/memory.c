@@ -7,12 +7,14 @@
 
 #include "base/pages.h"
 #include "format/scheme.h"
+#include "train/ema.h"
 
 static bool is_held(const rk_model *m, const rk_param *p)
 {
     return !m->file || p->trained;
 }
 
+/* Elements of the parameters that are held, or that are trained. */
 static int64_t count(const rk_model *m, bool trained)
 {
     int64_t n = 0;
@@ -24,10 +26,34 @@ static int64_t count(const rk_model *m, bool trained)
     return n;
 }
 
-size_t rk_train_memory_bytes(const rk_model *m, const rk_optimizer *o, int levels)
+static int n_kept(const rk_train_keeps *k)
 {
-    const size_t n_of_trained = (size_t)(o->n_states + 1 + levels);
-    return ((size_t)count(m, false) + (size_t)count(m, true) * n_of_trained) * sizeof(float);
+    return k->optimizer->n_states + k->average;
+}
+
+/* Is the i-th of what is kept there for this parameter? */
+static bool is_kept(const rk_train_keeps *k, int i, const rk_param *p)
+{
+    return i == k->optimizer->n_states || i < rk_optimizer_n_states(k->optimizer, p);
+}
+
+static int64_t count_kept(const rk_model *m, const rk_train_keeps *k, int i)
+{
+    int64_t n = 0;
+    for (int64_t at = 0; at < m->n_params; at++) {
+        const rk_param *p = &m->params[at];
+        if (p->trained && is_kept(k, i, p))
+            n += rk_tensor_count(&p->tensor);
+    }
+    return n;
+}
+
+size_t rk_train_memory_bytes(const rk_model *m, const rk_train_keeps *keeps)
+{
+    int64_t n = count(m, false) + count(m, true) * (1 + keeps->levels);
+    for (int i = 0; i < n_kept(keeps); i++)
+        n += count_kept(m, keeps, i);
+    return (size_t)n * sizeof(float);
 }
 
 static rk_named_array array_of(const rk_param *p, float *data)
@@ -40,22 +66,36 @@ static rk_named_array array_of(const rk_param *p, float *data)
     return a;
 }
 
-/* A trained parameter, whose gradient and states begin at float `at` of theirs. */
-static void lay_out_trained(rk_train_memory *t, rk_param *p, int64_t at)
+/* The next place among the arrays of the i-th of what is kept; NULL where a parameter has none. */
+static float *take_kept(rk_train_memory *t, int i, const rk_param *p, float **next)
 {
+    if (!is_kept(&t->keeps, i, p))
+        return NULL;
+    float *at = *next;
+    t->kept[i].at[t->kept[i].n++] = array_of(p, at);
+    *next += rk_tensor_count(&p->tensor);
+    return at;
+}
+
+/* A trained parameter, whose gradient begins at grad, and what is kept for it at the next places. */
+static void lay_out_trained(rk_train_memory *t, rk_param *p, float *grad, float **next)
+{
+    const int n_states = t->keeps.optimizer->n_states;
+    const bool hidden = rk_param_is_hidden(p);
     rk_update u = {.param = p,
                    .tensor = &p->tensor,
                    .n = rk_tensor_count(&p->tensor),
+                   .rows = hidden ? rk_tensor_rows(&p->tensor) : 0,
+                   .cols = hidden ? rk_tensor_cols(&p->tensor) : 0,
                    .weight = p->tensor.data,
-                   .grad = t->grad + at,
+                   .grad = grad,
                    .lr_scale = p->spec->lr_scale,
                    .decay = rk_roles[p->role].decays};
     p->tensor.grad = u.grad;
-    for (int s = 0; s < t->optimizer->n_states; s++) {
-        u.state[s] = t->floats + t->n_weights + s * t->n_trained + at;
-        t->states[s][t->n_state_arrays] = array_of(p, u.state[s]);
-    }
-    t->n_state_arrays++;
+    for (int i = 0; i < n_states; i++)
+        u.state[i] = take_kept(t, i, p, &next[i]);
+    if (t->keeps.average)
+        u.average = take_kept(t, n_states, p, &next[n_states]);
     if (p->used)
         t->update[t->n_update++] = u;
 }
@@ -73,9 +113,10 @@ static void take_values(const rk_file_tensor *t, const rk_tensor *p, float *to)
 
 static void lay_out(rk_train_memory *t, rk_model *m)
 {
-    float *weight = t->floats;
-    int64_t trained = 0;
-    t->grad = t->floats + t->n_weights + t->optimizer->n_states * t->n_trained;
+    float *weight = t->floats, *at = t->floats + t->n_weights, *next[RK_RUN_STATES_MAX];
+    for (int i = 0; i < t->n_kept; at += t->kept[i++].n_floats)
+        next[i] = at;
+    t->grad = at;
     for (int64_t i = 0; i < m->n_params; i++) {
         rk_param *p = &m->params[i];
         if (!is_held(m, p))
@@ -86,26 +127,29 @@ static void lay_out(rk_train_memory *t, rk_model *m)
         t->weights[t->n_weight_arrays++] = array_of(p, weight);
         weight += rk_tensor_count(&p->tensor);
         if (p->trained) {
-            lay_out_trained(t, p, trained);
-            trained += rk_tensor_count(&p->tensor);
+            lay_out_trained(t, p, at, next);
+            at += rk_tensor_count(&p->tensor);
         }
     }
 }
 
-rk_status rk_train_memory_init(rk_train_memory *t, rk_model *m, const rk_optimizer *o, int levels,
+rk_status rk_train_memory_init(rk_train_memory *t, rk_model *m, const rk_train_keeps *keeps,
                                rk_error *err)
 {
-    const size_t n = (size_t)m->n_params, bytes = rk_train_memory_bytes(m, o, levels);
-    *t = (rk_train_memory){
-        .optimizer = o, .n_weights = count(m, false), .n_trained = count(m, true)};
+    const size_t n = (size_t)m->n_params, bytes = rk_train_memory_bytes(m, keeps);
+    *t = (rk_train_memory){.keeps = *keeps,
+                           .n_kept = n_kept(keeps),
+                           .n_weights = count(m, false),
+                           .n_trained = count(m, true)};
     /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
     t->floats = calloc(1, bytes);
     t->update = calloc(n, sizeof *t->update);
     t->weights = calloc(n, sizeof *t->weights);
     bool ok = t->floats && t->update && t->weights;
-    for (int s = 0; s < o->n_states; s++) {
-        t->states[s] = calloc(n, sizeof *t->states[s]);
-        ok = ok && t->states[s];
+    for (int i = 0; i < t->n_kept; i++) {
+        t->kept[i].n_floats = count_kept(m, keeps, i);
+        t->kept[i].at = calloc(n, sizeof *t->kept[i].at);
+        ok = ok && t->kept[i].at;
     }
     if (!ok) {
         rk_train_memory_deinit(t);
@@ -119,10 +163,20 @@ rk_status rk_train_memory_init(rk_train_memory *t, rk_model *m, const rk_optimiz
 
 void rk_train_memory_deinit(rk_train_memory *t)
 {
-    for (int s = 0; s < RK_OPTIM_STATES_MAX; s++)
-        free(t->states[s]);
+    for (int i = 0; i < t->n_kept; i++)
+        free(t->kept[i].at);
     free(t->weights);
     free(t->update);
     free(t->floats);
     *t = (rk_train_memory){0};
+}
+
+void rk_train_memory_arrays(const rk_train_memory *t, rk_run_arrays *out)
+{
+    const rk_optimizer *o = t->keeps.optimizer;
+    *out =
+        (rk_run_arrays){.weights = {NULL, t->weights, t->n_weight_arrays}, .n_states = t->n_kept};
+    for (int i = 0; i < t->n_kept; i++)
+        out->states[i] = (rk_array_set){i < o->n_states ? o->states[i] : RK_EMA_NAME, t->kept[i].at,
+                                        t->kept[i].n};
 }

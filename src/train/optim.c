@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/str.h"
+#include "train/muon.h"
 
 enum { PIECE = 16384 };
 
@@ -31,22 +33,26 @@ static void adamw_piece(void *arg, int64_t lo, int64_t hi, int worker)
                    u->weight + lo);
 }
 
-static void adamw(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step *s)
+void rk_adamw_update(rk_ctx *ctx, const rk_update *u, const rk_optim_step *s)
 {
     const rk_train_params *p = s->p;
     const double count = (double)s->count;
-    for (int64_t i = 0; i < n; i++) {
-        const rk_adamw a = {.lr = s->lr * u[i].lr_scale,
-                            .beta1 = p->beta1,
-                            .beta2 = p->beta2,
-                            .eps = p->eps,
-                            .weight_decay = u[i].decay ? p->weight_decay : 0.0,
-                            .correct1 = 1.0 - pow(p->beta1, count),
-                            .correct2 = 1.0 - pow(p->beta2, count),
-                            .grad_scale = s->grad_scale};
-        piece_job j = {.kern = ctx->kernels, .u = &u[i], .adamw = a};
-        rk_parallel_whole(ctx, u[i].n, PIECE, adamw_piece, &j);
-    }
+    const rk_adamw a = {.lr = s->lr * u->lr_scale,
+                        .beta1 = p->beta1,
+                        .beta2 = p->beta2,
+                        .eps = p->eps,
+                        .weight_decay = u->decay ? p->weight_decay : 0.0,
+                        .correct1 = 1.0 - pow(p->beta1, count),
+                        .correct2 = 1.0 - pow(p->beta2, count),
+                        .grad_scale = s->grad_scale};
+    piece_job j = {.kern = ctx->kernels, .u = u, .adamw = a};
+    rk_parallel_whole(ctx, u->n, PIECE, adamw_piece, &j);
+}
+
+static void adamw(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step *s)
+{
+    for (int64_t i = 0; i < n; i++)
+        rk_adamw_update(ctx, &u[i], s);
 }
 
 /* ---- SGD with momentum ---- */
@@ -81,8 +87,19 @@ static void sgd(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step 
 #name, offsetof(rk_train_params, name)                                                     \
     }
 const rk_optimizer rk_optimizers[] = {
-    {"adamw", {"m", "v"}, 2, {OPTION(beta1), OPTION(beta2), OPTION(eps)}, adamw},
-    {"sgd", {"m"}, 1, {OPTION(momentum)}, sgd},
+    {.name = "adamw",
+     .states = {"m", "v"},
+     .n_states = 2,
+     .options = {OPTION(beta1), OPTION(beta2), OPTION(eps)},
+     .update = adamw},
+    {.name = "sgd", .states = {"m"}, .n_states = 1, .options = {OPTION(momentum)}, .update = sgd},
+    {.name = "muon",
+     .states = {"m", "v"},
+     .n_states = 2,
+     .n_states_of = rk_muon_n_states,
+     .options = {OPTION(muon_lr), OPTION(muon_momentum), OPTION(beta1), OPTION(beta2), OPTION(eps)},
+     .update = rk_muon_update,
+     .scratch = rk_muon_scratch},
 };
 #undef OPTION
 const int rk_n_optimizers = RK_COUNT(rk_optimizers);
@@ -93,6 +110,11 @@ const rk_optimizer *rk_optimizer_find(const char *name)
         if (!strcmp(rk_optimizers[i].name, name))
             return &rk_optimizers[i];
     return NULL;
+}
+
+int rk_optimizer_n_states(const rk_optimizer *o, const rk_param *p)
+{
+    return o->n_states_of ? o->n_states_of(p) : o->n_states;
 }
 
 static double option_of(const rk_train_params *p, size_t offset)
@@ -109,10 +131,20 @@ static bool takes(const rk_optimizer *o, size_t offset)
     return false;
 }
 
+static rk_status refuse_name(const char *name, rk_error *err)
+{
+    char names[128] = "";
+    for (int i = 0; i < rk_n_optimizers; i++)
+        rk_str_list(names, sizeof names, rk_optimizers[i].name);
+    return rk_fail(err, RK_ERR_ARG, "no optimizer '%s'; there are %s", name, names);
+}
+
 rk_status rk_optim_check(const rk_train_params *p, rk_error *err)
 {
     const rk_optimizer *own = rk_optimizer_find(p->optimizer);
     const rk_train_params defaults = rk_train_defaults();
+    if (!own)
+        return refuse_name(p->optimizer, err);
     for (int k = 0; k < rk_n_optimizers; k++) {
         const rk_optimizer *o = &rk_optimizers[k];
         for (int i = 0; i < RK_OPTIM_OPTIONS_MAX && o->options[i].name; i++) {

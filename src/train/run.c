@@ -108,11 +108,11 @@ static rk_status make_trainer(run *r, rk_error *err)
     return st;
 }
 
-/* Room for the two checkpoints that are kept, the one being written and the model. */
+/* Room for the two checkpoints that are kept, the one being written, the model and its average. */
 static rk_status check_space(const run *r, rk_error *err)
 {
     const uint64_t model = (uint64_t)r->result.n_params * sizeof(float);
-    return rk_check_free_space(r->p.dir, 3 * rk_checkpoint_bytes(&r->arrays) + model, err);
+    return rk_check_free_space(r->p.dir, 3 * rk_checkpoint_bytes(&r->arrays) + 2 * model, err);
 }
 
 /* The weights that a checkpoint does not hold must be those that the run began with. */
@@ -225,14 +225,25 @@ static rk_status save_checkpoint(run *r, rk_error *err)
     return draw_curve(r, err);
 }
 
-static rk_status save_model(const run *r, rk_error *err)
+static rk_status save_model_as(const run *r, const char *name, rk_error *err)
 {
     rk_buf path = {0};
-    rk_buf_printf(&path, "%s/model.%s", r->p.dir,
+    rk_buf_printf(&path, "%s/%s.%s", r->p.dir, name,
                   rk_trainer_keeps_blocks(r->trainer) ? "gguf" : "safetensors");
     const rk_status st = path.failed ? rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", r->p.dir)
                                      : rk_trainer_save_model(r->trainer, path.data, err);
     rk_buf_deinit(&path);
+    return st;
+}
+
+static rk_status save_model(const run *r, rk_error *err)
+{
+    rk_status st = save_model_as(r, "model", err);
+    if (st != RK_OK || !rk_trainer_has_average(r->trainer))
+        return st;
+    rk_trainer_show_average(r->trainer, true);
+    st = save_model_as(r, "model-ema", err);
+    rk_trainer_show_average(r->trainer, false);
     return st;
 }
 
@@ -243,7 +254,7 @@ static void note_validation(run *r, const rk_example_sums *sums)
 {
     const rk_task *t = r->task;
     const double loss = sums->loss / (double)sums->counted;
-    char also[160] = "";
+    char also[160] = "", average[64] = "";
     int n = 0;
     r->result.val_loss = loss;
     for (int i = 0; i < t->n_metrics; i++) {
@@ -255,27 +266,56 @@ static void note_validation(run *r, const rk_example_sums *sums)
         r->result.val_also = loss / t->also.size;
         snprintf(also + n, sizeof also - (size_t)n, ", %.4f %s", r->result.val_also, t->also.text);
     }
-    rk_progress_note(&r->progress, "step %" PRId64 ": validation loss %.4f %s%s", r->step, loss,
-                     t->loss_unit, also);
+    if (!isnan(r->result.ema_val_loss))
+        snprintf(average, sizeof average, "; of the averaged weights %.4f", r->result.ema_val_loss);
+    rk_progress_note(&r->progress, "step %" PRId64 ": validation loss %.4f %s%s%s", r->step, loss,
+                     t->loss_unit, also, average);
 }
 
-/* Mean loss of the examples held out, a few at a time; left NAN when a signal comes meanwhile, and
- * where no loss counts. */
-static rk_status validate(run *r, rk_error *err)
+/* Sums over the examples held out, a few at a time; what was summed before a signal came counts nothing.
+ */
+static rk_status measure(const run *r, rk_example_sums *sums, rk_error *err)
 {
     const rk_train_params *p = &r->p.model;
     const int64_t n = r->task->n_val, at_once = p->micro_batch > 0 ? p->micro_batch : p->batch;
-    rk_example_sums sums = {0};
-    r->result.val_loss = (double)NAN;
+    *sums = (rk_example_sums){0};
     for (int64_t i = 0; i < n; i += at_once) {
         const rk_status st =
-            rk_trainer_held_out(r->trainer, i, rk_min_i64(at_once, n - i), &sums, err);
-        if (st != RK_OK || asked_to_stop(r))
+            rk_trainer_held_out(r->trainer, i, rk_min_i64(at_once, n - i), sums, err);
+        if (st != RK_OK || asked_to_stop(r)) {
+            sums->counted = 0;
             return st;
+        }
     }
-    if (sums.counted > 0)
-        note_validation(r, &sums);
     return RK_OK;
+}
+
+/* What the running means of the weights are worth. */
+static rk_status validate_average(run *r, rk_error *err)
+{
+    rk_example_sums sums;
+    if (!rk_trainer_has_average(r->trainer))
+        return RK_OK;
+    rk_trainer_show_average(r->trainer, true);
+    const rk_status st = measure(r, &sums, err);
+    rk_trainer_show_average(r->trainer, false);
+    if (st == RK_OK && sums.counted > 0)
+        r->result.ema_val_loss = sums.loss / (double)sums.counted;
+    return st;
+}
+
+/* Losses are left NAN when a signal comes meanwhile, and where none counts. */
+static rk_status validate(run *r, rk_error *err)
+{
+    rk_example_sums sums;
+    r->result.val_loss = r->result.ema_val_loss = (double)NAN;
+    rk_status st = measure(r, &sums, err);
+    if (st != RK_OK || sums.counted == 0)
+        return st;
+    st = validate_average(r, err);
+    if (st == RK_OK)
+        note_validation(r, &sums);
+    return st;
 }
 
 /* Count steps without an update; the run ends when they follow each other. A batch in which no loss
@@ -314,6 +354,7 @@ static rk_status note_step(run *r, const rk_step_info *info, const double *metri
                             .grad_norm = info->grad_norm,
                             .tokens_per_s = (double)tokens / fmax(seconds, 1e-9),
                             .val_loss = r->result.val_loss,
+                            .ema_val_loss = r->result.ema_val_loss,
                             .skipped = info->skipped,
                             .names = r->task->metrics,
                             .metrics = metrics,
@@ -334,7 +375,7 @@ static rk_status one_step(run *r, rk_error *err)
         return st;
     r->step++;
     r->result.loss = info.loss;
-    r->result.val_loss = (double)NAN;
+    r->result.val_loss = r->result.ema_val_loss = (double)NAN;
     if (r->step % r->p.eval_every == 0 || r->step == r->p.model.steps)
         st = validate(r, err);
     if (st == RK_OK)
@@ -347,6 +388,7 @@ static rk_status measure_base(run *r, rk_error *err)
 {
     const rk_status st = validate(r, err);
     const rk_log_entry e = {.val_loss = r->result.val_loss,
+                            .ema_val_loss = (double)NAN, /* the same before the first update */
                             .names = r->task->metrics,
                             .val_metrics = r->result.val_metrics,
                             .n_metrics = r->task->n_metrics};
@@ -409,8 +451,10 @@ rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
     r->task = task;
     r->lock = -1;
     r->saved_step = -1;
-    r->result =
-        (rk_run_result){.loss = (double)NAN, .val_loss = (double)NAN, .val_also = (double)NAN};
+    r->result = (rk_run_result){.loss = (double)NAN,
+                                .val_loss = (double)NAN,
+                                .val_also = (double)NAN,
+                                .ema_val_loss = (double)NAN};
     rk_status st = prepare(r, err);
     rk_progress_init(&r->progress, env->out, r->step, p->model.steps,
                      p->model.batch * task->n_losses);

@@ -22,6 +22,7 @@ typedef struct rk_run_result {
     double loss;               /* of the last step; NAN when none was made */
     double val_loss, val_also; /* NAN without validation; val_also in the task's other unit */
     const char *also;          /* that unit's name; NULL: there is none */
+    double ema_val_loss;       /* of the running means of the weights; NAN without them */
     double val_metrics[RK_TASK_METRICS_MAX]; /* the task's, where there is a val_loss */
     int signal; /* that ended the run, after saving; 0 when it is done */
 } rk_run_result;

@@ -21,8 +21,8 @@
 /* config.json is the first file of a run, the others tell of runs that lost it. */
 static bool holds_run(int dir)
 {
-    static const char *const names[] = {"config.json", "log.jsonl", "model.safetensors",
-                                        "model.gguf"};
+    static const char *const names[] = {"config.json", "log.jsonl",      "model.safetensors",
+                                        "model.gguf",  "model-ema.gguf", "model-ema.safetensors"};
     struct stat info;
     for (size_t i = 0; i < RK_COUNT(names); i++)
         if (fstatat(dir, names[i], &info, 0) == 0)
@@ -84,8 +84,9 @@ rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *er
         return rk_fail(err, RK_ERR_IO, "%s: %s", dir, strerror(errno));
     if (flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return rk_fail(err, RK_ERR_IO, "%s: another process is training in this folder", dir);
-    static const char *const written[] = {"checkpoint-", "config.json", "log.jsonl",
-                                          "curve.svg",   "model.gguf",  "model.safetensors"};
+    static const char *const written[] = {
+        "checkpoint-", "config.json",       "log.jsonl",      "curve.svg",
+        "model.gguf",  "model.safetensors", "model-ema.gguf", "model-ema.safetensors"};
     return rk_dir_remove_leftovers(dir, written, RK_COUNT(written), err);
 }
 

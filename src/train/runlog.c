@@ -84,6 +84,7 @@ static void take_member(parsed *l, const char *drawn, const char *key, size_t n,
         {"grad_norm", offsetof(rk_log_entry, grad_norm)},
         {"tokens_per_s", offsetof(rk_log_entry, tokens_per_s)},
         {"val_loss", offsetof(rk_log_entry, val_loss)},
+        {"ema_val_loss", offsetof(rk_log_entry, ema_val_loss)},
     };
     for (size_t i = 0; i < RK_COUNT(numbers); i++)
         if (is_key(key, n, numbers[i].key, false))
@@ -114,6 +115,7 @@ static bool parse_line(const char *line, size_t n, const char *drawn, parsed *l)
     rk_json_scan s = {(const unsigned char *)line, (const unsigned char *)line + n, NULL};
     *l = (parsed){.entry = {.loss = (double)NAN,
                             .val_loss = (double)NAN,
+                            .ema_val_loss = (double)NAN,
                             .drawn = (double)NAN,
                             .val_drawn = (double)NAN}};
     if (n > sizeof key || line[n - 1] != '\n' || !rk_json_take(&s, '{'))
@@ -239,6 +241,8 @@ rk_status rk_runlog_step(rk_runlog *l, const rk_log_entry *e, rk_error *err)
         rk_json_num(b, "val_loss", e->val_loss);
         put_metrics(b, e, "val_", e->val_metrics);
     }
+    if (!isnan(e->ema_val_loss))
+        rk_json_num(b, "ema_val_loss", e->ema_val_loss);
     if (e->step == 0)
         return append(l, err);
     rk_json_num(b, "lr", e->lr);

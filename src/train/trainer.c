@@ -14,6 +14,7 @@
 #include "format/format.h"
 #include "infer/engine.h"
 #include "train/base.h"
+#include "train/ema.h"
 #include "train/examples.h"
 #include "train/memory.h"
 #include "train/schedule.h"
@@ -53,7 +54,11 @@ rk_train_params rk_train_defaults(void)
                              .clip = 1.0,
                              .seed = 42,
                              .optimizer = rk_optimizers[0].name,
-                             .momentum = 0.9};
+                             .momentum = 0.9,
+                             .muon_lr = -1.0,
+                             .muon_momentum = 0.95,
+                             .schedule = rk_schedules[0].name,
+                             .decay_frac = 0.2};
 }
 
 static rk_status expect_range(const char *name, double value, double lo, double hi, rk_error *err)
@@ -85,6 +90,10 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
         {"l2wrap", p->l2wrap, 0, 1},
         {"dropout", p->dropout, 0, 0.99},
         {"momentum", p->momentum, 0, 0.999999},
+        {"muon_lr", p->muon_lr, -1e3, 1e3},
+        {"muon_momentum", p->muon_momentum, 0, 0.999999},
+        {"decay_frac", p->decay_frac, 0, 1},
+        {"ema", p->ema, 0, 0.9999999},
     };
     for (size_t i = 0; i < RK_COUNT(ranges); i++)
         if (expect_range(ranges[i].name, ranges[i].value, ranges[i].lo, ranges[i].hi, err) != RK_OK)
@@ -94,9 +103,7 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
             err, RK_ERR_ARG,
             "grad_slices is %lld, expected a power of two that divides the batch of %lld",
             (long long)p->grad_slices, (long long)p->batch);
-    if (!rk_optimizer_find(p->optimizer))
-        return rk_fail(err, RK_ERR_ARG, "no optimizer '%s'; there are adamw and sgd", p->optimizer);
-    if (rk_optim_check(p, err) != RK_OK)
+    if (rk_optim_check(p, err) != RK_OK || rk_schedule_check(p->schedule, err) != RK_OK)
         return RK_ERR_ARG;
     const int64_t slice = p->batch / p->grad_slices;
     p->micro_batch = p->micro_batch ? rk_min_i64(p->micro_batch, slice) : slice;
@@ -116,12 +123,12 @@ rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err)
     return st == RK_OK ? rk_model_new(out, arch, &hp, err) : st;
 }
 
-static int levels_of(const rk_train_params *p)
+static rk_train_keeps keeps_of(const rk_train_params *p)
 {
-    int levels = 0;
-    while ((int64_t)1 << levels < p->grad_slices)
-        levels++;
-    return levels;
+    rk_train_keeps k = {.optimizer = rk_optimizer_find(p->optimizer), .average = p->ema > 0.0};
+    while ((int64_t)1 << k.levels < p->grad_slices)
+        k.levels++;
+    return k;
 }
 
 /* ---- the plan ---- */
@@ -158,7 +165,9 @@ static rk_status plan_step(const rk_training *s, const rk_train_params *p, rk_en
     require_gradients(s->model);
     rk_examples_backward(&ctx, &j, 0, p->micro_batch, &unused);
     st = rk_ctx_status(&ctx, err);
-    *bytes = ctx.data.peak;
+    const rk_optimizer *o = rk_optimizer_find(p->optimizer);
+    const size_t update = o->scratch ? o->scratch(ctx.kernels, s->model) : 0;
+    *bytes = ctx.data.peak > update ? ctx.data.peak : update;
     rk_ctx_deinit(&ctx);
     return st;
 }
@@ -172,13 +181,12 @@ rk_status rk_training_plan(const rk_training *s, rk_engine *e, rk_train_plan *pl
         st = plan_step(s, &p, e, &step_bytes, err);
     if (st != RK_OK)
         return st;
-    const rk_optimizer *o = rk_optimizer_find(p.optimizer);
-    const int levels = levels_of(&p);
+    const rk_train_keeps keeps = keeps_of(&p);
     *plan = (rk_train_plan){.n_trained = rk_trained_count(s->model, true),
                             .n_frozen = rk_trained_count(s->model, false)};
     plan->bytes =
-        rk_train_memory_bytes(s->model, o, levels) + rk_batch_bytes(s->task, p.batch) + step_bytes;
-    plan->saved = (size_t)plan->n_frozen * (size_t)(o->n_states + 1 + levels) * sizeof(float);
+        rk_train_memory_bytes(s->model, &keeps) + rk_batch_bytes(s->task, p.batch) + step_bytes;
+    plan->saved = 0;
     return RK_OK;
 }
 
@@ -211,8 +219,8 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
 
 static rk_status allocate(rk_trainer *t, rk_error *err)
 {
-    const rk_optimizer *o = rk_optimizer_find(t->p.optimizer);
-    const rk_status st = rk_train_memory_init(&t->memory, t->model, o, levels_of(&t->p), err);
+    const rk_train_keeps keeps = keeps_of(&t->p);
+    const rk_status st = rk_train_memory_init(&t->memory, t->model, &keeps, err);
     if (st != RK_OK)
         return st;
     const int64_t n = rk_optim_norm_parts(t->memory.update, t->memory.n_update);
@@ -232,6 +240,8 @@ static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
         st = rk_batch_init(&t->batch, t->task, t->p.batch, err);
     if (st == RK_OK && !t->model->file)
         st = rk_model_init(t->model, t->p.seed, rk_engine_abort_flag(t->engine), err);
+    if (st == RK_OK && t->memory.keeps.average)
+        rk_ema_begin(t->memory.update, t->memory.n_update);
     const rk_ctx_params cp = {rk_engine_kernels(t->engine),
                               rk_engine_pool(t->engine),
                               rk_engine_abort_flag(t->engine),
@@ -354,8 +364,22 @@ static rk_status gradient(rk_trainer *t, rk_example_sums *to, rk_error *err)
 
 static double rate_of(const rk_trainer *t)
 {
-    const rk_schedule schedule = {t->p.lr, t->p.lr_final, t->p.warmup, t->p.steps};
-    return rk_schedule_lr(&schedule, t->step);
+    const rk_train_params *p = &t->p;
+    const rk_schedule s = {.lr = p->lr,
+                           .lr_final = p->lr_final,
+                           .warmup = p->warmup,
+                           .steps = p->steps,
+                           .kind = rk_schedule_find(p->schedule),
+                           .decay_frac = p->decay_frac};
+    return rk_schedule_lr(&s, t->step);
+}
+
+static void apply(rk_trainer *t, const rk_optim_step *step)
+{
+    const rk_train_memory *m = &t->memory;
+    m->keeps.optimizer->update(&t->ctx, m->update, m->n_update, step);
+    if (m->keeps.average)
+        rk_ema_update(&t->ctx, m->update, m->n_update, t->p.ema, step->count);
 }
 
 /* One update from the examples in the batch. */
@@ -390,7 +414,7 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
                     "step %lld: the gradient of %s is not finite", (long long)t->step + 1,
                     t->memory.update[at].param->name);
     if (!skipped)
-        t->memory.optimizer->update(&t->ctx, t->memory.update, t->memory.n_update, &step);
+        apply(t, &step);
     t->step++;
     *info = (rk_step_info){t->step, mean, norm, lr, skipped, sum.counted};
     for (int i = 0; metrics && i < t->task->n_metrics; i++)
@@ -517,11 +541,17 @@ rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error 
 
 void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out)
 {
-    const rk_train_memory *m = &t->memory;
-    *out = (rk_run_arrays){.weights = {NULL, m->weights, m->n_weight_arrays},
-                           .n_states = m->optimizer->n_states};
-    for (int s = 0; s < m->optimizer->n_states; s++)
-        out->states[s] = (rk_array_set){m->optimizer->states[s], m->states[s], m->n_state_arrays};
+    rk_train_memory_arrays(&t->memory, out);
+}
+
+bool rk_trainer_has_average(const rk_trainer *t)
+{
+    return t->memory.keeps.average;
+}
+
+void rk_trainer_show_average(rk_trainer *t, bool on)
+{
+    rk_ema_show(t->memory.update, t->memory.n_update, on);
 }
 
 void rk_trainer_set_step(rk_trainer *t, int64_t step)

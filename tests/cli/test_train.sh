@@ -67,9 +67,9 @@ resumes() {
     shift
     mv "$dir/checkpoint-6" "$dir.last"
     rm "$dir.last"/model.*
-    mv "$dir"/model.* "$dir.last"
+    mv "$dir"/model*.* "$dir.last"
     train 0 'validation loss' --out "$dir" "$@" --resume
-    for file in "$dir.last"/optim.safetensors "$dir.last"/model.*; do
+    for file in "$dir.last"/optim.safetensors "$dir.last"/model*.*; do
         case $file in
         */optim*) same "$dir, resumed" "$file" "$dir/checkpoint-6/optim.safetensors" ;;
         *) same "$dir, resumed" "$file" "$dir/$(basename "$file")" ;;
@@ -82,7 +82,7 @@ resumes() {
 {
     # ---- tasks and optimisers
     train 2 "no task 'frob'" --out run $sizes --task frob
-    train 2 "no optimizer 'frob'; there are adamw and sgd" --out run $sizes --optimizer frob
+    train 2 "no optimizer 'frob'; there are adamw, sgd, muon" --out run $sizes --optimizer frob
     train 2 'momentum is an option of sgd, not of adamw' --out run $sizes --momentum 0.5
     train 2 'beta1 is an option of adamw, not of sgd' --out run $sizes --optimizer sgd --beta1 0.5
     [ ! -e run ] || complain "a call that failed left a run folder"
@@ -93,6 +93,23 @@ resumes() {
     fi
     resumes sgd $sizes --optimizer sgd --momentum 0.8 --lr 1
     train 2 '--optimizer is adamw, but' --out sgd $sizes --lr 1 --resume
+
+    # Muon keeps one array for a matrix, two for all else; means of the weights stand beside the model.
+    train 2 "no schedule 'frob'; there are cosine, wsd" --out run $sizes --schedule frob
+    train 2 'muon_lr is an option of muon, not of adamw' --out run $sizes --muon-lr 1
+    muon="--optimizer muon --muon-lr 1e-2 --ema 0.9 --schedule wsd --decay-frac 0.5 --dtype bf16"
+    train 0 'nats a token, .*; of the averaged weights [0-9.]*$' --out muon $sizes $muon
+    for name in m.blocks.0.att.key.weight v.blocks.0.att.w1 v.head.weight ema.emb.weight; do
+        grep -q "\"$name\"" muon/checkpoint-6/optim.safetensors || complain "muon: its checkpoint has no $name"
+    done
+    ! grep -q '"v\.[^"]*key.weight"' muon/checkpoint-6/optim.safetensors ||
+        complain "muon: its checkpoint has a second moment of a matrix"
+    [ "$(grep -c '"val_loss": [0-9.]*, "ema_val_loss": [0-9.]*' muon/log.jsonl)" -eq 2 ] ||
+        complain "muon: its log has no losses of the averaged weights"
+    cmp -s muon/model.safetensors muon/model-ema.safetensors && complain "muon: the means are the weights"
+    resumes muon $sizes $muon
+    train 2 '--ema is 0, but' --out muon $sizes --optimizer muon --muon-lr 1e-2 --schedule wsd --decay-frac 0.5 \
+        --dtype bf16 --resume
 
     # ---- what is trained
     train 2 "freeze: 'frob' names no parameter of an rwkv7 model; its groups are emb" --out run $sizes --freeze frob

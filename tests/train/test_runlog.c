@@ -82,8 +82,11 @@ static void test_not_finite_is_null(void **state)
     const char *dir = test_temp_dir(&t);
     rk_runlog *l = NULL;
     test_ok(rk_runlog_open(&l, dir, 0, &err), &err);
-    const rk_log_entry e = {
-        .step = 1, .loss = (double)INFINITY, .val_loss = (double)NAN, .skipped = true};
+    const rk_log_entry e = {.step = 1,
+                            .loss = (double)INFINITY,
+                            .val_loss = (double)NAN,
+                            .ema_val_loss = (double)NAN,
+                            .skipped = true};
     test_ok(rk_runlog_step(l, &e, &err), &err);
     rk_runlog_close(l);
     const char *text = test_read_file(&t, test_path(&t, dir, "log.jsonl"), NULL);
@@ -113,6 +116,7 @@ static void test_metrics(void **state)
     rk_runlog *l = NULL;
     rk_log_entry e = {.loss = 3.0,
                       .val_loss = 2.0,
+                      .ema_val_loss = (double)NAN,
                       .names = names,
                       .metrics = means,
                       .val_metrics = val_means,
@@ -122,8 +126,11 @@ static void test_metrics(void **state)
     e.step = 1;
     e.val_loss = (double)NAN;
     test_ok(rk_runlog_step(l, &e, &err), &err);
+    e.ema_val_loss = 1.5;
+    test_ok(rk_runlog_step(l, &e, &err), &err);
     rk_runlog_close(l);
     const char *text = test_read_file(&t, test_path(&t, dir, "log.jsonl"), NULL);
+    assert_non_null(strstr(text, "\"other\": 7, \"ema_val_loss\": 1.5, \"lr\": 0, "));
     assert_ptr_equal(strstr(text,
                             "{\"step\": 0, \"tokens\": 0, \"val_loss\": 2, \"val_accuracy\": 0.5, "
                             "\"val_other\": 9}\n{\"step\": 1, \"tokens\": 0, \"loss\": 3, "
@@ -132,8 +139,8 @@ static void test_metrics(void **state)
     double accuracy[3] = {0.0}, loss[3] = {0.0};
     test_ok(rk_runlog_read(dir, "accuracy", take_drawn, accuracy, &err), &err);
     test_ok(rk_runlog_read(dir, "loss", take_drawn, loss, &err), &err);
-    assert_true(accuracy[0] == 0.25 && accuracy[1] == 0.5 && accuracy[2] == 2.0);
-    assert_true(loss[0] == 3.0 && loss[1] == 2.0 && loss[2] == 2.0);
+    assert_true(accuracy[0] == 0.5 && accuracy[1] == 0.5 && accuracy[2] == 3.0);
+    assert_true(loss[0] == 6.0 && loss[1] == 2.0 && loss[2] == 3.0);
     test_end(&t);
 }
 

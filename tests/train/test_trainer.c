@@ -49,7 +49,7 @@ typedef struct fixture {
     rk_trainer *trainer;
 } fixture;
 
-/* The arrays of a set and their number: 0 weights, 1 and 2 what the optimiser keeps. */
+/* The arrays of a set and their number: 0 weights, from 1 on what the optimiser keeps, running means. */
 static int64_t arrays_of(const rk_trainer *trainer, int which, const rk_named_array **out)
 {
     rk_run_arrays a;
@@ -101,7 +101,7 @@ typedef struct floats {
     int64_t n;
 } floats;
 
-/* A copy of arrays [first, last] end to end: 0 weights, 1 and 2 moments. */
+/* A copy of sets [first, last] end to end. */
 static floats copy_of(test_ctx *t, rk_trainer *trainer, int first, int last)
 {
     floats all = {NULL, 0};
@@ -136,33 +136,26 @@ static const rk_named_array *array_named(rk_trainer *trainer, int which, const c
     return NULL;
 }
 
-/* Weights and moments after STEPS steps. */
+/* How many sets of arrays a trainer has: weights, and what is kept for them. */
+static int n_sets(const rk_trainer *trainer)
+{
+    rk_run_arrays a;
+    rk_trainer_arrays(trainer, &a);
+    return 1 + a.n_states;
+}
+
+/* Weights and all that is kept for them after STEPS steps. */
 static floats trained(test_ctx *t, const rk_train_params *p, int n_threads, const int32_t *data)
 {
     fixture f = begin(p, n_threads);
     for (int64_t s = 0; s < STEPS; s++)
         step(f.trainer, batch_of(data, s));
-    const floats all = copy_of(t, f.trainer, 0, 2);
+    const floats all = copy_of(t, f.trainer, 0, n_sets(f.trainer) - 1);
     end(&f);
     return all;
 }
 
 /* ---- what changes no bit ---- */
-
-static void test_threads(void **state)
-{
-    (void)state;
-    test_ctx t = test_begin(1);
-    const int32_t *data = batches(&t);
-    rk_train_params p = small();
-    p.dropout = 0.1;
-    const floats want = trained(&t, &p, 1, data);
-    for (int n_threads = 2; n_threads <= 4; n_threads *= 2) {
-        test_shape(&t, "%d threads", n_threads);
-        expect_same(&t, want, trained(&t, &p, n_threads, data));
-    }
-    test_end(&t);
-}
 
 /* The plain trainer and its variants. */
 enum { PLAIN, DROPOUT, L2WRAP, BF16, RECOMPUTED, N_VARIANTS };
@@ -174,6 +167,35 @@ static rk_train_params variant(int which)
     p.bf16 = which == BF16;
     p.checkpoint_blocks = which == RECOMPUTED;
     return p;
+}
+
+/* Recipes: optimisers, schedules, running means. */
+enum { ADAMW, SGD, MUON, N_RECIPES };
+static rk_train_params recipe(int which)
+{
+    rk_train_params p = small();
+    p.dropout = 0.1;
+    p.optimizer = which == SGD ? "sgd" : which == ADAMW ? "adamw" : "muon";
+    p.schedule = which == SGD ? "linear" : which == ADAMW ? "cosine" : "wsd";
+    p.bf16 = which == MUON;
+    p.ema = which == ADAMW ? 0.0 : 0.9;
+    return p;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    const int32_t *data = batches(&t);
+    for (int r = 0; r < N_RECIPES; r++) {
+        const rk_train_params p = recipe(r);
+        const floats want = trained(&t, &p, 1, data);
+        for (int n_threads = 2; n_threads <= 4; n_threads *= 2) {
+            test_shape(&t, "recipe %d, %d threads", r, n_threads);
+            expect_same(&t, want, trained(&t, &p, n_threads, data));
+        }
+    }
+    test_end(&t);
 }
 
 static void test_micro_batches(void **state)
@@ -231,32 +253,40 @@ static void test_recomputed_blocks(void **state)
 }
 
 /* Stop after k steps, carry arrays and step over to a new trainer, go on. */
+static floats resumed(test_ctx *t, const rk_train_params *p, const int32_t *data, int64_t k)
+{
+    fixture a = begin(p, 2), b = begin(p, 1);
+    for (int64_t s = 0; s < k; s++)
+        step(a.trainer, batch_of(data, s));
+    for (int which = 0; which < n_sets(a.trainer); which++) {
+        const rk_named_array *from, *to;
+        const int64_t n = arrays_of(a.trainer, which, &from);
+        assert_int_equal(arrays_of(b.trainer, which, &to), n);
+        for (int64_t i = 0; i < n; i++)
+            memcpy(to[i].data, from[i].data, (size_t)from[i].n * sizeof(float));
+    }
+    rk_trainer_set_step(b.trainer, rk_trainer_step_count(a.trainer));
+    for (int64_t s = k; s < STEPS; s++)
+        step(b.trainer, batch_of(data, s));
+    assert_int_equal(rk_trainer_step_count(b.trainer), STEPS);
+    const floats all = copy_of(t, b.trainer, 0, n_sets(b.trainer) - 1);
+    end(&a);
+    end(&b);
+    return all;
+}
+
 static void test_resume(void **state)
 {
     (void)state;
     test_ctx t = test_begin(5);
     const int32_t *data = batches(&t);
-    rk_train_params p = variant(DROPOUT);
-    const floats want = trained(&t, &p, 2, data);
-    for (int64_t k = 0; k < STEPS; k++) {
-        fixture a = begin(&p, 2), b = begin(&p, 1);
-        for (int64_t s = 0; s < k; s++)
-            step(a.trainer, batch_of(data, s));
-        for (int which = 0; which < 3; which++) {
-            const rk_named_array *from, *to;
-            const int64_t n = arrays_of(a.trainer, which, &from);
-            assert_int_equal(arrays_of(b.trainer, which, &to), n);
-            for (int64_t i = 0; i < n; i++)
-                memcpy(to[i].data, from[i].data, (size_t)from[i].n * sizeof(float));
+    for (int r = 0; r < N_RECIPES; r++) {
+        const rk_train_params p = recipe(r);
+        const floats want = trained(&t, &p, 2, data);
+        for (int64_t k = 0; k < STEPS; k++) {
+            test_shape(&t, "recipe %d, stopped after %d steps", r, (int)k);
+            expect_same(&t, want, resumed(&t, &p, data, k));
         }
-        rk_trainer_set_step(b.trainer, rk_trainer_step_count(a.trainer));
-        for (int64_t s = k; s < STEPS; s++)
-            step(b.trainer, batch_of(data, s));
-        assert_int_equal(rk_trainer_step_count(b.trainer), STEPS);
-        test_shape(&t, "stopped after %d steps", (int)k);
-        expect_same(&t, want, copy_of(&t, b.trainer, 0, 2));
-        end(&a);
-        end(&b);
     }
     test_end(&t);
 }
@@ -385,7 +415,11 @@ static void test_schedule(void **state)
     test_ctx t = test_begin(10);
     const int32_t *data = batches(&t);
     const rk_train_params p = small();
-    const rk_schedule s = {p.lr, p.lr / 10.0, p.warmup, p.steps};
+    const rk_schedule s = {.lr = p.lr,
+                           .lr_final = p.lr / 10.0,
+                           .warmup = p.warmup,
+                           .steps = p.steps,
+                           .kind = rk_schedules};
     fixture f = begin(&p, 1);
     for (int64_t i = 0; i < STEPS; i++) {
         const rk_step_info info = step(f.trainer, batch_of(data, i));
@@ -646,19 +680,24 @@ static void test_learns(void **state)
 {
     (void)state;
     test_ctx t = test_begin(12);
-    rk_train_params p = small();
     int32_t *tokens = test_alloc(&t, (size_t)BATCH * (CTX_LEN + 1) * sizeof *tokens);
     for (int64_t i = 0; i < (int64_t)BATCH * (CTX_LEN + 1); i++)
         tokens[i] = (int32_t)(i % 5);
-    p.steps = 40;
-    fixture f = begin(&p, 2);
-    const double first = step(f.trainer, tokens).loss;
-    double last = first;
-    for (int s = 1; s < 40; s++)
-        last = step(f.trainer, tokens).loss;
-    print_message("a repeating sequence: loss %.3f, after 40 steps %.3f\n", first, last);
-    assert_true(first > 2.0 && last < 0.2);
-    end(&f);
+    for (int r = 0; r < N_RECIPES; r++) {
+        rk_train_params p = recipe(r);
+        p.dropout = 0.0;
+        p.steps = 40;
+        p.lr = r == SGD ? 0.3 : p.lr;
+        fixture f = begin(&p, 2);
+        const double first = step(f.trainer, tokens).loss;
+        double last = first;
+        for (int s = 1; s < 40; s++)
+            last = step(f.trainer, tokens).loss;
+        print_message("a repeating sequence, recipe %d: loss %.3f, after 40 steps %.3f\n", r, first,
+                      last);
+        assert_true(first > 2.0 && last < 0.2);
+        end(&f);
+    }
     test_end(&t);
 }
 
@@ -834,6 +873,12 @@ static void test_bad_params(void **state)
     REFUSE(momentum, 1.0);
     REFUSE(momentum, 0.5); /* of an optimiser that has none */
     REFUSE(optimizer, "none");
+    REFUSE(schedule, "none");
+    REFUSE(decay_frac, 1.5);
+    REFUSE(ema, 1.0);
+    REFUSE(muon_lr, (double)NAN);
+    REFUSE(muon_momentum, 1.0);
+    REFUSE(muon_momentum, 0.5);
     rk_train_params p = small();
     p.arch = "rwkv99";
     refuse(e, &p, "rwkv99");
