@@ -328,7 +328,8 @@ typedef struct rk_train_params {
     int64_t steps, warmup; /* of the schedule */
     double lr, lr_final;   /* lr_final < 0: lr / 10 */
     double weight_decay, beta1, beta2, eps, clip; /* clip 0: off */
-    double l2wrap; /* 0: off, the default; BlinkDL/RWKV-LM has 1e-4 */
+    double
+        l2wrap; /* pull on the largest logit, 0: off; < 0, the default: 1e-4 as BlinkDL/RWKV-LM has */
     double dropout;
     bool bf16;              /* operands of the matrix products rounded to bf16 */
     bool checkpoint_blocks; /* recompute each block in the backward pass: less memory, more time */

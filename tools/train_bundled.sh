@@ -17,7 +17,7 @@ for steps in 5000 8000; do
     "$root/build/rwkv" train --data "$work/corpus.txt" --tokenizer byte --out "$work/run" --arch rwkv7 \
         --n-layer 6 --n-embd 256 --head-size 64 --ctx-len 256 --batch 16 --steps $steps --lr 1.2e-3 \
         --lr-final 5e-5 --warmup 50 --seed 1 -t "$threads" --val-frac 0.03 --save-every 200 \
-        --eval-every 500 --resume
+        --eval-every 500 --l2wrap 0 --resume
 done
 "$root/build/rwkv" convert "$work/run/model.safetensors" "$work/$name.safetensors" --type bf16 --force
 sha256sum "$work/$name.safetensors"

@@ -49,10 +49,10 @@ rk_stem_fn rk_lm_stem;
 rk_block_fn rk_lm_block;
 rk_head_fn rk_lm_head;
 
-/* The parts above as members of an rk_arch. */
+/* The parts above as members of an rk_arch; BlinkDL/RWKV-LM trains all of them with L2Wrap. */
 #define RK_LM_PARTS                                                                                \
     .top_bytes = sizeof(rk_lm_top), .inputs = rk_lm_inputs, .n_inputs = RK_LM_N_INPUTS,            \
     .outputs = rk_lm_outputs, .n_outputs = RK_LM_N_OUTPUTS, .block = rk_lm_block,                  \
-    .head = rk_lm_head
+    .head = rk_lm_head, .l2wrap = 1e-4
 
 #endif

@@ -114,6 +114,7 @@ typedef struct rk_arch {
     rk_block_fn *block;
     rk_head_fn *head;
     rk_mixer_fn *time_mix, *channel_mix; /* of a block made of two mixers, rk_lm_block */
+    double l2wrap; /* of its recipe: pull on the largest logit in training (ops.h); 0: none */
 } rk_arch;
 
 /* Run the whole model over tokens: fills f->out and replaces f->state. Without a tape each block

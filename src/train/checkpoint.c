@@ -206,32 +206,46 @@ rk_status rk_checkpoint_find(rk_checkpoint **out, const char *dir, const rk_log 
     return st;
 }
 
-/* What the state of a checkpoint says; one that cannot be read says nothing, *found is then false. */
-static rk_status read_base(const char *checkpoint, char **path, bool *found, rk_error *err)
-{
-    rk_saved_state *s = NULL;
-    rk_status st = rk_saved_state_read(&s, checkpoint, err);
-    *found = st == RK_OK;
-    if (*found && s->base && !(*path = strdup(s->base)))
-        st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", checkpoint);
-    rk_saved_state_free(s);
-    return st == RK_ERR_NOMEM ? st : RK_OK;
-}
-
-rk_status rk_checkpoint_find_base(char **path, const char *dir, rk_error *err)
+/* The state of the newest checkpoint in DIR whose state can be read; *out is NULL when there is none. */
+static rk_status newest_state(rk_saved_state **out, const char *dir, rk_error *err)
 {
     rk_step_list l = {0};
-    bool found = false;
-    *path = NULL;
+    *out = NULL;
     rk_status st = rk_path_is_folder(dir) ? rk_checkpoint_dir_list(dir, &l, err) : RK_OK;
-    for (int64_t i = 0; i < l.n && st == RK_OK && !found; i++) {
+    for (int64_t i = 0; i < l.n && st == RK_OK && !*out; i++) {
         char *checkpoint = rk_checkpoint_dir_path(dir, l.at[i]);
-        st = checkpoint ? read_base(checkpoint, path, &found, err)
+        st = checkpoint ? rk_saved_state_read(out, checkpoint, err)
                         : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", dir);
+        st = st == RK_ERR_NOMEM ? st : RK_OK; /* what is broken says nothing */
         free(checkpoint);
     }
     free(l.at);
     return st;
+}
+
+/* A copy of what a state said, which ends here. */
+static rk_status copy_and_free(char **copy, const char *text, rk_saved_state *s, rk_error *err)
+{
+    *copy = text ? strdup(text) : NULL;
+    rk_saved_state_free(s);
+    return text && !*copy ? rk_fail(err, RK_ERR_NOMEM, "out of memory for a checkpoint's state")
+                          : RK_OK;
+}
+
+rk_status rk_checkpoint_find_base(char **path, const char *dir, rk_error *err)
+{
+    rk_saved_state *s = NULL;
+    *path = NULL;
+    const rk_status st = newest_state(&s, dir, err);
+    return s ? copy_and_free(path, s->base, s, err) : st;
+}
+
+rk_status rk_checkpoint_find_option(char **value, const char *dir, const char *name, rk_error *err)
+{
+    rk_saved_state *s = NULL;
+    *value = NULL;
+    const rk_status st = newest_state(&s, dir, err);
+    return s ? copy_and_free(value, rk_saved_state_option(s, name), s, err) : st;
 }
 
 void rk_checkpoint_close(rk_checkpoint *c)

@@ -294,7 +294,7 @@ static rk_status measure(const run *r, rk_example_sums *sums, rk_error *err)
 static rk_status validate_average(run *r, rk_error *err)
 {
     rk_example_sums sums;
-    if (!rk_trainer_has_average(r->trainer))
+    if (!rk_trainer_has_average(r->trainer) || r->step == 0) /* where they are the weights */
         return RK_OK;
     rk_trainer_show_average(r->trainer, true);
     const rk_status st = measure(r, &sums, err);
@@ -388,7 +388,7 @@ static rk_status measure_base(run *r, rk_error *err)
 {
     const rk_status st = validate(r, err);
     const rk_log_entry e = {.val_loss = r->result.val_loss,
-                            .ema_val_loss = (double)NAN, /* the same before the first update */
+                            .ema_val_loss = (double)NAN,
                             .names = r->task->metrics,
                             .val_metrics = r->result.val_metrics,
                             .n_metrics = r->task->n_metrics};
@@ -500,6 +500,19 @@ static rk_status find_base(rk_run_params *p, char **path, rk_error *err)
     return RK_OK; /* opening says what is wrong with another path */
 }
 
+/* What a run leaves to the recipe it goes on with as it began, also where recipes have changed since. */
+static rk_status recall_recipe(rk_run_params *p, rk_error *err)
+{
+    char *l2wrap = NULL;
+    if (!p->resume || p->model.l2wrap >= 0.0)
+        return RK_OK;
+    const rk_status st = rk_checkpoint_find_option(&l2wrap, p->dir, "l2wrap", err);
+    if (l2wrap)
+        p->model.l2wrap = strtod(l2wrap, NULL);
+    free(l2wrap);
+    return st;
+}
+
 /* What is left open where there is no model to begin with. */
 static void fill_defaults(rk_run_params *p)
 {
@@ -539,6 +552,8 @@ static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_re
     if (m)
         take_sizes(p, m);
     if (st == RK_OK)
+        rk_train_recipe(&p->model, m ? m->arch : rk_arch_find(p->model.arch));
+    if (st == RK_OK)
         st = open_task(&task, p, m, err);
     if (st == RK_OK && !m)
         st = make_model(&m, p, err);
@@ -559,6 +574,8 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
     rk_status st = rk_run_dir_check(p.dir, p.resume, err); /* before data are read in vain */
     if (st == RK_OK)
         st = find_base(&p, &base, err);
+    if (st == RK_OK)
+        st = recall_recipe(&p, err);
     if (st == RK_OK)
         st = open_and_run(&p, env, result, err);
     free(base);

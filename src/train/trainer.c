@@ -52,6 +52,7 @@ rk_train_params rk_train_defaults(void)
                              .beta2 = 0.99,
                              .eps = 1e-18,
                              .clip = 1.0,
+                             .l2wrap = -1.0,
                              .seed = 42,
                              .optimizer = rk_optimizers[0].name,
                              .momentum = 0.9,
@@ -87,7 +88,7 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
         {"beta2", p->beta2, 0, 0.999999},
         {"eps", p->eps, 0, 1},
         {"clip", p->clip, 0, 1e30},
-        {"l2wrap", p->l2wrap, 0, 1},
+        {"l2wrap", p->l2wrap, -1e3, 1},
         {"dropout", p->dropout, 0, 0.99},
         {"momentum", p->momentum, 0, 0.999999},
         {"muon_lr", p->muon_lr, -1e3, 1e3},
@@ -109,6 +110,12 @@ static rk_status check_params(rk_train_params *p, rk_error *err)
     p->micro_batch = p->micro_batch ? rk_min_i64(p->micro_batch, slice) : slice;
     p->lr_final = p->lr_final < 0.0 ? p->lr / 10.0 : p->lr_final;
     return RK_OK;
+}
+
+void rk_train_recipe(rk_train_params *p, const rk_arch *arch)
+{
+    if (p->l2wrap < 0.0)
+        p->l2wrap = arch ? arch->l2wrap : 0.0;
 }
 
 rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err)
@@ -198,7 +205,10 @@ static rk_status make_subject(rk_model **m, rk_task **t, const rk_train_params *
     rk_status st = check_params(&p, err);
     if (st == RK_OK)
         st = rk_train_model(m, &p, err);
-    return st == RK_OK ? rk_next_token_new(t, &p, err) : st;
+    if (st != RK_OK)
+        return st;
+    rk_train_recipe(&p, (*m)->arch);
+    return rk_next_token_new(t, &p, err);
 }
 
 rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err)

@@ -33,6 +33,8 @@ rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, rk_exampl
 /* The model that rk_trainer_new makes for these options, its tensors without data, or that of
  * p->init_from, whose architecture p then has. */
 rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err);
+/* Fill in what the options leave to the recipe of an architecture; NULL: of one that there is not. */
+void rk_train_recipe(rk_train_params *p, const rk_arch *arch);
 /* Bytes that rk_trainer_new will take with this engine. */
 rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes, rk_error *err);
 /* Are there quantised weights, so that the model's file must be a GGUF? */

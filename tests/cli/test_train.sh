@@ -111,6 +111,13 @@ resumes() {
     train 2 '--ema is 0, but' --out muon $sizes --optimizer muon --muon-lr 1e-2 --schedule wsd --decay-frac 0.5 \
         --dtype bf16 --resume
 
+    # ---- what the recipe says is recorded, and a run that began with something else keeps that
+    grep -q '"--l2wrap": "0.0001' muon/config.json || complain "muon: its recipe has no L2Wrap"
+    train 0 'validation loss' --out without $sizes --l2wrap 0
+    resumes without $sizes
+    grep -q '"--l2wrap": "0"' without/checkpoint-6/state.json || complain "without: resumed, it has L2Wrap"
+    train 2 '--l2wrap is 0.001, but without/checkpoint-6 was made with 0;' --out without $sizes --l2wrap 1e-3 --resume
+
     # ---- what is trained
     train 2 "freeze: 'frob' names no parameter of an rwkv7 model; its groups are emb" --out run $sizes --freeze frob
     train 2 'no parameter is left to train' --out run $sizes --train-only head --freeze 'h*'
