@@ -61,6 +61,15 @@ static int n_kinds(const rk_generator *g)
 
 /* ---- all of them ---- */
 
+/* Does each answer follow its question? */
+static bool is_next(const sample *a)
+{
+    for (int64_t i = 0; i + 1 < a->s.n_tokens; i++)
+        if (a->x.targets[i] != RK_NO_TARGET && a->x.targets[i] != a->x.ids[i + 1])
+            return false;
+    return true;
+}
+
 static void check_ranges(const sample *a)
 {
     int64_t n_asked = 0;
@@ -108,10 +117,13 @@ static void test_all(void **state)
         if (!rk_task_kinds[k].generator)
             continue;
         begin(&t, &a, rk_task_kinds[k].name, NULL, 0);
+        int n_next = 0;
         for (uint64_t i = 0; i < SAMPLES; i++) {
             draw(&t, &a, i % 2 ? RK_SYN_TRAIN : RK_SYN_EVAL, i);
             check_ranges(&a);
+            n_next += is_next(&a);
         }
+        assert_true((n_next == SAMPLES) == a.s.gen->next);
         check_streams(&t, &a);
         test_reset(&t);
     }
@@ -642,7 +654,10 @@ static void test_longbit(void **state)
     for (uint64_t i = 0; i < SAMPLES; i++) {
         draw(&t, &a, RK_SYN_TRAIN, i);
         for (int64_t at = 1; at < a.s.n_tokens; at++) {
-            assert_true(a.x.ids[at] == (a.x.targets[at] == RK_NO_TARGET ? 16 : 17));
+            const bool answer = at > 1 && a.x.targets[at - 1] != RK_NO_TARGET;
+            assert_int_equal(a.x.ids[at], a.x.targets[at] != RK_NO_TARGET ? 17
+                                          : answer                        ? a.x.ids[0]
+                                                                          : 16);
             if (a.x.targets[at] != RK_NO_TARGET) {
                 assert_int_equal(a.x.targets[at], a.x.ids[0]);
                 assert_in_range(at, 11, 31);

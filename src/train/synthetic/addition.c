@@ -65,6 +65,7 @@ static void put_sign(const rk_synthetic *s, int32_t id, rk_buf *out)
 const rk_generator rk_gen_addition = {.summary = "sums of two decimal numbers",
                                       .params = params,
                                       .n_params = RK_COUNT(params),
+                                      .next = true,
                                       .settle = settle,
                                       .fill = fill,
                                       .put = put_sign};

@@ -139,6 +139,7 @@ static void put_square(const rk_synthetic *s, int32_t id, rk_buf *out)
 const rk_generator rk_gen_othello = {.summary = "legal moves of Othello after the moves so far",
                                      .params = params,
                                      .n_params = RK_COUNT(params),
+                                     .next = true,
                                      .settle = settle,
                                      .fill = fill,
                                      .put = put_square,

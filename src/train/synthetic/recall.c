@@ -193,6 +193,7 @@ const rk_generator rk_gen_mqar_filler = {
     .summary = "the same with fillers, each value behind its question",
     .params = filler_params,
     .n_params = RK_COUNT(filler_params),
+    .next = true,
     .settle = settle_filler,
     .fill = fill_filler,
     .put = put_filler};
@@ -263,12 +264,14 @@ static void put_haystack(const rk_synthetic *s, int32_t id, rk_buf *out)
 const rk_generator rk_gen_needle = {.summary = "one pair somewhere in random text",
                                     .params = needle_params,
                                     .n_params = RK_COUNT(needle_params),
+                                    .next = true,
                                     .settle = settle_haystack,
                                     .fill = fill_haystack,
                                     .put = put_haystack};
 const rk_generator rk_gen_retrieval = {.summary = "one of some pairs spread over a filler",
                                        .params = retrieval_params,
                                        .n_params = RK_COUNT(retrieval_params),
+                                       .next = true,
                                        .settle = settle_haystack,
                                        .fill = fill_haystack,
                                        .put = put_haystack};

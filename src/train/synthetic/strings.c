@@ -65,12 +65,14 @@ static void fill_string(const rk_synthetic *s, rk_syn_sample *x)
 const rk_generator rk_gen_copy = {.summary = "repeat a string of random symbols",
                                   .params = string_params,
                                   .n_params = RK_COUNT(string_params),
+                                  .next = true,
                                   .settle = settle_string,
                                   .fill = fill_string,
                                   .put = put_symbol};
 const rk_generator rk_gen_sort = {.summary = "repeat random symbols in ascending order",
                                   .params = string_params,
                                   .n_params = RK_COUNT(string_params),
+                                  .next = true,
                                   .settle = settle_string,
                                   .fill = fill_string,
                                   .put = put_symbol};
@@ -141,6 +143,7 @@ static void put_digit(const rk_synthetic *s, int32_t id, rk_buf *out)
 const rk_generator rk_gen_reverse = {.summary = "decimal numbers, each followed by its reverse",
                                      .params = reverse_params,
                                      .n_params = RK_COUNT(reverse_params),
+                                     .next = true,
                                      .settle = settle_reverse,
                                      .fill = fill_reverse,
                                      .put = put_digit};
@@ -167,12 +170,16 @@ static rk_status settle_longbit(rk_synthetic *s, rk_error *err)
 static void fill_longbit(const rk_synthetic *s, rk_syn_sample *x)
 {
     const int32_t n_symbols = (int32_t)rk_syn_int(s, BIT_SYMBOLS);
-    const int64_t end = 1 + rk_syn_length(s, BIT_MIN_DISTANCE, BIT_DISTANCE, &x->draws);
-    x->ids[0] = rk_draw_below(&x->draws, n_symbols);
-    for (int64_t t = 1; t < s->n_tokens; t++)
-        x->ids[t] = n_symbols;
-    x->ids[end] = n_symbols + 1;
-    rk_syn_ask(x, end, x->ids[0], 0);
+    const int64_t distance = rk_syn_length(s, BIT_MIN_DISTANCE, BIT_DISTANCE, &x->draws);
+    const int32_t symbol = rk_draw_below(&x->draws, n_symbols);
+    int64_t at = 0;
+    rk_syn_push(s, x, &at, symbol, false);
+    while (at <= distance)
+        rk_syn_push(s, x, &at, n_symbols, false);
+    rk_syn_push(s, x, &at, n_symbols + 1, false);
+    rk_syn_push(s, x, &at, symbol, true);
+    while (at < s->n_tokens)
+        rk_syn_push(s, x, &at, n_symbols, false);
 }
 
 static void put_longbit(const rk_synthetic *s, int32_t id, rk_buf *out)
@@ -187,6 +194,7 @@ static void put_longbit(const rk_synthetic *s, int32_t id, rk_buf *out)
 const rk_generator rk_gen_longbit = {.summary = "say the first symbol after a long filler",
                                      .params = longbit_params,
                                      .n_params = RK_COUNT(longbit_params),
+                                     .next = true,
                                      .settle = settle_longbit,
                                      .fill = fill_longbit,
                                      .put = put_longbit};

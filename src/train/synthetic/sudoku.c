@@ -111,6 +111,7 @@ static void put_cell(const rk_synthetic *s, int32_t id, rk_buf *out)
 const rk_generator rk_gen_sudoku4 = {.summary = "Sudoku of four by four cells",
                                      .params = params,
                                      .n_params = RK_COUNT(params),
+                                     .next = true,
                                      .settle = settle,
                                      .fill = fill,
                                      .put = put_cell};

@@ -51,6 +51,7 @@ struct rk_generator {
     const char *summary; /* one line, lower case, no full stop */
     const rk_syn_param *params;
     int n_params;
+    bool next;       /* each answer is the token that follows it in the window */
     const void *own; /* what tells generators of one file apart */
     /* Set n_tokens, n_vocab and n_scratch from values within their ranges.
      * Errors  RK_ERR_ARG: they do not fit each other. */
