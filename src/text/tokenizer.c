@@ -201,20 +201,22 @@ int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, 
 rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,
                                   int64_t *n_ids, rk_error *err)
 {
-    int64_t room = 0;
+    int32_t *made = NULL;
+    int64_t room, n_made = (int64_t)n; /* more only where normal form makes a text longer */
     *ids = NULL;
-    *n_ids = (int64_t)n; /* more only where normal form makes a text longer */
     do {
-        free(*ids);
-        room = *n_ids;
-        *ids = malloc((size_t)rk_max_i64(room, 1) * sizeof **ids);
-        *n_ids = *ids ? rk_tokenizer_encode(t, bytes, n, *ids, room) : -1;
-    } while (*n_ids > room);
-    if (*n_ids >= 0)
-        return RK_OK;
-    free(*ids);
-    *ids = NULL;
-    return rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens of %zu bytes", n);
+        free(made);
+        room = n_made;
+        made = malloc((size_t)rk_max_i64(room, 1) * sizeof *made);
+        n_made = made ? rk_tokenizer_encode(t, bytes, n, made, room) : -1;
+    } while (n_made > room);
+    if (n_made < 0) {
+        free(made);
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens of %zu bytes", n);
+    }
+    *ids = made;
+    *n_ids = n_made;
+    return RK_OK;
 }
 
 const char *rk_tokenizer_bytes(const rk_tokenizer *t, int32_t id, size_t *n)

@@ -10,7 +10,7 @@ rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n
                                   rk_error *err);
 /* Takes what v holds, whatever the result. */
 rk_status rk_tokenizer_new_vocab(rk_tokenizer **out, rk_vocab *v, rk_error *err);
-/* All tokens of a text, to be freed.
+/* All tokens of a text, to be freed; NULL after a failure.
  * Errors  RK_ERR_NOMEM. */
 rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,
                                   int64_t *n_ids, rk_error *err);
