@@ -281,7 +281,7 @@ static void run(rk_pool *p, bool whole, int64_t n, rk_task_fn *fn, void *arg)
 {
     atomic_store_explicit(&p->whole, whole, memory_order_relaxed);
     for (int64_t first = 0, now; first < n; first += now) {
-        const int n_used = n - first > 1 ? threads_to_use(p) : 1;
+        const int n_used = n > 1 ? threads_to_use(p) : 1;
         now = n_used > 1 ? rk_min_i64(n - first, tasks_max) : 1;
         if (n_used > 1) {
             fork_join(p, n_used, first, now, fn, arg);
