@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Break the code on purpose, one small change at a time, and see which test fails.
 
-    tools/mutants.py [--seed 1] [-n 60] [--commit HEAD] [--slots FIRST-LAST] [--list] [--table FILE]
+    tools/mutants.py [--seed 1] [-n 60] [--commit HEAD] [--slots 1-12,27] [--list] [--table FILE]
 
 A mutant is a copy of the source in which one operator, constant, bound or statement of src/ is changed. Slot i
 of the list belongs to a layer and a kind of change, both in turn, so that a short list covers all of them. Within
@@ -11,8 +11,9 @@ compile, or compiles to the same program, gives way to the next.
 
 A mutant is caught when a test fails or exceeds its time limit: tests of the layer come first, quick ones before
 slow ones, and the first failure ends the run. A failure counts when the test fails once more, alone, and passes
-with the unchanged code in between: a busy machine catches no mutant. What survives all tests meets all of them
-once more under the address and undefined behaviour sanitizers, as in `make check-asan`, after the last slot.
+with the unchanged code in between: a busy machine catches no mutant. What survives all tests meets those of its
+layer and of the ones that see it most directly once more under the address and undefined behaviour sanitizers, as in
+`make check-asan`, after the last slot.
 
 What no test of this machine can see is not drawn: assertions, prefetching, the bound of a > b ? a : b, statements
 that only give memory back, sources that this build does not compile, and src/selftest/, which is a test itself.
@@ -51,6 +52,7 @@ NEAR = {"kernels": ["tensor"], "nn": ["tensor", "model"], "model": ["infer"], "f
 NOT_DRAWN = {"selftest"}  # is itself a test
 INCLUDED_BY_MAX = 8  # objects to compile again: headers that more of them include take too long
 LIMIT_BASE = 60      # seconds
+SLOWER_SANITIZED = 5 # times
 
 # A mutant may write, remove or signal anything, such as a device that a test names as an output. So tests run
 # where only their build folder and an empty /tmp can be written, and no other process is seen.
@@ -326,24 +328,24 @@ class Runner:
             say("   %s %s, but not each time, or without the change, too" % (test["name"], bad))
             self.passed.add(test["name"])
 
-    def measure(self, commit):
-        """The tests with their seconds for the code as it is, which has to pass."""
-        self.passed, all_tests = set(), self.build.tests()
-        known = load(SECONDS).get(self.build.name, {})
+    def measure(self):
+        """The tests with their seconds for the code as it is, which has to pass the first time."""
+        all_tests, known = self.build.tests(), load(SECONDS).get(self.build.name, {})
+        new = [t for t in all_tests if t["name"] not in known]
+        for t in new:
+            t["seconds"] = 30.0
+        self.passed = set()
+        while True:
+            found = self.failure([t for t in new if t["name"] not in self.passed], "plain")
+            if not found:
+                break
+            if self.once(found[0], "plain", found[0]["seconds"]):
+                sys.exit("before any change: %s %s" % (found[0]["name"], found[1]))
+            self.passed.add(found[0]["name"])
+        known.update({t["name"]: round(t["took"], 3) for t in new})
+        store(SECONDS, dict(load(SECONDS), **{self.build.name: known}))
         for t in all_tests:
-            t["seconds"] = known.get("seconds", {}).get(t["name"], 30.0)
-        if known.get("commit") != commit:
-            while True:
-                found = self.failure([t for t in all_tests if t["name"] not in self.passed], "plain")
-                if not found:
-                    break
-                if self.once(found[0], "plain", found[0]["seconds"]):
-                    sys.exit("before any change: %s %s" % (found[0]["name"], found[1]))
-                self.passed.add(found[0]["name"])
-            for t in all_tests:
-                t["seconds"] = t["took"]
-            store(SECONDS, dict(load(SECONDS), **{self.build.name: {
-                "commit": commit, "seconds": {t["name"]: round(t["seconds"], 3) for t in all_tests}}}))
+            t["seconds"] = known[t["name"]]
         return sorted(all_tests, key=lambda t: t["seconds"])
 
 
@@ -441,7 +443,8 @@ class Campaign:
 
     def result(self, mutant):
         r = self.kept.get(mutant["key"])
-        return r if r and (r["commit"] == self.commit or r["stands_on"] == self.stands_on(r)) else None
+        stays = self.o.keep_survivors and r and r["result"] == "survived"
+        return r if r and (stays or r["commit"] == self.commit or r["stands_on"] == self.stands_on(r)) else None
 
     def keep(self, mutant, **more):
         r = dict(mutant, commit=self.commit, **more)
@@ -465,7 +468,7 @@ class Campaign:
     def slots(self, slots):
         """Judge the mutants of these slots: [(slot, mutant, changed text, what was drawn before)]."""
         layers, runner = sources(), Runner(RELEASE, self.o.jobs, self.o.factor)
-        all_tests, original, drawn = runner.measure(self.commit), RELEASE.program_hash(), []
+        all_tests, original, drawn = runner.measure(), RELEASE.program_hash(), []
         for slot in slots:
             passed_over = []
             for mutant, changed in ranked(layers, self.o.seed, slot):
@@ -487,20 +490,23 @@ class Campaign:
         return drawn
 
     def sanitizers(self, drawn):
-        """What survived meets all tests under the sanitizers."""
+        """What survived meets the tests of its layer and those near it under the sanitizers."""
         left = [(slot, m, changed) for slot, m, changed, _ in drawn
                 if self.kept[m["key"]]["result"] == "survived" and not self.kept[m["key"]]["sanitized"]]
         if not left:
             return
         SANITIZED.configure()
-        runner = Runner(SANITIZED, self.o.jobs, self.o.factor)
-        all_tests = runner.measure(self.commit)
+        runner, known = Runner(SANITIZED, self.o.jobs, self.o.factor), load(SECONDS)[RELEASE.name]
+        all_tests = SANITIZED.tests()
+        for t in all_tests:
+            t["seconds"] = SLOWER_SANITIZED * known[t["name"]]
+        all_tests.sort(key=lambda t: t["seconds"])
         for slot, mutant, changed in left:
             start, r = time.time(), self.kept[mutant["key"]]
-            own, others = stages(all_tests, mutant["layer"])
+            own = stages(all_tests, mutant["layer"])[0]
             with Changed(mutant, changed):
-                built = SANITIZED.make()
-                by = runner.catches(own + others) if built else None
+                built = SANITIZED.make(*executables(SANITIZED, own))
+                by = runner.catches(own) if built else None
             self.keep(mutant, result="caught" if by else "survived", by=by + ", sanitized" if by else None, sanitized=built,
                       seconds=r["seconds"] + round(time.time() - start))
             tell(slot, self.kept[mutant["key"]])
@@ -546,7 +552,7 @@ def table(drawn, rows):
     commits = ["%s (%d)" % (c, sum(r["commit"] == c for r in rows)) for c in dict.fromkeys(r["commit"] for r in rows)]
     out = ["# Mutants", "",
            "Made by `make mutants` (`tools/mutants.py`), which tells what is changed and how a list is drawn; do not edit.", "",
-           "Seed %s, %d mutants of commit %s: **%d caught**, %d survived all tests, with and without sanitizers. Of those "
+           "Seed %s, %d mutants of commit %s: **%d caught**, %d survived all tests, and those near them under sanitizers. Of those "
            "caught, %d survived on an earlier commit and led to a test. Results are of commits %s. Passed over: %d that did "
            "not build, %d that compiled to the same program." %
            (drawn["seed"], len(rows), drawn["commit"], len(caught), len(rows) - len(caught), len(later), ", ".join(commits),
@@ -566,15 +572,18 @@ def main():
     ap.add_argument("--seed", default="1", help="of the list (1)")
     ap.add_argument("-n", type=int, default=60, help="mutants (60)")
     ap.add_argument("--commit", default="HEAD", help="whose source is changed and tested (HEAD)")
-    ap.add_argument("--slots", help="only these, such as 1-12 or 7")
+    ap.add_argument("--slots", help="only these, such as 1-12,27")
+    ap.add_argument("--keep-survivors", action="store_true", help="do not run again what survived on an earlier commit")
     ap.add_argument("--list", action="store_true", help="print the first draw of each slot, run nothing")
     ap.add_argument("--no-run", action="store_true", help="only write the table of the last run")
     ap.add_argument("--table", metavar="FILE", help="write the page")
     ap.add_argument("-j", dest="jobs", type=int, default=os.cpu_count(), help="tests beside each other (all cores)")
     ap.add_argument("--factor", type=float, default=10, help="time limit of a test: 60 s and so many times its own (10)")
     o = ap.parse_args()
-    first, last = (int(w) for w in (o.slots.split("-") * 2)[:2]) if o.slots else (1, o.n)
-    slots = range(first - 1, last)
+    slots = []
+    for some in (o.slots or "1-%d" % o.n).split(","):
+        first, last = (int(w) for w in (some.split("-") * 2)[:2])
+        slots += range(first - 1, last)
     if o.list:
         copy_source(o.commit)
         RELEASE.configure()
