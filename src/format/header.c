@@ -101,8 +101,11 @@ static rk_status check_number(void *user, const char *key, const char *size, rk_
     const char *text = rk_file_meta(j->f, key);
     char *end = NULL;
     const double said = text ? strtod(text, &end) : 0;
-    if (!text || !*text || *end) /* absent, or no number */
+    if (!text)
         return RK_OK;
+    if (!*text || *end)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s is '%.32s', expected a number",
+                       rk_file_name(j->f), key, text);
     return rk_header_compare(rk_file_name(j->f), key, said, j->arch, size, j->hp, err);
 }
 

@@ -518,11 +518,15 @@ def read_npy(path):
 
 
 def patch_gguf(path, out, key, number):
-    """A copy of a GGUF file in which a key of 32 bits, f32 or u32, has another value."""
+    """A copy of a GGUF file in which a key of 32 bits, f32 or u32, has another value: a number, or a text of 28
+    characters, with which what follows stays aligned."""
     data = bytearray(open(path, "rb").read())
     name = key.encode()
     at = data.index(struct.pack("<Q", len(name)) + name) + 8 + len(name)
     kind, = struct.unpack_from("<I", data, at)
+    if number.isalpha() and number != "nan":
+        data[at:at + 8] = struct.pack("<IQ", 8, 28) + number.ljust(28, ".").encode()
+        return open(out, "wb").write(data)
     struct.pack_into("<f" if kind == 6 else "<I", data, at + 4, float(number) if kind == 6 else int(number))
     open(out, "wb").write(data)
 

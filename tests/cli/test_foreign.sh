@@ -169,6 +169,9 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
             "$RK_PROGRAM" logits -m lie.gguf --tokens 1 -o no.npy 2>err && complain "$arch: GGUF with $lie"
             grep -q "rwkv7.${lie%=*} is ${lie#*=}, but its tensors show" err || complain "$arch: $lie: $(cat err)"
         done
+        python3 "$foreign" patch ours.gguf lie.gguf rwkv7.block_count two
+        "$RK_PROGRAM" logits -m lie.gguf --tokens 1 -o no.npy 2>err && complain "$arch: GGUF with a text for a number"
+        grep -q "rwkv7.block_count is 'two[.]*', expected a number" err || complain "$arch: $(cat err)"
         for eps in nan 0 -1 2; do
             python3 "$foreign" patch ours.gguf lie.gguf rwkv7.attention.layer_norm_epsilon $eps
             "$RK_PROGRAM" logits -m lie.gguf --tokens 1 -o no.npy 2>err && complain "$arch: GGUF with eps $eps"
