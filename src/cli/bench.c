@@ -1,9 +1,8 @@
-/* bench.c: `rwkv bench`: how fast a model runs, or training steps are, beside what the machine can
- * do.
+/* bench.c: `rwkv bench`: the speed of a model or of training steps, compared with the machine's limits.
  *
- * Neighbours change the speed of a shared machine from one moment to the next, so a figure alone
- * says little: everything is measured in turn, round by round, the limits of the machine among it,
- * and told as a median with its spread. */
+ * Other processes change the speed of a shared machine from one moment to the next. So everything,
+ * the machine's limits included, is measured in turn, round by round, and reported as a median with
+ * its spread. */
 #include "cli/bench.h"
 
 #include <inttypes.h>

@@ -67,8 +67,8 @@ static void measure_peaks(job *j)
     bench_figure_add(&j->figures[INT8], bench_machine_i8(j->machine));
 }
 
-/* The limit of each kind of work is measured before and after it: what a neighbour does to the one
- * it does to the other. */
+/* The limit of each kind of work is measured before and after it, so that other processes slow both
+ * alike. */
 static rk_status one_round(job *j, rk_error *err)
 {
     const bench_options *o = j->o;

@@ -1,7 +1,7 @@
-/* chat.c: `rwkv chat`: a talk on the terminal or through a pipe.
+/* chat.c: `rwkv chat`: a conversation on the terminal or through a pipe.
  *
- * A signal while something is computed ends that and not the talk; in a pipe it ends the program,
- * as does a mistake in a command: nobody is there to try again. */
+ * On a terminal a signal stops the computation and not the conversation. In a pipe it ends the program,
+ * and so does a mistake in a command, as nobody is there to correct it. */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -114,26 +114,26 @@ const rk_command rk_cmd_chat = {
 
 typedef struct chat {
     chat_options o;
-    rk_interrupt *interrupt; /* while something is computed; else NULL */
+    rk_interrupt *interrupt; /* during a computation; else NULL */
     rk_engine *engine;
     rk_model *model;
     rk_tokenizer *tokenizer;
     rk_session *session;
-    rk_sampler *sampler; /* of the answer at hand or the last one */
+    rk_sampler *sampler; /* of the current answer or the last one */
     rk_draft draft;
     rk_chat_format format;
-    rk_messages *messages; /* that the talk begins with; NULL: none */
+    rk_messages *messages; /* of --messages; NULL: none */
     rk_talks *talks;
     rk_line *line;
-    rk_meter meter; /* of a question that is long to read */
-    rk_buf text;    /* of the line at hand */
+    rk_meter meter; /* progress of a long prefill */
+    rk_buf text;    /* of the current line */
     rk_buf answer;  /* kept for --json */
     rk_buf stops;   /* the texts of --stop */
-    bool terminal;  /* somebody sits there */
+    bool terminal;  /* stdin and stdout are one */
     bool colours;
     bool quits;
-    int signal;                  /* that ends the program */
-    char *kept[RK_OPT_LIST_MAX]; /* values of /set that options point into */
+    int signal;                  /* that ends the program; 0: none */
+    char *kept[RK_OPT_LIST_MAX]; /* values of /set that options point to */
     int n_kept;
     char *words[WORDS_MAX + 1]; /* that Tab completes */
     int n_words;
@@ -146,7 +146,7 @@ static const char *colour(const chat *c, const char *code)
     return c->colours ? code : "";
 }
 
-/* What is no part of the talk. */
+/* A remark of the program, on stderr. */
 static void note(const chat *c, const char *text)
 {
     fflush(stdout);
@@ -156,7 +156,7 @@ static void note(const chat *c, const char *text)
         fputc('\n', stderr);
 }
 
-/* A mistake is said whatever -q wants. */
+/* An error message, also with -q. */
 static void complain(const chat *c, const rk_error *err)
 {
     fflush(stdout);
@@ -171,7 +171,7 @@ static rk_status print(const char *text, size_t n, rk_error *err)
     return rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
 }
 
-/* Text of a model on a terminal, which is not to be steered by it: control characters other than
+/* Print an answer so that it cannot control the terminal: control characters other than
  * line feed and tab are shown as U+FFFD; in UTF-8 those are bytes below a space, 7f, and c2 80 to
  * c2 9f. */
 static rk_status print_safely(const char *text, size_t n, rk_error *err)
@@ -200,7 +200,7 @@ static rk_status show(void *user, const char *text, size_t n, rk_error *err)
     return st;
 }
 
-/* ---- computing, which Ctrl-C ends ---- */
+/* ---- computing, which Ctrl-C stops ---- */
 
 static bool interrupted(void *user)
 {
@@ -208,12 +208,12 @@ static bool interrupted(void *user)
     return c->interrupt && rk_interrupt_came(c->interrupt);
 }
 
-/* A turn as it was computed. */
+/* Counts and times of a turn. */
 typedef struct measure {
-    int64_t n_read; /* of the question; 0 when it was read before */
+    int64_t n_read; /* tokens of the prefill; 0: nothing was evaluated again */
     double read_s, write_s;
     int64_t seed;
-    rk_speculator_info before; /* the answer */
+    rk_speculator_info before; /* counts before the answer */
     rk_generated made;
 } measure;
 
@@ -257,7 +257,7 @@ static void note_end(const chat *c, const measure *m)
         note(c, "");
 }
 
-/* A sampler at its beginning; after a failure it is still the one before. */
+/* Replace the sampler by a new one; after a failure the old one stays. */
 static rk_status renew_sampler(chat *c, const rk_sampling_options *o, rk_error *err)
 {
     rk_sampler *made = NULL, *before = c->sampler;
@@ -270,7 +270,7 @@ static rk_status renew_sampler(chat *c, const rk_sampling_options *o, rk_error *
     return st;
 }
 
-/* Each answer of a talk draws numbers of its own. */
+/* Each answer is sampled with a seed of its own. */
 static rk_status answer(chat *c, measure *m, rk_error *err)
 {
     const rk_generate_params g = {.n_max = c->o.n_tokens,
@@ -317,7 +317,7 @@ static void show_keys(void *line)
     rk_line_show_keys(line);
 }
 
-/* message: in the words of the format; NULL: another answer to the last one. Keys typed meanwhile
+/* Evaluate a formatted message and answer it; NULL: answer the last one again. Keys typed meanwhile
  * wait for the next prompt. */
 static rk_status compute(chat *c, const rk_buf *message, rk_error *err)
 {
@@ -335,7 +335,7 @@ static rk_status compute(chat *c, const rk_buf *message, rk_error *err)
     else if (st == RK_ERR_ABORTED)
         note(c, "(stopped before the answer; the question is forgotten)");
     if (asked && st != RK_OK)
-        rk_talks_undo(c->talks, NULL); /* back to before a question that could not be answered */
+        rk_talks_undo(c->talks, NULL); /* remove a question that could not be answered */
     const int number = rk_interrupt_signal(c->interrupt);
     rk_interrupt *in = c->interrupt;
     c->interrupt = NULL;
@@ -411,7 +411,7 @@ static rk_status run_fork(chat *c, const char *arg, rk_error *err)
     return RK_OK;
 }
 
-/* The path that somebody has typed, with ~ for the home folder as a shell has it. */
+/* A typed path; ~ is the home folder, as in a shell. */
 static rk_status put_path(rk_buf *out, const char *typed, const char *command, rk_error *err)
 {
     const char *home = getenv("HOME");
@@ -486,7 +486,7 @@ static void show_settings(const chat *c)
     }
 }
 
-/* The options as they would be; what a sampler refuses is found here and not at the next answer. */
+/* Check new options now rather than at the next answer: make a sampler of them. */
 static rk_status try_setting(const chat *c, const chat_options *o, rk_error *err)
 {
     rk_sampler *tried = NULL;
@@ -496,7 +496,7 @@ static rk_status try_setting(const chat *c, const chat_options *o, rk_error *err
     return st;
 }
 
-/* Change the options by name and value, which is owned: kept where they point to it. */
+/* Set an option by name and value. Takes value over; it is kept where an option points to it. */
 static rk_status put_setting(chat *c, char *name, char *value, rk_error *err)
 {
     static const rk_option_table table = {settings, RK_COUNT(settings)};
@@ -512,13 +512,13 @@ static rk_status put_setting(chat *c, char *name, char *value, rk_error *err)
     if (st == RK_OK)
         c->o = o;
     if (keeps)
-        c->kept[c->n_kept++] = value; /* as many as the list of biases holds */
+        c->kept[c->n_kept++] = value; /* there is room: the list of biases has as many */
     else
         free(value);
     return st;
 }
 
-/* "temp 0.7" is read as the option --temp 0.7 is. */
+/* "temp 0.7" is parsed as the option --temp 0.7. */
 static rk_status run_set(chat *c, const char *arg, rk_error *err)
 {
     rk_buf name = {0};
@@ -590,14 +590,14 @@ static rk_status run_command(chat *c, const char *text, rk_error *err)
 
 /* ---- the loop ---- */
 
-/* The blanks around a command are none of its argument's. */
+/* Remove white space at the end of a line. */
 static void trim_end(rk_buf *b)
 {
     while (b->len > 0 && rk_is_blank(b->data[b->len - 1]))
         b->data[--b->len] = '\0';
 }
 
-/* On a terminal nothing that fails ends the talk, unless it can no longer be shown. */
+/* On a terminal no failure ends the conversation, unless stdout itself has failed. */
 static rk_status handle(chat *c, rk_error *err)
 {
     trim_end(&c->text);
@@ -609,7 +609,7 @@ static rk_status handle(chat *c, rk_error *err)
     if (st == RK_OK || !c->terminal || ferror(stdout))
         return st;
     if (*text != '/')
-        putchar('\n'); /* part of an answer may stand there */
+        putchar('\n'); /* part of an answer may stand on the line */
     complain(c, err);
     return RK_OK;
 }
@@ -648,7 +648,7 @@ static rk_status ask_first(chat *c, rk_error *err)
     return st;
 }
 
-/* The messages of --messages, and the answer that they wait for. */
+/* Evaluate --messages, and answer where the last one asks. */
 static rk_status begin_with_messages(chat *c, rk_error *err)
 {
     rk_buf text = {0};
@@ -662,7 +662,7 @@ static rk_status begin_with_messages(chat *c, rk_error *err)
     return st;
 }
 
-/* ---- the parts ---- */
+/* ---- opening and closing ---- */
 
 static rk_status make_engine(chat *c, rk_error *err)
 {
@@ -678,7 +678,7 @@ static rk_status make_engine(chat *c, rk_error *err)
 /* The engine's threads are made while signals are blocked, so that they never take one. */
 static rk_status open_engine(chat *c, rk_error *err)
 {
-    sigset_t before, editors; /* what the line editor wants on the thread that reads lines */
+    sigset_t before, editors; /* signals that the line editor needs on the main thread */
     sigemptyset(&editors);
     sigaddset(&editors, SIGWINCH);
     sigaddset(&editors, SIGTSTP);
@@ -689,7 +689,7 @@ static rk_status open_engine(chat *c, rk_error *err)
     return st;
 }
 
-/* Where the user has not said how to draw, the format's family is asked. */
+/* Sampling options that were not given take the chat format's advice. */
 static void take_advice(double *value, double advice)
 {
     if (isnan(*value))
@@ -706,7 +706,7 @@ static rk_status rename_roles(chat *c, rk_error *err)
     return st;
 }
 
-/* The one that is wanted, else one that has the tools there are, else by the model. */
+/* The chat format of --template, else one with tools where there are any, else by the model. */
 static rk_status choose_format(chat *c, rk_error *err)
 {
     rk_sampling_options *s = &c->o.sampling;
@@ -724,7 +724,7 @@ static rk_status choose_format(chat *c, rk_error *err)
     return rename_roles(c, err);
 }
 
-/* The sampler is made now and not at the first answer: what --logit-bias names is checked. */
+/* The sampler is made here to check --logit-bias before the first answer. */
 static rk_status open_model(chat *c, rk_error *err)
 {
     rk_status st = open_engine(c, err);

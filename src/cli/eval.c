@@ -462,7 +462,7 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-/* A loss that is no number says that the model is broken; which tensor says more about it. */
+/* A loss that is not finite means a broken model; name the tensor. */
 static rk_status check_loss(const eval *e, rk_error *err)
 {
     const bool model_fails = !isfinite(e->nats);

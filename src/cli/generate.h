@@ -12,7 +12,7 @@ typedef enum rk_end {
     RK_END_LENGTH,      /* as many tokens as were asked for */
     RK_END_STOP,        /* a stop string */
     RK_END_TOKEN,       /* token 0, which ends a document */
-    RK_END_INTERRUPTED, /* a signal: what was made stands */
+    RK_END_INTERRUPTED, /* a signal; the text so far is kept */
 } rk_end;
 
 /* "length", "stop", "eos", "interrupted". */
@@ -22,11 +22,11 @@ typedef struct rk_generate_params {
     const rk_tokenizer *tokenizer;
     int64_t n_vocab;
     int64_t n_max;
-    int64_t n_logprobs;   /* most likely tokens noted beside each token; 0: none */
-    bool ignore_eos;      /* go on after token 0 */
-    bool feed_last;       /* the state goes on from the last token: it will be saved */
-    bool keep_unshown;    /* so does the text: what is held back at the end is not emitted */
-    const rk_saved *from; /* a text that is to go on; NULL: a new one */
+    int64_t n_logprobs; /* most likely tokens noted beside each token; 0: none */
+    bool ignore_eos;    /* go on after token 0 */
+    bool feed_last;     /* evaluate the last token too: the state will be saved */
+    bool keep_unshown;  /* do not emit text that is still held back at the end: it will be saved */
+    const rk_saved *from; /* a saved text to continue; NULL: a new one */
     const char *const *stop;
     int64_t n_stop;
     rk_speculator *speculator; /* of the session and the sampler; NULL: one token at a time */

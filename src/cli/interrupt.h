@@ -1,7 +1,7 @@
-/* interrupt.h: SIGINT, SIGTERM and SIGHUP as a question that work asks when it suits it.
+/* interrupt.h: SIGINT, SIGTERM and SIGHUP as a flag that long work polls.
  *
- * While one is open the first signal is only noted, so that work can come to an end and save; a
- * second one ends the program at once. A SIGHUP that was ignored before (nohup) stays so. */
+ * While one is open the first signal is only noted, so that the work can stop at a safe point and save;
+ * a second one ends the program at once. A SIGHUP that was ignored before (nohup) stays ignored. */
 #ifndef RK_CLI_INTERRUPT_H
 #define RK_CLI_INTERRUPT_H
 

@@ -1,5 +1,4 @@
-/* line.h: what somebody says to the program: with editing and history on a terminal, plainly from a
- * pipe or a file. */
+/* line.h: lines of input: with editing and history on a terminal, plain ones from a pipe or a file. */
 #ifndef RK_CLI_LINE_H
 #define RK_CLI_LINE_H
 

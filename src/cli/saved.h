@@ -1,5 +1,5 @@
-/* saved.h: what a state file keeps beside the state, so that a text or a talk goes on from it as if
- * it had never been left. */
+/* saved.h: what a state file holds beside the state, so that a text or a conversation continues from it
+ * with the bits of one that was never interrupted. */
 #ifndef RK_CLI_SAVED_H
 #define RK_CLI_SAVED_H
 
@@ -7,17 +7,17 @@
 #include "infer/session.h"
 
 typedef struct rk_saved {
-    bool begins; /* read from tuned states: a text begins here */
-    /* of a talk */
+    bool begins; /* loaded from tuned states: a text begins here */
+    /* of a conversation */
     bool talk;
     int64_t n_answers;
-    rk_buf unread; /* text to be evaluated before anything else */
+    rk_buf unread; /* text that has not been evaluated yet */
     /* of a text */
     rk_buf unshown; /* generated and held back: what may become a stop string, and behind it the
                      * beginning of a character */
     int32_t next;   /* a token that was drawn and not evaluated; -1: none */
     float *logits;  /* (n_vocab) after the last token; NULL: not known */
-    bool draws;     /* the rest is of draws, which greedy texts have none of */
+    bool draws;     /* the text was sampled: seed, step and counts are valid */
     uint64_t seed, step;
     float *counts; /* (n_vocab) as rk_sampler_remember gives them */
 } rk_saved;

@@ -1,7 +1,7 @@
-/* talk.c: states kept and gone back to.
+/* talk.c: conversations as recurrent states that are kept and returned to.
  *
- * A point is what the model has read, as its state, and what it has not read yet, as text. Points
- * never change once they are made, so talks that were forked share those before the fork. */
+ * A point of a conversation is the state after the tokens evaluated so far, and the text that has not
+ * been evaluated yet. Points are immutable, so forked conversations share those before the fork. */
 #include "cli/talk.h"
 
 #include <inttypes.h>
@@ -16,18 +16,18 @@
 #include "text/tokenizer.h"
 
 enum {
-    TURNS_MIN = 4, /* that can be taken back, */
-    TURNS_MAX = 64 /* as many as these bytes hold: */
+    TURNS_MIN = 4, /* turns that /undo can remove, */
+    TURNS_MAX = 64 /* as many as fit in these bytes: */
 };
 static const size_t turn_bytes_max = (size_t)512 << 20;
 
-/* What has been read, kept: by the session, or by a speculator where there is one. */
+/* A snapshot of the evaluated state: the session's, or the speculator's where there is one. */
 typedef struct place {
     rk_state *plain;
     rk_speculator_state *fast;
 } place;
 
-/* What a text of `rwkv run` goes on with, kept for as long as nothing is read after it. */
+/* What a text of `rwkv run` continues with, kept until something is evaluated after it. */
 typedef struct text_end {
     int n_users;
     rk_saved saved;
@@ -36,23 +36,23 @@ typedef struct text_end {
 typedef struct point {
     int n_users;
     place read;
-    float *logits; /* of the text read; NULL where none are needed */
+    float *logits; /* (V) after the evaluated text; NULL where none are needed */
     rk_buf unread;
     text_end *text; /* NULL: none; so in a talk */
 } point;
 
 typedef struct turn {
-    point *before; /* the question */
-    point *asked;  /* with nothing unread */
+    point *before; /* before the question */
+    point *asked;  /* after it, everything evaluated */
 } turn;
 
 typedef struct talk {
     turn turns[TURNS_MAX];
     int n_turns;
     int64_t n_answers;
-    rk_buf unread; /* of the end */
+    rk_buf unread; /* text not evaluated yet */
     text_end *text;
-    point *left; /* the end of a talk that is not the current one */
+    point *left; /* where a conversation that is not the current one was left */
 } talk;
 
 struct rk_talks {
@@ -61,11 +61,11 @@ struct rk_talks {
     talk talks[RK_TALKS_MAX];
     int n, current;
     int64_t n_read;
-    /* of the answer at hand */
-    place held;   /* what was read before the token that began a stop string */
+    /* of the answer being generated */
+    place held;   /* state before the token that may begin a stop string */
     rk_buf tail;  /* text since then */
-    bool holding; /* held and tail mean something */
-    bool begun;   /* something has been shown */
+    bool holding; /* held and tail are valid */
+    bool begun;   /* part of the answer has been shown */
     const rk_generate_params *given;
     char stops[RK_CHAT_STOPS_MAX][RK_CHAT_STOP_BYTES];
 };
@@ -108,14 +108,14 @@ static rk_status place_return(rk_talks *t, const place *p, rk_error *err)
     return st == RK_OK ? rk_speculator_settle(t->p.speculator, err) : st;
 }
 
-/* Bytes of a place, without what tokens add. */
+/* Bytes of a snapshot, without states that grow with the tokens. */
 static size_t place_bytes(const rk_talks *t)
 {
     return t->p.speculator ? rk_speculator_state_bytes(t->p.speculator)
                            : (size_t)t->p.model->state.count * sizeof(float);
 }
 
-/* The session's state has come from elsewhere, and brought none of the draft's. */
+/* The session's state was loaded, and the file has no state of the draft model. */
 static void draft_begin(rk_talks *t)
 {
     if (t->p.speculator)
@@ -160,7 +160,7 @@ static point *point_share(point *p)
     return p;
 }
 
-/* Where the current talk is. */
+/* The current point of the current conversation. */
 static rk_status point_new(rk_talks *t, point **out, rk_error *err)
 {
     const rk_buf *unread = &here(t)->unread;
@@ -180,7 +180,7 @@ static rk_status point_new(rk_talks *t, point **out, rk_error *err)
     return st;
 }
 
-/* The end of the current talk, beside the state. */
+/* Set what the current conversation has beside the state. */
 static rk_status set_end(rk_talks *t, const rk_buf *text, text_end *goes_on, rk_error *err)
 {
     rk_buf *unread = &here(t)->unread;
@@ -251,7 +251,7 @@ void rk_talks_free(rk_talks *t)
 
 /* ---- asking ---- */
 
-/* Encode and read a text; logits (V). */
+/* Encode and evaluate a text; logits (V). */
 static rk_status read_text(rk_talks *t, const rk_buf *text, float *logits, rk_error *err)
 {
     int32_t *ids;
@@ -265,7 +265,7 @@ static rk_status read_text(rk_talks *t, const rk_buf *text, float *logits, rk_er
     return st;
 }
 
-/* Read a text and make the turn of it. */
+/* Evaluate a question and make a turn of it. */
 static rk_status ask(rk_talks *t, turn *made, const rk_buf *text, rk_error *err)
 {
     float *logits = malloc((size_t)t->p.model->hp.n_vocab * sizeof *logits);
@@ -284,7 +284,7 @@ static rk_status ask(rk_talks *t, turn *made, const rk_buf *text, rk_error *err)
     return st;
 }
 
-/* The oldest turn makes room. */
+/* Where there are too many, the oldest turn is forgotten. */
 static void add_turn(const rk_talks *t, talk *x, turn made)
 {
     if (x->n_turns == t->turns_max) {
@@ -306,8 +306,7 @@ rk_status rk_talks_ask(rk_talks *t, const rk_buf *message, rk_think think, rk_er
     if (st == RK_OK)
         add_turn(t, here(t), made);
     else if (made.before)
-        go_to(t, made.before,
-              NULL); /* the session may have read some of it, or what the draft did not */
+        go_to(t, made.before, NULL); /* the session or the draft may have evaluated a part */
     if (st != RK_OK)
         turn_deinit(&made);
     rk_buf_deinit(&text);
@@ -324,7 +323,7 @@ static rk_status hold(void *user, rk_error *err)
     return place_note(t, &t->held, err);
 }
 
-/* The space that an answer begins with is not shown. */
+/* Leading white space of an answer is not shown. */
 static rk_status emit(void *user, const char *text, size_t n, rk_error *err)
 {
     rk_talks *t = user;
@@ -338,7 +337,8 @@ static rk_status emit(void *user, const char *text, size_t n, rk_error *err)
     return n > 0 ? t->given->emit(t->given->user, text, n, err) : RK_OK;
 }
 
-/* After the answer: the state before a stop string, and what the next turn begins with. */
+/* After the answer: return to the state before a stop string, and note what the next turn has to
+ * evaluate first. */
 static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
 {
     rk_buf *unread = &here(t)->unread;
@@ -356,7 +356,7 @@ static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
     return unread->failed ? no_memory(err) : st;
 }
 
-/* The format's stop strings and those given; returns their number. */
+/* The stop strings of the format and of --stop; returns their number. */
 static int64_t all_stops(rk_talks *t, const rk_generate_params *given,
                          const char *stops[RK_CHAT_STOPS_MAX + RK_OPT_LIST_MAX])
 {
@@ -448,7 +448,7 @@ rk_status rk_talks_add(rk_talks *t, const rk_buf *messages, rk_error *err)
     return unread->failed ? no_memory(err) : RK_OK;
 }
 
-/* Note where the current talk is, to come back to. */
+/* Note the current point, to return to. */
 static rk_status leave(rk_talks *t, rk_error *err)
 {
     point *now = NULL;
@@ -520,7 +520,7 @@ rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_
     return rk_saved_write(x->text ? &x->text->saved : &end, t->p.session, path, overwrite, err);
 }
 
-/* The token that a text goes on with is read before what is said next. */
+/* The token that a text continues with is evaluated before the next question. */
 static void add_next(const rk_talks *t, rk_saved *saved)
 {
     size_t n;
@@ -530,7 +530,7 @@ static void add_next(const rk_talks *t, rk_saved *saved)
     rk_buf_add(&saved->unread, text, n);
 }
 
-/* The current talk after what was loaded, which is taken over where a text goes on with it. */
+/* Continue after what was loaded; `saved` is taken over where it is a text that can continue. */
 static rk_status begin_after(rk_talks *t, rk_saved *saved, rk_error *err)
 {
     text_end *e = NULL;

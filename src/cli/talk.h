@@ -1,9 +1,9 @@
-/* talk.h: a conversation with a model, any point of which can be gone back to without reading a
- * token again: every turn keeps the recurrent state before it and before its answer, and a draft's
- * beside it.
+/* talk.h: conversations with a model that can return to earlier turns without evaluating a token again:
+ * each turn keeps the recurrent state before the question and before the answer, and the draft
+ * model's with it.
  *
- * Seams lie where the reference encodes them: before a question text is read that the model has
- * not seen yet, which is what a stop string held back and the blank line that ends a turn. */
+ * Texts are encoded piece by piece as the reference does: a stop string that was held back and the
+ * blank line that ends a turn are evaluated together with the next question. */
 #ifndef RK_CLI_TALK_H
 #define RK_CLI_TALK_H
 
@@ -17,7 +17,7 @@
 enum { RK_TALKS_MAX = 16 };
 
 typedef struct rk_talk_params {
-    rk_session *session;       /* borrowed; belongs to the talks while they are there */
+    rk_session *session;       /* borrowed; not to be used otherwise meanwhile */
     rk_speculator *speculator; /* of the session, the same; NULL: without a draft */
     const rk_model *model;
     const rk_tokenizer *tokenizer;
@@ -25,41 +25,41 @@ typedef struct rk_talk_params {
     rk_meter *meter; /* of a long question; NULL: none */
 } rk_talk_params;
 
-/* Several talks, one of which is the current one. */
+/* Several conversations, one of which is the current one. */
 typedef struct rk_talks rk_talks;
 
 rk_status rk_talks_new(rk_talks **out, const rk_talk_params *p, rk_error *err);
 void rk_talks_free(rk_talks *t);
 
-/* Read a message in the words of the format, which may be empty, so that an answer can begin.
- * RK_ERR_ABORTED leaves all as it was. */
+/* Evaluate a message, formatted by the chat format and perhaps empty, up to where the answer begins.
+ * RK_ERR_ABORTED leaves everything unchanged. */
 rk_status rk_talks_ask(rk_talks *t, const rk_buf *message, rk_think think, rk_error *err);
-/* Generate the answer to the last question, or another one: the state goes back to where it began.
+/* Generate the answer to the last question, or another one: the state returns to where it begins.
  * g: as rk_generate; its tokenizer, n_vocab, speculator and hold are set here, the format's stop
  * strings join its own, and emit gets the text without the space that it begins with. sampler is
  * the speculator's where there is one. made is to be released. Errors  RK_ERR_ARG: nothing has been
  * asked. */
 rk_status rk_talks_answer(rk_talks *t, const rk_generate_params *g, rk_sampler *sampler,
                           rk_generated *made, rk_error *err);
-/* Take the last turn back. RK_ERR_ARG: there is none. */
+/* Remove the last turn. RK_ERR_ARG: there is none. */
 rk_status rk_talks_undo(rk_talks *t, rk_error *err);
-/* A new talk in place of the current one, that begins with a system text or with nothing. */
+/* Start the current conversation anew, with a system text or an empty one. */
 rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err);
-/* Add messages in the words of the format, which are read with the next question. */
+/* Add formatted messages, which are evaluated with the next question. */
 rk_status rk_talks_add(rk_talks *t, const rk_buf *messages, rk_error *err);
-/* Go on in a copy of this talk, which stays as it is. Errors  RK_ERR_ARG: there are too many. */
+/* Continue in a copy of this conversation. Errors  RK_ERR_ARG: there are too many. */
 rk_status rk_talks_fork(rk_talks *t, rk_error *err);
-/* Go to talk i, from 0. RK_ERR_ARG: there is none. */
+/* Switch to conversation i, from 0. RK_ERR_ARG: there is none. */
 rk_status rk_talks_switch(rk_talks *t, int64_t i, rk_error *err);
 int rk_talks_current(const rk_talks *t);
 int rk_talks_count(const rk_talks *t);
-/* Tokens read so far, those of the answers among them; and answers begun in the current talk,
- * which a saved talk remembers. */
+/* Tokens evaluated so far, answers included; and answers begun in the current conversation, a number
+ * that is saved with it. */
 int64_t rk_talks_n_read(const rk_talks *t);
 int64_t rk_talks_n_answers(const rk_talks *t);
-/* A state file that also holds the text that has not been read yet, so that what is said next gives
- * the same bits after loading; any state file is the beginning of a talk, and one of a text is saved
- * as it was while nothing has been read after it. A file that is refused changes nothing. RK_ERR_ARG: the file to save exists, and overwrite is not set. */
+/* A state file that also holds the text that has not been evaluated yet, so that the next answer has
+ * the same bits after loading. Any state file can be loaded, and one of `rwkv run` is saved again
+ * unchanged while nothing has been evaluated after it. A file that is refused changes nothing. RK_ERR_ARG: the file to save exists, and overwrite is not set. */
 rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_error *err);
 rk_status rk_talks_load(rk_talks *t, const char *path, rk_state_reading how, rk_error *err);
 

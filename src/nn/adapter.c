@@ -1,4 +1,4 @@
-/* adapter.c: the forms of adapters. */
+/* adapter.c: kinds of adapters. */
 #include "nn/adapter.h"
 
 #include <assert.h>

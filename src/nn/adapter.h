@@ -1,4 +1,4 @@
-/* adapter.h: the forms of what tuning adds to a weight. */
+/* adapter.h: kinds of adapters, which fine-tuning trains for a frozen weight. */
 #ifndef RK_NN_ADAPTER_H
 #define RK_NN_ADAPTER_H
 

@@ -1,12 +1,12 @@
-/* op_linear.h: a node of the op linear: several products that do not wait for each other. */
+/* op_linear.h: a node of the op linear: several independent matrix products. */
 #ifndef RK_OP_LINEAR_H
 #define RK_OP_LINEAR_H
 
 #include "tensor/op.h"
 
-/* Its inputs are those of the first product, then those of the next: x (..., in), a matrix, and what
- * the product is added to (..., out) or NULL. An output that is there already is written to: not
- * while recording, and it may be that summand. */
+/* Inputs of a node, three for each product in turn: x (..., in), the matrix, and a summand (..., out)
+ * to which the product is added, or NULL. An output that the caller has allocated is written in
+ * place, which is not allowed while a tape records; it may be the summand itself. */
 enum { RK_LINEAR_X, RK_LINEAR_W, RK_LINEAR_ADD, RK_LINEAR_INPUTS };
 
 typedef struct rk_linear_attr {

@@ -1,8 +1,9 @@
-/* weight.c: products with weights, put together from the terms of each.
+/* weight.c: products of activations with weights, each computed as the sum of the weight's terms.
  *
- * All matrices and all first halves of low-rank pairs are one group of products. What has come
- * through few dimensions goes on in a second group, added to what is there; a weight with two pairs
- * takes a third. Without pairs this is one node of the op linear, and nothing else is done. */
+ * The products with all matrices and with the first matrix of every low-rank pair are one group, a
+ * single node of the op linear. The products with the second matrices follow in a second group and are
+ * added to the sums; a weight with two pairs needs a third. Without low-rank pairs there is one node
+ * and no overhead. */
 #include "tensor/weight.h"
 
 #include <assert.h>
@@ -24,7 +25,7 @@ static rk_terms terms_of(rk_ctx *ctx, const rk_weight *w)
 
 /* ---- groups ---- */
 
-/* Products that are applied together, and where their results go. */
+/* Products computed by one node, and where their results are stored. */
 typedef struct group {
     rk_node n;
     rk_linear_attr attr;
@@ -50,7 +51,7 @@ static void group_run(rk_ctx *ctx, group *g)
     const bool ok = g->n_products > 0 && rk_apply(ctx, &g->n);
     for (int i = 0; i < g->n_products; i++) {
         *g->to[i] = ok ? g->n.out[i] : NULL;
-        if (ok && ctx->recording) /* not because another product of the group needs one */
+        if (ok && ctx->recording) /* a gradient for this product only where it needs one itself */
             g->n.out[i]->requires_grad = needs_grad(&g->n, i);
     }
 }
@@ -75,14 +76,14 @@ static void group_add(rk_ctx *ctx, group *g, const rk_linears_in *in, rk_tensor 
 
 /* ---- products ---- */
 
-/* A product on its way. */
+/* A product whose terms are being summed. */
 typedef struct product {
-    rk_tensor *x, *y; /* y: the sum of the terms so far, NULL: nothing yet */
+    rk_tensor *x, *y; /* input; sum of the terms so far, NULL: none yet */
     rk_terms terms;
-    rk_unary after; /* the last one */
-    bool own;       /* y is not the caller's */
+    rk_unary after; /* activation applied to the sum */
+    bool own;       /* y was allocated here, not by the caller */
     rk_tensor *into;
-    rk_tensor *low[RK_PAIRS_MAX]; /* what has come through the first half of each pair */
+    rk_tensor *low[RK_PAIRS_MAX]; /* x times the first matrix of each pair (..., rank) */
 } product;
 
 static rk_unary after_term(const product *p, int terms_left)
@@ -90,11 +91,11 @@ static rk_unary after_term(const product *p, int terms_left)
     return terms_left == 0 ? p->after : RK_UNARY_NONE;
 }
 
-/* Matrices, and all first halves. */
+/* Products with the matrices and with the first matrices of the pairs. */
 static void begin(rk_ctx *ctx, group *g, product *p)
 {
     const rk_terms *t = &p->terms;
-    if (t->matrix || t->n_pairs == 0) { /* of nothing at all, the op says so */
+    if (t->matrix || t->n_pairs == 0) { /* without either the op reports the error */
         const rk_linears_in in = {
             p->x, {t->matrix, t->layout, NULL, NULL}, after_term(p, t->n_pairs)};
         group_add(ctx, g, &in, p->y, p->into, &p->y);
@@ -107,7 +108,7 @@ static void begin(rk_ctx *ctx, group *g, product *p)
     }
 }
 
-/* The second half of pair q. Without a tape it is added where the sum is. */
+/* Product with the second matrix of pair q. Without a tape it is added to the sum in place. */
 static void go_on(rk_ctx *ctx, group *g, product *p, int q)
 {
     if (q >= p->terms.n_pairs)
