@@ -14,44 +14,10 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/str.h"
-#include "cli/command.h"
-#include "cli/draft.h"
-#include "cli/interrupt.h"
-#include "cli/line.h"
-#include "cli/messages.h"
-#include "cli/prompt.h"
-#include "cli/sampling.h"
-#include "cli/state_in.h"
-#include "cli/suggest.h"
-#include "cli/talk.h"
+#include "cli/chat.h"
 #include "infer/speculate.h"
 
-enum { WORDS_MAX = 63 };
-
-typedef struct chat_options {
-    rk_common_options common;
-    const char *model, *vocab, *system, *format, *messages;
-    const char *user_name, *assistant_name;
-    rk_state_in state_in;
-    rk_draft_options draft;
-    rk_prompt_source first;
-    int64_t n_tokens, logprobs;
-    int think; /* rk_think */
-    bool ignore_eos, json, no_history, no_display_prompt;
-    rk_sampling_options sampling;
-    rk_opt_list stop;
-} chat_options;
-
 #define AT(member) offsetof(chat_options, member)
-/* clang-format off */
-#define ANSWER_ROWS \
-    {"n-predict", 'n', RK_OPT_INT, "N", AT(n_tokens), -1, 1e12, "2048", \
-     "tokens of an answer at most; -1: until it ends"}, \
-    {"think", 0, RK_OPT_CHOICE, "plain|on|off", AT(think), 0, 0, "plain", \
-     "for models that reason first: on opens a <think> block, off puts an empty one before the answer"}, \
-    RK_SAMPLING_ROWS(chat_options, sampling, "the format's", "the format's", "the format's", \
-                     "the format's")
-/* clang-format on */
 
 static const rk_option rows[] = {
     RK_OPT_GROUP("model"),
@@ -85,7 +51,7 @@ static const rk_option rows[] = {
     {"no-history", 0, RK_OPT_FLAG, NULL, AT(no_history), 0, 0, NULL,
      "keep what is typed out of the history file"},
     RK_OPT_GROUP("answers"),
-    ANSWER_ROWS,
+    CHAT_ANSWER_ROWS,
     {"stop", 0, RK_OPT_LIST, "TEXT", AT(stop), 0, 0, NULL,
      "stop an answer before this text too; may be given several times"},
     {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL,
@@ -96,9 +62,6 @@ static const rk_option rows[] = {
      "with --json: log-probability of each token and of the N likeliest"},
     RK_COMMON_ROWS(chat_options, common),
 };
-
-/* What /set can change. */
-static const rk_option settings[] = {ANSWER_ROWS};
 
 static int chat_main(int argc, char **argv);
 
@@ -112,33 +75,6 @@ const rk_command rk_cmd_chat = {
     .main = chat_main,
 };
 
-typedef struct chat {
-    chat_options o;
-    rk_interrupt *interrupt; /* during a computation; else NULL */
-    rk_engine *engine;
-    rk_model *model;
-    rk_tokenizer *tokenizer;
-    rk_session *session;
-    rk_sampler *sampler; /* of the current answer or the last one */
-    rk_draft draft;
-    rk_chat_format format;
-    rk_messages *messages; /* of --messages; NULL: none */
-    rk_talks *talks;
-    rk_line *line;
-    rk_meter meter; /* progress of a long prefill */
-    rk_buf text;    /* of the current line */
-    rk_buf answer;  /* kept for --json */
-    rk_buf stops;   /* the texts of --stop */
-    bool terminal;  /* stdin and stdout are one */
-    bool colours;
-    bool quits;
-    int signal;                  /* that ends the program; 0: none */
-    char *kept[RK_OPT_LIST_MAX]; /* values of /set that options point to */
-    int n_kept;
-    char *words[WORDS_MAX + 1]; /* that Tab completes */
-    int n_words;
-} chat;
-
 /* ---- showing ---- */
 
 static const char *colour(const chat *c, const char *code)
@@ -146,8 +82,7 @@ static const char *colour(const chat *c, const char *code)
     return c->colours ? code : "";
 }
 
-/* A remark of the program, on stderr. */
-static void note(const chat *c, const char *text)
+void chat_note(const chat *c, const char *text)
 {
     fflush(stdout);
     if (!c->o.common.quiet && *text)
@@ -234,27 +169,27 @@ static void note_guesses(const chat *c, const measure *m)
     char said[RK_DRAFT_TEXT_MAX], text[RK_DRAFT_TEXT_MAX + 2];
     rk_draft_describe(&c->draft, &m->before, said);
     snprintf(text, sizeof text, "(%s)", said);
-    note(c, text);
+    chat_note(c, text);
 }
 
 static void note_end(const chat *c, const measure *m)
 {
     char text[160];
     if (m->made.end == RK_END_INTERRUPTED && c->terminal)
-        note(c, "(stopped; the talk goes on from here)");
+        chat_note(c, "(stopped; the talk goes on from here)");
     if (m->made.end == RK_END_LENGTH)
-        note(c, "(cut; /set n-predict allows more)");
+        chat_note(c, "(cut; /set n-predict allows more)");
     snprintf(text, sizeof text,
              "(read %" PRId64 " tokens, %.1f a second; generated %" PRId64
              ", %.1f a second; seed %" PRId64 ")",
              m->n_read, rk_command_rate(m->n_read, m->read_s), m->made.n_tokens,
              rk_command_rate(m->made.n_tokens, m->write_s), m->seed);
     if (c->o.common.verbose)
-        note(c, text);
+        chat_note(c, text);
     if (c->o.common.verbose && c->draft.speculator)
         note_guesses(c, m);
     if (c->terminal)
-        note(c, "");
+        chat_note(c, "");
 }
 
 /* Replace the sampler by a new one; after a failure the old one stays. */
@@ -317,9 +252,7 @@ static void show_keys(void *line)
     rk_line_show_keys(line);
 }
 
-/* Evaluate a formatted message and answer it; NULL: answer the last one again. Keys typed meanwhile
- * wait for the next prompt. */
-static rk_status compute(chat *c, const rk_buf *message, rk_error *err)
+rk_status chat_compute(chat *c, const rk_buf *message, rk_error *err)
 {
     measure m = {0};
     rk_status st = rk_interrupt_open(&c->interrupt, err);
@@ -333,7 +266,7 @@ static rk_status compute(chat *c, const rk_buf *message, rk_error *err)
     if (st == RK_OK)
         st = answer(c, &m, err);
     else if (st == RK_ERR_ABORTED)
-        note(c, "(stopped before the answer; the question is forgotten)");
+        chat_note(c, "(stopped before the answer; the question is forgotten)");
     if (asked && st != RK_OK)
         rk_talks_undo(c->talks, NULL); /* remove a question that could not be answered */
     const int number = rk_interrupt_signal(c->interrupt);
@@ -353,239 +286,9 @@ static rk_status compute_question(chat *c, const rk_buf *said, rk_error *err)
     rk_buf message = {0};
     rk_chat_put_message(&message, &c->format, RK_CHAT_USER, said->data, said->len);
     const rk_status st = message.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for a question")
-                                        : compute(c, &message, err);
+                                        : chat_compute(c, &message, err);
     rk_buf_deinit(&message);
     return st;
-}
-
-/* ---- commands ---- */
-
-typedef struct chat_command {
-    const char *name, *arg, *help;
-    rk_status (*run)(chat *c, const char *arg, rk_error *err);
-} chat_command;
-
-static const chat_command *all_commands(void);
-
-static rk_status run_help(chat *c, const char *arg, rk_error *err)
-{
-    (void)c;
-    (void)arg;
-    (void)err;
-    for (const chat_command *k = all_commands(); k->name; k++)
-        fprintf(stderr, "  /%-6s %-12s %s\n", k->name, k->arg, k->help);
-    fputs("  a line that ends in \\ goes on in the next; so do lines between \"\"\" and \"\"\"\n",
-          stderr);
-    return RK_OK;
-}
-
-static rk_status run_regen(chat *c, const char *arg, rk_error *err)
-{
-    (void)arg;
-    return compute(c, NULL, err);
-}
-
-static rk_status run_undo(chat *c, const char *arg, rk_error *err)
-{
-    (void)arg;
-    const rk_status st = rk_talks_undo(c->talks, err);
-    if (st == RK_OK)
-        note(c, "(the last question and its answer are taken back)");
-    return st;
-}
-
-static rk_status run_fork(chat *c, const char *arg, rk_error *err)
-{
-    char text[80];
-    char *end = NULL;
-    const long i = strtol(arg, &end, 10);
-    if (*arg && *end)
-        return rk_fail(err, RK_ERR_ARG, "/fork '%.40s': expected the number of a talk", arg);
-    const rk_status st =
-        *arg ? rk_talks_switch(c->talks, i < 1 ? -1 : i - 1, err) : rk_talks_fork(c->talks, err);
-    if (st != RK_OK)
-        return st;
-    snprintf(text, sizeof text, "(talk %d of %d)", rk_talks_current(c->talks) + 1,
-             rk_talks_count(c->talks));
-    note(c, text);
-    return RK_OK;
-}
-
-/* A typed path; ~ is the home folder, as in a shell. */
-static rk_status put_path(rk_buf *out, const char *typed, const char *command, rk_error *err)
-{
-    const char *home = getenv("HOME");
-    const bool at_home = typed[0] == '~' && (typed[1] == '/' || !typed[1]) && home;
-    if (!*typed)
-        return rk_fail(err, RK_ERR_ARG, "/%s needs the name of a file", command);
-    rk_buf_puts(out, at_home ? home : "");
-    rk_buf_puts(out, at_home ? typed + 1 : typed);
-    return out->failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for a path") : RK_OK;
-}
-
-static rk_status run_save(chat *c, const char *arg, rk_error *err)
-{
-    static const char force[] = "--force";
-    const size_t n = strcspn(arg, " \t");
-    const bool overwrite = n == strlen(force) && !strncmp(arg, force, n);
-    rk_buf path = {0};
-    rk_status st = put_path(&path, overwrite ? arg + n + strspn(arg + n, " \t") : arg, "save", err);
-    if (st == RK_OK && !overwrite && access(path.data, F_OK) == 0)
-        st = rk_fail(err, RK_ERR_ARG, "%s exists; /save --force FILE overwrites it", path.data);
-    if (st == RK_OK)
-        st = rk_talks_save(c->talks, path.data, overwrite, err);
-    if (st == RK_OK)
-        note(c, "(saved)");
-    rk_buf_deinit(&path);
-    return st;
-}
-
-static rk_status run_load(chat *c, const char *arg, rk_error *err)
-{
-    rk_buf path = {0};
-    rk_status st = put_path(&path, arg, "load", err);
-    if (st == RK_OK)
-        st = rk_talks_load(c->talks, path.data, rk_state_in_reading(&c->o.state_in), err);
-    if (st == RK_OK)
-        note(c, "(loaded; this talk goes on from there)");
-    rk_buf_deinit(&path);
-    return st;
-}
-
-static rk_status run_system(chat *c, const char *arg, rk_error *err)
-{
-    const rk_status st = rk_talks_begin(c->talks, arg, err);
-    if (st == RK_OK)
-        note(c, *arg ? "(a new talk, with this in mind)" : "(a new talk)");
-    return st;
-}
-
-static rk_status run_tool(chat *c, const char *arg, rk_error *err)
-{
-    rk_buf message = {0};
-    rk_status st = rk_messages_put_output(&message, &c->format, arg, strlen(arg), err);
-    if (st == RK_OK)
-        st = compute(c, &message, err);
-    rk_buf_deinit(&message);
-    return st;
-}
-
-static void show_settings(const chat *c)
-{
-    for (size_t i = 0; i < RK_COUNT(settings); i++) {
-        const rk_option *o = &settings[i];
-        const char *at = (const char *)&c->o + o->offset;
-        if (o->type == RK_OPT_INT)
-            fprintf(stderr, "  %-18s %" PRId64 "\n", o->name, *(const int64_t *)(const void *)at);
-        else if (o->type == RK_OPT_NUMBER || o->type == RK_OPT_ABOVE)
-            fprintf(stderr, "  %-18s %g\n", o->name, *(const double *)(const void *)at);
-        else if (o->type == RK_OPT_CHOICE) {
-            static const char *const names[] = {"plain", "on", "off"};
-            fprintf(stderr, "  %-18s %s\n", o->name, names[*(const int *)(const void *)at]);
-        }
-    }
-}
-
-/* Check new options now rather than at the next answer: make a sampler of them. */
-static rk_status try_setting(const chat *c, const chat_options *o, rk_error *err)
-{
-    rk_sampler *tried = NULL;
-    const rk_status st =
-        rk_sampling_new(&tried, &o->sampling, c->model->hp.n_vocab, c->tokenizer, err);
-    rk_sampler_free(tried);
-    return st;
-}
-
-/* Set an option by name and value. Takes value over; it is kept where an option points to it. */
-static rk_status put_setting(chat *c, char *name, char *value, rk_error *err)
-{
-    static const rk_option_table table = {settings, RK_COUNT(settings)};
-    chat_options o = c->o;
-    char *argv[] = {name, value};
-    bool help = false;
-    rk_status st = rk_options_parse(table, *value ? 2 : 1, argv, &o, &help, err);
-    if (st == RK_OK && help)
-        show_settings(c);
-    if (st == RK_OK)
-        st = try_setting(c, &o, err);
-    const bool keeps = st == RK_OK && o.sampling.logit_bias.n > c->o.sampling.logit_bias.n;
-    if (st == RK_OK)
-        c->o = o;
-    if (keeps)
-        c->kept[c->n_kept++] = value; /* there is room: the list of biases has as many */
-    else
-        free(value);
-    return st;
-}
-
-/* "temp 0.7" is parsed as the option --temp 0.7. */
-static rk_status run_set(chat *c, const char *arg, rk_error *err)
-{
-    rk_buf name = {0};
-    if (!*arg) {
-        show_settings(c);
-        return RK_OK;
-    }
-    const size_t dashes = strspn(arg, "-"), n = strcspn(arg, " =");
-    char *value = strdup(arg + n + strspn(arg + n, " ="));
-    rk_buf_puts(&name, "--");
-    rk_buf_add(&name, arg + rk_min_i64((int64_t)dashes, (int64_t)n), n - (dashes < n ? dashes : n));
-    rk_status st = RK_OK;
-    if (value && !name.failed)
-        st = put_setting(c, name.data, value, err);
-    else {
-        free(value);
-        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for a setting");
-    }
-    rk_buf_deinit(&name);
-    return st;
-}
-
-static rk_status run_quit(chat *c, const char *arg, rk_error *err)
-{
-    (void)arg;
-    (void)err;
-    c->quits = true;
-    return RK_OK;
-}
-
-static const chat_command commands[] = {
-    {"help", "", "this list", run_help},
-    {"regen", "", "another answer to the last question", run_regen},
-    {"undo", "", "take the last question and its answer back", run_undo},
-    {"fork", "[N]", "go on in a copy of this talk; or go to talk N", run_fork},
-    {"save", "FILE", "save this talk; --force FILE overwrites one that is there", run_save},
-    {"load", "FILE", "go on from a saved talk", run_load},
-    {"system", "[TEXT]", "begin a new talk, with a system text", run_system},
-    {"tool", "TEXT", "what a tool has returned, for the model to go on with", run_tool},
-    {"set", "[NAME VALUE]", "show or change how answers are drawn", run_set},
-    {"quit", "", "end; so does Ctrl-D", run_quit},
-    {0},
-};
-
-static const chat_command *all_commands(void)
-{
-    return commands;
-}
-
-static rk_status fail_unknown(const char *text, size_t n, rk_error *err)
-{
-    char name[41];
-    snprintf(name, sizeof name, "%.*s", (int)rk_min_i64((int64_t)n, 40), text);
-    rk_suggestion s = {.word = name};
-    for (const chat_command *k = commands; k->name; k++)
-        rk_suggest(&s, k->name);
-    return rk_fail(err, RK_ERR_ARG, "/%s is no command%s%s%s; /help lists them", name,
-                   s.name ? " (did you mean /" : "", s.name ? s.name : "", s.name ? "?)" : "");
-}
-
-static rk_status run_command(chat *c, const char *text, rk_error *err)
-{
-    const size_t n = strcspn(text, " \t\n");
-    for (const chat_command *k = commands; k->name; k++)
-        if (strlen(k->name) == n && !strncmp(k->name, text, n))
-            return k->run(c, text + n + strspn(text + n, " \t\n"), err);
-    return fail_unknown(text, n, err);
 }
 
 /* ---- the loop ---- */
@@ -605,7 +308,7 @@ static rk_status handle(chat *c, rk_error *err)
         return RK_OK;
     const char *text = c->text.data;
     const rk_status st =
-        *text == '/' ? run_command(c, text + 1, err) : compute_question(c, &c->text, err);
+        *text == '/' ? chat_command(c, text + 1, err) : compute_question(c, &c->text, err);
     if (st == RK_OK || !c->terminal || ferror(stdout))
         return st;
     if (*text != '/')
@@ -656,7 +359,7 @@ static rk_status begin_with_messages(chat *c, rk_error *err)
         return RK_OK;
     rk_status st = rk_messages_put(&text, c->messages, &c->format, err);
     if (st == RK_OK)
-        st = rk_messages_ask(c->messages) ? compute(c, &text, err)
+        st = rk_messages_ask(c->messages) ? chat_compute(c, &text, err)
                                           : rk_talks_add(c->talks, &text, err);
     rk_buf_deinit(&text);
     return st;
@@ -744,25 +447,6 @@ static rk_status open_model(chat *c, rk_error *err)
     return st;
 }
 
-/* "/COMMAND", "/set NAME". */
-static rk_status put_words(chat *c, rk_error *err)
-{
-    bool ok = true;
-    char word[64];
-    for (const chat_command *k = commands; k->name && ok; k++) {
-        snprintf(word, sizeof word, "/%s", k->name);
-        ok = (c->words[c->n_words++] = strdup(word)) != NULL;
-    }
-    for (size_t i = 0; i < RK_COUNT(settings) && ok && c->n_words < WORDS_MAX; i++) {
-        if (settings[i].type == RK_OPT_HEADING)
-            continue;
-        snprintf(word, sizeof word, "/set %s", settings[i].name);
-        ok = (c->words[c->n_words++] = strdup(word)) != NULL;
-    }
-    rk_line_set_words(c->line, (const char *const *)c->words);
-    return ok ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory");
-}
-
 static rk_status open_talk(chat *c, rk_error *err)
 {
     const rk_talk_params p = {.session = c->session,
@@ -779,7 +463,7 @@ static rk_status open_talk(chat *c, rk_error *err)
     if (st == RK_OK)
         st = rk_line_new(&c->line, !c->o.no_history, err);
     if (st == RK_OK)
-        st = put_words(c, err);
+        st = chat_put_words(c, err);
     return st;
 }
 
@@ -816,8 +500,8 @@ static void greet(const chat *c)
     rk_model_get_info(c->model, &info);
     snprintf(text, sizeof text, "%s, %.1f million parameters; chat format %s", info.arch,
              (double)info.n_params / 1e6, c->format.name);
-    note(c, text);
-    note(c, "/help lists commands, Ctrl-C stops an answer, Ctrl-D ends\n");
+    chat_note(c, text);
+    chat_note(c, "/help lists commands, Ctrl-C stops an answer, Ctrl-D ends\n");
 }
 
 static rk_status check_options(const chat_options *o, rk_error *err)
