@@ -119,6 +119,20 @@ static rk_status put_item(const rk_option *o, const char *text, rk_opt_list *out
     return RK_OK;
 }
 
+static rk_status put_word(const char *text, rk_opt_words *out, rk_error *err)
+{
+    if (out->n == out->max) {
+        const int max = out->max ? 2 * out->max : 16;
+        const char **at = realloc(out->at, (size_t)max * sizeof *at);
+        if (!at)
+            return rk_fail(err, RK_ERR_NOMEM, "out of memory for %d words", max);
+        out->at = at;
+        out->max = max;
+    }
+    out->at[out->n++] = text;
+    return RK_OK;
+}
+
 static rk_status read_named(const rk_option *o, const char *text, double *x, rk_error *err)
 {
     int64_t n = 0;
@@ -165,6 +179,8 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
         return RK_OK;
     case RK_OPT_LIST:
         return put_item(o, text, at, err);
+    case RK_OPT_WORDS:
+        return put_word(text, at, err);
     case RK_OPT_NAMED:
     case RK_OPT_NAMED_INT:
     case RK_OPT_NAMED_CHOICE:
@@ -178,12 +194,25 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
     return rk_fail(err, RK_ERR_ARG, "a heading is no option");
 }
 
-/* The first operand that has no word yet. */
+bool rk_option_is_word(const rk_option *o)
+{
+    return o->type == RK_OPT_OPERAND || o->type == RK_OPT_WORDS;
+}
+
+/* Has a row of type TEXT, OPERAND or WORDS got something? */
+static bool is_given(const rk_option *o, const void *into)
+{
+    const void *at = (const char *)into + o->offset;
+    return o->type == RK_OPT_WORDS ? ((const rk_opt_words *)at)->n > 0
+                                   : *(const char *const *)at != NULL;
+}
+
+/* The first operand that has no word yet, or takes any number. */
 static const rk_option *next_operand(rk_option_table t, const void *into)
 {
     for (size_t i = 0; i < t.n; i++)
-        if (t.rows[i].type == RK_OPT_OPERAND &&
-            !*(const char *const *)((const char *)into + t.rows[i].offset))
+        if (t.rows[i].type == RK_OPT_WORDS ||
+            (t.rows[i].type == RK_OPT_OPERAND && !is_given(&t.rows[i], into)))
             return t.rows + i;
     return NULL;
 }
@@ -192,12 +221,11 @@ static rk_status check_required(rk_option_table t, const void *into, rk_error *e
 {
     for (size_t i = 0; i < t.n; i++) {
         const rk_option *o = &t.rows[i];
-        const bool operand = o->type == RK_OPT_OPERAND;
-        if ((!operand && o->type != RK_OPT_TEXT) || !o->shown ||
-            strcmp(o->shown, RK_REQUIRED) != 0 ||
-            *(const char *const *)((const char *)into + o->offset))
+        const bool word = rk_option_is_word(o);
+        if ((!word && o->type != RK_OPT_TEXT) || !o->shown || strcmp(o->shown, RK_REQUIRED) != 0 ||
+            is_given(o, into))
             continue;
-        if (operand)
+        if (word)
             return rk_fail(err, RK_ERR_ARG, "%s is missing", o->arg);
         return rk_fail(err, RK_ERR_ARG, "--%s %s is missing", o->name, o->arg);
     }
@@ -278,7 +306,7 @@ void rk_options_help(rk_option_table t, rk_buf *out)
             continue;
         }
         char head[80];
-        if (o->type == RK_OPT_OPERAND)
+        if (rk_option_is_word(o))
             snprintf(head, sizeof head, "  %s", o->arg);
         else if (o->letter)
             snprintf(head, sizeof head, "  -%c, --%s %s", o->letter, o->name, o->arg ? o->arg : "");

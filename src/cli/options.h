@@ -29,6 +29,7 @@ typedef enum rk_opt_type {
     RK_OPT_TEXT,    /* const char *, points into argv */
     RK_OPT_LIST,    /* rk_opt_list: may be given several times */
     RK_OPT_OPERAND, /* const char *, a word of its own; rows take such words in order */
+    RK_OPT_WORDS,   /* rk_opt_words: all words of their own that no row before it takes */
     RK_OPT_MORE,    /* no option: the further rows of the command stand here (rk_command.more) */
     RK_OPT_NAMED,   /* rk_opt_named: a number under the option's name */
     RK_OPT_NAMED_INT,
@@ -43,6 +44,12 @@ typedef struct rk_opt_list {
     const char *at[RK_OPT_LIST_MAX];
     int n;
 } rk_opt_list;
+
+/* The words of a RK_OPT_WORDS; at is to be freed. */
+typedef struct rk_opt_words {
+    const char **at;
+    int n, max;
+} rk_opt_words;
 
 /* The values of RK_OPT_NAMED and its kin, each name once. */
 enum { RK_OPT_NAMED_MAX = 32 };
@@ -65,7 +72,7 @@ typedef struct rk_option {
     const char *help;
 } rk_option;
 
-/* As `shown` of a TEXT or OPERAND: parsing fails when it was not given. */
+/* As `shown` of a TEXT, OPERAND or WORDS: parsing fails when it was not given. */
 #define RK_REQUIRED "required"
 
 /* Options that every command has. */
@@ -112,6 +119,8 @@ typedef struct rk_option_table {
  *         the option. */
 rk_status rk_options_parse(rk_option_table table, int argc, char *const *argv, void *into,
                            bool *help, rk_error *err);
+/* Is it a word without the name of an option? */
+bool rk_option_is_word(const rk_option *o);
 /* Append " (default 10; 1 to 1024)", whichever parts there are. */
 void rk_option_facts(const rk_option *o, rk_buf *out);
 /* The table as the lines of a help page. */

@@ -11,7 +11,7 @@ static const char other_words[] = "help version completion";
 
 static bool is_option(const rk_option *o)
 {
-    return o->type != RK_OPT_HEADING && o->type != RK_OPT_OPERAND;
+    return o->type != RK_OPT_HEADING && !rk_option_is_word(o);
 }
 
 /* Append text, with a backslash before those of its characters that `special` lists. */
@@ -46,7 +46,7 @@ static void put_man_option(const rk_option *o, rk_buf *out)
     rk_buf_puts(out, ".TP\n");
     if (o->letter)
         rk_buf_printf(out, "\\fB\\-%c\\fR, ", o->letter);
-    if (o->type != RK_OPT_OPERAND) {
+    if (!rk_option_is_word(o)) {
         rk_buf_puts(out, "\\fB\\-\\-");
         put_troff(out, o->name);
         rk_buf_puts(out, "\\fR ");

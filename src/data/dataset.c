@@ -14,8 +14,8 @@ static rk_status differ(const char *path, const char *name, int64_t n, const cha
                         int64_t n_other, rk_error *err)
 {
     return rk_fail(err, RK_ERR_ARG,
-                   "%s: is packed with vocabulary '%s' of %" PRId64 " ids, %s has %" PRId64
-                   " or others",
+                   "%s: is packed with vocabulary '%s' of %" PRId64
+                   " ids, %s is another, of %" PRId64,
                    path, name, n, other, n_other);
 }
 
@@ -60,26 +60,22 @@ rk_status rk_data_vocabulary(rk_packed_about *a, bool *found, bool *text, const 
 
 /* ---- opening ---- */
 
-static rk_status check_vocabulary(const rk_corpus *c, const rk_tokenizer *tok, int64_t n_vocab,
-                                  rk_error *err)
+rk_status rk_data_check_vocabulary(const rk_corpus *c, const rk_tokenizer *tok, int64_t n_vocab,
+                                   rk_error *err)
 {
-    const rk_packed_about *a = &c->about;
-    if (!c->has_about)
-        return RK_OK;
+    const rk_packed_about *a = &c->about; /* empty where there is none */
     const bool other =
         tok && a->tokenizer_checksum && a->tokenizer_checksum != rk_packed_tokenizer_checksum(tok);
-    return other || a->n_vocab > n_vocab
-               ? differ(c->path, a->tokenizer, a->n_vocab, "the run", n_vocab, err)
-               : RK_OK;
+    if (other || a->n_vocab > n_vocab)
+        return differ(c->path, a->tokenizer, a->n_vocab, "what is asked for", n_vocab, err);
+    return rk_corpus_check_ids(c, n_vocab, err);
 }
 
 static rk_status open_packed(rk_corpus **out, const char *path, const rk_tokenizer *tok,
                              int64_t n_vocab, rk_error *err)
 {
-    rk_status st = rk_corpus_open(out, path, err);
-    if (st == RK_OK)
-        st = check_vocabulary(*out, tok, n_vocab, err);
-    return st == RK_OK ? rk_corpus_check_ids(*out, n_vocab, err) : st;
+    const rk_status st = rk_corpus_open(out, path, err);
+    return st == RK_OK ? rk_data_check_vocabulary(*out, tok, n_vocab, err) : st;
 }
 
 static rk_status encode(rk_corpus **out, const char *path, const rk_data_options *o,

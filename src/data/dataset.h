@@ -73,6 +73,11 @@ typedef struct rk_window {
 rk_status rk_data_vocabulary(rk_packed_about *a, bool *found, bool *text, const rk_data_options *o,
                              rk_error *err);
 
+/* Is a packed file of this vocabulary (tok may be NULL), and are its ids? Reads it, as
+ * rk_corpus_check_ids does. Errors  RK_ERR_ARG, those of rk_corpus_check_ids. */
+rk_status rk_data_check_vocabulary(const rk_corpus *c, const rk_tokenizer *tok, int64_t n_vocab,
+                                   rk_error *err);
+
 /* Open, tokenise what is text, check the ids of what is not, split. tok may be NULL where nothing is
  * text; n_vocab: ids are below. p->options is borrowed until rk_dataset_deinit.
  * Errors  RK_ERR_ARG: a part is too small for one window; a packed file has another vocabulary; those of

@@ -108,7 +108,7 @@ void rk_map_drop_around(const rk_map *m, const void *from, size_t bytes)
     enum { AROUND = 64 * 1024 };
     const size_t lo = (size_t)((const unsigned char *)from - m->data) / AROUND * AROUND;
     const size_t hi = rk_align_up((size_t)((const unsigned char *)from - m->data) + bytes, AROUND);
-    rk_map_drop(m, m->data + lo, (hi < m->size ? hi : rk_align_up(m->size, AROUND)) - lo);
+    rk_map_drop(m, m->data + lo, (hi < m->size ? hi : m->size) - lo);
 }
 
 rk_status rk_map_check(const rk_map *m, rk_error *err)
