@@ -359,8 +359,9 @@ typedef struct rk_step_info {
     double loss;      /* mean cross-entropy in nats a token, before the update */
     double grad_norm; /* before clipping */
     double lr;
-    bool skipped;    /* a gradient was not finite, or no loss counts: no update was made */
-    int64_t counted; /* losses that the mean is over */
+    bool skipped;       /* a gradient was not finite, or no loss counts: no update was made */
+    int64_t counted;    /* losses that the mean is over */
+    double noise_scale; /* of the gradient, in sequences, over the last steps; NAN with one slice */
 } rk_step_info;
 
 /* A model being trained: f32 weights, moments, step counter. */

@@ -82,7 +82,8 @@ class _TrainParams(c.Structure):
 
 class StepInfo(c.Structure):
     _fields_ = [("step", c.c_int64), ("loss", c.c_double), ("grad_norm", c.c_double),
-                ("lr", c.c_double), ("skipped", c.c_bool), ("counted", c.c_int64)]
+                ("lr", c.c_double), ("skipped", c.c_bool), ("counted", c.c_int64),
+                ("noise_scale", c.c_double)]
 
 
 class Error(Exception):

@@ -85,7 +85,7 @@ static const rk_option rows[] = {
     {"micro-batch", 0, RK_OPT_INT, "N", MODEL(micro_batch), 1, SIZE_MAX_OPTION, "all",
      "sequences computed at once: less takes less memory"},
     {"grad-slices", 0, RK_OPT_INT, "N", MODEL(grad_slices), 1, SIZE_MAX_OPTION, "1",
-     "parts a gradient is summed from, a power of two"},
+     "parts a gradient is summed from, a power of two; from 2 on the log has noise_scale"},
     {"recompute", 0, RK_OPT_FLAG, NULL, MODEL(checkpoint_blocks), 0, 0, NULL,
      "compute each block again in the backward pass: less memory, more time"},
     {"dtype", 0, RK_OPT_CHOICE, "f32|bf16", offsetof(train_options, dtype), 0, 0, "f32",

@@ -272,6 +272,11 @@ int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c)
     return c->state->skipped_in_row;
 }
 
+rk_noise rk_checkpoint_noise(const rk_checkpoint *c)
+{
+    return c->state->noise;
+}
+
 const char *rk_checkpoint_numerics(const rk_checkpoint *c)
 {
     return c->state->numerics;

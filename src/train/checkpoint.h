@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "io/safetensors.h"
+#include "train/noise.h"
 
 /* An f32 array of the trainer under its checkpoint name. */
 typedef struct rk_named_array {
@@ -22,6 +23,7 @@ typedef struct rk_named_array {
 typedef struct rk_run_state {
     int64_t step;
     int64_t skipped_in_row; /* steps without an update at the end of those made */
+    rk_noise noise;
     const char *numerics;   /* instruction-set path the run is on */
     const rk_pair *options; /* what the run depends on: names of options and their values */
     int64_t n_options;
@@ -72,6 +74,7 @@ rk_status rk_checkpoint_find_option(char **value, const char *dir, const char *n
 const char *rk_checkpoint_path(const rk_checkpoint *c);
 int64_t rk_checkpoint_step(const rk_checkpoint *c);
 int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c);
+rk_noise rk_checkpoint_noise(const rk_checkpoint *c);
 const char *rk_checkpoint_numerics(const rk_checkpoint *c);
 /* The model file that the run began with, NULL when it began with none, and rk_base_checksum of it. */
 const char *rk_checkpoint_base(const rk_checkpoint *c, uint64_t *checksum);

@@ -158,6 +158,7 @@ static rk_status restore(run *r, const rk_checkpoint *c, rk_error *err)
     r->step = r->saved_step = rk_checkpoint_step(c);
     r->skipped_in_row = rk_checkpoint_skipped_in_row(c);
     rk_trainer_set_step(r->trainer, r->step);
+    rk_trainer_set_noise(r->trainer, rk_checkpoint_noise(c));
     return RK_OK;
 }
 
@@ -212,6 +213,7 @@ static rk_status save_checkpoint(run *r, rk_error *err)
 {
     const rk_run_state s = {.step = r->step,
                             .skipped_in_row = r->skipped_in_row,
+                            .noise = rk_trainer_noise(r->trainer),
                             .numerics = rk_engine_path(r->env->engine),
                             .options = r->options.pairs,
                             .n_options = r->options.n,
@@ -353,6 +355,7 @@ static rk_status note_step(run *r, const rk_step_info *info, const double *metri
                             .loss = info->loss,
                             .lr = info->lr,
                             .grad_norm = info->grad_norm,
+                            .noise_scale = info->noise_scale,
                             .tokens_per_s = (double)tokens / fmax(seconds, 1e-9),
                             .val_loss = r->result.val_loss,
                             .ema_val_loss = r->result.ema_val_loss,

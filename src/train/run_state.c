@@ -28,6 +28,14 @@ static const char *const sum_keys[RK_SAVED_COUNT] = {RK_SAVED_MODEL " xxh3",
 
 /* ------------------------------------------------------------------------------------- writing */
 
+/* A number that comes back to the bit. */
+static void put_real(rk_buf *b, const char *key, double x)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.17g", x);
+    rk_json_str(b, key, text);
+}
+
 static void put_state(const rk_run_state *s, const rk_saved_file files[RK_SAVED_COUNT], rk_buf *b)
 {
     char text[64];
@@ -35,6 +43,8 @@ static void put_state(const rk_run_state *s, const rk_saved_file files[RK_SAVED_
     rk_json_int(b, "format", FORMAT);
     rk_json_int(b, "step", s->step);
     rk_json_int(b, "skipped_in_row", s->skipped_in_row);
+    put_real(b, "noise grad", s->noise.grad);
+    put_real(b, "noise spread", s->noise.spread);
     rk_json_str(b, "version", rk_version());
     rk_json_str(b, "numerics", s->numerics);
     for (int i = 0; i < RK_SAVED_COUNT; i++) {
@@ -152,6 +162,13 @@ static bool get_number(const rk_saved_state *s, const char *key, int base, uint6
     return !*end;
 }
 
+/* 0 where earlier versions did not say it. */
+static double get_real(const rk_saved_state *s, const char *key)
+{
+    const char *text = find_member(s, key);
+    return text ? strtod(text, NULL) : 0.0;
+}
+
 static bool get_members(rk_saved_state *s)
 {
     uint64_t step, skipped;
@@ -164,6 +181,7 @@ static bool get_members(rk_saved_state *s)
         return false;
     s->step = (int64_t)step;
     s->skipped_in_row = (int64_t)skipped;
+    s->noise = (rk_noise){get_real(s, "noise grad"), get_real(s, "noise spread")};
     for (int i = 0; i < RK_SAVED_COUNT; i++)
         if (!get_number(s, bytes_keys[i], 10, &s->files[i].bytes) ||
             !get_number(s, sum_keys[i], 16, &s->files[i].checksum))

@@ -82,6 +82,7 @@ static void take_member(parsed *l, const char *drawn, const char *key, size_t n,
         {"loss", offsetof(rk_log_entry, loss)},
         {"lr", offsetof(rk_log_entry, lr)},
         {"grad_norm", offsetof(rk_log_entry, grad_norm)},
+        {"noise_scale", offsetof(rk_log_entry, noise_scale)},
         {"tokens_per_s", offsetof(rk_log_entry, tokens_per_s)},
         {"val_loss", offsetof(rk_log_entry, val_loss)},
         {"ema_val_loss", offsetof(rk_log_entry, ema_val_loss)},
@@ -116,6 +117,7 @@ static bool parse_line(const char *line, size_t n, const char *drawn, parsed *l)
     *l = (parsed){.entry = {.loss = (double)NAN,
                             .val_loss = (double)NAN,
                             .ema_val_loss = (double)NAN,
+                            .noise_scale = (double)NAN,
                             .drawn = (double)NAN,
                             .val_drawn = (double)NAN}};
     if (n > sizeof key || line[n - 1] != '\n' || !rk_json_take(&s, '{'))
@@ -247,6 +249,8 @@ rk_status rk_runlog_step(rk_runlog *l, const rk_log_entry *e, rk_error *err)
         return append(l, err);
     rk_json_num(b, "lr", e->lr);
     rk_json_num(b, "grad_norm", e->grad_norm);
+    if (!isnan(e->noise_scale))
+        rk_json_num(b, "noise_scale", e->noise_scale);
     if (e->skipped)
         rk_json_bool(b, "skipped", true);
     rk_json_num(b, "tokens_per_s", e->tokens_per_s);

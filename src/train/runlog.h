@@ -1,8 +1,8 @@
 /* runlog.h: log.jsonl of a run folder: one object a line, {"step": ...} first in each.
  *
  * A line of a step has step, tokens, loss, the task's metrics, lr, grad_norm, val_loss and val_METRIC
- * where they were measured, ema_val_loss likewise where there are running means of the weights, skipped
- * where no update was made, tokens_per_s. The line of
+ * where they were measured, ema_val_loss likewise where there are running means of the weights, noise_scale
+ * where there are slices to tell it from, skipped where no update was made, tokens_per_s. The line of
  * step 0, before the first update, has what was measured alone. Lines with "status" (started, resumed, interrupted,
  * failed, done) tell where the program began and ended, and on which instruction-set path. */
 #ifndef RK_TRAIN_RUNLOG_H
@@ -13,6 +13,7 @@
 typedef struct rk_log_entry {
     int64_t step, tokens;
     double loss, lr, grad_norm, tokens_per_s;
+    double noise_scale;            /* of the gradient; NAN: not told */
     double val_loss, ema_val_loss; /* NAN: not measured at this step */
     bool skipped;
     /* Of the task, as they are written: val_metrics count where val_loss does. */

@@ -32,6 +32,7 @@ struct rk_trainer {
     rk_batch batch;
     rk_train_memory memory;
     double *partial; /* of the gradient's norm */
+    rk_noise noise;
     int64_t step;
 };
 
@@ -179,22 +180,48 @@ static rk_status plan_step(const rk_training *s, const rk_train_params *p, rk_en
     return st;
 }
 
+/* Bytes of a trainer of what is marked as trained. */
+static rk_status plan_all(const rk_training *s, const rk_train_params *p, rk_engine *e,
+                          size_t *bytes, rk_error *err)
+{
+    const rk_train_keeps keeps = keeps_of(p);
+    const rk_status st = plan_step(s, p, e, bytes, err);
+    *bytes += rk_train_memory_bytes(s->model, &keeps) + rk_batch_bytes(s->task, p->batch);
+    return st;
+}
+
+/* Bytes of a trainer of the same model, everything trained. */
+static rk_status plan_whole(const rk_training *s, const rk_train_params *p, rk_engine *e,
+                            size_t *bytes, rk_error *err)
+{
+    rk_model *m = NULL;
+    rk_status st = rk_model_new(&m, s->model->arch, &s->model->hp, err);
+    const rk_training whole = {m, s->task, p};
+    for (int64_t i = 0; st == RK_OK && i < m->n_params; i++)
+        m->params[i].trained = m->params[i].used || !s->model->file;
+    if (st == RK_OK)
+        st = plan_all(&whole, p, e, bytes, err);
+    rk_model_close(m);
+    return st;
+}
+
 rk_status rk_training_plan(const rk_training *s, rk_engine *e, rk_train_plan *plan, rk_error *err)
 {
     rk_train_params p;
-    size_t step_bytes = 0;
+    size_t whole = 0;
+    *plan = (rk_train_plan){0};
     rk_status st = settle(s, &p, err);
     if (st == RK_OK)
-        st = plan_step(s, &p, e, &step_bytes, err);
+        st = plan_all(s, &p, e, &plan->bytes, err);
     if (st != RK_OK)
         return st;
-    const rk_train_keeps keeps = keeps_of(&p);
-    *plan = (rk_train_plan){.n_trained = rk_trained_count(s->model, true),
-                            .n_frozen = rk_trained_count(s->model, false)};
-    plan->bytes =
-        rk_train_memory_bytes(s->model, &keeps) + rk_batch_bytes(s->task, p.batch) + step_bytes;
-    plan->saved = 0;
-    return RK_OK;
+    plan->n_trained = rk_trained_count(s->model, true);
+    plan->n_frozen = rk_trained_count(s->model, false);
+    if (plan->n_frozen == 0)
+        return RK_OK;
+    st = plan_whole(s, &p, e, &whole, err);
+    plan->saved = whole > plan->bytes ? whole - plan->bytes : 0;
+    return st;
 }
 
 /* The model and the task of rk_trainer_new. */
@@ -348,8 +375,14 @@ static void end_gradients(rk_trainer *t)
         rk_grad(&t->ctx, t->memory.update[i].tensor);
 }
 
-/* The gradient of the mean of the batch's to->counted losses, in the first gradient's place. */
-static rk_status gradient(rk_trainer *t, rk_example_sums *to, rk_error *err)
+static double grad_norm(rk_trainer *t, int64_t *at)
+{
+    return rk_optim_grad_norm(&t->ctx, t->memory.update, t->memory.n_update, t->partial, at);
+}
+
+/* The gradient of the mean of the batch's to->counted losses, in the first gradient's place. *slices: the
+ * mean square norm of the slices' own means, 0 of a single one. */
+static rk_status gradient(rk_trainer *t, rk_example_sums *to, double *slices, rk_error *err)
 {
     const int64_t slice = t->p.batch / t->p.grad_slices;
     const int64_t n_floats = t->memory.n_trained;
@@ -364,6 +397,10 @@ static rk_status gradient(rk_trainer *t, rk_example_sums *to, rk_error *err)
                 return st;
         }
         end_gradients(t);
+        if (t->p.grad_slices > 1) {
+            const double norm = grad_norm(t, NULL);
+            *slices += norm * norm * (double)t->p.grad_slices;
+        }
         for (int64_t bits = s; bits & 1; bits >>= 1, level += n_floats)
             add_floats(t, level, grad);
         if (s + 1 < t->p.grad_slices)
@@ -398,16 +435,17 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
     rk_example_sums sum = {.n = t->p.batch,
                            .counted = rk_batch_counted(&t->batch, t->task, t->p.batch)};
     const double lr = rate_of(t);
+    double slices = 0.0;
     int64_t at = -1;
     if (sum.counted == 0) {
-        *info = (rk_step_info){.step = ++t->step, .lr = lr, .skipped = true};
+        *info = (rk_step_info){
+            .step = ++t->step, .lr = lr, .skipped = true, .noise_scale = (double)NAN};
         return RK_OK;
     }
-    rk_status st = gradient(t, &sum, err);
+    rk_status st = gradient(t, &sum, &slices, err);
     if (st != RK_OK)
         return st;
-    const double norm =
-        rk_optim_grad_norm(&t->ctx, t->memory.update, t->memory.n_update, t->partial, &at);
+    const double norm = grad_norm(t, &at);
     st = rk_ctx_status(&t->ctx, err);
     if (st != RK_OK)
         return st;
@@ -423,10 +461,13 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
         rk_log_line(rk_engine_log(t->engine), RK_LOG_WARN,
                     "step %lld: the gradient of %s is not finite", (long long)t->step + 1,
                     t->memory.update[at].param->name);
+    if (!skipped && t->p.grad_slices > 1)
+        rk_noise_add(&t->noise, t->p.batch, t->p.grad_slices, slices, norm * norm);
     if (!skipped)
         apply(t, &step);
     t->step++;
-    *info = (rk_step_info){t->step, mean, norm, lr, skipped, sum.counted};
+    *info =
+        (rk_step_info){t->step, mean, norm, lr, skipped, sum.counted, rk_noise_scale(&t->noise)};
     for (int i = 0; metrics && i < t->task->n_metrics; i++)
         metrics[i] = sum.metrics[i] / (double)sum.n;
     return RK_OK;
@@ -567,6 +608,14 @@ void rk_trainer_show_average(rk_trainer *t, bool on)
 void rk_trainer_set_step(rk_trainer *t, int64_t step)
 {
     t->step = step;
+}
+void rk_trainer_set_noise(rk_trainer *t, rk_noise noise)
+{
+    t->noise = noise;
+}
+rk_noise rk_trainer_noise(const rk_trainer *t)
+{
+    return t->noise;
 }
 int64_t rk_trainer_step_count(const rk_trainer *t)
 {

@@ -14,8 +14,10 @@ typedef struct rk_training {
 } rk_training;
 
 typedef struct rk_train_plan {
-    size_t bytes;                /* that rk_trainer_open will take */
-    size_t saved;                /* gradients and optimiser's states that the frozen do not have */
+    size_t bytes; /* that rk_trainer_open will take */
+    size_t
+        saved; /* that training everything would take beside: weights that a file has now, gradients,
+                   * what is kept, activations */
     int64_t n_trained, n_frozen; /* elements of parameters */
 } rk_train_plan;
 
@@ -48,6 +50,9 @@ void rk_trainer_show_average(rk_trainer *t, bool on);
 /* Steps made, as the schedule and the random numbers see them. */
 void rk_trainer_set_step(rk_trainer *t, int64_t step);
 int64_t rk_trainer_step_count(const rk_trainer *t);
+/* What the noise scale comes from, which goes on with a run. */
+void rk_trainer_set_noise(rk_trainer *t, rk_noise noise);
+rk_noise rk_trainer_noise(const rk_trainer *t);
 /* Multiply-adds of the matrix products of one token forward, those of the head included. */
 int64_t rk_trainer_products(const rk_trainer *t);
 

@@ -40,6 +40,7 @@ static rk_run_state state_of(int64_t step, int64_t skipped)
 {
     return (rk_run_state){.step = step,
                           .skipped_in_row = skipped,
+                          .noise = {1.0 / 3.0, 7e-9},
                           .numerics = "ref",
                           .options = options,
                           .n_options = RK_COUNT(options)};
@@ -89,6 +90,8 @@ static void test_round_trip(void **state)
             test_same(&t, want.sets[s][a].name, want.values[s][a], got.values[s][a],
                       (size_t)want.sets[s][a].n * sizeof(float));
     assert_int_equal(rk_checkpoint_skipped_in_row(c), 2);
+    const rk_noise noise = rk_checkpoint_noise(c);
+    assert_true(noise.grad == 1.0 / 3.0 && noise.spread == 7e-9);
     assert_string_equal(rk_checkpoint_numerics(c), "ref");
     got.sets[1][2].dims[0] = 6;
     assert_int_equal(rk_checkpoint_restore(c, &got.arrays, &err), RK_ERR_FORMAT);
@@ -113,6 +116,11 @@ static void test_base(void **state)
     save(dir, 5);
     test_ok(rk_checkpoint_find_base(&path, dir, &err), &err);
     assert_null(path);
+    test_ok(rk_checkpoint_find_option(&path, dir, "l2wrap", &err), &err);
+    assert_null(path);
+    test_ok(rk_checkpoint_find_option(&path, dir, "lr", &err), &err);
+    assert_string_equal(path, "0.001");
+    free(path);
     model_fill(&m, 1.0f);
     const rk_run_state s = {.step = 7, .numerics = "ref", .base = "a/\"b\"", .base_checksum = 77};
     test_ok(rk_checkpoint_save(dir, &s, &m.arrays, &(rk_log){0}, &err), &err);

@@ -86,6 +86,7 @@ static void test_not_finite_is_null(void **state)
                             .loss = (double)INFINITY,
                             .val_loss = (double)NAN,
                             .ema_val_loss = (double)NAN,
+                            .noise_scale = (double)NAN,
                             .skipped = true};
     test_ok(rk_runlog_step(l, &e, &err), &err);
     rk_runlog_close(l);
@@ -117,6 +118,7 @@ static void test_metrics(void **state)
     rk_log_entry e = {.loss = 3.0,
                       .val_loss = 2.0,
                       .ema_val_loss = (double)NAN,
+                      .noise_scale = (double)NAN,
                       .names = names,
                       .metrics = means,
                       .val_metrics = val_means,
@@ -127,10 +129,13 @@ static void test_metrics(void **state)
     e.val_loss = (double)NAN;
     test_ok(rk_runlog_step(l, &e, &err), &err);
     e.ema_val_loss = 1.5;
+    e.noise_scale = 12.0;
     test_ok(rk_runlog_step(l, &e, &err), &err);
     rk_runlog_close(l);
     const char *text = test_read_file(&t, test_path(&t, dir, "log.jsonl"), NULL);
-    assert_non_null(strstr(text, "\"other\": 7, \"ema_val_loss\": 1.5, \"lr\": 0, "));
+    assert_non_null(strstr(
+        text,
+        "\"other\": 7, \"ema_val_loss\": 1.5, \"lr\": 0, \"grad_norm\": 0, \"noise_scale\": 12, "));
     assert_ptr_equal(strstr(text,
                             "{\"step\": 0, \"tokens\": 0, \"val_loss\": 2, \"val_accuracy\": 0.5, "
                             "\"val_other\": 9}\n{\"step\": 1, \"tokens\": 0, \"loss\": 3, "

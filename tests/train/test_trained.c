@@ -4,6 +4,7 @@
 
 #include "infer/engine.h"
 #include "tensor/op.h"
+#include "train/task_next.h"
 #include "train/trained.h"
 #include "train/trainer.h"
 
@@ -239,10 +240,37 @@ static void test_tape(void **state)
     assert_true(upper.bytes < all.bytes / 2);
 }
 
+/* What is said to be saved is the difference of two plans, activations included. */
+static void test_saved(void **state)
+{
+    (void)state;
+    rk_engine *e = NULL;
+    rk_model *m = NULL;
+    rk_task *task = NULL;
+    rk_error err = {0};
+    rk_train_plan plan;
+    rk_train_params p = small();
+    size_t all = 0, some = 0;
+    test_ok(rk_engine_new(&e, NULL, &err), &err);
+    test_ok(rk_trainer_plan(&p, e, &all, &err), &err);
+    p.train_only = "blocks.2.*";
+    test_ok(rk_trainer_plan(&p, e, &some, &err), &err);
+    test_ok(rk_train_model(&m, &p, &err), &err);
+    test_ok(rk_next_token_new(&task, &p, &err), &err);
+    test_ok(rk_training_plan(&(rk_training){m, task, &p}, e, &plan, &err), &err);
+    assert_int_equal(plan.bytes, some);
+    assert_int_equal(plan.saved, all - some);
+    assert_true(plan.saved > 3 * sizeof(float) * (size_t)plan.n_frozen * 3 / 2);
+    rk_task_close(task);
+    rk_model_close(m);
+    rk_engine_free(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest every[] = {cmocka_unit_test(test_gradients)};
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_words), cmocka_unit_test(test_tape)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_words), cmocka_unit_test(test_tape),
+                                       cmocka_unit_test(test_saved)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (int i = 0; rk_archs[i]; i++) {
         arch = rk_archs[i];

@@ -674,6 +674,46 @@ static void test_sequences(void **state)
     test_end(&t);
 }
 
+/* From the slices of a batch the trainer tells what trainers on the slices alone tell. */
+static void test_noise(void **state)
+{
+    (void)state;
+    enum { SLICES = 4, N = BATCH / SLICES };
+    test_ctx t = test_begin(18);
+    const int32_t *data = batches(&t);
+    rk_train_params p = small();
+    fixture one = begin(&p, 1);
+    const rk_step_info plain = step(one.trainer, data);
+    assert_true(isnan(plain.noise_scale));
+    end(&one);
+    p.batch = N;
+    double small_norm = 0.0;
+    for (int s = 0; s < SLICES; s++) {
+        fixture f = begin(&p, 1);
+        const double norm = step(f.trainer, data + s * N * (CTX_LEN + 1)).grad_norm;
+        small_norm += norm * norm / SLICES;
+        end(&f);
+    }
+    p.batch = BATCH;
+    p.grad_slices = SLICES;
+    fixture f = begin(&p, 2);
+    const double got = step(f.trainer, data).noise_scale, whole = plain.grad_norm * plain.grad_norm;
+    const double grad = (BATCH * whole - N * small_norm) / (BATCH - N);
+    const double spread = (small_norm - whole) / (1.0 / N - 1.0 / BATCH);
+    assert_true(grad > 0.0 && spread > 0.0);
+    assert_true(test_is_close(spread / grad, got, 1e-4));
+    /* It goes on where a run goes on. */
+    fixture on = begin(&p, 1);
+    step(on.trainer, data);
+    rk_trainer_set_noise(on.trainer, (rk_noise){0.0, 0.0});
+    rk_trainer_set_noise(on.trainer, rk_trainer_noise(f.trainer));
+    assert_true(step(f.trainer, batch_of(data, 1)).noise_scale ==
+                step(on.trainer, batch_of(data, 1)).noise_scale);
+    end(&on);
+    end(&f);
+    test_end(&t);
+}
+
 /* ---- losses ---- */
 
 static void test_learns(void **state)
@@ -698,6 +738,28 @@ static void test_learns(void **state)
         assert_true(first > 2.0 && last < 0.2);
         end(&f);
     }
+    test_end(&t);
+}
+
+/* A new model knows nothing and says so: logits have a standard deviation of about a half. */
+static void test_first_loss(void **state)
+{
+    (void)state;
+    static const rk_size wide[] = {
+        {"n_vocab", 4096}, {"n_layer", 2}, {"n_embd", 64}, {"head_size", 16}};
+    test_ctx t = test_begin(19);
+    rk_train_params p = small();
+    rk_engine *e = NULL;
+    rk_trainer *trainer = NULL;
+    rk_error err = {0};
+    p.sizes = wide;
+    test_ok(rk_engine_new(&e, &(rk_engine_params){.n_threads = 1}, &err), &err);
+    test_ok(rk_trainer_new(&trainer, &p, e, &err), &err);
+    const double loss = step(trainer, test_tokens(&t, BATCH * (CTX_LEN + 1), 4096)).loss;
+    print_message("a new model: loss ln V + %.4f\n", loss - log(4096.0));
+    assert_true(fabs(loss - log(4096.0) - 0.1) < 0.1);
+    rk_trainer_free(trainer);
+    rk_engine_free(e);
     test_end(&t);
 }
 
@@ -1026,20 +1088,21 @@ int main(void)
 {
     /* What holds for every architecture. */
     const struct CMUnitTest every[] = {
-        cmocka_unit_test(test_threads), cmocka_unit_test(test_micro_batches),
-        cmocka_unit_test(test_slices),  cmocka_unit_test(test_recomputed_blocks),
-        cmocka_unit_test(test_resume),  cmocka_unit_test(test_learns),
-        cmocka_unit_test(test_plan),    cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_threads),    cmocka_unit_test(test_micro_batches),
+        cmocka_unit_test(test_slices),     cmocka_unit_test(test_recomputed_blocks),
+        cmocka_unit_test(test_resume),     cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_plan),       cmocka_unit_test(test_sequences),
+        cmocka_unit_test(test_first_loss),
     };
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_decay),         cmocka_unit_test(test_clip),
-        cmocka_unit_test(test_schedule),      cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_masked),        cmocka_unit_test(test_masked_mean),
-        cmocka_unit_test(test_loss),          cmocka_unit_test(test_saved_model),
-        cmocka_unit_test(test_bad_params),    cmocka_unit_test(test_bad_tokens),
-        cmocka_unit_test(test_missing_input), cmocka_unit_test(test_abort_any_time),
-        cmocka_unit_test(test_abort_soon),
+        cmocka_unit_test(test_bf16),           cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_decay),          cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_noise),          cmocka_unit_test(test_masked),
+        cmocka_unit_test(test_masked_mean),    cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_saved_model),    cmocka_unit_test(test_bad_params),
+        cmocka_unit_test(test_bad_tokens),     cmocka_unit_test(test_missing_input),
+        cmocka_unit_test(test_abort_any_time), cmocka_unit_test(test_abort_soon),
     };
     int failed = 0;
     for (int i = 0; rk_archs[i]; i++) {
