@@ -346,6 +346,8 @@ typedef struct rk_train_params {
     /* What is trained, and what of it is not: words with commas between them, each a shell pattern on
      * the names of parameters, or a group of them (docs/reference.md). NULL: everything; nothing. */
     const char *train_only, *freeze;
+    /* Factors of learning rates in place of the recipe's, likewise: "blocks.*.att.w0=1,vector=0.5". */
+    const char *lr_scale;
     /* A model file to begin with instead of initial weights; sizes that are given must then be its own.
      * What is frozen stays as the file has it, in any type. NULL: none. */
     const char *init_from;

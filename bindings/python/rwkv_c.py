@@ -77,6 +77,7 @@ class _TrainParams(c.Structure):
                            ("muon_momentum", c.c_double), ("schedule", c.c_char_p),
                            ("decay_frac", c.c_double), ("ema", c.c_double),
                            ("train_only", c.c_char_p), ("freeze", c.c_char_p),
+                           ("lr_scale", c.c_char_p),
                            ("init_from", c.c_char_p)]
 
 

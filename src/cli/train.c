@@ -19,9 +19,9 @@ typedef struct train_options {
     rk_shape_options shape;
     rk_opt_named task_params;
     int dtype; /* position in the choices of its row */
-    rk_opt_list data, data_weight, train_only, freeze;
+    rk_opt_list data, data_weight, train_only, freeze, lr_scale;
     char data_weight_words[WORDS_MAX]; /* with commas between them */
-    char train_only_words[WORDS_MAX], freeze_words[WORDS_MAX];
+    char train_only_words[WORDS_MAX], freeze_words[WORDS_MAX], lr_scale_words[WORDS_MAX];
     bool json;
 } train_options;
 
@@ -99,6 +99,10 @@ static const rk_option rows[] = {
      "end"},
     {"decay-frac", 0, RK_OPT_NUMBER, "F", MODEL(decay_frac), 0, 1, "0.2",
      "share of the steps in which the rate of wsd falls"},
+    {"lr-scale", 0, RK_OPT_LIST, "PATTERN=X", offsetof(train_options, lr_scale), 0, 0,
+     "the recipe's",
+     "factor of the learning rate of such parameters, as 'blocks.*.att.w0=1'; may be given several "
+     "times"},
     {"warmup", 0, RK_OPT_INT, "N", MODEL(warmup), 0, STEPS_MAX_OPTION, "10",
      "steps of rising learning rate"},
     {"weight-decay", 0, RK_OPT_NUMBER, "X", MODEL(weight_decay), 0, 10, "0.1",
@@ -208,7 +212,9 @@ static rk_status settle(train_options *o, rk_error *err)
         st = take_data(o, err);
     if (st == RK_OK)
         st = join_words(&o->train_only, o->train_only_words, &m->train_only, err);
-    return st == RK_OK ? join_words(&o->freeze, o->freeze_words, &m->freeze, err) : st;
+    if (st == RK_OK)
+        st = join_words(&o->freeze, o->freeze_words, &m->freeze, err);
+    return st == RK_OK ? join_words(&o->lr_scale, o->lr_scale_words, &m->lr_scale, err) : st;
 }
 
 static json_t *number(double x)

@@ -134,10 +134,11 @@ const rk_arch *rk_arch_detect(const rk_file *f);
 typedef struct rk_param {
     char name[RK_PARAM_NAME_MAX];
     const rk_param_spec *spec;
-    int64_t layer; /* 0 for those of the model */
-    rk_role role;  /* the table's; a matrix of one row is a vector to all who hold and save it */
-    bool used;     /* false: what layer 0 stores but does not compute with */
-    bool trained;  /* by a trainer, whose the values are then, and not the file's */
+    int64_t layer;   /* 0 for those of the model */
+    rk_role role;    /* the table's; a matrix of one row is a vector to all who hold and save it */
+    bool used;       /* false: what layer 0 stores but does not compute with */
+    bool trained;    /* by a trainer, whose the values are then, and not the file's */
+    double lr_scale; /* of its learning rate in training: the table's, or what options say */
     rk_tensor tensor;
 } rk_param;
 

@@ -89,7 +89,7 @@ static void lay_out_trained(rk_train_memory *t, rk_param *p, float *grad, float 
                    .cols = hidden ? rk_tensor_cols(&p->tensor) : 0,
                    .weight = p->tensor.data,
                    .grad = grad,
-                   .lr_scale = p->spec->lr_scale,
+                   .lr_scale = p->lr_scale,
                    .decay = rk_roles[p->role].decays};
     p->tensor.grad = u.grad;
     for (int i = 0; i < n_states; i++)

@@ -65,6 +65,7 @@ static const struct {
     MODEL("ema", REAL, ema),
     MODEL("train-only", WORDS, train_only),
     MODEL("freeze", WORDS, freeze),
+    MODEL("lr-scale", WORDS, lr_scale),
     {"data-weight", WORDS, offsetof(rk_run_params, data_weight)},
     {"order", ORDER, offsetof(rk_run_params, data.order)},
     {"packing", PACKING, offsetof(rk_run_params, data.packing)},

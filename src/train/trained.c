@@ -5,6 +5,7 @@
 
 #include <fnmatch.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { WORD_MAX = 128 };
@@ -65,18 +66,45 @@ static rk_status refuse_word(const rk_model *m, const char *option, const char *
     return st;
 }
 
-/* Set what the words of a list mean to `trained`. */
-static rk_status mark(rk_model *m, const char *option, const char *words, bool trained,
-                      rk_error *err)
+static void set_trained(rk_param *p, double x)
+{
+    p->trained = x != 0.0;
+}
+
+static void set_lr_scale(rk_param *p, double x)
+{
+    p->lr_scale = x;
+}
+
+/* Cut the number behind a word's = off it. */
+static rk_status cut_factor(char *word, const char *option, double *x, rk_error *err)
+{
+    char *equals = strrchr(word, '='), *end = equals;
+    if (equals) {
+        *x = strtod(equals + 1, &end);
+        *equals = '\0';
+    }
+    if (end == equals || end == equals + 1 || *end || !(*x >= 0.0 && *x <= 1000.0))
+        return rk_fail(err, RK_ERR_ARG, "%s: '%.40s' needs =FACTOR behind it, from 0 to 1000",
+                       option, word);
+    return RK_OK;
+}
+
+/* Call set for what each word of a list means, with x, or where that is NULL with the word's factor. */
+static rk_status mark(rk_model *m, const char *option, const char *words, const double *x,
+                      void (*set)(rk_param *p, double x), rk_error *err)
 {
     char word[WORD_MAX];
     for (const char *at = words; *at; at += strspn(at, ",")) {
         const size_t n = strcspn(at, ",");
+        double value = x ? *x : 0.0;
         int64_t found = 0;
         snprintf(word, sizeof word, "%.*s", (int)n, at);
+        if (!x && cut_factor(word, option, &value, err) != RK_OK)
+            return RK_ERR_ARG;
         for (int64_t i = 0; i < m->n_params; i++)
             if (is_meant(&m->params[i], word)) {
-                m->params[i].trained = trained;
+                set(&m->params[i], value);
                 found++;
             }
         if (found == 0)
@@ -84,6 +112,13 @@ static rk_status mark(rk_model *m, const char *option, const char *words, bool t
         at += n;
     }
     return RK_OK;
+}
+
+rk_status rk_lr_scales_set(rk_model *m, const rk_train_params *p, rk_error *err)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        m->params[i].lr_scale = m->params[i].spec->lr_scale;
+    return p->lr_scale ? mark(m, "lr_scale", p->lr_scale, NULL, set_lr_scale, err) : RK_OK;
 }
 
 /* What is trained will be f32 in memory of the trainer's; what a file has in blocks cannot be. */
@@ -119,9 +154,9 @@ rk_status rk_trained_set(rk_model *m, const rk_train_params *p, rk_error *err)
     for (int64_t i = 0; i < m->n_params; i++)
         m->params[i].trained = all;
     if (!all)
-        st = mark(m, "train_only", p->train_only, true, err);
+        st = mark(m, "train_only", p->train_only, &(double){1.0}, set_trained, err);
     if (st == RK_OK && p->freeze)
-        st = mark(m, "freeze", p->freeze, false, err);
+        st = mark(m, "freeze", p->freeze, &(double){0.0}, set_trained, err);
     for (int64_t i = 0; m->file && i < m->n_params && st == RK_OK; i++)
         if (m->params[i].trained)
             st = leave_file(m, &m->params[i], err);

@@ -1,4 +1,4 @@
-/* trained.h: which parameters of a model are trained. */
+/* trained.h: which parameters of a model are trained, and at which rates. */
 #ifndef RK_TRAIN_TRAINED_H
 #define RK_TRAIN_TRAINED_H
 
@@ -13,6 +13,11 @@
  * Errors  RK_ERR_ARG: a word names no parameter; nothing is left to train; what is trained is in blocks
  *         in its file. */
 rk_status rk_trained_set(rk_model *m, const rk_train_params *p, rk_error *err);
+
+/* Set rk_param.lr_scale of every parameter: as the architecture's table has it, or as lr_scale of p says, a
+ * list of such words with =FACTOR behind each, the last one that means a parameter counting.
+ * Errors  RK_ERR_ARG: a word names no parameter, or its factor is no number from 0 to 1000. */
+rk_status rk_lr_scales_set(rk_model *m, const rk_train_params *p, rk_error *err);
 
 /* The groups of a model, with commas between them: the parts of a block and of the model that its
  * parameter table names ("att", "emb") and what parameters are for ("low-rank"). */

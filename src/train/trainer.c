@@ -150,11 +150,13 @@ static void require_gradients(rk_model *m)
     }
 }
 
-/* Options in order, and what is trained decided. */
+/* Options in order, and decided what is trained at which rates. */
 static rk_status settle(const rk_training *s, rk_train_params *p, rk_error *err)
 {
     *p = *s->params;
-    const rk_status st = check_params(p, err);
+    rk_status st = check_params(p, err);
+    if (st == RK_OK)
+        st = rk_lr_scales_set(s->model, p, err);
     return st == RK_OK ? rk_trained_set(s->model, p, err) : st;
 }
 

@@ -113,13 +113,17 @@ resumes() {
 
     # ---- what the recipe says is recorded, and a run that began with something else keeps that
     grep -q '"--l2wrap": "0.0001' muon/config.json || complain "muon: its recipe has no L2Wrap"
-    train 0 'validation loss' --out without $sizes --l2wrap 0
-    resumes without $sizes
+    train 0 'validation loss' --out without $sizes --l2wrap 0 --lr-scale vector=0.5 --lr-scale '*.w0=1' --grad-slices 2
+    resumes without $sizes --lr-scale 'vector=0.5,*.w0=1' --grad-slices 2
+    grep -q '"grad_norm": [0-9.]*, "noise_scale": ' without/log.jsonl || complain "without: no noise scale in its log"
     grep -q '"--l2wrap": "0"' without/checkpoint-6/state.json || complain "without: resumed, it has L2Wrap"
-    train 2 '--l2wrap is 0.001, but without/checkpoint-6 was made with 0;' --out without $sizes --l2wrap 1e-3 --resume
+    train 2 '--l2wrap is 0.001, but without/checkpoint-6 was made with 0;' --out without $sizes --l2wrap 1e-3 --resume \
+        --lr-scale 'vector=0.5,*.w0=1' --grad-slices 2
+    train 2 "--lr-scale is none, but" --out without $sizes --resume --grad-slices 2
 
     # ---- what is trained
     train 2 "freeze: 'frob' names no parameter of an rwkv7 model; its groups are emb" --out run $sizes --freeze frob
+    train 2 "lr_scale: 'att' needs =FACTOR behind it" --out run $sizes --lr-scale att
     train 2 'no parameter is left to train' --out run $sizes --train-only head --freeze 'h*'
     train 0 'which saves [0-9.]* MiB' --out some $sizes --train-only att --train-only ffn --freeze '*.key.*' \
         --freeze 'blocks.1.*' --dropout 0.1

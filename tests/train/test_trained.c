@@ -83,6 +83,56 @@ static void test_words(void **state)
     rk_model_close(m);
 }
 
+/* Factors of rates: the recipe's, in every version, unless options say otherwise; the last word counts. */
+static void test_lr_scales(void **state)
+{
+    (void)state;
+    static const struct {
+        const rk_arch *arch;
+        const char *words, *name;
+        double scale;
+    } rows[] = {
+        {&rk_arch_rwkv7, NULL, "blocks.1.att.w0", 2.0},
+        {&rk_arch_rwkv7, NULL, "blocks.1.att.a0", 1.0},
+        {&rk_arch_rwkv6, NULL, "blocks.1.att.time_decay", 2.0},
+        {&rk_arch_rwkv6, NULL, "blocks.1.att.time_faaaa", 1.0},
+        {&rk_arch_rwkv5, NULL, "blocks.0.att.time_decay", 2.0},
+        {&rk_arch_rwkv4, NULL, "blocks.0.att.time_decay", 2.0},
+        {&rk_arch_rwkv4, NULL, "blocks.0.att.time_first", 3.0},
+        {&rk_arch_rwkv7, "vector=0.5", "blocks.1.att.w0", 0.5},
+        {&rk_arch_rwkv7, "vector=0.5,*.w0=4", "blocks.1.att.w0", 4.0},
+        {&rk_arch_rwkv7, "vector=0.5,*.w0=4", "emb.weight", 1.0},
+    };
+    static const char *const bad[] = {"vector",    "vector=",    "vector=x",
+                                      "vector=-1", "vector=nan", "vector=1x"};
+    rk_error err = {0};
+    rk_model *m = NULL;
+    for (size_t i = 0; i < RK_COUNT(rows); i++) {
+        arch = rows[i].arch;
+        rk_train_params p = small();
+        p.lr_scale = rows[i].words;
+        test_ok(rk_train_model(&m, &p, &err), &err);
+        test_ok(rk_lr_scales_set(m, &p, &err), &err);
+        for (int64_t k = 0; k < m->n_params; k++)
+            if (!strcmp(m->params[k].name, rows[i].name))
+                assert_true(m->params[k].lr_scale == rows[i].scale);
+        rk_model_close(m);
+    }
+    arch = &rk_arch_rwkv7;
+    rk_train_params p = small();
+    test_ok(rk_train_model(&m, &p, &err), &err);
+    for (size_t i = 0; i < RK_COUNT(bad); i++) {
+        p.lr_scale = bad[i];
+        assert_int_equal(rk_lr_scales_set(m, &p, &err), RK_ERR_ARG);
+        assert_non_null(
+            strstr(err.msg, "lr_scale: 'vector' needs =FACTOR behind it, from 0 to 1000"));
+    }
+    p.lr_scale = "atta=1";
+    assert_int_equal(rk_lr_scales_set(m, &p, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "lr_scale: 'atta' names no parameter of an rwkv7 model"));
+    rk_model_close(m);
+}
+
 /* ---- gradients ---- */
 
 typedef struct fixture {
@@ -270,6 +320,7 @@ int main(void)
 {
     const struct CMUnitTest every[] = {cmocka_unit_test(test_gradients)};
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_words), cmocka_unit_test(test_tape),
+                                       cmocka_unit_test(test_lr_scales),
                                        cmocka_unit_test(test_saved)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (int i = 0; rk_archs[i]; i++) {
