@@ -143,8 +143,5 @@ void rk_calibration_free(rk_calibration *c)
 
 const float *rk_calibration_of(const rk_calibration *c, const rk_param *p)
 {
-    for (int64_t i = 0; c && i < c->model->n_params; i++)
-        if (&c->model->params[i] == p)
-            return c->entries[i].means;
-    return NULL;
+    return c ? c->entries[p - c->model->params].means : NULL;
 }
