@@ -401,6 +401,8 @@ WRONG(wrong_recompute, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 1))
 WRONG(wrong_scope, c->recording = false; rk_scoped(c, wrong_segment, NULL, &a, 1, &b, 1))
 WRONG(wrong_tape, rk_scoped(c, wrong_segment, NULL, &a, 1, &a, 1))
 WRONG(wrong_count, rk_recompute(c, wrong_segment, NULL, &a, 1, &b, 17))
+WRONG(wrong_no_input, rk_recompute(c, wrong_segment, NULL, &a, 0, &b, 1))
+WRONG(wrong_inputs, rk_recompute(c, wrong_segment, NULL, &a, 49, &b, 1))
 
 static const struct {
     const char *says;
@@ -417,6 +419,7 @@ static const struct {
     {"shift_mix: 47 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},
     {"expected all inputs", wrong_v0}, {"rwkv7_output of", wrong_output}, {"backward: the result was not recorded", wrong_backward},
     {"segment: result 0", wrong_recompute}, {"segment: 1 inputs and 17 results", wrong_count},
+    {"segment: 0 inputs and 1 results", wrong_no_input}, {"segment: 49 inputs and 1 results", wrong_inputs},
     {"segment: result 0", wrong_scope}, {"scope: a tape is being recorded", wrong_tape},
 };
 /* clang-format on */
