@@ -140,6 +140,8 @@ static rk_status print_json(const facts *f, rk_error *err)
             json_array_append_new(ids, json_integer(rk_ids_at(c->type, c->ids, i)));
         json_object_set_new(j, "ids", ids);
     }
+    if (j && *c->about.task)
+        json_object_set_new(j, "task", json_string(c->about.task));
     if (j && f->name)
         json_object_set_new(j, "tokenizer", json_string(f->name));
     if (j && f->n_vocab)
@@ -195,8 +197,12 @@ static void print(const facts *f)
         printf("tokens     %" PRId64 ", %s; %.1f %% count in the loss\n", c->n,
                rk_id_kinds[c->type].name, share);
     }
+    if (*c->about.task)
+        printf("task       %s\n", c->about.task);
     if (f->name && f->n_vocab)
         printf("vocabulary %s, %" PRId64 " ids\n", f->name, f->n_vocab);
+    else if (f->n_vocab)
+        printf("vocabulary %" PRId64 " ids\n", f->n_vocab);
     else
         printf("vocabulary %s\n", f->text ? "--tokenizer counts tokens" : "not known");
     print_beginning(f);

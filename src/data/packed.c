@@ -90,6 +90,10 @@ void rk_packed_about_put(rk_buf *out, const rk_packed_about *a)
 {
     rk_buf_puts(out, "{\"format\": \"" FORMAT "\", \"version\": 1,\n \"tokenizer\": ");
     rk_json_quote(out, a->tokenizer, strlen(a->tokenizer));
+    if (*a->task) {
+        rk_buf_puts(out, ", \"task\": ");
+        rk_json_quote(out, a->task, strlen(a->task));
+    }
     rk_buf_printf(out, ", \"tokenizer_checksum\": \"%016" PRIx64 "\", \"n_vocab\": %" PRId64 ",\n",
                   a->tokenizer_checksum, a->n_vocab);
     rk_buf_printf(out,
@@ -219,6 +223,11 @@ static bool take_tokenizer(reading *r)
 {
     return take_text(r, r->about->tokenizer, sizeof r->about->tokenizer);
 }
+
+static bool take_task(reading *r)
+{
+    return take_text(r, r->about->task, sizeof r->about->task);
+}
 static bool take_tokenizer_checksum(reading *r)
 {
     return take_sum(r, &r->about->tokenizer_checksum);
@@ -259,6 +268,7 @@ static const struct {
     {"format", take_format},
     {"version", take_version},
     {"tokenizer", take_tokenizer},
+    {"task", take_task},
     {"tokenizer_checksum", take_tokenizer_checksum},
     {"n_vocab", take_n_vocab},
     {"dtype", take_type},

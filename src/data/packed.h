@@ -18,6 +18,7 @@ typedef struct rk_piece_sums {
 
 typedef struct rk_packed_about {
     char tokenizer[256]; /* "byte", "world", a file's name; "": none is known */
+    char task[256];      /* a synthetic task and its parameters; "": it is of none */
     uint64_t tokenizer_checksum;
     int64_t n_vocab; /* 0: not known */
     rk_id_type type;

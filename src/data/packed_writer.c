@@ -44,7 +44,7 @@ static const char *const count_names[N_COUNTS] = {
 
 struct rk_packed_writer {
     char *path, *dir;
-    char tokenizer[256];
+    char tokenizer[256], task[256];
     uint64_t tokenizer_checksum, source;
     int64_t n_vocab;
     rk_id_type type;
@@ -201,6 +201,7 @@ static rk_status writer_init(rk_packed_writer *w, const rk_packed_head *h, rk_er
     for (int i = 0; i < N_PARTS; i++)
         w->fd[i] = -1;
     snprintf(w->tokenizer, sizeof w->tokenizer, "%s", h->tokenizer ? h->tokenizer : "");
+    snprintf(w->task, sizeof w->task, "%s", h->task ? h->task : "");
     w->tokenizer_checksum = h->tokenizer_checksum;
     w->source = h->source;
     w->n_vocab = h->n_vocab;
@@ -508,6 +509,7 @@ static void describe(const rk_packed_writer *w, rk_packed_about *a)
                            .n_tokens = w->counts[TOKENS],
                            .n_counted = w->counts[COUNTED]};
     memcpy(a->tokenizer, w->tokenizer, sizeof a->tokenizer);
+    memcpy(a->task, w->task, sizeof a->task);
 }
 
 static rk_status complete(rk_packed_writer *w, rk_pool *pool, rk_error *err)

@@ -22,6 +22,7 @@ typedef struct rk_packed_place {
 typedef struct rk_packed_head {
     const char *path;      /* ends in ".bin" */
     const char *tokenizer; /* NULL: none */
+    const char *task;      /* as of rk_packed_about; NULL: none */
     uint64_t tokenizer_checksum;
     int64_t n_vocab;
     uint64_t

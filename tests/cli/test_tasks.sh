@@ -37,6 +37,25 @@ rwkv 2 "the task next-token has no samples of its own" data task next-token
 rwkv 2 '--pairs is 0, expected a whole number from 1 to 65536' data task mqar --pairs 0
 rwkv 2 "--elements: 'some' is none of all|swaps|generators" data task s5 --elements some
 
+# Packed: where answers are next tokens in one file with a mask, elsewhere in two.
+rwkv 0 '^copy.bin: 50 samples of 6 tokens' data task copy --length 3 --n 50 --seed 1 -o copy.bin
+rwkv 0 'checked *ids and checksums' data info copy.bin --check
+rwkv 0 '"tokens":350,"counted":150,.*"task":"copy --length 3 .* --seed 1 --stream train' data info copy.bin --json
+rwkv 2 'exists already' data task copy --length 3 --n 50 --seed 1 -o copy.bin
+rwkv 0 '"n_vocab":120,.*"status":"done"' data task s5 --seq-len 4 -n 20 -o s5.bin --json
+rwkv 0 '"tokens":80,"counted":80,' data info s5.bin --json
+rwkv 0 '"tokens":80,"counted":80,' data info s5.targets.bin --json
+[ ! -e s5.mask ] || complain "tokens of s5.bin that do not count"
+# What is packed is what is drawn: the first sample, as people see it.
+"$RK_PROGRAM" data task s5 --seq-len 4 --print 1 | tr -s ' ' >shown
+for file in s5 s5.targets; do
+    "$RK_PROGRAM" data info $file.bin | sed -n 's/^begins *//p' | cut -d, -f1-4
+done | sed 's/,/ /g; 1s/^/in /; 2s/^/out /' >packed
+cmp -s shown packed || complain "packed: $(cat packed), shown: $(cat shown)"
+rwkv 0 'validation loss' train --data copy.bin --packing none --ctx-len 6 --n-layer 1 --n-embd 32 \
+    --head-size 16 --steps 2 --out packed.run
+grep -q '"n_vocab": 65' packed.run/config.json || complain "n_vocab of a packed task"
+
 # A task that is easy is learned, and a run that is resumed comes to the same bits.
 model="--n-layer 1 --n-embd 32 --head-size 16 --batch 16 --lr 3e-3 --warmup 5"
 task="--task swap --slots 6 --swaps 0 --values 2 --queries 2"

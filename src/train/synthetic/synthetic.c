@@ -67,6 +67,15 @@ void rk_synthetic_value(const rk_syn_param *p, double value, rk_buf *out)
         rk_buf_printf(out, "%.17g", value);
 }
 
+void rk_synthetic_describe(const rk_synthetic *s, rk_buf *out)
+{
+    rk_buf_puts(out, s->task);
+    for (int i = 0; i < s->gen->n_params; i++) {
+        rk_buf_printf(out, " --%s ", s->gen->params[i].name);
+        rk_synthetic_value(&s->gen->params[i], s->values[i], out);
+    }
+}
+
 rk_status rk_syn_expect_order(const rk_synthetic *s, int min, int max, rk_error *err)
 {
     const int64_t least = rk_syn_int(s, min), most = rk_syn_int(s, max);

@@ -70,6 +70,8 @@ struct rk_generator {
  * Errors  RK_ERR_ARG: it has none of this name, a value is outside its range, or values do not fit. */
 rk_status rk_synthetic_init(rk_synthetic *s, const char *task, const rk_generator *gen,
                             const rk_size *given, int64_t n, rk_error *err);
+/* The task with all its parameters, as options: "parity --seq-len 16 --min-len 0". */
+void rk_synthetic_describe(const rk_synthetic *s, rk_buf *out);
 /* A parameter's value as text: a word of its choices, or the number. */
 void rk_synthetic_value(const rk_syn_param *p, double value, rk_buf *out);
 
