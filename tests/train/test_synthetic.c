@@ -318,7 +318,7 @@ static void test_fillers(void **state)
     (void)state;
     test_ctx t = test_begin(1);
     sample a, b, c, d;
-    int64_t lengths = 0;
+    uint64_t lengths = 0;
     BEGIN(&t, &d, "mqar-filler", {"pairs", 5}, {"min-pairs", 3}, {"min-len", 30});
     BEGIN(&t, &a, "mqar-filler", {"pairs", 6});
     BEGIN(&t, &b, "needle", {"seq-len", 33});
@@ -337,7 +337,7 @@ static void test_fillers(void **state)
         }
         assert_in_range(n_pairs, 3, 5);
         check_recall(&d, n_pairs);
-        lengths |= INT64_C(1) << (end - 1);
+        lengths |= UINT64_C(1) << (end - 1);
         draw(&t, &b, RK_SYN_TRAIN, i);
         check_recall(&b, 1);
         assert_true(b.x.targets[32] != RK_NO_TARGET && b.x.ids[31] == 0);
