@@ -1,8 +1,11 @@
 /* Mapping files: what is refused, what is noticed, and what a cut file does. */
+/* MAP_ANONYMOUS. NOLINTNEXTLINE(bugprone-reserved-identifier) */
+#define _DEFAULT_SOURCE
 #include "test_util.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "io/map.h"
@@ -161,12 +164,41 @@ static void test_fault_elsewhere(void **state)
     free(heap);
 }
 
+/* What lies behind a mapping is not the file's, and is not given back with its pages. */
+static void test_drop(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 5 * page + 7;
+    const char *path = test_path(&t, test_temp_dir(&t), "f");
+    test_write_file(path, test_tokens(&t, (int64_t)(n / 4 + 1), 99), n);
+    const int fd = open(path, O_RDONLY);
+    char *area = mmap(NULL, 64 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(fd >= 0 && area != MAP_FAILED);
+    memset(area, 'x', 64 * page);
+    assert_ptr_equal(mmap(area, n, PROT_READ, MAP_PRIVATE | MAP_FIXED, fd, 0), area);
+    char name[] = "f";
+    const rk_map m = {.data = (unsigned char *)area, .size = n, .name = name, .fd = fd};
+    const char first = area[0], last = area[n - 1];
+    rk_map_drop_around(&m, m.data, 3);
+    rk_map_drop_around(&m, m.data + n - 3, 3);
+    rk_map_drop_around(&m, m.data, n);
+    assert_int_equal(area[0], first);
+    assert_int_equal(area[n - 1], last);
+    for (size_t i = 6 * page; i < 64 * page; i += page)
+        assert_int_equal(area[i], 'x');
+    munmap(area, 64 * page);
+    close(fd);
+    test_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_open),   cmocka_unit_test(test_refused),
         cmocka_unit_test(test_memory), cmocka_unit_test(test_check),
         cmocka_unit_test(test_fault),  cmocka_unit_test(test_fault_elsewhere),
+        cmocka_unit_test(test_drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
