@@ -82,13 +82,13 @@ static rk_status encode(rk_corpus **out, const char *path, const rk_data_options
                         const rk_tokenizer *tok, rk_error *err)
 {
     rk_text_how how = {.tokenizer = tok, .ends = o->boundary == RK_BOUNDARY_TOKEN};
+    const bool as_kind = o->boundary == RK_BOUNDARY_AUTO || o->boundary == RK_BOUNDARY_RESET;
     const char *chat = o->chat_format ? o->chat_format : RK_CHAT_DEFAULT;
     if (!tok)
         return rk_fail(err, RK_ERR_ARG, "%s: is text, --tokenizer has to say what tokens it is of",
                        path);
     rk_status st = strcmp(chat, "none") ? rk_chat_format_find(&how.chat, chat, err) : RK_OK;
-    return st == RK_OK ? rk_corpus_encode(out, path, &how, o->boundary == RK_BOUNDARY_AUTO, err)
-                       : st;
+    return st == RK_OK ? rk_corpus_encode(out, path, &how, as_kind, err) : st;
 }
 
 static rk_status open_source(rk_source *s, const char *path, const rk_data_params *p,
@@ -224,9 +224,22 @@ static void read_document(const rk_dataset *d, const rk_token_stream *s, int64_t
 {
     const int64_t room = d->p.ctx_len + 1;
     const int64_t n = rk_min_i64(room, s->spans[i + 1].at - s->spans[i].at);
-    rk_token_stream_read(s, s->spans[i].at, n, w->ids, w->counts);
+    rk_token_stream_read(s, s->spans[i].at, n, w->ids, w->counts, NULL);
     memset(w->ids + n, 0, (size_t)(room - n) * sizeof *w->ids);
     memset(w->counts + n, 0, (size_t)(room - n) * sizeof *w->counts);
+    if (w->begins)
+        memset(w->begins, 0, (size_t)room * sizeof *w->begins);
+}
+
+/* The window of a stream that begins with this token. Where states begin anew nothing tells the first
+ * token of a document. */
+static void read_window(const rk_dataset *d, const rk_token_stream *s, int64_t start,
+                        const rk_window *w)
+{
+    const int64_t n = d->p.ctx_len + 1;
+    rk_token_stream_read(s, start, n, w->ids, w->counts, w->begins);
+    for (int64_t i = 0; i < n && w->begins; i++)
+        w->counts[i] = w->counts[i] && !w->begins[i];
 }
 
 static int64_t start_of(const rk_dataset *d, const rk_source *s, uint64_t index)
@@ -245,8 +258,7 @@ void rk_dataset_window(const rk_dataset *d, uint64_t index, const rk_window *w)
         const uint64_t i = rk_order_permute(d->p.seed, number / n, n, number % n);
         read_document(d, &s->train, (int64_t)i, w);
     } else {
-        rk_token_stream_read(&s->train, start_of(d, s, number), d->p.ctx_len + 1, w->ids,
-                             w->counts);
+        read_window(d, &s->train, start_of(d, s, number), w);
     }
 }
 
@@ -258,13 +270,13 @@ void rk_dataset_val_window(const rk_dataset *d, int64_t i, const rk_window *w)
     if (d->p.options->packing == RK_PACKING_NONE)
         read_document(d, &s->val, i, w);
     else
-        rk_token_stream_read(&s->val, i * d->p.ctx_len, d->p.ctx_len + 1, w->ids, w->counts);
+        read_window(d, &s->val, i * d->p.ctx_len, w);
 }
 
 double rk_dataset_val_bytes_per_token(const rk_dataset *d, const rk_tokenizer *tok)
 {
     const size_t room = (size_t)d->p.ctx_len + 1;
-    const rk_window w = {malloc(room * sizeof *w.ids), malloc(room * sizeof *w.counts)};
+    const rk_window w = {malloc(room * sizeof *w.ids), malloc(room * sizeof *w.counts), NULL};
     uint64_t bytes = 0, n = 0;
     for (int64_t i = 0; i < d->n_val && w.ids && w.counts; i++) {
         rk_dataset_val_window(d, i, &w);

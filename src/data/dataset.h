@@ -19,12 +19,13 @@ typedef enum rk_order {
     RK_ORDER_CUBIC, /* as BlinkDL/RWKV-LM */
 } rk_order;
 
-/* What marks the end of a document of text; what is packed already stays as it is. A reset of the state
- * would be one more. */
+/* What is between documents. Tokens are put behind those of text; what is packed stays as it is. */
 typedef enum rk_boundary {
     RK_BOUNDARY_AUTO,  /* token 0 behind documents of .jsonl, nothing behind a .txt */
     RK_BOUNDARY_TOKEN, /* token 0 */
     RK_BOUNDARY_NONE,
+    RK_BOUNDARY_RESET, /* tokens as with auto; no document sees another: states begin anew with each, and
+                        * the first token of one is no target */
 } rk_boundary;
 
 typedef struct rk_data_options {
@@ -60,11 +61,11 @@ typedef struct rk_dataset {
     uint64_t checksum;       /* of the data: tells whether a resumed run has the same */
 } rk_dataset;
 
-/* A window: tokens, and whether each of them counts in the loss when it is to be predicted; both
- * (ctx_len + 1). What stands behind the end of a document that is shorter is 0 and does not count. */
+/* A window: tokens, whether each of them counts in the loss when it is to be predicted, and (NULL: not
+ * asked for) whether the state is to begin anew with it; all (ctx_len + 1). What stands behind the end of a document that is shorter is 0 and does not count. */
 typedef struct rk_window {
     int32_t *ids;
-    bool *counts;
+    bool *counts, *begins;
 } rk_window;
 
 /* The vocabulary of those of the files that are packed and say so: *a of the first of them, to be

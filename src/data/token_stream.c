@@ -62,20 +62,34 @@ static int64_t span_of(const rk_token_stream *s, int64_t token)
     return lo;
 }
 
-void rk_token_stream_read(const rk_token_stream *s, int64_t start, int64_t n, int32_t *ids,
-                          bool *counts)
+/* Which of n tokens of the corpus a document begins with. */
+static void mark_beginnings(const rk_corpus *c, int64_t first, int64_t n, bool *begins)
 {
-    for (int64_t i = span_of(s, start); n > 0; i++) {
-        const int64_t skip = start - s->spans[i].at, first = s->spans[i].first + skip;
-        const int64_t take = rk_min_i64(n, s->spans[i + 1].at - start);
-        rk_ids_read(s->corpus->type, s->corpus->ids, first, take, ids);
+    int64_t lo = 0, hi = c->n_docs; /* the first document that begins at or behind `first` */
+    while (lo < hi) {
+        const int64_t mid = lo + (hi - lo) / 2;
+        if (c->start(c, mid) < first)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    memset(begins, 0, (size_t)n * sizeof *begins);
+    for (int64_t at; lo < c->n_docs && (at = c->start(c, lo) - first) < n; lo++)
+        begins[at] = true;
+}
+
+void rk_token_stream_read(const rk_token_stream *s, int64_t start, int64_t n, int32_t *ids,
+                          bool *counts, bool *begins)
+{
+    for (int64_t i = span_of(s, start), done = 0, take; done < n; i++, done += take) {
+        const int64_t skip = start + done - s->spans[i].at, first = s->spans[i].first + skip;
+        take = rk_min_i64(n - done, s->spans[i + 1].at - start - done);
+        rk_ids_read(s->corpus->type, s->corpus->ids, first, take, ids + done);
         for (int64_t k = 0; k < take; k++)
-            counts[k] = rk_bits_at(s->corpus->mask, first + k);
+            counts[done + k] = rk_bits_at(s->corpus->mask, first + k);
+        if (begins)
+            mark_beginnings(s->corpus, first, take, begins + done);
         rk_corpus_drop(s->corpus, first, take);
-        ids += take;
-        counts += take;
-        start += take;
-        n -= take;
     }
 }
 
@@ -93,13 +107,24 @@ static void add_bits(rk_checksum *c, const unsigned char *mask, int64_t first, i
     }
 }
 
+/* The ids of a span, whose pages are given back on the way. */
+static void add_ids(rk_checksum *c, const rk_corpus *corpus, int64_t first, int64_t n)
+{
+    enum { IDS = 1 << 22 };
+    const size_t bytes = rk_id_kinds[corpus->type].bytes;
+    for (int64_t at = 0; at < n; at += IDS) {
+        const int64_t take = rk_min_i64(IDS, n - at);
+        rk_checksum_add(c, (const char *)corpus->ids + (size_t)(first + at) * bytes,
+                        (size_t)take * bytes);
+        rk_corpus_drop(corpus, first + at, take);
+    }
+}
+
 uint64_t rk_token_stream_checksum(const rk_token_stream *s)
 {
     rk_checksum *c = rk_checksum_new();
-    const size_t bytes = s->corpus ? rk_id_kinds[s->corpus->type].bytes : 0;
     for (int64_t i = 0; c && i < s->n_spans; i++)
-        rk_checksum_add(c, (const char *)s->corpus->ids + (size_t)s->spans[i].first * bytes,
-                        (size_t)(s->spans[i + 1].at - s->spans[i].at) * bytes);
+        add_ids(c, s->corpus, s->spans[i].first, s->spans[i + 1].at - s->spans[i].at);
     for (int64_t i = 0; c && i < s->n_spans && s->corpus->mask; i++)
         add_bits(c, s->corpus->mask, s->spans[i].first, s->spans[i + 1].at - s->spans[i].at);
     const uint64_t sum = c ? rk_checksum_value(c) : 0;

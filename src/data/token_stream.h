@@ -21,9 +21,9 @@ typedef struct rk_token_stream {
 void rk_token_stream_deinit(rk_token_stream *s);
 /* Append tokens [first, first + n) of the corpus. RK_ERR_NOMEM. */
 rk_status rk_token_stream_add(rk_token_stream *s, int64_t first, int64_t n, rk_error *err);
-/* n tokens from `start` on, and whether they count; both (n). */
+/* n tokens from `start` on, whether they count, and (may be NULL) whether a document begins with them. */
 void rk_token_stream_read(const rk_token_stream *s, int64_t start, int64_t n, int32_t *ids,
-                          bool *counts);
+                          bool *counts, bool *begins);
 /* Of the tokens as they lie in the corpus, and of what does not count. */
 uint64_t rk_token_stream_checksum(const rk_token_stream *s);
 

@@ -22,7 +22,8 @@ typedef enum value_kind {
     STRING,
     WORDS,
     ORDER,
-    PACKING
+    PACKING,
+    BOUNDARY
 } value_kind;
 
 #define MODEL(name, kind, member)                                                                  \
@@ -69,6 +70,7 @@ static const struct {
     {"data-weight", WORDS, offsetof(rk_run_params, data_weight)},
     {"order", ORDER, offsetof(rk_run_params, data.order)},
     {"packing", PACKING, offsetof(rk_run_params, data.packing)},
+    {"doc-boundary", BOUNDARY, offsetof(rk_run_params, data.boundary)},
 };
 _Static_assert(RK_COUNT(rows) + RK_RUN_SIZES_MAX + RK_SYN_PARAMS_MAX < RK_RUN_OPTIONS_MAX,
                "and --data must fit");
@@ -97,6 +99,10 @@ static void put_value(char *text, value_kind kind, const void *at)
     case ORDER:
         snprintf(text, RK_RUN_VALUE_MAX, "%s",
                  *(const int *)at == RK_ORDER_CUBIC ? "cubic" : "shuffle");
+        break;
+    case BOUNDARY: /* what else it may be shows in the tokens */
+        snprintf(text, RK_RUN_VALUE_MAX, "%s",
+                 *(const int *)at == RK_BOUNDARY_RESET ? "reset" : "token or none");
         break;
     case PACKING:
         snprintf(text, RK_RUN_VALUE_MAX, "%s",

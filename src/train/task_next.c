@@ -12,7 +12,7 @@
 #include "format/format.h"
 #include "io/path.h"
 
-enum { IDS, TARGETS, N_FIELDS };
+enum { IDS, TARGETS, N_FIELDS, BEGINS = N_FIELDS /* where documents do not see each other */ };
 
 typedef struct next_token {
     rk_task task; /* comes first: the one is the other */
@@ -41,6 +41,8 @@ static void put_window(const next_token *n, void *const *fields)
     for (int64_t i = 0; i < ctx_len_of(&n->task); i++)
         if (!n->window.counts[i + 1])
             targets[i] = RK_NO_TARGET;
+    for (int64_t i = 0; i < ctx_len_of(&n->task) && n->window.begins; i++)
+        ((int32_t *)fields[BEGINS])[i] = n->window.begins[i] && i > 0;
 }
 
 static void example(const rk_task *t, uint64_t index, void *const *fields)
@@ -84,6 +86,7 @@ static void close_task(rk_task *t)
     rk_dataset_deinit(&n->data);
     free(n->window.ids);
     free(n->window.counts);
+    free(n->window.begins);
     free(n);
 }
 
@@ -116,6 +119,18 @@ rk_status rk_next_token_new(rk_task **out, const rk_train_params *p, rk_error *e
         .close = close_task};
     snprintf(n->task.about, sizeof n->task.about, "windows of %" PRId64 " tokens", p->ctx_len);
     *out = &n->task;
+    return RK_OK;
+}
+
+/* Documents of a window begin with the state of a new text. */
+static rk_status keep_apart(next_token *n, rk_error *err)
+{
+    const int64_t ctx_len = ctx_len_of(&n->task);
+    n->window.begins = calloc((size_t)ctx_len + 1, sizeof *n->window.begins);
+    if (!n->window.begins)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a window of tokens");
+    n->task.fields[BEGINS] = (rk_field){"begins", RK_I32, 1, {ctx_len}};
+    n->task.n_fields = BEGINS + 1;
     return RK_OK;
 }
 
@@ -209,6 +224,8 @@ rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *ba
     rk_status st = base ? vocabulary_of(&v, p, base, err) : find_vocabulary(&v, p, err);
     if (st == RK_OK)
         st = rk_next_token_new(&t, &p->model, err);
+    if (st == RK_OK && p->data.boundary == RK_BOUNDARY_RESET)
+        st = keep_apart((next_token *)t, err);
     if (st == RK_OK)
         st = rk_dataset_init(&((next_token *)t)->data, &data, v.tok, v.n_vocab, err);
     if (st == RK_OK) {

@@ -374,7 +374,7 @@ static void same_windows(const rk_data_options *a, const rk_data_options *b,
     assert_true(x.n_val > 0);
     for (int64_t i = 0; i < 100 + x.n_val; i++) {
         for (int k = 0; k < 2; k++) {
-            const rk_window w = {ids[k], counts[k]};
+            const rk_window w = {ids[k], counts[k], NULL};
             if (i < 100)
                 rk_dataset_window(k ? &y : &x, (uint64_t)i, &w);
             else
@@ -407,6 +407,22 @@ static void test_windows(void **state)
     a.packing = b.packing = RK_PACKING_NONE;
     same_windows(&a, &b, tok);
 
+    /* Where states begin anew: behind each token 0, and what begins there is no target. */
+    rk_dataset apart;
+    int32_t row[25];
+    bool count[25], begins[25];
+    b.packing = RK_PACKING_WRAPPED;
+    test_ok(rk_dataset_init(&apart, &(rk_data_params){&b, 0.2, 24, 5}, tok, 256, &err), &err);
+    for (uint64_t i = 0; i < 200; i++) {
+        rk_dataset_window(&apart, i, &(rk_window){row, count, begins});
+        for (int k = 1; k < 25; k++) {
+            assert_int_equal(begins[k], row[k - 1] == 0);
+            assert_false(begins[k] && count[k]);
+        }
+    }
+    rk_dataset_deinit(&apart);
+    b.packing = RK_PACKING_NONE;
+
     /* A document a window: its prompt does not count, nor does what is missing behind it. */
     enum { CTX = 40 };
     rk_dataset d;
@@ -414,7 +430,7 @@ static void test_windows(void **state)
     bool counts[CTX + 1];
     test_ok(rk_dataset_init(&d, &(rk_data_params){&b, 0.0, CTX, 5}, tok, 256, &err), &err);
     for (uint64_t i = 0; i < FILES * DOCS; i++) {
-        rk_dataset_window(&d, i, &(rk_window){ids, counts});
+        rk_dataset_window(&d, i, &(rk_window){ids, counts, NULL});
         int end = 0, first = 0;
         while (ids[end] != 0)
             end++;

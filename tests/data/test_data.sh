@@ -141,6 +141,20 @@ done
 same mask.x mask.y
 differ mask.x mask.z
 
+# Two documents that fill a window, whose states are their own, have the loss of a window each.
+printf '{"text":"abcdefghijklmnop"}\n{"text":"0123456789:;<=>"}\n' >two.jsonl
+loss() {
+    name=$1
+    shift
+    "$RK_PROGRAM" train --data two.jsonl --out "$name" --n-layer 2 --n-embd 32 --head-size 16 --ctx-len 32 \
+        --steps 1 --val-frac 0 -t 1 -q --json "$@" | sed 's/.*"loss":\([0-9.]*\).*/\1/'
+}
+alone=$(loss two.alone --packing none --batch 2)
+reset=$(loss two.reset --doc-boundary reset --batch 1)
+shared=$(loss two.shared --batch 1)
+echo "$alone $reset $shared" | awk '{d = $1 - $2; e = $1 - $3; exit !($1 > 0 && d * d < 1e-10 && e * e > 1e-10)}' ||
+    complain "loss of documents alone $alone, with states of their own $reset, with one state $shared"
+
 # What is wrong is named with file and byte.
 refused 2 'exists already; --force' data pack a.txt -o all.bin --tokenizer byte
 printf '{"text": "a"}\n{"text":5}\n' >bad.jsonl

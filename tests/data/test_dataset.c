@@ -13,12 +13,12 @@ typedef struct room {
 
 static void window(const rk_dataset *d, uint64_t index, room *r)
 {
-    rk_dataset_window(d, index, &(rk_window){r->ids, r->counts});
+    rk_dataset_window(d, index, &(rk_window){r->ids, r->counts, NULL});
 }
 
 static void val_window(const rk_dataset *d, int64_t i, room *r)
 {
-    rk_dataset_val_window(d, i, &(rk_window){r->ids, r->counts});
+    rk_dataset_val_window(d, i, &(rk_window){r->ids, r->counts, NULL});
 }
 
 /* A token of the stream, which has to count. */
@@ -26,7 +26,7 @@ static int32_t token_at(const rk_token_stream *s, int64_t i)
 {
     int32_t id;
     bool counts;
-    rk_token_stream_read(s, i, 1, &id, &counts);
+    rk_token_stream_read(s, i, 1, &id, &counts, NULL);
     assert_true(counts);
     return id;
 }
