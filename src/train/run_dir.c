@@ -100,6 +100,15 @@ static void put_sizes(const rk_model *m, rk_buf *b)
             rk_json_int(b, s->name, (int64_t)rk_size_value(s, &m->hp));
 }
 
+/* Of a forward pass: the matrix products, the head's among them. A training step takes three times as
+ * many. */
+static int64_t flops_per_token(const rk_model *m)
+{
+    int64_t head = 0;
+    const int64_t body = rk_model_products(m, &head);
+    return 2 * (body + head);
+}
+
 static void put_config(const rk_run_params *p, const rk_model *m, const rk_run_options *o,
                        int64_t n_params, const char *numerics, rk_buf *b)
 {
@@ -108,6 +117,7 @@ static void put_config(const rk_run_params *p, const rk_model *m, const rk_run_o
     put_sizes(m, b);
     rk_json_int(b, "ctx_len", p->model.ctx_len);
     rk_json_int(b, "n_params", n_params);
+    rk_json_int(b, "flops_per_token", flops_per_token(m));
     rk_json_str(b, "tokenizer", p->tokenizer ? p->tokenizer : "of the model");
     rk_json_str(b, "version", rk_version());
     rk_json_str(b, "numerics", numerics);

@@ -1,0 +1,17 @@
+"""What every folder under papers/ is run with: cells, a store of their results, tables, plots.
+
+A paper is a list of cells. A cell is one measurement: its experiment, its settings, and a function
+that makes its result from them alone. Results are kept in the paper's cells.jsonl, a line for each
+cell, which is committed: a run makes the cells that are missing, on whatever machine it is started,
+and then writes the tables and plots again from all of them.
+
+Python's standard library is all this needs.
+"""
+
+from .cells import Cell, Store
+from .paper import Paper
+from .plot import Plot
+from .program import Program
+from .table import mean, spread, table, with_spread
+
+__all__ = ["Cell", "Paper", "Plot", "Program", "Store", "mean", "spread", "table", "with_spread"]
