@@ -342,7 +342,7 @@ typedef struct rk_train_params {
     const char
         *schedule; /* "cosine", "wsd", "constant", "linear", "exponential", see docs/training.md */
     double decay_frac; /* of wsd: the share of all steps, the last ones, in which the rate falls */
-    double ema;        /* decay of running means of the weights; 0: none */
+    double ema;        /* decay of running means of the weights, rk_trainer_show_average; 0: none */
     /* What is trained, and what of it is not: words with commas between them, each a shell pattern on
      * the names of parameters, or a group of them (docs/reference.md). NULL: everything; nothing. */
     const char *train_only, *freeze;
@@ -378,6 +378,9 @@ RK_API rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_i
 /* Mean loss of n sequences (n, ctx_len + 1) without an update. */
 RK_API rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, double *loss,
                                  rk_error *err);
+/* Let rk_trainer_loss and rk_trainer_save_model see the running means of the weights (on), or the weights
+ * again; without ema nothing changes. While the means are shown no step can be made. */
+RK_API void rk_trainer_show_average(rk_trainer *t, bool on);
 /* The whole model as a .safetensors file of f32 weights, or, where frozen matrices stay in blocks, as
  * a .gguf file with these; written whole or not at all. */
 RK_API rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error *err);

@@ -157,6 +157,7 @@ _SIGNATURES = {
     "rk_trainer_free": (None, [_P]),
     "rk_trainer_step": (_E, [_P, _I, c.POINTER(StepInfo)]),
     "rk_trainer_loss": (_E, [_P, _I, _N, c.POINTER(c.c_double)]),
+    "rk_trainer_show_average": (None, [_P, c.c_bool]),
     "rk_trainer_save_model": (_E, [_P, _S]),
 }
 
@@ -525,6 +526,10 @@ class Trainer(_Handle):
         n, loss = len(tokens) // self._row, c.c_double()
         _rk.trainer_loss(self._handle, self._rows(tokens, n), n, c.byref(loss))
         return loss.value
+
+    def show_average(self, on=True):
+        """Let loss and save_model see the running means of the weights (ema), or the weights again."""
+        _rk.trainer_show_average(self._handle, on)
 
     def save_model(self, path):
         _rk.trainer_save_model(self._handle, _path(path))

@@ -5,9 +5,9 @@
  *     5 times X = a X + b (X X^T) X + c (X X^T)^2 X
  *     W -= lr (s X + decay W),  s = 0.2 sqrt(max(R, C))
  *
- * Each round brings the singular values of X nearer to 1, down to some 0.05 of the largest one, so that
- * the update has about the length in all directions. a, b, c are the published ones, made for speed: the
- * values end between 0.7 and 1.2. s is that of "Muon is scalable for LLM training" (arXiv 2502.16982):
+ * Each round brings the singular values of X nearer to 1, so that the update is about as long in all
+ * directions. a, b, c are the published ones, chosen for speed: values above 0.01 or so end between 0.7 and
+ * 1.2, not at 1. s is that of "Muon is scalable for LLM training" (arXiv 2502.16982):
  * elements of the update then have the root mean square of AdamW's, some 0.2, and rate and decay that
  * suit AdamW suit Muon. The other scale in use, sqrt(max(1, R/C)), wants a rate some ten times higher.
  *

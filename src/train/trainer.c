@@ -33,6 +33,7 @@ struct rk_trainer {
     rk_train_memory memory;
     double *partial; /* of the gradient's norm */
     rk_noise noise;
+    bool shows_average;
     int64_t step;
 };
 
@@ -478,6 +479,8 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
 static rk_status locked_update(rk_trainer *t, rk_step_info *info, double *metrics, rk_error *err)
 {
     rk_step_info unused;
+    if (t->shows_average)
+        return rk_fail(err, RK_ERR_ARG, "no step while the averaged weights are shown");
     rk_engine_lock(t->engine);
     const rk_status st = update(t, info ? info : &unused, metrics, err);
     rk_engine_unlock(t->engine);
@@ -604,7 +607,9 @@ bool rk_trainer_has_average(const rk_trainer *t)
 
 void rk_trainer_show_average(rk_trainer *t, bool on)
 {
-    rk_ema_show(t->memory.update, t->memory.n_update, on);
+    t->shows_average = on && t->memory.keeps.average;
+    if (t->memory.keeps.average)
+        rk_ema_show(t->memory.update, t->memory.n_update, on);
 }
 
 void rk_trainer_set_step(rk_trainer *t, int64_t step)

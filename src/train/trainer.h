@@ -43,10 +43,8 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
 bool rk_trainer_keeps_blocks(const rk_trainer *t);
 /* The arrays that a checkpoint holds; they are the trainer's. */
 void rk_trainer_arrays(const rk_trainer *t, rk_run_arrays *out);
-/* Are there running means of the weights? While they are shown, losses are theirs, and they are what is
- * saved as the model; no step is made meanwhile. */
+/* Are there running means of the weights? */
 bool rk_trainer_has_average(const rk_trainer *t);
-void rk_trainer_show_average(rk_trainer *t, bool on);
 /* Steps made, as the schedule and the random numbers see them. */
 void rk_trainer_set_step(rk_trainer *t, int64_t step);
 int64_t rk_trainer_step_count(const rk_trainer *t);

@@ -674,6 +674,47 @@ static void test_sequences(void **state)
     test_end(&t);
 }
 
+/* Running means by their definition, kept for what is trained; shown, they are what losses see. */
+static void test_average(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(20);
+    const int32_t *data = batches(&t);
+    rk_train_params p = small();
+    rk_error err = {0};
+    double plain, averaged, again;
+    p.ema = 0.2;
+    p.freeze = "emb";
+    fixture f = begin(&p, 2);
+    const rk_named_array *w = array_named(f.trainer, 0, "head.weight");
+    const rk_named_array *mean = array_named(f.trainer, 3, "head.weight");
+    const rk_named_array *kept;
+    double *want = test_alloc_f64(&t, mean->n);
+    for (int64_t i = 0, n = arrays_of(f.trainer, 3, &kept); i < n; i++)
+        assert_string_not_equal(kept[i].name, "emb.weight");
+    for (int64_t i = 0; i < mean->n; i++)
+        want[i] = (double)mean->data[i];
+    for (int64_t s = 0; s < STEPS; s++) {
+        step(f.trainer, batch_of(data, s));
+        const double d = fmin(0.2, (double)(s + 1) / (double)(s + 10));
+        for (int64_t i = 0; i < mean->n; i++)
+            want[i] = d * want[i] + (1.0 - d) * (double)w->data[i];
+    }
+    for (int64_t i = 0; i < mean->n; i++)
+        assert_true(fabs(want[i] - (double)mean->data[i]) < 1e-6);
+    test_ok(rk_trainer_loss(f.trainer, data, BATCH, &plain, &err), &err);
+    rk_trainer_show_average(f.trainer, true);
+    test_ok(rk_trainer_loss(f.trainer, data, BATCH, &averaged, &err), &err);
+    assert_int_equal(rk_trainer_step(f.trainer, data, NULL, &err), RK_ERR_ARG);
+    assert_non_null(strstr(err.msg, "averaged weights are shown"));
+    rk_trainer_show_average(f.trainer, false);
+    test_ok(rk_trainer_loss(f.trainer, data, BATCH, &again, &err), &err);
+    assert_true(plain == again && plain != averaged);
+    step(f.trainer, data);
+    end(&f);
+    test_end(&t);
+}
+
 /* From the slices of a batch the trainer tells what trainers on the slices alone tell. */
 static void test_noise(void **state)
 {
@@ -1095,14 +1136,15 @@ int main(void)
         cmocka_unit_test(test_first_loss),
     };
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bf16),           cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_decay),          cmocka_unit_test(test_clip),
-        cmocka_unit_test(test_schedule),       cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_noise),          cmocka_unit_test(test_masked),
-        cmocka_unit_test(test_masked_mean),    cmocka_unit_test(test_loss),
-        cmocka_unit_test(test_saved_model),    cmocka_unit_test(test_bad_params),
-        cmocka_unit_test(test_bad_tokens),     cmocka_unit_test(test_missing_input),
-        cmocka_unit_test(test_abort_any_time), cmocka_unit_test(test_abort_soon),
+        cmocka_unit_test(test_bf16),          cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_decay),         cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_schedule),      cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_noise),         cmocka_unit_test(test_average),
+        cmocka_unit_test(test_masked),        cmocka_unit_test(test_masked_mean),
+        cmocka_unit_test(test_loss),          cmocka_unit_test(test_saved_model),
+        cmocka_unit_test(test_bad_params),    cmocka_unit_test(test_bad_tokens),
+        cmocka_unit_test(test_missing_input), cmocka_unit_test(test_abort_any_time),
+        cmocka_unit_test(test_abort_soon),
     };
     int failed = 0;
     for (int i = 0; rk_archs[i]; i++) {
