@@ -334,13 +334,12 @@ typedef struct rk_train_params {
     bool bf16;              /* operands of the matrix products rounded to bf16 */
     bool checkpoint_blocks; /* recompute each block in the backward pass: less memory, more time */
     uint64_t seed;
-    const char
-        *optimizer; /* "adamw", or "sgd", which takes momentum instead of betas and eps, or "muon",
-                            * which takes all of AdamW's, too */
-    double momentum;
-    double muon_lr, muon_momentum; /* of the matrices that muon has; muon_lr < 0: lr */
-    const char
-        *schedule; /* "cosine", "wsd", "constant", "linear", "exponential", see docs/training.md */
+    /* "adamw", or "sgd", which takes momentum instead of betas and eps, or "muon", which takes all of
+     * AdamW's, too; muon_lr < 0: lr. */
+    const char *optimizer;
+    double momentum, muon_lr, muon_momentum;
+    /* "cosine", "wsd", "constant", "linear", "exponential" (docs/training.md). */
+    const char *schedule;
     double decay_frac; /* of wsd: the share of all steps, the last ones, in which the rate falls */
     double ema;        /* decay of running means of the weights, rk_trainer_show_average; 0: none */
     /* What is trained, and what of it is not: words with commas between them, each a shell pattern on
