@@ -86,8 +86,7 @@ static rk_status show_plan(const run *r, rk_error *err)
     fputc('\n', r->env->out);
     if (plan.n_frozen > 0)
         fprintf(r->env->out,
-                "parameters: %" PRId64 " trained, %" PRId64 " frozen, which saves %.1f MiB of "
-                "gradients and moments\n",
+                "parameters: %" PRId64 " trained, %" PRId64 " frozen, which saves %.1f MiB\n",
                 plan.n_trained, plan.n_frozen, (double)plan.saved / mib);
     return RK_OK;
 }
