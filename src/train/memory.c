@@ -113,7 +113,7 @@ static void take_values(const rk_file_tensor *t, const rk_tensor *p, float *to)
 
 static void lay_out(rk_train_memory *t, rk_model *m)
 {
-    float *weight = t->floats, *at = t->floats + t->n_weights, *next[RK_RUN_STATES_MAX];
+    float *weight = t->floats, *at = t->floats + t->n_weights, *next[RK_RUN_STATES_MAX] = {NULL};
     for (int i = 0; i < t->n_kept; at += t->kept[i++].n_floats)
         next[i] = at;
     t->grad = at;
