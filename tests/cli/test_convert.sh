@@ -75,6 +75,7 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
         same "$arch in bf16, from fla to transformers" half.pth.npy k.npy
         grep -q '"architectures": *."Rwkv7ForCausalLM"' folder/config.json || complain "$arch: class"
         grep -q '"architectures": *."RWKV7ForCausalLM"' fla/config.json || complain "$arch: fla's class"
+        grep -q '"hidden_ratio": *4[,.]' fla/config.json || complain "$arch: fla's ratio of widths"
     else
         [ $arch != rwkv7 ] && grep -q "there are no fla folders of $arch models" err ||
             complain "$arch: $(cat err)"

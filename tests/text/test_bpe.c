@@ -77,7 +77,7 @@ static void test_golden(void **state)
 static void test_split(void **state)
 {
     (void)state;
-    static const char *const rows[][8] = {
+    static const char *const rows[][11] = {
         {"Hello, World!", "Hello", ",", " World", "!"},
         {"it's don'T we're", "it", "'s", " don", "'", "T", " we", "'re"},
         {"a  b", "a", " ", " b"},
@@ -88,6 +88,13 @@ static void test_split(void **state)
          " \xe4\xbd\xa0\xe5\xa5\xbd", "\xe3\x80\x82"},
         {"a\xff\xfe b", "a", "\xff\xfe", " b"},
         {" ", " "},
+        /* neighbours of the classes of ASCII */
+        {"9:0/1", "9", ":", "0", "/", "1"},
+        {"z{a`@A[Z", "z", "{", "a", "`@", "A", "[", "Z"},
+        {"a\tb\rc\x08"
+         "d\x0e"
+         "e",
+         "a", "\t", "b", "\r", "c", "\x08", "d", "\x0e", "e"},
     };
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         const unsigned char *p = (const unsigned char *)rows[i][0];
