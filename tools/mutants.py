@@ -527,7 +527,8 @@ def run_slots(o, slots):
     copy_source(o.commit)
     RELEASE.configure()
     drawn = campaign.slots(slots)
-    campaign.sanitizers(drawn)
+    if not o.no_sanitizers:
+        campaign.sanitizers(drawn)
     campaign.save(list={"seed": o.seed, "commit": campaign.commit, "slots": [
         {"slot": slot, "key": m["key"], "passed_over": before} for slot, m, _, before in drawn]})
 
@@ -552,10 +553,11 @@ def table(drawn, rows):
     commits = ["%s (%d)" % (c, sum(r["commit"] == c for r in rows)) for c in dict.fromkeys(r["commit"] for r in rows)]
     out = ["# Mutants", "",
            "Made by `make mutants` (`tools/mutants.py`), which tells what is changed and how a list is drawn; do not edit.", "",
-           "Seed %s, %d mutants of commit %s: **%d caught**, %d survived all tests, and those near them under sanitizers. Of those "
-           "caught, %d survived on an earlier commit and led to a test. Results are of commits %s. Passed over: %d that did "
-           "not build, %d that compiled to the same program." %
-           (drawn["seed"], len(rows), drawn["commit"], len(caught), len(rows) - len(caught), len(later), ", ".join(commits),
+           "Seed %s, %d mutants of commit %s: **%d caught**, %d survived all tests, %d of them also those near them under "
+           "sanitizers. Of those caught, %d survived on an earlier commit and led to a test. Results are of commits %s. "
+           "Passed over: %d that did not build, %d that compiled to the same program." %
+           (drawn["seed"], len(rows), drawn["commit"], len(caught), len(rows) - len(caught),
+            sum(r["sanitized"] for r in rows if r["result"] == "survived"), len(later), ", ".join(commits),
             over.count("does not build"), over.count("the same program")), "",
            "| | layer | kind | place | was | became | result |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for r in rows:
@@ -574,6 +576,7 @@ def main():
     ap.add_argument("--commit", default="HEAD", help="whose source is changed and tested (HEAD)")
     ap.add_argument("--slots", help="only these, such as 1-12,27")
     ap.add_argument("--keep-survivors", action="store_true", help="do not run again what survived on an earlier commit")
+    ap.add_argument("--no-sanitizers", action="store_true", help="leave out what survivors meet after the last slot")
     ap.add_argument("--list", action="store_true", help="print the first draw of each slot, run nothing")
     ap.add_argument("--no-run", action="store_true", help="only write the table of the last run")
     ap.add_argument("--table", metavar="FILE", help="write the page")
