@@ -28,9 +28,8 @@ static const rk_option rows[] = {
     {"list", 0, RK_OPT_FLAG, NULL, AT(list), 0, 0, NULL,
      "show all tasks with their parameters, or those of TASK"},
     {"output", 'o', RK_OPT_TEXT, "OUT.bin", AT(out), 0, 0, NULL,
-     "write packed samples, with OUT.idx, OUT.json and what is to be answered: where that is the "
-     "next "
-     "token OUT.mask says which ones, elsewhere OUT.targets.bin what for each token"},
+     "write packed samples, with a mask of what is asked for or, where that is not the next token, "
+     "OUT.targets.bin"},
     {"n", 'n', RK_OPT_INT, "N", AT(n), 1, 1e15, "1000", "samples to write"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite existing outputs"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
@@ -40,7 +39,7 @@ static const rk_option rows[] = {
      "samples as training, its validation or `rwkv eval` draws them"},
     {"first", 0, RK_OPT_INT, "N", AT(first), 0, 1e15, "0", "number of the first sample"},
     {"print", 0, RK_OPT_INT, "N", AT(print), 1, 1e9, "3",
-     "without -o: show so many samples, what is read and under it what is to be answered"},
+     "without -o: show so many samples, under what is read what is asked for"},
     RK_OPT_GROUP("parameters of tasks"),
     {NULL, 0, RK_OPT_MORE, NULL, AT(params), 0, 0, NULL, NULL},
     RK_COMMON_ROWS(task_options, common),

@@ -7,7 +7,7 @@ enum { PLUS = 10, EQUALS, NEWLINE, N_VOCAB };
 enum { DIGITS_MAX = 18 };
 
 static const rk_syn_param params[] = {
-    [DIGITS] = {"digits", 2, 1, DIGITS_MAX, NULL, false, "of the longest summand"},
+    [DIGITS] = {"digits", 2, 1, DIGITS_MAX, NULL, false, "digits of the longest number"},
     [PROBLEMS] = {"problems", 1, 1, 1 << 14, NULL, false, "sums of a sample"},
 };
 

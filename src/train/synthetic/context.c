@@ -9,9 +9,10 @@ enum { CLASSES, BITS, FLIP, QUERIES };
 
 static const rk_syn_param classify_params[] = {
     [CLASSES] = {"classes", 8, 2, 1024, NULL, false, "prototypes of a sample, and labels"},
-    [BITS] = {"bits", 16, 1, 1024, NULL, false, "of a prototype"},
+    [BITS] = {"bits", 16, 1, 1024, NULL, false, "bits of a prototype"},
     [FLIP] = {"flip", 0.1, 0, 1, NULL, true, "chance of each bit of a copy to be wrong"},
-    [QUERIES] = {"queries", 8, 1, 4096, NULL, false, "noisy copies of a sample"},
+    [QUERIES] = {"queries", 8, 1, 4096, NULL, false,
+                 "noisy copies of a sample, which are its questions"},
 };
 
 /* Tokens: the bits, the question, the labels. */
@@ -72,12 +73,12 @@ enum { LENGTH, SYMBOLS, MAPS, FIRST_MAP, SELECTORS, MAP_SEED };
 static const rk_syn_param switched_params[] = {
     [LENGTH] = {"length", 16, 1, RK_SYN_TOKENS_MAX - 1, NULL, false, "symbols of a sample"},
     [SYMBOLS] = {"symbols", 16, 2, 4096, NULL, false, "different symbols"},
-    [MAPS] = {"maps", 64, 1, 1 << 16, NULL, false, "permutations that come"},
-    [FIRST_MAP] = {"first-map", 0, 0, 1 << 16, NULL, false, "the first of them"},
+    [MAPS] = {"maps", 64, 1, 1 << 16, NULL, false, "permutations that a sample may name"},
+    [FIRST_MAP] = {"first-map", 0, 0, 1 << 16, NULL, false, "number of the first of --maps"},
     [SELECTORS] = {"selectors", 64, 1, 1 << 17, NULL, false,
                    "permutations that the vocabulary has a token for"},
     [MAP_SEED] = {"map-seed", 1, 0, 1e15, NULL, false,
-                  "of the permutations, which no sample changes"},
+                  "of the permutations or distributions, which no sample changes"},
 };
 
 static rk_status settle_switched(rk_synthetic *s, rk_error *err)
@@ -129,14 +130,14 @@ enum { BLOCKS, BLOCK_LEN, TOPICS, ACTIVE, WORDS, TOPIC_QUERIES, TOPIC_SEED };
 enum { MAJORITY, BLOCK };
 
 static const rk_syn_param topic_params[] = {
-    [BLOCKS] = {"blocks", 16, 1, 1 << 14, NULL, false, "of a sample"},
+    [BLOCKS] = {"blocks", 16, 1, 1 << 14, NULL, false, "blocks of a sample"},
     [BLOCK_LEN] = {"block-len", 16, 1, 1 << 14, NULL, false, "words of a block"},
     [TOPICS] = {"topics", 16, 2, 4096, NULL, false, "distributions of words"},
     [ACTIVE] = {"active", 4, 1, 4096, NULL, false, "topics of a sample, at most"},
     [WORDS] = {"words", 64, 2, 4096, NULL, false, "different words"},
     [TOPIC_QUERIES] = {"queries", 4, 0, 1 << 14, NULL, false, "questions about single blocks"},
     [TOPIC_SEED] = {"map-seed", 1, 0, 1e15, NULL, false,
-                    "of the distributions, which no sample changes"},
+                    "of the permutations or distributions, which no sample changes"},
 };
 
 /* Tokens: words, topics, numbers of blocks, the question about the majority. */

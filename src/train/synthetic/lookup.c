@@ -9,11 +9,11 @@ enum { SYMBOLS, QUERIES, FIRST };
 enum { F_FIRST, G_FIRST };
 
 static const rk_syn_param hop_params[] = {
-    [SYMBOLS] = {"symbols", 16, 2, 4096, NULL, false, "of each of the three sets"},
-    [QUERIES] = {"queries", 8, 1, 4096, NULL, false,
-                 "questions of a sample, about different symbols"},
+    [SYMBOLS] = {"symbols", 16, 2, 4096, NULL, false,
+                 "different symbols, of each set where there are several"},
+    [QUERIES] = {"queries", 8, 1, 4096, NULL, false, "questions of a sample"},
     [FIRST] = {"first", F_FIRST, F_FIRST, G_FIRST, "f|g", false,
-               "the map whose pairs come first; a question goes through f first"},
+               "which of g(f(x)) comes first, pair by pair"},
 };
 
 static rk_status settle_hop(rk_synthetic *s, rk_error *err)
@@ -74,10 +74,10 @@ enum { MOVED = 5, N_SWAPS = MOVED * (MOVED - 1) / 2 }; /* the first slots, and t
 enum { TRACKED, STILL };
 
 static const rk_syn_param swap_params[] = {
-    [SLOTS] = {"slots", 8, MOVED + 1, 1 << 16, NULL, false, "that hold a value"},
+    [SLOTS] = {"slots", 8, MOVED + 1, 1 << 16, NULL, false, "slots that hold a value"},
     [SWAPS] = {"swaps", 64, 0, RK_SYN_TOKENS_MAX / 2, NULL, false,
                "exchanges among the first five slots, at most"},
-    [MIN_SWAPS] = {"min-swaps", 0, 0, RK_SYN_TOKENS_MAX / 2, NULL, false, "and at least"},
+    [MIN_SWAPS] = {"min-swaps", 0, 0, RK_SYN_TOKENS_MAX / 2, NULL, false, "exchanges, at least"},
     [VALUES] = {"values", 1024, 2, 1 << 20, NULL, false, "different values"},
     [SWAP_QUERIES] = {"queries", 8, 2, 1 << 16, NULL, false,
                       "questions of a sample, half of them about the first five slots"},

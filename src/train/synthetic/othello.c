@@ -90,7 +90,7 @@ static board opening(void)
 }
 
 static const rk_syn_param params[] = {
-    [MOVES] = {"moves", MOVES_MAX, 1, MOVES_MAX, NULL, false, "of a game, at most"},
+    [MOVES] = {"moves", MOVES_MAX, 1, MOVES_MAX, NULL, false, "moves of a game, at most"},
 };
 
 static rk_status settle(rk_synthetic *s, rk_error *err)

@@ -85,7 +85,8 @@ enum { COMMA = 10, END, REV_VOCAB };
 
 static const rk_syn_param reverse_params[] = {
     [REV_SEQ_LEN] = {"seq-len", 128, 4, RK_SYN_TOKENS_MAX, NULL, false, "tokens of a sample"},
-    [REV_DIGITS] = {"digits", 60, 1, RK_SYN_TOKENS_MAX / 2, NULL, false, "of the longest number"},
+    [REV_DIGITS] = {"digits", 60, 1, RK_SYN_TOKENS_MAX / 2, NULL, false,
+                    "digits of the longest number"},
     [REV_TARGETS] = {"targets", TARGETS_ALL, TARGETS_ALL, TARGETS_ANSWERS, "all|answers", false,
                      "what is learned: every next token, or the reversed numbers"},
 };
@@ -154,7 +155,7 @@ enum { BIT_DISTANCE, BIT_MIN_DISTANCE, BIT_SYMBOLS };
 
 static const rk_syn_param longbit_params[] = {
     [BIT_DISTANCE] = {"distance", 128, 1, RK_SYN_TOKENS_MAX - 2, NULL, false,
-                      "fillers between a symbol and its question, at most"},
+                      "fillers between the symbol and its question, at most"},
     [BIT_MIN_DISTANCE] = {"min-distance", 0, 0, RK_SYN_TOKENS_MAX - 2, NULL, false,
                           "distances are drawn from this to the longest; 0: all are the longest"},
     [BIT_SYMBOLS] = {"symbols", 16, 2, 1 << 16, NULL, false, "different symbols"},
