@@ -160,8 +160,8 @@ static uint64_t checksum_of(const rk_source *s)
 
 static void sum_up(rk_dataset *d)
 {
-    double sizes[RK_MIXTURE_MAX];
-    uint64_t sums[RK_MIXTURE_MAX];
+    double sizes[RK_MIXTURE_MAX] = {0.0};
+    uint64_t sums[RK_MIXTURE_MAX] = {0};
     for (int i = 0; i < d->n_sources; i++) {
         const rk_source *s = &d->sources[i];
         sizes[i] = (double)s->train.n;
@@ -207,7 +207,7 @@ rk_status rk_dataset_init(rk_dataset *d, const rk_data_params *p, const rk_token
 
 void rk_dataset_deinit(rk_dataset *d)
 {
-    for (int i = 0; i < d->n_sources; i++) {
+    for (int i = 0; d->sources && i < d->n_sources; i++) {
         rk_token_stream_deinit(&d->sources[i].train);
         rk_token_stream_deinit(&d->sources[i].val);
         rk_corpus_close(d->sources[i].corpus);

@@ -19,12 +19,11 @@ enum { DEPTH_MAX = 64, SUM_DIGITS = 16 };
 
 char *rk_packed_sister(const char *path, const char *ending)
 {
-    const size_t n = strlen(path) - (rk_ends_with(path, ".bin") ? strlen(".bin") : 0);
-    char *sister = malloc(n + strlen(ending) + 1);
-    if (sister) {
-        memcpy(sister, path, n);
-        strcpy(sister + n, ending);
-    }
+    const int n = (int)(strlen(path) - (rk_ends_with(path, ".bin") ? strlen(".bin") : 0));
+    const size_t bytes = (size_t)n + strlen(ending) + 1;
+    char *sister = malloc(bytes);
+    if (sister)
+        snprintf(sister, bytes, "%.*s%s", n, path, ending);
     return sister;
 }
 

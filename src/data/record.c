@@ -135,7 +135,7 @@ static rk_status take_object(reading *r, rk_error *err)
 static rk_status close_part(reading *r, bool counts, rk_error *err)
 {
     rk_record *const d = r->record;
-    rk_record_part *last = d->n_parts > 0 ? &d->parts[d->n_parts - 1] : NULL;
+    rk_record_part *last = d->parts && d->n_parts > 0 ? &d->parts[d->n_parts - 1] : NULL;
     const size_t at = last ? last->at + last->bytes : 0;
     if (d->text.failed)
         return out_of_memory(r, err);
@@ -143,7 +143,7 @@ static rk_status close_part(reading *r, bool counts, rk_error *err)
         last->bytes = d->text.len - last->at;
         return RK_OK;
     }
-    if (d->n_parts == d->parts_max) {
+    if (!d->parts || d->n_parts == d->parts_max) {
         const int64_t max = rk_max_i64(8, 2 * d->parts_max);
         rk_record_part *parts = realloc(d->parts, (size_t)max * sizeof *parts);
         if (!parts)

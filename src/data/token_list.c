@@ -81,15 +81,21 @@ void rk_token_list_add(rk_token_list *l, const int32_t *ids, int64_t n, bool cou
     l->n += n;
 }
 
+static bool grow_ends(rk_token_list *l)
+{
+    const int64_t max = rk_max_i64(16, 2 * l->docs_max);
+    int64_t *ends = realloc(l->ends, (size_t)max * sizeof *ends);
+    if (!ends)
+        return false;
+    l->ends = ends;
+    l->docs_max = max;
+    return true;
+}
+
 static void add_end(rk_token_list *l, int64_t end)
 {
-    if (!l->failed && l->n_docs == l->docs_max) {
-        const int64_t max = rk_max_i64(16, 2 * l->docs_max);
-        int64_t *ends = realloc(l->ends, (size_t)max * sizeof *ends);
-        l->failed = !ends;
-        l->ends = ends ? ends : l->ends;
-        l->docs_max = ends ? max : l->docs_max;
-    }
+    if (!l->failed && l->n_docs == l->docs_max)
+        l->failed = !grow_ends(l);
     if (!l->failed)
         l->ends[l->n_docs++] = end;
 }

@@ -138,9 +138,10 @@ uint64_t rk_token_stream_checksum(const rk_token_stream *s)
  * bits; to be freed. */
 static unsigned char *choose_held_out(int64_t n, double frac, uint64_t seed)
 {
-    const int64_t n_held = frac > 0.0 ? rk_max_i64(1, (int64_t)llround((double)n * frac)) : 0;
+    const int64_t share = rk_max_i64(1, (int64_t)llround((double)n * frac));
+    const int64_t n_held = frac > 0.0 ? rk_min_i64(n, share) : 0;
     unsigned char *held = calloc(rk_bits_bytes(n), 1);
-    int64_t *order = malloc((size_t)n * sizeof *order);
+    int64_t *order = calloc((size_t)n, sizeof *order);
     if (!held || !order) {
         free(held);
         free(order);
