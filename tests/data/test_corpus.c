@@ -44,6 +44,10 @@ static void test_cubic(void **state)
         seen[at / CTX] = true;
         assert_int_equal(rk_cubic_window(&c, CTX, (uint64_t)(i + c.prime)), at);
     }
+    test_ok(rk_cubic_init(&c, 4 * 198, CTX, &err), &err); /* below 198 - 1 */
+    assert_int_equal(c.prime, 191);
+    test_ok(rk_cubic_init(&c, 4 * 198 + 1, CTX, &err), &err);
+    assert_int_equal(c.prime, 197);
     assert_int_equal(rk_cubic_init(&c, 60, 4, &err), RK_ERR_ARG);
     assert_non_null(strstr(err.msg, "the cubic order of 15 windows meets 11 of them"));
 }
@@ -347,7 +351,8 @@ static void test_stopped(void **state)
                           ? NULL
                           : fopen(test_path(&t, dir, parts[i]), "ab");
             if (f) {
-                fputs("torn", f);
+                for (int k = 0; k < 20000; k++)
+                    fputs("torn", f);
                 fclose(f);
             }
         }
