@@ -53,6 +53,7 @@ NOT_DRAWN = {"selftest"}  # is itself a test
 INCLUDED_BY_MAX = 8  # objects to compile again: headers that more of them include take too long
 LIMIT_BASE = 60      # seconds
 SLOWER_SANITIZED = 5 # times
+NEXT_KEPT = 3        # of a slot, in place of mutants whose lines go
 
 # A mutant may write, remove or signal anything, such as a device that a test names as an output. So tests run
 # where only their build folder and an empty /tmp can be written, and no other process is seen.
@@ -369,24 +370,26 @@ def executables(build, some):
 
 # ---- mutants
 
+def places(layer, kind, path, text, code):
+    """All mutants of a kind in a file: (mutant, changed text). The key tells one from the others, in other versions
+    of the file, too."""
+    seen, lines = {}, text.split("\n")
+    for lo, hi, new in KINDS[kind](code):
+        at = text.count("\n", 0, lo)
+        changed = text[:lo] + new + text[hi:]
+        was, now = lines[at].strip(), changed[changed.rfind("\n", 0, lo) + 1:].split("\n", 1)[0].strip() or ";"
+        nth = seen[was, now] = seen.get((was, now), 0) + 1
+        key = "%s: %s -> %s%s" % (path, was, now, " (%d)" % nth if nth > 1 else "")
+        yield {"key": key, "layer": layer, "kind": kind, "file": path, "line": at + 1, "was": was, "is": now}, changed
+
+
 def ranked(layers, seed, slot):
     """The mutants of a slot, in the order in which they are drawn: (mutant, changed text)."""
     names = sorted(layers)
     turn, of_layer = divmod(slot, len(names))
-    kind = list(KINDS)[(of_layer + turn) % len(KINDS)]
-    found = []
-    for path, text, code in layers[names[of_layer]]:
-        seen, lines = {}, text.split("\n")
-        for lo, hi, new in KINDS[kind](code):
-            at = text.count("\n", 0, lo)
-            changed = text[:lo] + new + text[hi:]
-            was, now = lines[at].strip(), changed[changed.rfind("\n", 0, lo) + 1:].split("\n", 1)[0].strip() or ";"
-            nth = seen[was, now] = seen.get((was, now), 0) + 1
-            key = "%s: %s -> %s%s" % (path, was, now, " (%d)" % nth if nth > 1 else "")
-            rank = hashlib.sha256(("%s %d %s" % (seed, slot, key)).encode()).digest()
-            found.append((rank, {"key": key, "layer": names[of_layer], "kind": kind, "file": path, "line": at + 1,
-                                 "was": was, "is": now}, changed))
-    return [(mutant, changed) for _, mutant, changed in sorted(found, key=lambda f: f[0])]
+    layer, kind = names[of_layer], list(KINDS)[(of_layer + turn) % len(KINDS)]
+    found = [f for file in layers[layer] for f in places(layer, kind, *file)]
+    return sorted(found, key=lambda f: hashlib.sha256(("%s %d %s" % (seed, slot, f[0]["key"])).encode()).digest())
 
 
 def verdict(layer, original, all_tests, runner):
@@ -451,8 +454,10 @@ class Campaign:
         r["stands_on"] = self.stands_on(r)
         earlier = self.kept.get(mutant["key"])
         survived = list(earlier["survived"]) if earlier else []
-        if r["result"] == "survived" and r["sanitized"] and self.commit not in survived:
+        if r["result"] == "survived" and self.commit not in survived:
             survived.append(self.commit)
+        if r["result"] == "caught" and r["sanitized"]: # by the stage that was still to come
+            survived = [c for c in survived if c != self.commit]
         self.kept[mutant["key"]] = dict(r, survived=survived)
         self.save()
 
@@ -468,10 +473,10 @@ class Campaign:
     def slots(self, slots):
         """Judge the mutants of these slots: [(slot, mutant, changed text, what was drawn before)]."""
         layers, runner = sources(), Runner(RELEASE, self.o.jobs, self.o.factor)
-        all_tests, original, drawn = runner.measure(), RELEASE.program_hash(), []
+        all_tests, original, drawn, listed = runner.measure(), RELEASE.program_hash(), [], []
         for slot in slots:
-            passed_over = []
-            for mutant, changed in ranked(layers, self.o.seed, slot):
+            passed_over, ranking = [], ranked(layers, self.o.seed, slot)
+            for at, (mutant, changed) in enumerate(ranking):
                 if mutant["key"] in [m["key"] for _, m, _, _ in drawn]:
                     continue
                 r = self.result(mutant)
@@ -482,12 +487,43 @@ class Campaign:
                 self.kept[mutant["key"]] = dict(r, line=mutant["line"])
                 if r["result"] in ("caught", "survived"):
                     drawn.append((slot, mutant, changed, passed_over))
+                    listed.append(dict(mutant, slot=slot, passed_over=passed_over,
+                                       next=[m for m, _ in ranking[at + 1:at + 1 + NEXT_KEPT]]))
                     break
                 passed_over.append(r["result"])
             else:
                 sys.exit("slot %d: nothing that builds" % (slot + 1))
+        self.save(list={"seed": self.o.seed, "commit": self.commit, "slots": listed})
         RELEASE.make()
         return drawn
+
+    def here(self, m):
+        """A mutant of another commit in the source of this one: (mutant, changed text), or None where its line is gone."""
+        path = os.path.join(COPY, m["file"])
+        if not os.path.exists(path):
+            return None
+        with open(path) as f:
+            text = f.read()
+        return next((x for x in places(m["layer"], m["kind"], m["file"], text, code_only(text)) if x[0]["key"] == m["key"]), None)
+
+    def again(self, slots):
+        """Judge the mutants of the last list that are not caught in the source of this commit. One whose line is gone
+        gives way to the next of its slot."""
+        runner, drawn = Runner(RELEASE, self.o.jobs, self.o.factor), load(RESULTS)["list"]
+        all_tests, original, judged = runner.measure(), RELEASE.program_hash(), []
+        for s in [s for s in drawn["slots"] if s["slot"] in slots]:
+            r = self.kept.get(s["key"], {})
+            while r.get("result") != "caught" and not self.here(s) and s["next"]:
+                s.update(s["next"][0], next=s["next"][1:], passed_over=s["passed_over"] + ["its line is gone"])
+                r = self.kept.get(s["key"], {})
+            found = self.here(s)
+            if found and r.get("result") != "caught" and r.get("commit") != self.commit:
+                self.judge(*found, original, all_tests, runner)
+                tell(s["slot"], self.kept[s["key"]])
+                judged.append((s["slot"], *found, []))
+            self.save(list=drawn)
+        RELEASE.make()
+        return judged
 
     def sanitizers(self, drawn):
         """What survived meets the tests of its layer and those near it under the sanitizers."""
@@ -526,11 +562,9 @@ def run_slots(o, slots):
     campaign = Campaign(o)
     copy_source(o.commit)
     RELEASE.configure()
-    drawn = campaign.slots(slots)
+    drawn = campaign.again(slots) if o.again else campaign.slots(slots)
     if not o.no_sanitizers:
         campaign.sanitizers(drawn)
-    campaign.save(list={"seed": o.seed, "commit": campaign.commit, "slots": [
-        {"slot": slot, "key": m["key"], "passed_over": before} for slot, m, _, before in drawn]})
 
 
 # ---- the page
@@ -542,7 +576,8 @@ def cell(code):
 def last_list():
     kept = load(RESULTS)
     drawn = kept["list"]
-    return drawn, [dict(kept["mutants"][s["key"]], slot=s["slot"], passed_over=s["passed_over"]) for s in drawn["slots"]]
+    rows = [dict(kept["mutants"][m["key"]], **m) for m in drawn["slots"] if m["key"] in kept["mutants"]]
+    return drawn, rows
 
 
 def table(drawn, rows):
@@ -553,13 +588,16 @@ def table(drawn, rows):
     commits = ["%s (%d)" % (c, sum(r["commit"] == c for r in rows)) for c in dict.fromkeys(r["commit"] for r in rows)]
     out = ["# Mutants", "",
            "Made by `make mutants` (`tools/mutants.py`), which tells what is changed and how a list is drawn; do not edit.", "",
-           "Seed %s, %d mutants of commit %s: **%d caught**, %d survived all tests, %d of them also those near them under "
-           "sanitizers. Of those caught, %d survived on an earlier commit and led to a test. Results are of commits %s. "
-           "Passed over: %d that did not build, %d that compiled to the same program." %
-           (drawn["seed"], len(rows), drawn["commit"], len(caught), len(rows) - len(caught),
-            sum(r["sanitized"] for r in rows if r["result"] == "survived"), len(later), ", ".join(commits),
-            over.count("does not build"), over.count("the same program")), "",
-           "| | layer | kind | place | was | became | result |", "| --- | --- | --- | --- | --- | --- | --- |"]
+           "Seed %s, %d mutants drawn from commit %s: **%d caught**, %d survived all tests, %d of them also those near them "
+           "under sanitizers%s. %d of those caught survived on an earlier commit and led to a test. Passed over: %d that did "
+           "not build, %d that compiled to the same program, %d whose line had been simplified away. Results are of the "
+           "commits %s: one stays while the line and the test are unchanged, and what survives runs again when tests are "
+           "added." %
+           (drawn["seed"], len(drawn["slots"]), drawn["commit"], len(caught), len(rows) - len(caught),
+            sum(r["sanitized"] for r in rows if r["result"] == "survived"),
+            ", %d not run yet" % (len(drawn["slots"]) - len(rows)) if len(rows) < len(drawn["slots"]) else "", len(later),
+            over.count("does not build"), over.count("the same program"), over.count("its line is gone"), ", ".join(commits)),
+           "", "| | layer | kind | place | was | became | result |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for r in rows:
         told = r["by"] if r["by"] else "**survived**: " + reasons.get((r["file"], r["was"], r["is"]), "not read yet")
         if r["by"] and r["survived"]:
@@ -576,6 +614,7 @@ def main():
     ap.add_argument("--commit", default="HEAD", help="whose source is changed and tested (HEAD)")
     ap.add_argument("--slots", help="only these, such as 1-12,27")
     ap.add_argument("--keep-survivors", action="store_true", help="do not run again what survived on an earlier commit")
+    ap.add_argument("--again", action="store_true", help="those of the last list that survived, in the source of --commit")
     ap.add_argument("--no-sanitizers", action="store_true", help="leave out what survivors meet after the last slot")
     ap.add_argument("--list", action="store_true", help="print the first draw of each slot, run nothing")
     ap.add_argument("--no-run", action="store_true", help="only write the table of the last run")
