@@ -64,9 +64,11 @@ rk_status rk_data_check_vocabulary(const rk_corpus *c, const rk_tokenizer *tok, 
                                    rk_error *err)
 {
     const rk_packed_about *a = &c->about; /* empty where there is none */
-    const bool other =
-        tok && a->tokenizer_checksum && a->tokenizer_checksum != rk_packed_tokenizer_checksum(tok);
-    if (other || a->n_vocab > n_vocab)
+    uint64_t own = a->tokenizer_checksum;
+    const rk_status st = tok && own != 0 ? rk_packed_tokenizer_checksum(tok, &own, err) : RK_OK;
+    if (st != RK_OK)
+        return st;
+    if (own != a->tokenizer_checksum || a->n_vocab > n_vocab)
         return differ(c->path, a->tokenizer, a->n_vocab, "what is asked for", n_vocab, err);
     return rk_corpus_check_ids(c, n_vocab, err);
 }
@@ -148,24 +150,31 @@ static rk_status measure(rk_source *s, const rk_data_params *p, rk_error *err)
 
 /* What tells one source's data from another's. A file that names its pieces' checksums is not read for
  * it; of a text the value is that of earlier versions. */
-static uint64_t checksum_of(const rk_source *s)
+static rk_status checksum_of(const rk_source *s, uint64_t *sum, rk_error *err)
 {
-    const bool known = s->corpus->has_about && s->corpus->about.bin.n > 0;
-    const uint64_t sums[4] = {(uint64_t)s->train.n, (uint64_t)s->val.n,
-                              known ? rk_packed_checksum(&s->corpus->about)
-                                    : rk_token_stream_checksum(&s->train),
-                              known ? 0 : rk_token_stream_checksum(&s->val)};
-    return rk_checksum_bytes(sums, sizeof sums);
+    uint64_t sums[4] = {(uint64_t)s->train.n, (uint64_t)s->val.n};
+    rk_status st = RK_OK;
+    if (s->corpus->has_about && s->corpus->about.bin.n > 0) {
+        sums[2] = rk_packed_checksum(&s->corpus->about);
+    } else {
+        st = rk_token_stream_checksum(&s->train, &sums[2], err);
+        if (st == RK_OK)
+            st = rk_token_stream_checksum(&s->val, &sums[3], err);
+    }
+    *sum = rk_checksum_bytes(sums, sizeof sums);
+    return st;
 }
 
-static void sum_up(rk_dataset *d)
+static rk_status sum_up(rk_dataset *d, rk_error *err)
 {
     double sizes[RK_MIXTURE_MAX] = {0.0};
     uint64_t sums[RK_MIXTURE_MAX] = {0};
     for (int i = 0; i < d->n_sources; i++) {
         const rk_source *s = &d->sources[i];
+        const rk_status st = checksum_of(s, &sums[i], err);
+        if (st != RK_OK)
+            return st;
         sizes[i] = (double)s->train.n;
-        sums[i] = checksum_of(s);
         d->n_tokens += s->train.n + s->val.n;
         d->n_val += s->n_val;
     }
@@ -173,6 +182,7 @@ static void sum_up(rk_dataset *d)
                     d->n_sources);
     d->checksum =
         d->n_sources == 1 ? sums[0] : rk_checksum_bytes(sums, (size_t)d->n_sources * sizeof *sums);
+    return RK_OK;
 }
 
 static rk_status check_options(const rk_data_options *o, rk_error *err)
@@ -199,8 +209,8 @@ rk_status rk_dataset_init(rk_dataset *d, const rk_data_params *p, const rk_token
             st = measure(s, p, err);
     }
     if (st == RK_OK)
-        sum_up(d);
-    else
+        st = sum_up(d, err);
+    if (st != RK_OK)
         rk_dataset_deinit(d);
     return st;
 }

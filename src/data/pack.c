@@ -261,12 +261,13 @@ static rk_status pack_files(packer *k, int *signal, rk_error *err)
 /* ---- the whole ---- */
 
 /* Of everything that the result depends on. A file that was touched is another. */
-static rk_status source_of(const packer *k, uint64_t *source, int64_t *bytes, rk_error *err)
+static rk_status source_of(const packer *k, uint64_t tokenizer, uint64_t *source, int64_t *bytes,
+                           rk_error *err)
 {
     const rk_pack_params *p = k->p;
     rk_checksum *c = rk_checksum_new();
-    const uint64_t options[] = {1, p->tokenizer ? rk_packed_tokenizer_checksum(p->tokenizer) : 0,
-                                (uint64_t)p->n_vocab, (uint64_t)p->boundary, (uint64_t)k->how.ends};
+    const uint64_t options[] = {1, tokenizer, (uint64_t)p->n_vocab, (uint64_t)p->boundary,
+                                (uint64_t)k->how.ends};
     const char *chat = p->chat ? p->chat->name : "";
     rk_status st = c ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory");
     if (c) {
@@ -317,14 +318,16 @@ static rk_status begin(packer *k, rk_error *err)
     const rk_pack_params *p = k->p;
     rk_packed_head head = {.path = p->out,
                            .tokenizer = p->tokenizer_name,
-                           .tokenizer_checksum =
-                               p->tokenizer ? rk_packed_tokenizer_checksum(p->tokenizer) : 0,
                            .n_vocab = p->n_vocab,
                            .overwrite = p->overwrite};
     bool resumed = false;
     k->how = (rk_text_how){p->tokenizer, p->chat, ends_documents(p)};
     k->type = rk_id_type_for(p->n_vocab);
-    rk_status st = source_of(k, &head.source, &k->bytes_all, err);
+    rk_status st = p->tokenizer
+                       ? rk_packed_tokenizer_checksum(p->tokenizer, &head.tokenizer_checksum, err)
+                       : RK_OK;
+    if (st == RK_OK)
+        st = source_of(k, head.tokenizer_checksum, &head.source, &k->bytes_all, err);
     if (st == RK_OK)
         st = make_room(k, err);
     if (st == RK_OK) /* a token of 16 bits rarely stands for more than eight bytes */

@@ -27,10 +27,12 @@ char *rk_packed_sister(const char *path, const char *ending)
     return sister;
 }
 
-uint64_t rk_packed_tokenizer_checksum(const rk_tokenizer *t)
+rk_status rk_packed_tokenizer_checksum(const rk_tokenizer *t, uint64_t *sum, rk_error *err)
 {
     rk_checksum *c = rk_checksum_new();
-    for (int32_t id = 0; c && id < rk_tokenizer_n_vocab(t); id++) {
+    if (!c)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a checksum of the vocabulary");
+    for (int32_t id = 0; id < rk_tokenizer_n_vocab(t); id++) {
         size_t n;
         const char *bytes = rk_tokenizer_bytes(t, id, &n);
         const uint64_t head[2] = {(uint64_t)id, n};
@@ -39,9 +41,9 @@ uint64_t rk_packed_tokenizer_checksum(const rk_tokenizer *t)
             rk_checksum_add(c, bytes, n);
         }
     }
-    const uint64_t sum = c ? rk_checksum_value(c) : 0;
+    *sum = rk_checksum_value(c);
     rk_checksum_free(c);
-    return sum;
+    return RK_OK;
 }
 
 uint64_t rk_packed_checksum(const rk_packed_about *a)

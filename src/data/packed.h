@@ -30,7 +30,7 @@ void rk_packed_about_deinit(rk_packed_about *a);
 /* NAME with another ending for the path NAME.bin; to be freed. NULL when memory ran out. */
 char *rk_packed_sister(const char *path, const char *ending);
 /* Of the ids and texts of a vocabulary, so that it is known under another name. */
-uint64_t rk_packed_tokenizer_checksum(const rk_tokenizer *t);
+rk_status rk_packed_tokenizer_checksum(const rk_tokenizer *t, uint64_t *sum, rk_error *err);
 /* Of all pieces of all files. */
 uint64_t rk_packed_checksum(const rk_packed_about *a);
 

@@ -76,9 +76,10 @@ static rk_status encode_txt(const rk_text_chunk *c, const rk_text_how *how, rk_t
 {
     const rk_status st =
         encode_text(text_at(c->file, c->from.at), c->bytes, true, how, e, out, err);
-    if (st == RK_OK && c->from.at + c->bytes == c->file->map.size)
-        end_document(how, true, out);
-    return st;
+    if (st != RK_OK || c->from.at + c->bytes < c->file->map.size)
+        return st;
+    end_document(how, true, out);
+    return rk_token_list_check(out, err);
 }
 
 /* ---- .jsonl ---- */

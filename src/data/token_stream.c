@@ -120,16 +120,18 @@ static void add_ids(rk_checksum *c, const rk_corpus *corpus, int64_t first, int6
     }
 }
 
-uint64_t rk_token_stream_checksum(const rk_token_stream *s)
+rk_status rk_token_stream_checksum(const rk_token_stream *s, uint64_t *sum, rk_error *err)
 {
     rk_checksum *c = rk_checksum_new();
-    for (int64_t i = 0; c && i < s->n_spans; i++)
+    if (!c)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a checksum of the data");
+    for (int64_t i = 0; i < s->n_spans; i++)
         add_ids(c, s->corpus, s->spans[i].first, s->spans[i + 1].at - s->spans[i].at);
-    for (int64_t i = 0; c && i < s->n_spans && s->corpus->mask; i++)
+    for (int64_t i = 0; i < s->n_spans && s->corpus->mask; i++)
         add_bits(c, s->corpus->mask, s->spans[i].first, s->spans[i + 1].at - s->spans[i].at);
-    const uint64_t sum = c ? rk_checksum_value(c) : 0;
+    *sum = rk_checksum_value(c);
     rk_checksum_free(c);
-    return sum;
+    return RK_OK;
 }
 
 /* ---- splitting ---- */

@@ -25,7 +25,7 @@ rk_status rk_token_stream_add(rk_token_stream *s, int64_t first, int64_t n, rk_e
 void rk_token_stream_read(const rk_token_stream *s, int64_t start, int64_t n, int32_t *ids,
                           bool *counts, bool *begins);
 /* Of the tokens as they lie in the corpus, and of what does not count. */
-uint64_t rk_token_stream_checksum(const rk_token_stream *s);
+rk_status rk_token_stream_checksum(const rk_token_stream *s, uint64_t *sum, rk_error *err);
 
 /* How a corpus is split. */
 typedef struct rk_split {
