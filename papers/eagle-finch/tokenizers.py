@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 
-from harness import Cell, table
+from harness import ROOT, Cell, table
 
 TEXTS = "chatterbot-corpus==1.3.3"
 ENOUGH = 4000  # bytes; languages with less text are left out
@@ -43,16 +43,18 @@ OURS = ("import rwkv_c\nt = rwkv_c.Tokenizer('world')", "t.encode(text)")
 
 def fetched(paper, package):
     """The folder of a package's files; None where pip cannot get it."""
-    folder = paper.shared(package)
-    if not os.path.isdir(folder):
+
+    def make(folder):
         got = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest",
-                              folder + ".wheel", package], stdout=subprocess.DEVNULL,
+                              folder, package], stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, check=False)
-        if got.returncode != 0:
-            return None
-        wheel, = glob.glob(folder + ".wheel/*.whl")
-        zipfile.ZipFile(wheel).extractall(folder)
-    return folder
+        wheels = glob.glob(folder + "/*.whl")
+        if got.returncode != 0 or not wheels:
+            return False
+        zipfile.ZipFile(wheels[0]).extractall(folder)
+        return True
+
+    return paper.shared(package, make)
 
 
 def texts(paper):
@@ -98,8 +100,7 @@ def speed_cell(paper):
         path = os.path.join(folder, "all.txt")
         with open(path, "w", encoding="utf-8") as f:
             f.write("".join(texts(paper).values()))
-        root = os.path.join(paper.home, "..", "..")
-        ours = timed(*OURS, path, PYTHONPATH=os.path.join(root, "bindings", "python"),
+        ours = timed(*OURS, path, PYTHONPATH=os.path.join(ROOT, "bindings", "python"),
                      RWKV_C_LIBRARY=os.path.join(os.path.dirname(paper.program.path), "librk.so"))
         found = {"rwkv.c": ours}
         for package, (setup, encode) in {} if paper.small else PACKAGES.items():

@@ -9,9 +9,10 @@ Python's standard library is all this needs.
 """
 
 from .cells import Cell, Store
-from .paper import Paper
+from .paper import ROOT, Paper
 from .plot import Plot
-from .program import Program
+from .program import Failed, Program
 from .table import mean, spread, table, with_spread
 
-__all__ = ["Cell", "Paper", "Plot", "Program", "Store", "mean", "spread", "table", "with_spread"]
+__all__ = ["ROOT", "Cell", "Failed", "Paper", "Plot", "Program", "Store", "mean", "spread", "table",
+           "with_spread"]

@@ -3,8 +3,10 @@
 import argparse
 import concurrent.futures
 import os
+import shutil
 import signal
 import sys
+import threading
 import time
 
 from .cells import Store
@@ -30,15 +32,24 @@ class Paper:
         # A small run shows that everything works and is no result: nothing of it is kept here.
         self.page = self.work if self.small else self.home
         os.makedirs(self.work, exist_ok=True)
+        self.making = threading.Lock()
         self.store = Store(os.path.join(self.page, "cells.jsonl"))
 
     def path(self, name):
         """Of a file among the results."""
         return os.path.join(self.page, name)
 
-    def shared(self, name):
-        """Of a file that is made once for all cells of a run."""
-        return os.path.join(self.work, name)
+    def shared(self, name, make):
+        """The path of what all cells of a run use. make(path) makes it, once, under another name, so that
+        it is whole where it is there; False: it could not, and the answer is None."""
+        path = os.path.join(self.work, name)
+        with self.making:
+            if not os.path.exists(path):
+                shutil.rmtree(path + ".part", ignore_errors=True)
+                if make(path + ".part") is False:
+                    return None
+                os.rename(path + ".part", path)
+        return path
 
     def results(self, experiment, **like):
         """[(settings, result)] of the finished cells of an experiment whose settings are like that."""
@@ -80,12 +91,11 @@ class Paper:
                 except Stopped:
                     continue
                 except Failed as e:
-                    failed.append(str(e))
+                    failed.append(cell)
+                    note(f"failed: {cell.title}: {e}")
                     continue
                 done += 1
                 note(f"[{done}/{n_cells}] {cell.title}: {seconds / 60:.1f} min")
-        for words in failed:
-            note(f"failed: {words}")
         if done < n_cells:
             note(f"{self.name}: {n_cells - done} cells are missing after "
                  f"{(time.monotonic() - began) / 60:.0f} min; the next call goes on")
@@ -93,7 +103,7 @@ class Paper:
 
     def make_one(self, cell, end):
         began = time.monotonic()
-        if began > end:
+        if began > end or self.program.stopping:
             raise Stopped
         folder = os.path.join(self.work, cell.folder)
         os.makedirs(folder, exist_ok=True)
