@@ -5,7 +5,7 @@ import math
 
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555"]
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 130, 40, 52
+LEFT, RIGHT, TOP, BOTTOM = 64, 156, 40, 52
 
 
 class Axis:
