@@ -36,15 +36,6 @@ static previous_job job_of(const rk_ctx *ctx, const rk_node *n)
                           .width = x->dims[2]};
 }
 
-/* Tokens [from, *to) of a row whose first has `shift` before it, or else the token before. */
-static bool next_run(const int32_t *begins, int64_t steps, int64_t from, int64_t *to)
-{
-    *to = from + 1;
-    while (*to < steps && !(begins && begins[*to]))
-        ++*to;
-    return from < steps;
-}
-
 static void forward_rows(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const previous_job *j = arg;
@@ -53,7 +44,8 @@ static void forward_rows(void *arg, int64_t lo, int64_t hi, int worker)
     (void)worker;
     for (int64_t b = lo; b < hi; b++) {
         const int32_t *begins = rk_begins_of(j->ctx, b, j->steps);
-        for (int64_t from = 0, to; next_run(begins, j->steps, from, &to); from = to) {
+        for (int64_t from = 0, to; from < j->steps; from = to) {
+            to = rk_sequence_end(begins, from, j->steps);
             const int64_t at = (b * j->steps + from) * c;
             char *out = rk_at(x, j->n->out[0]->data, at);
             memcpy(out, rk_at(x, j->n->in[1]->data, b * c), rk_reals(x, c));
@@ -76,7 +68,8 @@ static void backward_rows(void *arg, int64_t lo, int64_t hi, int worker)
     (void)worker;
     for (int64_t b = lo; b < hi; b++) {
         const int32_t *begins = rk_begins_of(j->ctx, b, j->steps);
-        for (int64_t from = 0, to; next_run(begins, j->steps, from, &to); from = to) {
+        for (int64_t from = 0, to; from < j->steps; from = to) {
+            to = rk_sequence_end(begins, from, j->steps);
             const int64_t at = (b * j->steps + from) * c;
             if (j->dshift)
                 j->kern->axpy(c, 1.0, rk_at(x, j->dy, at), rk_at(x, j->dshift, b * c));

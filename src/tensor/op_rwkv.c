@@ -73,9 +73,7 @@ static shift_rows next_rows(const shift_job *j, int64_t *lo, int64_t hi)
     shift_rows r = {.b = *lo / j->steps, .first = *lo / j->steps * j->steps, .lo = *lo, .hi = hi};
     const int32_t *begins = rk_begins_of(j->ctx, r.b, j->steps);
     r.anew = r.lo == r.first || (begins && begins[r.lo - r.first]);
-    for (int64_t t = r.lo + 1; begins && t < r.hi; t++)
-        if (begins[t - r.first])
-            r.hi = t;
+    r.hi = r.first + rk_sequence_end(begins, r.lo - r.first, r.hi - r.first);
     r.ended = begins && r.hi < r.first + j->steps && begins[r.hi - r.first];
     *lo = r.hi;
     return r;

@@ -12,12 +12,9 @@ bool rk_run_from(const int32_t *begins, int64_t steps, int64_t from, rk_run *r)
 {
     if (from >= steps)
         return false;
-    *r = (rk_run){from, steps - from, begins && begins[from]};
-    const int64_t most = r->anew ? rk_min_i64(r->n, RK_WKV_SEGMENT) : r->n;
-    int64_t n = 1;
-    while (n < most && !(begins && begins[from + n]))
-        n++;
-    r->n = begins ? n : r->n;
+    const bool anew = begins && begins[from];
+    const int64_t to = anew ? rk_min_i64(steps, from + RK_WKV_SEGMENT) : steps;
+    *r = (rk_run){from, rk_sequence_end(begins, from, to) - from, anew};
     return true;
 }
 

@@ -20,6 +20,15 @@ typedef struct rk_run {
 /* Where sequences begin among the `steps` tokens of row b; NULL: nowhere but at the row's. */
 const int32_t *rk_begins_of(const rk_ctx *ctx, int64_t b, int64_t steps);
 
+/* The first token behind `from` and before `to` that begins a sequence; `to` where none does. */
+static inline int64_t rk_sequence_end(const int32_t *begins, int64_t from, int64_t to)
+{
+    int64_t t = from + 1;
+    while (t < to && !(begins && begins[t]))
+        t++;
+    return t;
+}
+
 /* The piece of a run that begins at token `from`, or that ends before token `to`. False when there is
  * none. */
 bool rk_run_from(const int32_t *begins, int64_t steps, int64_t from, rk_run *r);

@@ -574,11 +574,14 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
 {
     rk_run_params p = *params;
     char *base = NULL;
-    rk_status st = rk_run_dir_check(p.dir, p.resume, err); /* before data are read in vain */
+    rk_status st = rk_run_dir_check(p.dir, p.resume, err);
     if (st == RK_OK)
         st = find_base(&p, &base, err);
     if (st == RK_OK)
         st = recall_recipe(&p, err);
+    rk_train_params settled = p.model;
+    if (st == RK_OK) /* before data are read in vain */
+        st = rk_train_settle(&settled, err);
     if (st == RK_OK)
         st = open_and_run(&p, env, result, err);
     free(base);

@@ -71,7 +71,7 @@ static rk_status expect_range(const char *name, double value, double lo, double 
     return rk_fail(err, RK_ERR_ARG, "%s is %g, expected %g to %g", name, value, lo, hi);
 }
 
-static rk_status check_params(rk_train_params *p, rk_error *err)
+rk_status rk_train_settle(rk_train_params *p, rk_error *err)
 {
     const struct {
         const char *name;
@@ -155,7 +155,7 @@ static void require_gradients(rk_model *m)
 static rk_status settle(const rk_training *s, rk_train_params *p, rk_error *err)
 {
     *p = *s->params;
-    rk_status st = check_params(p, err);
+    rk_status st = rk_train_settle(p, err);
     if (st == RK_OK)
         st = rk_lr_scales_set(s->model, p, err);
     return st == RK_OK ? rk_trained_set(s->model, p, err) : st;
@@ -232,7 +232,7 @@ static rk_status make_subject(rk_model **m, rk_task **t, const rk_train_params *
                               rk_error *err)
 {
     rk_train_params p = *params;
-    rk_status st = check_params(&p, err);
+    rk_status st = rk_train_settle(&p, err);
     if (st == RK_OK)
         st = rk_train_model(m, &p, err);
     if (st != RK_OK)

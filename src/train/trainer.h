@@ -32,6 +32,10 @@ rk_status rk_trainer_next(rk_trainer *t, rk_step_info *info, double *metrics, rk
 rk_status rk_trainer_held_out(rk_trainer *t, int64_t first, int64_t n, rk_example_sums *to,
                               rk_error *err);
 
+/* Are the options within their ranges? Fills in those that follow from others. The rest of them is
+ * looked at when the model and the data are there.
+ * Errors  RK_ERR_ARG: which one, what it may be. */
+rk_status rk_train_settle(rk_train_params *p, rk_error *err);
 /* The model that rk_trainer_new makes for these options, its tensors without data, or that of
  * p->init_from, whose architecture p then has. */
 rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err);

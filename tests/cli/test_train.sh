@@ -83,6 +83,8 @@ resumes() {
     # ---- tasks and optimisers
     train 2 "no task 'frob'" --out run $sizes --task frob
     train 2 "no optimizer 'frob'; there are adamw, sgd, muon" --out run $sizes --optimizer frob
+    # options are looked at before data are read
+    train 2 "no optimizer 'frob'" --out run $sizes --data nothing.txt --optimizer frob
     train 2 'momentum is an option of sgd, not of adamw' --out run $sizes --momentum 0.5
     train 2 'beta1 is an option of adamw, not of sgd' --out run $sizes --optimizer sgd --beta1 0.5
     [ ! -e run ] || complain "a call that failed left a run folder"
