@@ -60,12 +60,26 @@ void rk_part_tensor_name(const rk_adapter_part *p, int i, char *name, size_t siz
     snprintf(name, size, "%.*s.%s", (int)n, p->name, rk_forms[p->form].tensors[i].name);
 }
 
-/* What a form asks of sizes; NULL: they fit. */
+/* Does a shape of the form need this size? */
+static bool needs(rk_adapter_form form, char letter)
+{
+    bool found = false;
+    for (int i = 0; i < rk_forms[form].n_tensors; i++)
+        found = found || strchr(rk_forms[form].tensors[i].shape, letter);
+    return found;
+}
+
+/* What a form asks of sizes; NULL: they fit. A size that is not known yet (0) fits where no shape needs
+ * it. */
 static const char *misfit(const rk_adapter_part *p)
 {
-    if (p->in < 1 || p->out < 1 || p->rank < 1)
+    static const char sizes[] = "iorwIO";
+    for (const char *c = sizes; *c; c++)
+        if (needs(p->form, *c) && (p->rank < 1 || size_of(p, *c) < 1))
+            return "sizes of at least 1";
+    if (p->in < 0 || p->out < 0)
         return "sizes of at least 1";
-    if (p->form == RK_FORM_MISS && (p->width < 1 || p->out % p->width != 0))
+    if (p->form == RK_FORM_MISS && p->out % p->width != 0)
         return "a width that divides the outputs";
     if ((p->form == RK_FORM_BAT_IN || p->form == RK_FORM_BAT_OUT) &&
         (p->in % p->rank != 0 || p->out % p->rank != 0))
@@ -184,8 +198,7 @@ static const rk_param *param_named(const rk_model *m, const char *name)
     return NULL;
 }
 
-static rk_status check_part(const rk_adapter_part *a, const rk_model *m, const char *name,
-                            rk_error *err)
+static rk_status check_part(rk_adapter_part *a, const rk_model *m, const char *name, rk_error *err)
 {
     const rk_param *p = param_named(m, a->name);
     if (!p || !rk_roles[p->spec->role].weight)
@@ -193,12 +206,22 @@ static rk_status check_part(const rk_adapter_part *a, const rk_model *m, const c
                        name, a->name, m->arch->name);
     const int inputs = rk_param_inputs(p);
     const int64_t in = p->tensor.dims[inputs], out = p->tensor.dims[1 - inputs];
-    if (a->in != in || a->out != out)
+    if ((a->in && a->in != in) || (a->out && a->out != out))
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: is for '%s' with %" PRId64 " inputs and %" PRId64
                        " outputs, but the model's has %" PRId64 " and %" PRId64,
-                       name, a->name, a->in, a->out, in, out);
-    return RK_OK;
+                       name, a->name, a->in ? a->in : in, a->out ? a->out : out, in, out);
+    const rk_adapter_part before = *a;
+    a->in = in;
+    a->out = out;
+    const char *expected = misfit(a);
+    if (!expected)
+        return RK_OK;
+    *a = before;
+    return rk_fail(err, RK_ERR_FORMAT,
+                   "%s: %s of rank %" PRId64 " and width %" PRId64 " for '%s' (%" PRId64
+                   ", %" PRId64 "), expected %s",
+                   name, rk_forms[a->form].name, a->rank, a->width, a->name, out, in, expected);
 }
 
 static rk_status check_whole(const rk_adapter_whole *w, const rk_model *m, const char *name,
@@ -217,8 +240,8 @@ static rk_status check_whole(const rk_adapter_whole *w, const rk_model *m, const
     return RK_OK;
 }
 
-rk_status rk_adapter_set_check(const rk_adapter_set *s, const rk_model *m, const char *name,
-                               bool force, rk_error *err)
+rk_status rk_adapter_set_check(rk_adapter_set *s, const rk_model *m, const char *name, bool force,
+                               rk_error *err)
 {
     rk_status st = RK_OK;
     for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)

@@ -47,6 +47,7 @@ extern const rk_form_facts rk_forms[RK_FORM_COUNT];
 typedef struct rk_adapter_part {
     char name[RK_PARAM_NAME_MAX]; /* of the matrix: "blocks.0.att.key.weight" */
     rk_adapter_form form;
+    /* in and out are 0 where no tensor shows them, as MiSS's inputs: rk_adapter_set_check fills them in. */
     int64_t in, out, rank;
     int64_t width; /* of MiSS: out, or less in its form "mini" */
     double scale;  /* of lora and dora: alpha / r, of rsLoRA alpha / sqrt(r); else 1 */
@@ -98,9 +99,10 @@ int64_t rk_part_count(const rk_adapter_part *p, int i);
 void rk_part_tensor_name(const rk_adapter_part *p, int i, char *name, size_t size);
 
 /* Does the set fit the model: are there such matrices, of such sizes, and was it made for this model?
- * name is the adapter's in sentences. force: another fingerprint is taken.
+ * Sizes that the set does not know become the model's. name is the adapter's in sentences. force:
+ * another fingerprint is taken.
  * Errors  RK_ERR_FORMAT: which matrix, what was found, what was expected. */
-rk_status rk_adapter_set_check(const rk_adapter_set *s, const rk_model *m, const char *name,
-                               bool force, rk_error *err);
+rk_status rk_adapter_set_check(rk_adapter_set *s, const rk_model *m, const char *name, bool force,
+                               rk_error *err);
 
 #endif
