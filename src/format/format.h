@@ -19,10 +19,18 @@
 
 /* ---- opening (beside rk_model_open of rk.h) ---- */
 
-/* A model without data for what a file under canonical names (scheme.h) shows to be its
+/* Parameters that a model is to have where its file lacks them: they start with their initial values and
+ * are no part of its fingerprint. */
+typedef struct rk_open_options {
+    bool tuned_state, tuned_shift; /* as in rk_hparams */
+} rk_open_options;
+/* rk_model_open with more parameters than the file has. */
+rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_options *o,
+                             rk_error *err);
+/* A model without data, o (NULL: nothing) added, for what a file under canonical names (scheme.h) shows to be its
  * architecture and sizes; the model owns f, which is closed on failure. What f says of each parameter is not looked at yet.
  * Errors  RK_ERR_UNSUPPORTED: a relative, or no architecture of ours; RK_ERR_FORMAT: sizes. */
-rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err);
+rk_status rk_model_for_file(rk_model **out, rk_file *f, const rk_open_options *o, rk_error *err);
 /* Does the file hold a parameter in its shape and in a type that can be computed with? */
 rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *err);
 /* Is this the name of a parameter? */

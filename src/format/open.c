@@ -48,9 +48,10 @@ rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *e
     const rk_file_tensor *t = rk_file_find(m->file, p->name);
     char found[64], expected[64];
     if (!t)
-        return p->used ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
-                                 rk_file_name(m->file), p->name, m->arch->name)
-                       : RK_OK;
+        return p->used && !p->added
+                   ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
+                             rk_file_name(m->file), p->name, m->arch->name)
+                   : RK_OK;
     const bool type = is_float(t->dtype) || (rk_dtype_is_blocks(t->dtype) && stays_mapped(p, t));
     if (!p->used || (type && same_squeezed(t, &p->tensor)))
         return RK_OK;
@@ -72,7 +73,7 @@ static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
         const rk_status st = rk_model_check_param(m, p, err);
         if (st != RK_OK)
             return st;
-        if (t && p->used && !stays_mapped(p, t))
+        if (p->added || (t && p->used && !stays_mapped(p, t)))
             *floats += (size_t)rk_tensor_count(&p->tensor);
     }
     return RK_OK;
@@ -85,7 +86,7 @@ bool rk_model_knows(const rk_model *m, const char *name)
         if (!strcmp(s->name, name))
             return true;
     for (int64_t i = 0; i < m->n_params; i++)
-        if (!strcmp(m->params[i].name, name))
+        if (!m->params[i].added && !strcmp(m->params[i].name, name))
             return true;
     return false;
 }
@@ -120,11 +121,9 @@ static void bind_mapped(rk_tensor *to, const rk_file_tensor *t)
 
 /* Only products read what lies transposed; for others it is copied into the order of its
  * dimensions. Vectors go to *at, which moves on. */
-static rk_status bind_param(rk_model *m, rk_param *p, float **at, rk_error *err)
+static rk_status bind_found(rk_model *m, rk_param *p, const rk_file_tensor *found, float **at,
+                            rk_error *err)
 {
-    const rk_file_tensor *found = rk_file_find(m->file, p->name);
-    if (!found || !p->used)
-        return RK_OK;
     rk_file_tensor t = *found;
     const bool mapped = stays_mapped(p, &t);
     const rk_status st =
@@ -141,6 +140,24 @@ static rk_status bind_param(rk_model *m, rk_param *p, float **at, rk_error *err)
     return RK_OK;
 }
 
+/* What the file lacks takes its initial values. */
+static rk_status bind_added(rk_model *m, int64_t i, float **at, rk_error *err)
+{
+    rk_tensor *t = &m->params[i].tensor;
+    t->data = *at;
+    *at += rk_tensor_count(t);
+    return rk_param_init(m, i, 0, t->data, NULL, err);
+}
+
+static rk_status bind_param(rk_model *m, int64_t i, float **at, rk_error *err)
+{
+    rk_param *p = &m->params[i];
+    const rk_file_tensor *found = rk_file_find(m->file, p->name);
+    if (p->added)
+        return bind_added(m, i, at, err);
+    return found && p->used ? bind_found(m, p, found, at, err) : RK_OK;
+}
+
 static rk_status bind_params(rk_model *m, rk_error *err)
 {
     size_t floats = 0;
@@ -152,7 +169,7 @@ static rk_status bind_params(rk_model *m, rk_error *err)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its vectors",
                        rk_file_name(m->file));
     for (int64_t i = 0; i < m->n_params && st == RK_OK; i++)
-        st = bind_param(m, &m->params[i], &at, err);
+        st = bind_param(m, i, &at, err);
     return st;
 }
 
@@ -165,7 +182,7 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
     rk_checksum_add(c, m->arch->name, strlen(m->arch->name));
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        if (!p->used)
+        if (!p->used || p->added)
             continue;
         rk_checksum_add(c, p->name, strlen(p->name));
         rk_checksum_add(c, p->tensor.dims, (size_t)p->tensor.n_dims * sizeof *p->tensor.dims);
@@ -201,10 +218,26 @@ static bool has_layers(const rk_file *f, const rk_arch *arch, int64_t n_layer)
     return n_layer * n <= rk_file_count(f) + MISSING_MAX;
 }
 
-rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)
+/* What the sizes get beside those of the file, and which parameters are then not in it. */
+static void add_options(rk_hparams *hp, const rk_open_options *o)
+{
+    hp->tuned_state = hp->tuned_state || (o && o->tuned_state);
+    hp->tuned_shift = hp->tuned_shift || (o && o->tuned_shift);
+}
+
+static void mark_added(rk_model *m, const rk_hparams *file)
+{
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_scope scope = m->params[i].spec->scope;
+        m->params[i].added = (scope == RK_SCOPE_TUNED && !file->tuned_state) ||
+                             (scope == RK_SCOPE_TUNED_SHIFT && !file->tuned_shift);
+    }
+}
+
+rk_status rk_model_for_file(rk_model **out, rk_file *f, const rk_open_options *o, rk_error *err)
 {
     const rk_arch *arch = rk_arch_detect(f);
-    rk_hparams hp = {0};
+    rk_hparams hp = {0}, own;
     rk_status st = rk_refuse_relatives(f, err);
     if (st == RK_OK && !arch)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
@@ -218,6 +251,8 @@ rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)
     if (st == RK_OK && !has_layers(f, arch, hp.n_layer))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
                      rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));
+    own = hp;
+    add_options(&hp, o);
     if (st == RK_OK)
         st = rk_model_new(out, arch, &hp, err);
     if (st != RK_OK) {
@@ -225,16 +260,17 @@ rk_status rk_model_for_file(rk_model **out, rk_file *f, rk_error *err)
         return st;
     }
     const char *ctx_len = rk_file_meta(f, "ctx_len");
+    mark_added(*out, &own);
     (*out)->file = f;
     (*out)->ctx_len = ctx_len ? strtoll(ctx_len, NULL, 10) : 0;
     return RK_OK;
 }
 
 /* Takes ownership of f. */
-static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
+static rk_status open_file(rk_model **out, rk_file *f, const rk_open_options *o, rk_error *err)
 {
     rk_model *m = NULL;
-    rk_status st = rk_model_for_file(&m, f, err);
+    rk_status st = rk_model_for_file(&m, f, o, err);
     if (st != RK_OK)
         return st;
     st = bind_params(m, err);
@@ -250,13 +286,19 @@ static rk_status open_file(rk_model **out, rk_file *f, rk_error *err)
     return RK_OK;
 }
 
-rk_status rk_model_open(rk_model **out, const char *path, rk_error *err)
+rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_options *o,
+                             rk_error *err)
 {
     rk_file *f = NULL;
     rk_status st = rk_file_open(&f, path, err);
     if (st == RK_OK)
         st = rk_scheme_import(&f, err);
-    return st == RK_OK ? open_file(out, f, err) : st;
+    return st == RK_OK ? open_file(out, f, o, err) : st;
+}
+
+rk_status rk_model_open(rk_model **out, const char *path, rk_error *err)
+{
+    return rk_model_open_with(out, path, NULL, err);
 }
 
 rk_status rk_model_open_memory(rk_model **out, const void *data, size_t bytes, rk_error *err)
@@ -265,5 +307,5 @@ rk_status rk_model_open_memory(rk_model **out, const void *data, size_t bytes, r
     rk_status st = rk_file_open_memory(&f, data, bytes, "model in memory", err);
     if (st == RK_OK)
         st = rk_scheme_import(&f, err);
-    return st == RK_OK ? open_file(out, f, err) : st;
+    return st == RK_OK ? open_file(out, f, NULL, err) : st;
 }

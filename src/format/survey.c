@@ -152,7 +152,7 @@ static rk_status make_skeleton(rk_survey *s, const char *path, rk_error *err)
     if (st == RK_OK)
         st = rk_scheme_import(&f, &why);
     if (st == RK_OK)
-        st = rk_model_for_file(&s->skeleton, f, &why);
+        st = rk_model_for_file(&s->skeleton, f, NULL, &why);
     return st == RK_ERR_NOMEM ? rk_fail(err, st, "%s", why.msg) : RK_OK;
 }
 

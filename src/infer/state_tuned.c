@@ -1,28 +1,21 @@
-/* state_tuned.c: initial states in a file of their own, as state tuning leaves them: a matrix of
- * each layer, "blocks.0.att.time_state", and nothing else. What is not a matrix of the state starts
- * as it does without them. */
+/* state_tuned.c: initial states in a file of their own, as state tuning leaves them: of each layer what
+ * the recurrence begins with, "blocks.0.att.time_state", what stands before the first token in the time
+ * mix's shift, where that is tuned, and nothing else. Other parts of a state start as they do without
+ * them. */
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "format/scheme.h"
 #include "infer/session.h"
 
-static void tuned_name(int64_t layer, char name[RK_PARAM_NAME_MAX])
-{
-    snprintf(name, RK_PARAM_NAME_MAX, "blocks.%" PRId64 ".att.time_state", layer);
-}
-
 bool rk_file_is_tuned_state(const rk_file *f)
 {
     const int64_t n = rk_file_count(f);
-    char name[RK_PARAM_NAME_MAX];
-    for (int64_t i = 0; i < n; i++) {
-        tuned_name(i, name);
-        if (!rk_file_find(f, name))
+    for (int64_t i = 0; i < n; i++)
+        if (!rk_state_is_tuned_name(rk_file_at(f, i)->name))
             return false;
-    }
     return n > 0;
 }
 
@@ -46,44 +39,76 @@ static void transpose_heads(float *x, int64_t n_head, int64_t n)
             }
 }
 
-static rk_status read_matrix(const rk_file *f, const rk_state_entry *p, rk_tuned_layout layout,
-                             float *out, rk_error *err)
+static rk_status check_values(const rk_file *f, const rk_file_tensor *t, const rk_param_spec *spec,
+                              const float *x, rk_error *err)
 {
-    char name[RK_PARAM_NAME_MAX];
-    tuned_name(p->layer, name);
-    const rk_file_tensor *t = rk_file_find(f, name);
-    if (!t || !is_state_of(t, p))
-        return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: no tensor '%s' of %" PRId64 " by %" PRId64 " by %" PRId64 " floats",
-                       rk_file_name(f), name, p->dims[0], p->dims[1], p->dims[2]);
-    rk_file_floats(t, 0, p->count, out);
-    for (int64_t i = 0; i < p->count; i++)
-        if (!isfinite(out[i]))
+    for (int64_t i = 0; i < rk_file_tensor_count(t); i++) {
+        if (!isfinite(x[i]))
             return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' holds a value that is not finite",
-                           rk_file_name(f), name);
-    const bool key_major =
-        (layout == RK_TUNED_KEY_VALUE) != t->exchanged; /* as it lies in memory */
-    if (key_major != p->spec->key_major)
-        transpose_heads(out, p->dims[0], p->dims[1]);
+                           rk_file_name(f), t->name);
+        if (rk_roles[spec->role].nonnegative && x[i] < 0.0f)
+            return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' holds %g, a sum of weights",
+                           rk_file_name(f), t->name, (double)x[i]);
+    }
     return RK_OK;
 }
 
+/* The tensor of a part of the state. */
+static rk_status find_part(const rk_file *f, const rk_state_entry *p, const rk_param_spec *spec,
+                           const rk_file_tensor **out, rk_error *err)
+{
+    char name[RK_PARAM_NAME_MAX], shape[64];
+    rk_param_name(spec, p->layer, name);
+    const rk_file_tensor *t = *out = rk_file_find(f, name);
+    const rk_tensor want = rk_tensor_over(RK_F32, p->n_dims, p->dims, NULL);
+    if (t && is_state_of(t, p))
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s' of %s floats", rk_file_name(f), name,
+                   strchr(rk_tensor_describe(&want, shape, sizeof shape), '('));
+}
+
+static rk_status read_part(const rk_file *f, const rk_state_entry *p, const rk_param_spec *spec,
+                           rk_tuned_layout layout, float *out, rk_error *err)
+{
+    const rk_file_tensor *t = NULL;
+    rk_status st = find_part(f, p, spec, &t, err);
+    if (st != RK_OK)
+        return st;
+    rk_file_floats(t, 0, p->count, out);
+    const bool key_major =
+        (layout == RK_TUNED_KEY_VALUE) != t->exchanged; /* as it lies in memory */
+    if (p->n_dims == 3 && key_major != p->spec->key_major)
+        transpose_heads(out, p->dims[0], p->dims[1]);
+    return check_values(f, t, spec, out, err);
+}
+
+/* Is a part that need not be tuned missing? */
+static bool is_left_out(const rk_file *f, const rk_param_spec *spec)
+{
+    char name[RK_PARAM_NAME_MAX];
+    rk_param_name(spec, 0, name);
+    return spec->scope == RK_SCOPE_TUNED_SHIFT && !rk_file_find(f, name);
+}
+
 /* state (count): the initial one. */
-static rk_status read_matrices(const rk_model *m, const rk_file *f, rk_tuned_layout layout,
-                               float *state, rk_error *err)
+static rk_status read_parts(const rk_model *m, const rk_file *f, rk_tuned_layout layout,
+                            float *state, rk_error *err)
 {
     rk_status st = RK_OK;
     int64_t n = 0;
     for (int i = 0; i < m->state.n_parts && st == RK_OK; i++) {
         const rk_state_entry *p = &m->state.parts[i];
-        if (p->spec->kind != RK_STATE_MATRIX)
+        const rk_param_spec *spec = rk_state_tuned_param(m->arch, p->spec);
+        if (p->spec->zero_if_tuned)
+            memset(state + p->at, 0, (size_t)p->count * sizeof *state);
+        if (!spec || is_left_out(f, spec))
             continue;
-        st = read_matrix(f, p, layout, state + p->at, err);
+        st = read_part(f, p, spec, layout, state + p->at, err);
         n++;
     }
     if (st == RK_OK && n != rk_file_count(f))
         st = rk_fail(err, RK_ERR_FORMAT,
-                     "%s: initial states of %" PRId64 " layers, the model (%s) takes %" PRId64,
+                     "%s: %" PRId64 " tensors of initial states, the model (%s) takes %" PRId64,
                      rk_file_name(f), rk_file_count(f), m->arch->name, n);
     return st == RK_OK ? rk_file_check(f, err) : st;
 }
@@ -97,7 +122,7 @@ rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout
     if (!state)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(f));
     rk_model_initial_state(m, state);
-    rk_status st = read_matrices(m, f, layout, state, err);
+    rk_status st = read_parts(m, f, layout, state, err);
     if (st == RK_OK)
         st = rk_state_set(s->stream.state, state, bytes, err);
     free(state);

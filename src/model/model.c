@@ -45,6 +45,7 @@ rk_weight *rk_param_weight(const rk_model *m, const rk_param *p)
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     if ((spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
+        (spec->scope == RK_SCOPE_TUNED_SHIFT && !m->hp.tuned_shift) ||
         (spec->scope == RK_SCOPE_LN0 && m->hp.ln0_fused))
         return;
     rk_param *p = &m->params[m->n_params++];
@@ -145,24 +146,28 @@ void rk_model_close(rk_model *m)
     free(m);
 }
 
+rk_status rk_param_init(const rk_model *m, int64_t i, uint64_t seed, float *to,
+                        const atomic_int *abort, rk_error *err)
+{
+    const rk_param *p = &m->params[i];
+    const rk_init in = {.hp = &m->hp,
+                        .layer = p->layer,
+                        .index = i,
+                        .seed = seed,
+                        .rows = rk_tensor_rows(&p->tensor),
+                        .cols = rk_tensor_cols(&p->tensor),
+                        .x = to,
+                        .arg = p->spec->init_arg,
+                        .abort = abort};
+    return p->spec->init(&in, err);
+}
+
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err)
 {
-    for (int64_t i = 0; i < m->n_params; i++) {
-        const rk_param *p = &m->params[i];
-        const rk_init in = {.hp = &m->hp,
-                            .layer = p->layer,
-                            .index = i,
-                            .seed = seed,
-                            .rows = rk_tensor_rows(&p->tensor),
-                            .cols = rk_tensor_cols(&p->tensor),
-                            .x = p->tensor.data,
-                            .arg = p->spec->init_arg,
-                            .abort = abort};
-        const rk_status st = p->spec->init(&in, err);
-        if (st != RK_OK)
-            return st;
-    }
-    return RK_OK;
+    rk_status st = RK_OK;
+    for (int64_t i = 0; i < m->n_params && st == RK_OK; i++)
+        st = rk_param_init(m, i, seed, m->params[i].tensor.data, abort, err);
+    return st;
 }
 
 /* ---- facts ---- */

@@ -21,6 +21,7 @@ typedef enum rk_scope {
     RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
     RK_SCOPE_LATER, /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
     RK_SCOPE_TUNED, /* in every layer where rk_hparams.tuned_state says so, else nowhere */
+    RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift */
 } rk_scope;
 
 /* Where an initial value goes: the parameter, its place, the random stream. */
@@ -138,6 +139,7 @@ typedef struct rk_param {
     rk_role role;    /* the table's; a matrix of one row is a vector to all who hold and save it */
     bool used;       /* false: what layer 0 stores but does not compute with */
     bool trained;    /* by a trainer, whose the values are then, and not the file's */
+    bool added;      /* the model's file does not hold it: it starts with its initial value */
     double lr_scale; /* of its learning rate in training: the table's, or what options say */
     rk_tensor tensor;
 } rk_param;
@@ -163,6 +165,14 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
 /* Initial values for every parameter; the tensors must be f32 with data. Stops with RK_ERR_ABORTED
  * when *abort (may be NULL) becomes non-zero. */
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);
+/* The initial values of one parameter, params[i], into `to`. */
+rk_status rk_param_init(const rk_model *m, int64_t i, uint64_t seed, float *to,
+                        const atomic_int *abort, rk_error *err);
+/* Is a row's parameter what streams begin with, which a model has or not? */
+static inline bool rk_param_is_tuned(const rk_param_spec *spec)
+{
+    return spec->scope == RK_SCOPE_TUNED || spec->scope == RK_SCOPE_TUNED_SHIFT;
+}
 /* Does a row's parameter belong to the model and not to a layer? */
 static inline bool rk_param_of_model(const rk_param_spec *spec)
 {

@@ -7,7 +7,9 @@
 
 typedef enum rk_role {
     RK_ROLE_VECTOR,    /* norms, mixes, biases; (H,N) with an entry a channel too */
-    RK_ROLE_STATE,     /* what streams begin with */
+    RK_ROLE_STATE,     /* what streams begin with: what the recurrence holds, */
+    RK_ROLE_STATE_SUM, /* a sum of weights in it, */
+    RK_ROLE_SHIFT,     /* the token before the first */
     RK_ROLE_EMB,       /* a row a token */
     RK_ROLE_HEAD,      /* (V,C) */
     RK_ROLE_ATT_READ,  /* receptance, gate */
@@ -31,6 +33,7 @@ typedef struct rk_role_facts {
     bool decays;       /* subject to weight decay */
     bool any_type;     /* may be held in 16 bits or in blocks; else kernels read it as reals */
     bool zeros_in;     /* most of its inputs may be zero */
+    bool nonnegative;  /* an update that makes an element negative leaves 0 */
     rk_layout layout;  /* of a product */
 } rk_role_facts;
 

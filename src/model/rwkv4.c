@@ -7,9 +7,13 @@ typedef struct rwkv4_layer {
     rk_lm_layer norms;
     rk_rwkv4_time_mix att;
     rk_gated_channel_mix ffn;
+    /* What streams begin with, at pp = 0; may be NULL. (C) each: aa, bb, and the row before the first. */
+    rk_tensor *time_state, *time_state_sum, *ts_state;
 } rwkv4_layer;
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv4_layer, f)
+#define TUNED(f) RK_SCOPE_TUNED, offsetof(rwkv4_layer, f)
+#define TUNED_SHIFT(f) RK_SCOPE_TUNED_SHIFT, offsetof(rwkv4_layer, f)
 
 static const rk_param_spec params[] = {
     RK_LM_FIRST_PARAMS,
@@ -35,15 +39,22 @@ static const rk_param_spec params[] = {
     {"blocks.%d.ffn.receptance.weight", "CC", RK_ROLE_FFN_IN, LAYER(ffn.receptance),
      rk_init_constant, 0, 1},
     {"blocks.%d.ffn.value.weight", "CF", RK_ROLE_FFN_OUT, LAYER(ffn.value), rk_init_constant, 0, 1},
+    {"blocks.%d.att.time_state", "C", RK_ROLE_STATE, TUNED(time_state), rk_init_constant, 0, 1},
+    {"blocks.%d.att.time_state_sum", "C", RK_ROLE_STATE_SUM, TUNED(time_state_sum),
+     rk_init_constant, 0, 1},
+    {"blocks.%d.att.ts_state", "C", RK_ROLE_SHIFT, TUNED_SHIFT(ts_state), rk_init_constant, 0, 1},
     RK_LM_LAST_PARAMS,
 };
 
 enum { ATT_SHIFT, ATT_AA, ATT_BB, ATT_PP, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
-    [ATT_AA] = {.name = "att.aa", .shape = "C"},
-    [ATT_BB] = {.name = "att.bb", .shape = "C"},
-    [ATT_PP] = {.name = "att.pp", .shape = "C", .initial = -1e30}, /* no -inf: differences */
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C", .tuned = offsetof(rwkv4_layer, ts_state)},
+    [ATT_AA] = {.name = "att.aa", .shape = "C", .tuned = offsetof(rwkv4_layer, time_state)},
+    [ATT_BB] = {.name = "att.bb", .shape = "C", .tuned = offsetof(rwkv4_layer, time_state_sum)},
+    [ATT_PP] = {.name = "att.pp",
+                .shape = "C",
+                .initial = -1e30, /* no -inf: differences */
+                .zero_if_tuned = true},
     [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 

@@ -9,9 +9,13 @@ typedef struct rwkv5_layer {
     rk_lm_layer norms;
     rk_rwkv5_time_mix att;
     rk_gated_channel_mix ffn;
+    rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
+    rk_tensor *ts_state;   /* (C), may be NULL: what stands before the first token in the shift */
 } rwkv5_layer;
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv5_layer, f)
+#define TUNED(f) RK_SCOPE_TUNED, offsetof(rwkv5_layer, f)
+#define TUNED_SHIFT(f) RK_SCOPE_TUNED_SHIFT, offsetof(rwkv5_layer, f)
 
 /* clang-format takes the braces of a row in a macro for those of a block. */
 /* clang-format off */
@@ -58,6 +62,10 @@ typedef struct rwkv5_layer {
      rk_init_constant, 0, 1}, \
     {"blocks.%d.ffn.value.weight", "CF", RK_ROLE_FFN_OUT, LAYER(ffn.value), \
      rk_init_constant, 0, 1}, \
+    {"blocks.%d.att.time_state", "HNN", RK_ROLE_STATE, TUNED(time_state), \
+     rk_init_constant, 0, 1}, \
+    {"blocks.%d.att.ts_state", "C", RK_ROLE_SHIFT, TUNED_SHIFT(ts_state), \
+     rk_init_constant, 0, 1}, \
     RK_LM_LAST_PARAMS
 /* clang-format on */
 
@@ -76,8 +84,12 @@ static const rk_param_spec params_5_2_first[] = {
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
-    [ATT_WKV] = {.name = "att.wkv", .shape = "HNN", .kind = RK_STATE_MATRIX, .key_major = true},
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C", .tuned = offsetof(rwkv5_layer, ts_state)},
+    [ATT_WKV] = {.name = "att.wkv",
+                 .shape = "HNN",
+                 .kind = RK_STATE_MATRIX,
+                 .tuned = offsetof(rwkv5_layer, time_state),
+                 .key_major = true},
     [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
 };
 

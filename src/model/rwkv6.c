@@ -8,10 +8,12 @@ typedef struct rwkv6_layer {
     rk_rwkv6_time_mix att;
     rk_gated_channel_mix ffn;
     rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
+    rk_tensor *ts_state;   /* (C), may be NULL: what stands before the first token in the shift */
 } rwkv6_layer;
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv6_layer, f)
 #define TUNED(f) RK_SCOPE_TUNED, offsetof(rwkv6_layer, f)
+#define TUNED_SHIFT(f) RK_SCOPE_TUNED_SHIFT, offsetof(rwkv6_layer, f)
 
 static const rk_param_spec params[] = {
     RK_LM_FIRST_PARAMS,
@@ -51,12 +53,13 @@ static const rk_param_spec params[] = {
      rk_init_constant, 0, 1},
     {"blocks.%d.ffn.value.weight", "CF", RK_ROLE_FFN_OUT, LAYER(ffn.value), rk_init_constant, 0, 1},
     {"blocks.%d.att.time_state", "HNN", RK_ROLE_STATE, TUNED(time_state), rk_init_constant, 0, 1},
+    {"blocks.%d.att.ts_state", "C", RK_ROLE_SHIFT, TUNED_SHIFT(ts_state), rk_init_constant, 0, 1},
     RK_LM_LAST_PARAMS,
 };
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C", .tuned = offsetof(rwkv6_layer, ts_state)},
     [ATT_WKV] = {.name = "att.wkv",
                  .shape = "HNN",
                  .kind = RK_STATE_MATRIX,

@@ -8,6 +8,7 @@
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rk_rwkv7_layer, f)
 #define TUNED(f) RK_SCOPE_TUNED, offsetof(rk_rwkv7_layer, f)
+#define TUNED_SHIFT(f) RK_SCOPE_TUNED_SHIFT, offsetof(rk_rwkv7_layer, f)
 #define LATER(f) RK_SCOPE_LATER, offsetof(rk_rwkv7_layer, f)
 
 /* Name, shape, place, initial value and its argument, factor of the learning rate. The values are
@@ -50,12 +51,13 @@ static const rk_param_spec params[] = {
     {"blocks.%d.ffn.key.weight", "FC", RK_ROLE_FFN_IN, LAYER(ffn.key), rk_init_orthogonal, 1, 1},
     {"blocks.%d.ffn.value.weight", "CF", RK_ROLE_FFN_OUT, LAYER(ffn.value), rk_init_constant, 0, 1},
     {"blocks.%d.att.time_state", "HNN", RK_ROLE_STATE, TUNED(time_state), rk_init_constant, 0, 1},
+    {"blocks.%d.att.ts_state", "C", RK_ROLE_SHIFT, TUNED_SHIFT(ts_state), rk_init_constant, 0, 1},
     RK_LM_LAST_PARAMS,
 };
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT };
 const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE] = {
-    [ATT_SHIFT] = {.name = "att.shift", .shape = "C"},
+    [ATT_SHIFT] = {.name = "att.shift", .shape = "C", .tuned = offsetof(rk_rwkv7_layer, ts_state)},
     [ATT_WKV] = {.name = "att.wkv",
                  .shape = "HNN",
                  .kind = RK_STATE_MATRIX,

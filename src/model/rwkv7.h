@@ -10,6 +10,7 @@ typedef struct rk_rwkv7_layer {
     rk_rwkv7_time_mix att;
     rk_rwkv7_channel_mix ffn;
     rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
+    rk_tensor *ts_state;   /* (C), may be NULL: what stands before the first token in the shift */
 } rk_rwkv7_layer;
 
 /* Places in rk_hparams.own. */

@@ -202,23 +202,25 @@ static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_
     return st;
 }
 
-static bool has_tuned_state(const rk_arch *arch, const rk_file *f)
+/* Does the file hold the first parameter of this scope in layer 0? */
+static bool has_tuned(const rk_arch *arch, rk_scope scope, const rk_file *f)
 {
     char name[RK_PARAM_NAME_MAX];
     for (int i = 0; i < arch->n_params; i++) {
-        if (arch->params[i].scope != RK_SCOPE_TUNED)
+        if (arch->params[i].scope != scope)
             continue;
         rk_param_name(&arch->params[i], 0, name);
         return rk_file_find(f, name) != NULL;
     }
-    return arch->base && has_tuned_state(arch->base, f);
+    return arch->base && has_tuned(arch->base, scope, f);
 }
 
 rk_status rk_sizes_read(const rk_arch *arch, const rk_file *f, rk_hparams *hp, rk_error *err)
 {
     const rk_size_spec *s;
     rk_status st = RK_OK;
-    *hp = (rk_hparams){.tuned_state = has_tuned_state(arch, f)};
+    *hp = (rk_hparams){.tuned_state = has_tuned(arch, RK_SCOPE_TUNED, f),
+                       .tuned_shift = has_tuned(arch, RK_SCOPE_TUNED_SHIFT, f)};
     for (int i = 0; st == RK_OK && (s = rk_size_at(arch, i)); i++)
         st = read_size(arch, f, s, hp, err);
     return st == RK_OK ? arch->settle(arch, hp, f, err) : st;

@@ -19,7 +19,8 @@ typedef struct rk_hparams {
     int64_t n_layer, n_embd, n_head, head_size, dim_ffn, n_vocab;
     double ln_eps, ln_x_eps; /* of the norms, and of the group norm behind a recurrence */
     int64_t ln0_fused; /* 1: the table of embeddings holds what ln0 made of it; there is no ln0 */
-    bool tuned_state;  /* layers hold the state that streams begin with */
+    bool tuned_state;  /* layers hold the state that streams begin with, */
+    bool tuned_shift;  /* and what stands before the first token in the time mix's shift */
     /* What one architecture has alone, in places that its file names. */
     union {
         int64_t n;

@@ -52,6 +52,36 @@ void rk_state_layout_deinit(rk_state_layout *l)
 
 /* ---- the beginning ---- */
 
+const rk_param_spec *rk_state_tuned_param(const rk_arch *arch, const rk_state_spec *spec)
+{
+    for (; arch && spec->tuned; arch = arch->base)
+        for (int i = 0; i < arch->n_params; i++)
+            if (rk_param_is_tuned(&arch->params[i]) && arch->params[i].field == spec->tuned)
+                return &arch->params[i];
+    return NULL;
+}
+
+/* Is it the name of this row in any layer? */
+static bool is_named_by(const char *name, const rk_param_spec *spec)
+{
+    const char *mark = strstr(spec->name, "%d");
+    const size_t n = mark ? (size_t)(mark - spec->name) : 0;
+    const size_t digits =
+        mark && !strncmp(name, spec->name, n) ? strspn(name + n, "0123456789") : 0;
+    return digits > 0 && !strcmp(name + n + digits, mark + 2);
+}
+
+bool rk_state_is_tuned_name(const char *name)
+{
+    for (int a = 0; rk_archs[a]; a++)
+        for (int i = 0; i < rk_archs[a]->n_params; i++) {
+            const rk_param_spec *spec = &rk_archs[a]->params[i];
+            if (rk_param_is_tuned(spec) && is_named_by(name, spec))
+                return true;
+        }
+    return false;
+}
+
 /* The parameter that a part begins with; NULL when that is a number. */
 static rk_tensor *tuned_state(const rk_model *m, const rk_state_entry *p)
 {
@@ -60,6 +90,12 @@ static rk_tensor *tuned_state(const rk_model *m, const rk_state_entry *p)
     if (p->spec->tuned)
         memcpy(&t, layer + p->spec->tuned, sizeof t);
     return t;
+}
+
+/* What its elements start at where no parameter says it. */
+static double initial_of(const rk_model *m, const rk_state_spec *s)
+{
+    return s->zero_if_tuned && m->hp.tuned_state ? 0.0 : s->initial;
 }
 
 /* t (H, value, key) into a state (H, key, value). */
@@ -86,7 +122,7 @@ void rk_model_initial_state(const rk_model *m, float *state)
             memcpy(x, tuned->data, (size_t)p->count * sizeof *x);
         else
             for (int64_t e = 0; e < p->count; e++)
-                x[e] = (float)p->spec->initial;
+                x[e] = (float)initial_of(m, p->spec);
     }
 }
 
@@ -110,7 +146,7 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
         rk_tensor *tuned = tuned_state(m, p);
         const int n = rk_state_dims(p, batch, 0, dims);
         if (!tuned) {
-            state[i] = filled(ctx, real, n, dims, p->spec->initial);
+            state[i] = filled(ctx, real, n, dims, initial_of(m, p->spec));
             continue;
         }
         state[i] = rk_view(ctx, rk_for_each_row(ctx, tuned, batch), n, dims);

@@ -25,7 +25,8 @@ typedef struct rk_state_spec {
     rk_state_kind kind;
     double initial;
     size_t tuned;
-    bool key_major; /* (H, N key, N value) */
+    bool key_major;     /* (H, N key, N value) */
+    bool zero_if_tuned; /* starts at 0 in a model with tuned states */
 } rk_state_spec;
 
 /* One tensor of a model's state: a part of a layer. */
@@ -63,6 +64,13 @@ static inline int64_t rk_state_entry_count(const rk_state_entry *p, int64_t n_to
 int rk_state_dims(const rk_state_entry *p, int64_t batch, int64_t n_tokens, int64_t *dims);
 
 typedef struct rk_model rk_model;
+typedef struct rk_arch rk_arch;
+typedef struct rk_param_spec rk_param_spec;
+
+/* The row of the parameter that a part begins with, where models have it; NULL: there is none. */
+const rk_param_spec *rk_state_tuned_param(const rk_arch *arch, const rk_state_spec *spec);
+/* Is this the name of a parameter that streams begin with, of any architecture? */
+bool rk_state_is_tuned_name(const char *name);
 
 /* Of a model whose architecture and sizes are set. */
 rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *err);

@@ -4,7 +4,9 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "format/format.h"
 #include "io/checksum.h"
+#include "train/trained.h"
 
 /* Refuse another size than the file's. */
 static rk_status check_size(const rk_model *m, const char *path, const rk_size *given,
@@ -35,8 +37,10 @@ static rk_status check_sizes(const rk_model *m, rk_train_params *p, rk_error *er
 
 rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err)
 {
+    const rk_open_options add = {.tuned_state = rk_trained_names(p->train_only, "state"),
+                                 .tuned_shift = rk_trained_names(p->train_only, "state-shift")};
     rk_model *m = NULL;
-    rk_status st = rk_model_open(&m, p->init_from, err);
+    rk_status st = rk_model_open_with(&m, p->init_from, &add, err);
     if (st == RK_OK)
         st = check_sizes(m, p, err);
     if (st == RK_OK)

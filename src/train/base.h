@@ -5,7 +5,8 @@
 #include "model/model.h"
 
 /* Open p->init_from, whose architecture and sizes are not to contradict p's; p then has its
- * architecture.
+ * architecture. Where p->train_only has the words "state" or "state-shift", the model gets these
+ * parameters if its file has none.
  * Errors  RK_ERR_ARG: p has another one already; those of rk_model_open. */
 rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err);
 /* Of names, types, shapes and bytes of the file's tensors: what a run that began with it needs to find

@@ -122,8 +122,6 @@ static void lay_out(rk_train_memory *t, rk_model *m)
         if (!is_held(m, p))
             continue;
         p->tensor.data = weight;
-        if (m->file)
-            take_values(rk_file_find(m->file, p->name), &p->tensor, weight);
         t->weights[t->n_weight_arrays++] = array_of(p, weight);
         weight += rk_tensor_count(&p->tensor);
         if (p->trained) {
@@ -133,8 +131,23 @@ static void lay_out(rk_train_memory *t, rk_model *m)
     }
 }
 
+/* The values of what is trained of a model that was opened from a file. */
+static rk_status begin_values(rk_model *m, uint64_t seed, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (int64_t i = 0; m->file && i < m->n_params && st == RK_OK; i++) {
+        const rk_param *p = &m->params[i];
+        const rk_file_tensor *t = rk_file_find(m->file, p->name);
+        if (p->trained && t)
+            take_values(t, &p->tensor, p->tensor.data);
+        else if (p->trained)
+            st = rk_param_init(m, i, seed, p->tensor.data, NULL, err);
+    }
+    return st;
+}
+
 rk_status rk_train_memory_init(rk_train_memory *t, rk_model *m, const rk_train_keeps *keeps,
-                               rk_error *err)
+                               uint64_t seed, rk_error *err)
 {
     const size_t n = (size_t)m->n_params, bytes = rk_train_memory_bytes(m, keeps);
     *t = (rk_train_memory){.keeps = *keeps,
@@ -158,7 +171,10 @@ rk_status rk_train_memory_init(rk_train_memory *t, rk_model *m, const rk_train_k
     }
     rk_pages_huge(t->floats, bytes);
     lay_out(t, m);
-    return RK_OK;
+    const rk_status st = begin_values(m, seed, err);
+    if (st != RK_OK)
+        rk_train_memory_deinit(t);
+    return st;
 }
 
 void rk_train_memory_deinit(rk_train_memory *t)

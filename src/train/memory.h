@@ -38,10 +38,11 @@ typedef struct rk_train_memory {
 
 /* rk_param.trained says what is trained. */
 size_t rk_train_memory_bytes(const rk_model *m, const rk_train_keeps *keeps);
-/* Parameters that are held get their tensors' memory here, those of a file their values. On failure
- * *t is as after rk_train_memory_deinit. */
+/* Parameters that are held get their tensors' memory here, and those of a model that was opened from a
+ * file their values: the file's, or where it lacks them their initial ones with this seed. On failure *t
+ * is as after rk_train_memory_deinit. */
 rk_status rk_train_memory_init(rk_train_memory *t, rk_model *m, const rk_train_keeps *keeps,
-                               rk_error *err);
+                               uint64_t seed, rk_error *err);
 void rk_train_memory_deinit(rk_train_memory *t);
 /* What a checkpoint holds of it. */
 void rk_train_memory_arrays(const rk_train_memory *t, rk_run_arrays *out);

@@ -191,3 +191,10 @@ double rk_optim_grad_norm(rk_ctx *ctx, const rk_update *u, int64_t n, double *pa
     }
     return sqrt(total);
 }
+
+void rk_optim_project(const rk_update *u, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t e = 0; rk_roles[u[i].param->role].nonnegative && e < u[i].n; e++)
+            u[i].weight[e] = u[i].weight[e] > 0.0f ? u[i].weight[e] : 0.0f;
+}

@@ -57,6 +57,8 @@ int rk_optimizer_n_states(const rk_optimizer *o, const rk_param *p);
 /* Refuse an optimiser that there is not, and options that are another one's. */
 rk_status rk_optim_check(const rk_train_params *p, rk_error *err);
 
+/* What an update must not have made negative is 0 again. */
+void rk_optim_project(const rk_update *u, int64_t n);
 /* One update of a parameter by AdamW, whose arrays are m and v. */
 void rk_adamw_update(rk_ctx *ctx, const rk_update *u, const rk_optim_step *s);
 

@@ -125,17 +125,29 @@ rk_status rk_lr_scales_set(rk_model *m, const rk_train_params *p, rk_error *err)
 static rk_status leave_file(const rk_model *m, rk_param *p, rk_error *err)
 {
     const rk_file_tensor *t = rk_file_find(m->file, p->name);
-    if (!p->used || !t) {
+    if (!p->used) {
         p->trained = false; /* a file may lack it or hold another shape */
         return RK_OK;
     }
-    if (rk_dtype_is_blocks(t->dtype))
+    if (t && rk_dtype_is_blocks(t->dtype))
         return rk_fail(err, RK_ERR_ARG,
                        "%s: tensor '%s' is %s and cannot be trained; freeze it, or 'rwkv convert "
                        "--type f32' first",
                        rk_file_name(m->file), p->name, rk_dtype_name(t->dtype));
     p->tensor = rk_tensor_over(RK_F32, p->tensor.n_dims, p->tensor.dims, NULL);
     return RK_OK;
+}
+
+bool rk_trained_names(const char *words, const char *group)
+{
+    const size_t n = strlen(group);
+    for (const char *at = words ? words : ""; *at; at += strspn(at, ",")) {
+        const size_t len = strcspn(at, ",");
+        if (len == n && !strncmp(at, group, n))
+            return true;
+        at += len;
+    }
+    return false;
 }
 
 /* Is there a parameter that an update would change? */

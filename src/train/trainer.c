@@ -260,7 +260,7 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
 static rk_status allocate(rk_trainer *t, rk_error *err)
 {
     const rk_train_keeps keeps = keeps_of(&t->p);
-    const rk_status st = rk_train_memory_init(&t->memory, t->model, &keeps, err);
+    const rk_status st = rk_train_memory_init(&t->memory, t->model, &keeps, t->p.seed, err);
     if (st != RK_OK)
         return st;
     const int64_t n = rk_optim_norm_parts(t->memory.update, t->memory.n_update);
@@ -428,6 +428,7 @@ static void apply(rk_trainer *t, const rk_optim_step *step)
 {
     const rk_train_memory *m = &t->memory;
     m->keeps.optimizer->update(&t->ctx, m->update, m->n_update, step);
+    rk_optim_project(m->update, m->n_update);
     if (m->keeps.average)
         rk_ema_update(&t->ctx, m->update, m->n_update, t->p.ema, step->count);
 }

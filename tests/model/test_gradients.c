@@ -45,7 +45,7 @@ static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
                              {"rank_m", 2},    {"rank_s", 3},   {"removal_scale", removal_scale}};
     rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
     rk_error err = {0};
-    hp.tuned_state = tuned;
+    hp.tuned_state = hp.tuned_shift = tuned;
     test_ok(rk_model_new(&f.m, arch, &hp, &err), &err);
     fill(f.m, 5);
     test_ok(rk_pool_new(&f.pool, 2, NULL, NULL, NULL, &err), &err);
