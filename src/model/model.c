@@ -57,9 +57,11 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
     p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
     p->role = role_of(spec, tensor);
     p->used = spec->scope != RK_SCOPE_LATER || layer > 0;
-    if (rk_roles[spec->role].weight)
-        *rk_param_weight(m, p) = rk_weight_of(tensor, rk_roles[spec->role].layout);
-    else
+    if (rk_roles[spec->role].weight) {
+        rk_weight *w = rk_param_weight(m, p);
+        *w = rk_weight_of(tensor, rk_roles[spec->role].layout);
+        w->adapted_as = ++m->n_weights;
+    } else
         memcpy(place_of(m, spec, layer), &tensor, sizeof tensor);
     if (spec->role == RK_ROLE_HEAD)
         m->head = rk_param_weight(m, p);

@@ -152,6 +152,8 @@ struct rk_model {
     void *top;        /* the architecture's top struct */
     void *layers;     /* n_layer of its layer structs */
     rk_weight *head;  /* (V, C), of the top struct */
+    int n_weights;    /* that adapters may be added to: the largest rk_weight.adapted_as */
+    const struct rk_adapting *adapting; /* adapters that are trained with it; NULL: none */
     rk_state_layout state;
     int64_t ctx_len;
     uint64_t fingerprint;

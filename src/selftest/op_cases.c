@@ -92,6 +92,44 @@ static void concat(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
     out[1] = rk_concat(ctx, (rk_tensor *const[]){in[0], in[0]}, 2, 0);
 }
 
+static void fold(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    out[0] = rk_fold(ctx, in[0], arg);
+}
+
+static void repeat(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    out[0] = rk_repeat(ctx, in[0], arg);
+}
+
+/* Numbers without a gradient. */
+static rk_tensor *constants(rk_ctx *ctx, rk_dtype real, int64_t rows, int64_t cols, double first)
+{
+    const int64_t dims[2] = {rows, cols};
+    rk_tensor *t = rk_new(ctx, real, 2, dims);
+    for (int64_t i = 0; t && t->data && i < rows * cols; i++) {
+        const double x = first + 0.03125 * (double)(i * 7 % 11);
+        if (real == RK_F64)
+            ((double *)t->data)[i] = x;
+        else
+            ((float *)t->data)[i] = (float)x;
+    }
+    return t;
+}
+
+static void gain(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_dtype real = in[0]->dtype;
+    const int64_t n = in[0]->dims[0];
+    const rk_gain_in g = {.magnitude = in[0],
+                          .squares = constants(ctx, real, n, 1, 2),
+                          .b = constants(ctx, real, n, arg, -0.125),
+                          .aw = constants(ctx, real, arg, n, -0.25),
+                          .aa = constants(ctx, real, arg, arg, 0.5),
+                          .scale = 0.5};
+    out[0] = rk_gain(ctx, &g);
+}
+
 static void softmax(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     (void)arg;
@@ -407,6 +445,12 @@ static const rk_op_case cases[] = {
     {"linear (in, out), wide", &rk_op_linear, linear, RK_IN_OUT, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 75, 25)}},
     {"linear (in, out), two rows", &rk_op_linear, linear, RK_IN_OUT, {IN(-1, 1, 2, 75), IN(-1, 1, 75, 25)}},
     {"linear, three at once", &rk_op_linear, linears, 0, {IN(-1, 1, 2, 37), IN(-1, 1, 75, 37), IN(-1, 1, 37, 13), IN(-1, 1, 2, 5), IN(-1, 1, 70, 5)}},
+    {"fold", &rk_op_fold, fold, 7, {IN(-1, 1, 2, 19, 75)}},
+    {"fold, whole blocks", &rk_op_fold, fold, 8, {IN(-1, 1, 37, 64)}},
+    {"fold, wider than its rows", &rk_op_fold, fold, 9, {IN(-1, 1, 3, 5)}},
+    {"repeat", &rk_op_repeat, repeat, 75, {IN(-1, 1, 2, 19, 7)}},
+    {"repeat, narrower than its rows", &rk_op_repeat, repeat, 5, {IN(-1, 1, 3, 9)}},
+    {"gain", &rk_op_gain, gain, 3, {IN(-1, 1, 37)}},
     {"matmul", &rk_op_matmul, matmul, 0, {IN(-1, 1, 5, 7), IN(-1, 1, 7, 9)}},
     {"matmul, batch", &rk_op_matmul, matmul, 0, {IN(-1, 1, 2, 3, 5, 7), IN(-1, 1, 2, 3, 7, 4)}},
     {"matmul, column and row", &rk_op_matmul, matmul, 0, {IN(-1, 1, 5, 1), IN(-1, 1, 1, 4)}},

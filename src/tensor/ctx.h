@@ -36,6 +36,8 @@ typedef struct rk_ctx {
      * What stands before it in the row does not reach it. NULL: a row is one sequence. Outlives the
      * tape. */
     rk_tensor *begins;
+    const struct rk_adapting
+        *adapting; /* of this forward (weight.h); NULL: none. Outlives the tape */
     rk_arena meta; /* tensors and tape nodes: small, grows, kept across resets */
     rk_arena data; /* elements, gradients, scratch */
     rk_node *tape; /* the newest node */

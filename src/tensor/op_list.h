@@ -20,6 +20,9 @@
     X(l2norm)                                        \
     X(norm)                                          \
     X(linear)        /* op_linear.c               */ \
+    X(fold)          /* op_fold.c                 */ \
+    X(repeat)                                        \
+    X(gain)          /* op_gain.c                 */ \
     X(matmul)        /* op_product.c              */ \
     X(row_matmul)                                    \
     X(embedding)                                     \

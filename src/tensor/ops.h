@@ -69,6 +69,17 @@ typedef struct rk_linears_in {
     rk_unary after;
 } rk_linears_in;
 void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out);
+/* Rows of x (..., n) folded to `width`: element k is the sum of those x_i where i mod width is k; and
+ * repeated up to one: element i is x_(i mod n). */
+rk_tensor *rk_fold(rk_ctx *ctx, rk_tensor *x, int64_t width);
+rk_tensor *rk_repeat(rk_ctx *ctx, rk_tensor *x, int64_t width);
+/* magnitude / |W + scale B A|, row by row of W (out, in), (out); the gradient is the magnitude's alone. */
+typedef struct rk_gain_in {
+    rk_tensor *magnitude, *squares; /* (out); squares holds |W|^2 */
+    rk_tensor *b, *aw, *aa;         /* B (out, r), A W^T (r, out), A A^T (r, r) */
+    double scale;
+} rk_gain_in;
+rk_tensor *rk_gain(rk_ctx *ctx, const rk_gain_in *in);
 /* (batch..., M, K) x (batch..., K, N); any views whose last two strides hold a 1. */
 rk_tensor *rk_matmul(rk_ctx *ctx, rk_tensor *a, rk_tensor *b);
 /* Each row x (..., K) times a matrix of its own, whose elements are a row of m (..., K N): (...,

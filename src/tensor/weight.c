@@ -1,27 +1,17 @@
 /* weight.c: products of activations with weights, each computed as the sum of the weight's terms.
  *
- * The products with all matrices and with the first matrix of every low-rank pair are one group, a
- * single node of the op linear. The products with the second matrices follow in a second group and are
- * added to the sums; a weight with two pairs needs a third. Without low-rank pairs there is one node
- * and no overhead. */
+ * The products with all matrices and with the first matrix of every low-rank pair and adapter are one
+ * group, a single node of the op linear. Those with the second matrices follow in groups of their own
+ * and are added to the sums. With a matrix alone there is one node and no overhead.
+ *
+ * An adapter works on the rows of the streams that it belongs to. Without a tape they are slices of the
+ * product, which it changes in place; streams with other adapters are other rows of the same group. */
 #include "tensor/weight.h"
 
 #include <assert.h>
 #include <string.h>
 
 #include "tensor/op_linear.h"
-
-/* ---- terms ---- */
-
-static rk_terms terms_of(rk_ctx *ctx, const rk_weight *w)
-{
-    rk_terms t = {.matrix = w->matrix, .layout = w->layout};
-    if (w->low_rank)
-        t.pair[t.n_pairs++] = w->low_rank;
-    if (w->adapter)
-        w->adapter->apply(ctx, w->adapter, &t);
-    return t;
-}
 
 /* ---- groups ---- */
 
@@ -56,8 +46,16 @@ static void group_run(rk_ctx *ctx, group *g)
     }
 }
 
-static void group_add(rk_ctx *ctx, group *g, const rk_linears_in *in, rk_tensor *add,
-                      rk_tensor *into, rk_tensor **to)
+/* A product of x and a matrix, added to `add` (may be NULL), in memory `into` (may be NULL). */
+typedef struct job {
+    rk_tensor *x, *matrix;
+    rk_layout layout;
+    rk_unary after;
+    rk_tensor *add, *into;
+    rk_tensor **to; /* receives the result */
+} job;
+
+static void group_add(rk_ctx *ctx, group *g, const job *j)
 {
     if (g->n_products == RK_LINEARS_MAX) {
         group_run(ctx, g);
@@ -65,85 +63,271 @@ static void group_add(rk_ctx *ctx, group *g, const rk_linears_in *in, rk_tensor 
     }
     const int i = g->n_products++;
     rk_tensor **inputs = g->n.in + i * RK_LINEAR_INPUTS;
-    inputs[RK_LINEAR_X] = in->x;
-    inputs[RK_LINEAR_W] = in->w.matrix;
-    inputs[RK_LINEAR_ADD] = add;
-    g->attr.layout[i] = in->w.layout;
-    g->attr.after[i] = in->after;
-    g->n.out[i] = into;
-    g->to[i] = to;
+    inputs[RK_LINEAR_X] = j->x;
+    inputs[RK_LINEAR_W] = j->matrix;
+    inputs[RK_LINEAR_ADD] = j->add;
+    g->attr.layout[i] = j->layout;
+    g->attr.after[i] = j->after;
+    g->n.out[i] = j->into;
+    g->to[i] = j->to;
 }
 
 /* ---- products ---- */
 
 /* A product whose terms are being summed. */
 typedef struct product {
+    const rk_weight *w;
     rk_tensor *x, *y; /* input; sum of the terms so far, NULL: none yet */
-    rk_terms terms;
-    rk_unary after; /* activation applied to the sum */
-    bool own;       /* y was allocated here, not by the caller */
+    rk_unary after;   /* activation applied to the sum */
+    bool own;         /* y was allocated here, not by the caller */
+    bool adapted;     /* adapters add to it */
     rk_tensor *into;
-    rk_tensor *low[RK_PAIRS_MAX]; /* x times the first matrix of each pair (..., rank) */
+    rk_tensor *low; /* x times the first matrix of the low-rank pair (..., rank) */
 } product;
 
-static rk_unary after_term(const product *p, int terms_left)
+/* The activation, where this is the last term that a node computes. */
+static rk_unary after_term(const product *p, bool last)
 {
-    return terms_left == 0 ? p->after : RK_UNARY_NONE;
+    return last && !p->adapted ? p->after : RK_UNARY_NONE;
 }
 
-/* Products with the matrices and with the first matrices of the pairs. */
+/* Products with the matrix and with the first matrix of the pair. */
 static void begin(rk_ctx *ctx, group *g, product *p)
 {
-    const rk_terms *t = &p->terms;
-    if (t->matrix || t->n_pairs == 0) { /* without either the op reports the error */
-        const rk_linears_in in = {
-            p->x, {t->matrix, t->layout, NULL, NULL}, after_term(p, t->n_pairs)};
-        group_add(ctx, g, &in, p->y, p->into, &p->y);
+    const rk_low_rank *pair = p->w->low_rank;
+    if (p->w->matrix || !pair) { /* without either the op reports the error */
+        group_add(ctx, g,
+                  &(job){.x = p->x,
+                         .matrix = p->w->matrix,
+                         .layout = p->w->layout,
+                         .after = after_term(p, !pair),
+                         .add = p->y,
+                         .into = p->into,
+                         .to = &p->y});
         p->own = true;
     }
-    for (int q = 0; q < t->n_pairs; q++) {
-        const rk_low_rank *pair = t->pair[q];
-        const rk_linears_in in = {p->x, {pair->down, pair->layout, NULL, NULL}, pair->between};
-        group_add(ctx, g, &in, NULL, NULL, &p->low[q]);
-    }
+    if (pair)
+        group_add(ctx, g,
+                  &(job){.x = p->x,
+                         .matrix = pair->down,
+                         .layout = pair->layout,
+                         .after = pair->between,
+                         .to = &p->low});
 }
 
-/* Product with the second matrix of pair q. Without a tape it is added to the sum in place. */
-static void go_on(rk_ctx *ctx, group *g, product *p, int q)
+/* Product with the second matrix of the pair. Without a tape it is added to the sum in place. */
+static void go_on(rk_ctx *ctx, group *g, product *p)
 {
-    if (q >= p->terms.n_pairs)
+    const rk_low_rank *pair = p->w->low_rank;
+    if (!pair)
         return;
-    const rk_low_rank *pair = p->terms.pair[q];
-    rk_tensor *low = p->low[q];
-    if (pair->scale != 1)
-        low = rk_scale(ctx, low, pair->scale);
+    rk_tensor *low = pair->scale != 1 ? rk_scale(ctx, p->low, pair->scale) : p->low;
     if (pair->diagonal) {
         rk_tensor *along = rk_mul(ctx, p->x, pair->diagonal);
         p->y = p->y ? rk_add(ctx, along, p->y) : along;
         p->own = true;
     }
-    const rk_linears_in in = {
-        low, {pair->up, pair->layout, NULL, NULL}, after_term(p, p->terms.n_pairs - 1 - q)};
     rk_tensor *in_place = p->own && !ctx->recording ? p->y : NULL;
-    group_add(ctx, g, &in, p->y, p->into ? p->into : in_place, &p->y);
+    group_add(ctx, g,
+              &(job){.x = low,
+                     .matrix = pair->up,
+                     .layout = pair->layout,
+                     .after = after_term(p, true),
+                     .add = p->y,
+                     .into = p->into ? p->into : in_place,
+                     .to = &p->y});
     p->own = true;
+}
+
+/* ---- adapters ---- */
+
+/* An adapter at work on some rows of a product. */
+typedef struct branch {
+    product *p;
+    const rk_adapter *a;
+    int64_t lo, hi; /* rows */
+    bool all;
+    int round;      /* its place in its chain: those of one round add to different rows */
+    rk_tensor *low; /* (rows, rank) */
+    rk_tensor *sum; /* where its product goes */
+} branch;
+
+static const rk_adapter *adapter_of(const rk_weight *w, const rk_adapted_rows *r)
+{
+    return w->adapted_as > 0 ? r->of[w->adapted_as] : NULL;
+}
+
+/* Branches of a product into b, which may be NULL; returns how many there are. */
+static int branches_of(const rk_ctx *ctx, product *p, branch *b)
+{
+    const struct rk_adapting *s = ctx->adapting;
+    int n = 0;
+    for (int i = 0; s && p->x && i < s->n; i++) {
+        const int64_t rows = rk_tensor_rows(p->x) / s->n_streams;
+        int round = 0;
+        for (const rk_adapter *a = adapter_of(p->w, &s->rows[i]); a; a = a->next, n++, round++)
+            if (b)
+                b[n] = (branch){.p = p,
+                                .a = a,
+                                .lo = s->rows[i].lo * rows,
+                                .hi = s->rows[i].hi * rows,
+                                .all = s->rows[i].hi - s->rows[i].lo == s->n_streams,
+                                .round = round};
+    }
+    p->adapted = n > 0;
+    return n;
+}
+
+/* The branch's rows of x or y. */
+static rk_tensor *rows_of(rk_ctx *ctx, const branch *b, rk_tensor *t)
+{
+    if (!t || b->all)
+        return t;
+    const int64_t flat[2] = {rk_tensor_rows(t), rk_tensor_cols(t)};
+    assert(!ctx->recording);
+    return rk_slice(ctx, rk_view(ctx, t, 2, flat), 0, b->lo, b->hi);
+}
+
+static void set_rows(rk_ctx *ctx, const branch *b, rk_tensor *rows)
+{
+    if (b->all && !b->p->into) {
+        b->p->y = rows;
+        return;
+    }
+    rk_tensor *to = rows_of(ctx, b, b->p->y);
+    if (to && rows && !ctx->planning && !rk_ctx_failed(ctx))
+        memcpy(to->data, rows->data, rk_tensor_bytes(to));
+}
+
+static void add_rows(rk_ctx *ctx, const branch *b, rk_tensor *rows)
+{
+    set_rows(ctx, b, rk_add(ctx, rows_of(ctx, b, b->p->y), rows));
+}
+
+/* The first step. */
+static void branch_begin(rk_ctx *ctx, group *g, branch *b)
+{
+    const rk_adapter *a = b->a;
+    if (!a->up)
+        return;
+    rk_tensor *x = rk_dropout(ctx, rows_of(ctx, b, b->p->x), a->dropout, a->index);
+    if (a->down)
+        group_add(ctx, g,
+                  &(job){.x = x,
+                         .matrix = a->down,
+                         .layout = RK_OUT_IN,
+                         .after = RK_UNARY_NONE,
+                         .to = &b->low});
+    else
+        b->low = rk_fold(ctx, x, a->rank);
+}
+
+static bool is_repeated(const branch *b)
+{
+    const rk_tensor *up = b->a->up;
+    return b->p->y && up->dims[b->a->layout == RK_OUT_IN ? 0 : 1] < rk_tensor_cols(b->p->y);
+}
+
+/* The second step, added to the product. */
+static void branch_go_on(rk_ctx *ctx, group *g, branch *b)
+{
+    const rk_adapter *a = b->a;
+    if (!a->up || !b->p->y)
+        return;
+    rk_tensor *y = rows_of(ctx, b, b->p->y);
+    const bool repeated = is_repeated(b), in_place = !ctx->recording && b->p->own;
+    group_add(ctx, g,
+              &(job){.x = a->scale != 1 ? rk_scale(ctx, b->low, a->scale) : b->low,
+                     .matrix = a->up,
+                     .layout = a->layout,
+                     .after = RK_UNARY_NONE,
+                     .add = repeated ? NULL : y,
+                     .into = !repeated && in_place ? y : NULL,
+                     .to = b->all && !repeated ? &b->p->y : &b->sum});
+}
+
+/* What is no product. */
+static void branch_end(rk_ctx *ctx, branch *b)
+{
+    const rk_adapter *a = b->a;
+    if (a->up && is_repeated(b))
+        add_rows(ctx, b, rk_repeat(ctx, b->sum, rk_tensor_cols(b->p->y)));
+    if (a->added)
+        add_rows(ctx, b, a->added(ctx, a, b->p->w, rows_of(ctx, b, b->p->x)));
+}
+
+static void branch_gain(rk_ctx *ctx, branch *b)
+{
+    if (b->a->gain && !rk_ctx_failed(ctx))
+        set_rows(ctx, b, rk_mul(ctx, rows_of(ctx, b, b->p->y), b->a->gain(ctx, b->a, b->p->w)));
+}
+
+/* One branch of every row's chain at a time: the sums have the order of the chain. */
+static void adapt(rk_ctx *ctx, product *p, int n, branch *b, int n_branches)
+{
+    bool more = n_branches > 0;
+    for (int round = 0; more && !rk_ctx_failed(ctx); round++) {
+        group g = {0};
+        more = false;
+        for (int i = 0; i < n_branches; i++)
+            if (b[i].round == round)
+                branch_go_on(ctx, &g, &b[i]);
+        group_run(ctx, &g);
+        for (int i = 0; i < n_branches && !rk_ctx_failed(ctx); i++)
+            if (b[i].round == round)
+                branch_end(ctx, &b[i]);
+            else
+                more = more || b[i].round > round;
+    }
+    for (int i = 0; i < n_branches; i++)
+        branch_gain(ctx, &b[i]);
+    for (int i = 0; i < n; i++)
+        if (p[i].adapted && p[i].after != RK_UNARY_NONE)
+            p[i].y = rk_unary_op(ctx, p[i].after, p[i].y);
+}
+
+/* ---- all of it ---- */
+
+/* Room for the branches of n products; NULL where there are none, and after a failure. */
+static branch *find_branches(rk_ctx *ctx, product *p, int n, int *n_branches)
+{
+    *n_branches = 0;
+    if (!ctx->adapting)
+        return NULL;
+    for (int i = 0; i < n; i++)
+        *n_branches += branches_of(ctx, &p[i], NULL);
+    if (*n_branches == 0)
+        return NULL;
+    branch *b = rk_arena_alloc(&ctx->meta, (size_t)*n_branches * sizeof *b), *at = b;
+    if (!b) {
+        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for %d adapters", *n_branches);
+        *n_branches = 0;
+    }
+    for (int i = 0; b && i < n; i++)
+        at += branches_of(ctx, &p[i], at);
+    return b;
 }
 
 static void multiply(rk_ctx *ctx, product *p, int n)
 {
+    int n_branches;
     group g = {0};
-    int n_pairs = 0;
+    branch *b = find_branches(ctx, p, n, &n_branches);
+    bool pairs = false;
     for (int i = 0; i < n; i++) {
         begin(ctx, &g, &p[i]);
-        n_pairs = p[i].terms.n_pairs > n_pairs ? p[i].terms.n_pairs : n_pairs;
+        pairs = pairs || p[i].w->low_rank;
     }
+    for (int i = 0; i < n_branches; i++)
+        branch_begin(ctx, &g, &b[i]);
     group_run(ctx, &g);
-    for (int q = 0; q < n_pairs && !rk_ctx_failed(ctx); q++) {
+    if (pairs && !rk_ctx_failed(ctx)) {
         g = (group){0};
         for (int i = 0; i < n; i++)
-            go_on(ctx, &g, &p[i], q);
+            go_on(ctx, &g, &p[i]);
         group_run(ctx, &g);
     }
+    adapt(ctx, p, n, b, n_branches);
 }
 
 void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
@@ -151,7 +335,7 @@ void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
     product p[RK_LINEARS_MAX];
     assert(n <= RK_LINEARS_MAX);
     for (int i = 0; i < n; i++)
-        p[i] = (product){.x = in[i].x, .terms = terms_of(ctx, &in[i].w), .after = in[i].after};
+        p[i] = (product){.x = in[i].x, .w = &in[i].w, .after = in[i].after};
     multiply(ctx, p, n);
     for (int i = 0; i < n; i++)
         out[i] = rk_ctx_failed(ctx) ? NULL : p[i].y;
@@ -159,13 +343,51 @@ void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
 
 rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *add)
 {
-    product p = {.x = x, .y = add, .terms = terms_of(ctx, &w), .after = RK_UNARY_NONE};
+    product p = {.x = x, .y = add, .w = &w, .after = RK_UNARY_NONE};
     multiply(ctx, &p, 1);
     return rk_ctx_failed(ctx) ? NULL : p.y;
 }
 
 void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *y)
 {
-    product p = {.x = x, .terms = terms_of(ctx, &w), .after = RK_UNARY_NONE, .into = y};
+    product p = {.x = x, .w = &w, .after = RK_UNARY_NONE, .into = y};
     multiply(ctx, &p, 1);
+}
+
+/* ---- the whole matrix ---- */
+
+rk_tensor *rk_as_reals(rk_ctx *ctx, rk_tensor *w)
+{
+    if (!w || w->dtype == RK_F32 || w->dtype == RK_F64)
+        return w;
+    const int64_t rows[1] = {w->dims[0]};
+    rk_tensor *ids = rk_new(ctx, RK_I32, 1, rows);
+    for (int64_t i = 0; ids && ids->data && i < rows[0]; i++)
+        ((int32_t *)ids->data)[i] = (int32_t)i;
+    return rk_embedding(ctx, w, ids);
+}
+
+/* scale up down, (out, in). */
+static rk_tensor *product_of(rk_ctx *ctx, const rk_adapter *a, const rk_tensor *w)
+{
+    rk_tensor *up = a->up;
+    if (a->layout == RK_IN_OUT)
+        up = rk_copy(ctx, rk_transpose(ctx, rk_repeat(ctx, up, w->dims[0]), 0, 1));
+    rk_tensor *all = a->down ? rk_matmul(ctx, up, a->down) : rk_repeat(ctx, up, w->dims[1]);
+    return a->scale != 1 ? rk_scale(ctx, all, a->scale) : all;
+}
+
+rk_tensor *rk_weight_matrix(rk_ctx *ctx, const rk_weight *w)
+{
+    const struct rk_adapting *s = ctx->adapting;
+    const rk_adapter *a = s && s->n > 0 ? adapter_of(w, &s->rows[0]) : NULL;
+    rk_tensor *all = a ? rk_as_reals(ctx, w->matrix) : w->matrix;
+    for (; a && !rk_ctx_failed(ctx); a = a->next)
+        if (a->up && !a->gain && w->layout == RK_OUT_IN)
+            all = rk_add(ctx, product_of(ctx, a, all), all);
+        else
+            rk_ctx_fail(
+                ctx, RK_ERR_UNSUPPORTED,
+                "this kind of adapter is not computed for a whole matrix, such as the head's");
+    return rk_ctx_failed(ctx) ? NULL : all;
 }

@@ -1,5 +1,5 @@
 /* weight.h: the weight of a linear layer: a matrix of any type, a low-rank pair in place of it or
- * added to it, and an adapter, which changes either.
+ * added to it, and adapters, which add to either what was trained beside it.
  *
  * Models hold weights and multiply activations with them (rk_linear, rk_linears in ops.h) without
  * knowing which of these a weight consists of. weight.c turns it into matrix products. */
@@ -20,13 +20,11 @@ typedef struct rk_low_rank {
     double scale;        /* of the pair's result, not of the diagonal's */
 } rk_low_rank;
 
-typedef struct rk_adapter rk_adapter;
-
 typedef struct rk_weight {
     rk_tensor *matrix; /* NULL: the low-rank pair replaces it */
     rk_layout layout;
     const rk_low_rank *low_rank; /* NULL: none */
-    const rk_adapter *adapter;   /* NULL: none */
+    int adapted_as; /* where adapters of this weight stand in rk_adapted_rows.of; 0: it has none */
 } rk_weight;
 
 static inline rk_weight rk_weight_of(rk_tensor *matrix, rk_layout layout)
@@ -40,21 +38,50 @@ static inline bool rk_weight_is_there(const rk_weight *w)
     return w->matrix || w->low_rank;
 }
 
-/* A weight as a sum of terms, each a product with the same input. */
-enum { RK_PAIRS_MAX = 2 };
-typedef struct rk_terms {
-    rk_tensor *matrix; /* NULL: none */
-    rk_layout layout;
-    const rk_low_rank *pair[RK_PAIRS_MAX]; /* n_pairs */
-    int n_pairs;
-} rk_terms;
+/* ---- adapters ---- */
 
-/* Trained parameters that modify a frozen weight. Kinds of adapters are in nn/adapter.h: apply adds
- * terms or replaces them, with operations of its own where it needs any. */
+/* What is added to the products of one weight. Kinds are in nn/adapter.h. Most are products of two
+ * steps, whose first ones are computed beside those of the weight; others compute rows to be added by
+ * operations of their own. */
+typedef struct rk_adapter rk_adapter;
 struct rk_adapter {
-    void (*apply)(rk_ctx *ctx, const rk_adapter *a, rk_terms *t);
-    rk_low_rank pair;  /* of kinds that add one */
-    rk_tensor *tensor; /* of kinds that change the matrix */
+    const rk_adapter *next; /* another one of the same weight; NULL: the last */
+    /* scale up(down(x)). down (rank, in), or NULL: element k of `rank` is the sum of those x_i where
+     * i mod rank is k. up (out, rank), or as `layout` says; where it has fewer outputs than the weight
+     * they are repeated. NULL: `added` is there in its place. */
+    rk_tensor *down, *up;
+    int64_t rank;
+    rk_layout layout; /* of up */
+    double scale;
+    /* Rows (..., out) that are added for x (..., in). */
+    rk_tensor *(*added)(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w, rk_tensor *x);
+    /* (out): what the sum of all is multiplied with; NULL: nothing. */
+    rk_tensor *(*gain)(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w);
+    rk_tensor *tensors[2]; /* of `added` and `gain` */
+    double dropout;        /* of x, while recording */
+    uint64_t index;        /* which keys its draws */
 };
+
+/* Adapters of the streams [lo, hi) of a forward. */
+typedef struct rk_adapted_rows {
+    const rk_adapter *const *of; /* by rk_weight.adapted_as; NULL where a weight has none */
+    int64_t lo, hi;
+} rk_adapted_rows;
+
+/* Those of all streams of a forward, in order and apart; while a tape records, of all alike. */
+struct rk_adapting {
+    const rk_adapted_rows *rows;
+    int n;
+    int64_t n_streams;
+};
+
+/* A matrix of any type as reals, which operations of all kinds take; f32 and f64 are returned as they
+ * are. No gradient goes through it otherwise. */
+rk_tensor *rk_as_reals(rk_ctx *ctx, rk_tensor *w);
+
+/* The matrix (out, in) that a weight with its adapters is, made by operations, for those who need more
+ * than its products: the matrix itself where nothing is added.
+ * Fails with RK_ERR_UNSUPPORTED where an adapter is no product of two steps. */
+rk_tensor *rk_weight_matrix(rk_ctx *ctx, const rk_weight *w);
 
 #endif

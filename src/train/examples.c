@@ -46,6 +46,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
     ctx->round_bf16 = j->p->bf16;
     ctx->seed = j->p->seed;
     rk_batch_tensors(ctx, j->batch, j->task, first, n, fields);
+    ctx->adapting = m->adapting;
     ctx->begins = find_field(j->task, fields, "begins");
     rk_forward f = {.dropout = j->p->dropout, .recompute = j->p->checkpoint_blocks};
     for (int i = 0; i < m->arch->n_inputs && !rk_ctx_failed(ctx); i++)

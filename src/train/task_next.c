@@ -73,7 +73,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 {
     const next_token *n = (const next_token *)t;
     const rk_cross_entropy_in in = {.hidden = p->out[0],
-                                    .head = p->model->head->matrix,
+                                    .head = rk_weight_matrix(ctx, p->model->head),
                                     .targets = p->fields[TARGETS],
                                     .l2wrap = n->l2wrap,
                                     .seed = p->share};

@@ -134,7 +134,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
     const synthetic_task *s = (const synthetic_task *)t;
     const rk_tensor *targets = p->fields[TARGETS];
     const rk_cross_entropy_in in = {.hidden = p->out[0],
-                                    .head = p->model->head->matrix,
+                                    .head = rk_weight_matrix(ctx, p->model->head),
                                     .targets = p->fields[TARGETS],
                                     .best = rk_new(ctx, RK_I32, targets->n_dims, targets->dims),
                                     .l2wrap = s->l2wrap,

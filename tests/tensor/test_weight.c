@@ -1,5 +1,5 @@
-/* Weights of all their parts: a matrix in blocks, a low-rank pair in its place or beside it, an
- * adapter that adds a pair or changes the matrix. Values by their definition, gradients against
+/* Weights of all their parts: a matrix in blocks, a low-rank pair in its place or beside it, adapters of
+ * every kind and several at once. Values by their definition, gradients against
  * central differences, the bits of a matrix in blocks against those of the same in f32, groups
  * against one after the other. */
 #include "test_util.h"
@@ -8,29 +8,48 @@
 #include "nn/adapter.h"
 #include "tensor/ops.h"
 
-enum { ROWS = 19, WIDE = 64, RANK = 5, LORA_RANK = 3 };
-/* What is trained, and the input. */
-enum { X, LORA_A, LORA_B, DOWN, UP, DIAGONAL, BENT, N_INPUTS };
-static const int64_t dims[N_INPUTS][2] = {
-    [X] = {ROWS, WIDE},    [LORA_A] = {LORA_RANK, WIDE}, [LORA_B] = {WIDE, LORA_RANK},
-    [DOWN] = {RANK, WIDE}, [UP] = {WIDE, RANK},          [DIAGONAL] = {1, WIDE},
-    [BENT] = {WIDE, WIDE},
+enum {
+    ROWS = 19,
+    WIDE = 64,
+    RANK = 5,
+    LORA_RANK = 3,
+    MISS_RANK = 9,
+    MINI_RANK = 5,
+    MINI = 16,
+    BAT = 4
 };
+/* What is trained, and the input. */
+enum { X, LORA_A, LORA_B, DOWN, UP, DIAGONAL, MISS_D, MINI_D, BAT_B, DENSE, N_INPUTS };
+static const int64_t dims[N_INPUTS][2] = {
+    [X] = {ROWS, WIDE},           [LORA_A] = {LORA_RANK, WIDE}, [LORA_B] = {WIDE, LORA_RANK},
+    [DOWN] = {RANK, WIDE},        [UP] = {WIDE, RANK},          [DIAGONAL] = {1, WIDE},
+    [MISS_D] = {MISS_RANK, WIDE}, [MINI_D] = {MINI_RANK, MINI}, [BAT_B] = {WIDE, BAT},
+    [DENSE] = {WIDE, WIDE},
+};
+
+/* Kinds of adapters, as bits: a weight may have several. */
+enum { LORA = 1, MISS = 2, MINI_MISS = 4, BAT_IN = 8, BAT_OUT = 16, WHOLE = 32, N_KINDS = 6 };
 
 typedef struct setting {
     const char *name;
-    bool matrix, pair, enhanced, lora, bends;
+    bool matrix, pair, enhanced;
+    int adapters;
 } setting;
 
 static const setting settings[] = {
-    {"matrix", true, false, false, false, false},
-    {"matrix + LoRA", true, false, false, true, false},
-    {"pair", false, true, false, false, false},
-    {"enhanced pair", false, true, true, false, false},
-    {"enhanced pair + LoRA", false, true, true, true, false},
-    {"matrix + pair", true, true, false, false, false},
-    {"matrix + enhanced pair + LoRA", true, true, true, true, false},
-    {"matrix, bent", true, false, false, false, true},
+    {"matrix", true, false, false, 0},
+    {"matrix + LoRA", true, false, false, LORA},
+    {"pair", false, true, false, 0},
+    {"enhanced pair", false, true, true, 0},
+    {"enhanced pair + LoRA", false, true, true, LORA},
+    {"matrix + pair", true, true, false, 0},
+    {"matrix + enhanced pair + LoRA", true, true, true, LORA},
+    {"matrix + MiSS", true, false, false, MISS},
+    {"matrix + mini MiSS", true, false, false, MINI_MISS},
+    {"matrix + Bat in", true, false, false, BAT_IN},
+    {"matrix + Bat out", true, false, false, BAT_OUT},
+    {"matrix + matrix", true, false, false, WHOLE},
+    {"matrix + three adapters", true, false, false, LORA | MISS | BAT_IN},
 };
 
 /* Numbers that f32 and f64 hold alike; the matrix is Q8_0 and what that stands for. */
@@ -102,10 +121,41 @@ static rk_tensor *matrix_of(run *r, const numbers *z, bool blocks)
     return t;
 }
 
-/* A form of this test's own, W + W M: what adapters that change the matrix are like. */
-static void bend(rk_ctx *ctx, const rk_adapter *a, rk_terms *t)
+/* A weight's adapters: chain (N_KINDS) is filled in, from its first on. Returns their number. */
+static int chain_of(run *r, int kinds, rk_adapter *chain)
 {
-    t->matrix = rk_add(ctx, rk_matmul(ctx, t->matrix, a->tensor), t->matrix);
+    static const int64_t blocks[3] = {WIDE / BAT, BAT, BAT};
+    rk_tensor **in = r->in;
+    const rk_adapter all[N_KINDS] = {
+        rk_lora(in[LORA_A], in[LORA_B], 2),
+        rk_miss(in[MISS_D]),
+        rk_miss(in[MINI_D]),
+        rk_bat_in(rk_view(&r->ctx, in[BAT_B], 3, blocks)),
+        rk_bat_out(rk_view(&r->ctx, in[BAT_B], 3, blocks)),
+        rk_dense(in[DENSE]),
+    };
+    int n = 0;
+    for (int i = 0; i < N_KINDS; i++)
+        if (kinds >> i & 1)
+            chain[n++] = all[i];
+    for (int i = 0; i + 1 < n; i++)
+        chain[i].next = &chain[i + 1];
+    return n;
+}
+
+/* Adapters of all rows, as number 1. */
+typedef struct adapters {
+    rk_adapter chain[N_KINDS];
+    const rk_adapter *of[2];
+    rk_adapted_rows rows;
+    struct rk_adapting adapting;
+} adapters;
+
+static void adapt(run *r, int kinds, adapters *a)
+{
+    *a = (adapters){.rows = {a->of, 0, 1}, .adapting = {&a->rows, 1, 1}};
+    a->of[1] = chain_of(r, kinds, a->chain) > 0 ? a->chain : NULL;
+    r->ctx.adapting = &a->adapting;
 }
 
 /* The loss of one setting: the sum of silu(y) times numbers of its own. */
@@ -123,14 +173,12 @@ static void go(run *r, const setting *s, const numbers *z, bool blocks)
                               .between = s->enhanced ? RK_RELU2 : RK_UNARY_NONE,
                               .diagonal = s->enhanced ? in[DIAGONAL] : NULL,
                               .scale = 1};
-    const rk_adapter lora = rk_lora(in[LORA_A], in[LORA_B], 2 * LORA_RANK);
-    const rk_adapter bent = {.apply = bend, .tensor = in[BENT]};
     const rk_weight w = {.matrix = s->matrix ? matrix_of(r, z, blocks) : NULL,
                          .layout = RK_OUT_IN,
                          .low_rank = s->pair ? &pair : NULL,
-                         .adapter = s->lora    ? &lora
-                                    : s->bends ? &bent
-                                               : NULL};
+                         .adapted_as = 1};
+    adapters a;
+    adapt(r, s->adapters, &a);
     rk_linears(ctx, &(rk_linears_in){in[X], w, RK_SILU}, 1, &r->y);
     rk_tensor *sum = rk_sum(ctx, rk_mul(ctx, r->y, reals(r, z->loss, dims[DIAGONAL])));
     rk_backward(ctx, sum, 1.0);
@@ -160,13 +208,36 @@ static double through(const float *x, const float *down, const float *up, int64_
     return sum;
 }
 
-static double bent_dot(const float *x, const numbers *z, int64_t o)
+/* What the adapters add to element (o, i) of the matrix. */
+static double delta(const numbers *z, int kinds, int64_t o, int64_t i)
 {
-    double sum = dot(x, z->matrix + o * WIDE, WIDE);
-    for (int64_t i = 0; i < WIDE; i++)
-        for (int64_t j = 0; j < WIDE; j++)
-            sum +=
-                (double)x[i] * (double)z->matrix[o * WIDE + j] * (double)z->x[BENT][j * WIDE + i];
+    const float *b = z->x[BAT_B];
+    double sum = 0;
+    for (int64_t k = 0; kinds & LORA && k < LORA_RANK; k++)
+        sum += 2.0 * (double)z->x[LORA_B][o * LORA_RANK + k] * (double)z->x[LORA_A][k * WIDE + i];
+    if (kinds & MISS)
+        sum += (double)z->x[MISS_D][i % MISS_RANK * WIDE + o];
+    if (kinds & MINI_MISS)
+        sum += (double)z->x[MINI_D][i % MINI_RANK * MINI + o % MINI];
+    if (kinds & WHOLE)
+        sum += (double)z->x[DENSE][o * WIDE + i];
+    for (int way = BAT_IN; way <= BAT_OUT; way *= 2) {
+        const int64_t block = (way == BAT_IN ? i : o) / BAT;
+        if (!(kinds & way))
+            continue;
+        sum += (double)b[(block * BAT + o % BAT) * BAT + i % BAT];
+        for (int64_t s = 0; s < BAT; s++)
+            sum += (double)z->matrix[o * WIDE + i - i % BAT + s] *
+                   (double)b[(block * BAT + s) * BAT + i % BAT];
+    }
+    return sum;
+}
+
+static double delta_dot(const float *x, const numbers *z, int kinds, int64_t o)
+{
+    double sum = 0;
+    for (int64_t i = 0; kinds && i < WIDE; i++)
+        sum += (double)x[i] * delta(z, kinds, o, i);
     return sum;
 }
 
@@ -177,13 +248,12 @@ static void check_values(const setting *s, const numbers *z, const run *truth)
             const float *x = z->x[X] + r * WIDE;
             double y = 0;
             if (s->matrix)
-                y += s->bends ? bent_dot(x, z, o) : dot(x, z->matrix + o * WIDE, WIDE);
+                y += dot(x, z->matrix + o * WIDE, WIDE);
             if (s->pair)
                 y += through(x, z->x[DOWN], z->x[UP] + o * RANK, RANK, s->enhanced);
             if (s->enhanced)
                 y += (double)x[o] * (double)z->x[DIAGONAL][o];
-            if (s->lora)
-                y += 2 * through(x, z->x[LORA_A], z->x[LORA_B] + o * LORA_RANK, LORA_RANK, false);
+            y += delta_dot(x, z, s->adapters, o);
             const double want = y / (1 + exp(-y)), got = ((double *)truth->y->data)[r * WIDE + o];
             if (!(fabs(want - got) <= 1e-9))
                 fail_msg("%s [%d][%d]: by definition %.12g, got %.12g", s->name, (int)r, (int)o,
@@ -193,9 +263,14 @@ static void check_values(const setting *s, const numbers *z, const run *truth)
 
 static bool is_used(const setting *s, int i)
 {
-    return i == X || (s->lora && (i == LORA_A || i == LORA_B)) ||
-           (s->pair && (i == DOWN || i == UP)) || (s->enhanced && i == DIAGONAL) ||
-           (s->bends && i == BENT);
+    static const int of_kind[N_INPUTS] = {[LORA_A] = LORA,
+                                          [LORA_B] = LORA,
+                                          [MISS_D] = MISS,
+                                          [MINI_D] = MINI_MISS,
+                                          [BAT_B] = BAT_IN | BAT_OUT,
+                                          [DENSE] = WHOLE};
+    return i == X || (s->adapters & of_kind[i]) || (s->pair && (i == DOWN || i == UP)) ||
+           (s->enhanced && i == DIAGONAL);
 }
 
 /* In f64 with the matrix as reals: (f(x + h d) - f(x - h d)) / 2h for each input. Steps are powers of
@@ -252,8 +327,7 @@ static void check_path(test_ctx *t, const setting *s, const numbers *z, run *tru
     for (int blocks = 0; blocks < 2; blocks++) {
         run_init(&r[blocks], kernels, RK_F32);
         r[blocks].ctx.long_class = long_class;
-        /* What changes the matrix computes with it. */
-        go(&r[blocks], s, z, blocks && !s->bends);
+        go(&r[blocks], s, z, blocks);
     }
     test_shape(t, "%s, %s, long %d", s->name, kernels->name, long_class);
     check_close(t, "y", truth->y->data, r[1].y->data, rk_tensor_count(truth->y));
@@ -308,15 +382,14 @@ static void test_gradients(void **state)
 enum { N_WEIGHTS = 9 };
 
 /* More terms than one node takes: weights with and without pairs, of two inputs. */
-static void weights_of(run *r, const numbers *z, const rk_low_rank *pair, const rk_adapter *lora,
-                       rk_linears_in *in)
+static void weights_of(run *r, const numbers *z, const rk_low_rank *pair, rk_linears_in *in)
 {
     for (int i = 0; i < N_WEIGHTS; i++) {
-        in[i] = (rk_linears_in){r->in[i % 2 ? X : BENT],
+        in[i] = (rk_linears_in){r->in[i % 2 ? X : DENSE],
                                 {.matrix = i % 5 == 4 ? NULL : matrix_of(r, z, i % 3 == 0),
                                  .layout = RK_OUT_IN,
                                  .low_rank = i % 5 == 4 || i == 7 ? pair : NULL,
-                                 .adapter = i % 2 ? lora : NULL},
+                                 .adapted_as = i % 2},
                                 i % 4 == 0 ? RK_TANH : RK_UNARY_NONE};
     }
 }
@@ -335,8 +408,9 @@ static void run_group(run *r, const numbers *z, bool at_once, rk_tensor **out)
                               .between = RK_RELU2,
                               .diagonal = r->in[DIAGONAL],
                               .scale = 0.5};
-    const rk_adapter lora = rk_lora(r->in[LORA_A], r->in[LORA_B], 1);
-    weights_of(r, z, &pair, &lora, in);
+    adapters a;
+    adapt(r, LORA | MISS, &a);
+    weights_of(r, z, &pair, in);
     if (at_once)
         rk_linears(&r->ctx, in, N_WEIGHTS, out);
     for (int i = 0; i < N_WEIGHTS; i++) {
@@ -373,12 +447,140 @@ static void test_group(void **state)
             }
             for (int i = 0; i < N_WEIGHTS; i++)
                 test_same(&t, "y", out[0][i]->data, out[1][i]->data, rk_tensor_bytes(out[0][i]));
-            for (int i = 0; i < N_INPUTS && (how & 2); i++)
-                test_close(&t, "gradient", r[0].in[i]->grad, r[1].in[i]->grad,
-                           rk_tensor_count(r[0].in[i]), 1e-4f);
+            for (int i = 0; i < N_INPUTS && (how & 2); i++) {
+                const bool unused = i == MINI_D || i == BAT_B;
+                assert_int_equal(!r[0].in[i]->grad, unused);
+                if (!unused)
+                    test_close(&t, "gradient", r[0].in[i]->grad, r[1].in[i]->grad,
+                               rk_tensor_count(r[0].in[i]), 1e-4f);
+            }
             run_deinit(&r[1]);
             run_deinit(&r[0]);
         }
+    test_end(&t);
+}
+
+/* ------------------------------------------------------------------------------------- streams */
+
+enum { N_STREAMS = 6 };
+
+/* Streams whose rows lie in one product, each with adapters of its own or with none. */
+static void at_once(run *r, const numbers *z, const int *kinds, rk_linears_in *in, int n,
+                    rk_tensor **out)
+{
+    adapters a[N_STREAMS];
+    rk_adapted_rows rows[N_STREAMS];
+    for (int i = 0; i < N_STREAMS; i++) {
+        adapt(r, kinds[i], &a[i]);
+        rows[i] = (rk_adapted_rows){a[i].of, i, i + 1};
+    }
+    r->ctx.adapting = &(struct rk_adapting){rows, N_STREAMS, N_STREAMS};
+    (void)z;
+    rk_linears(&r->ctx, in, n, out);
+    test_ok(rk_ctx_status(&r->ctx, NULL), &r->ctx.err);
+}
+
+/* Every stream has the bits that it has alone. */
+static void test_streams(void **state)
+{
+    static const int kinds[N_STREAMS] = {LORA, 0, MISS, LORA | MISS | BAT_IN, MINI_MISS, BAT_OUT};
+    static const int64_t several[2] = {N_STREAMS * 2, WIDE}, one[2] = {2, WIDE};
+    (void)state;
+    test_ctx t = test_begin(11);
+    const numbers z = draw(&t);
+    for (int p = 0; rk_kernels_at(p); p++) {
+        run r;
+        rk_tensor *all[2], *alone[2];
+        run_init(&r, rk_kernels_at(p), RK_F32);
+        r.ctx.recording = false;
+        for (int i = 0; i < N_INPUTS; i++)
+            r.in[i] = reals(&r, z.x[i], dims[i]);
+        rk_linears_in in[2] = {{reals(&r, z.x[DENSE], several),
+                                {matrix_of(&r, &z, true), RK_OUT_IN, NULL, 1},
+                                RK_RELU2},
+                               {reals(&r, z.x[DENSE] + 99, several),
+                                {matrix_of(&r, &z, false), RK_OUT_IN, NULL, 1},
+                                RK_UNARY_NONE}};
+        at_once(&r, &z, kinds, in, 2, all);
+        for (int i = 0; i < N_STREAMS; i++) {
+            adapters a;
+            adapt(&r, kinds[i], &a);
+            for (int q = 0; q < 2; q++) {
+                rk_linears_in mine = in[q];
+                mine.x = reals(&r, (const float *)in[q].x->data + i * 2 * WIDE, one);
+                rk_linears(&r.ctx, &mine, 1, &alone[q]);
+                test_ok(rk_ctx_status(&r.ctx, NULL), &r.ctx.err);
+                test_shape(&t, "%s, stream %d, product %d", rk_kernels_at(p)->name, i, q);
+                test_same(&t, "y", alone[q]->data, (float *)all[q]->data + i * 2 * WIDE,
+                          rk_tensor_bytes(alone[q]));
+            }
+        }
+        run_deinit(&r);
+    }
+    test_end(&t);
+}
+
+/* The whole matrix: with all that is added, and without adapters itself. */
+static void test_matrix(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(13);
+    const numbers z = draw(&t);
+    run r;
+    adapters a;
+    run_init(&r, rk_kernels_at(0), RK_F32);
+    r.ctx.recording = false;
+    for (int i = 0; i < N_INPUTS; i++)
+        r.in[i] = reals(&r, z.x[i], dims[i]);
+    const rk_weight w = {.matrix = matrix_of(&r, &z, true), .layout = RK_OUT_IN, .adapted_as = 1};
+    assert_ptr_equal(rk_weight_matrix(&r.ctx, &w), w.matrix);
+    adapt(&r, LORA | MISS | MINI_MISS, &a);
+    const rk_tensor *all = rk_weight_matrix(&r.ctx, &w);
+    test_ok(rk_ctx_status(&r.ctx, NULL), &r.ctx.err);
+    for (int64_t e = 0; e < WIDE * WIDE; e++) {
+        const double want =
+            (double)z.matrix[e] + delta(&z, LORA | MISS | MINI_MISS, e / WIDE, e % WIDE);
+        assert_true(fabs(want - (double)((const float *)all->data)[e]) < 1e-5);
+    }
+    adapt(&r, BAT_IN, &a);
+    assert_null(rk_weight_matrix(&r.ctx, &w));
+    assert_int_equal(rk_ctx_status(&r.ctx, NULL), RK_ERR_UNSUPPORTED);
+    run_deinit(&r);
+    test_end(&t);
+}
+
+/* Outputs times magnitude / |row of W + scale B A|. */
+static void test_dora(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(15);
+    const numbers z = draw(&t);
+    run r;
+    run_init(&r, rk_kernels_at(0), RK_F64);
+    for (int i = 0; i < N_INPUTS; i++)
+        r.in[i] = reals(&r, z.x[i], dims[i]);
+    float squares[WIDE];
+    for (int64_t o = 0; o < WIDE; o++)
+        squares[o] = (float)dot(z.matrix + o * WIDE, z.matrix + o * WIDE, WIDE);
+    const rk_dora_tensors d = {r.in[DIAGONAL], reals(&r, squares, dims[DIAGONAL])};
+    const rk_adapter dora = rk_dora(r.in[LORA_A], r.in[LORA_B], 2, &d), *of[2] = {NULL, &dora};
+    const rk_adapted_rows rows = {of, 0, 1};
+    r.ctx.adapting = &(struct rk_adapting){&rows, 1, 1};
+    const rk_weight w = {.matrix = matrix_of(&r, &z, false), .layout = RK_OUT_IN, .adapted_as = 1};
+    const rk_tensor *y = rk_linear(&r.ctx, r.in[X], w, NULL);
+    test_ok(rk_ctx_status(&r.ctx, NULL), &r.ctx.err);
+    for (int64_t o = 0; o < WIDE; o++) {
+        double square = 0, sum = 0;
+        for (int64_t i = 0; i < WIDE; i++) {
+            const double v = (double)z.matrix[o * WIDE + i] + delta(&z, LORA, o, i);
+            square += v * v;
+            sum += v * (double)z.x[X][i];
+        }
+        const double want = sum * (double)z.x[DIAGONAL][o] / sqrt(square);
+        if (!(fabs(want - ((const double *)y->data)[o]) <= 1e-6 * fmax(1, fabs(want))))
+            fail_msg("output %d: %.9g, got %.9g", (int)o, want, ((const double *)y->data)[o]);
+    }
+    run_deinit(&r);
     test_end(&t);
 }
 
@@ -424,9 +626,9 @@ static void test_into(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradients),
-        cmocka_unit_test(test_group),
-        cmocka_unit_test(test_into),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_group),
+        cmocka_unit_test(test_into),      cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_matrix),    cmocka_unit_test(test_dora),
     };
     return cmocka_run_group_tests_name("weight", tests, NULL, NULL);
 }
