@@ -2,17 +2,25 @@
  * the bits that the conversion instructions of x86 and ARM give. */
 #include "dtype.h"
 
+typedef enum family { PLAIN, GGML, CODES } family;
+
 static const struct {
     const char *name;
     size_t bytes;
     int64_t block;
+    family family;
 } dtypes[RK_DTYPE_COUNT] = {
-    [RK_F32] = {"f32", 4, 1},       [RK_F64] = {"f64", 8, 1},       [RK_BF16] = {"bf16", 2, 1},
-    [RK_F16] = {"f16", 2, 1},       [RK_I32] = {"i32", 4, 1},       [RK_I64] = {"i64", 8, 1},
-    [RK_U8] = {"u8", 1, 1},         [RK_Q4_0] = {"q4_0", 18, 32},   [RK_Q4_1] = {"q4_1", 20, 32},
-    [RK_Q5_0] = {"q5_0", 22, 32},   [RK_Q5_1] = {"q5_1", 24, 32},   [RK_Q8_0] = {"q8_0", 34, 32},
-    [RK_Q2_K] = {"q2_k", 84, 256},  [RK_Q3_K] = {"q3_k", 110, 256}, [RK_Q4_K] = {"q4_k", 144, 256},
-    [RK_Q5_K] = {"q5_k", 176, 256}, [RK_Q6_K] = {"q6_k", 210, 256},
+    [RK_F32] = {"f32", 4, 1, PLAIN},      [RK_F64] = {"f64", 8, 1, PLAIN},
+    [RK_BF16] = {"bf16", 2, 1, PLAIN},    [RK_F16] = {"f16", 2, 1, PLAIN},
+    [RK_I32] = {"i32", 4, 1, PLAIN},      [RK_I64] = {"i64", 8, 1, PLAIN},
+    [RK_U8] = {"u8", 1, 1, PLAIN},        [RK_Q4_0] = {"q4_0", 18, 32, GGML},
+    [RK_Q4_1] = {"q4_1", 20, 32, GGML},   [RK_Q5_0] = {"q5_0", 22, 32, GGML},
+    [RK_Q5_1] = {"q5_1", 24, 32, GGML},   [RK_Q8_0] = {"q8_0", 34, 32, GGML},
+    [RK_Q2_K] = {"q2_k", 84, 256, GGML},  [RK_Q3_K] = {"q3_k", 110, 256, GGML},
+    [RK_Q4_K] = {"q4_k", 144, 256, GGML}, [RK_Q5_K] = {"q5_k", 176, 256, GGML},
+    [RK_Q6_K] = {"q6_k", 210, 256, GGML}, [RK_NF4] = {"nf4", 36, 64, CODES},
+    [RK_FP4] = {"fp4", 36, 64, CODES},    [RK_INT8] = {"int8", 68, 64, CODES},
+    [RK_FP8] = {"fp8", 1, 1, CODES},
 };
 
 size_t rk_dtype_bytes(rk_dtype t)
@@ -22,6 +30,14 @@ size_t rk_dtype_bytes(rk_dtype t)
 int64_t rk_dtype_block(rk_dtype t)
 {
     return dtypes[t].block;
+}
+bool rk_dtype_is_blocks(rk_dtype t)
+{
+    return dtypes[t].family != PLAIN;
+}
+bool rk_dtype_is_ggml(rk_dtype t)
+{
+    return dtypes[t].family == GGML;
 }
 const char *rk_dtype_name(rk_dtype t)
 {

@@ -27,17 +27,22 @@ typedef enum rk_dtype {
     RK_Q4_K,
     RK_Q5_K,
     RK_Q6_K,
+    /* Code books (kernels/codes.h), which no file has: a model's matrices become these in memory. */
+    RK_NF4,
+    RK_FP4,
+    RK_INT8,
+    RK_FP8,
     RK_DTYPE_COUNT
 } rk_dtype;
 
 /* Bytes of one block; of a plain type, which has blocks of one, bytes of an element. */
 size_t rk_dtype_bytes(rk_dtype t);
-/* Elements of one block: 1, 32 or 256. */
+/* Elements of one block: 1, 32, 64 or 256. */
 int64_t rk_dtype_block(rk_dtype t);
-static inline bool rk_dtype_is_blocks(rk_dtype t)
-{
-    return t >= RK_Q4_0 && t <= RK_Q6_K;
-}
+/* Is it a quantised type, whose elements are read a block at a time (kernels/blocks.h)? */
+bool rk_dtype_is_blocks(rk_dtype t);
+/* Is it a quantised type that files have? */
+bool rk_dtype_is_ggml(rk_dtype t);
 /* "f32", "bf16", ... for messages. */
 const char *rk_dtype_name(rk_dtype t);
 

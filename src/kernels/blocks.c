@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "kernels/codes.h"
+
 static float half_at(const uint8_t *p)
 {
     return rk_f16_to_f32((uint16_t)(p[0] | p[1] << 8));
@@ -208,7 +210,13 @@ static widen_fn *const widen[RK_DTYPE_COUNT] = {
 void rk_blocks_widen(rk_dtype t, int64_t n, const void *blocks, float *out)
 {
     const uint8_t *b = blocks;
-    for (int64_t i = 0; i < n; i += rk_dtype_block(t), b += rk_dtype_bytes(t))
+    const int64_t block = rk_dtype_block(t);
+    const size_t bytes = rk_dtype_bytes(t);
+    if (rk_codes_has(t)) {
+        rk_codes_widen(t, n, blocks, out);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += block, b += bytes)
         widen[t](b, out + i);
 }
 

@@ -1,5 +1,6 @@
-/* blocks.h: ggml's block formats of quantised weights: a block of 32 or 256 neighbouring elements
- * of a row shares scales, and in some formats minima.
+/* blocks.h: quantised weights: ggml's block formats, in which 32 or 256 neighbouring elements of a
+ * row share scales, and in some formats minima; and the code books of codes.h, which only
+ * rk_blocks_widen and rk_blocks_narrow know.
  *
  * A row is a whole number of blocks; bytes have no alignment but that of the format's 16-bit
  * scales, which are read bytewise. "Numbers" are the small integers q that a block stores for its
@@ -27,7 +28,8 @@ void rk_blocks_scales(rk_dtype t, const void *block, uint8_t *scales, uint8_t *m
 
 /* Quantise x (n), finite floats, a whole number of blocks. weights (n), positive: importance of
  * each squared error; NULL: all alike, and the formats of 32 elements then have the bits that ggml
- * gives them. Q2_K and Q3_K can be read but not written. */
+ * gives them; code books take no weights. All n share the scale of int8. Q2_K and Q3_K can be read but
+ * not written. */
 bool rk_blocks_can_narrow(rk_dtype t);
 void rk_blocks_narrow(rk_dtype t, int64_t n, const float *x, const float *weights, void *blocks);
 

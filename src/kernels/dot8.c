@@ -16,7 +16,7 @@
 
 bool rk_dot8_has(rk_dtype t)
 {
-    return rk_dtype_is_blocks(t);
+    return rk_dtype_is_ggml(t);
 }
 
 static int64_t units(rk_dtype t, int64_t k)

@@ -263,7 +263,7 @@ static void embedding_forward(rk_ctx *ctx, rk_node *n)
     for (int64_t i = 0; i < rk_tensor_count(ids); i++) {
         const void *row = rk_at(table, table->data, ((const int32_t *)ids->data)[i] * (c / block));
         void *out = rk_at(y, y->data, i * c);
-        if (block > 1)
+        if (rk_dtype_is_blocks(table->dtype))
             rk_blocks_widen(table->dtype, c, row, out);
         else
             rk_ctx_kernels(ctx, y->dtype)->widen(c, row, table->dtype, out);

@@ -12,17 +12,19 @@ static void test_table(void **state)
         const char *name;
         size_t bytes;
         int64_t block;
-    } want[] = {{"f32", 4, 1},     {"f64", 8, 1},      {"bf16", 2, 1},     {"f16", 2, 1},
-                {"i32", 4, 1},     {"i64", 8, 1},      {"u8", 1, 1},       {"q4_0", 18, 32},
-                {"q4_1", 20, 32},  {"q5_0", 22, 32},   {"q5_1", 24, 32},   {"q8_0", 34, 32},
-                {"q2_k", 84, 256}, {"q3_k", 110, 256}, {"q4_k", 144, 256}, {"q5_k", 176, 256},
-                {"q6_k", 210, 256}};
+    } want[] = {{"f32", 4, 1},      {"f64", 8, 1},      {"bf16", 2, 1},     {"f16", 2, 1},
+                {"i32", 4, 1},      {"i64", 8, 1},      {"u8", 1, 1},       {"q4_0", 18, 32},
+                {"q4_1", 20, 32},   {"q5_0", 22, 32},   {"q5_1", 24, 32},   {"q8_0", 34, 32},
+                {"q2_k", 84, 256},  {"q3_k", 110, 256}, {"q4_k", 144, 256}, {"q5_k", 176, 256},
+                {"q6_k", 210, 256}, {"nf4", 36, 64},    {"fp4", 36, 64},    {"int8", 68, 64},
+                {"fp8", 1, 1}};
     assert_int_equal(RK_COUNT(want), RK_DTYPE_COUNT);
     for (int i = 0; i < RK_DTYPE_COUNT; i++) {
         assert_string_equal(rk_dtype_name((rk_dtype)i), want[i].name);
         assert_int_equal(rk_dtype_bytes((rk_dtype)i), want[i].bytes);
         assert_int_equal(rk_dtype_block((rk_dtype)i), want[i].block);
-        assert_int_equal(rk_dtype_is_blocks((rk_dtype)i), want[i].block > 1);
+        assert_int_equal(rk_dtype_is_blocks((rk_dtype)i), want[i].block > 1 || i == RK_FP8);
+        assert_int_equal(rk_dtype_is_ggml((rk_dtype)i), want[i].block > 1 && i < RK_NF4);
     }
 }
 

@@ -3,6 +3,7 @@
  * the same bits. */
 #include "test_model_util.h"
 
+#include "compress/in_memory.h"
 #include "compress/quantize.h"
 #include "infer/engine.h"
 
@@ -133,16 +134,45 @@ static void compare(rig *g, rk_model *q, rk_model *m, const rk_kernels *kernels,
     rk_ctx_deinit(&a);
 }
 
-static void check(const rk_arch *arch, const char *recipe)
+/* The model's matrices in a quantised type in memory. */
+static rk_model *quantised_in_memory(const test_model *m, const char *type)
+{
+    rk_error err = {0};
+    rk_model *q = NULL;
+    test_ok(rk_model_open(&q, m->path, &err), &err);
+    test_ok(rk_model_quantise(q, type, &(rk_quantise_options){0}, &err), &err);
+    return q;
+}
+
+static rk_status round_values(void *user, const rk_param *p, float *w, rk_error *err)
+{
+    const rk_tensor *t = &p->tensor;
+    return rk_quantised_values(user, t->dims[0], t->dims[1], w, NULL, err);
+}
+
+/* In f32, with the values that the type leaves them. */
+static rk_model *rounded_in_memory(const test_model *m, char *type)
+{
+    rk_error err = {0};
+    rk_model *q = NULL;
+    const rk_quantise_options o = {.change = round_values, .change_user = type};
+    test_ok(rk_model_open(&q, m->path, &err), &err);
+    test_ok(rk_model_quantise(q, "none", &o, &err), &err);
+    return q;
+}
+
+/* type: a recipe of files; in_memory: a type of rk_model_quantise. */
+static void check(const rk_arch *arch, char *type, bool in_memory)
 {
     rig g = {.t = test_begin(17)};
     test_arch = arch;
     g.engine = test_engine(2);
     g.tokens = test_tokens(&g.t, BATCH * (STEPS + 1), test_n_vocab);
     test_model f = test_model_open(&g.t, 3, LAYERS, N_EMBD, RK_F32);
-    rk_model *q = quantised(&g, &f, recipe), *m = written_out(&g, q);
+    rk_model *q = in_memory ? quantised_in_memory(&f, type) : quantised(&g, &f, type);
+    rk_model *m = in_memory ? rounded_in_memory(&f, type) : written_out(&g, q);
     for (int i = 0; rk_kernels_at(i); i++) {
-        test_shape(&g.t, "%s, %s, %s", arch->name, recipe, rk_kernels_at(i)->name);
+        test_shape(&g.t, "%s, %s, %s", arch->name, type, rk_kernels_at(i)->name);
         compare(&g, q, m, rk_kernels_at(i), i == 0);
     }
     rk_model_close(m);
@@ -156,9 +186,18 @@ static void test_architectures(void **state)
 {
     (void)state;
     for (int i = 0; rk_archs[i]; i++) {
-        check(rk_archs[i], "q8_0");
-        check(rk_archs[i], "q4_0");
+        check(rk_archs[i], (char[]){"q8_0"}, false);
+        check(rk_archs[i], (char[]){"q4_0"}, false);
+        check(rk_archs[i], (char[]){"nf4"}, true);
     }
+}
+
+static void test_in_memory(void **state)
+{
+    (void)state;
+    char types[][8] = {"fp4", "int8", "fp8", "q8_0", "q4_0", "q4_k"};
+    for (size_t i = 0; i < RK_COUNT(types); i++)
+        check(&rk_arch_rwkv7, types[i], true);
 }
 
 /* A gradient for one of the matrices is refused. */
@@ -188,6 +227,7 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_architectures),
+                                       cmocka_unit_test(test_in_memory),
                                        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests_name("frozen model", tests, NULL, NULL);
 }

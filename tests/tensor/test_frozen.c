@@ -9,7 +9,8 @@
 enum { ROWS = 37, OUT = 300, IN = 256 };
 
 static const rk_dtype types[] = {RK_Q4_0, RK_Q4_1, RK_Q5_0, RK_Q5_1, RK_Q8_0, RK_Q2_K,
-                                 RK_Q3_K, RK_Q4_K, RK_Q5_K, RK_Q6_K, RK_BF16, RK_F16};
+                                 RK_Q3_K, RK_Q4_K, RK_Q5_K, RK_Q6_K, RK_NF4,  RK_FP4,
+                                 RK_INT8, RK_FP8,  RK_BF16, RK_F16};
 
 typedef struct rig {
     test_ctx t;
@@ -45,9 +46,13 @@ typedef struct matrix {
     rk_dot8_matrix packed; /* n 0: has no such form */
 } matrix;
 
-/* Blocks of any bytes: those of a format that is only read, too. */
+/* Blocks of any bytes: those of a format that is only read, too. Of code books, of any floats. */
 static void random_blocks(test_ctx *t, rk_dtype type, int64_t n, unsigned char *blocks)
 {
+    if (!rk_dtype_is_ggml(type)) {
+        rk_blocks_narrow(type, n, test_uniform(t, n, -1, 1), NULL, blocks);
+        return;
+    }
     const rk_block_factors f = rk_blocks_factors(type);
     const size_t size = rk_dtype_bytes(type);
     for (int64_t b = 0; b < n / rk_dtype_block(type); b++, blocks += size) {
