@@ -92,6 +92,30 @@ static bool replace_words(const rk_scheme_word *words, const char *name, char *o
     return true;
 }
 
+bool rk_scheme_name(const rk_scheme *s, const char *foreign, char canonical[RK_TENSOR_NAME_MAX])
+{
+    char words[RK_TENSOR_NAME_MAX];
+    match m;
+    if (!replace_words(s->words, foreign, words))
+        return false;
+    for (int i = 0; i < s->n_rows; i++)
+        if (fits(s->rows[i].foreign, words, &m))
+            return s->rows[i].canonical && s->rows[i].form != RK_FORM_PIECE &&
+                   fill(s->rows[i].canonical, &m, canonical);
+    memcpy(canonical, words, sizeof words);
+    return true;
+}
+
+bool rk_scheme_foreign_name(const rk_scheme *s, const char *canonical,
+                            char foreign[RK_TENSOR_NAME_MAX])
+{
+    match m;
+    for (int i = 0; i < s->n_rows; i++)
+        if (fits(s->rows[i].canonical, canonical, &m))
+            return s->rows[i].form == RK_FORM_SAME && fill(s->rows[i].foreign, &m, foreign);
+    return false;
+}
+
 /* ---- import ---- */
 
 static rk_status add_as(rk_file *out, const rk_file_tensor *from, const char *name,

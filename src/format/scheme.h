@@ -26,7 +26,6 @@ typedef enum rk_form {
     RK_FORM_EXP_NEG_EXP, /* foreign = exp(-exp(canonical)) */
     RK_FORM_FLA6_MAA_W1, /* (5D, C) in groups r,w,k,v,g; canonical (C, 5D) in groups w,k,v,r,g */
     RK_FORM_FLA6_MAA_W2, /* (C, 5D) likewise; canonical (5, D, C) */
-    RK_FORM_COUNT
 } rk_form;
 
 /* In both names %d is the layer, and a '*' at the end stands for any rest. The first row that fits
@@ -99,6 +98,13 @@ void rk_arch_full_name(const rk_model *m, const char *plain, char *name);
  * Errors  RK_ERR_FORMAT: a tensor has not the shape its form needs, or two have one canonical name;
  *         RK_ERR_NOMEM. */
 rk_status rk_scheme_import(rk_file **f, rk_error *err);
+
+/* The canonical name of one tensor of a foreign file, which may lie there in another way. False: the name
+ * is too long, or that of a stack of several. */
+bool rk_scheme_name(const rk_scheme *s, const char *foreign, char canonical[RK_TENSOR_NAME_MAX]);
+/* What foreign files call a tensor that they hold as it is here. False: there is none. */
+bool rk_scheme_foreign_name(const rk_scheme *s, const char *canonical,
+                            char foreign[RK_TENSOR_NAME_MAX]);
 
 /* The tensors of a canonical file with the names and layouts of the scheme, in the order of the
  * rows. A tensor that no row names is an error, because it would be lost. Errors

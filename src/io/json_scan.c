@@ -3,6 +3,8 @@
  * of four. */
 #include "io/json_scan.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool fail(rk_json_scan *s, const char *expected)
@@ -147,13 +149,26 @@ static bool plain_run(rk_json_scan *s, char *out, size_t *n)
     return true;
 }
 
+/* Take a word of letters where it comes next. */
+static bool peek_word(rk_json_scan *s, const char *word)
+{
+    const size_t n = strlen(word);
+    skip_space(s);
+    if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
+        return false;
+    s->p += n;
+    return true;
+}
+
 bool rk_json_peek_null(rk_json_scan *s)
 {
-    skip_space(s);
-    if (s->end - s->p < 4 || memcmp(s->p, "null", 4) != 0)
-        return false;
-    s->p += 4;
-    return true;
+    return peek_word(s, "null");
+}
+
+bool rk_json_peek_bool(rk_json_scan *s, bool *out)
+{
+    *out = peek_word(s, "true");
+    return *out || peek_word(s, "false");
 }
 
 bool rk_json_string(rk_json_scan *s, char *out, size_t *n)
@@ -225,17 +240,27 @@ static bool skip_number(rk_json_scan *s)
     return true;
 }
 
+bool rk_json_number(rk_json_scan *s, double *out)
+{
+    char text[64] = "";
+    skip_space(s);
+    const unsigned char *const first = s->p;
+    if (!skip_number(s))
+        return false;
+    const size_t n = (size_t)(s->p - first);
+    if (n < sizeof text)
+        memcpy(text, first, n);
+    *out = strtod(text, NULL);
+    if (n < sizeof text && isfinite(*out))
+        return true;
+    s->p = first;
+    return fail(s, "a number of fewer digits");
+}
+
 static bool skip_word(rk_json_scan *s)
 {
-    static const char *const words[] = {"true", "false", "null"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        const size_t n = strlen(words[i]);
-        if ((size_t)(s->end - s->p) >= n && memcmp(s->p, words[i], n) == 0) {
-            s->p += n;
-            return true;
-        }
-    }
-    return skip_number(s);
+    bool flag = false;
+    return rk_json_peek_bool(s, &flag) || rk_json_peek_null(s) || skip_number(s);
 }
 
 static bool skip_value(rk_json_scan *s, int depth);

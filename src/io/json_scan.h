@@ -19,11 +19,15 @@ bool rk_json_take(rk_json_scan *s, char c);
 bool rk_json_peek_take(rk_json_scan *s, char c);
 /* Take null where it comes next; its absence is no failure. */
 bool rk_json_peek_null(rk_json_scan *s);
+/* Take true or false where it comes next; its absence is no failure. */
+bool rk_json_peek_bool(rk_json_scan *s, bool *out);
 /* A string, decoded to out, which has room for the rest of the input and may be NULL; *n its bytes.
  * No NUL is added. */
 bool rk_json_string(rk_json_scan *s, char *out, size_t *n);
 /* An unsigned integer without sign, fraction, exponent or leading zeros. */
 bool rk_json_uint(rk_json_scan *s, uint64_t *out);
+/* Any number of at most 63 characters that a double can hold. */
+bool rk_json_number(rk_json_scan *s, double *out);
 /* Check and skip any value, nested at most depth_max deep. */
 bool rk_json_skip(rk_json_scan *s, int depth_max);
 /* Nothing but white space is left. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+
 const rk_form_facts rk_forms[RK_FORM_COUNT] = {
     [RK_FORM_LORA] = {"lora", {{"lora_A", "ri"}, {"lora_B", "or"}}, 2},
     [RK_FORM_DORA] = {"dora", {{"lora_A", "ri"}, {"lora_B", "or"}, {"magnitude", "o"}}, 3},
@@ -51,13 +53,18 @@ int64_t rk_part_count(const rk_adapter_part *p, int i)
     return n;
 }
 
+void rk_part_module(const rk_adapter_part *p, char *name, size_t size)
+{
+    static const char suffix[] = ".weight";
+    const size_t n = strlen(p->name) - (rk_ends_with(p->name, suffix) ? strlen(suffix) : 0);
+    snprintf(name, size, "%.*s", (int)n, p->name);
+}
+
 void rk_part_tensor_name(const rk_adapter_part *p, int i, char *name, size_t size)
 {
-    const char *suffix = ".weight";
-    size_t n = strlen(p->name);
-    if (n >= strlen(suffix) && !strcmp(p->name + n - strlen(suffix), suffix))
-        n -= strlen(suffix);
-    snprintf(name, size, "%.*s.%s", (int)n, p->name, rk_forms[p->form].tensors[i].name);
+    char module[RK_PARAM_NAME_MAX];
+    rk_part_module(p, module, sizeof module);
+    snprintf(name, size, "%s.%s", module, rk_forms[p->form].tensors[i].name);
 }
 
 /* Does a shape of the form need this size? */
@@ -211,6 +218,9 @@ static rk_status check_part(rk_adapter_part *a, const rk_model *m, const char *n
                        "%s: is for '%s' with %" PRId64 " inputs and %" PRId64
                        " outputs, but the model's has %" PRId64 " and %" PRId64,
                        name, a->name, a->in ? a->in : in, a->out ? a->out : out, in, out);
+    if (a->scale == 0)
+        return rk_fail(err, RK_ERR_ARG, "%s: does not say the alpha of its LoRA; --alpha says it",
+                       name);
     const rk_adapter_part before = *a;
     a->in = in;
     a->out = out;
@@ -253,5 +263,7 @@ rk_status rk_adapter_set_check(rk_adapter_set *s, const rk_model *m, const char 
                      "%s: was made for another model (fingerprint %016" PRIx64
                      ", expected %016" PRIx64 "); --force-base takes it all the same",
                      name, s->fingerprint, m->fingerprint);
+    if (st == RK_OK && !s->arch[0])
+        snprintf(s->arch, sizeof s->arch, "%s", m->arch->name);
     return st;
 }

@@ -26,7 +26,7 @@ typedef enum rk_adapter_form {
     RK_FORM_COUNT
 } rk_adapter_form;
 
-enum { RK_PART_TENSORS_MAX = 3, RK_ADAPTER_METHOD_MAX = 16 };
+enum { RK_PART_TENSORS_MAX = 3, RK_ADAPTER_METHOD_MAX = 16, RK_ADAPTER_ARCH_MAX = 24 };
 
 /* A tensor of a form. In shapes a letter is a dimension: i, o: inputs and outputs; r: the rank; w: the
  * width of MiSS; I, O: i / r, o / r. */
@@ -50,7 +50,9 @@ typedef struct rk_adapter_part {
     /* in and out are 0 where no tensor shows them, as MiSS's inputs: rk_adapter_set_check fills them in. */
     int64_t in, out, rank;
     int64_t width; /* of MiSS: out, or less in its form "mini" */
-    double scale;  /* of lora and dora: alpha / r, of rsLoRA alpha / sqrt(r); else 1 */
+    double
+        scale; /* of lora and dora: alpha / r, of rsLoRA alpha / sqrt(r), 0 where a file does not say
+                    * alpha; else 1 */
     float *tensors[RK_PART_TENSORS_MAX]; /* as rk_forms lists them, row-major; owned */
     /* Of PiSSA, OLoRA and LoRA-GA: A and B that the training began with, shaped as tensors[0] and [1].
      * The part then stands beside W - scale B0 A0. NULL: it stands beside W. Owned. */
@@ -69,6 +71,7 @@ typedef struct rk_adapter_set {
     char method[RK_ADAPTER_METHOD_MAX]; /* of `rwkv tune --method`; "": the file does not say */
     double alpha; /* of lora and dora, as configured; 0: the file does not say (RWKV-PEFT) */
     bool rslora;  /* scale is alpha / sqrt(r) */
+    char arch[RK_ADAPTER_ARCH_MAX]; /* of the model; "": the file does not say */
     uint64_t fingerprint; /* rk_model_info's of the model that it was made for; 0: unknown */
     rk_adapter_part *parts;
     int64_t n_parts;
@@ -95,13 +98,16 @@ rk_adapter_part *rk_adapter_set_find(const rk_adapter_set *s, const char *name);
 int rk_part_dims(const rk_adapter_part *p, int i, int64_t *dims);
 /* Its elements. */
 int64_t rk_part_count(const rk_adapter_part *p, int i);
+/* "blocks.0.att.key": the matrix of a part as the module that others take it for. */
+void rk_part_module(const rk_adapter_part *p, char *name, size_t size);
 /* "blocks.0.att.key.lora_A": the name of tensor i of a part. */
 void rk_part_tensor_name(const rk_adapter_part *p, int i, char *name, size_t size);
 
 /* Does the set fit the model: are there such matrices, of such sizes, and was it made for this model?
- * Sizes that the set does not know become the model's. name is the adapter's in sentences. force:
+ * Sizes and an architecture that the set does not know become the model's. name is the adapter's in sentences. force:
  * another fingerprint is taken.
- * Errors  RK_ERR_FORMAT: which matrix, what was found, what was expected. */
+ * Errors  RK_ERR_FORMAT: which matrix, what was found, what was expected; RK_ERR_ARG: the alpha of its LoRA
+ *         is not known. */
 rk_status rk_adapter_set_check(rk_adapter_set *s, const rk_model *m, const char *name, bool force,
                                rk_error *err);
 

@@ -1,0 +1,180 @@
+/* adapter_gguf.c: LoRA for llama.cpp (src/llama-adapter.cpp there). It computes them for the large matrices
+ * of rwkv6 and rwkv7 alone, and its scale is alpha / r with one alpha for all.
+ *
+ * rwkv6: our GGUF files say that nothing is rescaled, so a LoRA goes with them as it is. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "io/gguf.h"
+#include "tune/adapter_collect.h"
+#include "tune/adapter_formats.h"
+
+static const char key_arch[] = "general.architecture", key_type[] = "general.type",
+                  key_kind[] = "adapter.type", key_alpha[] = "adapter.lora.alpha";
+
+/* NULL: not one that llama.cpp has adapters for. */
+static const rk_scheme *scheme_of(const char *arch)
+{
+    const rk_arch *a = rk_arch_find(arch);
+    return a == &rk_arch_rwkv6 ? &rk_scheme_gguf6 : a == &rk_arch_rwkv7 ? &rk_scheme_gguf7 : NULL;
+}
+
+/* ---- reading ---- */
+
+static rk_status expect(const rk_file *f, const char *key, const char *value, rk_error *err)
+{
+    const char *found = rk_file_meta(f, key);
+    if (found && !strcmp(found, value))
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT, "%s: %s is '%.32s', expected %s", rk_file_name(f), key,
+                   found ? found : "", value);
+}
+
+static rk_status settle(void *user, rk_adapter_part *p, const char *module, rk_error *err)
+{
+    const double alpha = *(const double *)user;
+    (void)module;
+    (void)err;
+    p->scale = alpha != 0 ? alpha / (double)p->rank : 1;
+    return RK_OK;
+}
+
+static rk_status read_alpha(const rk_file *f, double *alpha, rk_error *err)
+{
+    const char *text = rk_file_meta(f, key_alpha);
+    *alpha = text ? strtod(text, NULL) : 0;
+    if (isfinite(*alpha) && *alpha >= 0)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT, "%s: %s is '%.32s', expected a number of at least 0",
+                   rk_file_name(f), key_alpha, text);
+}
+
+static rk_status read_gguf(rk_adapter_set *s, const char *path, const rk_file *f,
+                           const rk_adapter_reading *how, rk_error *err)
+{
+    const char *arch = rk_file_meta(f, key_arch);
+    double alpha = 0;
+    (void)how;
+    rk_status st = expect(f, key_type, "adapter", err);
+    if (st == RK_OK)
+        st = expect(f, key_kind, "lora", err);
+    if (st == RK_OK && (!arch || !scheme_of(arch)))
+        st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: an adapter for '%.32s', expected rwkv6 or rwkv7",
+                     path, arch ? arch : "");
+    if (st == RK_OK)
+        st = read_alpha(f, &alpha, err);
+    if (st != RK_OK)
+        return st;
+    const rk_adapter_collecting collecting = {
+        .gguf = scheme_of(arch), .settle = settle, .user = &alpha};
+    s->alpha = alpha;
+    snprintf(s->arch, sizeof s->arch, "%s", arch);
+    snprintf(s->method, sizeof s->method, "lora");
+    return rk_adapter_collect(s, f, &collecting, err);
+}
+
+/* ---- writing ---- */
+
+/* What a set is that does not say: rwkv6 has matrices that rwkv7 lacks. */
+static const char *arch_of(const rk_adapter_set *s)
+{
+    char module[RK_PARAM_NAME_MAX];
+    for (int64_t i = 0; i < s->n_parts && !s->arch[0]; i++) {
+        rk_part_module(&s->parts[i], module, sizeof module);
+        if (rk_ends_with(module, ".att.gate") || rk_ends_with(module, ".ffn.receptance"))
+            return rk_arch_rwkv6.name;
+    }
+    return s->arch;
+}
+
+static rk_status check_set(const rk_adapter_set *s, const char *path, rk_error *err)
+{
+    const char *arch = arch_of(s);
+    if (!*arch)
+        return rk_fail(
+            err, RK_ERR_ARG,
+            "%s: the adapter does not say which architecture it is for; -m names its model", path);
+    if (!scheme_of(arch))
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "%s: llama.cpp has no adapters for %s, only for rwkv6 and rwkv7", path,
+                       arch);
+    if (s->n_whole > 0)
+        return rk_fail(
+            err, RK_ERR_UNSUPPORTED,
+            "%s: llama.cpp's adapters have no place for '%s', which the adapter replaces", path,
+            s->whole[0].name);
+    return s->n_parts > 0 ? RK_OK
+                          : rk_fail(err, RK_ERR_UNSUPPORTED, "%s: no matrix is adapted", path);
+}
+
+/* The alpha that all parts have, 0: they differ, and B is scaled instead. */
+static double common_alpha(const rk_adapter_set *s)
+{
+    const double r = (double)s->parts[0].rank, alpha = s->parts[0].scale * r;
+    for (int64_t i = 0; i < s->n_parts; i++) {
+        const double other = s->parts[i].scale * (double)s->parts[i].rank;
+        if (fabs(other - alpha) > 1e-12 * fabs(alpha))
+            return 0;
+    }
+    return alpha;
+}
+
+static rk_status put_part(rk_file *f, const rk_adapter_set *s, const rk_adapter_part *p,
+                          const rk_scheme *scheme, rk_error *err)
+{
+    char name[RK_TENSOR_NAME_MAX], a[RK_TENSOR_NAME_MAX + 8], b[RK_TENSOR_NAME_MAX + 8];
+    if (p->form != RK_FORM_LORA)
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp cannot compute %s of '%s'",
+                       rk_file_name(f), rk_forms[p->form].name, p->name);
+    if (p->scale == 0)
+        return rk_fail(err, RK_ERR_ARG, "%s: the alpha of its LoRA is not known; --alpha says it",
+                       rk_file_name(f));
+    if (!strcmp(p->name, "emb.weight") || !rk_scheme_foreign_name(scheme, p->name, name))
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp computes no adapter of '%s'",
+                       rk_file_name(f), p->name);
+    snprintf(a, sizeof a, "%s.lora_a", name);
+    snprintf(b, sizeof b, "%s.lora_b", name);
+    return rk_adapter_put_pair(f, p, a, b, common_alpha(s) != 0 ? 1 : p->scale, err);
+}
+
+static rk_status write_file(const rk_adapter_set *s, const rk_file *f, const char *path,
+                            bool overwrite, rk_error *err)
+{
+    rk_gguf_meta meta = {0};
+    rk_file_tensor *rows = rk_adapter_rows(f);
+    const rk_file_contents c = {rows, rk_file_count(f), NULL, 0, NULL, NULL};
+    const double times = s->parts[0].start[0] ? 2 : 1; /* the rank is twice that of the parts */
+    rk_gguf_put_string(&meta, key_arch, arch_of(s));
+    rk_gguf_put_string(&meta, key_type, "adapter");
+    rk_gguf_put_string(&meta, key_kind, "lora");
+    rk_gguf_put_f32(&meta, key_alpha, (float)(times * common_alpha(s)));
+    const rk_status st = rows ? rk_gguf_write(path, &c, &meta, overwrite, err)
+                              : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
+    free(rows);
+    rk_buf_deinit(&meta.bytes);
+    return st;
+}
+
+static rk_status write_gguf(const rk_adapter_set *s, const char *path,
+                            const rk_adapter_writing *how, rk_error *err)
+{
+    rk_file *f = NULL;
+    rk_status st = check_set(s, path, err);
+    if (st == RK_OK)
+        st = rk_file_new(&f, "gguf", path, err);
+    for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
+        st = put_part(f, s, &s->parts[i], scheme_of(arch_of(s)), err);
+    if (st == RK_OK)
+        st = write_file(s, f, path, how->overwrite, err);
+    rk_file_close(f);
+    return st;
+}
+
+static const char *const endings[] = {".gguf", NULL};
+
+const rk_adapter_format_row rk_adapter_gguf = {
+    .name = "gguf", .endings = endings, .read = read_gguf, .write = write_gguf};
