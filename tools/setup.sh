@@ -18,6 +18,7 @@ build libjansson-dev         library jansson
 build libxxhash-dev          library libxxhash
 build libedit-dev            library libedit
 build libutf8proc-dev        library libutf8proc
+build liblapacke-dev         library lapacke
 test  libcmocka-dev          library cmocka
 test  libsimde-dev           file /usr/include/simde/x86/avx512.h
 arm   gcc-aarch64-linux-gnu  command aarch64-linux-gnu-gcc
