@@ -40,7 +40,8 @@ rk_status rk_model_quantise(rk_model *m, const char *type, const rk_quantise_opt
  * change, to f32. */
 rk_status rk_param_quantise(rk_model *m, rk_param *p, rk_dtype type, const rk_quantise_options *o,
                             rk_error *err);
-/* What rk_model_quantise with no change will take for m, which needs no data. */
+/* Bytes of the matrices that rk_model_quantise gives m in this type, those included that have it already.
+ * m needs no data. */
 size_t rk_quantised_bytes(const rk_model *m, rk_dtype type, const rk_quantise_options *o);
 
 /* Give w (rows, cols), a whole matrix, the values that it has after quantising: what a model trained

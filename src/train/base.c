@@ -63,6 +63,7 @@ rk_status rk_base_checksum(const rk_model *m, uint64_t *checksum, rk_error *err)
         rk_checksum_add(c, rk_dtype_name(t->dtype), strlen(rk_dtype_name(t->dtype)));
         rk_checksum_add(c, t->dims, (size_t)t->n_dims * sizeof *t->dims);
         rk_checksum_add(c, t->data, t->bytes);
+        rk_file_drop(m->file, t->data, t->bytes); /* what training reads of it will come again */
     }
     *checksum = rk_checksum_value(c);
     rk_checksum_free(c);

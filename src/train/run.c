@@ -15,6 +15,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "compress/in_memory.h"
+#include "infer/engine.h"
 #include "train/base.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_dir.h"
@@ -23,6 +25,7 @@
 #include "train/run_dir.h"
 #include "train/runlog.h"
 #include "train/task.h"
+#include "train/trained.h"
 #include "train/trainer.h"
 
 enum { SKIPPED_MAX = 5 };
@@ -80,7 +83,7 @@ static rk_status show_plan(const run *r, rk_error *err)
     if (st != RK_OK || !r->env->out)
         return st;
     fprintf(r->env->out, "memory: %.1f MiB, of which %.1f for training",
-            (before + (double)plan.bytes) / mib, (double)plan.bytes / mib);
+            (before + (double)(plan.bytes + plan.mapped)) / mib, (double)plan.bytes / mib);
     if (r->task->n_data > 0)
         fprintf(r->env->out, "; %" PRId64 " %s of data", r->task->n_data, r->task->unit);
     fputc('\n', r->env->out);
@@ -89,6 +92,32 @@ static rk_status show_plan(const run *r, rk_error *err)
                 "parameters: %" PRId64 " trained, %" PRId64 " frozen, which saves %.1f MiB\n",
                 plan.n_trained, plan.n_frozen, (double)plan.saved / mib);
     return RK_OK;
+}
+
+/* Frozen matrices of the model's file become copies in fewer bits. */
+static rk_status quantise(run *r, rk_error *err)
+{
+    rk_dtype type;
+    const rk_quantise_options o = {.pool = rk_engine_pool(r->env->engine), .log = r->env->log};
+    rk_status st = rk_quant_find(r->p.quant, &type, err);
+    if (st != RK_OK || !rk_dtype_is_blocks(type))
+        return st;
+    st = rk_trained_set(r->model, &r->p.model, err);
+    const size_t bytes = rk_quantised_bytes(r->model, type, &o);
+    if (st == RK_OK && (!r->model->file || bytes == 0))
+        st = rk_fail(err, RK_ERR_ARG,
+                     "quant is %s, but there is no frozen matrix from a model file with rows that "
+                     "are multiples of %lld",
+                     r->p.quant, (long long)rk_dtype_block(type));
+    if (st != RK_OK)
+        return st;
+    rk_engine_lock(r->env->engine);
+    st = rk_model_quantise(r->model, r->p.quant, &o, err);
+    rk_engine_unlock(r->env->engine);
+    if (st == RK_OK && r->env->out)
+        fprintf(r->env->out, "quantised: %.1f MiB of frozen matrices in %s\n",
+                (double)bytes / (1024.0 * 1024.0), r->p.quant);
+    return st;
 }
 
 static void find_arrays(run *r)
@@ -175,6 +204,8 @@ static rk_status prepare(run *r, rk_error *err)
 {
     rk_run_options_init(&r->options, &r->p, r->task->checksum);
     rk_status st = r->model->file ? rk_base_checksum(r->model, &r->base_checksum, err) : RK_OK;
+    if (st == RK_OK)
+        st = quantise(r, err);
     if (st == RK_OK)
         st = show_plan(r, err);
     if (st == RK_OK)
@@ -580,8 +611,11 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
     if (st == RK_OK)
         st = recall_recipe(&p, err);
     rk_train_params settled = p.model;
+    rk_dtype type;
     if (st == RK_OK) /* before data are read in vain */
         st = rk_train_settle(&settled, err);
+    if (st == RK_OK)
+        st = rk_quant_find(p.quant, &type, err);
     if (st == RK_OK)
         st = open_and_run(&p, env, result, err);
     free(base);

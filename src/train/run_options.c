@@ -67,6 +67,7 @@ static const struct {
     MODEL("train-only", WORDS, train_only),
     MODEL("freeze", WORDS, freeze),
     MODEL("lr-scale", WORDS, lr_scale),
+    {"quant", STRING, offsetof(rk_run_params, quant)},
     {"data-weight", WORDS, offsetof(rk_run_params, data_weight)},
     {"order", ORDER, offsetof(rk_run_params, data.order)},
     {"packing", PACKING, offsetof(rk_run_params, data.packing)},
@@ -116,6 +117,7 @@ rk_run_params rk_run_defaults(void)
     rk_run_params p = {.model = rk_train_defaults(),
                        .task = "next-token",
                        .tokenizer = "byte",
+                       .quant = "none",
                        .val_frac = 0.1,
                        .eval_every = 500,
                        .save_every = 1000};

@@ -21,6 +21,7 @@ typedef struct rk_run_params {
         *data_weight;      /* its weights as words with commas between them; NULL: none are given */
     const char *tokenizer; /* NULL: that of model.init_from, or of packed data */
     char tokenizer_room[256]; /* for its name */
+    const char *quant;        /* type of frozen matrices in memory, rk_quant_names */
     double val_frac;
     int64_t eval_every, save_every; /* steps; >= 1 */
     bool resume;

@@ -208,6 +208,18 @@ static rk_status plan_whole(const rk_training *s, const rk_train_params *p, rk_e
     return st;
 }
 
+/* Of the parameters that are read where the file has them. */
+static size_t mapped_bytes(const rk_model *m)
+{
+    size_t bytes = 0;
+    for (int64_t i = 0; m->file && i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        if (p->used && !p->trained && !p->owned)
+            bytes += rk_tensor_bytes(&p->tensor);
+    }
+    return bytes;
+}
+
 rk_status rk_training_plan(const rk_training *s, rk_engine *e, rk_train_plan *plan, rk_error *err)
 {
     rk_train_params p;
@@ -220,6 +232,7 @@ rk_status rk_training_plan(const rk_training *s, rk_engine *e, rk_train_plan *pl
         return st;
     plan->n_trained = rk_trained_count(s->model, true);
     plan->n_frozen = rk_trained_count(s->model, false);
+    plan->mapped = mapped_bytes(s->model);
     if (plan->n_frozen == 0)
         return RK_OK;
     st = plan_whole(s, &p, e, &whole, err);

@@ -15,9 +15,10 @@ typedef struct rk_training {
 
 typedef struct rk_train_plan {
     size_t bytes; /* that rk_trainer_open will take */
-    size_t
-        saved; /* that training everything would take beside: weights that a file has now, gradients,
-                   * what is kept, activations */
+    /* That training everything would take beside: weights that a file has now, gradients, what is kept,
+     * activations. */
+    size_t saved;
+    size_t mapped;               /* of the model's file: what is frozen and stays there */
     int64_t n_trained, n_frozen; /* elements of parameters */
 } rk_train_plan;
 

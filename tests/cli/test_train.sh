@@ -224,6 +224,24 @@ resumes() {
     train 2 "base-q8_0.gguf: tensor '.*' is q8_0 and cannot be trained; freeze it, or 'rwkv convert --type f32' first" \
         --out run --init-from base-q8_0.gguf
     train 2 'cannot be trained' --out run --init-from base-q8_0.gguf --freeze att
+
+    # ---- frozen matrices in fewer bits in memory: files have them as the base does
+    base=plain/model.safetensors
+    train 0 'quantised: 0.0 MiB of frozen matrices in fp8' --out quant --init-from $base --train-only vector \
+        --lr 0 --lr-final 0 --weight-decay 0 --quant fp8
+    "$RK_PROGRAM" logits -m quant --tokens 116,111,32,98,101 -o quant.npy
+    "$RK_PROGRAM" logits -m $base --tokens 116,111,32,98,101 -o base.npy
+    same "--quant, nothing changed" base.npy quant.npy
+    cmp -s quant/log.jsonl still-bf16/log.jsonl && complain "quant: its losses are those of the base"
+    train 0 '10 matrices have rows that are no multiple of 64' --out quant4 --init-from $base --train-only vector \
+        --lr 1e-2 --quant nf4
+    train 0 'validation loss' --out quant0 --init-from $base --train-only vector --lr 1e-2
+    cmp -s quant4/model.safetensors quant0/model.safetensors && complain "--quant nf4 trains as without"
+    resumes quant4 --init-from $base --train-only vector --lr 1e-2 --quant nf4
+    train 2 '--quant is none, but' --out quant4 --init-from $base --train-only vector --lr 1e-2 --resume
+    train 2 "quant is 'nf5', expected none|nf4|fp4|4bit|int8|fp8|q8_0|q4_0|q4_k" --out run --init-from $base --quant nf5
+    train 2 'quant is nf4, but there is no frozen matrix from a model file' --out run $sizes --quant nf4
+    train 2 'there is no frozen matrix' --out run --init-from $base --quant nf4
 }
 
 # ---- a run that is stopped or killed leaves something to run
