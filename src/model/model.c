@@ -44,11 +44,20 @@ rk_weight *rk_param_weight(const rk_model *m, const rk_param *p)
     return rk_roles[p->spec->role].weight ? place_of(m, p->spec, p->layer) : NULL;
 }
 
+/* Let the structs refer to the parameter where it lies now. */
+static void refer_to(rk_model *m, rk_param *p)
+{
+    rk_tensor *const tensor = &p->tensor;
+    if (rk_roles[p->spec->role].weight)
+        rk_param_weight(m, p)->matrix = tensor;
+    else
+        memcpy(place_of(m, p->spec, p->layer), &tensor, sizeof tensor);
+}
+
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     if ((spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
         (spec->scope == RK_SCOPE_TUNED_SHIFT && !m->hp.tuned_shift) ||
-        (spec->scope == RK_SCOPE_TUNED_BASIS && !m->hp.tuned_basis) ||
         (spec->scope == RK_SCOPE_LN0 && m->hp.ln0_fused))
         return;
     rk_param *p = &m->params[m->n_params++];
@@ -60,12 +69,10 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
     p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
     p->role = role_of(spec, tensor);
     p->used = spec->scope != RK_SCOPE_LATER || layer > 0;
-    if (rk_roles[spec->role].weight) {
-        rk_weight *w = rk_param_weight(m, p);
-        *w = rk_weight_of(tensor, rk_roles[spec->role].layout);
-        w->adapted_as = ++m->n_weights;
-    } else
-        memcpy(place_of(m, spec, layer), &tensor, sizeof tensor);
+    if (rk_roles[spec->role].weight)
+        *rk_param_weight(m, p) =
+            (rk_weight){.layout = rk_roles[spec->role].layout, .adapted_as = ++m->n_weights};
+    refer_to(m, p);
     if (spec->role == RK_ROLE_HEAD)
         m->head = rk_param_weight(m, p);
 }
@@ -137,6 +144,39 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
     return RK_OK;
 }
 
+rk_status rk_model_add_params(rk_model *m, const rk_param *added, int64_t n, rk_error *err)
+{
+    const int64_t before = m->n_params;
+    rk_param *params = realloc(m->params, (size_t)(before + n) * sizeof *params);
+    rk_packs *packs = rk_packs_new(before + n);
+    m->params = params ? params : m->params;
+    for (int64_t i = 0; params && i < before; i++)
+        if (!rk_roles[params[i].role].adapter)
+            refer_to(m, &params[i]);
+    if (!params || !packs) {
+        rk_packs_free(packs);
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld parameters", (long long)n);
+    }
+    rk_packs_free(m->packs);
+    m->packs = packs;
+    for (int64_t i = 0; i < n; i++) {
+        rk_param *p = &params[before + i];
+        *p = added[i];
+        p->role = p->spec->role;
+        p->used = p->added = true;
+    }
+    m->n_params += n;
+    return RK_OK;
+}
+
+rk_param *rk_model_param(const rk_model *m, const char *name)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (!strcmp(m->params[i].name, name))
+            return &m->params[i];
+    return NULL;
+}
+
 void rk_model_close(rk_model *m)
 {
     if (!m)
@@ -157,6 +197,10 @@ rk_status rk_param_init(const rk_model *m, int64_t i, uint64_t seed, float *to,
                         const atomic_int *abort, rk_error *err)
 {
     const rk_param *p = &m->params[i];
+    if (p->initial) {
+        memcpy(to, p->initial, (size_t)rk_tensor_count(&p->tensor) * sizeof *to);
+        return RK_OK;
+    }
     const rk_init in = {.hp = &m->hp,
                         .layer = p->layer,
                         .index = i,

@@ -21,8 +21,7 @@ typedef enum rk_scope {
     RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
     RK_SCOPE_LATER, /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
     RK_SCOPE_TUNED, /* in every layer where rk_hparams.tuned_state says so, else nowhere */
-    RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift, */
-    RK_SCOPE_TUNED_BASIS, /* of rk_hparams.tuned_basis */
+    RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift */
 } rk_scope;
 
 /* Where an initial value goes: the parameter, its place, the random stream. */
@@ -127,7 +126,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f);
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
     rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
-    rk_arch_rwkv7a, rk_arch_rwkv7_kernel;
+    rk_arch_rwkv7a;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 /* That which a file under canonical names is of; NULL: of none here. */
@@ -142,6 +141,8 @@ typedef struct rk_param {
     bool trained;    /* by a trainer, whose the values are then, and not the file's */
     bool added;      /* the model's file does not hold it: it starts with its initial value */
     double lr_scale; /* of its learning rate in training: the table's, or what options say */
+    const float
+        *initial; /* what it begins with in place of the table's, where it is added; may be NULL */
     rk_tensor tensor;
     void *owned; /* the tensor's memory where it is the parameter's own; else NULL */
 } rk_param;
@@ -175,6 +176,12 @@ rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_
 /* The initial values of one parameter, params[i], into `to`. */
 rk_status rk_param_init(const rk_model *m, int64_t i, uint64_t seed, float *to,
                         const atomic_int *abort, rk_error *err);
+/* Put n parameters behind those of the architecture, such as adapters': no file holds them. Of each the
+ * name, spec, layer, initial values (n elements, which outlive the model) and its tensor's shape are
+ * taken. Parameters move: pointers to them and to their tensors are to be asked for again. */
+rk_status rk_model_add_params(rk_model *m, const rk_param *added, int64_t n, rk_error *err);
+/* NULL when there is none of this name. */
+rk_param *rk_model_param(const rk_model *m, const char *name);
 /* Is a row's parameter what streams begin with, which a model has or not? */
 static inline bool rk_param_is_tuned(const rk_param_spec *spec)
 {

@@ -6,22 +6,22 @@
 #include "tensor/ops.h"
 
 typedef enum rk_role {
-    RK_ROLE_VECTOR,    /* norms, mixes, biases; (H,N) with an entry a channel too */
-    RK_ROLE_STATE,     /* what streams begin with: what the recurrence holds, */
-    RK_ROLE_STATE_SUM, /* a sum of weights in it, */
-    RK_ROLE_SHIFT,     /* the token before the first */
-    RK_ROLE_KERNEL,    /* the initial state and the gain of a kernel path, */
-    RK_ROLE_FEATURES,  /* its features, which no gradient changes */
-    RK_ROLE_EMB,       /* a row a token */
-    RK_ROLE_HEAD,      /* (V,C) */
-    RK_ROLE_ATT_READ,  /* receptance, gate */
-    RK_ROLE_ATT_WRITE, /* key, value */
-    RK_ROLE_ATT_OUT,   /* back to the residual stream */
-    RK_ROLE_FFN_IN,    /* key and receptance of the channel mix */
-    RK_ROLE_FFN_OUT,   /* its value, most of whose inputs a relu made zero */
-    RK_ROLE_LOW_RANK,  /* (in, rank) or (rank, out): mixes, decay, rates, gate */
-    RK_ROLE_LOW_RANKS, /* several of these in one tensor, (n, rank, out) */
-    RK_ROLE_EMB_MAP,   /* (elements of a small matrix, in): what is added to a row of a table */
+    RK_ROLE_VECTOR,        /* norms, mixes, biases; (H,N) with an entry a channel too */
+    RK_ROLE_STATE,         /* what streams begin with: what the recurrence holds, */
+    RK_ROLE_STATE_SUM,     /* a sum of weights in it, */
+    RK_ROLE_SHIFT,         /* the token before the first */
+    RK_ROLE_EMB,           /* a row a token */
+    RK_ROLE_HEAD,          /* (V,C) */
+    RK_ROLE_ATT_READ,      /* receptance, gate */
+    RK_ROLE_ATT_WRITE,     /* key, value */
+    RK_ROLE_ATT_OUT,       /* back to the residual stream */
+    RK_ROLE_FFN_IN,        /* key and receptance of the channel mix */
+    RK_ROLE_FFN_OUT,       /* its value, most of whose inputs a relu made zero */
+    RK_ROLE_LOW_RANK,      /* (in, rank) or (rank, out): mixes, decay, rates, gate */
+    RK_ROLE_LOW_RANKS,     /* several of these in one tensor, (n, rank, out) */
+    RK_ROLE_EMB_MAP,       /* (elements of a small matrix, in): what is added to a row of a table */
+    RK_ROLE_ADAPTER,       /* what is trained beside a matrix (nn/adapter.h) */
+    RK_ROLE_ADAPTER_START, /* what it began with, which does not change */
     RK_ROLE_COUNT
 } rk_role;
 
@@ -35,9 +35,8 @@ typedef struct rk_role_facts {
     bool decays;       /* subject to weight decay */
     bool any_type;     /* may be held in 16 bits or in blocks; else kernels read it as reals */
     bool zeros_in;     /* most of its inputs may be zero */
+    bool adapter;      /* beside the model: no struct of an architecture refers to it */
     bool nonnegative;  /* an update that makes an element negative leaves 0 */
-    bool constant;     /* has no gradient and is never trained */
-    bool beside;       /* what state tuning leaves, in files beside the model's */
     rk_layout layout;  /* of a product */
 } rk_role_facts;
 

@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "kernels/blocks.h"
+#include "tensor/factor.h"
 #include "tensor/op_linear.h"
 
 /* ---- groups ---- */
@@ -254,12 +256,8 @@ static void branch_end(rk_ctx *ctx, branch *b)
         add_rows(ctx, b, rk_repeat(ctx, b->sum, rk_tensor_cols(b->p->y)));
     if (a->added)
         add_rows(ctx, b, a->added(ctx, a, b->p->w, rows_of(ctx, b, b->p->x)));
-}
-
-static void branch_gain(rk_ctx *ctx, branch *b)
-{
-    if (b->a->gain && !rk_ctx_failed(ctx))
-        set_rows(ctx, b, rk_mul(ctx, rows_of(ctx, b, b->p->y), b->a->gain(ctx, b->a, b->p->w)));
+    if (a->gain && !rk_ctx_failed(ctx))
+        set_rows(ctx, b, rk_mul(ctx, rows_of(ctx, b, b->p->y), a->gain(ctx, a, b->p->w)));
 }
 
 /* One branch of every row's chain at a time: the sums have the order of the chain. */
@@ -279,8 +277,6 @@ static void adapt(rk_ctx *ctx, product *p, int n, branch *b, int n_branches)
             else
                 more = more || b[i].round > round;
     }
-    for (int i = 0; i < n_branches; i++)
-        branch_gain(ctx, &b[i]);
     for (int i = 0; i < n; i++)
         if (p[i].adapted && p[i].after != RK_UNARY_NONE)
             p[i].y = rk_unary_op(ctx, p[i].after, p[i].y);
@@ -355,6 +351,31 @@ void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *y)
 }
 
 /* ---- the whole matrix ---- */
+
+void rk_matrix_row(const rk_tensor *w, rk_layout layout, int64_t o, float *row)
+{
+    const rk_factor f = rk_factor_of(w, layout), part = rk_factor_part(&f, o, 1);
+    if (rk_dtype_is_blocks(f.dtype)) {
+        rk_blocks_widen(f.dtype, f.in, part.data, row);
+        return;
+    }
+    for (int64_t i = 0; i < f.in; i++) {
+        const int64_t at = i * f.in_stride;
+        switch (f.dtype) {
+        case RK_BF16:
+            row[i] = rk_bf16_to_f32(((const uint16_t *)part.data)[at]);
+            break;
+        case RK_F16:
+            row[i] = rk_f16_to_f32(((const uint16_t *)part.data)[at]);
+            break;
+        case RK_F64:
+            row[i] = (float)((const double *)part.data)[at];
+            break;
+        default:
+            row[i] = ((const float *)part.data)[at];
+        }
+    }
+}
 
 rk_tensor *rk_as_reals(rk_ctx *ctx, rk_tensor *w)
 {

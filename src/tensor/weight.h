@@ -55,7 +55,7 @@ struct rk_adapter {
     double scale;
     /* Rows (..., out) that are added for x (..., in). */
     rk_tensor *(*added)(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w, rk_tensor *x);
-    /* (out): what the sum of all is multiplied with; NULL: nothing. */
+    /* (out): what the sum, this adapter's part included, is multiplied with; NULL: nothing. */
     rk_tensor *(*gain)(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w);
     rk_tensor *tensors[2]; /* of `added` and `gain` */
     double dropout;        /* of x, while recording */
@@ -74,6 +74,9 @@ struct rk_adapting {
     int n;
     int64_t n_streams;
 };
+
+/* The inputs of output o of a matrix of any type, (in) in f32. */
+void rk_matrix_row(const rk_tensor *w, rk_layout layout, int64_t o, float *row);
 
 /* A matrix of any type as reals, which operations of all kinds take; f32 and f64 are returned as they
  * are. No gradient goes through it otherwise. */

@@ -11,7 +11,7 @@
 
 static bool is_held(const rk_model *m, const rk_param *p)
 {
-    return !m->file || p->trained;
+    return !m->file || p->trained || p->initial;
 }
 
 /* Elements of the parameters that are held, or that are trained. */
@@ -131,7 +131,7 @@ static void lay_out(rk_train_memory *t, rk_model *m)
     }
 }
 
-/* The values of what is trained of a model that was opened from a file. */
+/* The values of what is held of a model that was opened from a file. */
 static rk_status begin_values(rk_model *m, uint64_t seed, rk_error *err)
 {
     rk_status st = RK_OK;
@@ -140,7 +140,7 @@ static rk_status begin_values(rk_model *m, uint64_t seed, rk_error *err)
         const rk_file_tensor *t = rk_file_find(m->file, p->name);
         if (p->trained && t)
             take_values(t, &p->tensor, p->tensor.data);
-        else if (p->trained)
+        else if (is_held(m, p))
             st = rk_param_init(m, i, seed, p->tensor.data, NULL, err);
     }
     return st;

@@ -27,6 +27,7 @@
 #include "train/task.h"
 #include "train/trained.h"
 #include "train/trainer.h"
+#include "train/tuning.h"
 
 enum { SKIPPED_MAX = 5 };
 
@@ -37,6 +38,7 @@ typedef struct run {
     int lock; /* on the folder; -1: none */
     rk_model *model;
     const rk_task *task;
+    rk_tuning *tuning; /* NULL: the model itself is trained */
     rk_trainer *trainer;
     rk_run_arrays arrays;
     rk_runlog *log;
@@ -88,9 +90,14 @@ static rk_status show_plan(const run *r, rk_error *err)
         fprintf(r->env->out, "; %" PRId64 " %s of data", r->task->n_data, r->task->unit);
     fputc('\n', r->env->out);
     if (plan.n_frozen > 0)
-        fprintf(r->env->out,
-                "parameters: %" PRId64 " trained, %" PRId64 " frozen, which saves %.1f MiB\n",
-                plan.n_trained, plan.n_frozen, (double)plan.saved / mib);
+        fprintf(r->env->out, "parameters: %" PRId64 " trained, %" PRId64 " frozen", plan.n_trained,
+                plan.n_frozen);
+    if (plan.n_frozen > 0 && plan.saved > 0)
+        fprintf(r->env->out, ", which saves %.1f MiB", (double)plan.saved / mib);
+    if (plan.n_frozen > 0)
+        fputc('\n', r->env->out);
+    if (rk_tuning_seconds(r->tuning) >= 0.1)
+        fprintf(r->env->out, "start of the adapters: %.1f s\n", rk_tuning_seconds(r->tuning));
     return RK_OK;
 }
 
@@ -98,7 +105,8 @@ static rk_status show_plan(const run *r, rk_error *err)
 static rk_status quantise(run *r, rk_error *err)
 {
     rk_dtype type;
-    const rk_quantise_options o = {.pool = rk_engine_pool(r->env->engine), .log = r->env->log};
+    rk_quantise_options o = {.pool = rk_engine_pool(r->env->engine), .log = r->env->log};
+    rk_tuning_quantise(r->tuning, &o);
     rk_status st = rk_quant_find(r->p.quant, &type, err);
     if (st != RK_OK || !rk_dtype_is_blocks(type))
         return st;
@@ -205,7 +213,11 @@ static rk_status prepare(run *r, rk_error *err)
     rk_run_options_init(&r->options, &r->p, r->task->checksum);
     rk_status st = r->model->file ? rk_base_checksum(r->model, &r->base_checksum, err) : RK_OK;
     if (st == RK_OK)
+        st = rk_tuning_begin(&r->tuning, r->model, r->task, &r->p, r->env->engine, err);
+    if (st == RK_OK)
         st = quantise(r, err);
+    if (st == RK_OK)
+        st = rk_tuning_quantised(r->tuning, r->model, err);
     if (st == RK_OK)
         st = show_plan(r, err);
     if (st == RK_OK)
@@ -271,6 +283,8 @@ static rk_status save_model_as(const run *r, const char *name, rk_error *err)
 
 static rk_status save_model(const run *r, rk_error *err)
 {
+    if (r->tuning)
+        return rk_tuning_save(r->tuning, r->model, &r->p, r->p.dir, err);
     rk_status st = save_model_as(r, "model", err);
     if (st != RK_OK || !rk_trainer_has_average(r->trainer))
         return st;
@@ -499,6 +513,7 @@ rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
 
     rk_runlog_close(r->log);
     rk_trainer_free(r->trainer);
+    rk_tuning_free(r->tuning);
     if (r->lock >= 0)
         close(r->lock);
     free(r);
@@ -610,6 +625,8 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
         st = find_base(&p, &base, err);
     if (st == RK_OK)
         st = recall_recipe(&p, err);
+    if (st == RK_OK)
+        st = rk_tuning_settle(&p, err);
     rk_train_params settled = p.model;
     rk_dtype type;
     if (st == RK_OK) /* before data are read in vain */

@@ -21,6 +21,7 @@ typedef enum value_kind {
     SEED,
     STRING,
     WORDS,
+    CHOICE, /* its number among those of the command's option */
     ORDER,
     PACKING,
     BOUNDARY
@@ -29,6 +30,11 @@ typedef enum value_kind {
 #define MODEL(name, kind, member)                                                                  \
     {                                                                                              \
         name, kind, offsetof(rk_run_params, model.member)                                          \
+    }
+
+#define TUNE(name, kind, member)                                                                   \
+    {                                                                                              \
+        name, kind, offsetof(rk_run_params, tune.member)                                           \
     }
 
 static const struct {
@@ -68,6 +74,21 @@ static const struct {
     MODEL("freeze", WORDS, freeze),
     MODEL("lr-scale", WORDS, lr_scale),
     {"quant", STRING, offsetof(rk_run_params, quant)},
+    TUNE("method", WORDS, method),
+    TUNE("rank", INTEGER, rank),
+    TUNE("alpha", REAL, alpha),
+    TUNE("targets", WORDS, targets),
+    TUNE("rank-pattern", WORDS, rank_pattern),
+    TUNE("train-parts", WORDS, train_parts),
+    TUNE("bat-blocks", CHOICE, bat_blocks),
+    TUNE("miss-init", CHOICE, miss_init),
+    TUNE("mini-width", INTEGER, mini_width),
+    TUNE("adapter-dropout", REAL, dropout),
+    TUNE("niter", INTEGER, niter),
+    TUNE("ga-direction", CHOICE, ga_direction),
+    TUNE("loraga-peft", BOOLEAN, ga_peft),
+    TUNE("ga-batches", INTEGER, ga_batches),
+    TUNE("lora-plus", REAL, lora_plus),
     {"data-weight", WORDS, offsetof(rk_run_params, data_weight)},
     {"order", ORDER, offsetof(rk_run_params, data.order)},
     {"packing", PACKING, offsetof(rk_run_params, data.packing)},
@@ -97,6 +118,9 @@ static void put_value(char *text, value_kind kind, const void *at)
     case STRING:
     case WORDS: /* of any length: not copied */
         break;
+    case CHOICE:
+        snprintf(text, RK_RUN_VALUE_MAX, "%d", *(const int *)at);
+        break;
     case ORDER:
         snprintf(text, RK_RUN_VALUE_MAX, "%s",
                  *(const int *)at == RK_ORDER_CUBIC ? "cubic" : "shuffle");
@@ -118,6 +142,7 @@ rk_run_params rk_run_defaults(void)
                        .task = "next-token",
                        .tokenizer = "byte",
                        .quant = "none",
+                       .tune = rk_tune_defaults(),
                        .val_frac = 0.1,
                        .eval_every = 500,
                        .save_every = 1000};

@@ -5,6 +5,7 @@
 
 #include "data/dataset.h"
 #include "io/safetensors.h"
+#include "tune/method.h"
 
 enum { RK_RUN_SIZES_MAX = 32, RK_TASK_PARAMS_MAX = 8 };
 
@@ -20,14 +21,16 @@ typedef struct rk_run_params {
     const char
         *data_weight;      /* its weights as words with commas between them; NULL: none are given */
     const char *tokenizer; /* NULL: that of model.init_from, or of packed data */
-    char tokenizer_room[256]; /* for its name */
-    const char *quant;        /* type of frozen matrices in memory, rk_quant_names */
+    char tokenizer_room[256];              /* for its name */
+    rk_tune_options tune;                  /* method NULL: the model itself is trained */
+    char tune_words[256], tune_rates[256]; /* what the methods train, and at which rates */
+    const char *quant;                     /* type of frozen matrices in memory, rk_quant_names */
     double val_frac;
     int64_t eval_every, save_every; /* steps; >= 1 */
     bool resume;
 } rk_run_params;
 
-enum { RK_RUN_OPTIONS_MAX = 96, RK_RUN_VALUE_MAX = 64 };
+enum { RK_RUN_OPTIONS_MAX = 128, RK_RUN_VALUE_MAX = 64 };
 
 /* Names and values of the options that a result depends on, as text; a double has 17 digits, so
  * equal text means equal bits. Long texts stay those of the rk_run_params. */

@@ -16,7 +16,7 @@ rk_status rk_trained_set(rk_model *m, const rk_train_params *p, rk_error *err);
 
 /* Set rk_param.lr_scale of every parameter: as the architecture's table has it, or as lr_scale of p says, a
  * list of such words with =FACTOR behind each, the last one that means a parameter counting.
- * Errors  RK_ERR_ARG: a word names no parameter, or its factor is no number from 0 to 1000. */
+ * Errors  RK_ERR_ARG: a word names no parameter, or its factor is no number from 0 to 1e6. */
 rk_status rk_lr_scales_set(rk_model *m, const rk_train_params *p, rk_error *err);
 
 /* The groups of a model, with commas between them: the parts of a block and of the model that its

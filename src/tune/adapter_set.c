@@ -187,6 +187,52 @@ rk_status rk_adapter_set_add_whole(rk_adapter_set *s, const char *name, int n_di
     return RK_OK;
 }
 
+static rk_status copy_part(rk_adapter_set *to, const rk_adapter_part *p, rk_error *err)
+{
+    rk_adapter_part *made;
+    rk_status st = rk_adapter_set_add(to, p, &made, err);
+    for (int i = 0; st == RK_OK && i < rk_forms[p->form].n_tensors; i++)
+        memcpy(made->tensors[i], p->tensors[i], (size_t)rk_part_count(p, i) * sizeof(float));
+    if (st == RK_OK && p->start[0])
+        st = rk_part_make_start(made, err);
+    for (int i = 0; st == RK_OK && p->start[0] && i < 2; i++)
+        memcpy(made->start[i], p->start[i], (size_t)rk_part_count(p, i) * sizeof(float));
+    return st;
+}
+
+static rk_status copy_whole(rk_adapter_set *to, const rk_adapter_whole *w, rk_error *err)
+{
+    rk_adapter_whole *made;
+    size_t n = 1;
+    for (int d = 0; d < w->n_dims; d++)
+        n *= (size_t)w->dims[d];
+    const rk_status st = rk_adapter_set_add_whole(to, w->name, w->n_dims, w->dims, &made, err);
+    if (st == RK_OK)
+        memcpy(made->data, w->data, n * sizeof *w->data);
+    return st;
+}
+
+rk_status rk_adapter_set_copy(rk_adapter_set **out, const rk_adapter_set *s, rk_error *err)
+{
+    rk_adapter_set *to = NULL;
+    rk_status st = rk_adapter_set_new(&to, err);
+    if (st == RK_OK) {
+        *to = *s;
+        to->parts = NULL;
+        to->whole = NULL;
+        to->n_parts = to->n_whole = 0;
+    }
+    for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
+        st = copy_part(to, &s->parts[i], err);
+    for (int64_t i = 0; i < s->n_whole && st == RK_OK; i++)
+        st = copy_whole(to, &s->whole[i], err);
+    if (st == RK_OK)
+        *out = to;
+    else
+        rk_adapter_set_free(to);
+    return st;
+}
+
 rk_adapter_part *rk_adapter_set_find(const rk_adapter_set *s, const char *name)
 {
     for (int64_t i = 0; i < s->n_parts; i++)

@@ -81,6 +81,7 @@ typedef struct rk_adapter_set {
 
 rk_status rk_adapter_set_new(rk_adapter_set **out, rk_error *err);
 void rk_adapter_set_free(rk_adapter_set *s);
+rk_status rk_adapter_set_copy(rk_adapter_set **out, const rk_adapter_set *s, rk_error *err);
 
 /* Add a part with tensors of zeros; name, form, in, out, rank, width and scale are p's. The pointer is
  * valid until the next is added.

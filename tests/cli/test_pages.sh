@@ -77,7 +77,7 @@ completes() {
 }
 completes 'quantize ' rwkv qu
 completes 'chat convert completion ' rwkv c
-completes 'train tokenize ' rwkv help t
+completes 'train tune tokenize ' rwkv help t
 completes '--template --temp ' rwkv chat --temp
 completes '--state-in --state --state-layout --state-out --stop ' rwkv run --st
 completes 'bf16 ' rwkv convert a b --type b

@@ -125,7 +125,7 @@ static void test_lr_scales(void **state)
         p.lr_scale = bad[i];
         assert_int_equal(rk_lr_scales_set(m, &p, &err), RK_ERR_ARG);
         assert_non_null(
-            strstr(err.msg, "lr_scale: 'vector' needs =FACTOR behind it, from 0 to 1000"));
+            strstr(err.msg, "lr_scale: 'vector' needs =FACTOR behind it, from 0 to 1e6"));
     }
     p.lr_scale = "atta=1";
     assert_int_equal(rk_lr_scales_set(m, &p, &err), RK_ERR_ARG);

@@ -1,0 +1,285 @@
+/* tune.c: `rwkv tune`: training beside a model's frozen weights. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "cli/command.h"
+#include "cli/training.h"
+
+typedef struct tune_options {
+    rk_training_options training; /* comes first: what is common takes the one for the other */
+    rk_opt_list targets, rank_pattern, train_parts;
+    char words[3][RK_TRAINING_WORDS_MAX];
+    bool dry_run;
+} tune_options;
+
+#define RUN(member) offsetof(tune_options, training.run.member)
+#define TUNE(member) offsetof(tune_options, training.run.tune.member)
+
+static const rk_option rows[] = {
+    RK_OPT_GROUP("tuning"),
+    {"model", 'm', RK_OPT_TEXT, "FILE", RUN(model.init_from), 0, 0, NULL,
+     "model whose weights stay as they are"},
+    {"method", 0, RK_OPT_TEXT, "NAME", TUNE(method), 0, 0, "miss",
+     "miss, bone, bat, lora, lora+, rslora, pissa, olora, lora-ga, dora, or state; one of an "
+     "adapter "
+     "and state with a comma between them"},
+    {"rank", 'r', RK_OPT_INT, "R", TUNE(rank), 1, 65536, "16", "of the adapter's matrices"},
+    {"alpha", 0, RK_OPT_NUMBER, "X", TUNE(alpha), 0, 1e6, "2 r, of pissa, olora, lora-ga r",
+     "scale of lora's kinds, over the rank"},
+    {"targets", 0, RK_OPT_LIST, "NAMES", offsetof(tune_options, targets), 0, 0,
+     "all of att and ffn",
+     "matrices that get an adapter: ends of names as key or att.key, or patterns as 'blocks.0.*'; "
+     "commas or several times"},
+    {"rank-pattern", 0, RK_OPT_LIST, "NAME=R", offsetof(tune_options, rank_pattern), 0, 0, NULL,
+     "another rank for such matrices"},
+    {"train-parts", 0, RK_OPT_LIST, "WORDS", offsetof(tune_options, train_parts), 0, 0, NULL,
+     "train parameters whole whose names hold such a word, as ln; saved with the adapter"},
+    {"bat-blocks", 0, RK_OPT_CHOICE, "in|out", TUNE(bat_blocks), 0, 0, "in",
+     "bat: a block for each r inputs (RWKV-PEFT), or for each r outputs (peft)"},
+    {"miss-init", 0, RK_OPT_CHOICE, "zero|random|mini", TUNE(miss_init), 0, 0, "zero",
+     "miss: what it begins with; mini: zeros, of --mini-width columns that are repeated"},
+    {"mini-width", 0, RK_OPT_INT, "N", TUNE(mini_width), 1, 65536, "1", "columns of miss's mini"},
+    {"adapter-dropout", 0, RK_OPT_NUMBER, "X", TUNE(dropout), 0, 0.9, "0",
+     "share of the adapter's inputs that is dropped"},
+    {"niter", 0, RK_OPT_INT, "N", TUNE(niter), 0, 64, "4",
+     "pissa: steps of power iteration; 0: the exact decomposition"},
+    {"ga-batches", 0, RK_OPT_INT, "N", TUNE(ga_batches), 1, 65536, "8",
+     "lora-ga: batches whose gradient it begins with"},
+    {"ga-direction", 0, RK_OPT_CHOICE, "ArB2r|ArBr|A2rBr", TUNE(ga_direction), 0, 0, "ArB2r",
+     "lora-ga: which singular vectors are A's and B's"},
+    {"loraga-peft", 0, RK_OPT_FLAG, NULL, TUNE(ga_peft), 0, 0, NULL, "lora-ga as peft computes it"},
+    {"lora-plus", 0, RK_OPT_NUMBER, "X", TUNE(lora_plus), 0, 1e6, "16",
+     "lora+: rate of B over that of A"},
+    {"dry-run", 0, RK_OPT_FLAG, NULL, offsetof(tune_options, dry_run), 0, 0, NULL,
+     "count what would be trained, also of a model that is not there: --arch and sizes"},
+    {NULL, 0, RK_OPT_MORE, NULL, 0, 0, 0, NULL, NULL},
+};
+
+/* Defaults that are other than those of training a model. */
+static const struct {
+    const char *name, *shown, *help;
+} own[] = {
+    {"out", NULL,
+     "run folder, not needed with --dry-run: adapter_config.json and adapter_model.safetensors, "
+     "state.pth, "
+     "checkpoints, log.jsonl, curve.svg"},
+    {"lr", "the method's", NULL},
+    {"lr-final", "a tenth; of state a hundredth", NULL},
+    {"weight-decay", "0", "of matrices"},
+    {"ctx-len", "256", NULL},
+    {"eps", "1e-8", NULL},
+    {"eval-every", "100", NULL},
+    {"steps", "200", NULL},
+};
+
+static void more_rows(rk_option_room *room, size_t offset)
+{
+    static const char *const without[] = {"init-from", "train-only", "freeze", "ema", NULL};
+    const size_t first = room->n;
+    rk_training_rows(room, offset, without);
+    for (size_t i = first; i < room->n; i++)
+        for (size_t q = 0; q < RK_COUNT(own); q++) {
+            rk_option *row = &room->rows[i];
+            if (!row->name || strcmp(row->name, own[q].name) != 0)
+                continue;
+            row->shown = own[q].shown;
+            row->help = own[q].help ? own[q].help : row->help;
+        }
+}
+
+static int tune_main(int argc, char **argv);
+
+const rk_command rk_cmd_tune = {
+    .name = "tune",
+    .summary = "adapt a model to text: adapters of every kind, initial states",
+    .usage = "-m MODEL --data FILE --out DIR [--method NAME] [options]",
+    .options = {rows, RK_COUNT(rows)},
+    .more = more_rows,
+    .examples = "  rwkv tune -m model.safetensors --data chat.jsonl --method miss --rank 16 --out "
+                "adapter\n"
+                "  rwkv tune --dry-run --arch rwkv6 --n-layer 32 --n-embd 4096 --dim-ffn 14336 "
+                "--method lora --rank 32",
+    .main = tune_main,
+};
+
+static tune_options defaults(void)
+{
+    tune_options o = {.training = rk_training_defaults()};
+    rk_run_params *run = &o.training.run;
+    run->tune.method = "miss";
+    run->eval_every = 100;
+    run->model.lr = run->model.lr_final = -1.0; /* the method's */
+    run->model.weight_decay = 0.0;
+    run->model.ctx_len = 256;
+    run->model.eps = 1e-8;
+    run->model.steps = 200;
+    return o;
+}
+
+static rk_status settle(tune_options *o, rk_error *err)
+{
+    rk_tune_options *t = &o->training.run.tune;
+    rk_status st = RK_OK;
+    if (o->targets.n > 0)
+        st = rk_training_words(&o->targets, o->words[0], &t->targets, err);
+    if (st == RK_OK && o->rank_pattern.n > 0)
+        st = rk_training_words(&o->rank_pattern, o->words[1], &t->rank_pattern, err);
+    if (st == RK_OK && o->train_parts.n > 0)
+        st = rk_training_words(&o->train_parts, o->words[2], &t->train_parts, err);
+    return st;
+}
+
+/* ---- counting ---- */
+
+/* "blocks.*.att.key.weight" of a parameter's row. */
+static void kind_of(const rk_param *p, char *text)
+{
+    const char *mark = strstr(p->spec->name, "%d");
+    if (mark)
+        snprintf(text, RK_PARAM_NAME_MAX, "%.*s*%s", (int)(mark - p->spec->name), p->spec->name,
+                 mark + 2);
+    else
+        snprintf(text, RK_PARAM_NAME_MAX, "%s", p->spec->name);
+}
+
+static int64_t count_part(const rk_adapter_part *part)
+{
+    int64_t n = 0;
+    for (int i = 0; i < rk_forms[part->form].n_tensors; i++)
+        n += rk_part_count(part, i);
+    return n;
+}
+
+/* Numbers of the parts, of the states, of the model. */
+typedef struct counts {
+    int64_t parts, adapter, state, model;
+} counts;
+
+static counts count_all(const rk_model *m, const rk_adapter_set *s, bool state)
+{
+    counts c = {.parts = s->n_parts};
+    for (int64_t i = 0; i < s->n_parts; i++)
+        c.adapter += count_part(&s->parts[i]);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param *p = &m->params[i];
+        if (rk_param_is_tuned(p->spec))
+            c.state += state ? rk_tensor_count(&p->tensor) : 0;
+        else if (p->used)
+            c.model += rk_tensor_count(&p->tensor);
+    }
+    return c;
+}
+
+/* A line for each kind of matrix. */
+static void print_kinds(const rk_model *m, const rk_adapter_set *s)
+{
+    char name[RK_PARAM_NAME_MAX];
+    for (int64_t i = 0; i < s->n_parts; i++) {
+        const rk_param *p = rk_model_param(m, s->parts[i].name);
+        int64_t n = 0, all = 0;
+        bool first = true;
+        for (int64_t q = 0; q < s->n_parts; q++) {
+            if (rk_model_param(m, s->parts[q].name)->spec != p->spec)
+                continue;
+            first = first && q >= i;
+            n++;
+            all += count_part(&s->parts[q]);
+        }
+        if (!first)
+            continue;
+        kind_of(p, name);
+        printf("  %-36s %3" PRId64 " of (%" PRId64 ", %" PRId64 "), %" PRId64 "\n", name, n,
+               s->parts[i].out, s->parts[i].in, all);
+    }
+}
+
+static rk_status print_counts(const tune_options *o, const rk_model *m, const rk_adapter_set *s,
+                              rk_error *err)
+{
+    const rk_tune_method *adapter, *state;
+    rk_status st = rk_tune_choose(&o->training.run.tune, &adapter, &state, err);
+    if (st != RK_OK)
+        return st;
+    const counts c = count_all(m, s, state != NULL);
+    const int64_t n = c.adapter + c.state;
+    if (o->training.json)
+        return rk_command_json(json_pack("{s:s, s:I, s:I, s:I, s:I}", "method",
+                                         o->training.run.tune.method, "n_trained", (json_int_t)n,
+                                         "n_matrices", (json_int_t)c.parts, "n_state",
+                                         (json_int_t)c.state, "n_params", (json_int_t)c.model),
+                               err);
+    printf("%s: %" PRId64 " numbers are trained, %.2f %% of %" PRId64 "\n",
+           o->training.run.tune.method, n, 100.0 * (double)n / (double)c.model, c.model);
+    print_kinds(m, s);
+    if (c.state > 0)
+        printf("  initial states%26s%" PRId64 "\n", "", c.state);
+    return RK_OK;
+}
+
+/* The model of the file, or one of the sizes that were given, with room for states. */
+static rk_status counted_model(rk_model **out, tune_options *o, rk_error *err)
+{
+    rk_run_params *run = &o->training.run;
+    rk_train_params *p = &run->model;
+    const rk_open_options add = {.tuned_state = true};
+    if (p->init_from)
+        return rk_model_open_with(out, p->init_from, &add, err);
+    const rk_arch *arch = rk_arch_find(p->arch ? p->arch : rk_train_defaults().arch);
+    rk_hparams hp;
+    rk_status st = rk_sizes_make(arch, run->sizes, run->n_sizes, &hp, err);
+    hp.tuned_state = true;
+    return st == RK_OK ? rk_model_new(out, arch, &hp, err) : st;
+}
+
+static int dry_run(tune_options *o)
+{
+    rk_error err = {0};
+    rk_model *m = NULL;
+    rk_adapter_set *s = NULL;
+    rk_status st = rk_training_settle(&o->training, &err);
+    if (st == RK_OK)
+        st = counted_model(&m, o, &err);
+    if (st == RK_OK)
+        st = rk_tune_make(&s, m, &o->training.run.tune, &err);
+    if (st == RK_OK)
+        st = print_counts(o, m, s, &err);
+    rk_adapter_set_free(s);
+    rk_model_close(m);
+    return st == RK_OK ? 0 : rk_command_fail(&err);
+}
+
+/* ---- tuning ---- */
+
+static void say_how_to_run(const rk_training_options *o)
+{
+    const rk_tune_method *adapter, *state;
+    const rk_run_params *run = &o->run;
+    if (rk_tune_choose(&run->tune, &adapter, &state, NULL) != RK_OK)
+        return;
+    fprintf(stderr, "run it: rwkv run -m %s", run->model.init_from);
+    if (adapter || run->tune.train_parts)
+        fprintf(stderr, " --adapter %s", run->dir);
+    if (state)
+        fprintf(stderr, " --state %s/state.pth", run->dir);
+    fprintf(stderr, " -p TEXT\n");
+}
+
+static int tune_main(int argc, char **argv)
+{
+    tune_options o = defaults();
+    rk_error err = {0};
+    int status = 0;
+    if (!rk_command_options(&rk_cmd_tune, argc, argv, &o, &status))
+        return status;
+    if (settle(&o, &err) != RK_OK)
+        return rk_command_fail(&err);
+    if (o.dry_run)
+        return dry_run(&o);
+    if (!o.training.run.dir) {
+        rk_fail(&err, RK_ERR_ARG, "--out DIR is missing");
+        return rk_command_fail(&err);
+    }
+    return rk_training_run(&o.training, say_how_to_run);
+}

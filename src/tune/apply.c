@@ -1,0 +1,289 @@
+/* apply.c: adapters as streams compute with them: factors and scales are put into the matrices once, so
+ * that a token costs two small products for each.
+ *
+ * An adapter of dora multiplies the whole sum by a gain, which stands once training has ended. With a
+ * factor f it is 1 + f (gain - 1), and several of them add up to one. They come first in a chain: their
+ * own parts are divided by the common gain, what follows is not multiplied by it. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tune/attach.h"
+#include "tune/merge.h"
+
+/* An adapter and the memory of its tensors. */
+typedef struct applied_part {
+    rk_adapter adapter;
+    rk_tensor tensors[3];
+    void *data[3];
+} applied_part;
+
+struct rk_applied {
+    applied_part *parts;
+    int64_t n;
+    const rk_adapter **of;
+};
+
+/* ---- tensors ---- */
+
+static rk_status give(applied_part *a, int i, rk_dtype type, int n_dims, const int64_t *dims,
+                      rk_error *err)
+{
+    rk_tensor t = rk_tensor_over(type, n_dims, dims, NULL);
+    a->data[i] = aligned_alloc(64, (rk_tensor_bytes(&t) + 63) / 64 * 64);
+    if (!a->data[i])
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for an adapter");
+    t.data = a->data[i];
+    a->tensors[i] = t;
+    return RK_OK;
+}
+
+static void put(const rk_tensor *t, int64_t i, double x)
+{
+    if (t->dtype == RK_BF16)
+        ((uint16_t *)t->data)[i] = rk_f32_to_bf16((float)x);
+    else
+        ((float *)t->data)[i] = (float)x;
+}
+
+/* A copy of a part's tensor times a factor. */
+static rk_status copy_of(applied_part *a, int i, const rk_adapter_part *p, int which,
+                         const float *from, double factor, rk_dtype type, rk_error *err)
+{
+    int64_t dims[RK_MAX_DIMS];
+    const int n = rk_part_dims(p, which, dims);
+    const rk_status st = give(a, i, type, n, dims, err);
+    for (int64_t e = 0; st == RK_OK && e < rk_part_count(p, which); e++)
+        put(&a->tensors[i], e, factor * (double)from[e]);
+    return st;
+}
+
+/* ---- kinds ---- */
+
+static rk_status apply_pair(applied_part *a, const rk_adapter_part *p, float *const *pair,
+                            double factor, rk_dtype type, rk_error *err)
+{
+    rk_status st = copy_of(a, 0, p, 0, pair[0], 1.0, type, err);
+    if (st == RK_OK)
+        st = copy_of(a, 1, p, 1, pair[1], factor * p->scale, type, err);
+    if (st == RK_OK)
+        a->adapter = rk_lora(&a->tensors[0], &a->tensors[1], 1.0);
+    return st;
+}
+
+static rk_status apply_single(applied_part *a, const rk_adapter_part *p, double factor,
+                              rk_adapter (*make)(rk_tensor *t), rk_error *err)
+{
+    const rk_status st = copy_of(a, 0, p, 0, p->tensors[0], factor, RK_F32, err);
+    if (st == RK_OK)
+        a->adapter = make(&a->tensors[0]);
+    return st;
+}
+
+/* What the part adds to the matrix, as a matrix. */
+static rk_status apply_whole(applied_part *a, const rk_adapter_part *p, double factor,
+                             const rk_weight *w, rk_error *err)
+{
+    const int64_t dims[2] = {p->out, p->in}, n = p->out * p->in;
+    float *merged = malloc((size_t)n * sizeof *merged);
+    rk_status st = merged ? give(a, 0, RK_F32, 2, dims, err)
+                          : rk_fail(err, RK_ERR_NOMEM, "out of memory for a matrix");
+    float *delta = a->data[0];
+    for (int64_t o = 0; st == RK_OK && o < p->out; o++)
+        rk_matrix_row(w->matrix, w->layout, o, delta + o * p->in);
+    if (st == RK_OK) {
+        memcpy(merged, delta, (size_t)n * sizeof *merged);
+        st = rk_part_merge(p, factor, merged, NULL, err);
+    }
+    for (int64_t e = 0; st == RK_OK && e < n; e++)
+        delta[e] = merged[e] - delta[e];
+    free(merged);
+    if (st == RK_OK)
+        a->adapter = rk_dense(&a->tensors[0]);
+    return st;
+}
+
+static rk_status apply_part(applied_part *a, const rk_adapter_part *p, double factor,
+                            const rk_weight *w, rk_dtype low_rank, rk_error *err)
+{
+    switch (p->form) {
+    case RK_FORM_MISS:
+        return apply_single(a, p, factor, rk_miss, err);
+    case RK_FORM_BAT_IN:
+        return apply_single(a, p, factor, rk_bat_in, err);
+    case RK_FORM_BAT_OUT:
+        return apply_whole(a, p, factor, w, err);
+    default:
+        return apply_pair(a, p, p->tensors, factor, low_rank, err);
+    }
+}
+
+/* ---- dora ---- */
+
+/* magnitude / |W + scale B A| of every output. */
+static rk_status gains_of(const rk_adapter_part *p, const rk_weight *w, double *gains,
+                          rk_error *err)
+{
+    float *row = malloc((size_t)p->in * sizeof *row);
+    if (!row)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the norms of a matrix");
+    for (int64_t o = 0; o < p->out; o++) {
+        double sum = 0.0;
+        rk_matrix_row(w->matrix, w->layout, o, row);
+        for (int64_t k = 0; k < p->rank; k++) {
+            const float b = (float)p->scale * p->tensors[1][o * p->rank + k];
+            for (int64_t i = 0; i < p->in; i++)
+                row[i] += b * p->tensors[0][k * p->in + i];
+        }
+        for (int64_t i = 0; i < p->in; i++)
+            sum += (double)row[i] * (double)row[i];
+        gains[o] = (double)p->tensors[2][o] / sqrt(fmax(sum, 1e-30));
+    }
+    free(row);
+    return RK_OK;
+}
+
+/* One that changes a weight of m's by dora; NULL where none does. */
+typedef struct use_of {
+    const rk_adapter_part *p;
+    double factor;
+} use_of;
+
+/* The common gain of n parts into a's third tensor. */
+static rk_status common_gain(applied_part *a, const use_of *u, int64_t n, const rk_weight *w,
+                             double *each, rk_error *err)
+{
+    const int64_t out = u[0].p->out;
+    rk_status st = give(a, 2, RK_F32, 1, &out, err);
+    float *gain = a->data[2];
+    for (int64_t o = 0; st == RK_OK && o < out; o++)
+        gain[o] = 1.0f;
+    for (int64_t i = 0; st == RK_OK && i < n; i++) {
+        st = gains_of(u[i].p, w, each + i * out, err);
+        for (int64_t o = 0; st == RK_OK && o < out; o++)
+            gain[o] += (float)(u[i].factor * (each[i * out + o] - 1.0));
+    }
+    for (int64_t o = 0; st == RK_OK && o < out; o++) /* what follows is divided by it */
+        gain[o] = fabsf(gain[o]) < 1e-6f ? 1e-6f : gain[o];
+    return st;
+}
+
+/* Parts of dora of one weight, in a chain whose last one has the gain of all. */
+static rk_status apply_dora(applied_part *a, const use_of *u, int64_t n, const rk_weight *w,
+                            rk_dtype type, rk_error *err)
+{
+    const int64_t out = u[0].p->out;
+    double *each = malloc((size_t)(n * out) * sizeof *each);
+    rk_status st = each ? common_gain(&a[n - 1], u, n, w, each, err)
+                        : rk_fail(err, RK_ERR_NOMEM, "out of memory for the norms of a matrix");
+    for (int64_t i = 0; i < n && st == RK_OK; i++) {
+        const rk_adapter_part *p = u[i].p;
+        const float *gain = a[n - 1].data[2];
+        st = apply_pair(&a[i], p, p->tensors, u[i].factor, type, err);
+        for (int64_t e = 0; st == RK_OK && e < out * p->rank; e++)
+            put(&a[i].tensors[1], e,
+                u[i].factor * p->scale * (double)p->tensors[1][e] * each[i * out + e / p->rank] /
+                    (double)gain[e / p->rank]);
+    }
+    if (st == RK_OK)
+        a[n - 1].adapter = rk_lora_with_gain(&a[n - 1].tensors[0], &a[n - 1].tensors[1], 1.0,
+                                             &a[n - 1].tensors[2]);
+    free(each);
+    return st;
+}
+
+/* ---- all ---- */
+
+/* Parts for the weight of this name, dora's first; returns their number, *n_dora of dora. u NULL: only
+ * counted. */
+static int64_t uses_for(const rk_adapter_use *uses, int64_t n_uses, const char *name, use_of *u,
+                        int64_t *n_dora)
+{
+    int64_t n = 0;
+    *n_dora = 0;
+    for (int dora = 1; dora >= 0; dora--)
+        for (int64_t i = 0; i < n_uses; i++) {
+            const rk_adapter_part *p = rk_adapter_set_find(uses[i].set, name);
+            if (!p || (p->form == RK_FORM_DORA) != dora)
+                continue;
+            if (u)
+                u[n] = (use_of){p, uses[i].scale};
+            n++;
+            *n_dora += dora;
+        }
+    return n;
+}
+
+/* Parts that the uses of one weight take: one with start values takes two. */
+static int64_t count_parts(const use_of *u, int64_t n)
+{
+    int64_t parts = 0;
+    for (int64_t i = 0; i < n; i++)
+        parts += u[i].p->start[0] ? 2 : 1;
+    return parts;
+}
+
+static rk_status apply_to(rk_applied *a, const rk_weight *w, const use_of *u, int64_t n,
+                          int64_t n_dora, rk_dtype low_rank, rk_error *err)
+{
+    applied_part *const first = &a->parts[a->n], *at = first + n_dora;
+    rk_status st = n_dora > 0 ? apply_dora(first, u, n_dora, w, low_rank, err) : RK_OK;
+    for (int64_t i = n_dora; i < n && st == RK_OK; i++) {
+        st = apply_part(at++, u[i].p, u[i].factor, w, low_rank, err);
+        if (st == RK_OK && u[i].p->start[0])
+            st = apply_pair(at++, u[i].p, u[i].p->start, -u[i].factor, low_rank, err);
+    }
+    a->n += count_parts(u, n);
+    for (int64_t i = 0; i + 1 < at - first; i++)
+        first[i].adapter.next = &first[i + 1].adapter;
+    if (n > 0)
+        a->of[w->adapted_as] = &first->adapter;
+    return st;
+}
+
+rk_status rk_adapters_apply(rk_applied **out, const rk_model *m, const rk_adapter_use *uses,
+                            int64_t n, rk_dtype low_rank, rk_error *err)
+{
+    int64_t most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most += 2 * uses[i].set->n_parts;
+    rk_applied *a = calloc(1, sizeof *a);
+    use_of *u = calloc((size_t)n + 1, sizeof *u);
+    rk_status st = RK_OK;
+    if (a) {
+        a->parts = calloc((size_t)most + 1, sizeof *a->parts);
+        a->of = calloc((size_t)m->n_weights + 1, sizeof *a->of);
+    }
+    if (!a || !u || !a->parts || !a->of)
+        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for adapters");
+    for (int64_t i = 0; st == RK_OK && i < m->n_params; i++) {
+        const rk_weight *w = rk_param_weight(m, &m->params[i]);
+        int64_t n_dora;
+        const int64_t used = w ? uses_for(uses, n, m->params[i].name, u, &n_dora) : 0;
+        if (used > 0)
+            st = apply_to(a, w, u, used, n_dora, low_rank, err);
+    }
+    free(u);
+    if (st == RK_OK)
+        *out = a;
+    else
+        rk_applied_free(a);
+    return st;
+}
+
+void rk_applied_free(rk_applied *a)
+{
+    if (!a)
+        return;
+    for (int64_t i = 0; a->parts && i < a->n; i++)
+        for (int q = 0; q < 3; q++)
+            free(a->parts[i].data[q]);
+    free(a->parts);
+    free(a->of);
+    free(a);
+}
+
+const rk_adapter *const *rk_applied_of(const rk_applied *a)
+{
+    return a->of;
+}

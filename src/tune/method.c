@@ -1,0 +1,293 @@
+/* method.c: the table of methods. */
+#include "tune/method.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/num.h"
+
+/* Rates are those of small models; what is trained from zeros takes more. */
+const rk_tune_method rk_tune_methods[] = {
+    {"miss", true, false, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+     "sums of inputs times a small matrix (MiSS, Bone, DiSHA)"},
+    {"bone", true, false, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+     "miss, its files under Bone's names"},
+    {"bat", true, false, RK_FORM_BAT_IN, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+     "blocks that depend on the matrix"},
+    {"lora", true, false, RK_FORM_LORA, RK_START_PLAIN, 2, false, 1e-3, 0.1, "a low-rank product"},
+    {"lora+", true, false, RK_FORM_LORA, RK_START_PLAIN, 2, false, 2e-4, 0.1,
+     "lora with a higher rate of B"},
+    {"rslora", true, false, RK_FORM_LORA, RK_START_PLAIN, 2, true, 5e-4, 0.1,
+     "lora scaled by alpha over the root of the rank"},
+    {"pissa", true, false, RK_FORM_LORA, RK_START_PISSA, 1, false, 2e-4, 0.1,
+     "lora from the largest singular values"},
+    {"olora", true, false, RK_FORM_LORA, RK_START_OLORA, 1, false, 2e-4, 0.1,
+     "lora from a QR decomposition"},
+    {"lora-ga", true, false, RK_FORM_LORA, RK_START_LORA_GA, 1, false, 2e-4, 0.1,
+     "lora from a gradient's singular vectors"},
+    {"dora", true, false, RK_FORM_DORA, RK_START_PLAIN, 2, false, 1e-3, 0.1,
+     "lora and the magnitude of every output"},
+    {"state", false, true, RK_FORM_COUNT, RK_START_PLAIN, 0, false, 1.0, 0.01,
+     "the state that texts begin with"},
+};
+const int rk_n_tune_methods = RK_COUNT(rk_tune_methods);
+
+rk_tune_options rk_tune_defaults(void)
+{
+    return (rk_tune_options){
+        .rank = 16, .mini_width = 1, .niter = RK_START_NITER, .ga_batches = 8, .lora_plus = 16.0};
+}
+
+/* ---- choosing ---- */
+
+static const rk_tune_method *method_named(const char *word, size_t n)
+{
+    for (int i = 0; i < rk_n_tune_methods; i++)
+        if (strlen(rk_tune_methods[i].name) == n && !strncmp(rk_tune_methods[i].name, word, n))
+            return &rk_tune_methods[i];
+    return NULL;
+}
+
+static rk_status refuse_method(const char *word, size_t n, rk_error *err)
+{
+    rk_buf all = {0};
+    for (int i = 0; i < rk_n_tune_methods; i++)
+        rk_buf_printf(&all, "%s%s", i ? ", " : "", rk_tune_methods[i].name);
+    const rk_status st = rk_fail(err, RK_ERR_ARG, "no method '%.*s', expected one of %s", (int)n,
+                                 word, all.failed ? "the table" : all.data);
+    rk_buf_deinit(&all);
+    return st;
+}
+
+rk_status rk_tune_choose(const rk_tune_options *o, const rk_tune_method **adapter,
+                         const rk_tune_method **state, rk_error *err)
+{
+    *adapter = *state = NULL;
+    for (const char *at = o->method; *at; at += strspn(at, ",")) {
+        const size_t n = strcspn(at, ",");
+        const rk_tune_method *m = method_named(at, n);
+        if (!m)
+            return refuse_method(at, n, err);
+        const rk_tune_method **kind = m->adapter ? adapter : state;
+        if (*kind)
+            return rk_fail(err, RK_ERR_ARG,
+                           "method %s beside %s, expected one of an adapter and one "
+                           "of states at most",
+                           m->name, (*kind)->name);
+        *kind = m;
+        at += n;
+    }
+    return *adapter || *state ? RK_OK : rk_fail(err, RK_ERR_ARG, "--method names none");
+}
+
+static const rk_tune_method *adapter_of(const rk_tune_options *o)
+{
+    const rk_tune_method *adapter = NULL, *state;
+    return rk_tune_choose(o, &adapter, &state, NULL) == RK_OK ? adapter : NULL;
+}
+
+/* ---- targets ---- */
+
+/* "blocks.0.att.key" of "blocks.0.att.key.weight". */
+static size_t module_length(const char *name)
+{
+    const size_t n = strlen(name), suffix = strlen(".weight");
+    return n > suffix && !strcmp(name + n - suffix, ".weight") ? n - suffix : n;
+}
+
+static bool is_meant(const char *word, size_t n, const char *name)
+{
+    char pattern[RK_PARAM_NAME_MAX];
+    const size_t module = module_length(name);
+    snprintf(pattern, sizeof pattern, "%.*s", (int)n, word);
+    if (strpbrk(pattern, "*?[")) {
+        char cut[RK_PARAM_NAME_MAX];
+        snprintf(cut, sizeof cut, "%.*s", (int)module, name);
+        return !fnmatch(pattern, name, 0) || !fnmatch(pattern, cut, 0);
+    }
+    return module >= n && !strncmp(name + module - n, word, n) &&
+           (module == n || name[module - n - 1] == '.');
+}
+
+bool rk_tune_is_target(const char *words, const char *name)
+{
+    for (const char *at = words; *at; at += strspn(at, ",")) {
+        const size_t n = strcspn(at, ",");
+        if (is_meant(at, n, name))
+            return true;
+        at += n;
+    }
+    return false;
+}
+
+static bool is_target(const rk_tune_options *o, const rk_param *p)
+{
+    if (!p->used || !rk_roles[p->spec->role].weight)
+        return false;
+    return o->targets ? rk_tune_is_target(o->targets, p->name) : rk_param_is_hidden(p);
+}
+
+/* Every word means a matrix. */
+static rk_status check_words(const rk_model *m, const char *option, const char *words,
+                             rk_error *err)
+{
+    for (const char *at = words ? words : ""; *at; at += strspn(at, ",")) {
+        const size_t n = strcspn(at, ",="), all = strcspn(at, ",");
+        bool found = false;
+        for (int64_t i = 0; i < m->n_params && !found; i++)
+            found = m->params[i].used && rk_roles[m->params[i].spec->role].weight &&
+                    is_meant(at, n, m->params[i].name);
+        if (!found)
+            return rk_fail(err, RK_ERR_ARG, "%s: '%.*s' means no matrix of this %s model", option,
+                           (int)n, at, m->arch->name);
+        at += all;
+    }
+    return RK_OK;
+}
+
+/* The rank for a matrix: the last pattern that means it counts. */
+static rk_status rank_of(const rk_tune_options *o, const char *name, int64_t *rank, rk_error *err)
+{
+    *rank = o->rank;
+    for (const char *at = o->rank_pattern ? o->rank_pattern : ""; *at; at += strspn(at, ",")) {
+        const size_t n = strcspn(at, ",="), all = strcspn(at, ",");
+        char *end;
+        const long long r = at[n] == '=' ? strtoll(at + n + 1, &end, 10) : 0;
+        if (r < 1 || end != at + all)
+            return rk_fail(err, RK_ERR_ARG, "rank pattern '%.*s', expected PATTERN=RANK", (int)all,
+                           at);
+        if (is_meant(at, n, name))
+            *rank = r;
+        at += all;
+    }
+    return RK_OK;
+}
+
+/* ---- making ---- */
+
+static double scale_of(const rk_tune_method *t, const rk_tune_options *o, int64_t rank)
+{
+    const double alpha = o->alpha > 0.0 ? o->alpha : t->alpha * (double)o->rank;
+    if (t->form != RK_FORM_LORA && t->form != RK_FORM_DORA)
+        return 1.0;
+    return alpha / (t->rslora ? sqrt((double)rank) : (double)rank);
+}
+
+static rk_adapter_form form_of(const rk_tune_method *t, const rk_tune_options *o)
+{
+    return t->form == RK_FORM_BAT_IN && o->bat_blocks == RK_BAT_OUT ? RK_FORM_BAT_OUT : t->form;
+}
+
+static rk_status add_part(rk_adapter_set *s, const rk_param *p, const rk_tune_method *t,
+                          const rk_tune_options *o, rk_error *err)
+{
+    const int inputs = rk_param_inputs(p);
+    rk_adapter_part part = {.form = form_of(t, o),
+                            .in = p->tensor.dims[inputs],
+                            .out = p->tensor.dims[1 - inputs]},
+                    *made;
+    snprintf(part.name, sizeof part.name, "%s", p->name);
+    rk_status st = rank_of(o, p->name, &part.rank, err);
+    part.width = o->miss_init == RK_MISS_MINI ? o->mini_width : part.out;
+    part.scale = scale_of(t, o, part.rank);
+    if (st == RK_OK)
+        st = rk_adapter_set_add(s, &part, &made, err);
+    return st == RK_OK && rk_starts[t->start].residual ? rk_part_make_start(made, err) : st;
+}
+
+static rk_status make_parts(rk_adapter_set *s, const rk_model *m, const rk_tune_options *o,
+                            rk_error *err)
+{
+    const rk_tune_method *t = adapter_of(o);
+    rk_status st = check_words(m, "targets", o->targets, err);
+    if (st == RK_OK)
+        st = check_words(m, "rank pattern", o->rank_pattern, err);
+    for (int64_t i = 0; t && i < m->n_params && st == RK_OK; i++)
+        if (is_target(o, &m->params[i]))
+            st = add_part(s, &m->params[i], t, o, err);
+    return st;
+}
+
+rk_status rk_tune_make(rk_adapter_set **out, const rk_model *m, const rk_tune_options *o,
+                       rk_error *err)
+{
+    const rk_tune_method *adapter, *state;
+    rk_adapter_set *s = NULL;
+    rk_status st = rk_tune_choose(o, &adapter, &state, err);
+    if (st == RK_OK)
+        st = rk_adapter_set_new(&s, err);
+    if (st == RK_OK && adapter) {
+        snprintf(s->method, sizeof s->method, "%s", adapter->name);
+        s->alpha = o->alpha > 0.0 ? o->alpha : adapter->alpha * (double)o->rank;
+        s->rslora = adapter->rslora;
+    }
+    if (st == RK_OK) {
+        s->fingerprint = m->fingerprint;
+        st = make_parts(s, m, o, err);
+    }
+    if (st == RK_OK)
+        *out = s;
+    else
+        rk_adapter_set_free(s);
+    return st;
+}
+
+/* ---- starts ---- */
+
+static rk_start_kind start_of(const rk_tune_method *t, const rk_tune_options *o)
+{
+    return t->form == RK_FORM_MISS && o->miss_init == RK_MISS_RANDOM ? RK_START_RANDOM : t->start;
+}
+
+rk_start_facts rk_tune_needs(const rk_tune_options *o)
+{
+    const rk_tune_method *t = adapter_of(o);
+    rk_start_facts f = {0};
+    if (!t)
+        return f;
+    f = rk_starts[start_of(t, o)];
+    f.weight = f.weight || t->form == RK_FORM_DORA;
+    return f;
+}
+
+rk_status rk_tune_start(rk_adapter_set *s, int64_t i, const rk_tune_options *o,
+                        const rk_tune_values *v, rk_error *err)
+{
+    const rk_start how = {.kind = start_of(adapter_of(o), o),
+                          .exact = o->niter == 0,
+                          .niter = (int)o->niter,
+                          .direction = (rk_ga_direction)o->ga_direction,
+                          .ga_peft = o->ga_peft,
+                          .gamma = RK_GA_GAMMA,
+                          .seed = v->seed,
+                          .index = i,
+                          .weight = v->weight,
+                          .gradient = v->gradient,
+                          .kernels = v->kernels,
+                          .pool = v->pool};
+    return rk_part_start(&s->parts[i], &how, err);
+}
+
+/* ---- what is trained ---- */
+
+rk_status rk_tune_trained(const rk_tune_options *o, char *words, size_t size, rk_error *err)
+{
+    const rk_tune_method *adapter, *state;
+    size_t n = 0;
+    const rk_status st = rk_tune_choose(o, &adapter, &state, err);
+    if (st != RK_OK)
+        return st;
+    n += (size_t)snprintf(words + n, size - n, "%s%s%s", adapter ? "adapter" : "",
+                          adapter && state ? "," : "", state ? "state" : "");
+    for (const char *at = o->train_parts ? o->train_parts : ""; *at && n < size;
+         at += strspn(at, ",")) {
+        const size_t len = strcspn(at, ",");
+        n += (size_t)snprintf(words + n, size - n, ",*%.*s*", (int)len, at);
+        at += len;
+    }
+    return n < size ? RK_OK : rk_fail(err, RK_ERR_ARG, "train parts of more than %zu bytes", size);
+}
