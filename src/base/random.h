@@ -22,6 +22,7 @@ typedef enum rk_purpose {
     RK_RNG_TASK_HELD_OUT = 9, /* those of validation */
     RK_RNG_TASK_EVAL = 10,    /* those of `rwkv eval` */
     RK_RNG_ADAPTER = 11,      /* first values of adapters; step = number of the matrix */
+    RK_RNG_CLUSTER = 13,      /* first centres of clusters; step = number of the centre */
     RK_RNG_SKETCH = 12, /* vectors that a matrix is multiplied with to find its largest ones */
 } rk_purpose;
 

@@ -432,7 +432,7 @@ static rk_status open_model(chat *c, rk_error *err)
 {
     rk_status st = open_engine(c, err);
     if (st == RK_OK)
-        st = rk_command_model(&c->model, &c->o.common, c->o.model, err);
+        st = rk_state_in_model(&c->model, &c->o.common, c->o.model, &c->o.state_in, err);
     if (st == RK_OK)
         st = choose_format(c, err);
     if (st == RK_OK)

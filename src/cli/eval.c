@@ -111,7 +111,7 @@ typedef struct eval {
 
 static rk_status open_stream(eval *e, stream *s, const char *path, rk_error *err)
 {
-    rk_status st = rk_command_model(&s->model, &e->o->common, path, err);
+    rk_status st = rk_state_in_model(&s->model, &e->o->common, path, &e->o->state_in, err);
     if (st == RK_OK)
         st = rk_session_new(&s->session, s->model, e->engine, err);
     if (st != RK_OK)

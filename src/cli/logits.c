@@ -91,7 +91,7 @@ static rk_status open_all(job *j, rk_interrupt *interrupt, rk_error *err)
     if (st == RK_OK)
         st = rk_command_engine(&j->engine, &j->o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
-        st = rk_command_model(&j->model, &j->o->common, j->o->model, err);
+        st = rk_state_in_model(&j->model, &j->o->common, j->o->model, &j->o->state_in, err);
     if (st == RK_OK)
         st = rk_session_new(&j->session, j->model, j->engine, err);
     if (st == RK_OK)

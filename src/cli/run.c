@@ -193,7 +193,7 @@ static rk_status open_all(run *r, rk_error *err)
     const run_options *o = r->o;
     rk_status st = open_engine(r, err);
     if (st == RK_OK)
-        st = rk_command_model(&r->model, &o->common, o->model, err);
+        st = rk_state_in_model(&r->model, &o->common, o->model, &o->state_in, err);
     if (st == RK_OK)
         st = rk_command_tokenizer(&r->tokenizer, &o->common, o->vocab, r->model, o->model, err);
     if (st == RK_OK)

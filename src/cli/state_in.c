@@ -1,6 +1,22 @@
 /* state_in.c: a session goes on from a file. */
 #include "cli/state_in.h"
 
+#include "format/format.h"
+
+rk_status rk_state_in_model(rk_model **out, const rk_common_options *c, const char *path,
+                            const rk_state_in *o, rk_error *err)
+{
+    rk_file *f = NULL;
+    rk_error unsaid; /* what is wrong with the file is said when it is loaded */
+    const bool opens = o->file && rk_file_open(&f, o->file, &unsaid) == RK_OK;
+    const bool kernel = opens && rk_file_is_kernel_state(f);
+    rk_file_close(f);
+    if (!kernel)
+        return rk_command_model(out, c, path, err);
+    rk_command_note_model(c, path);
+    return rk_model_open_with(out, path, &(rk_open_options){.beside = o->file}, err);
+}
+
 rk_status rk_state_in_load(rk_session *s, const rk_state_in *o, rk_error *err)
 {
     rk_file *f = NULL;

@@ -2,7 +2,7 @@
 #ifndef RK_CLI_STATE_IN_H
 #define RK_CLI_STATE_IN_H
 
-#include "cli/options.h"
+#include "cli/command.h"
 #include "infer/session.h"
 
 typedef struct rk_state_in {
@@ -31,6 +31,9 @@ static inline rk_state_reading rk_state_in_reading(const rk_state_in *o)
     return (rk_state_reading){.force = o->force_base, .tuned = (rk_tuned_layout)o->layout};
 }
 
+/* The model at path, with the kernel path that the file may hold. */
+rk_status rk_state_in_model(rk_model **out, const rk_common_options *c, const char *path,
+                            const rk_state_in *o, rk_error *err);
 /* Load the file, if there is one. */
 rk_status rk_state_in_load(rk_session *s, const rk_state_in *o, rk_error *err);
 

@@ -22,7 +22,10 @@
 /* Parameters that a model is to have where its file lacks them: they start with their initial values and
  * are no part of its fingerprint. */
 typedef struct rk_open_options {
-    bool tuned_state, tuned_shift; /* as in rk_hparams */
+    bool tuned_state, tuned_shift, tuned_basis; /* as in rk_hparams */
+    /* A file with more tensors, as if the model's held them: the states that streams begin with, or a
+     * kernel path, of which the model is then made. NULL: none. */
+    const char *beside;
 } rk_open_options;
 /* rk_model_open with more parameters than the file has. */
 rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_options *o,

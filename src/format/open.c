@@ -223,6 +223,7 @@ static void add_options(rk_hparams *hp, const rk_open_options *o)
 {
     hp->tuned_state = hp->tuned_state || (o && o->tuned_state);
     hp->tuned_shift = hp->tuned_shift || (o && o->tuned_shift);
+    hp->tuned_basis = hp->tuned_basis || (o && o->tuned_basis);
 }
 
 static void mark_added(rk_model *m, const rk_hparams *file)
@@ -230,7 +231,8 @@ static void mark_added(rk_model *m, const rk_hparams *file)
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_scope scope = m->params[i].spec->scope;
         m->params[i].added = (scope == RK_SCOPE_TUNED && !file->tuned_state) ||
-                             (scope == RK_SCOPE_TUNED_SHIFT && !file->tuned_shift);
+                             (scope == RK_SCOPE_TUNED_SHIFT && !file->tuned_shift) ||
+                             (scope == RK_SCOPE_TUNED_BASIS && !file->tuned_basis);
     }
 }
 
@@ -286,6 +288,30 @@ static rk_status open_file(rk_model **out, rk_file *f, const rk_open_options *o,
     return RK_OK;
 }
 
+/* The tensors of the file at path as if f held them; f closes it. */
+static rk_status add_beside(rk_file *f, const char *path, rk_error *err)
+{
+    rk_file *more = NULL;
+    rk_status st = rk_file_open(&more, path, err);
+    const int64_t n = st == RK_OK ? rk_file_count(more) : 0;
+    for (int64_t i = 0; i < n && st == RK_OK; i++) {
+        const char *name = rk_file_at(more, i)->name;
+        if (!rk_state_is_tuned_name(name))
+            st = rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is no initial state", path, name);
+        else if (rk_file_find(f, name))
+            st = rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is in %s, too", path, name,
+                         rk_file_name(f));
+    }
+    if (st != RK_OK) {
+        rk_file_close(more);
+        return st;
+    }
+    st = rk_file_own(f, more, err);
+    for (int64_t i = 0; i < n && st == RK_OK; i++)
+        st = rk_file_add(f, rk_file_at(more, i), err);
+    return st == RK_OK ? rk_file_finish(f, err) : st;
+}
+
 rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_options *o,
                              rk_error *err)
 {
@@ -293,7 +319,14 @@ rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_opt
     rk_status st = rk_file_open(&f, path, err);
     if (st == RK_OK)
         st = rk_scheme_import(&f, err);
-    return st == RK_OK ? open_file(out, f, o, err) : st;
+    if (st != RK_OK)
+        return st;
+    if (o && o->beside)
+        st = add_beside(f, o->beside, err);
+    if (st == RK_OK)
+        return open_file(out, f, o, err);
+    rk_file_close(f);
+    return st;
 }
 
 rk_status rk_model_open(rk_model **out, const char *path, rk_error *err)

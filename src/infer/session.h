@@ -33,8 +33,11 @@ rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_readin
 
 /* Does the file hold tuned initial states and nothing else? */
 bool rk_file_is_tuned_state(const rk_file *f);
+/* Does it hold a kernel path, which a model is opened with (rk_open_options.beside)? */
+bool rk_file_is_kernel_state(const rk_file *f);
 /* The model's initial state with those of the file in place of its matrices: f32, f64, bf16 or f16
- * (H, value, key) or (H, key, value), of every layer. On failure the state stays.
+ * (H, value, key) or (H, key, value), of every layer. Of a kernel path, the model's initial state where the
+ * model was opened with it. On failure the state stays.
  * Errors  those of rk_session_tuned_load. */
 rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout layout,
                                 rk_error *err);

@@ -19,6 +19,26 @@ bool rk_file_is_tuned_state(const rk_file *f)
     return n > 0;
 }
 
+bool rk_file_is_kernel_state(const rk_file *f)
+{
+    return rk_file_is_tuned_state(f) && rk_file_find(f, "blocks.0.att.kernel_u");
+}
+
+/* Was the model opened with this kernel path? */
+static rk_status check_kernel(const rk_model *m, const rk_file *f, rk_error *err)
+{
+    for (int64_t i = 0; i < rk_file_count(f); i++) {
+        const rk_file_tensor *a = rk_file_at(f, i);
+        const rk_file_tensor *b = m->file ? rk_file_find(m->file, a->name) : NULL;
+        if (!b || a->bytes != b->bytes || memcmp(a->data, b->data, a->bytes) != 0)
+            return rk_fail(
+                err, RK_ERR_FORMAT,
+                "%s: a kernel path, which a model is opened with: the model (%s) was not",
+                rk_file_name(f), m->arch->name);
+    }
+    return rk_file_check(f, err);
+}
+
 static bool is_state_of(const rk_file_tensor *t, const rk_state_entry *p)
 {
     bool same = rk_file_is_float(t) && t->n_dims == p->n_dims;
@@ -122,7 +142,8 @@ rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout
     if (!state)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(f));
     rk_model_initial_state(m, state);
-    rk_status st = read_parts(m, f, layout, state, err);
+    rk_status st =
+        rk_file_is_kernel_state(f) ? check_kernel(m, f, err) : read_parts(m, f, layout, state, err);
     if (st == RK_OK)
         st = rk_state_set(s->stream.state, state, bytes, err);
     free(state);

@@ -124,6 +124,37 @@ typedef struct rk_rwkv7_output_grads {
     void *dr_k_rows, *dln_w_rows, *dln_b_rows; /* (rows, C) overwritten: per-row terms */
 } rk_rwkv7_output_grads;
 
+/* A kernel path beside RWKV-7's recurrence, for heads of tokens i: i % heads is the head. */
+enum {
+    RK_FEATURES_R,
+    RK_FEATURES_W,
+    RK_FEATURES_K,
+    RK_FEATURES_V,
+    RK_FEATURES_A,
+    RK_FEATURES_B,
+    RK_FEATURES_OUT
+};
+typedef struct rk_features {
+    int64_t heads, size, n_features;    /* H, N, M */
+    const void *r, *k, *v, *na, *a, *w; /* (rows,H,N): na is -kk, a the iclr, w the decay */
+    const void *u, *uv, *pi;            /* (H,M,N) support vectors, weights of decays */
+    const void *gamma, *scale, *basis;  /* (H), (H,3) of k, r, v, (H,M,M) or NULL */
+    double removal;                     /* of features that are the vectors themselves */
+    void *out[RK_FEATURES_OUT];         /* (rows,H,M) */
+} rk_features;
+
+typedef struct rk_features_grads {
+    void *dout[RK_FEATURES_OUT];        /* (rows,H,M), read */
+    void *dr, *dk, *dv, *dna, *da, *dw; /* (rows,H,N) added to */
+} rk_features_grads;
+
+typedef struct rk_features_back {
+    int64_t heads, size, n_features;
+    const void *x;              /* (rows,H,M) */
+    const void *matrix, *alpha; /* (H,N,M), (H) */
+    void *out;                  /* (rows,H,N) */
+} rk_features_back;
+
 typedef struct rk_kernels {
     const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "neon" */
     rk_dtype real;
@@ -257,6 +288,17 @@ typedef struct rk_kernels {
                      rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
     void (*gemv_axpy)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
                       rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
+
+    /* The kernel path (ref/features.h), of the reference alone: heads of tokens [lo, hi).
+     * features_gain_bwd returns the gradient of alpha that the i-th adds. */
+    size_t (*features_scratch)(int64_t head_size, int64_t n_features);
+    void (*features)(const rk_features *p, int64_t lo, int64_t hi, void *scratch);
+    void (*features_bwd)(const rk_features *p, const rk_features_grads *g, int64_t lo, int64_t hi,
+                         void *scratch);
+    void (*features_read)(const rk_features_back *p, int64_t lo, int64_t hi);
+    void (*features_read_bwd)(const rk_features_back *p, const void *dout, int64_t lo, int64_t hi,
+                              void *dx);
+    double (*features_gain_bwd)(const rk_features_back *p, const void *dout, int64_t i);
 } rk_kernels;
 
 extern const rk_kernels rk_kernels_ref_f32, rk_kernels_ref_f64;

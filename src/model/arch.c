@@ -15,17 +15,10 @@
 #include "model/model.h"
 
 /* In the order in which users know them. A file is of the one that finds its names in it. */
-const rk_arch *const rk_archs[] = {&rk_arch_rwkv7,
-                                   &rk_arch_rwkv7a,
-                                   &rk_arch_rwkv6,
-                                   &rk_arch_rwkv5,
-                                   &rk_arch_rwkv5_1,
-                                   &rk_arch_rwkv5_0,
-                                   &rk_arch_rwkv4,
-                                   &rk_arch_rwkv5_first,
-                                   &rk_arch_rwkv5_1_first,
-                                   &rk_arch_rwkv5_0_first,
-                                   NULL};
+const rk_arch *const rk_archs[] = {
+    &rk_arch_rwkv7,       &rk_arch_rwkv7a,        &rk_arch_rwkv7_kernel,  &rk_arch_rwkv6,
+    &rk_arch_rwkv5,       &rk_arch_rwkv5_1,       &rk_arch_rwkv5_0,       &rk_arch_rwkv4,
+    &rk_arch_rwkv5_first, &rk_arch_rwkv5_1_first, &rk_arch_rwkv5_0_first, NULL};
 
 const rk_arch *rk_arch_find(const char *name)
 {

@@ -57,6 +57,7 @@ static void run_block(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor *
     const block_job *j = user;
     const rk_arch *arch = j->m->arch;
     rk_block_io io = unpack_inputs(in, arch->n_state);
+    ctx->layer = j->layer;
     arch->block(ctx, j->m, j->layer, j->dropout, &io);
     *out++ = io.x;
     for (int i = 0; i < arch->n_state; i++)
@@ -167,8 +168,10 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
             block_below_tape(ctx, &jobs[l], &io);
         else if (f->recompute || !ctx->recording)
             block_as_segment(ctx, &jobs[l], &io);
-        else
+        else {
+            ctx->layer = l;
             arch->block(ctx, m, l, f->dropout, &io);
+        }
         memcpy(state, io.state, state_bytes);
     }
     arch->head(ctx, m, io.x, f);

@@ -58,6 +58,7 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     if ((spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
         (spec->scope == RK_SCOPE_TUNED_SHIFT && !m->hp.tuned_shift) ||
+        (spec->scope == RK_SCOPE_TUNED_BASIS && !m->hp.tuned_basis) ||
         (spec->scope == RK_SCOPE_LN0 && m->hp.ln0_fused))
         return;
     rk_param *p = &m->params[m->n_params++];

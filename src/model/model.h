@@ -21,7 +21,8 @@ typedef enum rk_scope {
     RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
     RK_SCOPE_LATER, /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
     RK_SCOPE_TUNED, /* in every layer where rk_hparams.tuned_state says so, else nowhere */
-    RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift */
+    RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift, */
+    RK_SCOPE_TUNED_BASIS, /* of rk_hparams.tuned_basis */
 } rk_scope;
 
 /* Where an initial value goes: the parameter, its place, the random stream. */
@@ -126,7 +127,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f);
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
     rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
-    rk_arch_rwkv7a;
+    rk_arch_rwkv7a, rk_arch_rwkv7_kernel;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 /* That which a file under canonical names is of; NULL: of none here. */

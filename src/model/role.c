@@ -3,9 +3,11 @@
 
 const rk_role_facts rk_roles[RK_ROLE_COUNT] = {
     [RK_ROLE_VECTOR] = {.group = "vector"},
-    [RK_ROLE_STATE] = {.group = "state"},
-    [RK_ROLE_STATE_SUM] = {.group = "state", .nonnegative = true},
-    [RK_ROLE_SHIFT] = {.group = "state-shift"},
+    [RK_ROLE_STATE] = {.group = "state", .beside = true},
+    [RK_ROLE_STATE_SUM] = {.group = "state", .nonnegative = true, .beside = true},
+    [RK_ROLE_SHIFT] = {.group = "state-shift", .beside = true},
+    [RK_ROLE_KERNEL] = {.group = "state-kernel", .beside = true},
+    [RK_ROLE_FEATURES] = {.group = "features", .constant = true, .beside = true},
     [RK_ROLE_EMB] = {.group = "emb", .table = true, .decays = true, .any_type = true},
     [RK_ROLE_HEAD] =
         {.group = "head", .weight = true, .product = true, .decays = true, .any_type = true},

@@ -56,20 +56,14 @@ static const rk_param_spec params[] = {
 };
 
 enum { ATT_SHIFT, ATT_WKV, FFN_SHIFT };
-const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE] = {
-    [ATT_SHIFT] = {.name = "att.shift", .shape = "C", .tuned = offsetof(rk_rwkv7_layer, ts_state)},
-    [ATT_WKV] = {.name = "att.wkv",
-                 .shape = "HNN",
-                 .kind = RK_STATE_MATRIX,
-                 .tuned = offsetof(rk_rwkv7_layer, time_state)},
-    [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
-};
+const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE] = {RK_RWKV7_STATE};
 
 /* ---- sizes ---- */
 
 static bool detect(const rk_file *f)
 {
-    return rk_file_find(f, "blocks.0.att.r_k") && !rk_file_find(f, "blocks.0.ffn.s_emb.weight");
+    return rk_file_find(f, "blocks.0.att.r_k") && !rk_file_find(f, "blocks.0.ffn.s_emb.weight") &&
+           !rk_file_find(f, "blocks.0.att.kernel_u");
 }
 
 /* max(32, 32 round(x / 32)) of x = arg sqrt(n_embd), halves to even, as the trainer of RWKV-LM
@@ -117,12 +111,16 @@ rk_tensor *rk_rwkv7_att(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor
 {
     const rk_rwkv7_layer *p = rk_model_layer(m, layer);
     rk_tensor **s = io->state;
-    rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], io->carry[0]};
+    const bool path = m->arch->n_state > RK_RWKV7_PATH;
+    rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], path ? s[RK_RWKV7_PATH] : NULL,
+                                io->carry[0]};
     x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, m->hp.ln_x_eps,
                                   m->hp.own[RK_RWKV7_REMOVAL].x, &att);
     io->carry[0] = att.v_first;
     s[ATT_SHIFT] = att.shift;
     s[ATT_WKV] = att.wkv;
+    if (path)
+        s[RK_RWKV7_PATH] = att.path;
     return x;
 }
 

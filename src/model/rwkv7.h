@@ -10,6 +10,7 @@ typedef struct rk_rwkv7_layer {
     rk_rwkv7_time_mix att;
     rk_rwkv7_channel_mix ffn;
     rk_tensor *time_state; /* (H, N value, N key), may be NULL: the state that streams begin with */
+    rk_tensor *path_state; /* (H, M, M), of a kernel path */
     rk_tensor *ts_state;   /* (C), may be NULL: what stands before the first token in the shift */
 } rk_rwkv7_layer;
 
@@ -24,7 +25,15 @@ enum {
 };
 extern const rk_size_table rk_rwkv7_sizes;
 
-enum { RK_RWKV7_N_STATE = 3 };
+/* Parts of a state: shift, recurrence, shift of the channel mix; behind them that of a kernel path. */
+/* clang-format off */
+#define RK_RWKV7_STATE \
+    {.name = "att.shift", .shape = "C", .tuned = offsetof(rk_rwkv7_layer, ts_state)}, \
+    {.name = "att.wkv", .shape = "HNN", .kind = RK_STATE_MATRIX, \
+     .tuned = offsetof(rk_rwkv7_layer, time_state)}, \
+    {.name = "ffn.shift", .shape = "C"}
+/* clang-format on */
+enum { RK_RWKV7_N_STATE = 3, RK_RWKV7_PATH = RK_RWKV7_N_STATE };
 extern const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE];
 enum { RK_RWKV7_N_CARRY = 1 };
 extern const rk_io_spec rk_rwkv7_carry[RK_RWKV7_N_CARRY];

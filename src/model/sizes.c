@@ -220,7 +220,8 @@ rk_status rk_sizes_read(const rk_arch *arch, const rk_file *f, rk_hparams *hp, r
     const rk_size_spec *s;
     rk_status st = RK_OK;
     *hp = (rk_hparams){.tuned_state = has_tuned(arch, RK_SCOPE_TUNED, f),
-                       .tuned_shift = has_tuned(arch, RK_SCOPE_TUNED_SHIFT, f)};
+                       .tuned_shift = has_tuned(arch, RK_SCOPE_TUNED_SHIFT, f),
+                       .tuned_basis = has_tuned(arch, RK_SCOPE_TUNED_BASIS, f)};
     for (int i = 0; st == RK_OK && (s = rk_size_at(arch, i)); i++)
         st = read_size(arch, f, s, hp, err);
     return st == RK_OK ? arch->settle(arch, hp, f, err) : st;

@@ -21,6 +21,7 @@ typedef struct rk_hparams {
     int64_t ln0_fused; /* 1: the table of embeddings holds what ln0 made of it; there is no ln0 */
     bool tuned_state;  /* layers hold the state that streams begin with, */
     bool tuned_shift;  /* and what stands before the first token in the time mix's shift */
+    bool tuned_basis;  /* features of a kernel path are in a basis of their own */
     /* What one architecture has alone, in places that its file names. */
     union {
         int64_t n;

@@ -76,7 +76,7 @@ bool rk_state_is_tuned_name(const char *name)
     for (int a = 0; rk_archs[a]; a++)
         for (int i = 0; i < rk_archs[a]->n_params; i++) {
             const rk_param_spec *spec = &rk_archs[a]->params[i];
-            if (rk_param_is_tuned(spec) && is_named_by(name, spec))
+            if (rk_roles[spec->role].beside && is_named_by(name, spec))
                 return true;
         }
     return false;

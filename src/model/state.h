@@ -69,7 +69,7 @@ typedef struct rk_param_spec rk_param_spec;
 
 /* The row of the parameter that a part begins with, where models have it; NULL: there is none. */
 const rk_param_spec *rk_state_tuned_param(const rk_arch *arch, const rk_state_spec *spec);
-/* Is this the name of a parameter that streams begin with, of any architecture? */
+/* Is this the name of a parameter that state tuning leaves (rk_role_facts.beside), of any architecture? */
 bool rk_state_is_tuned_name(const char *name);
 
 /* Of a model whose architecture and sizes are set. */

@@ -61,6 +61,8 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
                                     .ln_w = p->ln_x_w,
                                     .ln_b = p->ln_x_b,
                                     .state = io->wkv,
+                                    .path = p->path.u ? &p->path : NULL,
+                                    .path_state = &io->path,
                                     .eps = eps,
                                     .extra = removal - 1.0};
     rk_tensor *z = rk_rwkv7_heads(ctx, &core, &io->wkv);

@@ -12,11 +12,13 @@ typedef struct rk_rwkv7_time_mix {
     rk_tensor *k_k, *k_a, *r_k;                   /* (C), (C), (H,N) */
     rk_weight receptance, key, value, output;     /* (C,C) */
     rk_tensor *ln_x_w, *ln_x_b;                   /* (C) */
+    rk_feature_path path;                         /* without u: there is none */
 } rk_rwkv7_time_mix;
 
 typedef struct rk_rwkv7_time_mix_io {
     rk_tensor *shift;   /* (B, C): in the row before, out the last row */
     rk_tensor *wkv;     /* (B, H, N, N): the recurrent state, replaced */
+    rk_tensor *path;    /* (B, H, M, M): that of the path beside it, replaced */
     rk_tensor *v_first; /* NULL in the first layer, which leaves its value here */
 } rk_rwkv7_time_mix_io;
 

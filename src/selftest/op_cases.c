@@ -2,6 +2,8 @@
  * larger than what one task of an op takes. */
 #include "selftest/op_cases.h"
 
+#include <string.h>
+
 #include "base/num.h"
 
 /* ---- builders ---- */
@@ -336,6 +338,52 @@ static void linears(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
     rk_linears(ctx, p, RK_COUNT(p), out);
 }
 
+/* A constant of (a, b, c): values within scale of middle. */
+static rk_tensor *constant(rk_ctx *ctx, const rk_tensor *like, const int64_t *dims, double middle,
+                           double scale)
+{
+    rk_tensor *t = rk_new(ctx, like->dtype, 3, dims);
+    for (int64_t i = 0; t && t->data && i < rk_tensor_count(t); i++) {
+        const double x = middle + scale * ((double)(i * 37 % 23) / 11.0 - 1.0);
+        if (t->dtype == RK_F64)
+            ((double *)t->data)[i] = (double)(float)x;
+        else
+            ((float *)t->data)[i] = (float)x;
+    }
+    return t;
+}
+
+/* Features of vectors: Gaussian, in a basis, as published, and the vectors themselves. */
+enum { GAUSS, BASIS, LITERAL, LINEAR };
+static void features(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    static const double gammas[] = {[GAUSS] = 0.5, [BASIS] = 0.5, [LITERAL] = -0.2, [LINEAR] = 0};
+    const int64_t h = in[0]->dims[2], n = in[0]->dims[3], m = arg == LINEAR ? n : n + 3;
+    const int64_t vectors[] = {h, m, n}, heads[] = {1, 1, h}, scales[] = {1, h, 3};
+    const int64_t square[] = {h, m, m};
+    const rk_feature_path path = {
+        .u = constant(ctx, in[0], vectors, 0, 0.8),
+        .uv = constant(ctx, in[0], vectors, 0.1, 0.7),
+        .pi = constant(ctx, in[0], vectors, 1.0 / (double)n, 0.5 / (double)n),
+        .gamma = constant(ctx, in[0], heads, gammas[arg], 0.1 * gammas[arg]),
+        .scale = constant(ctx, in[0], scales, 1, 0.4),
+        .basis = arg == BASIS ? constant(ctx, in[0], square, 0.2, 0.6) : NULL};
+    const rk_features_in f = {&path, in[0], in[1], in[2], in[3], in[4], in[5], 1.5};
+    if (rk_ctx_failed(ctx))
+        return;
+    const rk_wkv7_in w = rk_features_of(ctx, &f);
+    rk_tensor *const all[] = {w.r, w.w, w.k, w.v, w.a, w.b};
+    memcpy(out, all, sizeof all);
+}
+
+static void features_read(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const int64_t dims[] = {in[0]->dims[2], 5, in[0]->dims[3]};
+    const rk_feature_path path = {.read = constant(ctx, in[0], dims, 0, 0.8), .alpha = in[1]};
+    out[0] = rk_features_back_op(ctx, &path, in[0]);
+}
+
 static void product_of_tanh(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
 {
     (void)user;
@@ -385,6 +433,9 @@ static void arithmetic(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
       IN(-1, 1, 2, 1, a), IN(0.2, 2, 2, 1, a)}}
 #define ROWS_OF(...) IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__)
 #define LINEAR_IN(w0, w1) IN(-1, 1, 2, 19, 13), IN(-1, 1, w0, w1)
+#define FEATURES_IN(...)                                                                           \
+    IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), \
+    IN(0.1, 0.9, __VA_ARGS__), IN(0.6, 0.99, __VA_ARGS__)
 #define HEADS_IN(t)                                                                                \
     {ROWS_OF(27), ROWS_OF(2, t, 3, 9), IN(-1, 1, 27), IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 2, t, 3, 9), \
      IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 27), IN(-1, 1, 27), IN(-1, 1, 27),    \
@@ -503,6 +554,12 @@ static const rk_op_case cases[] = {
     {"rwkv7_output, three heads", &rk_op_rwkv7_output, output, 0, {ROWS_OF(2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
     {"rwkv7_heads, one step", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(1)},
     {"rwkv7_heads, five steps", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(5)},
+    {"features", &rk_op_features, features, GAUSS, {FEATURES_IN(2, 7, 2, 5)}},
+    {"features, wide", &rk_op_features, features, GAUSS, {FEATURES_IN(1, 3, 1, 19)}},
+    {"features in a basis", &rk_op_features, features, BASIS, {FEATURES_IN(2, 7, 2, 5)}},
+    {"features as published", &rk_op_features, features, LITERAL, {FEATURES_IN(2, 7, 2, 5)}},
+    {"features that are the vectors", &rk_op_features, features, LINEAR, {FEATURES_IN(2, 7, 2, 5)}},
+    {"features_read", &rk_op_features_read, features_read, 0, {IN(-1, 1, 2, 19, 3, 7), IN(-1, 1, 3)}},
     {"recompute", &rk_op_recompute, recompute, 0, {IN(-1, 1, 3, 70), IN(-1, 1, 3, 70)}},
 };
 /* clang-format on */

@@ -18,6 +18,10 @@ typedef struct rk_node rk_node;
 /* Where ops run: a column of their rows (op.h). */
 typedef enum rk_backend { RK_CPU, RK_N_BACKENDS } rk_backend;
 
+typedef struct rk_recurrence {
+    const rk_tensor *r, *k, *v, *removal;
+} rk_recurrence;
+
 typedef struct rk_ctx {
     rk_backend backend;
     const rk_kernels *kernels; /* the f32 path; f64 always uses the reference */
@@ -44,7 +48,12 @@ typedef struct rk_ctx {
     /* Shown the weight and the input of each rk_linear before it is computed; may be NULL. */
     void (*observe)(void *user, const rk_tensor *w, const rk_tensor *x);
     void *observe_user;
-    rk_error err; /* the first error */
+    /* Shown what each recurrence of RWKV-5 to -7 reads, (B,T,H,N) each, before it is computed, layer by
+     * layer; may be NULL. rates, the iclr, and removal, -kk, are RWKV-7's. */
+    void (*watch)(void *user, int64_t layer, const rk_recurrence *x);
+    void *watch_user;
+    int64_t layer; /* whose block runs, for those who watch */
+    rk_error err;  /* the first error */
 } rk_ctx;
 
 typedef struct rk_ctx_params {
@@ -68,6 +77,13 @@ static inline bool rk_ctx_failed(const rk_ctx *ctx)
 }
 /* Record an error unless there is one already. */
 void rk_ctx_fail(rk_ctx *ctx, rk_status code, const char *fmt, ...) RK_PRINTF(3, 4);
+
+/* Show a recurrence to whoever watches: once, where a segment runs twice. */
+static inline void rk_ctx_watch(rk_ctx *ctx, const rk_recurrence *x)
+{
+    if (ctx->watch && !ctx->planning && !ctx->recomputed && !rk_ctx_failed(ctx))
+        ctx->watch(ctx->watch_user, ctx->layer, x);
+}
 
 /* The kernels for tensors of this dtype. */
 static inline const rk_kernels *rk_ctx_kernels(const rk_ctx *ctx, rk_dtype dtype)

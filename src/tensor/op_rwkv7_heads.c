@@ -157,13 +157,43 @@ const rk_op rk_op_rwkv7_heads = {
     .attr_bytes = sizeof(heads_attr),
 };
 
+/* a0 + al in place of al: prepare does not keep the iclr, and a path reads it, too. Both then pass their
+ * gradients to the sum, row by row, and a0 gets them in the order of the rows. */
+static void add_rate(rk_ctx *ctx, rk_rwkv7_prepare_in *in)
+{
+    if (rk_ctx_failed(ctx))
+        return;
+    const int64_t *const dims = in->al->dims + 2;
+    in->al = rk_add(ctx, in->al, rk_view(ctx, in->a0, 2, dims));
+    in->a0 = rk_new_zeros(ctx, in->a0->dtype, 2, dims);
+}
+
+/* y plus what the path adds. */
+static rk_tensor *beside(rk_ctx *ctx, const rk_rwkv7_heads_in *in, const rk_rwkv7_prepare_in *raw,
+                         const rk_rwkv7_prepare_out *q, rk_tensor *y)
+{
+    const rk_features_in f = {in->path, in->r,          q->k,
+                              q->v,     q->a,           rk_unary_op(ctx, RK_SIGMOID, raw->al),
+                              q->w,     1.0 + in->extra};
+    rk_wkv7_in wkv = rk_features_of(ctx, &f);
+    wkv.state = *in->path_state;
+    rk_tensor *features = rk_ctx_failed(ctx) ? NULL : rk_wkv7(ctx, &wkv, in->path_state);
+    return rk_add(ctx, y, rk_features_back_op(ctx, in->path, features));
+}
+
 static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out)
 {
-    rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(ctx, &in->raw);
+    rk_rwkv7_prepare_in raw = in->raw;
+    if (in->path)
+        add_rate(ctx, &raw);
+    rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(ctx, &raw);
     if (in->extra != 0.0)
         q.b = rk_scale(ctx, q.b, 1.0 + in->extra);
+    rk_ctx_watch(ctx, &(rk_recurrence){in->r, q.k, q.v, q.a});
     const rk_wkv7_in wkv = {in->r, q.w, q.k, q.v, q.a, q.b, in->state};
     rk_tensor *y = rk_wkv7(ctx, &wkv, state_out);
+    if (in->path)
+        y = beside(ctx, in, &raw, &q, y);
     const rk_rwkv7_output_in out = {y,       in->r,    q.k,      q.v,    in->g,
                                     in->r_k, in->ln_w, in->ln_b, in->eps};
     return rk_rwkv7_output_op(ctx, &out);
@@ -172,7 +202,8 @@ static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor
 rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out)
 {
     const rk_rwkv7_prepare_in *raw = &in->raw;
-    if (ctx->recording || ctx->long_class || (in->r && in->r->dtype != RK_F32))
+    if (ctx->recording || ctx->long_class || in->path || ctx->watch ||
+        (in->r && in->r->dtype != RK_F32))
         return one_by_one(ctx, in, state_out);
     const heads_attr attr = {in->eps, in->extra};
     rk_node n = {.op = &rk_op_rwkv7_heads,

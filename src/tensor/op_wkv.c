@@ -209,6 +209,7 @@ rk_tensor *rk_wkv6(rk_ctx *ctx, const rk_wkv6_in *in, rk_tensor **state_out)
 {
     rk_node n = {
         .op = &rk_op_wkv6, .n_in = WKV6_IN, .in = {in->r, in->k, in->v, in->d, in->u, in->state}};
+    rk_ctx_watch(ctx, &(rk_recurrence){.r = in->r, .k = in->k, .v = in->v});
     if (!rk_apply(ctx, &n))
         return NULL;
     *state_out = n.out[1];

@@ -169,15 +169,39 @@ typedef struct rk_rwkv7_output_in {
 /* Group norm, bonus and gate: (norm(y) + (r . k r_k) v) g. */
 rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in);
 
+/* A kernel path beside the recurrence: its constants, its trained gain and state. NULL in a tensor's place:
+ * there is no such path; basis may be missing. The equations stand in kernels/ref/features.h. */
+typedef struct rk_feature_path {
+    rk_tensor *u, *uv, *pi;  /* (H, M, N) */
+    rk_tensor *gamma;        /* (H) */
+    rk_tensor *scale;        /* (H, 3) of k, r, v */
+    rk_tensor *basis;        /* (H, M, M) */
+    rk_tensor *read, *alpha; /* (H, N, M), (H) */
+} rk_feature_path;
+
+typedef struct rk_features_in {
+    const rk_feature_path *path;
+    rk_tensor *r, *k, *v, *na, *a, *w; /* (B, T, H, N): as rk_wkv7 takes them, and the iclr a */
+    double removal;
+} rk_features_in;
+/* What rk_wkv7 takes in a space of features, (B, T, H, M) each, its state apart. Nothing of the path has a
+ * gradient here. */
+rk_wkv7_in rk_features_of(rk_ctx *ctx, const rk_features_in *in);
+/* alpha Q y of features y (B, T, H, M): (B, T, H, N). The path's read has no gradient. */
+rk_tensor *rk_features_back_op(rk_ctx *ctx, const rk_feature_path *path, rk_tensor *y);
+
 typedef struct rk_rwkv7_heads_in {
     rk_rwkv7_prepare_in raw;
     rk_tensor *r, *g;             /* (B, T, H, N) */
     rk_tensor *r_k, *ln_w, *ln_b; /* C elements each */
     rk_tensor *state;             /* (B, H, N value, N key) */
     double eps;
+    const rk_feature_path *path; /* NULL: none */
+    rk_tensor **path_state;      /* (B, H, M, M), of the path, replaced */
     double extra; /* removal: S diag(w) - (1 + extra) (S kk)(kk a)^T + v k^T; 0 is RWKV-7 */
 } rk_rwkv7_heads_in;
-/* prepare, wkv7 and output, head by head; one fork and join instead of three in the short class. */
+/* prepare, wkv7 and output, head by head; one fork and join instead of three in the short class. With a
+ * path its recurrence adds to y before the output. */
 rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out);
 
 /* ---- segments, recomputation and gradients ---- */

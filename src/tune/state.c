@@ -6,6 +6,12 @@
 
 #include "io/pth.h"
 
+rk_state_tuning rk_state_tuning_defaults(void)
+{
+    return (rk_state_tuning){
+        .features = 2.0, .basis_rate = 1e-2, .basis_kappa = 0.5, .keep_meaning = true};
+}
+
 static rk_file_tensor tensor_of(const rk_param *p)
 {
     rk_file_tensor t = {.name = p->name,
@@ -24,7 +30,7 @@ rk_status rk_state_save_tuned(const rk_model *m, const char *path, rk_error *err
     if (!tensors)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
     for (int64_t i = 0; i < m->n_params; i++)
-        if (rk_param_is_tuned(m->params[i].spec))
+        if (rk_roles[m->params[i].role].beside)
             tensors[c.n_tensors++] = tensor_of(&m->params[i]);
     const rk_status st =
         c.n_tensors > 0

@@ -2,12 +2,33 @@
 #ifndef RK_TUNE_STATE_H
 #define RK_TUNE_STATE_H
 
+#include "infer/engine.h"
 #include "model/model.h"
 
-/* Write what streams of the model begin with, the parameters of rk_param_is_tuned, as a .pth file in f32
+/* How the features of a kernel path are made (kernels/ref/features.h). */
+typedef enum rk_kernel_form {
+    RK_KERNEL_GAUSS,
+    RK_KERNEL_LITERAL, /* as published */
+    RK_KERNEL_LINEAR,  /* the vectors themselves: the path repeats the recurrence of the base */
+} rk_kernel_form;
+
+typedef struct rk_state_tuning {
+    bool shift;   /* what stands before the first token in the time mix's shift is learned, too */
+    double decay; /* adds 0.5 decay |S0|^2 to the loss; 0: nothing */
+    bool precondition; /* dS0 (Sigma + delta I)^-1, Sigma a running mean of r r^T */
+    int64_t rank;      /* S0 = U V^T of each head; 0: whole */
+    rk_kernel_form form;
+    double features;                /* of a kernel path: M over N */
+    bool base_state;                /* with a kernel path: the state of the base is learned, too */
+    double basis_rate, basis_kappa; /* of the rule that decorrelates features; its eps, its kappa */
+    bool keep_meaning;              /* S'0 is expressed in the new basis when that changes */
+} rk_state_tuning;
+rk_state_tuning rk_state_tuning_defaults(void);
+
+/* Write what streams of the model begin with, the parameters of rk_role_facts.beside, as a .pth file in f32
  * and under their own names: "blocks.N.att.time_state" (head, value, key); of RWKV-4 (n_embd), the sum aa,
  * with bb as "blocks.N.att.time_state_sum", both at pp = 0; "blocks.N.att.ts_state" (n_embd) where the
- * shift is tuned too. The file is replaced as a whole.
+ * shift is tuned too; of a kernel path all that it is made of. The file is replaced as a whole.
  * Errors  RK_ERR_ARG: the model has no such parameters; those of rk_pth_write. */
 rk_status rk_state_save_tuned(const rk_model *m, const char *path, rk_error *err);
 

@@ -40,6 +40,12 @@ static inline rk_model *test_model_make(uint64_t seed, int64_t n_layer, int64_t 
         const bool vector = rk_tensor_rows(p) == 1;
         const float scale = vector ? 0.5f : 1.5f / sqrtf((float)rk_tensor_cols(p));
         p->data = at;
+        if (rk_roles[m->params[i].role]
+                .constant) { /* of a form that random numbers need not have */
+            test_ok(rk_param_init(m, i, seed, at, NULL, &err), &err);
+            at += rk_tensor_count(p);
+            continue;
+        }
         for (int64_t e = 0; e < rk_tensor_count(p); e++)
             *at++ = (vector ? 0.5f : 0.0f) +
                     scale * (2.0f * rk_rng_f32(seed, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 1.0f);

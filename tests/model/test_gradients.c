@@ -16,6 +16,11 @@ typedef struct fixture {
     bool recompute;
 } fixture;
 
+static bool has_gradient(const rk_param *p)
+{
+    return p->used && !rk_roles[p->role].constant;
+}
+
 static void fill(rk_model *m, uint64_t seed)
 {
     int64_t n = 0;
@@ -28,7 +33,7 @@ static void fill(rk_model *m, uint64_t seed)
         const double base = rk_tensor_rows(t) == 1 ? 0.3 : 0.0;
         t->dtype = RK_F64;
         t->data = at;
-        t->requires_grad = m->params[i].used;
+        t->requires_grad = has_gradient(&m->params[i]);
         for (int64_t e = 0; e < rk_tensor_count(t); e++)
             *at++ = base + 1.2 * rk_rng_f64(seed, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 0.6;
     }
@@ -45,7 +50,7 @@ static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
                              {"rank_m", 2},    {"rank_s", 3},   {"removal_scale", removal_scale}};
     rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
     rk_error err = {0};
-    hp.tuned_state = hp.tuned_shift = tuned;
+    hp.tuned_state = hp.tuned_shift = hp.tuned_basis = tuned;
     test_ok(rk_model_new(&f.m, arch, &hp, &err), &err);
     fill(f.m, 5);
     test_ok(rk_pool_new(&f.pool, 2, NULL, NULL, NULL, &err), &err);
@@ -121,7 +126,7 @@ static double **gradients(fixture *f)
     for (int64_t i = 0; i < f->m->n_params; i++) {
         rk_tensor *t = &f->m->params[i].tensor;
         const void *grad = rk_grad(&f->ctx, t);
-        assert_int_equal(grad != NULL, f->m->params[i].used);
+        assert_int_equal(grad != NULL, has_gradient(&f->m->params[i]));
         grads[i] = grad ? test_copy_f64(&f->t, grad, rk_tensor_count(t)) : NULL;
         t->has_grad = false;
     }

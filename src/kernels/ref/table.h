@@ -3,6 +3,7 @@
 #define RK_KERNELS_REF_TABLE_H
 
 #include "kernels/ref/elementwise.h"
+#include "kernels/ref/features.h"
 #include "kernels/ref/loss.h"
 #include "kernels/ref/matrix.h"
 #include "kernels/ref/norm.h"
@@ -35,6 +36,9 @@
     .widen = widen, .narrow = narrow,                                                              \
     .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
     .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
+    .features_scratch = features_scratch, .features = features, .features_bwd = features_bwd,      \
+    .features_read = features_read, .features_read_bwd = features_read_bwd,                        \
+    .features_gain_bwd = features_gain_bwd,                                                        \
 }
 /* clang-format on */
 
