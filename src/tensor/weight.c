@@ -83,6 +83,8 @@ typedef struct product {
     rk_unary after;   /* activation applied to the sum */
     bool own;         /* y was allocated here, not by the caller */
     bool adapted;     /* adapters add to it */
+    /* Where an adapter has a gain, which is of the weight's product alone: what was to be added to that. */
+    rk_tensor *residual;
     rk_tensor *into;
     rk_tensor *low; /* x times the first matrix of the low-rank pair (..., rank) */
 } product;
@@ -201,6 +203,33 @@ static void set_rows(rk_ctx *ctx, const branch *b, rk_tensor *rows)
         memcpy(to->data, rows->data, rk_tensor_bytes(to));
 }
 
+static bool is_gained(const product *p, const branch *b)
+{
+    return b->p == p && b->a->gain;
+}
+
+/* Sums of rows that a gain is for begin with zeros, those of others as they do without. */
+static void set_residual_apart(rk_ctx *ctx, product *p, const branch *b, int n)
+{
+    bool all = false;
+    int gained = 0;
+    for (int i = 0; i < n && p->y; i++)
+        if (is_gained(p, &b[i])) {
+            gained++;
+            all = b[i].all;
+        }
+    if (gained == 0)
+        return;
+    p->residual = p->y;
+    p->y = all ? NULL : rk_copy(ctx, p->y);
+    for (int i = 0; i < n && p->y && !ctx->planning; i++)
+        if (is_gained(p, &b[i])) {
+            rk_tensor *rows = rows_of(ctx, &b[i], p->y);
+            if (rows)
+                memset(rows->data, 0, rk_tensor_bytes(rows));
+        }
+}
+
 static void add_rows(rk_ctx *ctx, const branch *b, rk_tensor *rows)
 {
     set_rows(ctx, b, rk_add(ctx, rows_of(ctx, b, b->p->y), rows));
@@ -256,8 +285,11 @@ static void branch_end(rk_ctx *ctx, branch *b)
         add_rows(ctx, b, rk_repeat(ctx, b->sum, rk_tensor_cols(b->p->y)));
     if (a->added)
         add_rows(ctx, b, a->added(ctx, a, b->p->w, rows_of(ctx, b, b->p->x)));
-    if (a->gain && !rk_ctx_failed(ctx))
-        set_rows(ctx, b, rk_mul(ctx, rows_of(ctx, b, b->p->y), a->gain(ctx, a, b->p->w)));
+    if (!a->gain || rk_ctx_failed(ctx))
+        return;
+    set_rows(ctx, b, rk_mul(ctx, rows_of(ctx, b, b->p->y), a->gain(ctx, a, b->p->w)));
+    if (b->p->residual)
+        add_rows(ctx, b, rows_of(ctx, b, b->p->residual));
 }
 
 /* One branch of every row's chain at a time: the sums have the order of the chain. */
@@ -311,6 +343,7 @@ static void multiply(rk_ctx *ctx, product *p, int n)
     branch *b = find_branches(ctx, p, n, &n_branches);
     bool pairs = false;
     for (int i = 0; i < n; i++) {
+        set_residual_apart(ctx, &p[i], b, n_branches);
         begin(ctx, &g, &p[i]);
         pairs = pairs || p[i].w->low_rank;
     }
