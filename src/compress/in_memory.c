@@ -66,12 +66,12 @@ static void narrow_row(void *arg, int64_t row, int worker)
         rk_blocks_widen(j->type, j->cols, to, w);
 }
 
-static void narrow_rows(narrow_job *j, int64_t rows, rk_pool *pool)
+static void for_rows(rk_pool *pool, int64_t rows, rk_task_fn *fn, void *job)
 {
     if (pool)
-        rk_pool_run_whole(pool, rows, narrow_row, j);
+        rk_pool_run_whole(pool, rows, fn, job);
     for (int64_t i = 0; !pool && i < rows; i++)
-        narrow_row(j, i, 0);
+        fn(job, i, 0);
 }
 
 /* *absmax: the largest magnitude. False: a number is not finite, or too large for the scale of a block,
@@ -106,7 +106,7 @@ rk_status rk_quantised_values(const char *name, int64_t rows, int64_t cols, floa
         malloc(bytes_of(j.type, cols) * (size_t)(pool ? rk_pool_n_threads(pool) : 1) + 1);
     if (!j.row_blocks)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a row of %s", rk_dtype_name(j.type));
-    narrow_rows(&j, rows, pool);
+    for_rows(pool, rows, narrow_row, &j);
     free(j.row_blocks);
     return RK_OK;
 }
@@ -140,9 +140,21 @@ static rk_status put(rk_model *m, rk_param *p, rk_dtype type, float **values, rk
     if (!j.blocks)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for '%s' in %s", p->name,
                        rk_dtype_name(type));
-    narrow_rows(&j, n / cols, pool);
+    for_rows(pool, n / cols, narrow_row, &j);
     take(m, p, type, j.blocks);
     return RK_OK;
+}
+
+typedef struct row_job {
+    const rk_param *p;
+    float *w;
+} row_job;
+
+static void take_row(void *arg, int64_t row, int worker)
+{
+    const row_job *j = arg;
+    (void)worker;
+    rk_matrix_row(&j->p->tensor, RK_OUT_IN, row, j->w + row * rk_tensor_cols(&j->p->tensor));
 }
 
 rk_status rk_param_quantise(rk_model *m, rk_param *p, rk_dtype type, const rk_quantise_options *o,
@@ -154,9 +166,9 @@ rk_status rk_param_quantise(rk_model *m, rk_param *p, rk_dtype type, const rk_qu
     float *w = malloc((size_t)rk_tensor_count(&p->tensor) * sizeof *w);
     if (!w)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for '%s' in f32", p->name);
-    rk_status st = rk_param_values(p, w, err);
-    if (st == RK_OK && o->change)
-        st = o->change(o->change_user, p, w, err);
+    row_job j = {p, w};
+    for_rows(o->pool, rk_tensor_rows(&p->tensor), take_row, &j);
+    rk_status st = o->change ? o->change(o->change_user, p, w, err) : RK_OK;
     if (st == RK_OK)
         st = put(m, p, fits ? type : RK_F32, &w, o->pool, err);
     free(w);

@@ -8,8 +8,6 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "kernels/blocks.h"
-#include "kernels/kernels.h"
 #include "model/pack.h"
 
 /* ---- shapes and names ---- */
@@ -220,36 +218,6 @@ rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_
     for (int64_t i = 0; i < m->n_params && st == RK_OK; i++)
         st = rk_param_init(m, i, seed, m->params[i].tensor.data, abort, err);
     return st;
-}
-
-/* ---- values ---- */
-
-/* In the order of memory. */
-static void stored_values(const rk_tensor *t, float *to)
-{
-    if (rk_dtype_is_blocks(t->dtype))
-        rk_blocks_widen(t->dtype, rk_tensor_count(t), t->data, to);
-    else
-        rk_kernels_ref_f32.widen(rk_tensor_count(t), t->data, t->dtype, to);
-}
-
-rk_status rk_param_values(const rk_param *p, float *to, rk_error *err)
-{
-    const rk_tensor *t = &p->tensor;
-    if (rk_tensor_is_contiguous(t)) {
-        stored_values(t, to);
-        return RK_OK;
-    }
-    const int64_t rows = t->dims[0], cols = t->dims[1];
-    float *stored = malloc((size_t)(rows * cols) * sizeof *stored);
-    if (!stored)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the values of '%s'", p->name);
-    stored_values(t, stored);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < cols; c++)
-            to[r * cols + c] = stored[c * rows + r];
-    free(stored);
-    return RK_OK;
 }
 
 /* ---- facts ---- */

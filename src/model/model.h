@@ -168,9 +168,6 @@ struct rk_model {
 
 /* A model of the given sizes whose tensors have shapes but no data yet. */
 rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp, rk_error *err);
-/* The values of a parameter that has data, row-major, whatever its type and layout are.
- * Errors  RK_ERR_NOMEM, where it lies transposed. */
-rk_status rk_param_values(const rk_param *p, float *to, rk_error *err);
 /* Initial values for every parameter; the tensors must be f32 with data. Stops with RK_ERR_ABORTED
  * when *abort (may be NULL) becomes non-zero. */
 rk_status rk_model_init(rk_model *m, uint64_t seed, const atomic_int *abort, rk_error *err);

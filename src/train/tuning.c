@@ -262,10 +262,11 @@ static bool has_quant(const rk_run_params *p)
 
 void rk_tuning_quantise(rk_tuning *t, rk_quantise_options *o)
 {
-    if (!t)
-        return;
-    o->change = subtract_start;
-    o->change_user = t->set;
+    for (int64_t i = 0; t && i < t->set->n_parts; i++)
+        if (t->set->parts[i].start[0]) {
+            o->change = subtract_start;
+            o->change_user = t->set;
+        }
 }
 
 rk_status rk_tuning_quantised(rk_tuning *t, const rk_model *m, rk_error *err)

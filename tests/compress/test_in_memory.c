@@ -30,9 +30,15 @@ static rk_model *open_again(const test_model *f)
 
 static float *values(test_ctx *t, const rk_param *p)
 {
+    const int64_t cols = rk_tensor_cols(&p->tensor);
     float *x = test_alloc_f32(t, rk_tensor_count(&p->tensor));
-    rk_error err = {0};
-    test_ok(rk_param_values(p, x, &err), &err);
+    for (int64_t r = 0; r < rk_tensor_rows(&p->tensor); r++) {
+        rk_tensor row = p->tensor;
+        if (row.n_dims != 2)
+            memcpy(x + r * cols, (const float *)row.data + r * cols, (size_t)cols * sizeof *x);
+        else
+            rk_matrix_row(&row, RK_OUT_IN, r, x + r * cols);
+    }
     return x;
 }
 
