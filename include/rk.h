@@ -180,14 +180,16 @@ RK_API rk_status rk_session_state_get(const rk_session *s, void *buf, size_t byt
 RK_API rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err);
 /* The state as a .safetensors file with layout and model fingerprint. Loading refuses another
  * model's state (RK_ERR_FORMAT) unless force is set, and always one of other shapes. It also takes
- * tuned initial states, as rk_session_tuned_load does with RK_TUNED_VALUE_KEY. */
+ * tuned initial states, as rk_session_tuned_load does with RK_TUNED_BY_NAME. */
 RK_API rk_status rk_session_state_save(const rk_session *s, const char *path, rk_error *err);
 RK_API rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err);
 
 /* The order of the last two dimensions of tuned initial states. */
 typedef enum rk_tuned_layout {
     RK_TUNED_VALUE_KEY, /* of RWKV-LM's and RWKV-PEFT's state tuning */
-    RK_TUNED_KEY_VALUE, /* of programs that keep states as flash-linear-attention does */
+    RK_TUNED_KEY_VALUE, /* of programs that keep states as flash-linear-attention does: web-rwkv, ai00 */
+    RK_TUNED_BY_NAME,  /* KEY_VALUE for a path that ends in .state or .st, else VALUE_KEY */
+    RK_TUNED_RWKV_CPP, /* VALUE_KEY in rwkv.cpp's files, f32 without a header */
 } rk_tuned_layout;
 /* Start from the initial states that state tuning writes: a .pth or .safetensors file of nothing but
  * "blocks.N.att.time_state" (n_head, head_size, head_size) for every layer, of any float type. The

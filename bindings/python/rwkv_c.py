@@ -368,9 +368,11 @@ class Session(_Handle):
     def load_state(self, path, force=False):
         _rk.session_state_load(self._handle, _path(path), force)
 
-    def load_tuned(self, path, layout="vk"):
-        """Start from tuned initial states, [value, key] ("vk") or [key, value] ("kv")."""
-        _rk.session_tuned_load(self._handle, _path(path), {"vk": 0, "kv": 1}[layout])
+    def load_tuned(self, path, layout="auto"):
+        """Start from tuned initial states, [value, key] ("vk") or [key, value] ("kv", and "auto" for a
+        path that ends in .state or .st), or from a file of rwkv.cpp ("rwkv.cpp")."""
+        layouts = {"vk": 0, "kv": 1, "ai00": 1, "auto": 2, "rwkv.cpp": 3}
+        _rk.session_tuned_load(self._handle, _path(path), layouts[layout])
 
 
 def logprob(logits, token):

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "infer/tuned_file.h"
 
 static const char key_unread[] = "chat.unread", key_answers[] = "chat.answers";
 static const char key_unshown[] = "text.unshown", key_next[] = "text.next";
@@ -196,11 +197,11 @@ rk_status rk_saved_load(rk_saved *out, rk_session *s, const char *path, rk_state
 {
     rk_file *f = NULL;
     *out = (rk_saved){.next = -1};
-    rk_status st = rk_file_open(&f, path, err);
+    rk_status st = rk_tuned_file_open(&f, path, how.tuned, s->scheduler.model, err);
     if (st == RK_OK)
         st = read_notes(out, f, s->scheduler.model->hp.n_vocab, err);
     if (st == RK_OK)
-        st = rk_session_state_read(s, f, how, err);
+        st = rk_session_state_read(s, f, how.force, err);
     rk_file_close(f);
     return st;
 }

@@ -2,6 +2,16 @@
 #include "cli/state_in.h"
 
 #include "format/format.h"
+#include "infer/tuned_file.h"
+
+/* In the order of RK_STATE_LAYOUTS. */
+static const rk_tuned_layout layouts[] = {RK_TUNED_BY_NAME, RK_TUNED_VALUE_KEY, RK_TUNED_KEY_VALUE,
+                                          RK_TUNED_KEY_VALUE, RK_TUNED_RWKV_CPP};
+
+rk_tuned_layout rk_state_layout_chosen(int position)
+{
+    return layouts[position];
+}
 
 rk_status rk_state_in_model(rk_model **out, const rk_common_options *c, const char *path,
                             const rk_state_in *o, rk_error *err)
@@ -22,9 +32,10 @@ rk_status rk_state_in_load(rk_session *s, const rk_state_in *o, rk_error *err)
     rk_file *f = NULL;
     if (!o->file)
         return RK_OK;
-    rk_status st = rk_file_open(&f, o->file, err);
+    const rk_state_reading how = rk_state_in_reading(o);
+    rk_status st = rk_tuned_file_open(&f, o->file, how.tuned, s->scheduler.model, err);
     if (st == RK_OK)
-        st = rk_session_state_read(s, f, rk_state_in_reading(o), err);
+        st = rk_session_state_read(s, f, how.force, err);
     rk_file_close(f);
     return st;
 }

@@ -5,9 +5,14 @@
 #include "cli/command.h"
 #include "infer/session.h"
 
+/* Orders of tuned states as options have them; auto: by the file's name. */
+#define RK_STATE_LAYOUTS "auto|vk|kv|ai00|rwkv.cpp"
+enum { RK_STATE_LAYOUT_AI00 = 3 }; /* its position: kv, and written as f16 */
+rk_tuned_layout rk_state_layout_chosen(int position);
+
 typedef struct rk_state_in {
     const char *file; /* NULL: the model's initial state */
-    int layout;       /* rk_tuned_layout */
+    int layout;       /* position in RK_STATE_LAYOUTS */
     bool force_base;
 } rk_state_in;
 
@@ -16,11 +21,11 @@ typedef struct rk_state_in {
 /* clang-format off */
 #define RK_STATE_IN_ROWS(type, member) \
     {"state-in", 0, RK_OPT_TEXT, "FILE", offsetof(type, member.file), 0, 0, NULL, \
-     "start from a saved state, or from tuned initial states (.pth, .safetensors)"}, \
+     "start from a saved state, or from tuned initial states (.pth, .safetensors, .state)"}, \
     {"state", 0, RK_OPT_TEXT, "FILE", offsetof(type, member.file), 0, 0, NULL, \
      "the same as --state-in"}, \
-    {"state-layout", 0, RK_OPT_CHOICE, "vk|kv", offsetof(type, member.layout), 0, 0, "vk", \
-     "tuned states are [value, key] or [key, value]"}, \
+    {"state-layout", 0, RK_OPT_CHOICE, RK_STATE_LAYOUTS, offsetof(type, member.layout), 0, 0, \
+     "auto", "tuned states are [value, key] or [key, value]; auto: kv of .state and .st files, else vk"}, \
     {"force-base", 0, RK_OPT_FLAG, NULL, offsetof(type, member.force_base), 0, 0, NULL, \
      "accept a state of another model with the same shapes"}
 /* clang-format on */
@@ -28,7 +33,7 @@ typedef struct rk_state_in {
 
 static inline rk_state_reading rk_state_in_reading(const rk_state_in *o)
 {
-    return (rk_state_reading){.force = o->force_base, .tuned = (rk_tuned_layout)o->layout};
+    return (rk_state_reading){.force = o->force_base, .tuned = rk_state_layout_chosen(o->layout)};
 }
 
 /* The model at path, with the kernel path that the file may hold. */

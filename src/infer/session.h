@@ -23,23 +23,22 @@ rk_status rk_session_eval_whole(rk_session *s, const int32_t *tokens, int64_t n,
 extern const char rk_state_logits[], rk_state_counts[];
 rk_status rk_session_state_write(const rk_session *s, const char *path,
                                  const rk_file_contents *more, bool overwrite, rk_error *err);
-/* rk_session_state_load from a file that is open. */
+/* How a file of states is to be read. */
 typedef struct rk_state_reading {
     bool force;            /* accept the state of another model */
     rk_tuned_layout tuned; /* of tuned states; a saved state says its own order */
 } rk_state_reading;
-rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_reading how,
-                                rk_error *err);
+/* rk_session_state_load from a file that rk_tuned_file_open has opened. force: as in rk_state_reading. */
+rk_status rk_session_state_read(rk_session *s, const rk_file *f, bool force, rk_error *err);
 
 /* Does the file hold tuned initial states and nothing else? */
 bool rk_file_is_tuned_state(const rk_file *f);
 /* Does it hold a kernel path, which a model is opened with (rk_open_options.beside)? */
 bool rk_file_is_kernel_state(const rk_file *f);
 /* The model's initial state with those of the file in place of its matrices: f32, f64, bf16 or f16
- * (H, value, key) or (H, key, value), of every layer. Of a kernel path, the model's initial state where the
+ * (H, value, key), of every layer. Of a kernel path, the model's initial state where the
  * model was opened with it. On failure the state stays.
  * Errors  those of rk_session_tuned_load. */
-rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout layout,
-                                rk_error *err);
+rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_error *err);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "infer/session.h"
+#include "infer/tuned_file.h"
 
 /* Version 2 may hold more than the state: what a text or a talk goes on from. Of the matrix state
  * rows are value channels, columns key channels; that is said with the version, because version 0.1.0
@@ -199,14 +200,13 @@ static int n_beside(const rk_file *f)
 }
 
 /* Through memory of its own, so that a file that fails half-way leaves the state as it was. */
-rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_reading how,
-                                rk_error *err)
+rk_status rk_session_state_read(rk_session *s, const rk_file *f, bool force, rk_error *err)
 {
     const rk_state_layout *l = &s->scheduler.model->state;
     if (rk_file_is_tuned_state(f))
-        return rk_session_tuned_read(s, f, how.tuned, err);
+        return rk_session_tuned_read(s, f, err);
     const int64_t n_tokens = tokens_of(s, f);
-    rk_status st = check_meta(s, f, how.force, err);
+    rk_status st = check_meta(s, f, force, err);
     const int64_t n = rk_file_count(f) - n_beside(f);
     if (st == RK_OK && n != l->n_parts)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: %" PRId64 " tensors, a state of this model has %d",
@@ -223,9 +223,9 @@ rk_status rk_session_state_read(rk_session *s, const rk_file *f, rk_state_readin
 rk_status rk_session_state_load(rk_session *s, const char *path, bool force, rk_error *err)
 {
     rk_file *f = NULL;
-    rk_status st = rk_file_open(&f, path, err);
+    rk_status st = rk_tuned_file_open(&f, path, RK_TUNED_BY_NAME, s->scheduler.model, err);
     if (st == RK_OK)
-        st = rk_session_state_read(s, f, (rk_state_reading){.force = force}, err);
+        st = rk_session_state_read(s, f, force, err);
     rk_file_close(f);
     return st;
 }

@@ -9,6 +9,7 @@
 
 #include "format/scheme.h"
 #include "infer/session.h"
+#include "infer/tuned_file.h"
 
 bool rk_file_is_tuned_state(const rk_file *f)
 {
@@ -47,18 +48,6 @@ static bool is_state_of(const rk_file_tensor *t, const rk_state_entry *p)
     return same;
 }
 
-/* x (H, N, N): the last two dimensions are exchanged. */
-static void transpose_heads(float *x, int64_t n_head, int64_t n)
-{
-    for (int64_t h = 0; h < n_head; h++, x += n * n)
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < i; j++) {
-                const float above = x[j * n + i];
-                x[j * n + i] = x[i * n + j];
-                x[i * n + j] = above;
-            }
-}
-
 static rk_status check_values(const rk_file *f, const rk_file_tensor *t, const rk_param_spec *spec,
                               const float *x, rk_error *err)
 {
@@ -88,17 +77,15 @@ static rk_status find_part(const rk_file *f, const rk_state_entry *p, const rk_p
 }
 
 static rk_status read_part(const rk_file *f, const rk_state_entry *p, const rk_param_spec *spec,
-                           rk_tuned_layout layout, float *out, rk_error *err)
+                           float *out, rk_error *err)
 {
     const rk_file_tensor *t = NULL;
     rk_status st = find_part(f, p, spec, &t, err);
     if (st != RK_OK)
         return st;
     rk_file_floats(t, 0, p->count, out);
-    const bool key_major =
-        (layout == RK_TUNED_KEY_VALUE) != t->exchanged; /* as it lies in memory */
-    if (p->n_dims == 3 && key_major != p->spec->key_major)
-        transpose_heads(out, p->dims[0], p->dims[1]);
+    if (p->n_dims == 3 && t->exchanged != p->spec->key_major)
+        rk_tuned_transpose(out, p->dims[0], p->dims[1]);
     return check_values(f, t, spec, out, err);
 }
 
@@ -111,8 +98,7 @@ static bool is_left_out(const rk_file *f, const rk_param_spec *spec)
 }
 
 /* state (count): the initial one. */
-static rk_status read_parts(const rk_model *m, const rk_file *f, rk_tuned_layout layout,
-                            float *state, rk_error *err)
+static rk_status read_parts(const rk_model *m, const rk_file *f, float *state, rk_error *err)
 {
     rk_status st = RK_OK;
     int64_t n = 0;
@@ -123,7 +109,7 @@ static rk_status read_parts(const rk_model *m, const rk_file *f, rk_tuned_layout
             memset(state + p->at, 0, (size_t)p->count * sizeof *state);
         if (!spec || is_left_out(f, spec))
             continue;
-        st = read_part(f, p, spec, layout, state + p->at, err);
+        st = read_part(f, p, spec, state + p->at, err);
         n++;
     }
     if (st == RK_OK && n != rk_file_count(f))
@@ -133,8 +119,7 @@ static rk_status read_parts(const rk_model *m, const rk_file *f, rk_tuned_layout
     return st == RK_OK ? rk_file_check(f, err) : st;
 }
 
-rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout layout,
-                                rk_error *err)
+rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_error *err)
 {
     const rk_model *m = s->scheduler.model;
     const size_t bytes = rk_state_layout_bytes(&m->state, 0);
@@ -143,7 +128,7 @@ rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_tuned_layout
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(f));
     rk_model_initial_state(m, state);
     rk_status st =
-        rk_file_is_kernel_state(f) ? check_kernel(m, f, err) : read_parts(m, f, layout, state, err);
+        rk_file_is_kernel_state(f) ? check_kernel(m, f, err) : read_parts(m, f, state, err);
     if (st == RK_OK)
         st = rk_state_set(s->stream.state, state, bytes, err);
     free(state);
@@ -154,7 +139,7 @@ rk_status rk_session_tuned_load(rk_session *s, const char *path, rk_tuned_layout
                                 rk_error *err)
 {
     rk_file *f = NULL;
-    rk_status st = rk_file_open(&f, path, err);
+    rk_status st = rk_tuned_file_open(&f, path, layout, s->scheduler.model, err);
     if (st == RK_OK && !rk_file_is_tuned_state(f))
         st = rk_fail(
             err, RK_ERR_FORMAT,
@@ -162,7 +147,7 @@ rk_status rk_session_tuned_load(rk_session *s, const char *path, rk_tuned_layout
             "layer, and nothing else",
             path, rk_file_count(f) ? rk_file_at(f, 0)->name : "");
     if (st == RK_OK)
-        st = rk_session_tuned_read(s, f, layout, err);
+        st = rk_session_tuned_read(s, f, err);
     rk_file_close(f);
     return st;
 }
