@@ -11,6 +11,7 @@
  *   rk_engine      yes; forwards of several calls take turns       -
  *   rk_model       yes: immutable once open                       the memory it was opened from
  *   rk_tokenizer   yes: immutable once made                       -
+ *   rk_adapters    yes: immutable once open                       its model
  *   rk_session     one thread at a time; others at the same time  its model and its engine
  *   rk_sampler     one thread at a time                           -
  *   rk_speculator  one thread at a time                           its session, sampler and draft
@@ -198,6 +199,32 @@ typedef enum rk_tuned_layout {
  *         RK_ERR_NOMEM. The state is then unchanged. */
 RK_API rk_status rk_session_tuned_load(rk_session *s, const char *path, rk_tuned_layout layout,
                                        rk_error *err);
+
+/* -------------------------------------------------------------------------------- adapters */
+
+/* Adapters, which streams compute with beside the model (docs/tuning.md). Immutable once open, for any
+ * number of sessions and threads; they need their model. */
+typedef struct rk_adapters rk_adapters;
+
+typedef struct rk_adapter_source {
+    const char *path; /* a folder of peft, a .pth of RWKV-PEFT, a .gguf of llama.cpp */
+    double scale;     /* what it adds is multiplied by this; 1 */
+    double alpha;     /* of LoRA in files that store none; 0: not given */
+} rk_adapter_source;
+
+/* Open n adapters, whose changes add up. force takes those that were made for another model of the same
+ * shapes.
+ * Errors  RK_ERR_IO; RK_ERR_FORMAT: file, what was found, what was expected; RK_ERR_UNSUPPORTED: one that
+ *         replaces parameters of the model, which `rwkv merge` puts into it; RK_ERR_NOMEM. */
+RK_API rk_status rk_adapters_open(rk_adapters **out, const rk_model *m,
+                                  const rk_adapter_source *sources, int64_t n, bool force,
+                                  rk_error *err);
+/* No session computes with them any more. */
+RK_API void rk_adapters_free(rk_adapters *a);
+/* Let a session compute with them from the next call on; NULL: with the model alone. The state stays as it
+ * is. In a batch each session has its own, and the bits that it has alone.
+ * Errors  RK_ERR_ARG: they are of another model. */
+RK_API rk_status rk_session_adapt(rk_session *s, const rk_adapters *a, rk_error *err);
 
 /* Log-probability (natural) of one token under (n) logits, summed in double. */
 RK_API double rk_logprob(const float *logits, int64_t n, int32_t token);

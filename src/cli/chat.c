@@ -28,6 +28,7 @@ static const rk_option rows[] = {
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
     RK_STATE_IN_ROWS(chat_options, state_in),
+    RK_ADAPTER_IN_ROWS(chat_options, adapter),
     RK_DRAFT_ROWS(chat_options, draft),
     RK_OPT_GROUP("talk"),
     {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "by the model",
@@ -443,6 +444,9 @@ static rk_status open_model(chat *c, rk_error *err)
     if (st == RK_OK)
         st = rk_session_new(&c->session, c->model, c->engine, err);
     if (st == RK_OK)
+        st = rk_adapter_in_use(&c->adapters, &c->o.adapter, c->model, c->session,
+                               c->o.state_in.force_base, err);
+    if (st == RK_OK)
         st = rk_draft_open(&c->draft, &c->o.draft, c->session, c->sampler, err);
     return st;
 }
@@ -477,6 +481,7 @@ static void close_all(chat *c)
     rk_draft_close(&c->draft);
     rk_sampler_free(c->sampler);
     rk_session_free(c->session);
+    rk_adapters_free(c->adapters);
     rk_tokenizer_free(c->tokenizer);
     rk_model_close(c->model);
     rk_engine_free(c->engine);

@@ -3,6 +3,7 @@
 #ifndef RK_CLI_CHAT_H
 #define RK_CLI_CHAT_H
 
+#include "cli/adapter_in.h"
 #include "cli/command.h"
 #include "cli/draft.h"
 #include "cli/interrupt.h"
@@ -20,6 +21,7 @@ typedef struct chat_options {
     const char *model, *vocab, *system, *format, *messages;
     const char *user_name, *assistant_name;
     rk_state_in state_in;
+    rk_adapter_in adapter;
     rk_draft_options draft;
     rk_prompt_source first;
     int64_t n_tokens, logprobs;
@@ -47,7 +49,8 @@ typedef struct chat {
     rk_model *model;
     rk_tokenizer *tokenizer;
     rk_session *session;
-    rk_sampler *sampler; /* of the current answer or the last one */
+    rk_adapters *adapters; /* NULL: none */
+    rk_sampler *sampler;   /* of the current answer or the last one */
     rk_draft draft;
     rk_chat_format format;
     rk_messages *messages; /* of --messages; NULL: none */

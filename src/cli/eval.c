@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/str.h"
+#include "cli/adapter_in.h"
 #include "cli/command.h"
 #include "cli/eval_task.h"
 #include "cli/interrupt.h"
@@ -32,6 +33,7 @@ typedef struct eval_options {
     rk_common_options common;
     const char *model, *vocab, *ppl, *lambada, *choices, *kl_base;
     rk_state_in state_in;
+    rk_adapter_in adapter;
     int64_t ctx;
     rk_eval_task task;
     bool json;
@@ -67,6 +69,7 @@ static const rk_option rows[] = {
     {NULL, 0, RK_OPT_MORE, NULL, AT(task.params), 0, 0, NULL, NULL},
     RK_OPT_GROUP("state"),
     RK_STATE_IN_ROWS(eval_options, state_in),
+    RK_ADAPTER_IN_ROWS(eval_options, adapter),
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
     RK_COMMON_ROWS(eval_options, common),
 };
@@ -91,6 +94,7 @@ const rk_command rk_cmd_eval = {
 typedef struct stream {
     rk_model *model;
     rk_session *session;
+    rk_adapters *adapters; /* NULL: none */
     float *first, *logits;
     size_t state_bytes;
 } stream;
@@ -125,6 +129,7 @@ static rk_status open_stream(eval *e, stream *s, const char *path, rk_error *err
 static void close_stream(stream *s)
 {
     rk_session_free(s->session);
+    rk_adapters_free(s->adapters);
     rk_model_close(s->model);
     free(s->first);
     free(s->logits);
@@ -158,9 +163,11 @@ static rk_status open_text(eval *e, rk_error *err)
     if (!o->ppl && (o->kl_base || o->ctx >= 0))
         return rk_fail(err, RK_ERR_ARG, "%s goes with --ppl only",
                        o->kl_base ? "--kl-base" : "--ctx");
-    if (o->task.task && (o->state_in.file || o->vocab))
+    if (o->task.task && (o->state_in.file || o->vocab || o->adapter.files.n > 0))
         return rk_fail(err, RK_ERR_ARG, "%s does not go with --task",
-                       o->vocab ? "--vocab" : "--state-in");
+                       o->vocab           ? "--vocab"
+                       : o->state_in.file ? "--state-in"
+                                          : "--adapter");
     if (!o->task.task && o->task.params.n > 0)
         return rk_fail(err, RK_ERR_ARG, "--%s goes with --task only", o->task.params.at[0].name);
     return o->task.task ? RK_OK : rk_text_input_open(&e->text, file, o->common.quiet, err);
@@ -172,6 +179,9 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
     rk_status st = rk_command_engine(&e->engine, &o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
         st = open_stream(e, &e->model, o->model, err);
+    if (st == RK_OK)
+        st = rk_adapter_in_use(&e->model.adapters, &o->adapter, e->model.model, e->model.session,
+                               o->state_in.force_base, err);
     if (st == RK_OK && o->state_in.file)
         st = load_state(o, &e->model, err);
     if (st == RK_OK && o->kl_base)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "cli/adapter_in.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/state_in.h"
@@ -15,6 +16,7 @@ typedef struct logits_options {
     rk_common_options common;
     const char *model, *tokens, *out;
     rk_state_in state_in;
+    rk_adapter_in adapter;
     bool all, force;
 } logits_options;
 
@@ -31,6 +33,7 @@ static const rk_option rows[] = {
      "logits after every token, f32 (T,V), instead of the last, f32 (V)"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of -o"},
     RK_STATE_IN_ROWS(logits_options, state_in),
+    RK_ADAPTER_IN_ROWS(logits_options, adapter),
     RK_COMMON_ROWS(logits_options, common),
 };
 
@@ -77,6 +80,7 @@ typedef struct job {
     rk_engine *engine;
     rk_model *model;
     rk_session *session;
+    rk_adapters *adapters; /* NULL: none */
     int32_t *tokens;
     int64_t n_tokens;
     float *logits;
@@ -94,6 +98,9 @@ static rk_status open_all(job *j, rk_interrupt *interrupt, rk_error *err)
         st = rk_state_in_model(&j->model, &j->o->common, j->o->model, &j->o->state_in, err);
     if (st == RK_OK)
         st = rk_session_new(&j->session, j->model, j->engine, err);
+    if (st == RK_OK)
+        st = rk_adapter_in_use(&j->adapters, &j->o->adapter, j->model, j->session,
+                               j->o->state_in.force_base, err);
     if (st == RK_OK)
         st = rk_state_in_load(j->session, &j->o->state_in, err);
     return st;
@@ -130,6 +137,7 @@ static rk_status work(const logits_options *o, rk_interrupt *interrupt, rk_error
     if (st == RK_OK)
         st = write_scores(&j, err);
     rk_session_free(j.session);
+    rk_adapters_free(j.adapters);
     rk_model_close(j.model);
     rk_engine_free(j.engine);
     free(j.tokens);

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "cli/adapter_in.h"
 #include "cli/command.h"
 #include "cli/draft.h"
 #include "cli/generate.h"
@@ -25,6 +26,7 @@ typedef struct run_options {
     rk_common_options common;
     const char *model, *vocab, *state_out;
     rk_state_in state_in;
+    rk_adapter_in adapter;
     rk_prompt_source prompt;
     bool no_display_prompt, ignore_eos, force, json;
     int64_t n_tokens, logprobs;
@@ -44,6 +46,7 @@ static const rk_option rows[] = {
      "byte, world, or a vocabulary file"},
     {"tokenizer", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, NULL, "the same as --vocab"},
     RK_STATE_IN_ROWS(run_options, state_in),
+    RK_ADAPTER_IN_ROWS(run_options, adapter),
     {"state-out", 0, RK_OPT_TEXT, "FILE", AT(state_out), 0, 0, NULL,
      "save the recurrent state after the last token"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of --state-out"},
@@ -96,6 +99,7 @@ typedef struct run {
     rk_model *model;
     rk_tokenizer *tokenizer;
     rk_session *session;
+    rk_adapters *adapters; /* NULL: none */
     rk_sampler *sampler;
     rk_draft draft;
     int32_t *tokens;          /* of the prompt */
@@ -200,6 +204,9 @@ static rk_status open_all(run *r, rk_error *err)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
     if (st == RK_OK)
         st = rk_session_new(&r->session, r->model, r->engine, err);
+    if (st == RK_OK)
+        st = rk_adapter_in_use(&r->adapters, &o->adapter, r->model, r->session,
+                               o->state_in.force_base, err);
     if (st == RK_OK && o->state_in.file)
         st = rk_saved_load(&r->saved, r->session, o->state_in.file,
                            rk_state_in_reading(&o->state_in), err);
@@ -213,6 +220,7 @@ static void close_all(run *r)
     rk_generated_deinit(&r->made);
     rk_draft_close(&r->draft);
     rk_session_free(r->session);
+    rk_adapters_free(r->adapters);
     rk_sampler_free(r->sampler);
     rk_tokenizer_free(r->tokenizer);
     rk_model_close(r->model);

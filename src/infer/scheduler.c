@@ -157,6 +157,43 @@ static bool is_step(const piece *p)
     return p->n_tokens == 1 && !p->long_class;
 }
 
+/* ---- adapters ---- */
+
+static bool has_adapters(const piece *p)
+{
+    for (const rk_call *c = p->calls.first; c; c = c->behind)
+        if (c->stream->adapters)
+            return true;
+    return false;
+}
+
+/* Which rows have which adapters: `rows` of them are each call's (NULL: one), neighbours with the same
+ * ones are taken together. NULL where there are none, and after a failure. */
+static const struct rk_adapting *adapting_of(rk_scheduler *q, const piece *p,
+                                             int64_t (*rows)(const piece *p, const rk_call *c))
+{
+    if (!has_adapters(p))
+        return NULL;
+    struct rk_adapting *all = rk_arena_alloc(&q->ctx.meta, sizeof *all);
+    rk_adapted_rows *at = rk_arena_alloc(&q->ctx.meta, (size_t)p->n_streams * sizeof *at);
+    if (!all || !at) {
+        rk_ctx_fail(&q->ctx, RK_ERR_NOMEM, "out of memory for %" PRId64 " streams", p->n_streams);
+        return NULL;
+    }
+    *all = (struct rk_adapting){.rows = at};
+    for (const rk_call *c = p->calls.first; c; c = c->behind) {
+        const int64_t lo = all->n_streams, n = rows ? rows(p, c) : 1;
+        all->n_streams += n;
+        if (!c->stream->adapters || n == 0)
+            continue;
+        if (all->n > 0 && at[all->n - 1].of == c->stream->adapters && at[all->n - 1].hi == lo)
+            at[all->n - 1].hi = lo + n;
+        else
+            at[all->n++] = (rk_adapted_rows){c->stream->adapters, lo, lo + n};
+    }
+    return all;
+}
+
 /* ---- scores ---- */
 
 /* How many of the piece's tokens c wants the scores after; they are its last ones. */
@@ -251,7 +288,9 @@ static void score(rk_scheduler *q, const piece *p, rk_tensor *hidden)
     float *const y = common ? common : own_place(q, n_rows);
     if (!y)
         return;
-    head(q, wanted(q, p, hidden, n_rows), n_rows, y);
+    rk_tensor *rows = wanted(q, p, hidden, n_rows);
+    q->ctx.adapting = adapting_of(q, p, rows_wanted);
+    head(q, rows, n_rows, y);
     if (!common && !rk_ctx_failed(&q->ctx))
         hand_out(q, p, y);
 }
@@ -292,6 +331,7 @@ static rk_tensor *hidden_rows(rk_scheduler *q, const piece *p)
     const int64_t flat[2] = {p->n_streams * p->n_tokens, q->model->hp.n_embd};
     const rk_states states = states_of(q, p);
     rk_forward f = {.in = {rk_new(ctx, RK_I32, 2, dims)}, .state = q->parts};
+    ctx->adapting = adapting_of(q, p, NULL);
     rk_states_gather(ctx, q->model, &states, q->parts);
     if (rk_ctx_failed(ctx))
         return NULL;
@@ -302,6 +342,87 @@ static rk_tensor *hidden_rows(rk_scheduler *q, const piece *p)
         rk_states_scatter(q->model, &states, q->parts);
     return hidden;
 }
+
+/* ---- planning ---- */
+
+/* A forward with the scores of all its rows, while planning. */
+static rk_status plan_forward(rk_scheduler *q, const piece *p, rk_error *err)
+{
+    rk_ctx_reset(&q->ctx);
+    q->ctx.long_class = p->long_class;
+    rk_tensor *hidden = hidden_rows(q, p);
+    if (hidden && p->n_streams > 1)
+        hidden = rk_new_like(&q->ctx, hidden); /* as `wanted` may */
+    if (hidden)
+        head(q, hidden, p->n_streams * p->n_tokens, NULL);
+    return rk_ctx_status(&q->ctx, err);
+}
+
+/* Scratch for all of these forwards, and for what it was enough for before if `keep` is set. After a
+ * failure all is as it was. */
+static rk_status plan(rk_scheduler *q, const piece *p, size_t n, bool keep, rk_error *err)
+{
+    rk_ctx *ctx = &q->ctx;
+    const rk_arena held = ctx->data;
+    rk_arena planned = {0};
+    rk_status st = rk_arena_init(&ctx->data, RK_ARENA_COUNTING, 0, err);
+    ctx->planning = true;
+    for (size_t i = 0; i < n && st == RK_OK; i++)
+        st = plan_forward(q, &p[i], err);
+    const size_t bytes = ctx->data.peak;
+    const bool enough = keep && bytes <= held.size;
+    if (st == RK_OK && !enough)
+        st = rk_arena_init(&planned, RK_ARENA_FIXED, bytes, err);
+    ctx->data = held;
+    ctx->planning = false;
+    if (st != RK_OK || enough)
+        return st;
+    rk_arena_deinit(&ctx->data);
+    ctx->data = planned;
+    return RK_OK;
+}
+
+rk_status rk_scheduler_reserve(rk_scheduler *q, int64_t n_streams, int64_t n_tokens, rk_error *err)
+{
+    const piece largest[] = {
+        {.n_streams = 1, .n_tokens = RK_PIECE, .long_class = true},
+        {.n_streams = 1, .n_tokens = RK_SHORT_MAX},
+        {.n_streams = n_streams, .n_tokens = n_tokens},
+    };
+    const rk_status st = plan(q, largest, RK_COUNT(largest), false, err);
+    if (st != RK_OK)
+        return st;
+    q->streams_max = n_streams;
+    q->tokens_max = n_tokens;
+    q->n_plans = 0;
+    return RK_OK;
+}
+
+/* Of what a forward with adapters takes its memory from. */
+static uint64_t plan_key(const piece *p)
+{
+    uint64_t key = (uint64_t)p->n_tokens * 2 + p->long_class;
+    for (const rk_call *c = p->calls.first; c; c = c->behind)
+        key = (key ^ c->stream->adapters_key) * 0x9e3779b97f4a7c15u + 1;
+    return key;
+}
+
+/* Adapters take scratch that only the forward at hand tells. */
+static rk_status plan_adapters(rk_scheduler *q, const piece *p, rk_error *err)
+{
+    if (!has_adapters(p))
+        return RK_OK;
+    const uint64_t key = plan_key(p);
+    for (int i = 0; i < q->n_plans && i < RK_PLANS_MAX; i++)
+        if (q->plans[i] == key)
+            return RK_OK;
+    const rk_status st = plan(q, p, 1, true, err);
+    if (st == RK_OK)
+        q->plans[q->n_plans++ % RK_PLANS_MAX] = key;
+    return st;
+}
+
+/* ---- computing ---- */
 
 static bool is_aborted(const rk_ctx *ctx)
 {
@@ -316,6 +437,8 @@ static rk_status compute(rk_scheduler *q, const piece *p, rk_error *err)
     const bool whole = p->whole || is_step(p);
     if (!p->whole && is_aborted(ctx))
         return rk_fail(err, RK_ERR_ABORTED, "stopped on request");
+    if (plan_adapters(q, p, err) != RK_OK)
+        return RK_ERR_NOMEM;
     rk_ctx_reset(ctx);
     ctx->long_class = p->long_class;
     if (whole) {
@@ -371,54 +494,6 @@ rk_status rk_scheduler_call(rk_scheduler *q, rk_call *c, rk_error *err)
     if (c->err.code != RK_OK && err)
         *err = c->err;
     return c->err.code;
-}
-
-/* ---- planning ---- */
-
-/* The forwards that need most, each with the scores of all its rows. */
-static rk_status plan_forwards(rk_scheduler *q, int64_t n_streams, int64_t n_tokens, rk_error *err)
-{
-    const piece largest[] = {
-        {.n_streams = 1, .n_tokens = RK_PIECE, .long_class = true},
-        {.n_streams = 1, .n_tokens = RK_SHORT_MAX},
-        {.n_streams = n_streams, .n_tokens = n_tokens},
-    };
-    rk_status st = RK_OK;
-    for (size_t i = 0; i < RK_COUNT(largest) && st == RK_OK; i++) {
-        const piece *p = &largest[i];
-        rk_ctx_reset(&q->ctx);
-        q->ctx.long_class = p->long_class;
-        rk_tensor *hidden = hidden_rows(q, p);
-        if (hidden && p->n_streams > 1)
-            hidden = rk_new_like(&q->ctx, hidden); /* as `wanted` may */
-        if (hidden)
-            head(q, hidden, p->n_streams * p->n_tokens, NULL);
-        st = rk_ctx_status(&q->ctx, err);
-    }
-    return st;
-}
-
-rk_status rk_scheduler_reserve(rk_scheduler *q, int64_t n_streams, int64_t n_tokens, rk_error *err)
-{
-    rk_ctx *ctx = &q->ctx;
-    const rk_arena held = ctx->data;
-    rk_arena planned = {0};
-    rk_status st = rk_arena_init(&ctx->data, RK_ARENA_COUNTING, 0, err);
-    ctx->planning = true;
-    if (st == RK_OK)
-        st = plan_forwards(q, n_streams, n_tokens, err);
-    const size_t bytes = ctx->data.peak;
-    if (st == RK_OK)
-        st = rk_arena_init(&planned, RK_ARENA_FIXED, bytes, err);
-    ctx->data = held;
-    ctx->planning = false;
-    if (st != RK_OK)
-        return st;
-    rk_arena_deinit(&ctx->data);
-    ctx->data = planned;
-    q->streams_max = n_streams;
-    q->tokens_max = n_tokens;
-    return RK_OK;
 }
 
 /* ---- made and freed ---- */

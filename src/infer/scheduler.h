@@ -27,6 +27,10 @@ enum {
 typedef struct rk_stream {
     rk_state *state; /* after the last call that succeeded */
     rk_state *next;  /* being made; then the state before that call */
+    /* What it computes with beside the model, by rk_weight.adapted_as; NULL: nothing. Borrowed. Adapters
+     * of the same shapes have the same key. */
+    const rk_adapter *const *adapters;
+    uint64_t adapters_key;
 } rk_stream;
 
 rk_status rk_stream_init(rk_stream *s, const rk_model *m, rk_error *err);
@@ -54,6 +58,8 @@ typedef struct rk_line {
     rk_call *first, *last;
 } rk_line;
 
+enum { RK_PLANS_MAX = 8 };
+
 typedef struct rk_scheduler {
     const rk_model *model;
     rk_engine *engine;
@@ -61,9 +67,12 @@ typedef struct rk_scheduler {
     rk_tensor **parts;   /* the states of a forward */
     int64_t streams_max; /* short calls that share a forward, */
     int64_t tokens_max;  /* of so many tokens each at most: what the scratch is planned for */
-    rk_line lines[2];    /* of the short class and of the long one */
-    bool was_long;       /* the last forward */
-    float *scores;       /* (n_scores, V) where callers want them in places far apart */
+    uint64_t plans
+        [RK_PLANS_MAX]; /* forwards with adapters that the scratch is enough for, by checksum */
+    int n_plans;        /* made so far; the last ones are kept */
+    rk_line lines[2];   /* of the short class and of the long one */
+    bool was_long;      /* the last forward */
+    float *scores;      /* (n_scores, V) where callers want them in places far apart */
     int64_t n_scores;
 } rk_scheduler;
 

@@ -113,8 +113,11 @@ rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_e
 rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err)
 {
     rk_status st = rk_session_new(out, s->scheduler.model, s->scheduler.engine, err);
-    if (st == RK_OK)
+    if (st == RK_OK) {
+        (*out)->stream.adapters = s->stream.adapters;
+        (*out)->stream.adapters_key = s->stream.adapters_key;
         st = rk_state_copy((*out)->stream.state, s->stream.state, err);
+    }
     if (st != RK_OK) {
         rk_session_free(*out);
         *out = NULL;

@@ -37,6 +37,7 @@ void rk_ctx_reset(rk_ctx *ctx)
     rk_arena_reset(&ctx->data);
     ctx->tape = NULL;
     ctx->begins = NULL;
+    ctx->adapting = NULL;
     ctx->err = (rk_error){0};
 }
 

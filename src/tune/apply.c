@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "infer/session.h"
+#include "tune/adapter_file.h"
 #include "tune/attach.h"
 #include "tune/merge.h"
 
@@ -18,10 +20,12 @@ typedef struct applied_part {
     void *data[3];
 } applied_part;
 
-struct rk_applied {
+struct rk_adapters {
+    const rk_model *model;
     applied_part *parts;
     int64_t n;
-    const rk_adapter **of;
+    const rk_adapter **of; /* by rk_weight.adapted_as */
+    uint64_t key;          /* of the shapes, which decide the scratch that forwards take */
 };
 
 /* ---- tensors ---- */
@@ -223,7 +227,7 @@ static int64_t count_parts(const use_of *u, int64_t n)
     return parts;
 }
 
-static rk_status apply_to(rk_applied *a, const rk_weight *w, const use_of *u, int64_t n,
+static rk_status apply_to(rk_adapters *a, const rk_weight *w, const use_of *u, int64_t n,
                           int64_t n_dora, rk_dtype low_rank, rk_error *err)
 {
     applied_part *const first = &a->parts[a->n], *at = first + n_dora;
@@ -241,13 +245,29 @@ static rk_status apply_to(rk_applied *a, const rk_weight *w, const use_of *u, in
     return st;
 }
 
-rk_status rk_adapters_apply(rk_applied **out, const rk_model *m, const rk_adapter_use *uses,
+static uint64_t key_of(const rk_adapters *a, const rk_model *m)
+{
+    uint64_t key = 1;
+    for (int w = 1; w <= m->n_weights; w++)
+        for (const rk_adapter *x = a->of[w]; x; x = x->next) {
+            const rk_tensor *t = x->up ? x->up : x->tensors[0];
+            const uint64_t facts = (uint64_t)w << 40 ^ (uint64_t)x->rank << 20 ^
+                                   (uint64_t)(t ? t->dims[0] * 8 + t->dims[1] : 0) ^
+                                   (uint64_t)(x->down != NULL) << 60 ^
+                                   (uint64_t)(x->added != NULL) << 61 ^
+                                   (uint64_t)(x->gain != NULL) << 62;
+            key = (key ^ facts) * 0x9e3779b97f4a7c15u + 1;
+        }
+    return key;
+}
+
+rk_status rk_adapters_apply(rk_adapters **out, const rk_model *m, const rk_adapter_use *uses,
                             int64_t n, rk_dtype low_rank, rk_error *err)
 {
     int64_t most = 0;
     for (int64_t i = 0; i < n; i++)
         most += 2 * uses[i].set->n_parts;
-    rk_applied *a = calloc(1, sizeof *a);
+    rk_adapters *a = calloc(1, sizeof *a);
     use_of *u = calloc((size_t)n + 1, sizeof *u);
     rk_status st = RK_OK;
     if (a) {
@@ -264,14 +284,16 @@ rk_status rk_adapters_apply(rk_applied **out, const rk_model *m, const rk_adapte
             st = apply_to(a, w, u, used, n_dora, low_rank, err);
     }
     free(u);
-    if (st == RK_OK)
+    if (st == RK_OK) {
+        a->model = m;
+        a->key = key_of(a, m);
         *out = a;
-    else
-        rk_applied_free(a);
+    } else
+        rk_adapters_free(a);
     return st;
 }
 
-void rk_applied_free(rk_applied *a)
+void rk_adapters_free(rk_adapters *a)
 {
     if (!a)
         return;
@@ -283,7 +305,57 @@ void rk_applied_free(rk_applied *a)
     free(a);
 }
 
-const rk_adapter *const *rk_applied_of(const rk_applied *a)
+/* ---- the public interface ---- */
+
+/* What cannot be computed for a single stream. */
+static rk_status check_whole(const rk_adapter_set *s, const char *path, rk_error *err)
 {
-    return a->of;
+    if (s->n_whole == 0)
+        return RK_OK;
+    return rk_fail(
+        err, RK_ERR_UNSUPPORTED,
+        "%s: brings '%s' in place of the model's, which no stream can have alone: put it into "
+        "the model first (rwkv merge)",
+        path, s->whole[0].name);
+}
+
+static rk_status open_sets(rk_adapter_use *uses, rk_adapter_set **sets, const rk_model *m,
+                           const rk_adapter_source *sources, int64_t n, bool force, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (int64_t i = 0; i < n && st == RK_OK; i++) {
+        const rk_adapter_reading how = {.alpha = sources[i].alpha};
+        st = rk_adapter_open(&sets[i], sources[i].path, &how, err);
+        if (st == RK_OK)
+            st = rk_adapter_set_check(sets[i], m, sources[i].path, force, err);
+        if (st == RK_OK)
+            st = check_whole(sets[i], sources[i].path, err);
+        uses[i] = (rk_adapter_use){sets[i], sources[i].scale};
+    }
+    return st;
+}
+
+rk_status rk_adapters_open(rk_adapters **out, const rk_model *m, const rk_adapter_source *sources,
+                           int64_t n, bool force, rk_error *err)
+{
+    rk_adapter_use *uses = calloc((size_t)n + 1, sizeof *uses);
+    rk_adapter_set **sets = calloc((size_t)n + 1, sizeof *sets);
+    rk_status st = uses && sets ? open_sets(uses, sets, m, sources, n, force, err)
+                                : rk_fail(err, RK_ERR_NOMEM, "out of memory for adapters");
+    if (st == RK_OK)
+        st = rk_adapters_apply(out, m, uses, n, RK_BF16, err);
+    for (int64_t i = 0; sets && i < n; i++)
+        rk_adapter_set_free(sets[i]);
+    free(sets);
+    free(uses);
+    return st;
+}
+
+rk_status rk_session_adapt(rk_session *s, const rk_adapters *a, rk_error *err)
+{
+    if (a && a->model != s->scheduler.model)
+        return rk_fail(err, RK_ERR_ARG, "adapters of another model than the session's");
+    s->stream.adapters = a ? a->of : NULL;
+    s->stream.adapters_key = a ? a->key : 0;
+    return RK_OK;
 }

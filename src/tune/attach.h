@@ -35,17 +35,11 @@ typedef struct rk_adapter_use {
     double scale;
 } rk_adapter_use;
 
-typedef struct rk_applied rk_applied;
-
-/* What streams of m compute with that n sets are applied to, all added up. Immutable, for any number of
- * streams and threads; sets may be freed. Of their whole parameters nothing is used. Parts of Bat for
- * output blocks are a whole matrix each.
+/* What streams of m compute with that n sets are applied to, all added up. Sets may be freed. Of their
+ * whole parameters nothing is used. Parts of Bat for output blocks are a whole matrix each.
  * low_rank: type of LoRA's matrices, RK_F32 or RK_BF16.
  * Errors  RK_ERR_NOMEM. */
-rk_status rk_adapters_apply(rk_applied **out, const rk_model *m, const rk_adapter_use *uses,
+rk_status rk_adapters_apply(rk_adapters **out, const rk_model *m, const rk_adapter_use *uses,
                             int64_t n, rk_dtype low_rank, rk_error *err);
-void rk_applied_free(rk_applied *a);
-/* By rk_weight.adapted_as, for rk_adapted_rows. */
-const rk_adapter *const *rk_applied_of(const rk_applied *a);
 
 #endif
