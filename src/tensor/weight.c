@@ -83,8 +83,7 @@ typedef struct product {
     rk_unary after;   /* activation applied to the sum */
     bool own;         /* y was allocated here, not by the caller */
     bool adapted;     /* adapters add to it */
-    /* Where an adapter has a gain, which is of the weight's product alone: what was to be added to that. */
-    rk_tensor *residual;
+    rk_tensor *add;   /* the caller's summand, which no gain multiplies; NULL: none */
     rk_tensor *into;
     rk_tensor *low; /* x times the first matrix of the low-rank pair (..., rank) */
 } product;
@@ -203,33 +202,6 @@ static void set_rows(rk_ctx *ctx, const branch *b, rk_tensor *rows)
         memcpy(to->data, rows->data, rk_tensor_bytes(to));
 }
 
-static bool is_gained(const product *p, const branch *b)
-{
-    return b->p == p && b->a->gain;
-}
-
-/* Sums of rows that a gain is for begin with zeros, those of others as they do without. */
-static void set_residual_apart(rk_ctx *ctx, product *p, const branch *b, int n)
-{
-    bool all = false;
-    int gained = 0;
-    for (int i = 0; i < n && p->y; i++)
-        if (is_gained(p, &b[i])) {
-            gained++;
-            all = b[i].all;
-        }
-    if (gained == 0)
-        return;
-    p->residual = p->y;
-    p->y = all ? NULL : rk_copy(ctx, p->y);
-    for (int i = 0; i < n && p->y && !ctx->planning; i++)
-        if (is_gained(p, &b[i])) {
-            rk_tensor *rows = rows_of(ctx, &b[i], p->y);
-            if (rows)
-                memset(rows->data, 0, rk_tensor_bytes(rows));
-        }
-}
-
 static void add_rows(rk_ctx *ctx, const branch *b, rk_tensor *rows)
 {
     set_rows(ctx, b, rk_add(ctx, rows_of(ctx, b, b->p->y), rows));
@@ -277,6 +249,14 @@ static void branch_go_on(rk_ctx *ctx, group *g, branch *b)
                      .to = b->all && !repeated ? &b->p->y : &b->sum});
 }
 
+/* add + gain (y - add): the sums before have the order that they have without a gain. */
+static void branch_gain(rk_ctx *ctx, branch *b)
+{
+    rk_tensor *gain = b->a->gain(ctx, b->a, b->p->w), *y = rows_of(ctx, b, b->p->y);
+    set_rows(ctx, b,
+             b->p->add ? rk_lerp(ctx, rows_of(ctx, b, b->p->add), y, gain) : rk_mul(ctx, y, gain));
+}
+
 /* What is no product. */
 static void branch_end(rk_ctx *ctx, branch *b)
 {
@@ -285,11 +265,8 @@ static void branch_end(rk_ctx *ctx, branch *b)
         add_rows(ctx, b, rk_repeat(ctx, b->sum, rk_tensor_cols(b->p->y)));
     if (a->added)
         add_rows(ctx, b, a->added(ctx, a, b->p->w, rows_of(ctx, b, b->p->x)));
-    if (!a->gain || rk_ctx_failed(ctx))
-        return;
-    set_rows(ctx, b, rk_mul(ctx, rows_of(ctx, b, b->p->y), a->gain(ctx, a, b->p->w)));
-    if (b->p->residual)
-        add_rows(ctx, b, rows_of(ctx, b, b->p->residual));
+    if (a->gain && !rk_ctx_failed(ctx))
+        branch_gain(ctx, b);
 }
 
 /* One branch of every row's chain at a time: the sums have the order of the chain. */
@@ -309,9 +286,10 @@ static void adapt(rk_ctx *ctx, product *p, int n, branch *b, int n_branches)
             else
                 more = more || b[i].round > round;
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         if (p[i].adapted && p[i].after != RK_UNARY_NONE)
             p[i].y = rk_unary_op(ctx, p[i].after, p[i].y);
+    }
 }
 
 /* ---- all of it ---- */
@@ -343,7 +321,6 @@ static void multiply(rk_ctx *ctx, product *p, int n)
     branch *b = find_branches(ctx, p, n, &n_branches);
     bool pairs = false;
     for (int i = 0; i < n; i++) {
-        set_residual_apart(ctx, &p[i], b, n_branches);
         begin(ctx, &g, &p[i]);
         pairs = pairs || p[i].w->low_rank;
     }
@@ -372,7 +349,7 @@ void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
 
 rk_tensor *rk_linear(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *add)
 {
-    product p = {.x = x, .y = add, .w = &w, .after = RK_UNARY_NONE};
+    product p = {.x = x, .y = add, .add = add, .w = &w, .after = RK_UNARY_NONE};
     multiply(ctx, &p, 1);
     return rk_ctx_failed(ctx) ? NULL : p.y;
 }

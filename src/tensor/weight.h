@@ -55,7 +55,8 @@ struct rk_adapter {
     double scale;
     /* Rows (..., out) that are added for x (..., in). */
     rk_tensor *(*added)(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w, rk_tensor *x);
-    /* (out): what the sum, this adapter's part included, is multiplied with; NULL: nothing. */
+    /* (out): what the sum, this adapter's part included and the caller's summand not, is multiplied with;
+     * NULL: nothing. */
     rk_tensor *(*gain)(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w);
     rk_tensor *tensors[2]; /* of `added` and `gain` */
     double dropout;        /* of x, while recording */
