@@ -11,24 +11,26 @@ rk_adapter rk_lora(rk_tensor *a, rk_tensor *b, double scale)
         .down = a, .up = b, .rank = a->dims[0], .layout = RK_OUT_IN, .scale = scale};
 }
 
-/* The norm is a constant of the step: nothing of it goes on the tape. */
-static rk_tensor *dora_gain(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w)
+/* One over the norms, which are constants of the step: nothing of it goes on the tape. The magnitudes are
+ * apart, so that their gradients add up row by row as those of all parameters do. */
+static rk_tensor *over_norms(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w)
 {
     const bool recording = ctx->recording;
-    rk_gain_in all = {
-        .magnitude = a->tensors[0], .squares = a->tensors[1], .b = a->up, .scale = a->scale};
+    rk_gain_in all = {.x = a->tensors[0], .squares = a->tensors[1], .b = a->up, .scale = a->scale};
     ctx->recording = false;
     all.aw = rk_linear(ctx, a->down, rk_weight_of(w->matrix, w->layout), NULL);
     all.aa = rk_matmul(ctx, a->down, rk_transpose(ctx, a->down, 0, 1));
+    rk_tensor *gain = rk_gain(ctx, &all);
     ctx->recording = recording;
-    return rk_gain(ctx, &all);
+    return gain;
 }
 
 rk_adapter rk_dora(rk_tensor *a, rk_tensor *b, double scale, const rk_dora_tensors *t)
 {
     rk_adapter dora = rk_lora(a, b, scale);
-    dora.gain = dora_gain;
-    dora.tensors[0] = t->magnitude;
+    dora.gain = over_norms;
+    dora.magnitude = t->magnitude;
+    dora.tensors[0] = t->ones;
     dora.tensors[1] = t->squares;
     return dora;
 }

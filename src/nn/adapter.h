@@ -9,9 +9,9 @@
 rk_adapter rk_lora(rk_tensor *a, rk_tensor *b, double scale);
 
 /* DoRA (arXiv 2402.09353): lora's sum with W x times magnitude / |W + scale B A|, the norm of each row
- * a constant. magnitude, squares (out): squares holds |W|^2 of the rows. */
+ * a constant. (out) each; squares holds |W|^2 of the rows, ones 1. */
 typedef struct rk_dora_tensors {
-    rk_tensor *magnitude, *squares;
+    rk_tensor *magnitude, *squares, *ones;
 } rk_dora_tensors;
 rk_adapter rk_dora(rk_tensor *a, rk_tensor *b, double scale, const rk_dora_tensors *t);
 /* LoRA with a gain (out) that stands. */

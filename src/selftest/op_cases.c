@@ -123,7 +123,7 @@ static void gain(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     const rk_dtype real = in[0]->dtype;
     const int64_t n = in[0]->dims[0];
-    const rk_gain_in g = {.magnitude = in[0],
+    const rk_gain_in g = {.x = in[0],
                           .squares = constants(ctx, real, n, 1, 2),
                           .b = constants(ctx, real, n, arg, -0.125),
                           .aw = constants(ctx, real, arg, n, -0.25),

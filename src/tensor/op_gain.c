@@ -1,13 +1,13 @@
-/* op_gain.c: what DoRA multiplies outputs with: magnitude / |W + scale B A| of every row of the matrix.
+/* op_gain.c: what DoRA multiplies outputs with: x / |W + scale B A| of every row of the matrix.
  *
  * |W + s B A|^2 = |W|^2 + 2 s B (A W^T) + s^2 B (A A^T) B^T, row by row: W itself is not needed, only
- * its rows' squares and its product with A. The norm counts as a constant: only the magnitude gets a
- * gradient (arXiv 2402.09353, section 4.3). */
+ * its rows' squares and its product with A. The norm counts as a constant: only x gets a gradient
+ * (arXiv 2402.09353, section 4.3). */
 #include <math.h>
 
 #include "tensor/op.h"
 
-enum { MAGNITUDE, SQUARES, B, AW, AA, N_INPUTS };
+enum { X, SQUARES, B, AW, AA, N_INPUTS };
 
 static double at(const rk_tensor *t, int64_t i)
 {
@@ -29,13 +29,12 @@ static void gain_shape(rk_ctx *ctx, rk_node *n)
     n->n_out = 1;
     if (!rk_expect_plain(ctx, n) ||
         !rk_expect(ctx, n,
-                   rk_tensor_count(n->in[MAGNITUDE]) == out &&
-                       rk_tensor_count(n->in[B]) == out * rank &&
+                   rk_tensor_count(n->in[X]) == out && rk_tensor_count(n->in[B]) == out * rank &&
                        rk_tensor_count(n->in[AW]) == out * rank &&
                        rk_tensor_count(n->in[AA]) == rank * rank,
-                   "a magnitude and a square of each output, (out, r), (r, out), (r, r)"))
+                   "a number and a square of each output, (out, r), (r, out), (r, r)"))
         return;
-    n->out[0] = rk_new_like(ctx, n->in[MAGNITUDE]);
+    n->out[0] = rk_new_like(ctx, n->in[X]);
 }
 
 /* |W + s B A| of row o. */
@@ -59,7 +58,7 @@ static void forward_rows(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_node *n = arg;
     (void)worker;
     for (int64_t o = lo; o < hi; o++)
-        put(n->out[0], n->out[0]->data, o, at(n->in[MAGNITUDE], o) / norm_of(n, o));
+        put(n->out[0], n->out[0]->data, o, at(n->in[X], o) / norm_of(n, o));
 }
 
 static void gain_forward(rk_ctx *ctx, rk_node *n)
@@ -69,12 +68,12 @@ static void gain_forward(rk_ctx *ctx, rk_node *n)
 
 static void gain_backward(rk_ctx *ctx, rk_node *n)
 {
-    void *dm = rk_grad(ctx, n->in[MAGNITUDE]);
+    void *dm = rk_grad(ctx, n->in[X]);
     rk_tensor dy = *n->out[0];
     dy.data = rk_grad(ctx, n->out[0]);
     if (!dm || !dy.data)
         return;
-    rk_tensor sum = *n->in[MAGNITUDE];
+    rk_tensor sum = *n->in[X];
     sum.data = dm;
     for (int64_t o = 0; o < rk_tensor_count(&sum); o++)
         put(&sum, dm, o, at(&sum, o) + at(&dy, o) / norm_of(n, o));
@@ -91,7 +90,7 @@ rk_tensor *rk_gain(rk_ctx *ctx, const rk_gain_in *in)
 {
     rk_node n = {.op = &rk_op_gain,
                  .n_in = N_INPUTS,
-                 .in = {in->magnitude, in->squares, in->b, in->aw, in->aa},
+                 .in = {in->x, in->squares, in->b, in->aw, in->aa},
                  .attr = &in->scale};
     return rk_apply1(ctx, &n);
 }

@@ -73,10 +73,10 @@ void rk_linears(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out);
  * repeated up to one: element i is x_(i mod n). */
 rk_tensor *rk_fold(rk_ctx *ctx, rk_tensor *x, int64_t width);
 rk_tensor *rk_repeat(rk_ctx *ctx, rk_tensor *x, int64_t width);
-/* magnitude / |W + scale B A|, row by row of W (out, in), (out); the gradient is the magnitude's alone. */
+/* x / |W + scale B A|, row by row of W (out, in), (out); the gradient is that of x alone. */
 typedef struct rk_gain_in {
-    rk_tensor *magnitude, *squares; /* (out); squares holds |W|^2 */
-    rk_tensor *b, *aw, *aa;         /* B (out, r), A W^T (r, out), A A^T (r, r) */
+    rk_tensor *x, *squares; /* (out); squares holds |W|^2 */
+    rk_tensor *b, *aw, *aa; /* B (out, r), A W^T (r, out), A A^T (r, r) */
     double scale;
 } rk_gain_in;
 rk_tensor *rk_gain(rk_ctx *ctx, const rk_gain_in *in);

@@ -252,9 +252,12 @@ static void branch_go_on(rk_ctx *ctx, group *g, branch *b)
 /* add + gain (y - add): the sums before have the order that they have without a gain. */
 static void branch_gain(rk_ctx *ctx, branch *b)
 {
-    rk_tensor *gain = b->a->gain(ctx, b->a, b->p->w), *y = rows_of(ctx, b, b->p->y);
-    set_rows(ctx, b,
-             b->p->add ? rk_lerp(ctx, rows_of(ctx, b, b->p->add), y, gain) : rk_mul(ctx, y, gain));
+    rk_tensor *y = rows_of(ctx, b, b->p->y), *add = rows_of(ctx, b, b->p->add);
+    rk_tensor *const gains[2] = {b->a->gain(ctx, b->a, b->p->w), b->a->magnitude};
+    for (int i = 0; i < 2; i++)
+        if (gains[i])
+            y = add ? rk_lerp(ctx, add, y, gains[i]) : rk_mul(ctx, y, gains[i]);
+    set_rows(ctx, b, y);
 }
 
 /* What is no product. */

@@ -58,6 +58,7 @@ struct rk_adapter {
     /* (out): what the sum, this adapter's part included and the caller's summand not, is multiplied with;
      * NULL: nothing. */
     rk_tensor *(*gain)(rk_ctx *ctx, const rk_adapter *a, const rk_weight *w);
+    rk_tensor *magnitude;  /* (out): the same once more, trained; NULL: none */
     rk_tensor *tensors[2]; /* of `added` and `gain` */
     double dropout;        /* of x, while recording */
     uint64_t index;        /* which keys its draws */

@@ -42,6 +42,8 @@ void rk_adapter_config_deinit(rk_adapter_config *c);
 rk_status rk_adapter_pattern_value(const rk_adapter_patterns *p, const char *module,
                                    double otherwise, const char *file, double *out, rk_error *err);
 
+/* Is it to be written under the names that MiSS had as Bone? */
+bool rk_adapter_is_bone(const rk_adapter_set *s);
 /* The config of a set whose parts are of one form; base may be NULL. Ranks and alphas are those that the
  * written tensors have: stacked tells that starts go into pairs of twice the rank.
  * Errors  RK_ERR_UNSUPPORTED: forms that no folder can hold together. */

@@ -174,13 +174,23 @@ static void put_lora(rk_buf *b, const rk_adapter_set *s)
     put_raw(b, "init_lora_weights", "true");
 }
 
+bool rk_adapter_is_bone(const rk_adapter_set *s)
+{
+    bool bone = !strcmp(s->method, "bone");
+    for (int64_t i = 0; i < s->n_parts; i++)
+        bone = bone && s->parts[i].form == RK_FORM_MISS && s->parts[i].width == s->parts[i].out;
+    return bone;
+}
+
 static void put_miss(rk_buf *b, const rk_adapter_set *s)
 {
     const rk_adapter_part *p = &s->parts[0];
     const bool mini = p->form == RK_FORM_MISS && p->width != p->out;
-    put_raw(b, "miss_dropout", "0.0");
-    put_key(b, "mini_r");
-    put_number(b, mini ? (double)p->width : 1);
+    put_raw(b, rk_adapter_is_bone(s) ? "bone_dropout" : "miss_dropout", "0.0");
+    if (!rk_adapter_is_bone(s)) {
+        put_key(b, "mini_r");
+        put_number(b, mini ? (double)p->width : 1);
+    }
     put_raw(b, "init_weights",
             p->form == RK_FORM_BAT_IN    ? "\"bat-in\""
             : p->form == RK_FORM_BAT_OUT ? "\"bat\""
@@ -194,7 +204,10 @@ rk_status rk_adapter_config_put(rk_buf *b, const rk_adapter_set *s, const char *
     const rk_status st = check_parts(s, path, err);
     if (st != RK_OK)
         return st;
-    put_text(b, "peft_type", is_lora(&s->parts[0]) ? "LORA" : "MISS");
+    put_text(b, "peft_type",
+             is_lora(&s->parts[0])   ? "LORA"
+             : rk_adapter_is_bone(s) ? "BONE"
+                                     : "MISS");
     put_text(b, "base_model_name_or_path", base);
     put_raw(b, "task_type", "null");
     put_raw(b, "inference_mode", "true");

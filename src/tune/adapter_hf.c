@@ -239,7 +239,7 @@ static rk_status read_hf(rk_adapter_set *s, const char *path, const rk_file *f,
 /* ---- writing ---- */
 
 /* The tensors of a part under the names of peft. */
-static rk_status put_part(rk_file *f, const rk_adapter_part *p, rk_error *err)
+static rk_status put_part(rk_file *f, const rk_adapter_part *p, bool bone, rk_error *err)
 {
     static const char *const kinds[RK_FORM_COUNT][RK_PART_TENSORS_MAX] = {
         [RK_FORM_LORA] = {"lora_A.weight", "lora_B.weight"},
@@ -252,7 +252,8 @@ static rk_status put_part(rk_file *f, const rk_adapter_part *p, rk_error *err)
     rk_status st = RK_OK;
     rk_part_module(p, module, sizeof module);
     for (int i = 0; i < rk_forms[p->form].n_tensors; i++)
-        snprintf(names[i], sizeof names[i], "%s%s.%s", prefix, module, kinds[p->form][i]);
+        snprintf(names[i], sizeof names[i], "%s%s.%s", prefix, module,
+                 bone ? "bone_block" : kinds[p->form][i]);
     if (p->start[0])
         return rk_adapter_put_pair(f, p, names[0], names[1], 1, err);
     for (int i = 0; i < rk_forms[p->form].n_tensors && st == RK_OK; i++) {
@@ -267,7 +268,7 @@ static rk_status build(rk_file **out, const rk_adapter_set *s, const char *path,
 {
     rk_status st = rk_file_new(out, "safetensors", path, err);
     for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
-        st = put_part(*out, &s->parts[i], err);
+        st = put_part(*out, &s->parts[i], rk_adapter_is_bone(s), err);
     return st == RK_OK ? rk_adapter_put_whole(*out, s, prefix, err) : st;
 }
 

@@ -14,8 +14,8 @@ static const rk_param_spec start_spec = {
 /* An adapter of a part, and the one before it that is subtracted. */
 typedef struct attached_part {
     rk_adapter trained, start;
-    rk_tensor squares; /* of dora */
-    float *squares_data;
+    rk_tensor squares, ones; /* of dora */
+    float *squares_data;     /* both */
 } attached_part;
 
 struct rk_attached {
@@ -96,11 +96,15 @@ static rk_status make_adapter(attached_part *a, const rk_model *m, const rk_adap
         a->trained = rk_lora(t[0], t[1], part->scale);
         break;
     case RK_FORM_DORA:
-        a->squares_data = calloc((size_t)part->out, sizeof *a->squares_data);
+        a->squares_data = calloc(2 * (size_t)part->out, sizeof *a->squares_data);
         if (!a->squares_data)
             return rk_fail(err, RK_ERR_NOMEM, "out of memory for the norms of a matrix");
+        for (int64_t o = 0; o < part->out; o++)
+            a->squares_data[part->out + o] = 1.0f;
         a->squares = rk_tensor_over(RK_F32, 1, &part->out, a->squares_data);
-        a->trained = rk_dora(t[0], t[1], part->scale, &(rk_dora_tensors){t[2], &a->squares});
+        a->ones = rk_tensor_over(RK_F32, 1, &part->out, a->squares_data + part->out);
+        a->trained =
+            rk_dora(t[0], t[1], part->scale, &(rk_dora_tensors){t[2], &a->squares, &a->ones});
         break;
     case RK_FORM_MISS:
         a->trained = rk_miss(t[0]);

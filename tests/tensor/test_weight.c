@@ -562,7 +562,11 @@ static void test_dora(void **state)
     float squares[WIDE];
     for (int64_t o = 0; o < WIDE; o++)
         squares[o] = (float)dot(z.matrix + o * WIDE, z.matrix + o * WIDE, WIDE);
-    const rk_dora_tensors d = {r.in[DIAGONAL], reals(&r, squares, dims[DIAGONAL])};
+    float ones[WIDE];
+    for (int64_t o = 0; o < WIDE; o++)
+        ones[o] = 1;
+    const rk_dora_tensors d = {r.in[DIAGONAL], reals(&r, squares, dims[DIAGONAL]),
+                               reals(&r, ones, dims[DIAGONAL])};
     const rk_adapter dora = rk_dora(r.in[LORA_A], r.in[LORA_B], 2, &d), *of[2] = {NULL, &dora};
     const rk_adapted_rows rows = {of, 0, 1};
     r.ctx.adapting = &(struct rk_adapting){&rows, 1, 1};

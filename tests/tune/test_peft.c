@@ -174,13 +174,23 @@ static rk_tensor *squares_of(rk_ctx *ctx, const float *w, const rk_adapter_part 
     return t;
 }
 
+static rk_tensor *ones_of(rk_ctx *ctx, const rk_adapter_part *p)
+{
+    rk_tensor *t = rk_new(ctx, RK_F32, 1, &p->out);
+    assert_non_null(t);
+    for (int64_t o = 0; o < p->out; o++)
+        ((float *)t->data)[o] = 1.0f;
+    return t;
+}
+
 static rk_adapter adapter_of(rk_ctx *ctx, const rk_adapter_part *p, const float *w, rk_tensor **in)
 {
     switch (p->form) {
     case RK_FORM_LORA:
         return rk_lora(in[0], in[1], p->scale);
     case RK_FORM_DORA:
-        return rk_dora(in[0], in[1], p->scale, &(rk_dora_tensors){in[2], squares_of(ctx, w, p)});
+        return rk_dora(in[0], in[1], p->scale,
+                       &(rk_dora_tensors){in[2], squares_of(ctx, w, p), ones_of(ctx, p)});
     case RK_FORM_MISS:
         return rk_miss(in[0]);
     case RK_FORM_BAT_IN:

@@ -1,0 +1,139 @@
+#!/bin/sh
+# rwkv tune on small models: what is trained, resumed to the bit, run as merged, refused.
+set -eu
+rwkv=$RK_PROGRAM
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+
+fail() {
+    echo "$1"
+    exit 1
+}
+# refuses STATUS PATTERN COMMAND...: it ends so, with one line that holds the pattern.
+refuses() {
+    want=$1 pattern=$2
+    shift 2
+    status=0
+    "$@" >out 2>err || status=$?
+    [ $status -eq "$want" ] || { cat err; fail "status $status, expected $want: $*"; }
+    grep -q -- "$pattern" err || { cat err; fail "no '$pattern' from: $*"; }
+}
+
+# Two texts of other letters.
+awk 'BEGIN { srand(1); for (i = 0; i < 1500; i++) printf "%s ", substr("abcdefgh", 1 + int(rand() * 5), 3); }' >a.txt
+awk 'BEGIN { srand(2); for (i = 0; i < 1500; i++) printf "%s\n", substr("stuvwxyz", 1 + int(rand() * 5), 3); }' >b.txt
+for arch in rwkv4 rwkv5 rwkv6 rwkv7; do
+    "$rwkv" train --data a.txt --out "base-$arch" --arch $arch --n-layer 2 --n-embd 32 --head-size 16 --ctx-len 32 \
+        --batch 4 --steps 12 --lr 5e-3 --val-frac 0.05 -t 2 -q
+done
+
+last() { grep -o '"val_loss": [0-9.]*' "$1/log.jsonl" | "$2" -1 | cut -d' ' -f2; }
+tune() { # ARCH METHOD OUT WORDS...
+    arch=$1 method=$2 out=$3
+    shift 3
+    "$rwkv" tune -m "base-$arch" --data b.txt --method "$method" --rank 4 --out "$out" --ctx-len 32 --batch 4 \
+        --val-frac 0.05 -q "$@"
+}
+
+loss() { sed 's/.*"loss": *\([0-9.]*\).*/\1/' "$1"; }
+
+# ---- every method lowers the loss, and so does what it saved ----
+
+"$rwkv" eval -m base-rwkv7 --ppl b.txt --ctx 32 --json -q >base
+
+for method in miss bone bat lora lora+ rslora pissa olora lora-ga dora state; do
+    lr=5e-3
+    [ $method = state ] && lr=1
+    tune rwkv7 $method "m-$method" --steps 8 --lr $lr --eval-every 8 -t 2
+    first=$(last "m-$method" head) end=$(last "m-$method" tail)
+    awk "BEGIN { exit !($end < $first - 0.01) }" || fail "$method: loss from $first to $end"
+    with="--adapter m-$method"
+    [ $method = state ] && with="--state m-state/state.pth"
+    # shellcheck disable=SC2086
+    "$rwkv" eval -m base-rwkv7 $with --ppl b.txt --ctx 32 --json -q >x
+    awk "BEGIN { exit !($(loss x) < $(loss base) - 0.01) }" || fail "$method: what it saved is not what it learned"
+done
+grep -q '"peft_type": "MISS"' m-miss/adapter_config.json || fail "miss is not written as MISS"
+grep -q '"peft_type": "BONE"' m-bone/adapter_config.json || fail "bone is not written as BONE"
+
+# ---- from the start values on nothing changes, or next to nothing ----
+
+first=$(last m-miss head)
+for method in bat lora lora+ rslora state; do
+    [ "$(last "m-$method" head)" = "$first" ] || fail "$method: begins with another loss than miss"
+done
+for method in pissa olora lora-ga dora; do
+    awk "BEGIN { d = $(last "m-$method" head) - $first; exit !(d < 1e-4 && d > -1e-4) }" || fail "$method: begins elsewhere"
+done
+
+# ---- the same bits: threads, micro-batches, a stop between ----
+
+for method in miss pissa dora state miss,state; do
+    set -- --steps 6 --lr 5e-3 --save-every 3
+    tune rwkv7 $method whole "$@" -t 1
+    tune rwkv7 $method parts "$@" -t 2 --micro-batch 1
+    tune rwkv7 $method resumed --steps 3 --lr 5e-3 --save-every 3 -t 2 --schedule constant --warmup 0
+    tune rwkv7 $method resumed2 --steps 6 --lr 5e-3 --save-every 3 -t 2 --schedule constant --warmup 0
+    tune rwkv7 $method resumed --steps 6 --lr 5e-3 --save-every 3 -t 1 --schedule constant --warmup 0 --resume
+    for file in adapter_model.safetensors state.pth; do
+        [ -e whole/$file ] || continue
+        cmp whole/$file parts/$file || fail "$method: threads or micro-batches change $file"
+        cmp resumed/$file resumed2/$file || fail "$method: resuming changes $file"
+    done
+    [ $method != miss,state ] || [ -e whole/state.pth ] || fail "miss,state: no state.pth"
+    refuses 2 'rank' "$rwkv" tune -m base-rwkv7 --data b.txt --method $method --rank 2 --out resumed --ctx-len 32 --batch 4 \
+        --val-frac 0.05 --steps 8 --lr 5e-3 --schedule constant --warmup 0 --resume -q
+    rm -r whole parts resumed resumed2
+done
+
+# ---- every version ----
+
+for arch in rwkv4 rwkv5 rwkv6 rwkv7; do
+    "$rwkv" eval -m "base-$arch" --ppl b.txt --ctx 32 --json -q >z
+    for method in miss lora; do
+        tune $arch $method "v-$arch-$method" --steps 4 --lr 5e-3
+        "$rwkv" eval -m "base-$arch" --adapter "v-$arch-$method" --ppl b.txt --ctx 32 --json -q >x
+        awk "BEGIN { exit !($(loss x) < $(loss z) - 0.005) }" || fail "$arch, $method: nothing learned"
+    done
+    tune $arch state "v-$arch-state" --steps 3 --lr 1
+    "$rwkv" run -m "base-$arch" --state "v-$arch-state/state.pth" -p st -n 4 --temp 0 -q >/dev/null
+done
+"$rwkv" run -m base-rwkv7 --adapter v-rwkv7-lora:0.5 --adapter v-rwkv7-miss -p st -n 8 --temp 0 -q >/dev/null
+
+# ---- a base in fewer bits ----
+
+for quant in nf4 q8_0; do
+    tune rwkv7 pissa "q-$quant" --steps 4 --lr 5e-3 --quant $quant --eval-every 4
+    awk "BEGIN { exit !($(last "q-$quant" tail) < $(last "q-$quant" head)) }" || fail "$quant: nothing learned"
+done
+
+# ---- targets, parts, counts ----
+
+tune rwkv7 lora t --steps 1 --targets att.key,value --rank-pattern ffn.value=2 --train-parts ln
+refuses 2 'merge' "$rwkv" run -m base-rwkv7 --adapter t -p x -n 1
+n() { "$rwkv" tune --dry-run --json -q "$@" | sed 's/.*"n_trained": *\([0-9]*\).*/\1/'; }
+six="--arch rwkv6 --n-layer 32 --n-embd 4096 --dim-ffn 14336"
+# shellcheck disable=SC2086
+[ "$(n $six --method miss --rank 64)" = 88080384 ] || fail "miss of RWKV-6 7B"
+# shellcheck disable=SC2086
+[ "$(n $six --method lora --rank 32)" = 88080384 ] || fail "lora of RWKV-6 7B"
+[ "$(n --arch rwkv7 --n-layer 32 --n-embd 2560 --method miss --rank 64)" = 47185920 ] || fail "miss of RWKV-7 3B"
+[ "$(n --arch rwkv7 --n-layer 12 --n-embd 768 --method state)" = 589824 ] || fail "states of RWKV-7 0.1B"
+
+# ---- what cannot be ----
+
+refuses 2 'no method' "$rwkv" tune -m base-rwkv7 --data b.txt --method mora --out n
+refuses 2 'means no matrix' "$rwkv" tune -m base-rwkv7 --data b.txt --targets ey --out n
+refuses 2 'one of an adapter' "$rwkv" tune -m base-rwkv7 --data b.txt --method miss,lora --out n
+refuses 2 'divides' "$rwkv" tune -m base-rwkv7 --data b.txt --method bat --rank 5 --out n
+refuses 2 'a model to begin with' "$rwkv" tune --data b.txt --out n
+refuses 2 'out DIR' "$rwkv" tune -m base-rwkv7 --data b.txt
+"$rwkv" train --data b.txt --out other --arch rwkv7 --n-layer 2 --n-embd 32 --head-size 16 --ctx-len 32 --batch 4 --steps 1 \
+    --val-frac 0 -q
+refuses 2 'fingerprint' "$rwkv" run -m other --adapter m-miss -p x -n 1
+"$rwkv" run -m other --adapter m-miss --force-base -p x -n 1 -q >/dev/null
+refuses 2 'outputs' "$rwkv" run -m base-rwkv6 --adapter m-miss -p x -n 1
+refuses 2 'no factor' "$rwkv" run -m base-rwkv7 --adapter m-miss:much -p x -n 1
+[ ! -e n ] || fail "a refused run left a folder"
+echo "all of it"
