@@ -305,6 +305,11 @@ void rk_adapters_free(rk_adapters *a)
     free(a);
 }
 
+const rk_adapter *const *rk_adapters_of(const rk_adapters *a)
+{
+    return a->of;
+}
+
 /* ---- the public interface ---- */
 
 /* What cannot be computed for a single stream. */

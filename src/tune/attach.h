@@ -42,4 +42,7 @@ typedef struct rk_adapter_use {
 rk_status rk_adapters_apply(rk_adapters **out, const rk_model *m, const rk_adapter_use *uses,
                             int64_t n, rk_dtype low_rank, rk_error *err);
 
+/* By rk_weight.adapted_as, for rk_adapted_rows. */
+const rk_adapter *const *rk_adapters_of(const rk_adapters *a);
+
 #endif

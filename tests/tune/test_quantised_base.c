@@ -59,11 +59,11 @@ static rk_status round_and_merge(void *user, const rk_param *p, float *w, rk_err
 
 /* What the model gives for a text, in one call of either class, in each of n_streams streams, of which the
  * first has the adapters. *n: elements of a stream's. */
-static const float *forward(test_ctx *t, const rk_model *m, rk_engine *e, const rk_applied *a,
+static const float *forward(test_ctx *t, const rk_model *m, rk_engine *e, const rk_adapters *a,
                             const int32_t *text, bool long_class, int64_t n_streams, int64_t *n)
 {
     const int64_t dims[] = {n_streams, T};
-    const rk_adapted_rows rows = {a ? rk_applied_of(a) : NULL, 0, 1};
+    const rk_adapted_rows rows = {a ? rk_adapters_of(a) : NULL, 0, 1};
     const struct rk_adapting adapting = {&rows, 1, n_streams};
     rk_tensor *state[LAYERS * RK_STATE_MAX];
     rk_ctx ctx;
@@ -100,7 +100,7 @@ static void check(test_ctx *t, const test_model *f, const char *quant, rk_engine
 {
     rk_error err = {0};
     rk_model *q = NULL, *merged = NULL;
-    rk_applied *applied = NULL;
+    rk_adapters *applied = NULL;
     int64_t n = 0;
     rk_adapter_set *set = make_set(f->model);
     merging how = {set, quant};
@@ -122,7 +122,7 @@ static void check(test_ctx *t, const test_model *f, const char *quant, rk_engine
         test_same(t, "with adapters, in a batch", got, both, (size_t)n * sizeof *got);
         test_same(t, "without, in a batch", bare, both + n, (size_t)n * sizeof *bare);
     }
-    rk_applied_free(applied);
+    rk_adapters_free(applied);
     rk_adapter_set_free(set);
     rk_model_close(merged);
     rk_model_close(q);
