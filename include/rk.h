@@ -379,6 +379,9 @@ typedef struct rk_train_params {
     /* A model file to begin with instead of initial weights; sizes that are given must then be its own.
      * What is frozen stays as the file has it, in any type. NULL: none. */
     const char *init_from;
+    /* A file of initial states, or of a kernel path, that the model is opened with as if its own file held
+     * them (docs/state-tuning.md). NULL: none. */
+    const char *init_state;
 } rk_train_params;
 
 /* The defaults of docs/reference.md, of the sizes too. */

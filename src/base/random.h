@@ -23,7 +23,8 @@ typedef enum rk_purpose {
     RK_RNG_TASK_EVAL = 10,    /* those of `rwkv eval` */
     RK_RNG_ADAPTER = 11,      /* first values of adapters; step = number of the matrix */
     RK_RNG_CLUSTER = 13,      /* first centres of clusters; step = number of the centre */
-    RK_RNG_SKETCH = 12, /* vectors that a matrix is multiplied with to find its largest ones */
+    RK_RNG_SKETCH = 12,    /* vectors that a matrix is multiplied with to find its largest ones */
+    RK_RNG_POSITIONS = 14, /* of a batch that are looked at; step = training step */
 } rk_purpose;
 
 /* 32 random bits. */

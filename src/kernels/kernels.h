@@ -148,6 +148,13 @@ typedef struct rk_features_grads {
     void *dr, *dk, *dv, *dna, *da, *dw; /* (rows,H,N) added to */
 } rk_features_grads;
 
+/* One vector. */
+typedef struct rk_feature_vector {
+    int64_t size, n_features;
+    const void *x, *u, *basis; /* (N), (M,N), (M,M) */
+    double gamma, scale;
+} rk_feature_vector;
+
 typedef struct rk_features_back {
     int64_t heads, size, n_features;
     const void *x;              /* (rows,H,M) */
@@ -295,6 +302,8 @@ typedef struct rk_kernels {
     void (*features)(const rk_features *p, int64_t lo, int64_t hi, void *scratch);
     void (*features_bwd)(const rk_features *p, const rk_features_grads *g, int64_t lo, int64_t hi,
                          void *scratch);
+    /* hat(x) or phi(x) into p, and in the basis into z, (M) each. */
+    void (*feature_vector)(const rk_feature_vector *f, void *p, void *z);
     void (*features_read)(const rk_features_back *p, int64_t lo, int64_t hi);
     void (*features_read_bwd)(const rk_features_back *p, const void *dout, int64_t lo, int64_t hi,
                               void *dx);

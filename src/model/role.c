@@ -8,6 +8,7 @@ const rk_role_facts rk_roles[RK_ROLE_COUNT] = {
     [RK_ROLE_SHIFT] = {.group = "state-shift", .beside = true},
     [RK_ROLE_KERNEL] = {.group = "state-kernel", .beside = true},
     [RK_ROLE_FEATURES] = {.group = "features", .constant = true, .beside = true},
+    [RK_ROLE_BASIS] = {.group = "state-basis", .constant = true, .ruled = true, .beside = true},
     [RK_ROLE_EMB] = {.group = "emb", .table = true, .decays = true, .any_type = true},
     [RK_ROLE_HEAD] =
         {.group = "head", .weight = true, .product = true, .decays = true, .any_type = true},

@@ -11,7 +11,8 @@ typedef enum rk_role {
     RK_ROLE_STATE_SUM,     /* a sum of weights in it, */
     RK_ROLE_SHIFT,         /* the token before the first */
     RK_ROLE_KERNEL,        /* the initial state and the gain of a kernel path, */
-    RK_ROLE_FEATURES,      /* its features, which no gradient changes */
+    RK_ROLE_FEATURES,      /* its features, which no gradient changes, */
+    RK_ROLE_BASIS,         /* and the basis they are in, which a rule of its own changes */
     RK_ROLE_EMB,           /* a row a token */
     RK_ROLE_HEAD,          /* (V,C) */
     RK_ROLE_ATT_READ,      /* receptance, gate */
@@ -39,7 +40,8 @@ typedef struct rk_role_facts {
     bool zeros_in;     /* most of its inputs may be zero */
     bool adapter;      /* beside the model: no struct of an architecture refers to it */
     bool nonnegative;  /* an update that makes an element negative leaves 0 */
-    bool constant;     /* has no gradient and is never trained */
+    bool constant;     /* has no gradient: nothing trains it but a rule of its own */
+    bool ruled;        /* there is one: where it is trained, a trainer holds it without moments */
     bool beside;       /* what state tuning leaves, in files beside the model's */
     rk_layout layout;  /* of a product */
 } rk_role_facts;

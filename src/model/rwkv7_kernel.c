@@ -36,7 +36,7 @@ static const rk_param_spec params[] = {
      1, 1},
     {"blocks.%d.att.kernel_scale", "H3", RK_ROLE_FEATURES, LAYER(att.path.scale), rk_init_constant,
      1, 1},
-    {"blocks.%d.att.dbp_R", "HKK", RK_ROLE_FEATURES, BASIS(att.path.basis), init_unit, 0, 1},
+    {"blocks.%d.att.dbp_R", "HKK", RK_ROLE_BASIS, BASIS(att.path.basis), init_unit, 0, 1},
     {"blocks.%d.att.kernel_alpha", "H", RK_ROLE_KERNEL, LAYER(att.path.alpha), rk_init_constant, 0,
      1},
     {"blocks.%d.att.kernel_state", "HKK", RK_ROLE_KERNEL, LAYER(path_state), rk_init_constant, 0,

@@ -38,7 +38,9 @@ static rk_status check_sizes(const rk_model *m, rk_train_params *p, rk_error *er
 rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err)
 {
     const rk_open_options add = {.tuned_state = rk_trained_names(p->train_only, "state"),
-                                 .tuned_shift = rk_trained_names(p->train_only, "state-shift")};
+                                 .beside = p->init_state,
+                                 .tuned_shift = rk_trained_names(p->train_only, "state-shift"),
+                                 .tuned_basis = rk_trained_names(p->train_only, "state-basis")};
     rk_model *m = NULL;
     rk_status st = rk_model_open_with(&m, p->init_from, &add, err);
     if (st == RK_OK)

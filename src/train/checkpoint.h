@@ -42,7 +42,7 @@ typedef struct rk_array_set {
 
 /* What a trainer is made of: weights, and what it keeps for those that are trained: its optimiser's
  * states, and running means. */
-enum { RK_RUN_STATES_MAX = 3 };
+enum { RK_RUN_STATES_MAX = 4 };
 typedef struct rk_run_arrays {
     rk_array_set weights, states[RK_RUN_STATES_MAX];
     int n_states;

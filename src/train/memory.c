@@ -8,19 +8,26 @@
 #include "base/pages.h"
 #include "format/scheme.h"
 #include "train/ema.h"
+#include "tune/state_step.h"
 
 static bool is_held(const rk_model *m, const rk_param *p)
 {
     return !m->file || p->trained || p->initial;
 }
 
-/* Elements of the parameters that are held, or that are trained. */
+/* By gradients, and not by a rule of its own? */
+static bool is_updated(const rk_param *p)
+{
+    return p->trained && !rk_roles[p->role].ruled;
+}
+
+/* Elements of the parameters that are held, or that have gradients. */
 static int64_t count(const rk_model *m, bool trained)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        if (trained ? p->trained : is_held(m, p))
+        if (trained ? is_updated(p) : is_held(m, p))
             n += rk_tensor_count(&p->tensor);
     }
     return n;
@@ -28,12 +35,20 @@ static int64_t count(const rk_model *m, bool trained)
 
 static int n_kept(const rk_train_keeps *k)
 {
-    return k->optimizer->n_states + k->average;
+    return k->optimizer->n_states + k->average + k->state_moments;
+}
+
+/* What the i-th is of: an array of the optimiser, a running mean of the weights, of what goes with states. */
+static bool is_moment(const rk_train_keeps *k, int i)
+{
+    return i == k->optimizer->n_states + k->average;
 }
 
 /* Is the i-th of what is kept there for this parameter? */
 static bool is_kept(const rk_train_keeps *k, int i, const rk_param *p)
 {
+    if (is_moment(k, i))
+        return p->role == RK_ROLE_STATE;
     return i == k->optimizer->n_states || i < rk_optimizer_n_states(k->optimizer, p);
 }
 
@@ -42,7 +57,7 @@ static int64_t count_kept(const rk_model *m, const rk_train_keeps *k, int i)
     int64_t n = 0;
     for (int64_t at = 0; at < m->n_params; at++) {
         const rk_param *p = &m->params[at];
-        if (p->trained && is_kept(k, i, p))
+        if (is_updated(p) && is_kept(k, i, p))
             n += rk_tensor_count(&p->tensor);
     }
     return n;
@@ -96,6 +111,8 @@ static void lay_out_trained(rk_train_memory *t, rk_param *p, float *grad, float 
         u.state[i] = take_kept(t, i, p, &next[i]);
     if (t->keeps.average)
         u.average = take_kept(t, n_states, p, &next[n_states]);
+    if (t->keeps.state_moments)
+        take_kept(t, n_states + t->keeps.average, p, &next[n_states + t->keeps.average]);
     if (p->used)
         t->update[t->n_update++] = u;
 }
@@ -117,6 +134,8 @@ static void lay_out(rk_train_memory *t, rk_model *m)
     for (int i = 0; i < t->n_kept; at += t->kept[i++].n_floats)
         next[i] = at;
     t->grad = at;
+    if (t->keeps.state_moments)
+        t->state_moments = next[t->n_kept - 1];
     for (int64_t i = 0; i < m->n_params; i++) {
         rk_param *p = &m->params[i];
         if (!is_held(m, p))
@@ -124,7 +143,7 @@ static void lay_out(rk_train_memory *t, rk_model *m)
         p->tensor.data = weight;
         t->weights[t->n_weight_arrays++] = array_of(p, weight);
         weight += rk_tensor_count(&p->tensor);
-        if (p->trained) {
+        if (is_updated(p)) {
             lay_out_trained(t, p, at, next);
             at += rk_tensor_count(&p->tensor);
         }
@@ -193,6 +212,8 @@ void rk_train_memory_arrays(const rk_train_memory *t, rk_run_arrays *out)
     *out =
         (rk_run_arrays){.weights = {NULL, t->weights, t->n_weight_arrays}, .n_states = t->n_kept};
     for (int i = 0; i < t->n_kept; i++)
-        out->states[i] = (rk_array_set){i < o->n_states ? o->states[i] : RK_EMA_NAME, t->kept[i].at,
-                                        t->kept[i].n};
+        out->states[i] = (rk_array_set){i < o->n_states           ? o->states[i]
+                                        : is_moment(&t->keeps, i) ? RK_STATE_MOMENTS_NAME
+                                                                  : RK_EMA_NAME,
+                                        t->kept[i].at, t->kept[i].n};
 }

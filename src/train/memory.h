@@ -14,7 +14,8 @@
 typedef struct rk_train_keeps {
     const rk_optimizer *optimizer;
     bool average;
-    int levels; /* gradients beside the first */
+    int levels;         /* gradients beside the first */
+    bool state_moments; /* running means that go with states (tune/state_step.h) */
 } rk_train_keeps;
 
 /* Arrays of all parameters that have them, under a common name. */
@@ -27,6 +28,7 @@ typedef struct rk_train_memory {
     rk_train_keeps keeps;
     float *floats;                /* weights, what is kept, the gradient, one more for each level */
     float *grad;                  /* in it */
+    float *state_moments;         /* in it; NULL: none */
     int64_t n_weights, n_trained; /* floats of the weights; of the gradient */
     rk_named_array *weights;
     int64_t n_weight_arrays;

@@ -71,7 +71,8 @@ static double resident_bytes(void)
 
 static rk_training training_of(const run *r)
 {
-    return (rk_training){r->model, r->task, &r->p.model};
+    const rk_tune_options *t = &r->p.tune;
+    return (rk_training){r->model, r->task, &r->p.model, t->method ? &t->state : NULL};
 }
 
 /* Said before the memory is taken. */
@@ -606,6 +607,8 @@ static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_re
         st = open_task(&task, p, m, err);
     if (st == RK_OK && !m)
         st = make_model(&m, p, err);
+    if (st == RK_OK)
+        st = rk_tuning_start(&m, task, p, env->engine, err);
     if (st == RK_OK)
         st = rk_run_task(m, task, p, env, result, err);
     if (st == RK_OK)

@@ -6,7 +6,7 @@
 
 #define RK_SAVED_MODEL "model.safetensors"
 #define RK_SAVED_OPTIM "optim.safetensors"
-enum { RK_SAVED_COUNT = 2, RK_SAVED_MEMBERS_MAX = 96 };
+enum { RK_SAVED_COUNT = 2, RK_SAVED_MEMBERS_MAX = 160 };
 
 typedef struct rk_saved_file {
     uint64_t bytes, checksum;

@@ -125,7 +125,7 @@ rk_status rk_lr_scales_set(rk_model *m, const rk_train_params *p, rk_error *err)
 static rk_status leave_file(const rk_model *m, rk_param *p, rk_error *err)
 {
     const rk_file_tensor *t = rk_file_find(m->file, p->name);
-    if (!p->used || rk_roles[p->role].constant) {
+    if (!p->used || (rk_roles[p->role].constant && !rk_roles[p->role].ruled)) {
         p->trained = false; /* a file may lack what is not used, or hold another shape */
         return RK_OK;
     }

@@ -20,6 +20,7 @@
 #include "train/schedule.h"
 #include "train/task_next.h"
 #include "train/trained.h"
+#include "tune/state_step.h"
 
 struct rk_trainer {
     rk_train_params p;
@@ -31,7 +32,8 @@ struct rk_trainer {
     rk_ctx ctx;
     rk_batch batch;
     rk_train_memory memory;
-    double *partial; /* of the gradient's norm */
+    double *partial;      /* of the gradient's norm */
+    rk_state_step *state; /* NULL: none */
     rk_noise noise;
     bool shows_average;
     int64_t step;
@@ -132,9 +134,11 @@ rk_status rk_train_model(rk_model **out, rk_train_params *p, rk_error *err)
     return st == RK_OK ? rk_model_new(out, arch, &hp, err) : st;
 }
 
-static rk_train_keeps keeps_of(const rk_train_params *p)
+static rk_train_keeps keeps_of(const rk_training *s, const rk_train_params *p)
 {
-    rk_train_keeps k = {.optimizer = rk_optimizer_find(p->optimizer), .average = p->ema > 0.0};
+    rk_train_keeps k = {.optimizer = rk_optimizer_find(p->optimizer),
+                        .average = p->ema > 0.0,
+                        .state_moments = s->state && s->state->precondition};
     while ((int64_t)1 << k.levels < p->grad_slices)
         k.levels++;
     return k;
@@ -146,8 +150,8 @@ static void require_gradients(rk_model *m)
 {
     for (int64_t i = 0; i < m->n_params; i++) {
         rk_param *p = &m->params[i];
-        p->tensor.requires_grad = p->trained && p->used;
-        p->tensor.has_grad = p->trained;
+        p->tensor.requires_grad = p->trained && p->used && !rk_roles[p->role].ruled;
+        p->tensor.has_grad = p->tensor.requires_grad;
     }
 }
 
@@ -187,7 +191,7 @@ static rk_status plan_step(const rk_training *s, const rk_train_params *p, rk_en
 static rk_status plan_all(const rk_training *s, const rk_train_params *p, rk_engine *e,
                           size_t *bytes, rk_error *err)
 {
-    const rk_train_keeps keeps = keeps_of(p);
+    const rk_train_keeps keeps = keeps_of(s, p);
     const rk_status st = plan_step(s, p, e, bytes, err);
     *bytes += rk_train_memory_bytes(s->model, &keeps) + rk_batch_bytes(s->task, p->batch);
     return st;
@@ -199,7 +203,7 @@ static rk_status plan_whole(const rk_training *s, const rk_train_params *p, rk_e
 {
     rk_model *m = NULL;
     rk_status st = rk_model_new(&m, s->model->arch, &s->model->hp, err);
-    const rk_training whole = {m, s->task, p};
+    const rk_training whole = {m, s->task, p, s->state};
     for (int64_t i = 0; st == RK_OK && i < m->n_params; i++)
         m->params[i].trained = m->params[i].used || !s->model->file;
     if (st == RK_OK)
@@ -261,7 +265,7 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
     rk_status st = make_subject(&m, &task, p, err);
     rk_train_plan plan = {0};
     if (st == RK_OK)
-        st = rk_training_plan(&(rk_training){m, task, p}, e, &plan, err);
+        st = rk_training_plan(&(rk_training){m, task, p, NULL}, e, &plan, err);
     *bytes = plan.bytes;
     rk_task_close(task);
     rk_model_close(m);
@@ -270,9 +274,9 @@ rk_status rk_trainer_plan(const rk_train_params *p, rk_engine *e, size_t *bytes,
 
 /* ---- making one ---- */
 
-static rk_status allocate(rk_trainer *t, rk_error *err)
+static rk_status allocate(rk_trainer *t, const rk_training *s, rk_error *err)
 {
-    const rk_train_keeps keeps = keeps_of(&t->p);
+    const rk_train_keeps keeps = keeps_of(s, &t->p);
     const rk_status st = rk_train_memory_init(&t->memory, t->model, &keeps, t->p.seed, err);
     if (st != RK_OK)
         return st;
@@ -288,7 +292,7 @@ static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
     if (st == RK_OK)
         st = plan_step(s, &t->p, t->engine, &bytes, err);
     if (st == RK_OK)
-        st = allocate(t, err);
+        st = allocate(t, s, err);
     if (st == RK_OK)
         st = rk_batch_init(&t->batch, t->task, t->p.batch, err);
     if (st == RK_OK && !t->model->file)
@@ -303,6 +307,9 @@ static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
                               NULL};
     if (st == RK_OK)
         st = rk_ctx_init(&t->ctx, &cp, err);
+    if (st == RK_OK && s->state)
+        st = rk_state_step_new(&t->state, t->model, s->state, t->p.seed, t->memory.state_moments,
+                               err);
     t->model->ctx_len = t->p.ctx_len;
     return st;
 }
@@ -329,7 +336,7 @@ rk_status rk_trainer_new(rk_trainer **out, const rk_train_params *p, rk_engine *
     rk_task *task = NULL;
     rk_status st = make_subject(&m, &task, p, err);
     if (st == RK_OK)
-        st = rk_trainer_open(out, &(rk_training){m, task, p}, e, err);
+        st = rk_trainer_open(out, &(rk_training){m, task, p, NULL}, e, err);
     if (st != RK_OK) {
         rk_task_close(task);
         rk_model_close(m);
@@ -344,6 +351,7 @@ void rk_trainer_free(rk_trainer *t)
 {
     if (!t)
         return;
+    rk_state_step_free(t->state);
     rk_ctx_deinit(&t->ctx);
     rk_train_memory_deinit(&t->memory);
     rk_batch_deinit(&t->batch);
@@ -368,7 +376,11 @@ static rk_status micro_step(rk_trainer *t, int64_t first, int64_t n, rk_example_
     rk_ctx_reset(&t->ctx);
     t->ctx.step = (uint64_t)t->step;
     t->ctx.first_row = first;
+    if (t->state)
+        rk_state_step_watch(t->state, &t->ctx, true);
     rk_examples_backward(&t->ctx, &j, first, n, to);
+    if (t->state)
+        rk_state_step_watch(t->state, &t->ctx, false);
     return rk_ctx_status(&t->ctx, err);
 }
 
@@ -442,6 +454,8 @@ static void apply(rk_trainer *t, const rk_optim_step *step)
     const rk_train_memory *m = &t->memory;
     m->keeps.optimizer->update(&t->ctx, m->update, m->n_update, step);
     rk_optim_project(m->update, m->n_update);
+    if (t->state)
+        rk_state_step_update(t->state);
     if (m->keeps.average)
         rk_ema_update(&t->ctx, m->update, m->n_update, t->p.ema, step->count);
 }
@@ -459,9 +473,13 @@ static rk_status update(rk_trainer *t, rk_step_info *info, double *metrics, rk_e
             .step = ++t->step, .lr = lr, .skipped = true, .noise_scale = (double)NAN};
         return RK_OK;
     }
+    if (t->state)
+        rk_state_step_begin(t->state, t->step);
     rk_status st = gradient(t, &sum, &slices, err);
     if (st != RK_OK)
         return st;
+    if (t->state)
+        rk_state_step_gradient(t->state);
     const double norm = grad_norm(t, &at);
     st = rk_ctx_status(&t->ctx, err);
     if (st != RK_OK)

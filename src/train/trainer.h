@@ -5,12 +5,14 @@
 #include "train/checkpoint.h"
 #include "train/examples.h"
 #include "train/task.h"
+#include "tune/state.h"
 
 /* What is trained on what, and how. All three are borrowed and outlive the trainer. */
 typedef struct rk_training {
     rk_model *model; /* its tensors get memory and initial values from the trainer */
     const rk_task *task;
     const rk_train_params *params; /* the model's sizes in it are not looked at */
+    const rk_state_tuning *state;  /* what is done about states beside updates; NULL: nothing */
 } rk_training;
 
 typedef struct rk_train_plan {

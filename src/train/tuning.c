@@ -49,7 +49,12 @@ static rk_status settle_rates(rk_run_params *p, const rk_tune_method *adapter,
     if (m->lr_final < 0.0)
         m->lr_final = m->lr * first->lr_final;
     if (adapter && state)
-        n += (size_t)snprintf(words, sizeof words, "state=%g", state->lr / adapter->lr);
+        for (const char *at = state->states; *at; at += strspn(at, ",")) {
+            const size_t len = strcspn(at, ",");
+            n += (size_t)snprintf(words + n, sizeof words - n, "%s%.*s=%g", n ? "," : "", (int)len,
+                                  at, state->lr / adapter->lr);
+            at += len;
+        }
     if (adapter && !strcmp(adapter->name, "lora+"))
         snprintf(words + n, sizeof words - n, "%s*.lora_B=%g", n ? "," : "", p->tune.lora_plus);
     return join(p->tune_rates, sizeof p->tune_rates, m->lr_scale, words, &m->lr_scale, err);
@@ -323,7 +328,7 @@ double rk_tuning_seconds(const rk_tuning *t)
 
 static bool is_whole(const rk_param *p)
 {
-    return p->trained && p->used && !rk_roles[p->role].adapter && !rk_param_is_tuned(p->spec);
+    return p->trained && p->used && !rk_roles[p->role].adapter && !rk_roles[p->role].beside;
 }
 
 /* A set of the same parts with the values of now, and the parameters that are trained whole. */
@@ -362,7 +367,7 @@ static rk_status save_adapter(const rk_tuning *t, const rk_model *m, const rk_ru
 static bool trains_state(const rk_model *m)
 {
     for (int64_t i = 0; i < m->n_params; i++)
-        if (m->params[i].trained && rk_param_is_tuned(m->params[i].spec))
+        if (m->params[i].trained && rk_roles[m->params[i].role].beside)
             return true;
     return false;
 }

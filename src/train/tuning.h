@@ -12,6 +12,12 @@ typedef struct rk_tuning rk_tuning;
  * no method is asked for. Before the model is opened.
  * Errors  RK_ERR_ARG: an unknown method, no model to begin with, an option that goes with no tuning. */
 rk_status rk_tuning_settle(rk_run_params *p, rk_error *err);
+/* Where states begin with what has to be made first, a kernel path that is calibrated on the task's
+ * examples, or the state of a prompt: make it, as p->dir/start.pth, unless a run that goes on has it, and
+ * open *m again with it. Else nothing happens.
+ * Errors  those of rk_kernel_path_write, rk_state_of_tokens, rk_base_open. */
+rk_status rk_tuning_start(rk_model **m, const rk_task *task, rk_run_params *p, rk_engine *e,
+                          rk_error *err);
 /* Put adapters beside m, with what they begin with. m's parameters refer to memory of *out, which is
  * freed after m's trainer. *out is NULL where nothing is tuned.
  * Errors  those of rk_tune_make, rk_tune_start. */

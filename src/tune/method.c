@@ -12,34 +12,42 @@
 
 /* Rates are those of small models; what is trained from zeros takes more. */
 const rk_tune_method rk_tune_methods[] = {
-    {"miss", true, false, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+    {"miss", true, NULL, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
      "sums of inputs times a small matrix (MiSS, Bone, DiSHA)"},
-    {"bone", true, false, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+    {"bone", true, NULL, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
      "miss, its files under Bone's names"},
-    {"bat", true, false, RK_FORM_BAT_IN, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+    {"bat", true, NULL, RK_FORM_BAT_IN, RK_START_PLAIN, 0, false, 1e-3, 0.1,
      "blocks that depend on the matrix"},
-    {"lora", true, false, RK_FORM_LORA, RK_START_PLAIN, 2, false, 1e-3, 0.1, "a low-rank product"},
-    {"lora+", true, false, RK_FORM_LORA, RK_START_PLAIN, 2, false, 2e-4, 0.1,
+    {"lora", true, NULL, RK_FORM_LORA, RK_START_PLAIN, 2, false, 1e-3, 0.1, "a low-rank product"},
+    {"lora+", true, NULL, RK_FORM_LORA, RK_START_PLAIN, 2, false, 2e-4, 0.1,
      "lora with a higher rate of B"},
-    {"rslora", true, false, RK_FORM_LORA, RK_START_PLAIN, 2, true, 5e-4, 0.1,
+    {"rslora", true, NULL, RK_FORM_LORA, RK_START_PLAIN, 2, true, 5e-4, 0.1,
      "lora scaled by alpha over the root of the rank"},
-    {"pissa", true, false, RK_FORM_LORA, RK_START_PISSA, 1, false, 2e-4, 0.1,
+    {"pissa", true, NULL, RK_FORM_LORA, RK_START_PISSA, 1, false, 2e-4, 0.1,
      "lora from the largest singular values"},
-    {"olora", true, false, RK_FORM_LORA, RK_START_OLORA, 1, false, 2e-4, 0.1,
+    {"olora", true, NULL, RK_FORM_LORA, RK_START_OLORA, 1, false, 2e-4, 0.1,
      "lora from a QR decomposition"},
-    {"lora-ga", true, false, RK_FORM_LORA, RK_START_LORA_GA, 1, false, 2e-4, 0.1,
+    {"lora-ga", true, NULL, RK_FORM_LORA, RK_START_LORA_GA, 1, false, 2e-4, 0.1,
      "lora from a gradient's singular vectors"},
-    {"dora", true, false, RK_FORM_DORA, RK_START_PLAIN, 2, false, 1e-3, 0.1,
+    {"dora", true, NULL, RK_FORM_DORA, RK_START_PLAIN, 2, false, 1e-3, 0.1,
      "lora and the magnitude of every output"},
-    {"state", false, true, RK_FORM_COUNT, RK_START_PLAIN, 0, false, 1.0, 0.01,
+    {"state", false, "state", RK_FORM_COUNT, RK_START_PLAIN, 0, false, 1.0, 0.01,
      "the state that texts begin with"},
+    {"state-kernel", false, "state-kernel", RK_FORM_COUNT, RK_START_PLAIN, 0, false, 0.1, 0.01,
+     "a larger state over features of keys, beside the model's (rwkv7)"},
+    {"state-dbp", false, "state-kernel,state-basis", RK_FORM_COUNT, RK_START_PLAIN, 0, false, 0.1,
+     0.01, "the same in a basis in which features are not correlated"},
 };
 const int rk_n_tune_methods = RK_COUNT(rk_tune_methods);
 
 rk_tune_options rk_tune_defaults(void)
 {
-    return (rk_tune_options){
-        .rank = 16, .mini_width = 1, .niter = RK_START_NITER, .ga_batches = 8, .lora_plus = 16.0};
+    return (rk_tune_options){.rank = 16,
+                             .mini_width = 1,
+                             .niter = RK_START_NITER,
+                             .ga_batches = 8,
+                             .lora_plus = 16.0,
+                             .state = rk_state_tuning_defaults()};
 }
 
 /* ---- choosing ---- */
@@ -281,8 +289,10 @@ rk_status rk_tune_trained(const rk_tune_options *o, char *words, size_t size, rk
     const rk_status st = rk_tune_choose(o, &adapter, &state, err);
     if (st != RK_OK)
         return st;
-    n += (size_t)snprintf(words + n, size - n, "%s%s%s", adapter ? "adapter" : "",
-                          adapter && state ? "," : "", state ? "state" : "");
+    n += (size_t)snprintf(words + n, size - n, "%s%s%s%s%s", adapter ? "adapter" : "",
+                          adapter && state ? "," : "", state ? state->states : "",
+                          state && o->state.base_state ? ",state" : "",
+                          state && o->state.shift ? ",state-shift" : "");
     for (const char *at = o->train_parts ? o->train_parts : ""; *at && n < size;
          at += strspn(at, ",")) {
         const size_t len = strcspn(at, ",");

@@ -6,6 +6,7 @@
 #include "base/pool.h"
 #include "tune/adapter_set.h"
 #include "tune/start.h"
+#include "tune/state.h"
 
 /* What is asked for. Texts are borrowed. */
 typedef struct rk_tune_options {
@@ -16,16 +17,17 @@ typedef struct rk_tune_options {
     const char *targets;      /* words, see rk_tune_is_target; NULL: the matrices of all blocks */
     const char *rank_pattern; /* "PATTERN=R,...": ranks of some of them; NULL: none */
     const char
-        *train_parts;   /* "ln,...": parameters whose names hold such a word are trained whole */
-    int bat_blocks;     /* rk_bat_blocks */
-    int miss_init;      /* rk_miss_init */
-    int64_t mini_width; /* columns of MiSS's matrix in its form mini */
-    double dropout;     /* of adapters' inputs */
-    int64_t niter;      /* of pissa: 0: the exact decomposition */
-    int ga_direction;   /* rk_ga_direction */
-    bool ga_peft;       /* lora-ga as peft computes it */
-    int64_t ga_batches; /* whose mean gradient lora-ga begins with */
-    double lora_plus;   /* rate of B over that of A in lora+ */
+        *train_parts;      /* "ln,...": parameters whose names hold such a word are trained whole */
+    int bat_blocks;        /* rk_bat_blocks */
+    int miss_init;         /* rk_miss_init */
+    int64_t mini_width;    /* columns of MiSS's matrix in its form mini */
+    double dropout;        /* of adapters' inputs */
+    int64_t niter;         /* of pissa: 0: the exact decomposition */
+    int ga_direction;      /* rk_ga_direction */
+    bool ga_peft;          /* lora-ga as peft computes it */
+    int64_t ga_batches;    /* whose mean gradient lora-ga begins with */
+    double lora_plus;      /* rate of B over that of A in lora+ */
+    rk_state_tuning state; /* of methods that tune states */
 } rk_tune_options;
 
 typedef enum rk_bat_blocks { RK_BAT_IN, RK_BAT_OUT } rk_bat_blocks;
@@ -33,7 +35,8 @@ typedef enum rk_miss_init { RK_MISS_ZERO, RK_MISS_RANDOM, RK_MISS_MINI } rk_miss
 
 typedef struct rk_tune_method {
     const char *name;
-    bool adapter, state;  /* trains tensors beside matrices; initial states */
+    bool adapter;         /* trains tensors beside matrices */
+    const char *states;   /* groups of parameters of initial states that it trains; NULL: none */
     rk_adapter_form form; /* of an adapter */
     rk_start_kind start;
     double alpha; /* over the rank; where it is scaled by that */

@@ -108,7 +108,7 @@ static rk_run_result train(rk_run_params p, const char *dir, int questions)
     test_ok(rk_engine_new(&e, &(rk_engine_params){.n_threads = 1}, &err), &err);
     const rk_hparams hp = {.n_layer = 2, .n_embd = 32, .n_vocab = 2};
     test_ok(rk_model_new(&m, &mlp, &hp, &err), &err);
-    test_ok(rk_training_plan(&(rk_training){m, &spirals, &p.model}, e, &plan, &err), &err);
+    test_ok(rk_training_plan(&(rk_training){m, &spirals, &p.model, NULL}, e, &plan, &err), &err);
     assert_int_equal(plan.n_frozen, 32);
     assert_true(plan.bytes > 4 * 4 * (size_t)plan.n_trained);
     const rk_run_env env = {.engine = e, .signal = stop_soon, .signal_user = &questions};

@@ -307,7 +307,7 @@ static void test_saved(void **state)
     test_ok(rk_trainer_plan(&p, e, &some, &err), &err);
     test_ok(rk_train_model(&m, &p, &err), &err);
     test_ok(rk_next_token_new(&task, &p, &err), &err);
-    test_ok(rk_training_plan(&(rk_training){m, task, &p}, e, &plan, &err), &err);
+    test_ok(rk_training_plan(&(rk_training){m, task, &p, NULL}, e, &plan, &err), &err);
     assert_int_equal(plan.bytes, some);
     assert_int_equal(plan.saved, all - some);
     assert_true(plan.saved > 3 * sizeof(float) * (size_t)plan.n_frozen * 3 / 2);

@@ -510,8 +510,8 @@ static void masked_begin(masked_fixture *m, const rk_train_params *params)
     test_ok(rk_next_token_new(&mask.task, &p, &err), &err);
     mask.task->example = masked_example;
     mask.task->held_out = masked_held_out;
-    test_ok(rk_trainer_open(&m->f.trainer, &(rk_training){m->model, mask.task, params}, m->f.engine,
-                            &err),
+    test_ok(rk_trainer_open(&m->f.trainer, &(rk_training){m->model, mask.task, params, NULL},
+                            m->f.engine, &err),
             &err);
     shake(m->f.trainer);
 }
@@ -638,9 +638,9 @@ static void joined_begin(masked_fixture *m, const rk_train_params *p, bool apart
     mask.task->example = apart ? apart_example : joined_example;
     mask.task->held_out = joined_held_out;
     mask.task->fields[mask.task->n_fields++] = (rk_field){"begins", RK_I32, 1, {CTX_LEN}};
-    test_ok(
-        rk_trainer_open(&m->f.trainer, &(rk_training){m->model, mask.task, p}, m->f.engine, &err),
-        &err);
+    test_ok(rk_trainer_open(&m->f.trainer, &(rk_training){m->model, mask.task, p, NULL},
+                            m->f.engine, &err),
+            &err);
     shake(m->f.trainer);
 }
 
@@ -1003,8 +1003,9 @@ static void test_missing_input(void **state)
     test_ok(rk_next_token_new(&task, &p, &err), &err);
     rk_task other = *task;
     other.fields[0].name = "points";
-    test_ok(rk_training_plan(&(rk_training){m, task, &p}, e, &plan, &err), &err);
-    assert_int_equal(rk_training_plan(&(rk_training){m, &other, &p}, e, &plan, &err), RK_ERR_ARG);
+    test_ok(rk_training_plan(&(rk_training){m, task, &p, NULL}, e, &plan, &err), &err);
+    assert_int_equal(rk_training_plan(&(rk_training){m, &other, &p, NULL}, e, &plan, &err),
+                     RK_ERR_ARG);
     assert_string_equal(err.msg, "the task next-token has no 'ids', which an rwkv7 model takes");
     rk_task_close(task);
     rk_model_close(m);

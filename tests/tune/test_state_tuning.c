@@ -34,8 +34,9 @@ static tuning begin(const char *base, const char *only, int64_t batch)
     f.p.l2wrap = 0.0;
     test_ok(rk_train_model(&f.model, &f.p, &err), &err);
     test_ok(rk_next_token_new(&f.task, &f.p, &err), &err);
-    test_ok(rk_trainer_open(&f.trainer, &(rk_training){f.model, f.task, &f.p}, f.engine, &err),
-            &err);
+    test_ok(
+        rk_trainer_open(&f.trainer, &(rk_training){f.model, f.task, &f.p, NULL}, f.engine, &err),
+        &err);
     return f;
 }
 

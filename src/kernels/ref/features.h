@@ -71,6 +71,19 @@ static void feature_of(int64_t n, int64_t m, feature *f)
     f->z_len = f->basis && f->unit ? divide_by_length(m, f->z) : 1;
 }
 
+static void feature_vector(const rk_feature_vector *v, void *p, void *z)
+{
+    feature f = {.x = v->x,
+                 .u = v->u,
+                 .basis = v->basis,
+                 .inv_scale = 1 / fmax((real)v->scale, RK_FEATURE_FLOOR),
+                 .gamma = (real)fabs(v->gamma),
+                 .plain = v->gamma < 0,
+                 .p = p,
+                 .z = z};
+    feature_of(v->size, v->n_features, &f);
+}
+
 /* The gradient of x / max(|x|, floor), y its result: d becomes that of x. */
 static void divide_by_length_bwd(int64_t m, const real *y, real len, real *d)
 {

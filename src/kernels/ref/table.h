@@ -36,7 +36,7 @@
     .widen = widen, .narrow = narrow,                                                              \
     .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
     .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
-    .features_scratch = features_scratch, .features = features, .features_bwd = features_bwd,      \
+    .features_scratch = features_scratch, .features = features, .features_bwd = features_bwd, .feature_vector = feature_vector,      \
     .features_read = features_read, .features_read_bwd = features_read_bwd,                        \
     .features_gain_bwd = features_gain_bwd,                                                        \
 }
