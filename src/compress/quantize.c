@@ -245,7 +245,7 @@ rk_status rk_quantize(const rk_model *m, const char *path, const rk_quantize_opt
     rk_recipe_types(o->recipe, m, p.types);
     tell_misfits(o->recipe, m, o->log);
     tell_requantised(m, o->log);
-    const rk_save_plan save_plan = {plan_type, plan_importance, &p};
+    const rk_save_plan save_plan = {.type = plan_type, .importance = plan_importance, .user = &p};
     const rk_status st = rk_model_save(m, path,
                                        &(rk_save_options){.plan = &save_plan,
                                                           .pool = o->pool,

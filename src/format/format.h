@@ -47,6 +47,9 @@ typedef struct rk_save_plan {
     /* Weights of the squared errors of a row's elements, (inputs of the matrix); NULL: all alike.
      */
     const float *(*importance)(void *user, const rk_param *p);
+    /* Does a matrix get other values; and those, in place of x, the whole of it in f32. NULL: none does. */
+    bool (*changes)(void *user, const rk_param *p);
+    rk_status (*change)(void *user, const rk_param *p, float *x, rk_error *err);
     void *user;
 } rk_save_plan;
 

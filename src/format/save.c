@@ -216,6 +216,12 @@ static bool transpose(const rk_file_tensor *from, rk_file_tensor *to)
     return ok;
 }
 
+static void free_data(const rk_file_tensor *t)
+{
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): free takes no pointer to const */
+    free((void *)(uintptr_t)t->data);
+}
+
 static rk_status write_plain(rk_save *s, const rk_file_tensor *from, const rk_file_tensor *to,
                              rk_out *out)
 {
@@ -246,21 +252,79 @@ static rk_status fail_unfit(const rk_save *s, const char *name, rk_dtype to, rk_
                    file, name, rk_dtype_name(to));
 }
 
-rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
+/* ---- changed matrices ---- */
+
+static bool is_changed(const rk_save *s, const rk_param *p)
 {
-    rk_save *s = user;
-    const rk_file_tensor *from = rk_file_at(s->from, i);
+    const rk_save_plan *plan = s->o->plan;
+    return p && plan && plan->changes && plan->changes(plan->user, p);
+}
+
+/* The matrix with the plan's values, in f32 and in the order of its dimensions, as data to be freed. */
+static rk_status changed_values(const rk_save *s, const rk_param *p, const rk_file_tensor *from,
+                                rk_file_tensor *to, rk_error *err)
+{
+    const int64_t n = rk_file_tensor_count(from);
+    rk_file_tensor straight = *from;
+    float *x = malloc((size_t)n * sizeof *x + 1);
+    rk_status st = x && (!from->exchanged || transpose(from, &straight)) ? RK_OK : RK_ERR_NOMEM;
+    if (st == RK_OK) {
+        read_elements(&straight, 0, n, x);
+        give_back(s, from->data, from->bytes);
+        st = s->o->plan->change(s->o->plan->user, p, x, err);
+    }
+    if (from->exchanged && straight.data != from->data)
+        free_data(&straight);
+    *to = straight;
+    to->dtype = RK_F32;
+    to->exchanged = false;
+    to->data = x;
+    to->bytes = (size_t)n * sizeof *x;
+    return st;
+}
+
+/* A large matrix, as it is written; others have been changed by prepare. */
+static rk_status write_changed(rk_save *s, const rk_param *p, const rk_file_tensor *from,
+                               const rk_file_tensor *to, rk_out *out, rk_error *err)
+{
+    rk_file_tensor changed;
+    rk_status st = changed_values(s, p, from, &changed, err);
+    if (st == RK_OK)
+        st = write_plain(s, &changed, to, out);
+    free_data(&changed);
+    return st;
+}
+
+/* Small ones may be stored transposed, or together: they are changed before a container lays them out. */
+static bool is_changed_early(const rk_save *s, const rk_param *p)
+{
+    return rk_roles[p->role].low_rank && is_changed(s, p);
+}
+
+static rk_status write_tensor(rk_save *s, int64_t i, const rk_file_tensor *from, rk_out *out,
+                              rk_error *err)
+{
+    const rk_param *p = rk_save_param(s, from);
     rk_file_tensor straight = *from;
     rk_status st = RK_OK;
+    if (is_changed(s, p) && !is_changed_early(s, p))
+        return write_changed(s, p, from, &s->to[i], out, err);
     if (from->exchanged && !transpose(from, &straight))
         st = RK_ERR_NOMEM;
     if (st == RK_OK)
         st = write_plain(s, &straight, &s->to[i], out);
-    if (from->exchanged) {
-        /* NOLINTNEXTLINE(performance-no-int-to-ptr): free takes no pointer to const */
-        free((void *)(uintptr_t)straight.data);
+    if (from->exchanged && straight.data != from->data) {
+        free_data(&straight);
         give_back(s, from->data, from->bytes);
     }
+    return st;
+}
+
+rk_status rk_save_source(void *user, int64_t i, rk_out *out, rk_error *err)
+{
+    rk_save *s = user;
+    const rk_file_tensor *from = rk_file_at(s->from, i);
+    const rk_status st = write_tensor(s, i, from, out, err);
     if (st == RK_ERR_NUMERIC)
         return fail_unfit(s, from->origin ? from->origin : from->name, s->to[i].dtype, err);
     if (st == RK_ERR_ABORTED)
@@ -324,12 +388,35 @@ static bool source_of(const rk_model *m, const rk_param *p, rk_file_tensor *from
     return true;
 }
 
+static rk_status change_early(rk_save *s, const rk_param *p, rk_file_tensor *t, rk_error *err)
+{
+    rk_file_tensor changed;
+    rk_status st = changed_values(s, p, t, &changed, err);
+    void *kept = st == RK_OK ? rk_file_alloc(s->canonical, changed.bytes, err) : NULL;
+    if (st == RK_OK && !kept)
+        st = RK_ERR_NOMEM;
+    if (st == RK_OK) {
+        memcpy(kept, changed.data, changed.bytes);
+        *t = changed;
+        t->data = kept;
+    } else if (st == RK_ERR_NOMEM) {
+        rk_fail(err, st, "out of memory to write tensor '%.80s'", p->name);
+    }
+    free_data(&changed);
+    return st;
+}
+
 static rk_status collect(rk_save *s, rk_error *err)
 {
     rk_status st = rk_file_new(&s->canonical, "model", s->path, err);
     for (int64_t i = 0; i < s->m->n_params && st == RK_OK; i++) {
+        const rk_param *p = &s->m->params[i];
         rk_file_tensor t;
-        if (source_of(s->m, &s->m->params[i], &t))
+        if (!source_of(s->m, p, &t))
+            continue;
+        if (is_changed_early(s, p))
+            st = change_early(s, p, &t, err);
+        if (st == RK_OK)
             st = rk_file_add(s->canonical, &t, err);
     }
     return st == RK_OK ? rk_file_finish(s->canonical, err) : st;

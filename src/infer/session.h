@@ -40,5 +40,8 @@ bool rk_file_is_kernel_state(const rk_file *f);
  * model was opened with it. On failure the state stays.
  * Errors  those of rk_session_tuned_load. */
 rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_error *err);
+/* The same as parameters of a model that was opened with them (rk_open_options), which are then saved with
+ * it and are what all its streams begin with. */
+rk_status rk_model_tuned_read(rk_model *m, const rk_file *f, rk_error *err);
 
 #endif

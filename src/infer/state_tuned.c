@@ -135,6 +135,44 @@ rk_status rk_session_tuned_read(rk_session *s, const rk_file *f, rk_error *err)
     return st;
 }
 
+/* A part of the state as a parameter of the model's, (H, value, key) where it is a matrix. */
+static rk_status put_part(rk_model *m, const rk_state_entry *e, const rk_param_spec *spec,
+                          const float *state, rk_error *err)
+{
+    char name[RK_PARAM_NAME_MAX];
+    rk_param_name(spec, e->layer, name);
+    rk_param *p = rk_model_param(m, name);
+    float *x = malloc((size_t)e->count * sizeof *x);
+    if (!p || !x) {
+        free(x);
+        return p ? rk_fail(err, RK_ERR_NOMEM, "out of memory for '%s'", name)
+                 : rk_fail(err, RK_ERR_ARG, "the model was opened without '%s'", name);
+    }
+    memcpy(x, state + e->at, (size_t)e->count * sizeof *x);
+    if (e->n_dims == 3 && e->spec->key_major)
+        rk_tuned_transpose(x, e->dims[0], e->dims[1]);
+    free(p->owned);
+    p->owned = x;
+    p->trained = true;
+    p->tensor = rk_tensor_over(RK_F32, p->tensor.n_dims, p->tensor.dims, x);
+    return RK_OK;
+}
+
+rk_status rk_model_tuned_read(rk_model *m, const rk_file *f, rk_error *err)
+{
+    float *state = malloc(rk_state_layout_bytes(&m->state, 0));
+    rk_status st = state ? read_parts(m, f, state, err)
+                         : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(f));
+    for (int i = 0; i < m->state.n_parts && st == RK_OK; i++) {
+        const rk_state_entry *e = &m->state.parts[i];
+        const rk_param_spec *spec = rk_state_tuned_param(m->arch, e->spec);
+        if (spec && !is_left_out(f, spec))
+            st = put_part(m, e, spec, state, err);
+    }
+    free(state);
+    return st;
+}
+
 rk_status rk_session_tuned_load(rk_session *s, const char *path, rk_tuned_layout layout,
                                 rk_error *err)
 {

@@ -88,36 +88,48 @@ static delta_fn *const deltas[RK_FORM_COUNT] = {
 /* ---- rows ---- */
 
 typedef struct row_job {
-    const rk_adapter_part *p;
-    double scale;
+    const rk_part_use *uses;
+    int64_t n, in;
     float *w;
-    double *delta; /* (n_threads, in) */
+    double *rows; /* (n_threads, 2, in): what is added, and by one part */
 } row_job;
 
 static void add_row(void *arg, int64_t o, int worker)
 {
     const row_job *j = arg;
-    float *w = j->w + o * j->p->in;
-    double *delta = j->delta + worker * j->p->in;
-    deltas[j->p->form](j->p, o, w, delta);
-    for (int64_t i = 0; i < j->p->in; i++)
-        w[i] = (float)((double)w[i] + j->scale * delta[i]);
+    float *w = j->w + o * j->in;
+    double *sum = j->rows + worker * 2 * j->in, *delta = sum + j->in;
+    memset(sum, 0, (size_t)j->in * sizeof *sum);
+    for (int64_t k = 0; k < j->n; k++) {
+        const rk_adapter_part *p = j->uses[k].part;
+        deltas[p->form](p, o, w, delta);
+        for (int64_t i = 0; i < j->in; i++)
+            sum[i] += j->uses[k].scale * delta[i];
+    }
+    for (int64_t i = 0; i < j->in; i++)
+        w[i] = (float)((double)w[i] + sum[i]);
 }
 
-rk_status rk_part_merge(const rk_adapter_part *p, double scale, float *w, rk_pool *pool,
-                        rk_error *err)
+rk_status rk_parts_merge(const rk_part_use *uses, int64_t n, float *w, rk_pool *pool, rk_error *err)
 {
+    const rk_adapter_part *p = uses[0].part;
     const int n_threads = pool ? rk_pool_n_threads(pool) : 1;
-    double *delta = malloc((size_t)(n_threads * p->in) * sizeof *delta);
-    row_job j = {p, scale, w, delta};
-    if (!delta)
+    double *rows = malloc((size_t)(n_threads * 2 * p->in) * sizeof *rows);
+    row_job j = {uses, n, p->in, w, rows};
+    if (!rows)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory to merge %s", p->name);
     if (pool)
         rk_pool_run_whole(pool, p->out, add_row, &j);
     for (int64_t o = 0; o < p->out && !pool; o++)
         add_row(&j, o, 0);
-    free(delta);
+    free(rows);
     return RK_OK;
+}
+
+rk_status rk_part_merge(const rk_adapter_part *p, double scale, float *w, rk_pool *pool,
+                        rk_error *err)
+{
+    return rk_parts_merge(&(rk_part_use){p, scale}, 1, w, pool, err);
 }
 
 /* ---- taking out ---- */

@@ -10,8 +10,16 @@
 #include "base/pool.h"
 #include "tune/adapter_set.h"
 
-/* Put p into w (out, in). pool may be NULL.
+typedef struct rk_part_use {
+    const rk_adapter_part *part;
+    double scale;
+} rk_part_use;
+
+/* Put n parts of one matrix into w (out, in), each as if it were alone: none sees what others add. pool
+ * may be NULL.
  * Errors  RK_ERR_NOMEM. */
+rk_status rk_parts_merge(const rk_part_use *uses, int64_t n, float *w, rk_pool *pool,
+                         rk_error *err);
 rk_status rk_part_merge(const rk_adapter_part *p, double scale, float *w, rk_pool *pool,
                         rk_error *err);
 /* Take it out of w, which it was put into with the same scale.
