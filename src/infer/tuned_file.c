@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "base/str.h"
@@ -173,10 +174,9 @@ static rk_status open_flat(rk_file **out, const char *path, const rk_model *m, r
     return st;
 }
 
-rk_status rk_tuned_file_open(rk_file **out, const char *path, rk_tuned_layout layout,
-                             const rk_model *m, rk_error *err)
+static rk_status open_one(rk_file **out, const char *path, rk_tuned_layout layout,
+                          const rk_model *m, rk_error *err)
 {
-    *out = NULL;
     if (layout == RK_TUNED_RWKV_CPP)
         return open_flat(out, path, m, err);
     const rk_status st = rk_file_open(out, path, err);
@@ -187,7 +187,7 @@ rk_status rk_tuned_file_open(rk_file **out, const char *path, rk_tuned_layout la
     return exchange(out, err);
 }
 
-/* ---- writing ---- */
+/* ---- sums ---- */
 
 /* The values of a tensor of states in memory of out, matrices in this order. */
 static rk_status read_values(rk_file *out, const rk_file_tensor *t, bool key_value, float **values,
@@ -210,6 +210,103 @@ static rk_status read_values(rk_file *out, const rk_file_tensor *t, bool key_val
         rk_tuned_transpose(x, t->dims[0], t->dims[1]);
     return RK_OK;
 }
+
+/* "A:0.5" of a list: the path into room, and the factor, 1 where there is none. */
+static rk_status take_term(const char *term, size_t n, char *path, size_t size, double *factor,
+                           rk_error *err)
+{
+    char *colon, *end = NULL;
+    if (n >= size)
+        return rk_fail(err, RK_ERR_ARG, "a state's name of more than %zu bytes", size);
+    snprintf(path, size, "%.*s", (int)n, term);
+    *factor = 1.0;
+    colon = strrchr(path, ':');
+    if (!colon || access(path, F_OK) == 0)
+        return RK_OK;
+    *factor = strtod(colon + 1, &end);
+    if (end == colon + 1 || *end || !isfinite(*factor))
+        return rk_fail(err, RK_ERR_ARG, "%s: no such file, and no factor as in FILE:0.5", path);
+    *colon = '\0';
+    return RK_OK;
+}
+
+/* Add factor times t to the tensor of its name in out; the first term makes it. */
+static rk_status add_tensor(rk_file *out, bool first, const rk_file_tensor *t, double factor,
+                            const rk_file *from, rk_error *err)
+{
+    const rk_file_tensor *sum = first ? NULL : rk_file_find(out, t->name);
+    float *to = NULL, *x = NULL;
+    rk_status st = read_values(out, t, false, &x, err);
+    if (st != RK_OK)
+        return st;
+    const int64_t n = rk_file_tensor_count(t);
+    if (!first && (!sum || rk_file_tensor_count(sum) != n || sum->n_dims != t->n_dims))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is not that of the other states",
+                       rk_file_name(from), t->name);
+    if (sum)
+        memcpy(&to, &sum->data, sizeof to); /* made here */
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)(factor * (double)x[i] + (to ? (double)to[i] : 0.0));
+    if (to) {
+        memcpy(to, x, (size_t)n * sizeof *x);
+        return RK_OK;
+    }
+    rk_file_tensor made = *t;
+    made.dtype = RK_F32;
+    made.data = x;
+    made.bytes = (size_t)n * sizeof *x;
+    made.exchanged = false;
+    return rk_file_add(out, &made, err);
+}
+
+static rk_status add_term(rk_file *out, bool first, const rk_file *f, double factor, rk_error *err)
+{
+    rk_status st = RK_OK;
+    if (!rk_file_is_tuned_state(f) || rk_file_is_kernel_state(f))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: only tuned states can be scaled and added",
+                       rk_file_name(f));
+    if (!first && rk_file_count(f) != rk_file_count(out))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: other tensors than the states before it",
+                       rk_file_name(f));
+    for (int64_t i = 0; i < rk_file_count(f) && st == RK_OK; i++)
+        st = add_tensor(out, first, rk_file_at(f, i), factor, f, err);
+    return st == RK_OK && first ? rk_file_finish(out, err) : st;
+}
+
+static rk_status open_sum(rk_file **out, const char *terms, rk_tuned_layout layout,
+                          const rk_model *m, rk_error *err)
+{
+    char path[4096];
+    rk_status st = rk_file_new(out, "states", terms, err);
+    bool first = true;
+    for (const char *at = terms; *at && st == RK_OK; at += strspn(at, ",")) {
+        const size_t n = strcspn(at, ",");
+        rk_file *f = NULL;
+        double factor;
+        st = take_term(at, n, path, sizeof path, &factor, err);
+        if (st == RK_OK)
+            st = open_one(&f, path, layout, m, err);
+        if (st == RK_OK)
+            st = add_term(*out, first, f, factor, err);
+        if (st == RK_OK)
+            st = rk_file_check(f, err);
+        rk_file_close(f);
+        first = false;
+        at += n;
+    }
+    return st;
+}
+
+rk_status rk_tuned_file_open(rk_file **out, const char *path, rk_tuned_layout layout,
+                             const rk_model *m, rk_error *err)
+{
+    *out = NULL;
+    if (access(path, F_OK) == 0 || !strpbrk(path, ",:"))
+        return open_one(out, path, layout, m, err);
+    return open_sum(out, path, layout, m, err);
+}
+
+/* ---- writing ---- */
 
 /* In place, in the front half of the memory. */
 static rk_status to_half(const rk_file *out, const char *name, float *x, int64_t n, rk_error *err)

@@ -126,9 +126,40 @@ static void test_sessions(void **state)
     test_end(&t);
 }
 
+/* States of files in different orders, each with a factor, added up; what is no such sum is refused. */
+static void test_sums(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(3);
+    const char *dir = test_temp_dir(&t), *pth = pth_of(&t, dir, random_states(&t));
+    const char *ai00 = test_path(&t, dir, "b.state");
+    char *sum = test_alloc(&t, 8192);
+    rk_error err = {0};
+    rk_file *f = open_states(pth, RK_TUNED_BY_NAME, NULL), *added = NULL;
+    test_ok(rk_tuned_file_write(f, ai00, RK_TUNED_BY_NAME, true, false, &err), &err);
+    snprintf(sum, 8192, "%s:0.75,%s:-0.25", pth, ai00);
+    added = open_states(sum, RK_TUNED_BY_NAME, NULL);
+    assert_true(rk_file_is_tuned_state(added));
+    for (int64_t l = 0; l < L; l++) {
+        const float *x = rk_file_at(f, l)->data, *y = rk_file_at(added, l)->data;
+        for (int i = 0; i < ALL; i++)
+            assert_true(fabsf(y[i] - 0.5f * x[i]) <= 1e-6f);
+    }
+    rk_file_close(f);
+    rk_file_close(added);
+    const char *const bad[] = {":half", ":nan", ",", ":0.5,/none"};
+    for (size_t i = 0; i < RK_COUNT(bad); i++) {
+        snprintf(sum, 8192, "%s%s", i == 2 ? "/none" : pth, bad[i]);
+        assert_int_not_equal(rk_tuned_file_open(&f, sum, RK_TUNED_BY_NAME, NULL, &err), RK_OK);
+        rk_file_close(f);
+    }
+    test_end(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_orders),
-                                       cmocka_unit_test(test_sessions)};
+                                       cmocka_unit_test(test_sessions),
+                                       cmocka_unit_test(test_sums)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
