@@ -29,6 +29,7 @@ static const rk_option rows[] = {
      "decode: tokens generated one by one; many streams take a quarter as many steps"},
     {"streams", 0, RK_OPT_INT, "N", AT(n_streams), 1, STREAMS_MAX, "not measured",
      "streams that decode together"},
+    RK_ADAPTER_IN_ROWS(bench_options, adapter),
     RK_OPT_GROUP("training"),
     {"train", 0, RK_OPT_FLAG, NULL, AT(train), 0, 0, NULL,
      "whole training steps of a new model on random tokens instead"},

@@ -3,6 +3,7 @@
 #ifndef RK_CLI_BENCH_H
 #define RK_CLI_BENCH_H
 
+#include "cli/adapter_in.h"
 #include "cli/shape.h"
 
 enum { BENCH_ROUNDS_MAX = 100, BENCH_VALUES_MAX = 2 * BENCH_ROUNDS_MAX };
@@ -26,6 +27,7 @@ double bench_figure_value(bench_figure *f);
 typedef struct bench_options {
     rk_common_options common;
     const char *model;
+    rk_adapter_in adapter;
     int64_t n_prompt, n_gen, n_streams, n_rounds;
     bool train, json;
     rk_train_params train_params;

@@ -11,7 +11,7 @@
 #include "kernels/peak.h"
 #include "model/pack.h"
 
-enum { PREFILL, DECODE, STREAMS, READ, F32, INT8, N_FIGURES };
+enum { PREFILL, DECODE, ADAPTED, STREAMS, READ, F32, INT8, N_FIGURES };
 
 typedef struct job {
     const bench_options *o;
@@ -19,9 +19,11 @@ typedef struct job {
     rk_model *model;
     bench_machine *machine;
     rk_session *one, **streams;
-    int32_t *tokens; /* of a prompt, or of all streams, or of what is written */
-    float *logits;   /* of all streams */
-    int64_t n_steps; /* of the streams */
+    rk_adapters *adapters; /* NULL: none */
+    rk_session *adapted;   /* with them */
+    int32_t *tokens;       /* of a prompt, or of all streams, or of what is written */
+    float *logits;         /* of all streams */
+    int64_t n_steps;       /* of the streams */
     bench_figure figures[N_FIGURES];
 } job;
 
@@ -41,6 +43,26 @@ static rk_status decode(job *j, int64_t n, rk_error *err)
     return st;
 }
 
+/* A few tokens without adapters and as many with them in turn, so that others slow both alike. */
+static rk_status compare_adapted(job *j, rk_error *err)
+{
+    enum { AT_ONCE = 8 };
+    double plain = 0.0, adapted = 0.0;
+    rk_status st = RK_OK;
+    int64_t n = 0;
+    for (; n < j->o->n_gen && st == RK_OK; n += AT_ONCE) {
+        const double start = rk_now_s();
+        st = decode(j, rk_min_i64(AT_ONCE, j->o->n_gen), err);
+        const double between = rk_now_s();
+        for (int64_t i = 0; i < rk_min_i64(AT_ONCE, j->o->n_gen) && st == RK_OK; i++)
+            st = rk_session_eval(j->adapted, j->tokens + i, 1, j->logits, err);
+        plain += between - start;
+        adapted += rk_now_s() - between;
+    }
+    bench_figure_add(&j->figures[ADAPTED], 100.0 * (adapted / plain - 1.0));
+    return st;
+}
+
 static rk_status advance(job *j, int64_t n_steps, rk_error *err)
 {
     const int64_t n = j->o->n_streams;
@@ -56,6 +78,8 @@ static rk_status warm_up(job *j, rk_error *err)
     rk_status st = prefill(j, err);
     if (st == RK_OK)
         st = decode(j, rk_min_i64(8, j->o->n_gen), err);
+    if (st == RK_OK && j->adapted)
+        st = rk_session_eval(j->adapted, j->tokens, 1, j->logits, err);
     if (st == RK_OK && j->o->n_streams)
         st = advance(j, 1, err);
     return st;
@@ -83,6 +107,8 @@ static rk_status one_round(job *j, rk_error *err)
         st = decode(j, o->n_gen, err);
     bench_figure_add(&j->figures[DECODE], (double)o->n_gen / (rk_now_s() - start));
     bench_figure_add(&j->figures[READ], bench_machine_read(j->machine));
+    if (st == RK_OK && j->adapters)
+        st = compare_adapted(j, err);
     start = rk_now_s();
     if (st == RK_OK && o->n_streams) {
         st = advance(j, j->n_steps, err);
@@ -118,6 +144,10 @@ static rk_status open_all(job *j, rk_error *err)
     bench_tokens(j->tokens, n, n_vocab);
     j->n_steps = rk_ceil_div(o->n_gen, 4);
     st = rk_session_new(&j->one, j->model, j->engine, err);
+    if (st == RK_OK && o->adapter.files.n > 0)
+        st = rk_session_new(&j->adapted, j->model, j->engine, err);
+    if (st == RK_OK)
+        st = rk_adapter_in_use(&j->adapters, &o->adapter, j->model, j->adapted, false, err);
     if (st == RK_OK)
         st = open_streams(j, err);
     if (st == RK_OK)
@@ -131,6 +161,8 @@ static void close_all(job *j)
     for (int64_t i = 0; j->streams && i < j->o->n_streams; i++)
         rk_session_free(j->streams[i]);
     rk_session_free(j->one);
+    rk_session_free(j->adapted);
+    rk_adapters_free(j->adapters);
     rk_model_close(j->model);
     free(j->streams);
     free(j->logits);
@@ -144,6 +176,7 @@ static void name_figures(job *j)
     static const bench_figure figures[N_FIGURES] = {
         [PREFILL] = {.key = "prefill_tps", .unit = "tokens/s", .scale = 1.0},
         [DECODE] = {.key = "decode_tps", .unit = "tokens/s", .scale = 1.0},
+        [ADAPTED] = {.key = "adapter_percent", .unit = "%", .scale = 1.0},
         [STREAMS] = {.key = "streams_tps", .unit = "tokens/s", .scale = 1.0},
         [READ] = {.key = "read_gbps", .unit = "GB/s", .scale = 1e-9, .best = true},
         [F32] = {.key = "f32_peak_gops", .unit = "G operations/s", .scale = 1e-9, .best = true},
@@ -155,6 +188,7 @@ static void name_figures(job *j)
     const size_t room = sizeof j->figures[0].label;
     snprintf(j->figures[PREFILL].label, room, "prefill of %" PRId64, o->n_prompt);
     snprintf(j->figures[DECODE].label, room, "decode %" PRId64, o->n_gen);
+    snprintf(j->figures[ADAPTED].label, room, "decode: time that adapters add");
     snprintf(j->figures[STREAMS].label, room, "decode, %" PRId64 " streams together", o->n_streams);
     snprintf(j->figures[READ].label, room, "machine: memory, 4 KiB pages");
     snprintf(j->figures[F32].label, room, "machine: f32 multiply-adds");
