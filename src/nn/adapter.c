@@ -42,12 +42,10 @@ static rk_tensor *given_gain(rk_ctx *ctx, const rk_adapter *a, const rk_weight *
     return a->tensors[0];
 }
 
-rk_adapter rk_lora_with_gain(rk_tensor *a, rk_tensor *b, double scale, rk_tensor *gain)
+void rk_adapter_set_gain(rk_adapter *a, rk_tensor *gain)
 {
-    rk_adapter lora = rk_lora(a, b, scale);
-    lora.gain = given_gain;
-    lora.tensors[0] = gain;
-    return lora;
+    a->gain = given_gain;
+    a->tensors[0] = gain;
 }
 
 /* ---- MiSS ---- */

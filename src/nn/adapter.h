@@ -14,8 +14,8 @@ typedef struct rk_dora_tensors {
     rk_tensor *magnitude, *squares, *ones;
 } rk_dora_tensors;
 rk_adapter rk_dora(rk_tensor *a, rk_tensor *b, double scale, const rk_dora_tensors *t);
-/* LoRA with a gain (out) that stands. */
-rk_adapter rk_lora_with_gain(rk_tensor *a, rk_tensor *b, double scale, rk_tensor *gain);
+/* Let a product of two steps have a gain (out) that stands. */
+void rk_adapter_set_gain(rk_adapter *a, rk_tensor *gain);
 
 /* MiSS, once Bone and DiSHA (arXiv 2409.15371): D^T s, where s_k is the sum of those x_i with i mod
  * rank = k. d (rank, out), or with fewer columns, which are repeated ("mini"). */

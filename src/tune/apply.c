@@ -64,15 +64,24 @@ static rk_status copy_of(applied_part *a, int i, const rk_adapter_part *p, int w
 
 /* ---- kinds ---- */
 
+/* B lies (rank, out), so that a token adds up whole rows of it. each (out): a factor of every output; may
+ * be NULL. */
 static rk_status apply_pair(applied_part *a, const rk_adapter_part *p, float *const *pair,
-                            double factor, rk_dtype type, rk_error *err)
+                            double factor, const double *each, rk_dtype type, rk_error *err)
 {
+    const int64_t dims[2] = {p->rank, p->out};
     rk_status st = copy_of(a, 0, p, 0, pair[0], 1.0, type, err);
     if (st == RK_OK)
-        st = copy_of(a, 1, p, 1, pair[1], factor * p->scale, type, err);
-    if (st == RK_OK)
-        a->adapter = rk_lora(&a->tensors[0], &a->tensors[1], 1.0);
-    return st;
+        st = give(a, 1, type, 2, dims, err);
+    if (st != RK_OK)
+        return st;
+    for (int64_t o = 0; o < p->out; o++)
+        for (int64_t k = 0; k < p->rank; k++)
+            put(&a->tensors[1], k * p->out + o,
+                factor * p->scale * (double)pair[1][o * p->rank + k] * (each ? each[o] : 1.0));
+    a->adapter = rk_lora(&a->tensors[0], &a->tensors[1], 1.0);
+    a->adapter.layout = RK_IN_OUT;
+    return RK_OK;
 }
 
 static rk_status apply_single(applied_part *a, const rk_adapter_part *p, double factor,
@@ -118,7 +127,7 @@ static rk_status apply_part(applied_part *a, const rk_adapter_part *p, double fa
     case RK_FORM_BAT_OUT:
         return apply_whole(a, p, factor, w, err);
     default:
-        return apply_pair(a, p, p->tensors, factor, low_rank, err);
+        return apply_pair(a, p, p->tensors, factor, NULL, low_rank, err);
     }
 }
 
@@ -181,17 +190,12 @@ static rk_status apply_dora(applied_part *a, const use_of *u, int64_t n, const r
     rk_status st = each ? common_gain(&a[n - 1], u, n, w, each, err)
                         : rk_fail(err, RK_ERR_NOMEM, "out of memory for the norms of a matrix");
     for (int64_t i = 0; i < n && st == RK_OK; i++) {
-        const rk_adapter_part *p = u[i].p;
-        const float *gain = a[n - 1].data[2];
-        st = apply_pair(&a[i], p, p->tensors, u[i].factor, type, err);
-        for (int64_t e = 0; st == RK_OK && e < out * p->rank; e++)
-            put(&a[i].tensors[1], e,
-                u[i].factor * p->scale * (double)p->tensors[1][e] * each[i * out + e / p->rank] /
-                    (double)gain[e / p->rank]);
+        double *own = each + i * out;
+        for (int64_t o = 0; o < out; o++)
+            own[o] /= (double)((const float *)a[n - 1].data[2])[o];
+        st = apply_pair(&a[i], u[i].p, u[i].p->tensors, u[i].factor, own, type, err);
     }
-    if (st == RK_OK)
-        a[n - 1].adapter = rk_lora_with_gain(&a[n - 1].tensors[0], &a[n - 1].tensors[1], 1.0,
-                                             &a[n - 1].tensors[2]);
+    rk_adapter_set_gain(&a[n - 1].adapter, &a[n - 1].tensors[2]);
     free(each);
     return st;
 }
@@ -235,7 +239,7 @@ static rk_status apply_to(rk_adapters *a, const rk_weight *w, const use_of *u, i
     for (int64_t i = n_dora; i < n && st == RK_OK; i++) {
         st = apply_part(at++, u[i].p, u[i].factor, w, low_rank, err);
         if (st == RK_OK && u[i].p->start[0])
-            st = apply_pair(at++, u[i].p, u[i].p->start, -u[i].factor, low_rank, err);
+            st = apply_pair(at++, u[i].p, u[i].p->start, -u[i].factor, NULL, low_rank, err);
     }
     a->n += count_parts(u, n);
     for (int64_t i = 0; i + 1 < at - first; i++)
