@@ -271,6 +271,9 @@ static void test_paths(void **state)
     same(&t, "a basis and micro-batches", dbp,
          train(&t, base.path, path, "state-kernel,state-basis", &o, 1));
     assert_true(dbp.n > kernel.n);
+    rk_state_tuning other = o; /* S'_0 follows the basis, or not */
+    other.keep_meaning = false;
+    assert_true(differ(dbp, train(&t, base.path, path, "state-kernel,state-basis", &other, 0)));
     rk_engine_free(e);
     rk_model_close(base.model);
     test_end(&t);
