@@ -237,9 +237,11 @@ static rk_status apply_to(rk_adapters *a, const rk_weight *w, const use_of *u, i
     applied_part *const first = &a->parts[a->n], *at = first + n_dora;
     rk_status st = n_dora > 0 ? apply_dora(first, u, n_dora, w, low_rank, err) : RK_OK;
     for (int64_t i = n_dora; i < n && st == RK_OK; i++) {
-        st = apply_part(at++, u[i].p, u[i].factor, w, low_rank, err);
+        /* Two pairs that nearly cancel would show how each was rounded. */
+        const rk_dtype type = u[i].p->start[0] ? RK_F32 : low_rank;
+        st = apply_part(at++, u[i].p, u[i].factor, w, type, err);
         if (st == RK_OK && u[i].p->start[0])
-            st = apply_pair(at++, u[i].p, u[i].p->start, -u[i].factor, NULL, low_rank, err);
+            st = apply_pair(at++, u[i].p, u[i].p->start, -u[i].factor, NULL, type, err);
     }
     a->n += count_parts(u, n);
     for (int64_t i = 0; i + 1 < at - first; i++)

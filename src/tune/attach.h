@@ -37,7 +37,7 @@ typedef struct rk_adapter_use {
 
 /* What streams of m compute with that n sets are applied to, all added up. Sets may be freed. Of their
  * whole parameters nothing is used. Parts of Bat for output blocks are a whole matrix each.
- * low_rank: type of LoRA's matrices, RK_F32 or RK_BF16.
+ * low_rank: type of LoRA's matrices, RK_F32 or RK_BF16; where start values are subtracted they are f32.
  * Errors  RK_ERR_NOMEM. */
 rk_status rk_adapters_apply(rk_adapters **out, const rk_model *m, const rk_adapter_use *uses,
                             int64_t n, rk_dtype low_rank, rk_error *err);
