@@ -13,7 +13,7 @@
 
 enum { SIZE_MAX_OPTION = 1 << 20, STEPS_MAX_OPTION = 1000000000 };
 
-#define GROUPS "att, ffn, emb, head, ln1, ln2, ln_out, matrix, low-rank, vector"
+#define GROUPS "att, ffn, emb, head, ln1, ln2, ln_out, matrix, low-rank, vector, state, state-shift"
 
 static const rk_option rows[] = {
     RK_OPT_GROUP("files"),

@@ -131,7 +131,8 @@ static void expect_frozen(test_ctx *t, const rk_file *base, const rk_file *tuned
         test_same(t, a->name, a->data, b->data, a->bytes);
     }
     for (int64_t i = 0; i < rk_file_count(tuned); i++)
-        n += rk_state_is_tuned_name(rk_file_at(tuned, i)->name);
+        n += !rk_file_find(base, rk_file_at(tuned, i)->name) &&
+             rk_state_is_tuned_name(rk_file_at(tuned, i)->name);
     assert_int_equal(n, rk_file_count(tuned) - rk_file_count(base));
 }
 
@@ -166,11 +167,14 @@ static void check_training(test_ctx *t)
 
     test_ok(rk_model_open(&m, merged, &err), &err);
     expect_frozen(t, base.model->file, m->file);
-    const float *x = scores(t, m, NULL, 0);
-    const float *y = scores(t, base.model, state, RK_TUNED_VALUE_KEY);
-    test_same(t, "beside the base", x, y, (size_t)T * V * sizeof *x);
-    if (!is_4())
-        assert_true(difference(x, scores(t, base.model, state, RK_TUNED_KEY_VALUE)) > 1e-2);
+    if (strcmp(test_arch->name, "rwkv7-kernel") !=
+        0) { /* whose file is a path that a model is opened with */
+        const float *x = scores(t, m, NULL, 0);
+        const float *y = scores(t, base.model, state, RK_TUNED_VALUE_KEY);
+        test_same(t, "beside the base", x, y, (size_t)T * V * sizeof *x);
+        if (!is_4())
+            assert_true(difference(x, scores(t, base.model, state, RK_TUNED_KEY_VALUE)) > 1e-2);
+    }
     rk_model_close(m);
     rk_model_close(base.model);
 }
