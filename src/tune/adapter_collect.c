@@ -207,7 +207,7 @@ static rk_status add_whole(rk_adapter_set *s, const rk_file *f, const group *g,
         return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' is no part of an adapter",
                        rk_file_name(f), t->name);
     if (t->n_dims > RK_MAX_DIMS || !is_array(t, t->n_dims))
-        return fail_shape(f, t, "floats in at most 4 dimensions", err);
+        return fail_shape(f, t, "floats in at most 5 dimensions", err);
     const rk_status st = rk_adapter_set_add_whole(s, g->param, t->n_dims, t->dims, &w, err);
     return st == RK_OK ? read_values(f, t, w->data, err) : st;
 }

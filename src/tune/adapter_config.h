@@ -16,7 +16,7 @@ typedef struct rk_adapter_patterns {
     int64_t n;
 } rk_adapter_patterns;
 
-/* What is looked at; texts are NULL and numbers 0 where the file says nothing or null. */
+/* What is looked at; texts are NULL and numbers NAN where the file says nothing or null. */
 typedef struct rk_adapter_config {
     const char *peft_type;
     const char *init; /* init_lora_weights or init_weights: a word; true and false as words */
@@ -44,8 +44,8 @@ rk_status rk_adapter_pattern_value(const rk_adapter_patterns *p, const char *mod
 
 /* Is it to be written under the names that MiSS had as Bone? */
 bool rk_adapter_is_bone(const rk_adapter_set *s);
-/* The config of a set whose parts are of one form; base may be NULL. Ranks and alphas are those that the
- * written tensors have: stacked tells that starts go into pairs of twice the rank.
+/* The config of a set whose parts are of one form; base may be NULL. Ranks and alphas are those of the
+ * tensors that are written, which for a part with a start have twice its rank.
  * Errors  RK_ERR_UNSUPPORTED: forms that no folder can hold together. */
 rk_status rk_adapter_config_put(rk_buf *b, const rk_adapter_set *s, const char *base,
                                 const char *path, rk_error *err);

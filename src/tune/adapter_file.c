@@ -198,34 +198,6 @@ rk_status rk_adapter_put_whole(rk_file *f, const rk_adapter_set *s, const char *
     return st;
 }
 
-/* Columns [at, at + n) of out (rows, all) become x (rows, n) times `times`. */
-static void put_columns(float *out, int64_t rows, int64_t all, int64_t at, int64_t n,
-                        const float *x, double times)
-{
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < n; c++)
-            out[r * all + at + c] = (float)((double)x[r * n + c] * times);
-}
-
-rk_status rk_adapter_put_pair(rk_file *f, const rk_adapter_part *p, const char *name_a,
-                              const char *name_b, double times, rk_error *err)
-{
-    const int64_t r = p->rank, all = p->start[0] ? 2 * r : r;
-    const size_t half = (size_t)(r * p->in) * sizeof(float);
-    float *a = rk_file_alloc(f, (size_t)(all * p->in) * sizeof *a, err);
-    float *b = a ? rk_file_alloc(f, (size_t)(p->out * all) * sizeof *b, err) : NULL;
-    if (!b)
-        return RK_ERR_NOMEM;
-    memcpy(a, p->tensors[0], half);
-    put_columns(b, p->out, all, 0, r, p->tensors[1], times);
-    if (p->start[0]) {
-        memcpy(a + r * p->in, p->start[0], half);
-        put_columns(b, p->out, all, r, r, p->start[1], -times);
-    }
-    const rk_status st = rk_adapter_put(f, name_a, 2, (const int64_t[]){all, p->in}, a, err);
-    return st == RK_OK ? rk_adapter_put(f, name_b, 2, (const int64_t[]){p->out, all}, b, err) : st;
-}
-
 rk_file_tensor *rk_adapter_rows(const rk_file *f)
 {
     rk_file_tensor *rows = calloc((size_t)rk_file_count(f) + 1, sizeof *rows);

@@ -40,11 +40,6 @@ rk_status rk_adapter_put(rk_file *f, const char *name, int n_dims, const int64_t
 /* What stands beside parts, under prefix + name. */
 rk_status rk_adapter_put_whole(rk_file *f, const rk_adapter_set *s, const char *prefix,
                                rk_error *err);
-/* A and B of lora under these names; where the part has a start, [A; A0] and [B, -B0]. B is multiplied by
- * `times`. */
-rk_status rk_adapter_put_pair(rk_file *f, const rk_adapter_part *p, const char *name_a,
-                              const char *name_b, double times, rk_error *err);
-
 /* Rows of f as the contents of a file; to be freed. NULL: memory ran out. */
 rk_file_tensor *rk_adapter_rows(const rk_file *f);
 

@@ -12,6 +12,7 @@
 #include "io/gguf.h"
 #include "tune/adapter_collect.h"
 #include "tune/adapter_formats.h"
+#include "tune/merge.h"
 
 static const char key_arch[] = "general.architecture", key_type[] = "general.type",
                   key_kind[] = "adapter.type", key_alpha[] = "adapter.lora.alpha";
@@ -111,47 +112,69 @@ static rk_status check_set(const rk_adapter_set *s, const char *path, rk_error *
                           : rk_fail(err, RK_ERR_UNSUPPORTED, "%s: no matrix is adapted", path);
 }
 
-/* The alpha that all parts have, 0: they differ, and B is scaled instead. */
-static double common_alpha(const rk_adapter_set *s)
+/* The adapter as LoRA beside W itself. */
+static rk_status as_lora(rk_adapter_set **out, const rk_adapter_set *s, const char *path,
+                         rk_error *err)
 {
-    const double r = (double)s->parts[0].rank, alpha = s->parts[0].scale * r;
     for (int64_t i = 0; i < s->n_parts; i++) {
-        const double other = s->parts[i].scale * (double)s->parts[i].rank;
-        if (fabs(other - alpha) > 1e-12 * fabs(alpha))
-            return 0;
+        const rk_adapter_part *p = &s->parts[i];
+        if (p->form != RK_FORM_LORA && p->form != RK_FORM_MISS)
+            return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp cannot compute %s of '%s'", path,
+                           rk_forms[p->form].name, p->name);
+        if (p->in == 0 || p->out == 0)
+            return rk_fail(err, RK_ERR_ARG,
+                           "%s: the adapter does not show the sizes of '%s'; -m names its model",
+                           path, p->name);
+        if (p->scale == 0)
+            return rk_fail(err, RK_ERR_ARG,
+                           "%s: the alpha of its LoRA is not known; --alpha says it", path);
     }
-    return alpha;
+    return rk_adapter_set_to_lora(out, s, err);
 }
 
-static rk_status put_part(rk_file *f, const rk_adapter_set *s, const rk_adapter_part *p,
-                          const rk_scheme *scheme, rk_error *err)
+/* The alpha that all parts have; 0, which stands for a scale of 1, where they differ: B has then been
+ * multiplied by the scale. */
+static double settle_alpha(rk_adapter_set *s)
 {
-    char name[RK_TENSOR_NAME_MAX], a[RK_TENSOR_NAME_MAX + 8], b[RK_TENSOR_NAME_MAX + 8];
-    if (p->form != RK_FORM_LORA)
-        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp cannot compute %s of '%s'",
-                       rk_file_name(f), rk_forms[p->form].name, p->name);
-    if (p->scale == 0)
-        return rk_fail(err, RK_ERR_ARG, "%s: the alpha of its LoRA is not known; --alpha says it",
-                       rk_file_name(f));
-    if (!strcmp(p->name, "emb.weight") || !rk_scheme_foreign_name(scheme, p->name, name))
+    const double alpha = s->parts[0].scale * (double)s->parts[0].rank;
+    bool same = true;
+    for (int64_t i = 0; i < s->n_parts && same; i++)
+        same = fabs(s->parts[i].scale * (double)s->parts[i].rank - alpha) <= 1e-12 * fabs(alpha);
+    for (int64_t i = 0; i < s->n_parts && !same; i++)
+        for (int64_t k = 0; k < rk_part_count(&s->parts[i], 1); k++)
+            s->parts[i].tensors[1][k] =
+                (float)((double)s->parts[i].tensors[1][k] * s->parts[i].scale);
+    return same ? alpha : 0;
+}
+
+static rk_status put_part(rk_file *f, const rk_adapter_part *p, const rk_scheme *scheme,
+                          rk_error *err)
+{
+    static const char *const kinds[] = {"lora_a", "lora_b"};
+    char matrix[RK_TENSOR_NAME_MAX], name[RK_TENSOR_NAME_MAX + 8];
+    int64_t dims[RK_MAX_DIMS];
+    rk_status st = RK_OK;
+    if (!strcmp(p->name, "emb.weight") || !rk_scheme_foreign_name(scheme, p->name, matrix))
         return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp computes no adapter of '%s'",
                        rk_file_name(f), p->name);
-    snprintf(a, sizeof a, "%s.lora_a", name);
-    snprintf(b, sizeof b, "%s.lora_b", name);
-    return rk_adapter_put_pair(f, p, a, b, common_alpha(s) != 0 ? 1 : p->scale, err);
+    for (int i = 0; i < 2 && st == RK_OK; i++) {
+        snprintf(name, sizeof name, "%s.%s", matrix, kinds[i]);
+        const int n = rk_part_dims(p, i, dims);
+        st = rk_adapter_put(f, name, n, dims, p->tensors[i], err);
+    }
+    return st;
 }
 
-static rk_status write_file(const rk_adapter_set *s, const rk_file *f, const char *path,
+static rk_status write_file(const rk_file *f, const char *arch, double alpha, const char *path,
                             bool overwrite, rk_error *err)
 {
     rk_gguf_meta meta = {0};
     rk_file_tensor *rows = rk_adapter_rows(f);
     const rk_file_contents c = {rows, rk_file_count(f), NULL, 0, NULL, NULL};
-    const double times = s->parts[0].start[0] ? 2 : 1; /* the rank is twice that of the parts */
-    rk_gguf_put_string(&meta, key_arch, arch_of(s));
+    rk_gguf_put_string(&meta, key_arch, arch);
     rk_gguf_put_string(&meta, key_type, "adapter");
     rk_gguf_put_string(&meta, key_kind, "lora");
-    rk_gguf_put_f32(&meta, key_alpha, (float)(times * common_alpha(s)));
+    rk_gguf_put_f32(&meta, key_alpha, (float)alpha);
     const rk_status st = rows ? rk_gguf_write(path, &c, &meta, overwrite, err)
                               : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
     free(rows);
@@ -162,15 +185,20 @@ static rk_status write_file(const rk_adapter_set *s, const rk_file *f, const cha
 static rk_status write_gguf(const rk_adapter_set *s, const char *path,
                             const rk_adapter_writing *how, rk_error *err)
 {
+    rk_adapter_set *lora = NULL;
     rk_file *f = NULL;
     rk_status st = check_set(s, path, err);
     if (st == RK_OK)
-        st = rk_file_new(&f, "gguf", path, err);
-    for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
-        st = put_part(f, s, &s->parts[i], scheme_of(arch_of(s)), err);
+        st = as_lora(&lora, s, path, err);
     if (st == RK_OK)
-        st = write_file(s, f, path, how->overwrite, err);
+        st = rk_file_new(&f, "gguf", path, err);
+    const double alpha = st == RK_OK ? settle_alpha(lora) : 0;
+    for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
+        st = put_part(f, &lora->parts[i], scheme_of(arch_of(s)), err);
+    if (st == RK_OK)
+        st = write_file(f, arch_of(s), alpha, path, how->overwrite, err);
     rk_file_close(f);
+    rk_adapter_set_free(lora);
     return st;
 }
 

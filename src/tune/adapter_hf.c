@@ -18,6 +18,7 @@
 #include "tune/adapter_collect.h"
 #include "tune/adapter_config.h"
 #include "tune/adapter_formats.h"
+#include "tune/merge.h"
 
 static const char config_name[] = "adapter_config.json",
                   weights_name[] = "adapter_model.safetensors",
@@ -90,15 +91,20 @@ static rk_status folder_open(folder *d, const char *path, rk_error *err)
     return st;
 }
 
+/* A number of the config, where it is missing peft's own. */
+static double given(double x, double otherwise)
+{
+    return isnan(x) ? otherwise : x;
+}
+
 /* Does the rank of a part fit the config? */
 static rk_status check_rank(const folder *d, const rk_adapter_part *p, const char *module,
                             rk_error *err)
 {
     const double peft_default = d->lora ? 8 : 64;
     double r = 0;
-    const rk_status st = rk_adapter_pattern_value(&d->config.rank_pattern, module,
-                                                  d->config.r != 0 ? d->config.r : peft_default,
-                                                  d->config_path, &r, err);
+    const rk_status st = rk_adapter_pattern_value(
+        &d->config.rank_pattern, module, given(d->config.r, peft_default), d->config_path, &r, err);
     if (st == RK_OK && r != (double)p->rank)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: rank %g for '%s', but its tensors have rank %" PRId64, d->config_path,
@@ -113,8 +119,8 @@ static rk_status settle_lora(const folder *d, rk_adapter_part *p, const char *mo
     if (c->dora != (p->form == RK_FORM_DORA))
         return rk_fail(err, RK_ERR_FORMAT, "%s: use_dora is %s, but '%s' has %s magnitude",
                        d->config_path, c->dora ? "true" : "false", module, c->dora ? "no" : "a");
-    const rk_status st = rk_adapter_pattern_value(
-        &c->alpha_pattern, module, c->alpha != 0 ? c->alpha : 8, d->config_path, &alpha, err);
+    const rk_status st = rk_adapter_pattern_value(&c->alpha_pattern, module, given(c->alpha, 8),
+                                                  d->config_path, &alpha, err);
     if (st == RK_OK && !(alpha > 0))
         return rk_fail(err, RK_ERR_FORMAT, "%s: alpha is %g for '%s', expected more than 0",
                        d->config_path, alpha, module);
@@ -133,10 +139,10 @@ static rk_status settle_blocks(const folder *d, const rk_adapter_part *p, const 
                        "%s: init_weights is %s, but the tensor of '%s' has %d dimensions",
                        d->config_path, c->init ? c->init : "not given", module,
                        p->form == RK_FORM_MISS ? 2 : 3);
-    if (mini && c->mini_r != (double)p->width)
+    if (mini && given(c->mini_r, 1) != (double)p->width)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: mini_r is %g, but the tensor of '%s' is %" PRId64 " wide",
-                       d->config_path, c->mini_r, module, p->width);
+                       d->config_path, given(c->mini_r, 1), module, p->width);
     return RK_OK;
 }
 
@@ -180,7 +186,7 @@ static void name_method(rk_adapter_set *s, const folder *d)
                          : is_word(c->peft_type, "BONE")                         ? "bone"
                                                                                  : "miss";
     snprintf(s->method, sizeof s->method, "%s", method);
-    s->alpha = d->lora ? (c->alpha != 0 ? c->alpha : 8) : 0;
+    s->alpha = d->lora ? given(c->alpha, 8) : 0;
     s->rslora = d->lora && c->rslora;
 }
 
@@ -254,8 +260,6 @@ static rk_status put_part(rk_file *f, const rk_adapter_part *p, bool bone, rk_er
     for (int i = 0; i < rk_forms[p->form].n_tensors; i++)
         snprintf(names[i], sizeof names[i], "%s%s.%s", prefix, module,
                  bone ? "bone_block" : kinds[p->form][i]);
-    if (p->start[0])
-        return rk_adapter_put_pair(f, p, names[0], names[1], 1, err);
     for (int i = 0; i < rk_forms[p->form].n_tensors && st == RK_OK; i++) {
         int64_t dims[RK_MAX_DIMS];
         const int n = rk_part_dims(p, i, dims);
@@ -332,12 +336,16 @@ static rk_status write_hf(const rk_adapter_set *s, const char *path, const rk_ad
 {
     rk_file *f = NULL;
     rk_buf config = {0};
+    rk_adapter_set *lora = NULL; /* of a set with starts */
     rk_status st = rk_adapter_config_put(&config, s, how->base, path, err);
+    if (st == RK_OK && s->parts[0].start[0])
+        st = rk_adapter_set_to_lora(&lora, s, err);
     if (st == RK_OK)
-        st = build(&f, s, path, err);
+        st = build(&f, lora ? lora : s, path, err);
     if (st == RK_OK)
         st = write_folder(s, f, &config, path, how->overwrite, err);
     rk_file_close(f);
+    rk_adapter_set_free(lora);
     rk_buf_deinit(&config);
     return st;
 }

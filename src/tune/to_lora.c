@@ -93,6 +93,7 @@ rk_status rk_adapter_set_to_lora(rk_adapter_set **out, const rk_adapter_set *s, 
         return st;
     }
     strcpy(to->method, "lora");
+    memcpy(to->arch, s->arch, sizeof to->arch);
     to->fingerprint = s->fingerprint;
     set_alpha(to, s);
     *out = to;
