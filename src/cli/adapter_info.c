@@ -1,13 +1,10 @@
-/* adapter_info.c: `rwkv adapter info`: what an adapter, or a file of tuned states, holds. */
+/* adapter_info.c: `rwkv adapter info`: what an adapter holds. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "cli/command.h"
-#include "cli/state_in.h"
-#include "infer/tuned_file.h"
-#include "io/path.h"
 #include "tune/adapter_file.h"
 
 typedef struct info_options {
@@ -20,7 +17,7 @@ typedef struct info_options {
 
 static const rk_option rows[] = {
     {NULL, 0, RK_OPT_OPERAND, "ADAPTER", AT(path), 0, 0, RK_REQUIRED,
-     "a folder, .pth, .safetensors or .gguf; tuned states, too"},
+     "a folder, .pth, .safetensors or .gguf"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
     RK_COMMON_ROWS(info_options, common),
 };
@@ -146,8 +143,7 @@ static void print_matrices(const rk_adapter_set *s)
 
 static void print_text(const char *path, const rk_adapter_set *s)
 {
-    printf("%s: %s%.2f million parameters\n", path, *s->method ? "" : "an adapter, ",
-           (double)floats_of(s) / 1e6);
+    printf("%s: an adapter of %" PRId64 " parameters\n", path, floats_of(s));
     if (*s->method)
         printf("  %-16s %s\n", "method", s->method);
     if (*s->arch)

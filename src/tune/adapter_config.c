@@ -211,7 +211,7 @@ rk_status rk_adapter_config_read(rk_adapter_config *c, const void *data, size_t 
 {
     const unsigned char *p = data;
     size_t mark = 0;
-    *c = (rk_adapter_config){.r = NAN, .alpha = NAN, .mini_r = NAN};
+    *c = (rk_adapter_config){.r = (double)NAN, .alpha = (double)NAN, .mini_r = (double)NAN};
     rk_status st = rk_text_begin(p, bytes, name, &mark, err);
     if (st != RK_OK)
         return st;

@@ -90,12 +90,18 @@ static void put_item(rk_buf *b, int64_t *n, const char *text)
     rk_json_quote(b, text, strlen(text));
 }
 
-/* The modules whose value is another than that of the first part. */
+/* The modules whose value is another than that of the first part; nothing where all have the same, because
+ * MissConfig of peft knows no patterns. */
 static void put_patterns(rk_buf *b, const char *key, const rk_adapter_set *s,
                          double (*value)(const rk_adapter_set *s, const rk_adapter_part *p))
 {
     char module[RK_PARAM_NAME_MAX];
     int64_t n = 0;
+    bool differ = false;
+    for (int64_t i = 0; i < s->n_parts; i++)
+        differ = differ || value(s, &s->parts[i]) != value(s, &s->parts[0]);
+    if (!differ)
+        return;
     put_key(b, key);
     rk_buf_puts(b, "{");
     for (int64_t i = 0; i < s->n_parts; i++) {
@@ -107,7 +113,7 @@ static void put_patterns(rk_buf *b, const char *key, const rk_adapter_set *s,
         rk_buf_puts(b, ": ");
         put_number(b, value(s, p));
     }
-    rk_buf_puts(b, n ? "\n  }" : "}");
+    rk_buf_puts(b, "\n  }");
 }
 
 static double rank_value(const rk_adapter_set *s, const rk_adapter_part *p)

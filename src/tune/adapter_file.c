@@ -37,34 +37,54 @@ static rk_status check_contents(const rk_adapter_set *s, const char *path,
     return RK_OK;
 }
 
-static rk_status read_path(rk_adapter_set *s, const char *path, const rk_adapter_reading *how,
-                           rk_error *err)
+/* Checks what has been read into *out; on failure there is nothing. */
+static rk_status finish(rk_adapter_set **out, rk_status st, const char *path,
+                        const rk_adapter_reading *how, rk_error *err)
 {
-    rk_file *f = NULL;
-    if (rk_path_is_folder(path))
-        return rk_adapter_hf.read(s, path, NULL, how, err);
-    rk_status st = rk_file_open_single(&f, path, err);
     if (st == RK_OK)
-        st = format_of_file(f)->read(s, path, f, how, err);
-    rk_file_close(f);
+        st = check_contents(*out, path, how, err);
+    if (st != RK_OK) {
+        rk_adapter_set_free(*out);
+        *out = NULL;
+    }
     return st;
+}
+
+static const rk_adapter_reading nothing_given;
+
+rk_status rk_adapter_open_file(rk_adapter_set **out, const rk_file *f,
+                               const rk_adapter_reading *how, rk_error *err)
+{
+    how = how ? how : &nothing_given;
+    rk_status st = rk_adapter_set_new(out, err);
+    if (st != RK_OK)
+        return st;
+    st = format_of_file(f)->read(*out, rk_file_name(f), f, how, err);
+    return finish(out, st, rk_file_name(f), how, err);
+}
+
+static rk_status open_folder(rk_adapter_set **out, const char *path, const rk_adapter_reading *how,
+                             rk_error *err)
+{
+    how = how ? how : &nothing_given;
+    rk_status st = rk_adapter_set_new(out, err);
+    if (st != RK_OK)
+        return st;
+    st = rk_adapter_hf.read(*out, path, NULL, how, err);
+    return finish(out, st, path, how, err);
 }
 
 rk_status rk_adapter_open(rk_adapter_set **out, const char *path, const rk_adapter_reading *how,
                           rk_error *err)
 {
-    static const rk_adapter_reading nothing;
-    const rk_adapter_reading *given = how ? how : &nothing;
-    rk_status st = rk_adapter_set_new(out, err);
-    if (st != RK_OK)
-        return st;
-    st = read_path(*out, path, given, err);
+    rk_file *f = NULL;
+    *out = NULL;
+    if (rk_path_is_folder(path))
+        return open_folder(out, path, how, err);
+    rk_status st = rk_file_open_single(&f, path, err);
     if (st == RK_OK)
-        st = check_contents(*out, path, given, err);
-    if (st != RK_OK) {
-        rk_adapter_set_free(*out);
-        *out = NULL;
-    }
+        st = rk_adapter_open_file(out, f, how, err);
+    rk_file_close(f);
     return st;
 }
 

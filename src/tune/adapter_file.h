@@ -29,6 +29,10 @@ typedef struct rk_adapter_reading {
 rk_status rk_adapter_open(rk_adapter_set **out, const char *path, const rk_adapter_reading *how,
                           rk_error *err);
 
+/* The same of a file that is open, which is no folder's. */
+rk_status rk_adapter_open_file(rk_adapter_set **out, const rk_file *f,
+                               const rk_adapter_reading *how, rk_error *err);
+
 typedef enum rk_adapter_format {
     RK_ADAPTER_BY_ENDING, /* .pth or .pt, .safetensors: RWKV-PEFT's; .gguf; any other: a folder */
     RK_ADAPTER_HF,

@@ -1,0 +1,57 @@
+#!/bin/sh
+# `rwkv adapter`: what it says of adapters, through which formats they go, and what it refuses.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+data=$RK_SOURCE_DIR/tests/data/adapter
+cd "$work"
+failures=0
+
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+
+rwkv() {
+    "$RK_PROGRAM" "$@"
+}
+
+# same A B: two files of the same bytes
+same() {
+    cmp -s "$1" "$2" || complain "$1 and $2 differ"
+}
+
+# refused PATTERN STATUS ARGUMENTS...: one sentence, and no file "none"
+refused() {
+    pattern=$1 want=$2 got=0
+    shift 2
+    "$RK_PROGRAM" adapter "$@" >out 2>err || got=$?
+    [ $got -eq "$want" ] && grep -q -e "$pattern" err && [ "$(wc -l <err)" -eq 1 ] && [ ! -e none ] ||
+        complain "$*: status $got, expected $want and '$pattern': $(cat err)"
+}
+
+rwkv adapter info "$data/lora.safetensors" >info
+grep -q 'method  *pissa' info && grep -q 'lora beside a start, rank 2' info || complain "info: $(cat info)"
+rwkv adapter info "$data/disha.safetensors" --json | grep -q '"form":"bat-in","inputs":4,"outputs":null' ||
+    complain "info --json"
+
+# There and back: PiSSA with its start, and LoRA of alpha 8.
+rwkv adapter convert "$data/lora.safetensors" -o folder
+grep -q '"r": 4' folder/adapter_config.json || complain "the rank of a LoRA with its start"
+rwkv adapter convert folder -o a.pth
+[ -f init_pissa.pth ] || complain "no init_pissa.pth"
+rwkv adapter convert a.pth -o b.safetensors
+rwkv adapter convert b.safetensors -o c/ --to hf
+rwkv adapter convert c -o d.pth --to rwkv-peft --force
+same a.pth d.pth
+mkdir lora
+rwkv adapter convert "$data/lora.pth" -o lora/peft --alpha 8
+rwkv adapter convert lora/peft -o lora/back.pth
+same "$data/lora.pth" lora/back.pth
+
+refused 'exists' 2 convert "$data/lora.pth" -o lora/back.pth
+refused 'alpha' 2 convert "$data/lora.pth" -o none
+refused 'No such file' 1 info none.pth
+refused 'which architecture' 2 convert "$data/lora.pth" -o none.gguf --alpha 8
+
+exit $failures
