@@ -103,7 +103,8 @@ const rk_command rk_cmd_unmerge = {
     .summary = "take an adapter out of a model that it was merged into",
     .usage = "-m MODEL --adapter DIR[:X] -o OUT",
     .options = {unmerge_rows, RK_COUNT(unmerge_rows)},
-    .examples = "  rwkv unmerge -m tuned.safetensors --adapter runs/miss -o back.safetensors",
+    .examples = "  rwkv unmerge -m tuned.safetensors --adapter runs/miss -o back.safetensors\n"
+                "  rwkv unmerge -m tuned.pth --adapter rwkv-0.pth:0.5 --alpha 32 -o back.pth",
     .main = unmerge_main,
 };
 
