@@ -78,7 +78,11 @@ class _TrainParams(c.Structure):
                            ("decay_frac", c.c_double), ("ema", c.c_double),
                            ("train_only", c.c_char_p), ("freeze", c.c_char_p),
                            ("lr_scale", c.c_char_p),
-                           ("init_from", c.c_char_p)]
+                           ("init_from", c.c_char_p), ("init_state", c.c_char_p)]
+
+
+class _AdapterSource(c.Structure):
+    _fields_ = [("path", c.c_char_p), ("scale", c.c_double), ("alpha", c.c_double)]
 
 
 class StepInfo(c.Structure):
@@ -129,6 +133,9 @@ _SIGNATURES = {
     "rk_session_state_save": (_E, [_P, _S]),
     "rk_session_state_load": (_E, [_P, _S, c.c_bool]),
     "rk_session_tuned_load": (_E, [_P, _S, c.c_int]),
+    "rk_adapters_open": (_E, [_PP, _P, c.POINTER(_AdapterSource), _N, c.c_bool]),
+    "rk_adapters_free": (None, [_P]),
+    "rk_session_adapt": (_E, [_P, _P]),
     "rk_logprob": (c.c_double, [_F, _N, c.c_int32]),
     "rk_tokenizer_new": (_E, [_PP, _S]),
     "rk_tokenizer_free": (None, [_P]),
@@ -318,12 +325,12 @@ class Session(_Handle):
     _free = "session_free"
 
     def __init__(self, model, engine):
-        self._info = model.info
+        self._info, self._adapters = model.info, None
         self._make(_rk.session_new, model._handle, engine._handle, keep=[model, engine])
 
     def clone(self):
         other = Session.__new__(Session)
-        other._info = self._info
+        other._info, other._adapters = self._info, self._adapters
         return other._make(_rk.session_clone, self._handle, keep=[self])
 
     def reset(self):
@@ -373,6 +380,26 @@ class Session(_Handle):
         path that ends in .state or .st), or from a file of rwkv.cpp ("rwkv.cpp")."""
         layouts = {"vk": 0, "kv": 1, "ai00": 1, "auto": 2, "rwkv.cpp": 3}
         _rk.session_tuned_load(self._handle, _path(path), layouts[layout])
+
+
+    def adapt(self, adapters):
+        """Compute with these Adapters from now on, or, with None, with the model alone."""
+        _rk.session_adapt(self._handle, adapters._handle if adapters else None)
+        self._adapters = adapters._owned if adapters else None
+
+
+class Adapters(_Handle):
+    """Adapters beside a model, whose changes add up: each a path, or (path, scale), or
+    (path, scale, alpha), the alpha of LoRA in files that store none."""
+
+    _free = "adapters_free"
+
+    def __init__(self, model, *sources, force=False):
+        rows = [(s,) if isinstance(s, (str, bytes, os.PathLike)) else s for s in sources]
+        of = (_AdapterSource * len(rows))(*(
+            _AdapterSource(_path(r[0]), r[1] if len(r) > 1 else 1.0, r[2] if len(r) > 2 else 0.0)
+            for r in rows))
+        self._make(_rk.adapters_open, model._handle, of, len(rows), force, keep=[model])
 
 
 def logprob(logits, token):

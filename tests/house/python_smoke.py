@@ -12,10 +12,25 @@ folder = sys.argv[1]
 model_path = os.path.join(folder, "model.safetensors")
 state_path = os.path.join(folder, "state.safetensors")
 
-# The binding names every function of the header and no other.
+# The binding names every function of the header and no other, and structures have their members in order.
 with open(os.path.join(os.environ["RK_SOURCE_DIR"], "include", "rk.h")) as f:
-    declared = set(re.findall(r"^RK_API .*?\b(rk_\w+)\(", f.read(), re.M))
+    header_text = f.read()
+declared = set(re.findall(r"^RK_API .*?\b(rk_\w+)\(", header_text, re.M))
 assert declared == set(rk._SIGNATURES), declared ^ set(rk._SIGNATURES)
+
+
+def members(name_of):
+    """Names of a struct's members, as the header has them."""
+    plain = re.sub(r"/\*.*?\*/", "", header_text, flags=re.S)
+    body = re.search(r"typedef struct \w+ \{([^}]*)\} " + name_of + ";", plain).group(1)
+    return [re.search(r"(\w+)\s*$", m).group(1) for line in body.split(";") for m in line.split(",") if m.strip()]
+
+
+for name_of, fields in (("rk_train_params", rk._TrainParams), ("rk_step_info", rk.StepInfo),
+                       ("rk_sampler_params", rk._SamplerParams), ("rk_engine_params", rk._EngineParams),
+                       ("rk_speculator_info", rk.SpeculatorInfo), ("rk_adapter_source", rk._AdapterSource),
+                       ("rk_model_info", rk.ModelInfo)):
+    assert members(name_of) == [name.lstrip("_") for name, _ in fields._fields_], name_of
 assert re.match(r"\d+\.\d+\.\d+$", rk.version())
 
 lines = []
@@ -60,6 +75,25 @@ b.reset()
 assert a.state != b.state
 b.load_state(state_path)
 assert a.state == b.state
+
+# A LoRA of zeros in RWKV-PEFT's names, but for one number: at scale 0 nothing changes.
+adapter_path = os.path.join(folder, "lora.safetensors")
+tensors = {"blocks.0.att.key.lora_A": (1, 32), "blocks.0.att.key.lora_B": (32, 1)}
+header, at = {}, 0
+for name, shape in tensors.items():
+    header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 128]}
+    at += 128
+text_header = json.dumps(header).encode()
+with open(adapter_path, "wb") as f:
+    f.write(struct.pack("<Q", len(text_header)) + text_header + struct.pack("<64f", *[1.0] * 64))
+adapted = {}
+for scale in (None, 0.0, 1.0):
+    s = rk.Session(model, engine)
+    if scale is not None:
+        s.adapt(rk.Adapters(model, (adapter_path, scale, 1.0)))
+    s = s.clone()  # what it computes with goes along
+    adapted[scale] = list(s.eval([44, 45]))
+assert adapted[None] == adapted[0.0] != adapted[1.0]
 
 tuned_path = os.path.join(folder, "tuned.safetensors")
 n_head, n = 2, 16
