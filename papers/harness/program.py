@@ -48,7 +48,14 @@ class Program:
         Options are those of `rwkv train`, with _ for -. True stands for a flag, a list for an option
         that is given several times. One thread computes: cells run beside each other.
         """
-        self.run("train", "--out", folder, "--resume", "--quiet", "-t", 1, *words(options))
+        return self.run_in("train", folder, options)
+
+    def tune(self, folder, **options):
+        """The same of `rwkv tune`."""
+        return self.run_in("tune", folder, options)
+
+    def run_in(self, command, folder, options):
+        self.run(command, "--out", folder, "--resume", "--quiet", "-t", 1, *words(options))
         return Run(folder)
 
 
