@@ -167,8 +167,8 @@ static void add_features(const rk_state_step *s, const layer *l, int64_t h, int 
                                  .x = x,
                                  .u = (const float *)l->u->data + h * m * n,
                                  .basis = (const float *)l->basis->data + h * m * m,
-                                 .gamma = ((const float *)l->gamma->data)[h],
-                                 .scale = ((const float *)l->scale->data)[3 * h + which]};
+                                 .gamma = (double)((const float *)l->gamma->data)[h],
+                                 .scale = (double)((const float *)l->scale->data)[3 * h + which]};
     rk_kernels_ref_f32.feature_vector(&f, p, z);
     add_square(m, (double)m, z, l->sums + h * m * m);
 }

@@ -170,5 +170,5 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_nearest),
                                        cmocka_unit_test(test_values), cmocka_unit_test(test_fp8),
                                        cmocka_unit_test(test_scales)};
-    return cmocka_run_group_tests_name("codes", tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
