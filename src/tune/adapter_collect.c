@@ -121,7 +121,7 @@ static rk_status lora_part(const rk_file *f, const group *g, rk_adapter_part *p,
     if (st == RK_OK && magnitude &&
         (!rk_file_is_float(magnitude) || rk_file_tensor_count(magnitude) != p->out))
         st = fail_shape(f, magnitude, "a float for each output", err);
-    p->form = magnitude ? RK_FORM_DORA : RK_FORM_LORA;
+    p->form = magnitude ? RK_PART_DORA : RK_PART_LORA;
     return st;
 }
 
@@ -129,7 +129,7 @@ static rk_status block_part(const rk_file *f, const rk_file_tensor *t,
                             const rk_adapter_collecting *how, rk_adapter_part *p, rk_error *err)
 {
     if (is_array(t, 2)) {
-        p->form = RK_FORM_MISS;
+        p->form = RK_PART_MISS;
         p->rank = t->dims[0];
         p->width = t->dims[1];
         p->out = how->mini ? 0 : p->width;
@@ -141,7 +141,7 @@ static rk_status block_part(const rk_file *f, const rk_file_tensor *t,
         return fail_shape(f, t, "floats (rank, outputs) or (blocks, rank, rank)", err);
     p->form = how->blocks;
     p->rank = t->dims[1];
-    *(how->blocks == RK_FORM_BAT_IN ? &p->in : &p->out) = size;
+    *(how->blocks == RK_PART_BAT_IN ? &p->in : &p->out) = size;
     return RK_OK;
 }
 
@@ -187,7 +187,7 @@ static rk_status add_start(rk_adapter_part *p, const rk_file *f, const group *g,
         st = need(f, g, RK_ADAPTER_START_B, "B", a, err);
     if (st == RK_OK)
         st = pair_shape(f, a, b, &shape, err);
-    if (st == RK_OK && (!p || p->form != RK_FORM_LORA || p->in != shape.in || p->out != shape.out ||
+    if (st == RK_OK && (!p || p->form != RK_PART_LORA || p->in != shape.in || p->out != shape.out ||
                         p->rank != shape.rank))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: '%s' is the start of no LoRA of its shape",
                      rk_file_name(f), a->name);
@@ -293,7 +293,7 @@ rk_status rk_adapter_take_start(rk_adapter_set *s, const rk_adapter_set *from, c
     for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++) {
         rk_adapter_part *p = &s->parts[i];
         const rk_adapter_part *q = &from->parts[i];
-        if (strcmp(p->name, q->name) != 0 || p->form != RK_FORM_LORA || q->form != RK_FORM_LORA ||
+        if (strcmp(p->name, q->name) != 0 || p->form != RK_PART_LORA || q->form != RK_PART_LORA ||
             p->in != q->in || p->out != q->out || p->rank != q->rank)
             return rk_fail(err, RK_ERR_FORMAT, "%s: no start for '%s' of rank %" PRId64, name,
                            p->name, p->rank);
@@ -317,7 +317,7 @@ rk_status rk_adapter_unstack(rk_adapter_part *p, const char *name, rk_error *err
 {
     const int64_t r = p->rank / 2;
     float *const a = p->tensors[0], *const b = p->tensors[1];
-    if (p->form != RK_FORM_LORA || p->rank % 2 != 0)
+    if (p->form != RK_PART_LORA || p->rank % 2 != 0)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: '%s' has rank %" PRId64 ", expected a trained pair beside its start",
                        name, p->name, p->rank);

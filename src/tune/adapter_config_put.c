@@ -13,7 +13,7 @@
 
 static bool is_lora(const rk_adapter_part *p)
 {
-    return p->form == RK_FORM_LORA || p->form == RK_FORM_DORA;
+    return p->form == RK_PART_LORA || p->form == RK_PART_DORA;
 }
 
 /* Rank and alpha of the tensors as they are written. */
@@ -43,7 +43,7 @@ static rk_status check_parts(const rk_adapter_set *s, const char *path, rk_error
             return rk_fail(err, RK_ERR_UNSUPPORTED,
                            "%s: '%s' and '%s' are adapted in different ways", path, first->name,
                            p->name);
-        if (p->form == RK_FORM_MISS && (p->width == p->out) != (first->width == first->out))
+        if (p->form == RK_PART_MISS && (p->width == p->out) != (first->width == first->out))
             return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: '%s' has MiSS's form mini, '%s' has not",
                            path, p->width == p->out ? first->name : p->name,
                            p->width == p->out ? p->name : first->name);
@@ -175,7 +175,7 @@ static void put_lora(rk_buf *b, const rk_adapter_set *s)
     put_patterns(b, "alpha_pattern", s, alpha_of);
     put_raw(b, "lora_dropout", "0.0");
     put_raw(b, "use_rslora", s->rslora ? "true" : "false");
-    put_raw(b, "use_dora", s->parts[0].form == RK_FORM_DORA ? "true" : "false");
+    put_raw(b, "use_dora", s->parts[0].form == RK_PART_DORA ? "true" : "false");
     put_raw(b, "fan_in_fan_out", "false");
     put_raw(b, "init_lora_weights", "true");
 }
@@ -184,22 +184,22 @@ bool rk_adapter_is_bone(const rk_adapter_set *s)
 {
     bool bone = !strcmp(s->method, "bone");
     for (int64_t i = 0; i < s->n_parts; i++)
-        bone = bone && s->parts[i].form == RK_FORM_MISS && s->parts[i].width == s->parts[i].out;
+        bone = bone && s->parts[i].form == RK_PART_MISS && s->parts[i].width == s->parts[i].out;
     return bone;
 }
 
 static void put_miss(rk_buf *b, const rk_adapter_set *s)
 {
     const rk_adapter_part *p = &s->parts[0];
-    const bool mini = p->form == RK_FORM_MISS && p->width != p->out;
+    const bool mini = p->form == RK_PART_MISS && p->width != p->out;
     put_raw(b, rk_adapter_is_bone(s) ? "bone_dropout" : "miss_dropout", "0.0");
     if (!rk_adapter_is_bone(s)) {
         put_key(b, "mini_r");
         put_number(b, mini ? (double)p->width : 1);
     }
     put_raw(b, "init_weights",
-            p->form == RK_FORM_BAT_IN    ? "\"bat-in\""
-            : p->form == RK_FORM_BAT_OUT ? "\"bat\""
+            p->form == RK_PART_BAT_IN    ? "\"bat-in\""
+            : p->form == RK_PART_BAT_OUT ? "\"bat\""
             : mini                       ? "\"mini\""
                                          : "true");
 }

@@ -118,7 +118,7 @@ static rk_status as_lora(rk_adapter_set **out, const rk_adapter_set *s, const ch
 {
     for (int64_t i = 0; i < s->n_parts; i++) {
         const rk_adapter_part *p = &s->parts[i];
-        if (p->form != RK_FORM_LORA && p->form != RK_FORM_MISS)
+        if (p->form != RK_PART_LORA && p->form != RK_PART_MISS)
             return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp cannot compute %s of '%s'", path,
                            rk_forms[p->form].name, p->name);
         if (p->in == 0 || p->out == 0)

@@ -116,7 +116,7 @@ static rk_status settle_lora(const folder *d, rk_adapter_part *p, const char *mo
 {
     const rk_adapter_config *c = &d->config;
     double alpha = 0;
-    if (c->dora != (p->form == RK_FORM_DORA))
+    if (c->dora != (p->form == RK_PART_DORA))
         return rk_fail(err, RK_ERR_FORMAT, "%s: use_dora is %s, but '%s' has %s magnitude",
                        d->config_path, c->dora ? "true" : "false", module, c->dora ? "no" : "a");
     const rk_status st = rk_adapter_pattern_value(&c->alpha_pattern, module, given(c->alpha, 8),
@@ -134,11 +134,11 @@ static rk_status settle_blocks(const folder *d, const rk_adapter_part *p, const 
     const rk_adapter_config *c = &d->config;
     const bool bat = is_word(c->init, "bat") || is_word(c->init, "bat-in"),
                mini = is_word(c->init, "mini");
-    if (bat != (p->form != RK_FORM_MISS))
+    if (bat != (p->form != RK_PART_MISS))
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: init_weights is %s, but the tensor of '%s' has %d dimensions",
                        d->config_path, c->init ? c->init : "not given", module,
-                       p->form == RK_FORM_MISS ? 2 : 3);
+                       p->form == RK_PART_MISS ? 2 : 3);
     if (mini && given(c->mini_r, 1) != (double)p->width)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: mini_r is %g, but the tensor of '%s' is %" PRId64 " wide",
@@ -149,7 +149,7 @@ static rk_status settle_blocks(const folder *d, const rk_adapter_part *p, const 
 static rk_status settle(void *user, rk_adapter_part *p, const char *module, rk_error *err)
 {
     const folder *d = user;
-    const bool lora = p->form == RK_FORM_LORA || p->form == RK_FORM_DORA;
+    const bool lora = p->form == RK_PART_LORA || p->form == RK_PART_DORA;
     if (lora != d->lora)
         return rk_fail(err, RK_ERR_FORMAT, "%s: peft_type is %s, but '%s' has tensors of %s",
                        d->config_path, d->config.peft_type, module, rk_forms[p->form].name);
@@ -226,7 +226,7 @@ static rk_status read_hf(rk_adapter_set *s, const char *path, const rk_file *f,
     if (st != RK_OK)
         return st;
     const rk_adapter_collecting collecting = {
-        .blocks = is_word(d.config.init, "bat-in") ? RK_FORM_BAT_IN : RK_FORM_BAT_OUT,
+        .blocks = is_word(d.config.init, "bat-in") ? RK_PART_BAT_IN : RK_PART_BAT_OUT,
         .mini = is_word(d.config.init, "mini"),
         .whole = true,
         .settle = settle,
@@ -247,12 +247,12 @@ static rk_status read_hf(rk_adapter_set *s, const char *path, const rk_file *f,
 /* The tensors of a part under the names of peft. */
 static rk_status put_part(rk_file *f, const rk_adapter_part *p, bool bone, rk_error *err)
 {
-    static const char *const kinds[RK_FORM_COUNT][RK_PART_TENSORS_MAX] = {
-        [RK_FORM_LORA] = {"lora_A.weight", "lora_B.weight"},
-        [RK_FORM_DORA] = {"lora_A.weight", "lora_B.weight", "lora_magnitude_vector"},
-        [RK_FORM_MISS] = {"miss_block"},
-        [RK_FORM_BAT_IN] = {"miss_block"},
-        [RK_FORM_BAT_OUT] = {"miss_block"},
+    static const char *const kinds[RK_PART_FORMS][RK_PART_TENSORS_MAX] = {
+        [RK_PART_LORA] = {"lora_A.weight", "lora_B.weight"},
+        [RK_PART_DORA] = {"lora_A.weight", "lora_B.weight", "lora_magnitude_vector"},
+        [RK_PART_MISS] = {"miss_block"},
+        [RK_PART_BAT_IN] = {"miss_block"},
+        [RK_PART_BAT_OUT] = {"miss_block"},
     };
     char module[RK_PARAM_NAME_MAX], names[RK_PART_TENSORS_MAX][RK_TENSOR_NAME_MAX];
     rk_status st = RK_OK;

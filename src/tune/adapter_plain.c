@@ -21,7 +21,7 @@ static const char start_name[] = "init_pissa.pth";
 
 static bool is_lora(const rk_adapter_part *p)
 {
-    return p->form == RK_FORM_LORA || p->form == RK_FORM_DORA;
+    return p->form == RK_PART_LORA || p->form == RK_PART_DORA;
 }
 
 static bool has_start(const rk_adapter_set *s)
@@ -63,13 +63,13 @@ static rk_status start_beside(rk_adapter_set *s, const char *path, const rk_adap
 static rk_status read_plain(rk_adapter_set *s, const char *path, const rk_file *f,
                             const rk_adapter_reading *how, rk_error *err)
 {
-    const rk_adapter_collecting collecting = {.blocks = RK_FORM_BAT_IN, .whole = true};
+    const rk_adapter_collecting collecting = {.blocks = RK_PART_BAT_IN, .whole = true};
     rk_status st = rk_adapter_collect(s, f, &collecting, err);
     if (st == RK_OK)
         st = rk_adapter_meta_read(s, f, err);
     if (st == RK_OK)
         st = refuse_model(s, path, err);
-    if (st == RK_OK && s->n_parts > 0 && s->parts[0].form == RK_FORM_LORA && !has_start(s))
+    if (st == RK_OK && s->n_parts > 0 && s->parts[0].form == RK_PART_LORA && !has_start(s))
         st = start_beside(s, path, how, err);
     if (s->alpha == 0 && !has_start(s))
         s->alpha = how->alpha;
@@ -135,17 +135,17 @@ static rk_status put_part(const plain *w, const rk_adapter_part *p, rk_error *er
 {
     static const char *const kinds[] = {"lora_A", "lora_B"};
     static const char *const start_kinds[] = {"init_lora_A", "init_lora_B"};
-    if (p->form == RK_FORM_BAT_OUT ||
-        (p->form == RK_FORM_MISS && p->out != 0 && p->width != p->out))
+    if (p->form == RK_PART_BAT_OUT ||
+        (p->form == RK_PART_MISS && p->out != 0 && p->width != p->out))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
                        "%s: such a file cannot say that '%s' has %s; a Hugging Face folder can",
                        w->path, p->name,
-                       p->form == RK_FORM_MISS ? "MiSS's form mini" : "Bat per output block");
+                       p->form == RK_PART_MISS ? "MiSS's form mini" : "Bat per output block");
     if (!is_lora(p))
         return put_tensor(w->main, p, 0, "disha", err);
     const double times = times_of(w, p);
     rk_status st = put_lora(w->main, p, p->tensors, kinds, times, err);
-    if (st == RK_OK && p->form == RK_FORM_DORA)
+    if (st == RK_OK && p->form == RK_PART_DORA)
         st = put_tensor(w->main, p, 2, "lora_magnitude_vector", err);
     return st == RK_OK && p->start[0] ? put_lora(w->start, p, p->start, start_kinds, times, err)
                                       : st;
@@ -178,7 +178,7 @@ static rk_status write_start(const plain *w, bool overwrite, rk_error *err)
         st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", w->path);
     else if (rk_file_count(w->start) > 0)
         st = write_file(w, w->start, beside, overwrite, err);
-    else if (access(beside, F_OK) == 0 && w->s->n_parts > 0 && w->s->parts[0].form == RK_FORM_LORA)
+    else if (access(beside, F_OK) == 0 && w->s->n_parts > 0 && w->s->parts[0].form == RK_PART_LORA)
         st = rk_fail(err, RK_ERR_ARG, "%s: %s beside it would be taken for its start", w->path,
                      start_name);
     free(folder);

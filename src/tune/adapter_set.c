@@ -8,12 +8,12 @@
 
 #include "base/str.h"
 
-const rk_form_facts rk_forms[RK_FORM_COUNT] = {
-    [RK_FORM_LORA] = {"lora", {{"lora_A", "ri"}, {"lora_B", "or"}}, 2},
-    [RK_FORM_DORA] = {"dora", {{"lora_A", "ri"}, {"lora_B", "or"}, {"magnitude", "o"}}, 3},
-    [RK_FORM_MISS] = {"miss", {{"miss", "rw"}}, 1},
-    [RK_FORM_BAT_IN] = {"bat-in", {{"bat", "Irr"}}, 1},
-    [RK_FORM_BAT_OUT] = {"bat-out", {{"bat", "Orr"}}, 1},
+const rk_form_facts rk_forms[RK_PART_FORMS] = {
+    [RK_PART_LORA] = {"lora", {{"lora_A", "ri"}, {"lora_B", "or"}}, 2},
+    [RK_PART_DORA] = {"dora", {{"lora_A", "ri"}, {"lora_B", "or"}, {"magnitude", "o"}}, 3},
+    [RK_PART_MISS] = {"miss", {{"miss", "rw"}}, 1},
+    [RK_PART_BAT_IN] = {"bat-in", {{"bat", "Irr"}}, 1},
+    [RK_PART_BAT_OUT] = {"bat-out", {{"bat", "Orr"}}, 1},
 };
 
 /* ---- parts ---- */
@@ -86,9 +86,9 @@ static const char *misfit(const rk_adapter_part *p)
             return "sizes of at least 1";
     if (p->in < 0 || p->out < 0)
         return "sizes of at least 1";
-    if (p->form == RK_FORM_MISS && p->out % p->width != 0)
+    if (p->form == RK_PART_MISS && p->out % p->width != 0)
         return "a width that divides the outputs";
-    if ((p->form == RK_FORM_BAT_IN || p->form == RK_FORM_BAT_OUT) &&
+    if ((p->form == RK_PART_BAT_IN || p->form == RK_PART_BAT_OUT) &&
         (p->in % p->rank != 0 || p->out % p->rank != 0))
         return "a rank that divides inputs and outputs";
     return NULL;

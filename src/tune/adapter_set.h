@@ -18,12 +18,12 @@
 #include "model/model.h"
 
 typedef enum rk_adapter_form {
-    RK_FORM_LORA,
-    RK_FORM_DORA,
-    RK_FORM_MISS,
-    RK_FORM_BAT_IN,
-    RK_FORM_BAT_OUT,
-    RK_FORM_COUNT
+    RK_PART_LORA,
+    RK_PART_DORA,
+    RK_PART_MISS,
+    RK_PART_BAT_IN,
+    RK_PART_BAT_OUT,
+    RK_PART_FORMS
 } rk_adapter_form;
 
 enum { RK_PART_TENSORS_MAX = 3, RK_ADAPTER_METHOD_MAX = 16, RK_ADAPTER_ARCH_MAX = 24 };
@@ -41,7 +41,7 @@ typedef struct rk_form_facts {
     int n_tensors;
 } rk_form_facts;
 
-extern const rk_form_facts rk_forms[RK_FORM_COUNT];
+extern const rk_form_facts rk_forms[RK_PART_FORMS];
 
 /* What is added to one matrix. */
 typedef struct rk_adapter_part {

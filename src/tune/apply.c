@@ -120,11 +120,11 @@ static rk_status apply_part(applied_part *a, const rk_adapter_part *p, double fa
                             const rk_weight *w, rk_dtype low_rank, rk_error *err)
 {
     switch (p->form) {
-    case RK_FORM_MISS:
+    case RK_PART_MISS:
         return apply_single(a, p, factor, rk_miss, err);
-    case RK_FORM_BAT_IN:
+    case RK_PART_BAT_IN:
         return apply_single(a, p, factor, rk_bat_in, err);
-    case RK_FORM_BAT_OUT:
+    case RK_PART_BAT_OUT:
         return apply_whole(a, p, factor, w, err);
     default:
         return apply_pair(a, p, p->tensors, factor, NULL, low_rank, err);
@@ -212,7 +212,7 @@ static int64_t uses_for(const rk_adapter_use *uses, int64_t n_uses, const char *
     for (int dora = 1; dora >= 0; dora--)
         for (int64_t i = 0; i < n_uses; i++) {
             const rk_adapter_part *p = rk_adapter_set_find(uses[i].set, name);
-            if (!p || (p->form == RK_FORM_DORA) != dora)
+            if (!p || (p->form == RK_PART_DORA) != dora)
                 continue;
             if (u)
                 u[n] = (use_of){p, uses[i].scale};

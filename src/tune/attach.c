@@ -92,10 +92,10 @@ static rk_status make_adapter(attached_part *a, const rk_model *m, const rk_adap
     for (int i = 0; i < rk_forms[part->form].n_tensors; i++)
         t[i] = tensor_of(m, part, i);
     switch (part->form) {
-    case RK_FORM_LORA:
+    case RK_PART_LORA:
         a->trained = rk_lora(t[0], t[1], part->scale);
         break;
-    case RK_FORM_DORA:
+    case RK_PART_DORA:
         a->squares_data = calloc(2 * (size_t)part->out, sizeof *a->squares_data);
         if (!a->squares_data)
             return rk_fail(err, RK_ERR_NOMEM, "out of memory for the norms of a matrix");
@@ -106,10 +106,10 @@ static rk_status make_adapter(attached_part *a, const rk_model *m, const rk_adap
         a->trained =
             rk_dora(t[0], t[1], part->scale, &(rk_dora_tensors){t[2], &a->squares, &a->ones});
         break;
-    case RK_FORM_MISS:
+    case RK_PART_MISS:
         a->trained = rk_miss(t[0]);
         break;
-    case RK_FORM_BAT_IN:
+    case RK_PART_BAT_IN:
         a->trained = rk_bat_in(t[0]);
         break;
     default:
@@ -202,7 +202,7 @@ rk_status rk_attached_norms(rk_attached *a, const rk_model *m, rk_adapter_set *s
 {
     rk_status st = RK_OK;
     for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
-        if (s->parts[i].form == RK_FORM_DORA)
+        if (s->parts[i].form == RK_PART_DORA)
             st = take_norms(&a->parts[i], m, &s->parts[i], err);
     return st;
 }

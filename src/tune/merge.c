@@ -71,7 +71,7 @@ static void block_delta(const rk_adapter_part *p, int64_t o, const float *block,
 static const float *block_at(const rk_adapter_part *p, int64_t o, int64_t i)
 {
     const int64_t r = p->rank;
-    return p->tensors[0] + (p->form == RK_FORM_BAT_IN ? i / r : o / r) * r * r;
+    return p->tensors[0] + (p->form == RK_PART_BAT_IN ? i / r : o / r) * r * r;
 }
 
 static void delta_bat(const rk_adapter_part *p, int64_t o, const float *w, double *delta)
@@ -80,9 +80,9 @@ static void delta_bat(const rk_adapter_part *p, int64_t o, const float *w, doubl
         block_delta(p, o, block_at(p, o, i), w + i, delta + i);
 }
 
-static delta_fn *const deltas[RK_FORM_COUNT] = {
-    [RK_FORM_LORA] = delta_lora,  [RK_FORM_DORA] = delta_dora,   [RK_FORM_MISS] = delta_miss,
-    [RK_FORM_BAT_IN] = delta_bat, [RK_FORM_BAT_OUT] = delta_bat,
+static delta_fn *const deltas[RK_PART_FORMS] = {
+    [RK_PART_LORA] = delta_lora,  [RK_PART_DORA] = delta_dora,   [RK_PART_MISS] = delta_miss,
+    [RK_PART_BAT_IN] = delta_bat, [RK_PART_BAT_OUT] = delta_bat,
 };
 
 /* ---- rows ---- */
@@ -142,7 +142,7 @@ typedef struct shared_rows {
 static shared_rows rows_of_block(const rk_adapter_part *p, int64_t block)
 {
     const int64_t r = p->rank;
-    return p->form == RK_FORM_BAT_IN ? (shared_rows){0, p->out, block * r, r}
+    return p->form == RK_PART_BAT_IN ? (shared_rows){0, p->out, block * r, r}
                                      : (shared_rows){block * r, r, 0, p->in};
 }
 
@@ -190,14 +190,14 @@ rk_status rk_part_unmerge(const rk_adapter_part *p, double scale, float *w, rk_p
                           rk_error *err)
 {
     switch (p->form) {
-    case RK_FORM_DORA:
+    case RK_PART_DORA:
         return rk_fail(
             err, RK_ERR_UNSUPPORTED,
             "%s: dora cannot be taken out of a merged matrix, whose rows have lost their "
             "own norms",
             p->name);
-    case RK_FORM_BAT_IN:
-    case RK_FORM_BAT_OUT:
+    case RK_PART_BAT_IN:
+    case RK_PART_BAT_OUT:
         return take_out_bat(p, scale, w, err);
     default: /* what is added does not depend on w */
         return rk_part_merge(p, -scale, w, pool, err);

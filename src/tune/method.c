@@ -12,30 +12,30 @@
 
 /* Rates are those of small models; what is trained from zeros takes more. */
 const rk_tune_method rk_tune_methods[] = {
-    {"miss", true, NULL, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+    {"miss", true, NULL, RK_PART_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
      "sums of inputs times a small matrix (MiSS, Bone, DiSHA)"},
-    {"bone", true, NULL, RK_FORM_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+    {"bone", true, NULL, RK_PART_MISS, RK_START_PLAIN, 0, false, 1e-3, 0.1,
      "miss, its files under Bone's names"},
-    {"bat", true, NULL, RK_FORM_BAT_IN, RK_START_PLAIN, 0, false, 1e-3, 0.1,
+    {"bat", true, NULL, RK_PART_BAT_IN, RK_START_PLAIN, 0, false, 1e-3, 0.1,
      "blocks that depend on the matrix"},
-    {"lora", true, NULL, RK_FORM_LORA, RK_START_PLAIN, 2, false, 1e-3, 0.1, "a low-rank product"},
-    {"lora+", true, NULL, RK_FORM_LORA, RK_START_PLAIN, 2, false, 2e-4, 0.1,
+    {"lora", true, NULL, RK_PART_LORA, RK_START_PLAIN, 2, false, 1e-3, 0.1, "a low-rank product"},
+    {"lora+", true, NULL, RK_PART_LORA, RK_START_PLAIN, 2, false, 2e-4, 0.1,
      "lora with a higher rate of B"},
-    {"rslora", true, NULL, RK_FORM_LORA, RK_START_PLAIN, 2, true, 5e-4, 0.1,
+    {"rslora", true, NULL, RK_PART_LORA, RK_START_PLAIN, 2, true, 5e-4, 0.1,
      "lora scaled by alpha over the root of the rank"},
-    {"pissa", true, NULL, RK_FORM_LORA, RK_START_PISSA, 1, false, 1e-3, 0.1,
+    {"pissa", true, NULL, RK_PART_LORA, RK_START_PISSA, 1, false, 1e-3, 0.1,
      "lora from the largest singular values"},
-    {"olora", true, NULL, RK_FORM_LORA, RK_START_OLORA, 1, false, 1e-3, 0.1,
+    {"olora", true, NULL, RK_PART_LORA, RK_START_OLORA, 1, false, 1e-3, 0.1,
      "lora from a QR decomposition"},
-    {"lora-ga", true, NULL, RK_FORM_LORA, RK_START_LORA_GA, 1, false, 1e-3, 0.1,
+    {"lora-ga", true, NULL, RK_PART_LORA, RK_START_LORA_GA, 1, false, 1e-3, 0.1,
      "lora from a gradient's singular vectors"},
-    {"dora", true, NULL, RK_FORM_DORA, RK_START_PLAIN, 2, false, 1e-3, 0.1,
+    {"dora", true, NULL, RK_PART_DORA, RK_START_PLAIN, 2, false, 1e-3, 0.1,
      "lora and the magnitude of every output"},
-    {"state", false, "state", RK_FORM_COUNT, RK_START_PLAIN, 0, false, 1.0, 0.01,
+    {"state", false, "state", RK_PART_FORMS, RK_START_PLAIN, 0, false, 1.0, 0.01,
      "the state that texts begin with"},
-    {"state-kernel", false, "state-kernel", RK_FORM_COUNT, RK_START_PLAIN, 0, false, 0.1, 0.01,
+    {"state-kernel", false, "state-kernel", RK_PART_FORMS, RK_START_PLAIN, 0, false, 0.1, 0.01,
      "a larger state over features of keys, beside the model's (rwkv7)"},
-    {"state-dbp", false, "state-kernel,state-basis", RK_FORM_COUNT, RK_START_PLAIN, 0, false, 0.1,
+    {"state-dbp", false, "state-kernel,state-basis", RK_PART_FORMS, RK_START_PLAIN, 0, false, 0.1,
      0.01, "the same in a basis in which features are not correlated"},
 };
 const int rk_n_tune_methods = RK_COUNT(rk_tune_methods);
@@ -180,14 +180,14 @@ static rk_status rank_of(const rk_tune_options *o, const char *name, int64_t *ra
 static double scale_of(const rk_tune_method *t, const rk_tune_options *o, int64_t rank)
 {
     const double alpha = o->alpha > 0.0 ? o->alpha : t->alpha * (double)o->rank;
-    if (t->form != RK_FORM_LORA && t->form != RK_FORM_DORA)
+    if (t->form != RK_PART_LORA && t->form != RK_PART_DORA)
         return 1.0;
     return alpha / (t->rslora ? sqrt((double)rank) : (double)rank);
 }
 
 static rk_adapter_form form_of(const rk_tune_method *t, const rk_tune_options *o)
 {
-    return t->form == RK_FORM_BAT_IN && o->bat_blocks == RK_BAT_OUT ? RK_FORM_BAT_OUT : t->form;
+    return t->form == RK_PART_BAT_IN && o->bat_blocks == RK_BAT_OUT ? RK_PART_BAT_OUT : t->form;
 }
 
 static rk_status add_part(rk_adapter_set *s, const rk_param *p, const rk_tune_method *t,
@@ -249,7 +249,7 @@ rk_status rk_tune_make(rk_adapter_set **out, const rk_model *m, const rk_tune_op
 
 static rk_start_kind start_of(const rk_tune_method *t, const rk_tune_options *o)
 {
-    return t->form == RK_FORM_MISS && o->miss_init == RK_MISS_RANDOM ? RK_START_RANDOM : t->start;
+    return t->form == RK_PART_MISS && o->miss_init == RK_MISS_RANDOM ? RK_START_RANDOM : t->start;
 }
 
 rk_start_facts rk_tune_needs(const rk_tune_options *o)
@@ -259,7 +259,7 @@ rk_start_facts rk_tune_needs(const rk_tune_options *o)
     if (!t)
         return f;
     f = rk_starts[start_of(t, o)];
-    f.weight = f.weight || t->form == RK_FORM_DORA;
+    f.weight = f.weight || t->form == RK_PART_DORA;
     return f;
 }
 

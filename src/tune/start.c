@@ -25,11 +25,11 @@ bool rk_start_suits(rk_start_kind kind, rk_adapter_form form)
     case RK_START_PLAIN:
         return true;
     case RK_START_RANDOM:
-        return form == RK_FORM_MISS;
+        return form == RK_PART_MISS;
     case RK_START_GAUSSIAN:
-        return form == RK_FORM_LORA || form == RK_FORM_DORA;
+        return form == RK_PART_LORA || form == RK_PART_DORA;
     default:
-        return form == RK_FORM_LORA;
+        return form == RK_PART_LORA;
     }
 }
 
@@ -59,7 +59,7 @@ static void fill(float *x, int64_t n, double scale, const rk_start *how,
 
 static void start_drawn(rk_adapter_part *p, const rk_start *how)
 {
-    const bool pair = p->form == RK_FORM_LORA || p->form == RK_FORM_DORA;
+    const bool pair = p->form == RK_PART_LORA || p->form == RK_PART_DORA;
     const int64_t n = rk_part_count(p, 0);
     for (int i = 0; i < rk_forms[p->form].n_tensors; i++)
         memset(p->tensors[i], 0, (size_t)rk_part_count(p, i) * sizeof(float));
@@ -227,7 +227,7 @@ rk_status rk_part_start(rk_adapter_part *p, const rk_start *how, rk_error *err)
     default:
         start_drawn(p, how);
     }
-    if (p->form == RK_FORM_DORA)
+    if (p->form == RK_PART_DORA)
         start_magnitude(p, how);
     return st == RK_OK && rk_starts[how->kind].residual ? keep_start(p, err) : st;
 }

@@ -7,7 +7,7 @@
 
 static bool is_lora_of_more(const rk_adapter_part *p)
 {
-    return p->form == RK_FORM_MISS || (p->form == RK_FORM_LORA && p->start[0]);
+    return p->form == RK_PART_MISS || (p->form == RK_PART_LORA && p->start[0]);
 }
 
 /* A[k, i] = 1 where i mod r = k, B[o, k] = D[k, o mod width] */
@@ -36,16 +36,16 @@ static void put_both(const rk_adapter_part *p, rk_adapter_part *out)
 static rk_status convert_part(rk_adapter_set *to, const rk_adapter_part *p, rk_error *err)
 {
     rk_adapter_part like = *p, *out;
-    if (p->form != RK_FORM_LORA && p->form != RK_FORM_MISS)
+    if (p->form != RK_PART_LORA && p->form != RK_PART_MISS)
         return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: %s is no lora of any rank", p->name,
                        rk_forms[p->form].name);
-    like.form = RK_FORM_LORA;
+    like.form = RK_PART_LORA;
     like.rank = p->start[0] ? 2 * p->rank : p->rank;
-    like.scale = p->form == RK_FORM_MISS ? 1.0 : p->scale;
+    like.scale = p->form == RK_PART_MISS ? 1.0 : p->scale;
     const rk_status st = rk_adapter_set_add(to, &like, &out, err);
     if (st != RK_OK)
         return st;
-    if (p->form == RK_FORM_MISS)
+    if (p->form == RK_PART_MISS)
         put_miss(p, out);
     else if (p->start[0])
         put_both(p, out);
@@ -75,7 +75,7 @@ static void set_alpha(rk_adapter_set *to, const rk_adapter_set *from)
     to->alpha = from->alpha;
     if (first && is_lora_of_more(first)) {
         const double rank = (double)to->parts[0].rank;
-        to->rslora = from->rslora && first->form == RK_FORM_LORA;
+        to->rslora = from->rslora && first->form == RK_PART_LORA;
         to->alpha = to->parts[0].scale * (to->rslora ? sqrt(rank) : rank);
     }
 }

@@ -145,11 +145,11 @@ static void test_forms(void **state)
         const char *method;
         double alpha;
         bool plain; /* RWKV-PEFT has it */
-    } cases[] = {{RK_FORM_LORA, "lora", 32, true},
-                 {RK_FORM_DORA, "dora", 12, true},
-                 {RK_FORM_MISS, "miss", 0, true},
-                 {RK_FORM_BAT_IN, "bat", 0, true},
-                 {RK_FORM_BAT_OUT, "bat", 0, false}};
+    } cases[] = {{RK_PART_LORA, "lora", 32, true},
+                 {RK_PART_DORA, "dora", 12, true},
+                 {RK_PART_MISS, "miss", 0, true},
+                 {RK_PART_BAT_IN, "bat", 0, true},
+                 {RK_PART_BAT_OUT, "bat", 0, false}};
     test_ctx t = test_begin(1);
     for (size_t i = 0; i < RK_COUNT(cases); i++) {
         rk_adapter_set *s = new_set(&t, cases[i].form, cases[i].method, cases[i].alpha);
@@ -170,12 +170,12 @@ static void test_patterns(void **state)
 {
     (void)state;
     test_ctx t = test_begin(2);
-    rk_adapter_set *s = new_set(&t, RK_FORM_LORA, "rslora", 7);
+    rk_adapter_set *s = new_set(&t, RK_PART_LORA, "rslora", 7);
     s->rslora = true;
     for (int64_t i = 0; i < s->n_parts; i++)
         s->parts[i].scale = 7 / sqrt(R);
     const rk_adapter_part other = {.name = "blocks.1.ffn.key.weight",
-                                   .form = RK_FORM_LORA,
+                                   .form = RK_PART_LORA,
                                    .in = IN,
                                    .out = OUT,
                                    .rank = 9,
@@ -184,7 +184,7 @@ static void test_patterns(void **state)
     keeps_all(&t, s, "folder");
     rk_adapter_set_free(s);
 
-    s = new_set(&t, RK_FORM_MISS, "miss", 0);
+    s = new_set(&t, RK_PART_MISS, "miss", 0);
     for (int64_t i = 0; i < s->n_parts; i++)
         s->parts[i].width = OUT / 2; /* of the tensors' memory the front */
     keeps_all(&t, s, "folder");
@@ -197,7 +197,7 @@ static void test_starts(void **state)
 {
     (void)state;
     test_ctx t = test_begin(3);
-    rk_adapter_set *s = new_set(&t, RK_FORM_LORA, "pissa", R);
+    rk_adapter_set *s = new_set(&t, RK_PART_LORA, "pissa", R);
     add_starts(&t, s);
     keeps_all(&t, s, "folder");
     keeps_all(&t, s, "one.safetensors");
@@ -232,7 +232,7 @@ static void test_gguf(void **state)
 {
     (void)state;
     test_ctx t = test_begin(4);
-    rk_adapter_set *s = new_set(&t, RK_FORM_LORA, "lora", 32);
+    rk_adapter_set *s = new_set(&t, RK_PART_LORA, "lora", 32);
     rk_adapter_set_free(round_trip(&t, s, "a.gguf", 0));
     rk_adapter_set_free(s);
     test_end(&t);

@@ -165,7 +165,7 @@ static void test_zero(void **state)
             test_model m = test_model_open(&t, 3, N_LAYER, N_EMBD, RK_BF16);
             const int32_t *tokens = test_tokens(&t, N_TOKENS, m.model->hp.n_vocab);
             rk_adapter_set *s = set_of(&t, m.model, &zero[k], 0.0f);
-            for (int64_t i = 0; i < s->n_parts && s->parts[i].form == RK_FORM_LORA; i++)
+            for (int64_t i = 0; i < s->n_parts && s->parts[i].form == RK_PART_LORA; i++)
                 for (int64_t n = 0; n < rk_part_count(&s->parts[i], 0); n++)
                     s->parts[i].tensors[0][n] = 0.1f * (float)(n % 7 - 3);
             rk_adapters *ad = applied(m.model, s, 1.0);

@@ -167,12 +167,12 @@ static const struct {
     rk_start_kind start;
     int64_t rank;
 } methods[N_METHODS] = {
-    [LORA] = {"LoRA", RK_FORM_LORA, RK_START_PLAIN, 2},
-    [PISSA] = {"PiSSA", RK_FORM_LORA, RK_START_PISSA, 2},
-    [OLORA] = {"OLoRA", RK_FORM_LORA, RK_START_OLORA, 2},
-    [MISS] = {"MiSS", RK_FORM_MISS, RK_START_PLAIN, 4},
-    [BAT] = {"Bat", RK_FORM_BAT_IN, RK_START_PLAIN, 4},
-    [FULL] = {"all of W", RK_FORM_COUNT, RK_START_PLAIN, 0},
+    [LORA] = {"LoRA", RK_PART_LORA, RK_START_PLAIN, 2},
+    [PISSA] = {"PiSSA", RK_PART_LORA, RK_START_PISSA, 2},
+    [OLORA] = {"OLoRA", RK_PART_LORA, RK_START_OLORA, 2},
+    [MISS] = {"MiSS", RK_PART_MISS, RK_START_PLAIN, 4},
+    [BAT] = {"Bat", RK_PART_BAT_IN, RK_START_PLAIN, 4},
+    [FULL] = {"all of W", RK_PART_FORMS, RK_START_PLAIN, 0},
 };
 
 enum { STEP_0, STEP_10, STEP_100, STEP_300, N_SHOWN };
@@ -226,8 +226,8 @@ static void tuned_begin(rig *g, tuned *a, int method, float *w)
         a->of[a->n] = variable_of(&g->t, n_dims, dims, p->tensors[a->n]);
     }
     rk_tensor *t[] = {&a->of[0].tensor, &a->of[1].tensor};
-    a->adapter = p->form == RK_FORM_LORA   ? rk_lora(t[0], t[1], p->scale)
-                 : p->form == RK_FORM_MISS ? rk_miss(t[0])
+    a->adapter = p->form == RK_PART_LORA   ? rk_lora(t[0], t[1], p->scale)
+                 : p->form == RK_PART_MISS ? rk_miss(t[0])
                                            : rk_bat_in(t[0]);
 }
 
@@ -257,7 +257,7 @@ static curve tune(rig *g, const network *base, int method)
     for (int i = 0; i < N_LAYERS; i++)
         net.of[i].tensor.requires_grad = false;
     net.of[W2] = variable_of(&g->t, 2, shapes[W2], w);
-    if (methods[method].form == RK_FORM_COUNT)
+    if (methods[method].form == RK_PART_FORMS)
         return learn(g, &net, &net.of[W2], 1, STEPS);
     tuned a = {0};
     tuned_begin(g, &a, method, w);

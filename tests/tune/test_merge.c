@@ -11,12 +11,12 @@ typedef struct sizes {
 } sizes;
 
 static const sizes cases[] = {
-    {RK_FORM_LORA, 7, 12, 3, 0, false},    {RK_FORM_LORA, 12, 7, 1, 0, true},
-    {RK_FORM_DORA, 9, 11, 4, 0, false},    {RK_FORM_MISS, 10, 12, 4, 0, false},
-    {RK_FORM_MISS, 10, 13, 4, 0, false},   {RK_FORM_MISS, 10, 15, 4, 0, false},
-    {RK_FORM_MISS, 12, 5, 8, 0, false},    {RK_FORM_MISS, 12, 15, 4, 3, false},
-    {RK_FORM_BAT_IN, 8, 12, 4, 0, false},  {RK_FORM_BAT_IN, 12, 8, 4, 0, false},
-    {RK_FORM_BAT_OUT, 8, 12, 4, 0, false}, {RK_FORM_BAT_OUT, 12, 8, 2, 0, false},
+    {RK_PART_LORA, 7, 12, 3, 0, false},    {RK_PART_LORA, 12, 7, 1, 0, true},
+    {RK_PART_DORA, 9, 11, 4, 0, false},    {RK_PART_MISS, 10, 12, 4, 0, false},
+    {RK_PART_MISS, 10, 13, 4, 0, false},   {RK_PART_MISS, 10, 15, 4, 0, false},
+    {RK_PART_MISS, 12, 5, 8, 0, false},    {RK_PART_MISS, 12, 15, 4, 3, false},
+    {RK_PART_BAT_IN, 8, 12, 4, 0, false},  {RK_PART_BAT_IN, 12, 8, 4, 0, false},
+    {RK_PART_BAT_OUT, 8, 12, 4, 0, false}, {RK_PART_BAT_OUT, 12, 8, 2, 0, false},
 };
 
 /* A set of one part of uniform numbers. */
@@ -107,7 +107,7 @@ static void apply_bat(test_ctx *t, const rk_adapter_part *p, const float *w, con
     double *z = test_alloc_f64(t, r);
     for (int64_t a = 0; a < p->out / r; a++)
         for (int64_t b = 0; b < p->in / r; b++) {
-            const float *block = p->tensors[0] + (p->form == RK_FORM_BAT_IN ? b : a) * r * r;
+            const float *block = p->tensors[0] + (p->form == RK_PART_BAT_IN ? b : a) * r * r;
             for (int64_t k = 0; k < r; k++) {
                 z[k] = 0.0;
                 for (int64_t j = 0; j < r; j++)
@@ -127,15 +127,15 @@ static double *adapted(test_ctx *t, const rk_adapter_part *p, const float *w, co
     double *y = test_alloc_f64(t, p->out);
     multiply(p, w, x, y);
     switch (p->form) {
-    case RK_FORM_LORA:
+    case RK_PART_LORA:
         add_pair(p, p->scale, p->tensors[0], p->tensors[1], x, y);
         if (p->start[0])
             add_pair(p, -p->scale, p->start[0], p->start[1], x, y);
         break;
-    case RK_FORM_DORA:
+    case RK_PART_DORA:
         apply_dora(t, p, w, x, y);
         break;
-    case RK_FORM_MISS:
+    case RK_PART_MISS:
         apply_miss(p, x, y);
         break;
     default:
@@ -211,12 +211,12 @@ static void test_unmerged(void **state)
         rk_adapter_set *set = random_set(&t, &cases[c], 0.05f);
         const rk_adapter_part *p = &set->parts[0];
         const int64_t n = p->out * p->in;
-        const bool bat = p->form == RK_FORM_BAT_IN || p->form == RK_FORM_BAT_OUT;
+        const bool bat = p->form == RK_PART_BAT_IN || p->form == RK_PART_BAT_OUT;
         const float *w = test_uniform(&t, n, -1, 1);
         float *back = test_copy_f32(&t, w, n);
         test_ok(rk_part_merge(p, 0.8, back, NULL, &err), &err);
         assert_true(distance(w, back, n) > 1e-3);
-        if (p->form == RK_FORM_DORA) {
+        if (p->form == RK_PART_DORA) {
             assert_int_equal(rk_part_unmerge(p, 0.8, back, NULL, &err), RK_ERR_UNSUPPORTED);
         } else {
             test_ok(rk_part_unmerge(p, 0.8, back, NULL, &err), &err);
@@ -234,7 +234,7 @@ static void test_singular(void **state)
     (void)state;
     test_ctx t = test_begin(3);
     rk_error err = {0};
-    const sizes s = {RK_FORM_BAT_IN, 4, 4, 2, 0, false};
+    const sizes s = {RK_PART_BAT_IN, 4, 4, 2, 0, false};
     rk_adapter_set *set = random_set(&t, &s, 0.0f);
     float *w = test_uniform(&t, 16, -1, 1);
     set->parts[0].tensors[0][4] = set->parts[0].tensors[0][7] = -1.0f;
@@ -281,7 +281,7 @@ static void test_as_lora(void **state)
         set->fingerprint = 77;
         test_ok(rk_adapter_set_add_whole(set, "ln_out.weight", 1, dims, &whole, &err), &err);
         whole->data[2] = 5.0f;
-        if (p->form != RK_FORM_LORA && p->form != RK_FORM_MISS) {
+        if (p->form != RK_PART_LORA && p->form != RK_PART_MISS) {
             assert_int_equal(rk_adapter_set_to_lora(&lora, set, &err), RK_ERR_UNSUPPORTED);
             assert_null(lora);
         } else {
@@ -289,7 +289,7 @@ static void test_as_lora(void **state)
             const rk_adapter_part *q = &lora->parts[0];
             const float *w = test_uniform(&t, p->out * p->in, -1, 1);
             const double *x = test_uniform_f64(&t, p->in, -1, 1);
-            assert_int_equal(q->form, RK_FORM_LORA);
+            assert_int_equal(q->form, RK_PART_LORA);
             assert_null(q->start[0]);
             assert_int_equal(q->rank, p->start[0] ? 2 * p->rank : p->rank);
             expect_near(&t, adapted(&t, p, w, x), adapted(&t, q, w, x), p->out, 1e-12);

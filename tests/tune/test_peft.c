@@ -23,19 +23,19 @@ typedef struct oracle_case {
 } oracle_case;
 
 static const oracle_case cases[] = {
-    {"lora", RK_FORM_LORA, 4, 0, 1.5, false},
-    {"rslora", RK_FORM_LORA, 4, 0, 3.0, false},
-    {"dora", RK_FORM_DORA, 4, 0, 1.5, false},
-    {"pissa", RK_FORM_LORA, 4, 0, 1.5, true},
-    {"olora", RK_FORM_LORA, 4, 0, 1.5, true},
-    {"bone", RK_FORM_MISS, 4, 0, 1.0, false},
-    {"bone-odd", RK_FORM_MISS, 5, 0, 1.0, false},
-    {"bone-bat", RK_FORM_BAT_OUT, 4, 0, 1.0, false},
-    {"miss", RK_FORM_MISS, 4, 0, 1.0, false},
-    {"miss-odd", RK_FORM_MISS, 7, 0, 1.0, false},
-    {"miss-bat", RK_FORM_BAT_OUT, 4, 0, 1.0, false},
-    {"miss-mini", RK_FORM_MISS, 4, 2, 1.0, false},
-    {"bat-in", RK_FORM_BAT_IN, 4, 0, 1.0, false},
+    {"lora", RK_PART_LORA, 4, 0, 1.5, false},
+    {"rslora", RK_PART_LORA, 4, 0, 3.0, false},
+    {"dora", RK_PART_DORA, 4, 0, 1.5, false},
+    {"pissa", RK_PART_LORA, 4, 0, 1.5, true},
+    {"olora", RK_PART_LORA, 4, 0, 1.5, true},
+    {"bone", RK_PART_MISS, 4, 0, 1.0, false},
+    {"bone-odd", RK_PART_MISS, 5, 0, 1.0, false},
+    {"bone-bat", RK_PART_BAT_OUT, 4, 0, 1.0, false},
+    {"miss", RK_PART_MISS, 4, 0, 1.0, false},
+    {"miss-odd", RK_PART_MISS, 7, 0, 1.0, false},
+    {"miss-bat", RK_PART_BAT_OUT, 4, 0, 1.0, false},
+    {"miss-mini", RK_PART_MISS, 4, 2, 1.0, false},
+    {"bat-in", RK_PART_BAT_IN, 4, 0, 1.0, false},
 };
 
 /* ---- what peft computed ---- */
@@ -186,14 +186,14 @@ static rk_tensor *ones_of(rk_ctx *ctx, const rk_adapter_part *p)
 static rk_adapter adapter_of(rk_ctx *ctx, const rk_adapter_part *p, const float *w, rk_tensor **in)
 {
     switch (p->form) {
-    case RK_FORM_LORA:
+    case RK_PART_LORA:
         return rk_lora(in[0], in[1], p->scale);
-    case RK_FORM_DORA:
+    case RK_PART_DORA:
         return rk_dora(in[0], in[1], p->scale,
                        &(rk_dora_tensors){in[2], squares_of(ctx, w, p), ones_of(ctx, p)});
-    case RK_FORM_MISS:
+    case RK_PART_MISS:
         return rk_miss(in[0]);
-    case RK_FORM_BAT_IN:
+    case RK_PART_BAT_IN:
         return rk_bat_in(in[0]);
     default:
         return rk_bat_out(in[0]);
@@ -365,7 +365,7 @@ static void expect_start(test_ctx *t, const start_case *c, rk_engine *engine, in
     rk_adapter_part *p = NULL;
     rk_error err = {0};
     const int64_t n = sizes[layer][0] * sizes[layer][1];
-    const rk_adapter_part like = {.form = RK_FORM_LORA,
+    const rk_adapter_part like = {.form = RK_PART_LORA,
                                   .out = sizes[layer][0],
                                   .in = sizes[layer][1],
                                   .rank = c->rank,

@@ -26,7 +26,7 @@ static rk_adapter_set *make_set(const rk_model *m)
     test_ok(rk_adapter_set_new(&s, &err), &err);
     for (int64_t i = 0, n = 0; i < m->n_params; i++) {
         const rk_tensor *t = &m->params[i].tensor;
-        rk_adapter_part *p = NULL, like = {.form = (rk_adapter_form)(n % RK_FORM_COUNT),
+        rk_adapter_part *p = NULL, like = {.form = (rk_adapter_form)(n % RK_PART_FORMS),
                                            .in = t->dims[1],
                                            .out = t->dims[0],
                                            .rank = RANK,
@@ -35,7 +35,7 @@ static rk_adapter_set *make_set(const rk_model *m)
         if (!rk_param_is_hidden(&m->params[i]))
             continue;
         snprintf(like.name, sizeof like.name, "%s", m->params[i].name);
-        like.scale = n % RK_FORM_COUNT == RK_FORM_LORA ? 0.5 : 1.0;
+        like.scale = n % RK_PART_FORMS == RK_PART_LORA ? 0.5 : 1.0;
         test_ok(rk_adapter_set_add(s, &like, &p, &err), &err);
         for (int q = 0; q < rk_forms[p->form].n_tensors; q++)
             random_values(p, q, (uint64_t)(3 * i + q), q == 2 ? 1.0f : 0.1f);

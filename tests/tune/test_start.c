@@ -35,7 +35,7 @@ static rk_adapter_part *add(fixture *f, rk_adapter_form form, int64_t out, int64
                                   .out = out,
                                   .rank = rank,
                                   .width = out,
-                                  .scale = form == RK_FORM_LORA ? 0.5 : 1.0};
+                                  .scale = form == RK_PART_LORA ? 0.5 : 1.0};
     test_ok(rk_adapter_set_add(f->set, &like, &p, &err), &err);
     return p;
 }
@@ -187,7 +187,7 @@ static void test_pissa(void **state)
         fixture f = begin(1);
         const float *w = falling(&t, out, in, 0.9);
         const double *s = singular_values(&t, widened(&t, w, out * in), out, in);
-        rk_adapter_part *p = add(&f, RK_FORM_LORA, out, in, RANK);
+        rk_adapter_part *p = add(&f, RK_PART_LORA, out, in, RANK);
         rk_start how = start_of(&f, RK_START_PISSA, w);
         how.exact = i % 2 == 0;
         run(p, &how);
@@ -218,7 +218,7 @@ static void test_olora(void **state)
     enum { OUT = 30, IN = 21, RANK = 5 };
     fixture f = begin(1);
     const float *w = test_uniform(&t, (int64_t)OUT * IN, -1, 1);
-    rk_adapter_part *p = add(&f, RK_FORM_LORA, OUT, IN, RANK);
+    rk_adapter_part *p = add(&f, RK_PART_LORA, OUT, IN, RANK);
     const rk_start how = start_of(&f, RK_START_OLORA, w);
     run(p, &how);
     const double *b = widened(&t, p->tensors[1], (int64_t)OUT * RANK);
@@ -257,7 +257,7 @@ static void test_lora_ga(void **state)
     test_ok(rk_svd(OUT, IN, widened(&t, g, (int64_t)OUT * IN), u, s, vt, &err), &err);
     for (int i = 0; i < 6; i++) {
         fixture f = begin(1);
-        rk_adapter_part *p = add(&f, RK_FORM_LORA, OUT, IN, RANK);
+        rk_adapter_part *p = add(&f, RK_PART_LORA, OUT, IN, RANK);
         rk_start how = start_of(&f, RK_START_LORA_GA, g);
         how.direction = (rk_ga_direction)(i / 2);
         how.ga_peft = i % 2 == 1;
@@ -292,7 +292,7 @@ static void test_draws(void **state)
     enum { OUT = 64, IN = 256, RANK = 8, N = RANK * IN };
     fixture f = begin(1);
     const float *w = test_uniform(&t, (int64_t)OUT * IN, -1, 1);
-    rk_adapter_part *p = add(&f, RK_FORM_LORA, OUT, IN, RANK);
+    rk_adapter_part *p = add(&f, RK_PART_LORA, OUT, IN, RANK);
     rk_start how = start_of(&f, RK_START_PLAIN, NULL);
     run(p, &how);
     for (int64_t i = 0; i < N; i++)
@@ -317,7 +317,7 @@ static void test_draws(void **state)
     run(p, &how);
     assert_true(fabs(mean_of(p->tensors[0], N, 2) * RANK * RANK - 1.0) < 0.1);
 
-    p = add(&f, RK_FORM_MISS, OUT, IN, RANK);
+    p = add(&f, RK_PART_MISS, OUT, IN, RANK);
     how.kind = RK_START_RANDOM;
     run(p, &how);
     for (int64_t i = 0; i < RANK * OUT; i++)
@@ -326,7 +326,7 @@ static void test_draws(void **state)
     run(p, &how);
     assert_true(mean_of(p->tensors[0], RANK * OUT, 2) == 0.0);
 
-    p = add(&f, RK_FORM_DORA, OUT, IN, RANK);
+    p = add(&f, RK_PART_DORA, OUT, IN, RANK);
     how.weight = w;
     run(p, &how);
     for (int64_t o = 0; o < OUT; o++)
@@ -345,8 +345,8 @@ static void test_repeats(void **state)
     fixture f = begin(1), g = begin(3);
     const float *w = test_uniform(&t, (int64_t)OUT * IN, -1, 1);
     for (size_t i = 0; i < RK_COUNT(kinds) + 1; i++) {
-        rk_adapter_part *p = add(&f, RK_FORM_LORA, OUT, IN, RANK);
-        rk_adapter_part *q = add(&g, RK_FORM_LORA, OUT, IN, RANK);
+        rk_adapter_part *p = add(&f, RK_PART_LORA, OUT, IN, RANK);
+        rk_adapter_part *q = add(&g, RK_PART_LORA, OUT, IN, RANK);
         rk_start how = start_of(&f, kinds[i % RK_COUNT(kinds)], w);
         rk_start other = start_of(&g, kinds[i % RK_COUNT(kinds)], w);
         how.exact = other.exact = i == RK_COUNT(kinds);
@@ -373,16 +373,16 @@ static void test_refused(void **state)
     rk_error err = {0};
     float *w = test_uniform(&t, 6 * 4, -1, 1);
     rk_start how = start_of(&f, RK_START_PISSA, w);
-    rk_adapter_part *p = add(&f, RK_FORM_LORA, 6, 4, 5);
+    rk_adapter_part *p = add(&f, RK_PART_LORA, 6, 4, 5);
     assert_int_equal(rk_part_start(p, &how, &err), RK_ERR_ARG);
     assert_non_null(strstr(err.msg, "rank 5 as 'pissa' needs 5 singular vectors"));
-    p = add(&f, RK_FORM_LORA, 6, 4, 3);
+    p = add(&f, RK_PART_LORA, 6, 4, 3);
     how.kind = RK_START_LORA_GA;
     assert_int_equal(rk_part_start(p, &how, &err), RK_ERR_ARG);
-    p = add(&f, RK_FORM_MISS, 6, 4, 2);
+    p = add(&f, RK_PART_MISS, 6, 4, 2);
     assert_int_equal(rk_part_start(p, &how, &err), RK_ERR_ARG);
     assert_string_equal(err.msg, "miss does not start as 'lora-ga'");
-    p = add(&f, RK_FORM_LORA, 6, 4, 2);
+    p = add(&f, RK_PART_LORA, 6, 4, 2);
     for (int kind = RK_START_PISSA; kind < RK_START_COUNT; kind++) {
         how.kind = (rk_start_kind)kind;
         w[4] = INFINITY;
