@@ -96,7 +96,8 @@ typedef struct rk_adamw {
 } rk_adamw;
 
 typedef struct rk_rwkv7_prepare {
-    const void *w0, *a0, *v0, *k_k, *k_a;           /* (C) */
+    const void *w0, *a0, *v0; /* (C) */
+    const void *k_k, *k_a;    /* (C); both NULL: balanced, see rwkv7_prepare */
     const void *wl, *al, *vl, *k0, *v_in, *v_first; /* (rows, C); vl, v_first NULL in layer 0 */
     void *w, *k, *na, *b, *v;                       /* (rows, C) */
 } rk_rwkv7_prepare;
@@ -110,9 +111,11 @@ typedef struct rk_rwkv7_prepare_grads {
 } rk_rwkv7_prepare_grads;
 
 typedef struct rk_rwkv7_output {
-    const void *y, *r, *k, *v, *g; /* (rows, C) */
-    const void *r_k, *ln_w, *ln_b; /* (C) */
+    const void *y, *r, *k, *v, *g; /* (rows, C); g NULL: no gate */
+    const void *r_k, *ln_w, *ln_b; /* (C); r_k NULL: no bonus; ln_w and ln_b NULL: no norm */
     double eps;
+    double scale;     /* of y where there is no norm */
+    double gate_base; /* added to g */
     void *
         stats; /* (rows, H, 2) mean, rstd: written by forward, read by backward; may be NULL forward */
     void *z; /* (rows, C) */
@@ -222,7 +225,8 @@ typedef struct rk_kernels {
      *   w = exp(-e^(-1/2) sigmoid(w0 + wl));  a = sigmoid(a0 + al);  kk = l2norm(k0 k_k) per head
      *   k = k0 (1 + (a - 1) k_a);  v = v0 + (v_first - v0) sigmoid(vb + vl)
      * outputs w, k, na = -kk, b = kk a, v; the iclr `a` itself is not kept, backward computes it
-     * again. v_first NULL (layer 0): v is the input and is not written. */
+     * again. v_first NULL (layer 0): v is the input and is not written. k_k and k_a NULL (RAD-RWKV7's
+     * balanced state, arXiv 2505.03005): kk = normalize(k0), k = k0 (1 - w + a). */
     void (*rwkv7_prepare)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_prepare *p);
     /* Backward for the inputs (wl, al, vl, k0, v, v_first), row by row. */
     void (*rwkv7_prepare_bwd)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_prepare *p,
@@ -230,7 +234,8 @@ typedef struct rk_kernels {
     /* Backward for the vectors w0, a0, v0, k_k, k_a is add_rows over per-row terms that
      * rwkv7_prepare_bwd leaves in g->dk_k_rows and g->dk_a_rows (w0, a0, v0 take dwl, dal, dvl). */
 
-    /* RWKV-7 after the recurrence: z = (norm(y; ln_w, ln_b, eps) + (sum_j r k r_k) v) g, per head. */
+    /* RWKV-7 after the recurrence: z = (norm(y; ln_w, ln_b, eps) + (sum_j r k r_k) v) (gate_base + g),
+     * per head, of which each part may be missing. */
     void (*rwkv7_output)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_output *p);
     void (*rwkv7_output_bwd)(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_output *p,
                              const rk_rwkv7_output_grads *g);

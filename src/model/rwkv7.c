@@ -114,8 +114,9 @@ rk_tensor *rk_rwkv7_att(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor
     const bool path = m->arch->n_state > RK_RWKV7_PATH;
     rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], path ? s[RK_RWKV7_PATH] : NULL,
                                 io->carry[0]};
-    x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, m->hp.ln_x_eps,
-                                  m->hp.own[RK_RWKV7_REMOVAL].x, &att);
+    const rk_rwkv7_form form = {.eps = m->hp.ln_x_eps,
+                                .extra = m->hp.own[RK_RWKV7_REMOVAL].x - 1.0};
+    x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, &form, &att);
     io->carry[0] = att.v_first;
     s[ATT_SHIFT] = att.shift;
     s[ATT_WKV] = att.wkv;

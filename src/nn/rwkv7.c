@@ -3,7 +3,8 @@
  * The time mix is written in three ops beside its matrix products (ops.h: prepare, wkv7, output; as
  * one: heads), which hold the equations. v_first is the first layer's value of the same token and
  * no part of the state. Where paper and code differ (order of the value residual), this follows the
- * code. */
+ * code. What ARWKV-7 (arXiv 2501.15570) puts in the place of attention is the same with parts missing:
+ * a gate, a group norm. */
 #include "nn/rwkv7.h"
 
 /* (B, T, C) as (B, T, H, N), sizes as r_k (H, N) has them. */
@@ -15,59 +16,86 @@ static rk_tensor *heads(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x)
     return rk_view(ctx, x, 4, dims);
 }
 
-rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
-                                     rk_tensor *residual, double eps, double removal,
-                                     rk_rwkv7_time_mix_io *io)
+/* Products at once, of those whose weight and input are there; the others are NULL. */
+static void linears_there(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
 {
-    enum { XR, XW, XK, XV, XA, XG, N_MIX };
-    rk_tensor *const mu[N_MIX] = {p->x_r, p->x_w, p->x_k, p->x_v, p->x_a, p->x_g};
-    rk_tensor *mixed = rk_shift_mix(ctx, x, io->shift, mu, N_MIX, &io->shift), *in[N_MIX];
-    for (int q = 0; q < N_MIX; q++)
-        in[q] = rk_index(ctx, mixed, q);
+    rk_linears_in there[RK_LINEARS_MAX];
+    rk_tensor *got[RK_LINEARS_MAX] = {NULL};
+    int count = 0, next = 0;
+    for (int i = 0; i < n; i++)
+        if (in[i].x && rk_weight_is_there(&in[i].w))
+            there[count++] = in[i];
+    rk_linears(ctx, there, count, got);
+    for (int i = 0; i < n; i++)
+        out[i] = in[i].x && rk_weight_is_there(&in[i].w) ? got[next++] : NULL;
+}
 
-    /* All products that read the mixes at once, then the second factors of the low-rank pairs. */
-    enum { R, K, V, W, A, G, VL, N_READS };
-    const rk_linears_in reads[N_READS] = {
-        [R] = {in[XR], p->receptance, RK_UNARY_NONE}, [K] = {in[XK], p->key, RK_UNARY_NONE},
-        [V] = {in[XV], p->value, RK_UNARY_NONE},      [W] = {in[XW], p->w1, RK_TANH},
-        [A] = {in[XA], p->a1, RK_UNARY_NONE},         [G] = {in[XG], p->g1, RK_SIGMOID},
-        [VL] = {in[XV], p->v1, RK_UNARY_NONE},
-    };
-    rk_tensor *q[N_READS] = {NULL}, *up[N_READS - W] = {NULL};
-    const int n_reads = io->v_first ? N_READS : VL;
-    rk_linears(ctx, reads, n_reads, q);
-    const rk_linears_in ups[] = {
-        {q[W], p->w2, RK_UNARY_NONE},
-        {q[A], p->a2, RK_UNARY_NONE},
-        {q[G], p->g2, RK_UNARY_NONE},
-        {q[VL], p->v2, RK_UNARY_NONE},
-    };
-    rk_linears(ctx, ups, n_reads - W, up);
+/* What the products give, (B, T, C): receptance, key, value; inside the low-rank pairs, which are
+ * replaced by what comes out of them: decay, rate, gate, value residual. */
+enum { R, K, V, W, A, G, VL, N_READS };
+
+/* Between the products that read the input and the one that writes the result. */
+static rk_tensor *between(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *const *q,
+                          const rk_rwkv7_form *form, rk_rwkv7_time_mix_io *io)
+{
     rk_tensor *v = heads(ctx, p, q[V]);
     const rk_rwkv7_heads_in core = {.raw = {.w0 = p->w0,
                                             .a0 = p->a0,
                                             .v0 = p->v0,
                                             .k_k = p->k_k,
                                             .k_a = p->k_a,
-                                            .wl = heads(ctx, p, up[W - W]),
-                                            .al = heads(ctx, p, up[A - W]),
-                                            .vl = heads(ctx, p, up[VL - W]),
+                                            .wl = heads(ctx, p, q[W]),
+                                            .al = heads(ctx, p, q[A]),
+                                            .vl = heads(ctx, p, q[VL]),
                                             .k = heads(ctx, p, q[K]),
                                             .v = v,
                                             .v_first = io->v_first},
                                     .r = heads(ctx, p, q[R]),
-                                    .g = heads(ctx, p, up[G - W]),
+                                    .g = heads(ctx, p, q[G]),
                                     .r_k = p->r_k,
                                     .ln_w = p->ln_x_w,
                                     .ln_b = p->ln_x_b,
                                     .state = io->wkv,
                                     .path = p->path.u ? &p->path : NULL,
                                     .path_state = &io->path,
-                                    .eps = eps,
-                                    .extra = removal - 1.0};
+                                    .form = *form};
     rk_tensor *z = rk_rwkv7_heads(ctx, &core, &io->wkv);
     if (!io->v_first)
         io->v_first = v;
+    return z;
+}
+
+rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
+                                     rk_tensor *residual, const rk_rwkv7_form *form,
+                                     rk_rwkv7_time_mix_io *io)
+{
+    enum { XR, XW, XK, XV, XA, XG, N_MIX };
+    rk_tensor *const mu[N_MIX] = {p->x_r, p->x_w, p->x_k, p->x_v, p->x_a, p->x_g};
+    const int n_mix = p->x_g ? N_MIX : XG;
+    rk_tensor *mixed = rk_shift_mix(ctx, x, io->shift, mu, n_mix, &io->shift), *in[N_MIX] = {NULL};
+    for (int i = 0; i < n_mix; i++)
+        in[i] = rk_index(ctx, mixed, i);
+
+    /* All products that read the mixes at once, then the second factors of the low-rank pairs. */
+    const rk_linears_in reads[N_READS] = {
+        [R] = {in[XR], p->receptance, RK_UNARY_NONE},
+        [K] = {in[XK], p->key, RK_UNARY_NONE},
+        [V] = {in[XV], p->value, RK_UNARY_NONE},
+        [W] = {in[XW], p->w1, RK_TANH},
+        [A] = {in[XA], p->a1, RK_UNARY_NONE},
+        [G] = {in[XG], p->g1, RK_SIGMOID},
+        [VL] = {io->v_first ? in[XV] : NULL, p->v1, RK_UNARY_NONE},
+    };
+    rk_tensor *q[N_READS];
+    linears_there(ctx, reads, N_READS, q);
+    const rk_linears_in ups[] = {
+        {q[W], p->w2, RK_UNARY_NONE},
+        {q[A], p->a2, RK_UNARY_NONE},
+        {q[G], p->g2, RK_UNARY_NONE},
+        {q[VL], p->v2, RK_UNARY_NONE},
+    };
+    linears_there(ctx, ups, N_READS - W, q + W);
+    rk_tensor *z = between(ctx, p, q, form, io);
     return z ? rk_linear(ctx, rk_view(ctx, z, 3, x->dims), p->output, residual) : NULL;
 }
 

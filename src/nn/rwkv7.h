@@ -4,7 +4,8 @@
 
 #include "tensor/ops.h"
 
-/* Tensors by their checkpoint names. */
+/* Tensors by their checkpoint names. Without x_g, g1 and g2 there is no gate, without ln_x_w and ln_x_b
+ * no group norm. */
 typedef struct rk_rwkv7_time_mix {
     rk_tensor *x_r, *x_w, *x_k, *x_v, *x_a, *x_g; /* (C) mixes */
     rk_tensor *w0, *a0, *v0;                      /* (C) */
@@ -22,10 +23,9 @@ typedef struct rk_rwkv7_time_mix_io {
     rk_tensor *v_first; /* NULL in the first layer, which leaves its value here */
 } rk_rwkv7_time_mix_io;
 
-/* residual + time mix of x (B, T, C), the normalised input. eps is that of the group norm, removal a
- * factor of what the state removes (1 but in the variant that has it). */
+/* residual (NULL: nothing) + time mix of x (B, T, C), the normalised input. */
 rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
-                                     rk_tensor *residual, double eps, double removal,
+                                     rk_tensor *residual, const rk_rwkv7_form *form,
                                      rk_rwkv7_time_mix_io *io);
 
 typedef struct rk_rwkv7_channel_mix {

@@ -288,6 +288,50 @@ static void prepare(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
     out[4] = in[10] ? o.v : rk_scale(ctx, o.v, 1.0);
 }
 
+/* The same with a balanced state. */
+static void balanced(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    const rk_rwkv7_prepare_in p = {.w0 = in[0],
+                                   .a0 = in[1],
+                                   .wl = in[2],
+                                   .al = in[3],
+                                   .k = in[4],
+                                   .v = in[5],
+                                   .v0 = in[6],
+                                   .vl = in[7],
+                                   .v_first = in[8]};
+    const rk_rwkv7_prepare_out o = rk_rwkv7_prepare_op(ctx, &p);
+    out[0] = o.w;
+    out[1] = o.k;
+    out[2] = o.a;
+    out[3] = o.b;
+    out[4] = o.v;
+}
+
+/* With parts missing: a sum of these bits says which are there. */
+enum { GATE = 1, BONUS = 2, NORM = 4, ONE_PLUS = 8 };
+
+static void output_of(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    int next = 4;
+    rk_rwkv7_output_in o = {
+        .y = in[0],
+        .r = in[1],
+        .k = in[2],
+        .v = in[3],
+        .form = {.eps = 64e-5, .scale = 0.75, .gate_base = arg & ONE_PLUS ? 1 : 0}};
+    if (arg & GATE)
+        o.g = in[next++];
+    if (arg & BONUS)
+        o.r_k = in[next++];
+    if (arg & NORM) {
+        o.ln_w = in[next];
+        o.ln_b = in[next + 1];
+    }
+    out[0] = rk_rwkv7_output_op(ctx, &o);
+}
+
 static void output(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     (void)arg;
@@ -299,7 +343,7 @@ static void output(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
                                   .r_k = in[5],
                                   .ln_w = in[6],
                                   .ln_b = in[7],
-                                  .eps = 64e-5};
+                                  .form = {.eps = 64e-5}};
     out[0] = rk_rwkv7_output_op(ctx, &o);
 }
 
@@ -324,7 +368,7 @@ static void heads(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
                                  .ln_w = in[14],
                                  .ln_b = in[15],
                                  .state = in[16],
-                                 .eps = 64e-5};
+                                 .form = {.eps = 64e-5}};
     out[0] = rk_rwkv7_heads(ctx, &h, &out[1]);
 }
 
@@ -441,6 +485,8 @@ static void arithmetic(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
      IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 27), IN(-1, 1, 27), IN(-1, 1, 27),    \
      IN(-1, 1, 2, 3, 9, 9)}
 
+#define OUTPUT_IN IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25)
+
 static const rk_op_case cases[] = {
     UNARY(RK_SIGMOID, -4, 4), UNARY(RK_TANH, -4, 4), UNARY(RK_EXP, -4, 2), UNARY(RK_RELU2, -2, 2), UNARY(RK_SILU, -4, 4),
     {"unary of 20000", &rk_op_unary, unary, RK_TANH, {IN(-2, 2, 20000)}},
@@ -552,6 +598,11 @@ static const rk_op_case cases[] = {
     {"rwkv7_output", &rk_op_rwkv7_output, output, 0, {ROWS_OF(2, 11, 2, 4), IN(-1, 1, 2, 11, 2, 4), IN(-1, 1, 8), IN(-1, 1, 8), IN(-1, 1, 8)}},
     {"rwkv7_output, wide", &rk_op_rwkv7_output, output, 0, {ROWS_OF(1, 18, 9, 8), IN(-1, 1, 1, 18, 9, 8), IN(-1, 1, 72), IN(-1, 1, 72), IN(-1, 1, 72)}},
     {"rwkv7_output, three heads", &rk_op_rwkv7_output, output, 0, {ROWS_OF(2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    {"rwkv7_prepare, balanced", &rk_op_rwkv7_prepare, balanced, 0, {IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 75), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25)}},
+    {"rwkv7_output, nothing more", &rk_op_rwkv7_output, output_of, 0, {OUTPUT_IN}},
+    {"rwkv7_output, gate", &rk_op_rwkv7_output, output_of, GATE, {OUTPUT_IN, IN(-1, 1, 2, 37, 3, 25)}},
+    {"rwkv7_output, one_plus gate and bonus", &rk_op_rwkv7_output, output_of, GATE | BONUS | ONE_PLUS, {OUTPUT_IN, IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 75)}},
+    {"rwkv7_output, bonus and norm", &rk_op_rwkv7_output, output_of, BONUS | NORM, {OUTPUT_IN, IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
     {"rwkv7_heads, one step", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(1)},
     {"rwkv7_heads, five steps", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(5)},
     {"features", &rk_op_features, features, GAUSS, {FEATURES_IN(2, 7, 2, 5)}},

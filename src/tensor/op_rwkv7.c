@@ -125,9 +125,11 @@ static void rwkv7_prepare_shape(rk_ctx *ctx, rk_node *n)
     const rk_tensor *k = n->in[K];
     bool present = true;
     for (int i = 0; i < PREPARE_IN; i++)
-        present = present && (n->in[i] || i == VL || i == V_FIRST || i == V0);
+        present =
+            present && (n->in[i] || i == VL || i == V_FIRST || i == V0 || i == K_K || i == K_A);
     if (!rk_expect(ctx, n,
-                   present && !n->in[VL] == !n->in[V_FIRST] && !n->in[V0] == !n->in[V_FIRST],
+                   present && !n->in[VL] == !n->in[V_FIRST] && !n->in[V0] == !n->in[V_FIRST] &&
+                       !n->in[K_K] == !n->in[K_A],
                    "all inputs") ||
         !rk_expect_plain(ctx, n) ||
         !rk_expect(ctx, n,
@@ -278,9 +280,10 @@ static void rwkv7_output_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *y = n->in[Y];
     bool present = true;
-    for (int i = 0; i < OUTPUT_IN; i++)
+    for (int i = 0; i < G; i++)
         present = present && n->in[i];
-    if (!rk_expect(ctx, n, present, "all inputs") || !rk_expect_plain(ctx, n) ||
+    if (!rk_expect(ctx, n, present && !n->in[LN_W] == !n->in[LN_B], "all inputs") ||
+        !rk_expect_plain(ctx, n) ||
         !rk_expect(ctx, n,
                    all_like_first(n, Y, R_K, y) && all_vectors(n, R_K, OUTPUT_IN, width_of(y)),
                    "vectors of C and tensors (B,T,H,N)"))
@@ -291,24 +294,27 @@ static void rwkv7_output_shape(rk_ctx *ctx, rk_node *n)
     n->out[0] = rk_new_like(ctx, y);
 }
 
-static double eps_of(const rk_node *n)
+static void *data_at(const rk_node *n, int i, int64_t place)
 {
-    return *(const double *)n->attr;
+    return n->in[i] ? rk_at(n->in[Y], n->in[i]->data, place) : NULL;
 }
 
 static rk_rwkv7_output output_at(const rk_node *n, int64_t row)
 {
     const rk_tensor *y = n->in[Y];
     const int64_t lo = row * width_of(y);
+    const rk_rwkv7_form *form = n->attr;
     return (rk_rwkv7_output){.y = rk_at(y, y->data, lo),
-                             .r = rk_at(y, n->in[R]->data, lo),
-                             .k = rk_at(y, n->in[KEY]->data, lo),
-                             .v = rk_at(y, n->in[VALUE]->data, lo),
-                             .g = rk_at(y, n->in[G]->data, lo),
-                             .r_k = n->in[R_K]->data,
-                             .ln_w = n->in[LN_W]->data,
-                             .ln_b = n->in[LN_B]->data,
-                             .eps = eps_of(n),
+                             .r = data_at(n, R, lo),
+                             .k = data_at(n, KEY, lo),
+                             .v = data_at(n, VALUE, lo),
+                             .g = data_at(n, G, lo),
+                             .r_k = data_at(n, R_K, 0),
+                             .ln_w = data_at(n, LN_W, 0),
+                             .ln_b = data_at(n, LN_B, 0),
+                             .eps = form->eps,
+                             .scale = form->scale,
+                             .gate_base = form->gate_base,
                              .stats = rk_at(y, n->saved, row * y->dims[2] * 2),
                              .z = rk_at(y, n->out[0]->data, lo)};
 }
@@ -373,7 +379,7 @@ const rk_op rk_op_rwkv7_output = {
     .name = "rwkv7_output",
     .shape = rwkv7_output_shape,
     .on[RK_CPU] = {rwkv7_output_forward, rwkv7_output_backward},
-    .attr_bytes = sizeof(double),
+    .attr_bytes = sizeof(rk_rwkv7_form),
 };
 
 rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in)
@@ -381,6 +387,6 @@ rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in)
     rk_node n = {.op = &rk_op_rwkv7_output,
                  .n_in = OUTPUT_IN,
                  .in = {in->y, in->r, in->k, in->v, in->g, in->r_k, in->ln_w, in->ln_b},
-                 .attr = &in->eps};
+                 .attr = &in->form};
     return rk_apply1(ctx, &n);
 }

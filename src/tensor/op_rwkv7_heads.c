@@ -26,11 +26,12 @@ static void rwkv7_heads_shape(rk_ctx *ctx, rk_node *n)
               s->dims[1] == r->dims[2] && s->dims[2] == r->dims[3] && s->dims[3] == r->dims[3];
     for (int i = 0; ok && i < STATE; i++) {
         const bool vector = i < WL || (i >= R_K && i <= LN_B);
-        const bool optional = i == V0 || i == VL || i == V_FIRST;
+        const bool residual = i == V0 || i == VL || i == V_FIRST;
         ok = n->in[i] ? vector ? rk_tensor_count(n->in[i]) == r->dims[2] * r->dims[3]
                                : rk_tensor_same_shape(n->in[i], r)
-                      : optional && !n->in[V_FIRST];
+                      : (residual && !n->in[V_FIRST]) || i == K_K || i == K_A || i >= G;
     }
+    ok = ok && !n->in[K_K] == !n->in[K_A] && !n->in[LN_W] == !n->in[LN_B];
     if (!rk_expect(ctx, n, ok && r->dtype == RK_F32, "(B,T,H,N), vectors of C and (B,H,N,N)") ||
         !rk_expect_plain(ctx, n))
         return;
@@ -48,12 +49,7 @@ static const float *at(const heads_job *j, int i, int64_t place)
     return j->n->in[i] ? (const float *)j->n->in[i]->data + place : NULL;
 }
 
-/* What an op is told beside its inputs. */
-typedef struct heads_attr {
-    double eps, extra;
-} heads_attr;
-
-static const heads_attr *attr_of(const rk_node *n)
+static const rk_rwkv7_form *form_of(const rk_node *n)
 {
     return n->attr;
 }
@@ -79,7 +75,7 @@ static void prepare(const heads_job *j, int64_t row, int64_t c)
                                 .b = j->inner[S_B] + row,
                                 .v = first ? NULL : j->inner[S_V] + row};
     j->kern->rwkv7_prepare(1, 1, j->size, &p);
-    const float removal = (float)(1.0 + attr_of(j->n)->extra);
+    const float removal = (float)(1.0 + form_of(j->n)->extra);
     float *b = j->inner[S_B] + row;
     for (int64_t i = 0; removal != 1.0f && i < j->size; i++)
         b[i] *= removal;
@@ -92,6 +88,7 @@ static const float *value(const heads_job *j, int64_t row)
 
 static void output(const heads_job *j, int64_t row, int64_t c)
 {
+    const rk_rwkv7_form *form = form_of(j->n);
     const rk_rwkv7_output p = {.y = j->inner[S_Y] + row,
                                .r = at(j, R, row),
                                .k = j->inner[S_K] + row,
@@ -100,7 +97,9 @@ static void output(const heads_job *j, int64_t row, int64_t c)
                                .r_k = at(j, R_K, c),
                                .ln_w = at(j, LN_W, c),
                                .ln_b = at(j, LN_B, c),
-                               .eps = attr_of(j->n)->eps,
+                               .eps = form->eps,
+                               .scale = form->scale,
+                               .gate_base = form->gate_base,
                                .z = (float *)j->n->out[0]->data + row};
     j->kern->rwkv7_output(1, 1, j->size, &p);
 }
@@ -154,7 +153,7 @@ const rk_op rk_op_rwkv7_heads = {
     .name = "rwkv7_heads",
     .shape = rwkv7_heads_shape,
     .on[RK_CPU] = {rwkv7_heads_forward, NULL},
-    .attr_bytes = sizeof(heads_attr),
+    .attr_bytes = sizeof(rk_rwkv7_form),
 };
 
 /* a0 + al in place of al: prepare does not keep the iclr, and a path reads it, too. Both then pass their
@@ -172,9 +171,10 @@ static void add_rate(rk_ctx *ctx, rk_rwkv7_prepare_in *in)
 static rk_tensor *beside(rk_ctx *ctx, const rk_rwkv7_heads_in *in, const rk_rwkv7_prepare_in *raw,
                          const rk_rwkv7_prepare_out *q, rk_tensor *y)
 {
-    const rk_features_in f = {in->path, in->r,          q->k,
-                              q->v,     q->a,           rk_unary_op(ctx, RK_SIGMOID, raw->al),
-                              q->w,     1.0 + in->extra};
+    const rk_features_in f = {in->path, in->r,
+                              q->k,     q->v,
+                              q->a,     rk_unary_op(ctx, RK_SIGMOID, raw->al),
+                              q->w,     1.0 + in->form.extra};
     rk_wkv7_in wkv = rk_features_of(ctx, &f);
     wkv.state = *in->path_state;
     rk_tensor *features = rk_ctx_failed(ctx) ? NULL : rk_wkv7(ctx, &wkv, in->path_state);
@@ -187,15 +187,15 @@ static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor
     if (in->path)
         add_rate(ctx, &raw);
     rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(ctx, &raw);
-    if (in->extra != 0.0)
-        q.b = rk_scale(ctx, q.b, 1.0 + in->extra);
+    if (in->form.extra != 0.0)
+        q.b = rk_scale(ctx, q.b, 1.0 + in->form.extra);
     rk_ctx_watch(ctx, &(rk_recurrence){in->r, q.k, q.v, q.a});
     const rk_wkv7_in wkv = {in->r, q.w, q.k, q.v, q.a, q.b, in->state};
     rk_tensor *y = rk_wkv7(ctx, &wkv, state_out);
     if (in->path)
         y = beside(ctx, in, &raw, &q, y);
-    const rk_rwkv7_output_in out = {y,       in->r,    q.k,      q.v,    in->g,
-                                    in->r_k, in->ln_w, in->ln_b, in->eps};
+    const rk_rwkv7_output_in out = {y,       in->r,    q.k,      q.v,     in->g,
+                                    in->r_k, in->ln_w, in->ln_b, in->form};
     return rk_rwkv7_output_op(ctx, &out);
 }
 
@@ -205,7 +205,6 @@ rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **
     if (ctx->recording || ctx->long_class || in->path || ctx->watch ||
         (in->r && in->r->dtype != RK_F32))
         return one_by_one(ctx, in, state_out);
-    const heads_attr attr = {in->eps, in->extra};
     rk_node n = {.op = &rk_op_rwkv7_heads,
                  .n_in = HEADS_IN,
                  .in = {[W0] = raw->w0,
@@ -225,7 +224,7 @@ rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **
                         [LN_W] = in->ln_w,
                         [LN_B] = in->ln_b,
                         [STATE] = in->state},
-                 .attr = &attr};
+                 .attr = &in->form};
     if (!rk_apply(ctx, &n))
         return NULL;
     *state_out = n.out[1];

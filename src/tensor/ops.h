@@ -150,8 +150,16 @@ typedef struct rk_wkv7_in {
 /* The RWKV-7 recurrence: y (B, T, H, N); *state_out as state. */
 rk_tensor *rk_wkv7(rk_ctx *ctx, const rk_wkv7_in *in, rk_tensor **state_out);
 
+/* What RWKV-7 does around its recurrence, beside what its tensors say. */
+typedef struct rk_rwkv7_form {
+    double eps;       /* of the group norm */
+    double scale;     /* of what the recurrence gives where no group norm follows */
+    double gate_base; /* added to the gate: 0, or 1 in the form that begins as no gate */
+    double extra;     /* removal: S diag(w) - (1 + extra) (S kk)(kk a)^T + v k^T; 0 is RWKV-7 */
+} rk_rwkv7_form;
+
 typedef struct rk_rwkv7_prepare_in {
-    rk_tensor *w0, *a0, *v0, *k_k, *k_a;       /* C elements each */
+    rk_tensor *w0, *a0, *v0, *k_k, *k_a;       /* C elements each; k_k, k_a both NULL: balanced */
     rk_tensor *wl, *al, *vl, *k, *v, *v_first; /* (B, T, H, N); vl, v_first NULL in layer 0 */
 } rk_rwkv7_prepare_in;
 typedef struct rk_rwkv7_prepare_out {
@@ -162,11 +170,12 @@ typedef struct rk_rwkv7_prepare_out {
 rk_rwkv7_prepare_out rk_rwkv7_prepare_op(rk_ctx *ctx, const rk_rwkv7_prepare_in *in);
 
 typedef struct rk_rwkv7_output_in {
-    rk_tensor *y, *r, *k, *v, *g; /* (B, T, H, N) */
-    rk_tensor *r_k, *ln_w, *ln_b; /* C elements each */
-    double eps;
+    rk_tensor *y, *r, *k, *v, *g; /* (B, T, H, N); g NULL: no gate */
+    rk_tensor *r_k, *ln_w,
+        *ln_b; /* C elements each; r_k NULL: no bonus; ln_w, ln_b NULL: no norm */
+    rk_rwkv7_form form;
 } rk_rwkv7_output_in;
-/* Group norm, bonus and gate: (norm(y) + (r . k r_k) v) g. */
+/* Group norm, bonus and gate: (norm(y) + (r . k r_k) v) (gate_base + g). */
 rk_tensor *rk_rwkv7_output_op(rk_ctx *ctx, const rk_rwkv7_output_in *in);
 
 /* A kernel path beside the recurrence: its constants, its trained gain and state. NULL in a tensor's place:
@@ -192,13 +201,12 @@ rk_tensor *rk_features_back_op(rk_ctx *ctx, const rk_feature_path *path, rk_tens
 
 typedef struct rk_rwkv7_heads_in {
     rk_rwkv7_prepare_in raw;
-    rk_tensor *r, *g;             /* (B, T, H, N) */
+    rk_tensor *r, *g;             /* (B, T, H, N); NULL as in the output */
     rk_tensor *r_k, *ln_w, *ln_b; /* C elements each */
     rk_tensor *state;             /* (B, H, N value, N key) */
-    double eps;
+    rk_rwkv7_form form;
     const rk_feature_path *path; /* NULL: none */
     rk_tensor **path_state;      /* (B, H, M, M), of the path, replaced */
-    double extra; /* removal: S diag(w) - (1 + extra) (S kk)(kk a)^T + v k^T; 0 is RWKV-7 */
 } rk_rwkv7_heads_in;
 /* prepare, wkv7 and output, head by head; one fork and join instead of three in the short class. With a
  * path its recurrence adds to y before the output. */

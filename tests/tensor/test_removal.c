@@ -45,7 +45,7 @@ static void plain_step(const rk_rwkv7_heads_in *in, int64_t c, int64_t row, doub
             found += S[i][j] * kk[j];
         y[i] = 0;
         for (int j = 0; j < N; j++) {
-            S[i][j] = S[i][j] * w[j] - (1 + in->extra) * found * kk[j] * a[j] +
+            S[i][j] = S[i][j] * w[j] - (1 + in->form.extra) * found * kk[j] * a[j] +
                       at(in->raw.v, row + i) * k[j];
             y[i] += S[i][j] * at(in->r, row + j);
         }
@@ -71,7 +71,7 @@ static void plain(const rk_rwkv7_heads_in *in, int64_t steps, int64_t h, float *
                  (1 + (a - 1) * at(in->raw.k_a, c + i)) * at(in->r_k, c + i);
     }
     for (int i = 0; i < N; i++)
-        z[i] = (float)(((y[i] - mean) / sqrt(square + in->eps) * at(in->ln_w, c + i) +
+        z[i] = (float)(((y[i] - mean) / sqrt(square + in->form.eps) * at(in->ln_w, c + i) +
                         at(in->ln_b, c + i) + bonus * at(in->raw.v, row + i)) *
                        at(in->g, row + i));
     for (int e = 0; e < N * N; e++)
@@ -104,8 +104,7 @@ static void check(int path, int64_t steps, double extra)
                                   .ln_w = draw(&t, &ctx, 1, vector),
                                   .ln_b = draw(&t, &ctx, 1, vector),
                                   .state = draw(&t, &ctx, 4, matrix),
-                                  .eps = 1e-3,
-                                  .extra = extra};
+                                  .form = {.eps = 1e-3, .extra = extra}};
     rk_tensor *after = NULL, *z = rk_rwkv7_heads(&ctx, &in, &after);
     test_ok(rk_ctx_status(&ctx, &err), &err);
     for (int64_t h = 0; h < H; h++) {

@@ -156,7 +156,7 @@ static void layer(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out
                                      .r_k = &p[R_K],
                                      .ln_w = &p[LNX_W],
                                      .ln_b = &p[LNX_B],
-                                     .eps = 64e-5};
+                                     .form = {.eps = 64e-5}};
     rk_tensor *y = rk_rwkv7_output_op(ctx, &post);
     if (!rk_ctx_failed(ctx))
         out[0] = rk_linear(ctx, rk_view(ctx, y, 3, x->dims), rk_weight_of(&p[W_O], RK_OUT_IN), x);

@@ -195,9 +195,10 @@ static void test_heads(void **state)
 {
     (void)state;
     for (int p = 0; rk_kernels_at(p); p++)
-        for (int i = 0; i < 4; i++) {
-            const int64_t steps = i / 2 ? 5 : 1, h = 3, n = 20;
+        for (int i = 0; i < 12; i++) {
+            const int64_t steps = i / 2 % 2 ? 5 : 1, h = 3, n = 20;
             const bool first = i % 2 == 0;
+            const int form = i / 4; /* whole, without a norm, with nothing that may be missing */
             rig g;
             rig_init(&g, 2, rk_kernels_at(p));
             rk_rwkv7_heads_in in = {
@@ -213,22 +214,25 @@ static void test_heads(void **state)
                         .v = DRAW(&g, 2, steps, h, n),
                         .v_first = first ? NULL : DRAW(&g, 2, steps, h, n)},
                 .r = DRAW(&g, 2, steps, h, n),
-                .g = DRAW(&g, 2, steps, h, n),
-                .r_k = DRAW(&g, h * n),
-                .ln_w = DRAW(&g, h * n),
-                .ln_b = DRAW(&g, h * n),
+                .g = form < 2 ? DRAW(&g, 2, steps, h, n) : NULL,
+                .r_k = form < 2 ? DRAW(&g, h * n) : NULL,
+                .ln_w = form < 1 ? DRAW(&g, h * n) : NULL,
+                .ln_b = form < 1 ? DRAW(&g, h * n) : NULL,
                 .state = DRAW(&g, 2, h, n, n),
-                .eps = 1e-3,
+                .form = {.eps = 1e-3, .scale = 0.25, .gate_base = form},
             };
+            if (form == 2)
+                in.raw.k_k = in.raw.k_a = NULL;
             rk_tensor *after = NULL, *state_out = NULL;
             rk_tensor *z = rk_rwkv7_heads(&g.ctx, &in, &after);
             const rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(&g.ctx, &in.raw);
             const rk_wkv7_in wkv = {in.r, q.w, q.k, q.v, q.a, q.b, in.state};
             rk_tensor *y = rk_wkv7(&g.ctx, &wkv, &state_out);
-            const rk_rwkv7_output_in out = {y,      in.r,    q.k,     q.v,   in.g,
-                                            in.r_k, in.ln_w, in.ln_b, in.eps};
+            const rk_rwkv7_output_in out = {y,      in.r,    q.k,     q.v,    in.g,
+                                            in.r_k, in.ln_w, in.ln_b, in.form};
             test_ok(rk_ctx_status(&g.ctx, NULL), &g.ctx.err);
-            test_shape(&g.t, "%s, %d steps, first %d", rk_kernels_at(p)->name, (int)steps, first);
+            test_shape(&g.t, "%s, %d steps, first %d, form %d", rk_kernels_at(p)->name, (int)steps,
+                       first, form);
             same(&g, "heads", rk_rwkv7_output_op(&g.ctx, &out), z);
             same(&g, "state", state_out, after);
             rig_deinit(&g);

@@ -14,11 +14,17 @@ static inline real decay(real logit)
     return exp(-RK_DECAY_SCALE * sigmoid(logit));
 }
 
+/* Element i of an array that may be missing. */
+static inline real or_else(const real *x, int64_t i, real other)
+{
+    return x ? x[i] : other;
+}
+
 /* kk = k0 k_k / max(|k0 k_k|, floor) of the head that begins at channel c of a row; its length. */
 static real head_kk(int64_t n, const real *k0, const real *k_k, real *kk)
 {
     for (int64_t j = 0; j < n; j++)
-        kk[j] = k0[j] * k_k[j];
+        kk[j] = k0[j] * or_else(k_k, j, 1);
     const real len = sqrt(dot(n, kk, kk));
     for (int64_t j = 0; j < n; j++)
         kk[j] /= fmax(len, (real)RK_L2_EPS);
@@ -31,11 +37,11 @@ static void prepare_head(int64_t n, int64_t c, int64_t i, const rk_rwkv7_prepare
     const real *w0 = p->w0, *a0 = p->a0, *k_k = p->k_k, *k_a = p->k_a;
     const real *wl = p->wl, *al = p->al, *k0 = p->k0;
     real *w = p->w, *k = p->k, *na = p->na, *b = p->b;
-    head_kk(n, k0 + i, k_k + c, na + i);
+    head_kk(n, k0 + i, k_k ? k_k + c : NULL, na + i);
     for (const int64_t end = c + n; c < end; c++, i++) {
         const real a = sigmoid(a0[c] + al[i]), kk = na[i];
         w[i] = decay(w0[c] + wl[i]);
-        k[i] = k0[i] * (1 + (a - 1) * k_a[c]);
+        k[i] = k0[i] * (k_a ? 1 + (a - 1) * k_a[c] : 1 - w[i] + a);
         na[i] = -kk;
         b[i] = kk * a;
     }
@@ -62,7 +68,7 @@ static void prepare_head_bwd(int64_t n, int64_t c, int64_t i, const rk_rwkv7_pre
     real *dwl = g->dwl, *dal = g->dal, *dk0 = g->dk0;
     real *dk_k = g->dk_k_rows, *kk = g->dk_a_rows; /* kk stays there until its element is done */
 
-    const real len = head_kk(n, k0 + i, k_k + c, kk + i);
+    const real len = head_kk(n, k0 + i, k_k ? k_k + c : NULL, kk + i);
     real along = 0; /* kk . dkk */
     for (int64_t j = 0; j < n; j++) {
         const real a = sigmoid(a0[c + j] + al[i + j]);
@@ -73,11 +79,12 @@ static void prepare_head_bwd(int64_t n, int64_t c, int64_t i, const rk_rwkv7_pre
         along = 0;
     for (const int64_t end = c + n; c < end; c++, i++) {
         const real a = sigmoid(a0[c] + al[i]), s = sigmoid(w0[c] + wl[i]);
+        const real w = decay(w0[c] + wl[i]), gw = k_a ? dw[i] : dw[i] - dk[i] * k0[i];
         const real dz = (dk_k[i] - kk[i] * along) / fmax(len, (real)RK_L2_EPS);
-        const real da = db[i] * kk[i] + dk[i] * k0[i] * k_a[c];
-        dwl[i] -= dw[i] * decay(w0[c] + wl[i]) * RK_DECAY_SCALE * s * (1 - s);
+        const real da = db[i] * kk[i] + dk[i] * k0[i] * or_else(k_a, c, 1);
+        dwl[i] -= gw * w * RK_DECAY_SCALE * s * (1 - s);
         dal[i] += da * a * (1 - a);
-        dk0[i] += dk[i] * (1 + (a - 1) * k_a[c]) + dz * k_k[c];
+        dk0[i] += dk[i] * (k_a ? 1 + (a - 1) * k_a[c] : 1 - w + a) + dz * or_else(k_k, c, 1);
         dk_k[i] = dz * k0[i];
         kk[i] = dk[i] * k0[i] * (a - 1); /* now the term of dk_a */
     }
@@ -105,25 +112,42 @@ static void rwkv7_prepare_bwd(int64_t rows, int64_t h, int64_t n, const rk_rwkv7
         value_residual_bwd(rows, h * n, p, g);
 }
 
-/* The bonus of a head, sum_j r k r_k. */
+/* The bonus of a head, sum_j r k r_k; r_k NULL: there is none. */
 static real bonus(int64_t n, const real *r, const real *k, const real *r_k)
 {
     real s = 0;
-    for (int64_t j = 0; j < n; j++)
+    for (int64_t j = 0; r_k && j < n; j++)
         s += r[j] * k[j] * r_k[j];
     return s;
+}
+
+/* Of one head without a norm: y scaled, and statistics that say so. */
+static void scaled(int64_t n, const real *y, double scale, real *z, real *stats)
+{
+    for (int64_t j = 0; j < n; j++)
+        z[j] = y[j] * (real)scale;
+    if (stats)
+        memcpy(stats, (const real[]){0, (real)scale}, 2 * sizeof *stats);
+}
+
+static inline real gate(const rk_rwkv7_output *p, const real *g, int64_t i)
+{
+    return g ? (real)p->gate_base + g[i] : 1;
 }
 
 static void rwkv7_output(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_output *p)
 {
     const real *r = p->r, *k = p->k, *v = p->v, *g = p->g, *r_k = p->r_k;
-    real *z = p->z;
-    norm(rows, h, n, p->y, p->ln_w, p->ln_b, p->eps, z, p->stats);
+    real *z = p->z, *stats = p->stats;
+    if (p->ln_w)
+        norm(rows, h, n, p->y, p->ln_w, p->ln_b, p->eps, z, p->stats);
     for (int64_t head = 0; head < rows * h; head++) {
         const int64_t i = head * n;
-        const real s = bonus(n, r + i, k + i, r_k + head % h * n);
+        const real s = bonus(n, r + i, k + i, r_k ? r_k + head % h * n : NULL);
+        if (!p->ln_w)
+            scaled(n, (const real *)p->y + i, p->scale, z + i, stats ? stats + 2 * head : NULL);
         for (int64_t j = i; j < i + n; j++)
-            z[j] = (z[j] + s * v[j]) * g[j];
+            z[j] = (z[j] + s * v[j]) * gate(p, g, j);
     }
 }
 
@@ -134,20 +158,24 @@ static void output_head_bwd(int64_t n, int64_t c, int64_t i, const real *stats,
 {
     const real *y = p->y, *r = p->r, *k = p->k, *v = p->v, *g = p->g, *dz = d->dz;
     const real *r_k = p->r_k, *ln_w = p->ln_w, *ln_b = p->ln_b;
-    real *dr = d->dr, *dk = d->dk, *dv = d->dv, *dg = d->dg;
+    real *dy = d->dy, *dr = d->dr, *dk = d->dk, *dv = d->dv, *dg = d->dg;
     real *dr_k = d->dr_k_rows, *dln_w = d->dln_w_rows, *dp = d->dln_b_rows;
 
-    const real s = bonus(n, r + i, k + i, r_k + c);
+    const real s = bonus(n, r + i, k + i, r_k ? r_k + c : NULL);
     for (int64_t j = i; j < i + n; j++)
-        dp[j] = dz[j] * g[j];
+        dp[j] = dz[j] * gate(p, g, j);
     const real ds = dot(n, dp + i, v + i);
-    group_bwd(n, y + i, stats, dp + i, ln_w + c, (real *)d->dy + i);
+    if (ln_w)
+        group_bwd(n, y + i, stats, dp + i, ln_w + c, dy + i);
     for (const int64_t end = c + n; c < end; c++, i++) {
         const real xhat = (y[i] - stats[0]) * stats[1];
-        dg[i] += dz[i] * (xhat * ln_w[c] + ln_b[c] + s * v[i]);
+        if (!ln_w)
+            dy[i] += dp[i] * stats[1];
+        if (g)
+            dg[i] += dz[i] * (xhat * or_else(ln_w, c, 1) + or_else(ln_b, c, 0) + s * v[i]);
         dv[i] += s * dp[i];
-        dr[i] += ds * k[i] * r_k[c];
-        dk[i] += ds * r[i] * r_k[c];
+        dr[i] += ds * k[i] * or_else(r_k, c, 0);
+        dk[i] += ds * r[i] * or_else(r_k, c, 0);
         dr_k[i] = ds * r[i] * k[i];
         dln_w[i] = dp[i] * xhat;
     }

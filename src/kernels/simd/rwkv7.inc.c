@@ -12,24 +12,36 @@ static inline vf gate_upto(const float *bias, const float *logit, int64_t left)
     return vf_sigmoid(vf_add(vf_load_upto(bias, left), vf_load_upto(logit, left)));
 }
 
+/* Up to VF channels of an array that may be missing. */
+static inline vf load_or(const float *x, int64_t i, float other, int64_t left)
+{
+    return x ? vf_load_upto(x + i, left) : vf_set1(other);
+}
+
+static inline const float *from(const void *x, int64_t i)
+{
+    return x ? (const float *)x + i : NULL;
+}
+
 /* One head: c its first channel, at its first element. na holds z = k0 k_k, b holds the iclr a,
  * until the length of z is known. */
 static void prepare_head(int64_t n, int64_t c, int64_t at, const rk_rwkv7_prepare *p)
 {
     const float *w0 = (const float *)p->w0 + c, *a0 = (const float *)p->a0 + c,
-                *k_k = (const float *)p->k_k + c, *k_a = (const float *)p->k_a + c,
-                *wl = (const float *)p->wl + at, *al = (const float *)p->al + at,
-                *k0 = (const float *)p->k0 + at;
+                *k_k = from(p->k_k, c), *k_a = from(p->k_a, c), *wl = (const float *)p->wl + at,
+                *al = (const float *)p->al + at, *k0 = (const float *)p->k0 + at;
     float *w = (float *)p->w + at, *k = (float *)p->k + at, *na = (float *)p->na + at,
           *b = (float *)p->b + at;
     vf squares = vf_zero();
     for (int64_t i = 0; i < n; i += VF) {
         const int64_t left = n - i;
         const vf s = gate_upto(w0 + i, wl + i, left), a = gate_upto(a0 + i, al + i, left);
-        const vf key = vf_load_upto(k0 + i, left), z = vf_mul(key, vf_load_upto(k_k + i, left));
-        const vf rate = vf_mul(vf_sub(a, vf_set1(1.0f)), vf_load_upto(k_a + i, left));
+        const vf key = vf_load_upto(k0 + i, left), z = vf_mul(key, load_or(k_k, i, 1.0f, left));
+        const vf d = vf_exp(vf_mul(vf_set1(-decay_scale), s));
+        const vf rate =
+            k_a ? vf_mul(vf_sub(a, vf_set1(1.0f)), vf_load_upto(k_a + i, left)) : vf_sub(a, d);
         squares = vf_fma(z, z, squares);
-        vf_store_upto(w + i, vf_exp(vf_mul(vf_set1(-decay_scale), s)), left);
+        vf_store_upto(w + i, d, left);
         vf_store_upto(k + i, vf_fma(key, rate, key), left);
         vf_store_upto(na + i, z, left);
         vf_store_upto(b + i, a, left);
@@ -72,14 +84,14 @@ typedef struct head_length {
 static head_length prepare_head_length(int64_t n, int64_t c, int64_t at, const rk_rwkv7_prepare *p,
                                        const rk_rwkv7_prepare_grads *g)
 {
-    const float *a0 = (const float *)p->a0 + c, *k_k = (const float *)p->k_k + c,
+    const float *a0 = (const float *)p->a0 + c, *k_k = from(p->k_k, c),
                 *al = (const float *)p->al + at, *k0 = (const float *)p->k0 + at,
                 *dna = (const float *)g->dna + at, *db = (const float *)g->db + at;
     vf squares = vf_zero(), dot = vf_zero();
     for (int64_t i = 0; i < n; i += VF) {
         const int64_t left = n - i;
         const vf a = gate_upto(a0 + i, al + i, left);
-        const vf z = vf_mul(vf_load_upto(k0 + i, left), vf_load_upto(k_k + i, left));
+        const vf z = vf_mul(vf_load_upto(k0 + i, left), load_or(k_k, i, 1.0f, left));
         const vf dkk = vf_sub(vf_mul(vf_load_upto(db + i, left), a), vf_load_upto(dna + i, left));
         squares = vf_fma(z, z, squares);
         dot = vf_fma(z, dkk, dot);
@@ -92,9 +104,8 @@ static void prepare_head_bwd(int64_t n, int64_t c, int64_t at, const rk_rwkv7_pr
                              const rk_rwkv7_prepare_grads *g)
 {
     const float *w0 = (const float *)p->w0 + c, *a0 = (const float *)p->a0 + c,
-                *k_k = (const float *)p->k_k + c, *k_a = (const float *)p->k_a + c,
-                *wl = (const float *)p->wl + at, *al = (const float *)p->al + at,
-                *k0 = (const float *)p->k0 + at;
+                *k_k = from(p->k_k, c), *k_a = from(p->k_a, c), *wl = (const float *)p->wl + at,
+                *al = (const float *)p->al + at, *k0 = (const float *)p->k0 + at;
     const float *dw = (const float *)g->dw + at, *dk = (const float *)g->dk + at,
                 *dna = (const float *)g->dna + at, *db = (const float *)g->db + at;
     float *dwl = (float *)g->dwl + at, *dal = (float *)g->dal + at, *dk0 = (float *)g->dk0 + at,
@@ -105,13 +116,15 @@ static void prepare_head_bwd(int64_t n, int64_t c, int64_t at, const rk_rwkv7_pr
     for (int64_t i = 0; i < n; i += VF) {
         const int64_t left = n - i;
         const vf s = gate_upto(w0 + i, wl + i, left), a = gate_upto(a0 + i, al + i, left);
-        const vf key = vf_load_upto(k0 + i, left), kk_of = vf_load_upto(k_k + i, left);
-        const vf ka = vf_load_upto(k_a + i, left), gk = vf_load_upto(dk + i, left);
+        const vf key = vf_load_upto(k0 + i, left), kk_of = load_or(k_k, i, 1.0f, left);
+        const vf ka = load_or(k_a, i, 1.0f, left), gk = vf_load_upto(dk + i, left);
         const vf gb = vf_load_upto(db + i, left), z = vf_mul(key, kk_of);
-        const vf a_less_1 = vf_sub(a, one), gk_key = vf_mul(gk, key);
+        const vf gk_key = vf_mul(gk, key);
 
         const vf w = vf_exp(vf_mul(scale_w, s)), slope = vf_mul(s, vf_sub(one, s));
-        const vf gw = vf_mul(vf_mul(vf_load_upto(dw + i, left), w), vf_mul(scale_w, slope));
+        const vf a_less_1 = vf_sub(a, k_a ? one : w), dw_all = vf_load_upto(dw + i, left);
+        const vf gw_of = k_a ? dw_all : vf_sub(dw_all, gk_key);
+        const vf gw = vf_mul(vf_mul(gw_of, w), vf_mul(scale_w, slope));
         vf_add_upto(dwl + i, gw, left);
 
         const vf ga = vf_fma(gb, vf_mul(z, inv), vf_mul(gk_key, ka));
@@ -151,15 +164,21 @@ static void rwkv7_prepare_bwd(int64_t rows, int64_t h, int64_t n, const rk_rwkv7
         value_residual_bwd(h * n, r * h * n, p, g);
 }
 
-/* The bonus of a head, sum_j r k r_k. */
+/* The bonus of a head, sum_j r k r_k; r_k NULL: there is none. */
 static inline float bonus(int64_t n, const float *r, const float *k, const float *r_k)
 {
     vf s = vf_zero();
-    for (int64_t i = 0; i < n; i += VF) {
+    for (int64_t i = 0; r_k && i < n; i += VF) {
         const vf rk = vf_mul(vf_load_upto(r + i, n - i), vf_load_upto(k + i, n - i));
         s = vf_fma(rk, vf_load_upto(r_k + i, n - i), s);
     }
     return vf_sum(s);
+}
+
+/* The gate of up to VF channels. */
+static inline vf gate_of(const rk_rwkv7_output *p, const float *g, int64_t i, int64_t left)
+{
+    return g ? vf_add(vf_set1((float)p->gate_base), vf_load_upto(g + i, left)) : vf_set1(1.0f);
 }
 
 static void rwkv7_output(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_output *p)
@@ -167,19 +186,19 @@ static void rwkv7_output(int64_t rows, int64_t h, int64_t n, const rk_rwkv7_outp
     for (int64_t head = 0; head < rows * h; head++) {
         const int64_t c = head % h * n, at = head * n;
         const float *y = (const float *)p->y + at, *v = (const float *)p->v + at,
-                    *g = (const float *)p->g + at, *w = (const float *)p->ln_w + c,
-                    *b = (const float *)p->ln_b + c;
-        float *z = (float *)p->z + at, st[2];
+                    *g = from(p->g, at), *w = from(p->ln_w, c), *b = from(p->ln_b, c);
+        float *z = (float *)p->z + at, st[2] = {0.0f, (float)p->scale};
         const float s =
-            bonus(n, (const float *)p->r + at, (const float *)p->k + at, (const float *)p->r_k + c);
-        row_stats(n, y, p->eps, st);
+            bonus(n, (const float *)p->r + at, (const float *)p->k + at, from(p->r_k, c));
+        if (w)
+            row_stats(n, y, p->eps, st);
         for (int64_t i = 0; i < n; i += VF) {
             const int64_t left = n - i;
             const vf d = vf_sub(vf_load_upto(y + i, left), vf_set1(st[0]));
             const vf hat = vf_mul(d, vf_set1(st[1]));
-            const vf out = vf_fma(hat, vf_load_upto(w + i, left), vf_load_upto(b + i, left));
+            const vf out = vf_fma(hat, load_or(w, i, 1.0f, left), load_or(b, i, 0.0f, left));
             const vf sum_v = vf_fma(vf_set1(s), vf_load_upto(v + i, left), out);
-            vf_store_upto(z + i, vf_mul(sum_v, vf_load_upto(g + i, left)), left);
+            vf_store_upto(z + i, vf_mul(sum_v, gate_of(p, g, i, left)), left);
         }
         if (p->stats)
             memcpy((float *)p->stats + 2 * head, st, sizeof st);
@@ -192,20 +211,23 @@ typedef struct head_sums {
     float ds, mean_d, mean_dh;
 } head_sums;
 
-static head_sums output_head_sums(int64_t n, const float *y, const float *st, const float *v,
-                                  const float *g, const float *dz, const float *ln_w)
+static head_sums output_head_sums(const rk_rwkv7_output *p, int64_t n, const float *y,
+                                  const float *st, const float *v, const float *g, const float *dz,
+                                  const float *ln_w)
 {
     const vf mean = vf_set1(st[0]), rstd = vf_set1(st[1]);
     vf ds = vf_zero(), sum_d = vf_zero(), sum_dh = vf_zero();
     for (int64_t i = 0; i < n; i += VF) {
         const int64_t left = n - i;
-        const vf dp = vf_mul(vf_load_upto(dz + i, left), vf_load_upto(g + i, left));
-        const vf dhat = vf_mul(dp, vf_load_upto(ln_w + i, left));
+        const vf dp = vf_mul(vf_load_upto(dz + i, left), gate_of(p, g, i, left));
+        const vf dhat = vf_mul(dp, load_or(ln_w, i, 1.0f, left));
         const vf hat = vf_mul(vf_sub(vf_load_upto(y + i, left), mean), rstd);
         ds = vf_fma(dp, vf_load_upto(v + i, left), ds);
         sum_d = vf_add(sum_d, dhat);
         sum_dh = vf_fma(dhat, hat, sum_dh);
     }
+    if (!ln_w)
+        return (head_sums){vf_sum(ds), 0.0f, 0.0f};
     return (head_sums){vf_sum(ds), vf_sum(sum_d) / (float)n, vf_sum(sum_dh) / (float)n};
 }
 
@@ -213,26 +235,26 @@ static void output_head_bwd(int64_t n, int64_t c, int64_t at, const float *st,
                             const rk_rwkv7_output *p, const rk_rwkv7_output_grads *d)
 {
     const float *y = (const float *)p->y + at, *r = (const float *)p->r + at,
-                *k = (const float *)p->k + at, *v = (const float *)p->v + at,
-                *g = (const float *)p->g + at, *dz = (const float *)d->dz + at,
-                *r_k = (const float *)p->r_k + c, *ln_w = (const float *)p->ln_w + c,
-                *ln_b = (const float *)p->ln_b + c;
+                *k = (const float *)p->k + at, *v = (const float *)p->v + at, *g = from(p->g, at),
+                *dz = (const float *)d->dz + at, *r_k = from(p->r_k, c), *ln_w = from(p->ln_w, c),
+                *ln_b = from(p->ln_b, c);
     float *dy = (float *)d->dy + at, *dr = (float *)d->dr + at, *dk = (float *)d->dk + at,
           *dv = (float *)d->dv + at, *dg = (float *)d->dg + at, *dr_k = (float *)d->dr_k_rows + at,
           *dln_w = (float *)d->dln_w_rows + at, *dln_b = (float *)d->dln_b_rows + at;
-    const head_sums sums = output_head_sums(n, y, st, v, g, dz, ln_w);
+    const head_sums sums = output_head_sums(p, n, y, st, v, g, dz, ln_w);
     const vf mean = vf_set1(st[0]), rstd = vf_set1(st[1]), s = vf_set1(bonus(n, r, k, r_k));
     const vf ds = vf_set1(sums.ds), mean_d = vf_set1(sums.mean_d), mean_dh = vf_set1(sums.mean_dh);
     for (int64_t i = 0; i < n; i += VF) {
         const int64_t left = n - i;
         const vf hat = vf_mul(vf_sub(vf_load_upto(y + i, left), mean), rstd);
-        const vf w = vf_load_upto(ln_w + i, left), val = vf_load_upto(v + i, left);
-        const vf gz = vf_load_upto(dz + i, left), dp = vf_mul(gz, vf_load_upto(g + i, left));
-        const vf out = vf_fma(s, val, vf_fma(hat, w, vf_load_upto(ln_b + i, left)));
-        const vf ds_rk = vf_mul(ds, vf_load_upto(r_k + i, left));
+        const vf w = load_or(ln_w, i, 1.0f, left), val = vf_load_upto(v + i, left);
+        const vf gz = vf_load_upto(dz + i, left), dp = vf_mul(gz, gate_of(p, g, i, left));
+        const vf out = vf_fma(s, val, vf_fma(hat, w, load_or(ln_b, i, 0.0f, left)));
+        const vf ds_rk = vf_mul(ds, load_or(r_k, i, 0.0f, left));
         const vf rec = vf_load_upto(r + i, left), key = vf_load_upto(k + i, left);
         const vf dhat = vf_fnma(hat, mean_dh, vf_sub(vf_mul(dp, w), mean_d));
-        vf_add_upto(dg + i, vf_mul(gz, out), left);
+        if (g)
+            vf_add_upto(dg + i, vf_mul(gz, out), left);
         vf_add_upto(dv + i, vf_mul(s, dp), left);
         vf_add_upto(dr + i, vf_mul(ds_rk, key), left);
         vf_add_upto(dk + i, vf_mul(ds_rk, rec), left);
