@@ -216,6 +216,28 @@ static void rows_of(rk_ctx *ctx, const rk_tensor *x, int how)
     }
 }
 
+/* The second input and what follows from it is the teacher's, which has no gradient. */
+static void distance(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_distance(ctx, in[0], constants(ctx, in[0]->dtype, 38, 7, -1), 0.75);
+}
+
+enum { KL, KL_AND_CE };
+static void divergence(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_dtype real = in[0]->dtype;
+    const int64_t rows = rk_tensor_rows(in[0]), vocab = in[1]->dims[0];
+    const rk_divergence_in d = {.hidden = in[0],
+                                .head = in[1],
+                                .teacher_hidden = constants(ctx, real, rows, 3, -0.5),
+                                .teacher_head = constants(ctx, real, vocab + 2, 3, -1),
+                                .targets = in[2],
+                                .kl_weight = 1.0,
+                                .ce_weight = arg == KL_AND_CE ? 0.25 : 0};
+    out[0] = rk_divergence(ctx, &d);
+}
+
 static void previous(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     rows_of(ctx, in[0], arg);
@@ -562,6 +584,9 @@ static const rk_op_case cases[] = {
     {"cross-entropy, wide", &rk_op_cross_entropy, cross_entropy, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 61, 75), IDS(61, true, 2, 37)}},
     {"cross-entropy, vocabulary blocks", &rk_op_cross_entropy, cross_entropy, 0, {IN(-1, 1, 2, 10, 3), IN(-1, 1, 2100, 3), IDS(2100, true, 2, 10)}},
     {"cross-entropy, row blocks", &rk_op_cross_entropy, cross_entropy, 0, {IN(-1, 1, 2, 530, 3), IN(-1, 1, 5, 3), IDS(5, true, 2, 530)}},
+    {"distance", &rk_op_distance, distance, 0, {IN(-1, 1, 38, 7)}},
+    {"divergence", &rk_op_divergence, divergence, KL, {IN(-1, 1, 2, 9, 6), IN(-1, 1, 13, 6), IDS(13, true, 2, 9)}},
+    {"divergence and cross-entropy, several blocks", &rk_op_divergence, divergence, KL_AND_CE, {IN(-1, 1, 2, 530, 3), IN(-1, 1, 9, 3), IDS(9, true, 2, 530)}},
     {"shift_mix", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 35, 70), IN(-1, 1, 2, 70), IN(0, 1, 70), IN(0, 1, 70), IN(0, 1, 70)}},
     {"shift_mix, one token", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 3, 1, 5), IN(-1, 1, 3, 5), IN(0, 1, 5)}},
     {"shift_mix, six", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 16, 5), IN(-1, 1, 2, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5)}},

@@ -27,6 +27,8 @@
     X(row_matmul)                                    \
     X(embedding)                                     \
     X(cross_entropy) /* op_loss.c                 */ \
+    X(distance)      /* op_distill.c              */ \
+    X(divergence)                                    \
     X(previous)      /* op_previous.c             */ \
     X(shift_mix)     /* op_rwkv.c                 */ \
     X(wkv7)                                          \

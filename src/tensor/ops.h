@@ -111,6 +111,21 @@ rk_tensor *rk_cross_entropy_of(rk_ctx *ctx, const rk_cross_entropy_in *in);
 rk_tensor *rk_cross_entropy(rk_ctx *ctx, rk_tensor *hidden, rk_tensor *head, rk_tensor *targets,
                             double l2wrap);
 
+/* scale |x - y| of each row of x and y (..., C): (...). y has no gradient. */
+rk_tensor *rk_distance(rk_ctx *ctx, rk_tensor *x, rk_tensor *y, double scale);
+
+/* How far a model's distribution of the next token is from a teacher's, for each row: kl_weight sum_v p_T
+ * (log p_T - log p_S) - ce_weight log p_S(target), over the tokens that the model has. Rows whose target
+ * is negative do not count (0). Logits exist for a block of rows at a time. The teacher's have no gradient. */
+typedef struct rk_divergence_in {
+    rk_tensor *hidden, *head;                 /* (..., C), (V, C) */
+    rk_tensor *teacher_hidden, *teacher_head; /* (..., D), (W, D) with W >= V */
+    rk_tensor *targets;                       /* i32 (...) */
+    double kl_weight, ce_weight;
+    double seed; /* as in rk_cross_entropy_in */
+} rk_divergence_in;
+rk_tensor *rk_divergence(rk_ctx *ctx, const rk_divergence_in *in);
+
 /* ---- RWKV ----
  *
  * Rows of a batch may hold several sequences (rk_ctx.begins): each begins with the shift and the state
