@@ -259,7 +259,7 @@ head -c 20000000 /dev/zero | tr '\0' x >long.prompt
 "$RK_PROGRAM" run -m m.safetensors -f long.prompt -n 5 -t 1 --temp 0 --state-out part.state >/dev/null 2>err &
 pid=$!
 # A signal counts from when the program waits for it, which is when it has read the prompt's text.
-while kill -0 $pid 2>/dev/null && ! grep -q '^SigBlk:.*[1-9a-f]' /proc/$pid/status; do sleep 0.05; done
+while kill -0 $pid 2>/dev/null && ! grep -q '^SigBlk:.*400[23]$' /proc/$pid/status; do sleep 0.05; done
 sleep 0.5
 kill -INT $pid
 got=0
