@@ -165,6 +165,51 @@ typedef struct rk_features_back {
     void *out;                  /* (rows,H,N) */
 } rk_features_back;
 
+/* Keys of a block: they lie one after the other, and a query adds them up before it goes on. */
+enum { RK_ATTEND_KEYS = 64, RK_ATTEND_PARTS = 8, RK_ATTEND_RUN = 4 };
+/* Which of n_parts a block of keys belongs to: runs of blocks, in turn, so that the parts of a long
+ * history can be computed at once, and which keys are added up together depends on their places alone. */
+static inline int64_t rk_attend_part(int64_t block, int64_t n_parts)
+{
+    return block / RK_ATTEND_RUN % n_parts;
+}
+
+/* Where rows of keys or values lie, row_bytes apart: in one piece, or in pages of RK_ATTEND_KEYS. */
+typedef struct rk_attend_rows {
+    const unsigned char *data;
+    unsigned char *const *pages; /* NULL: in one piece at data */
+    size_t offset;               /* of the first row in a page */
+    size_t row_bytes;
+} rk_attend_rows;
+static inline const void *rk_attend_row(const rk_attend_rows *r, int64_t i)
+{
+    if (!r->pages)
+        return r->data + (size_t)i * r->row_bytes;
+    return r->pages[i / RK_ATTEND_KEYS] + r->offset + (size_t)(i % RK_ATTEND_KEYS) * r->row_bytes;
+}
+
+/* Queries of some tokens that read the same keys and values. Query i is head i % heads of token i /
+ * heads; token t sees the keys before first + t. */
+typedef struct rk_attend {
+    int64_t rows, heads, size; /* queries, N */
+    int64_t first;
+    const void *q; /* query i at (i / heads) ldq + (i % heads) N */
+    int64_t ldq;
+    rk_attend_rows k, v;
+    double scale;
+    int64_t part, n_parts; /* of the blocks, see rk_attend_part */
+    void *out;             /* as q, at ldo */
+    int64_t ldo;
+    void *stats; /* maximum and sum of each query, two for each N of out; may be NULL forward */
+} rk_attend;
+
+typedef struct rk_attend_grads {
+    const void *dy; /* as out */
+    void *dq;       /* as q, added to */
+    void *dk, *dv;  /* key j at j ld, added to */
+    int64_t ld;
+} rk_attend_grads;
+
 typedef struct rk_kernels {
     const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "neon" */
     rk_dtype real;
@@ -185,6 +230,10 @@ typedef struct rk_kernels {
     /* Backward of lerp: dx += dz (1 - w), dy += dz w, dw += dz (y - x); any of the three may be NULL. */
     void (*lerp_bwd)(int64_t n, const void *x, const void *y, const void *w, const void *dz,
                      void *dx, void *dy, void *dw);
+    /* y = silu(gate) up; either gradient may be NULL. */
+    void (*swiglu)(int64_t n, const void *gate, const void *up, void *y);
+    void (*swiglu_bwd)(int64_t n, const void *gate, const void *up, const void *dy, void *dgate,
+                       void *dup);
     /* Sum, and sum of squares, in double, of 8 interleaved partial sums added in a fixed tree. */
     double (*sum)(int64_t n, const void *x);
     double (*sum_squares)(int64_t n, const void *x);
@@ -201,6 +250,15 @@ typedef struct rk_kernels {
     /* dw, db for channels [c0, c1), row after row. */
     void (*norm_bwd_w)(int64_t rows, int64_t groups, int64_t n, int64_t c0, int64_t c1,
                        const void *x, const void *stats, const void *dy, void *dw, void *db);
+
+    /* Rows of n: y = x rstd w, rstd = 1/sqrt(mean of x^2 + eps); stats (rows) rstd, may be NULL. dw
+     * row after row. */
+    void (*rms_norm)(int64_t rows, int64_t n, const void *x, const void *w, double eps, void *y,
+                     void *stats);
+    void (*rms_norm_bwd_x)(int64_t rows, int64_t n, const void *x, const void *w, const void *stats,
+                           const void *dy, void *dx);
+    void (*rms_norm_bwd_w)(int64_t rows, int64_t n, const void *x, const void *stats,
+                           const void *dy, void *dw);
 
     /* Rows of n: y = x / max(|x|, RK_L2_EPS); softmax over n. */
     void (*l2norm)(int64_t rows, int64_t n, const void *x, void *y);
@@ -254,6 +312,19 @@ typedef struct rk_kernels {
     void (*wkv6_bwd)(const rk_wkv6_args *p, const rk_wkv6_grads *g, void *scratch);
     void (*wkv4)(const rk_wkv4_args *p);
     void (*wkv4_bwd)(const rk_wkv4_args *p, const rk_wkv4_grads *g);
+
+    /* Rows of n turned by angles that have these cosines and sines (n / 2): y_j = x_j cos - x_(j + n/2)
+     * sin, y_(j + n/2) = x_(j + n/2) cos + x_j sin; back: by the opposite angles. y may be x. */
+    void (*rotary)(int64_t rows, int64_t n, const void *cos, const void *sin, bool back,
+                   const void *x, void *y);
+    /* Attention (ref/attention.h). attend writes what the keys of a part add up to, out (rows, N) and
+     * the maxima and sums, stats (rows, 2); attend_merge puts the parts' together, in order, into a->out
+     * and a->stats. Each query's bits depend on itself and the keys it sees alone. */
+    size_t (*attend_scratch)(const rk_attend *a);
+    void (*attend)(const rk_attend *a, void *out, void *stats, void *scratch);
+    void (*attend_merge)(const rk_attend *a, const void *outs, const void *stats);
+    /* From a->out and a->stats of all parts. */
+    void (*attend_bwd)(const rk_attend *a, const rk_attend_grads *g, void *scratch);
 
     /* Cross-entropy over vocabulary blocks. logits (rows, n) at ld; targets (rows), < 0: not counted.
      * ce_block updates row[i]; ce_grad replaces the logits by

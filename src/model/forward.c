@@ -76,6 +76,18 @@ static rk_tensor *new_carried(rk_ctx *ctx, const rk_model *m, const rk_io_spec *
                   dims);
 }
 
+/* Room for the state behind a block that read state t: one that grows has a row more for each token. */
+static rk_tensor *new_state(rk_ctx *ctx, const rk_state_spec *spec, const rk_tensor *t,
+                            const rk_tensor *x)
+{
+    int64_t dims[RK_MAX_DIMS];
+    if (spec->kind != RK_STATE_TOKENS || !t || rk_tensor_is_streams(t))
+        return rk_new_state_like(ctx, t);
+    memcpy(dims, t->dims, sizeof dims);
+    dims[1] += x->dims[1];
+    return rk_new(ctx, t->dtype, t->n_dims, dims);
+}
+
 /* Room for the results; returns their number, 0 after a failure. Without a tape nobody reads a
  * block's input again, so that its result takes its place; but the stem's may be given to all. */
 static int new_results(rk_ctx *ctx, const block_job *j, const rk_block_io *io, rk_tensor **out)
@@ -87,7 +99,7 @@ static int new_results(rk_ctx *ctx, const block_job *j, const rk_block_io *io, r
         return 0;
     out[n++] = in_place ? io->x : rk_new_like(ctx, io->x);
     for (int i = 0; i < arch->n_state; i++)
-        out[n++] = rk_new_state_like(ctx, io->state[i]);
+        out[n++] = new_state(ctx, &arch->state[i], io->state[i], io->x);
     for (int i = 0; i < n_carried(j); i++)
         out[n++] = new_carried(ctx, j->m, &arch->carry[i], io->x);
     return rk_ctx_failed(ctx) ? 0 : n;

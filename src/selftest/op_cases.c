@@ -149,6 +149,18 @@ static void norm(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
     out[0] = rk_norm(ctx, in[0], in[1], in[2], arg, 1e-5);
 }
 
+static void rms_norm(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_rms_norm(ctx, in[0], in[1], 1e-5);
+}
+
+static void swiglu(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_swiglu(ctx, in[0], in[1] ? in[1] : in[0]);
+}
+
 static void embedding(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     (void)arg;
@@ -236,6 +248,44 @@ static void divergence(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
                                 .kl_weight = 1.0,
                                 .ce_weight = arg == KL_AND_CE ? 0.25 : 0};
     out[0] = rk_divergence(ctx, &d);
+}
+
+/* Of the rows of x (B, T), which they are multiplied with: they have no gradient. */
+static void positions(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    rk_tensor *after, *before = constants(ctx, in[0]->dtype, in[0]->dims[0], 1, 0.5);
+    rows_of(ctx, in[0], arg);
+    before = rk_view(ctx, before, 1, in[0]->dims);
+    rk_tensor *at = rk_positions(ctx, before, in[0]->dims[1], &after);
+    out[0] = rk_mul(ctx, in[0], rk_scale(ctx, at, 0.01));
+    out[1] = rk_mul(ctx, rk_copy(ctx, rk_slice(ctx, in[0], 1, 0, 1)),
+                    rk_view(ctx, after, 2, (int64_t[]){in[0]->dims[0], 1}));
+}
+
+/* At fractional positions too; they have no gradient. */
+static void rotary(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    rk_tensor *after, *before = constants(ctx, in[0]->dtype, in[0]->dims[0], 1, 2.5);
+    rows_of(ctx, in[0], arg);
+    before = rk_view(ctx, before, 1, in[0]->dims);
+    out[0] = rk_rotary(ctx, in[0], rk_positions(ctx, before, in[0]->dims[1], &after), 100.0);
+}
+
+/* Attention of rows from nothing (q, k, v, biases), from rows given, and of several sequences. */
+enum { PLAIN, TURNED, AFTER, PACKED };
+static void attention(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const int64_t none[] = {in[1]->dims[0], 0, in[1]->dims[2], in[1]->dims[3]};
+    const bool biased = arg == TURNED || arg == PACKED;
+    rk_attention_in a = {.q = in[0], .k = in[1], .v = in[2], .scale = 0.7};
+    rows_of(ctx, in[0], arg == PACKED ? SEVERAL : ONE_SEQUENCE);
+    a.q_bias = biased ? in[3] : NULL;
+    a.k_bias = biased ? in[4] : NULL;
+    a.v_bias = biased ? in[5] : NULL;
+    a.keys = arg == AFTER ? in[3] : rk_new(ctx, in[1]->dtype, 4, none);
+    a.values = arg == AFTER ? in[4] : rk_new(ctx, in[1]->dtype, 4, none);
+    a.theta = arg == PLAIN ? 0 : 50.0;
+    out[0] = rk_attention(ctx, &a, &out[1], &out[2]);
 }
 
 static void previous(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
@@ -481,6 +531,8 @@ static void arithmetic(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
 #define UNARY(fn, lo, hi)                                                                          \
     {"unary " #fn, &rk_op_unary, unary, fn, {IN(-2, 2, 3, 5, 7)}},                                 \
     {"unary " #fn ", wide", &rk_op_unary, unary, fn, {IN(lo, hi, 2, 37, 75)}}
+#define ATTENTION_OF(b, t, h, g, n)                                                                \
+    IN(-1, 1, b, t, h, n), IN(-1, 1, b, t, g, n), IN(-1, 1, b, t, g, n)
 #define WKV7_IN(t, n)                                                                              \
     {IN(-1, 1, 2, t, 2, n), IN(0.3, 0.99, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), \
      IN(-0.5, 0.5, 2, t, 2, n), IN(-0.5, 0.5, 2, t, 2, n), IN(-1, 1, 2, 2, n, n)}
@@ -592,6 +644,25 @@ static const rk_op_case cases[] = {
     {"shift_mix, six", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 16, 5), IN(-1, 1, 2, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5)}},
     {"shift_mix, six, wide", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 2, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
     {"shift_mix, several sequences", &rk_op_shift_mix, shift_mix, SEVERAL, {IN(-1, 1, 3, 50, 70), IN(-1, 1, 3, 70), IN(0, 1, 70), IN(0, 1, 70), IN(0, 1, 70)}},
+    {"rms_norm", &rk_op_rms_norm, rms_norm, 0, {IN(-1, 1, 2, 5, 3), IN(-1, 1, 3)}},
+    {"rms_norm, wide", &rk_op_rms_norm, rms_norm, 0, {IN(-2, 2, 2, 37, 75), IN(-1, 1, 75)}},
+    {"swiglu", &rk_op_swiglu, swiglu, 0, {IN(-2, 2, 3, 5, 7), IN(-1, 1, 3, 5, 7)}},
+    {"swiglu, wide", &rk_op_swiglu, swiglu, 0, {IN(-9, 9, 2, 137, 75), IN(-1, 1, 2, 137, 75)}},
+    {"swiglu of one", &rk_op_swiglu, swiglu, 0, {IN(-2, 2, 3, 7)}},
+    {"positions", &rk_op_positions, positions, ONE_SEQUENCE, {IN(-1, 1, 3, 50)}},
+    {"positions, several sequences", &rk_op_positions, positions, SEVERAL, {IN(-1, 1, 3, 50)}},
+    {"rotary", &rk_op_rotary, rotary, ONE_SEQUENCE, {IN(-1, 1, 2, 19, 3, 6)}},
+    {"rotary, several sequences", &rk_op_rotary, rotary, SEVERAL, {IN(-1, 1, 3, 50, 2, 70)}},
+    {"attention, one token", &rk_op_attention, attention, PLAIN, {ATTENTION_OF(3, 1, 2, 1, 3)}},
+    {"attention", &rk_op_attention, attention, PLAIN, {ATTENTION_OF(2, 11, 6, 2, 5)}},
+    {"attention, blocks of keys", &rk_op_attention, attention, TURNED,
+     {ATTENTION_OF(1, 300, 2, 1, 4), IN(-1, 1, 8), IN(-1, 1, 4), IN(-1, 1, 4)}},
+    {"attention, wide", &rk_op_attention, attention, TURNED,
+     {ATTENTION_OF(2, 70, 3, 3, 38), IN(-1, 1, 114), IN(-1, 1, 114), IN(-1, 1, 114)}},
+    {"attention, tokens before", &rk_op_attention, attention, AFTER,
+     {ATTENTION_OF(2, 9, 4, 2, 6), IN(-1, 1, 2, 150, 2, 6), IN(-1, 1, 2, 150, 2, 6)}},
+    {"attention, several sequences", &rk_op_attention, attention, PACKED,
+     {ATTENTION_OF(3, 90, 2, 1, 4), IN(-1, 1, 8), IN(-1, 1, 4), IN(-1, 1, 4)}},
     {"previous", &rk_op_previous, previous, ONE_SEQUENCE, {IN(-1, 1, 2, 35, 70), IN(-1, 1, 2, 70)}},
     {"previous, one token", &rk_op_previous, previous, ONE_SEQUENCE, {IN(-1, 1, 3, 1, 5), IN(-1, 1, 3, 5)}},
     {"previous, several sequences", &rk_op_previous, previous, SEVERAL, {IN(-1, 1, 3, 50, 70), IN(-1, 1, 3, 70)}},

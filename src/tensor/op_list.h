@@ -19,6 +19,11 @@
     X(softmax)       /* op_rows.c                 */ \
     X(l2norm)                                        \
     X(norm)                                          \
+    X(rms_norm)                                      \
+    X(swiglu)        /* op_swiglu.c               */ \
+    X(positions)     /* op_rotary.c               */ \
+    X(rotary)                                        \
+    X(attention)     /* op_attention.c            */ \
     X(linear)        /* op_linear.c               */ \
     X(fold)          /* op_fold.c                 */ \
     X(repeat)                                        \

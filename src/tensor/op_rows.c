@@ -1,4 +1,4 @@
-/* op_rows.c: ops over the last dimension: softmax, L2 normalisation, layer and group norm. */
+/* op_rows.c: ops over the last dimension: softmax, L2 normalisation, layer, group and RMS norm. */
 #include <string.h>
 
 #include "base/num.h"
@@ -195,5 +195,82 @@ rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_
                    double eps)
 {
     rk_node n = {.op = &rk_op_norm, .n_in = 3, .in = {x, w, b}, .attr = &(norm_attr){groups, eps}};
+    return rk_apply1(ctx, &n);
+}
+
+/* ---- RMS norm: saved is rstd of every row ---- */
+
+typedef struct rms_attr {
+    double eps;
+} rms_attr;
+
+static void rms_shape(rk_ctx *ctx, rk_node *n)
+{
+    const int64_t cols = rk_tensor_cols(n->in[0]);
+    if (!rk_expect(ctx, n, n->in[1] != NULL, "a weight") || !rk_expect_plain(ctx, n) ||
+        !rk_expect(ctx, n, rk_tensor_count(n->in[1]) == cols, "a weight of the last dimension"))
+        return;
+    n->saved_bytes = rk_reals(n->in[0], rk_tensor_rows(n->in[0]));
+    n->scratch_bwd_bytes = rk_reals(n->in[0], pieces_of(n->in[0]).n * cols);
+    rows_shape(ctx, n);
+}
+
+static void rms_piece(void *arg, int64_t lo, int64_t hi, int worker)
+{
+    const rows_job *j = arg;
+    const rk_node *n = j->n;
+    const rk_tensor *x = n->in[0];
+    (void)worker;
+    j->kern->rms_norm(hi - lo, j->cols, rk_at(x, x->data, lo * j->cols), n->in[1]->data,
+                      ((const rms_attr *)n->attr)->eps, rk_at(x, n->out[0]->data, lo * j->cols),
+                      rk_at(x, n->saved, lo));
+}
+
+static void rms_forward(rk_ctx *ctx, rk_node *n)
+{
+    rows_job j = job_of(ctx, n);
+    j.kern = rk_reference_of(n->in[0]->dtype);
+    rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, rms_piece, &j);
+}
+
+static void rms_bwd_piece(void *arg, int64_t i, int64_t end, int worker)
+{
+    const rows_job *j = arg;
+    const rk_node *n = j->n;
+    const rk_tensor *x = n->in[0];
+    int64_t lo, hi;
+    (void)end;
+    (void)worker;
+    rk_row_piece_at(&j->pieces, i, &lo, &hi);
+    const void *xs = rk_at(x, x->data, lo * j->cols), *dy = rk_at(x, j->dy, lo * j->cols);
+    const void *stats = rk_at(x, n->saved, lo);
+    void *dx = rk_grad_rows_at(&j->dx, lo, hi), *dw = rk_at(x, j->dw, i * j->cols);
+    if (dx)
+        j->kern->rms_norm_bwd_x(hi - lo, j->cols, xs, n->in[1]->data, stats, dy, dx);
+    memset(dw, 0, rk_reals(x, j->cols));
+    j->kern->rms_norm_bwd_w(hi - lo, j->cols, xs, stats, dy, dw);
+}
+
+static void rms_backward(rk_ctx *ctx, rk_node *n)
+{
+    rows_job j = bwd_job_of(ctx, n);
+    void *dw = rk_grad(ctx, n->in[1]);
+    j.kern = rk_reference_of(n->in[0]->dtype);
+    j.pieces = pieces_of(n->in[0]);
+    j.dw = n->scratch;
+    rk_parallel(ctx, j.pieces.n, 1, rms_bwd_piece, &j);
+    rk_add_pieces(ctx, n->in[0], &j.pieces, j.cols, j.dw, dw);
+}
+
+const rk_op rk_op_rms_norm = {
+    .name = "rms_norm",
+    .shape = rms_shape,
+    .on[RK_CPU] = {rms_forward, rms_backward},
+    .attr_bytes = sizeof(rms_attr),
+};
+
+rk_tensor *rk_rms_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, double eps)
+{
+    rk_node n = {.op = &rk_op_rms_norm, .n_in = 2, .in = {x, w}, .attr = &(rms_attr){eps}};
     return rk_apply1(ctx, &n);
 }

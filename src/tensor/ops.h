@@ -34,6 +34,9 @@ rk_tensor *rk_scale(rk_ctx *ctx, rk_tensor *x, double factor);
  * is a function of (ctx seed, ctx step, index, element of the whole batch). p = 0 returns x. */
 rk_tensor *rk_dropout(rk_ctx *ctx, rk_tensor *x, double p, uint64_t index);
 
+/* silu(gate) up; of one shape. */
+rk_tensor *rk_swiglu(rk_ctx *ctx, rk_tensor *gate, rk_tensor *up);
+
 /* ---- shape ---- */
 
 /* A contiguous copy of any view. */
@@ -51,6 +54,9 @@ rk_tensor *rk_l2norm(rk_ctx *ctx, rk_tensor *x);
 /* Layer norm (groups 1) or group norm over `groups` equal parts; w, b over the last dimension. */
 rk_tensor *rk_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, rk_tensor *b, int64_t groups,
                    double eps);
+
+/* x / sqrt(mean x^2 + eps) w over the last dimension. */
+rk_tensor *rk_rms_norm(rk_ctx *ctx, rk_tensor *x, rk_tensor *w, double eps);
 
 /* ---- products ---- */
 
@@ -125,6 +131,32 @@ typedef struct rk_divergence_in {
     double seed; /* as in rk_cross_entropy_in */
 } rk_divergence_in;
 rk_tensor *rk_divergence(rk_ctx *ctx, const rk_divergence_in *in);
+
+/* ---- attention ---- */
+
+/* The positions of n_tokens tokens of each row (B, T), from 0: before (B) are those read before, in a
+ * state of an architecture that keeps nothing else of them; *after (B) is what it keeps next. A sequence
+ * that begins inside a row (rk_ctx.begins) counts from `before` again. No gradient. */
+rk_tensor *rk_positions(rk_ctx *ctx, rk_tensor *before, int64_t n_tokens, rk_tensor **after);
+/* Rotary embedding of x (B, T, H, N) at positions (B, T): the pair (j, j + N/2) of each head turns by
+ * position * theta^(-2j/N). */
+rk_tensor *rk_rotary(rk_ctx *ctx, rk_tensor *x, rk_tensor *positions, double theta);
+
+typedef struct rk_attention_in {
+    rk_tensor *q;                        /* (B, T, H, N) */
+    rk_tensor *k, *v;                    /* (B, T, G, N): query head h reads key head h / (H/G) */
+    rk_tensor *q_bias, *k_bias, *v_bias; /* H N, G N, G N elements, added first; NULL: none */
+    /* (B, tokens, G, N): those of the tokens before, keys rotated. States that grow; or tensors, which may
+     * have no tokens and which alone have gradients. */
+    rk_tensor *keys, *values;
+    double theta; /* rotary base, half-split pairs; 0: no rotation */
+    double scale; /* of the scores, as a rule 1/sqrt(N) */
+} rk_attention_in;
+/* Causal softmax attention with grouped key heads: (B, T, H, N); *keys_out, *values_out as keys and values
+ * with T more rows. Positions go on from the tokens before. A sequence that begins inside a row
+ * (rk_ctx.begins) counts from 0 and sees itself alone; keys and values must then have no tokens before. */
+rk_tensor *rk_attention(rk_ctx *ctx, const rk_attention_in *in, rk_tensor **keys_out,
+                        rk_tensor **values_out);
 
 /* ---- RWKV ----
  *

@@ -61,6 +61,25 @@ static void unary_bwd(rk_unary op, int64_t n, const void *x_, const void *y_, co
         dx[i] += dy[i] * unary_slope(op, x[i], y[i]);
 }
 
+static void swiglu(int64_t n, const void *gate_, const void *up_, void *y_)
+{
+    const real *gate = gate_, *up = up_;
+    real *y = y_;
+    for (int64_t i = 0; i < n; i++)
+        y[i] = unary_value(RK_SILU, gate[i]) * up[i];
+}
+
+static void swiglu_bwd(int64_t n, const void *gate_, const void *up_, const void *dy_, void *dgate_,
+                       void *dup_)
+{
+    const real *gate = gate_, *up = up_, *dy = dy_;
+    real *dgate = dgate_, *dup = dup_;
+    for (int64_t i = 0; dgate && i < n; i++)
+        dgate[i] += dy[i] * up[i] * unary_slope(RK_SILU, gate[i], 0);
+    for (int64_t i = 0; dup && i < n; i++)
+        dup[i] += dy[i] * unary_value(RK_SILU, gate[i]);
+}
+
 static void add(int64_t n, const void *x_, const void *y_, void *z_)
 {
     const real *x = x_, *y = y_;

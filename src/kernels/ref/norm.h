@@ -75,6 +75,46 @@ static void norm_bwd_w(int64_t rows, int64_t groups, int64_t n, int64_t c0, int6
         }
 }
 
+static void rms_norm(int64_t rows, int64_t n, const void *x_, const void *w_, double eps, void *y_,
+                     void *stats_)
+{
+    const real *x = x_, *w = w_;
+    real *y = y_, *stats = stats_;
+    for (int64_t i = 0; i < rows; i++, x += n, y += n) {
+        const real rstd = 1 / sqrt(dot(n, x, x) / (real)n + (real)eps);
+        for (int64_t j = 0; j < n; j++)
+            y[j] = x[j] * rstd * w[j];
+        if (stats)
+            stats[i] = rstd;
+    }
+}
+
+/* With xhat = x rstd, g = dy w: dx = rstd (g - xhat mean(g xhat)) (Zhang, Sennrich 2019, arXiv
+ * 1910.07467, differentiated). */
+static void rms_norm_bwd_x(int64_t rows, int64_t n, const void *x_, const void *w_,
+                           const void *stats_, const void *dy_, void *dx_)
+{
+    const real *x = x_, *w = w_, *stats = stats_, *dy = dy_;
+    real *dx = dx_;
+    for (int64_t i = 0; i < rows; i++, x += n, dy += n, dx += n) {
+        real sum = 0;
+        for (int64_t j = 0; j < n; j++)
+            sum += dy[j] * w[j] * (x[j] * stats[i]);
+        for (int64_t j = 0; j < n; j++)
+            dx[j] += stats[i] * (dy[j] * w[j] - x[j] * stats[i] * (sum / (real)n));
+    }
+}
+
+static void rms_norm_bwd_w(int64_t rows, int64_t n, const void *x_, const void *stats_,
+                           const void *dy_, void *dw_)
+{
+    const real *x = x_, *stats = stats_, *dy = dy_;
+    real *dw = dw_;
+    for (int64_t i = 0; i < rows; i++, x += n, dy += n)
+        for (int64_t j = 0; j < n; j++)
+            dw[j] += dy[j] * (x[j] * stats[i]);
+}
+
 /* dx += dy / |x| less its part along y = x / |x|; below the floor y = x / floor is linear. */
 static void l2_bwd(int64_t n, const real *x, const real *dy, real *dx)
 {

@@ -2,6 +2,7 @@
 #ifndef RK_KERNELS_REF_TABLE_H
 #define RK_KERNELS_REF_TABLE_H
 
+#include "kernels/ref/attention.h"
 #include "kernels/ref/elementwise.h"
 #include "kernels/ref/features.h"
 #include "kernels/ref/loss.h"
@@ -22,6 +23,10 @@
     .mul_add = mul_add, .lerp_bwd = lerp_bwd,                                                      \
     .sum = sum, .sum_squares = sum_squares, .add_rows = add_rows,                                  \
     .norm = norm, .norm_bwd_x = norm_bwd_x, .norm_bwd_w = norm_bwd_w,                              \
+    .swiglu = swiglu, .swiglu_bwd = swiglu_bwd,                                                    \
+    .rms_norm = rms_norm, .rms_norm_bwd_x = rms_norm_bwd_x, .rms_norm_bwd_w = rms_norm_bwd_w,      \
+    .rotary = rotary, .attend_scratch = attend_scratch, .attend = attend,                          \
+    .attend_merge = attend_merge, .attend_bwd = attend_bwd,                                        \
     .l2norm = l2norm, .l2norm_bwd = l2norm_bwd,                                                    \
     .softmax = softmax, .softmax_bwd = softmax_bwd,                                                \
     .shift_mix = shift_mix, .shift_mix_bwd_x = shift_mix_bwd_x,                                    \
