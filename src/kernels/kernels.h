@@ -180,6 +180,7 @@ typedef struct rk_attend_rows {
     unsigned char *const *pages; /* NULL: in one piece at data */
     size_t offset;               /* of the first row in a page */
     size_t row_bytes;
+    rk_dtype type;
 } rk_attend_rows;
 static inline const void *rk_attend_row(const rk_attend_rows *r, int64_t i)
 {
@@ -317,13 +318,17 @@ typedef struct rk_kernels {
      * sin, y_(j + n/2) = x_(j + n/2) cos + x_j sin; back: by the opposite angles. y may be x. */
     void (*rotary)(int64_t rows, int64_t n, const void *cos, const void *sin, bool back,
                    const void *x, void *y);
-    /* Attention (ref/attention.h). attend writes what the keys of a part add up to, out (rows, N) and
-     * the maxima and sums, stats (rows, 2); attend_merge puts the parts' together, in order, into a->out
-     * and a->stats. Each query's bits depend on itself and the keys it sees alone. */
+    /* Attention (ref/attention.h), attend in the long class and attend_few in the short one. They write
+     * what the keys of a part add up to, out (rows, N) and the maxima and sums, stats (rows, 2);
+     * attend_merge puts the parts' together, in order, into a->out and a->stats. Each query's bits depend
+     * on itself and the keys it sees alone. Keys and values are reals of the table, and in f32 of any
+     * floating dtype, or blocks that N is a multiple of. */
     size_t (*attend_scratch)(const rk_attend *a);
     void (*attend)(const rk_attend *a, void *out, void *stats, void *scratch);
+    void (*attend_few)(const rk_attend *a, void *out, void *stats, void *scratch);
     void (*attend_merge)(const rk_attend *a, const void *outs, const void *stats);
     /* From a->out and a->stats of all parts. */
+    size_t (*attend_bwd_scratch)(const rk_attend *a);
     void (*attend_bwd)(const rk_attend *a, const rk_attend_grads *g, void *scratch);
 
     /* Cross-entropy over vocabulary blocks. logits (rows, n) at ld; targets (rows), < 0: not counted.

@@ -86,12 +86,6 @@ static inline void *rk_at(const rk_tensor *t, const void *data, int64_t i)
     return data ? (unsigned char *)data + (size_t)i * rk_dtype_bytes(t->dtype) : NULL;
 }
 
-/* The reference for tensors of this dtype, where there is no vector form. */
-static inline const rk_kernels *rk_reference_of(rk_dtype real)
-{
-    return real == RK_F64 ? &rk_kernels_ref_f64 : &rk_kernels_ref_f32;
-}
-
 /* A matrix that lies transposed in its file is a view with exchanged strides. */
 static inline bool rk_is_transposed(const rk_tensor *w)
 {

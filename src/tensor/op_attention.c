@@ -37,7 +37,7 @@ typedef struct attention_job {
     unsigned char *angles;       /* of each thread, (N) */
     unsigned char *outs, *stats; /* what tasks leave: of each thread or part */
     unsigned char *scratch;      /* of each thread, for kernels */
-    size_t angles_bytes, scratch_bytes;
+    size_t angles_bytes, scratch_bytes, scratch_bwd_bytes;
     const void *dy;
     unsigned char *dq, *dk, *dv; /* of what is turned: (B,T,H,N), (B,P+T,G,N) twice */
     void *dx[V + 1];
@@ -59,7 +59,7 @@ static int64_t width_of(const attention_job *j, int which)
 static attention_job job_of(rk_ctx *ctx, const rk_node *n)
 {
     const rk_tensor *q = n->in[Q], *keys = n->in[KEYS];
-    attention_job j = {.kern = rk_reference_of(q->dtype),
+    attention_job j = {.kern = rk_ctx_kernels(ctx, q->dtype),
                        .ctx = ctx,
                        .n = n,
                        .batch = q->dims[0],
@@ -69,11 +69,14 @@ static attention_job job_of(rk_ctx *ctx, const rk_node *n)
                        .groups = n->in[K]->dims[2],
                        .given = keys->growing ? 0 : keys->dims[1],
                        .n_parts = ctx->long_class ? 1 : RK_ATTEND_PARTS};
-    const rk_attend a = {.rows = j.steps * per_group(&j), .size = j.size};
-    j.task_tokens =
-        ctx->long_class ? rk_max_i64(1, TASK_ROWS / per_group(&j)) : rk_max_i64(1, j.steps);
+    j.task_tokens = rk_max_i64(1, j.steps);
+    if (ctx->long_class)
+        j.task_tokens = rk_min_i64(j.task_tokens, rk_max_i64(1, TASK_ROWS / per_group(&j)));
+    const rk_attend task = {.rows = j.task_tokens * per_group(&j), .size = j.size};
+    const rk_attend all = {.rows = j.steps * per_group(&j), .size = j.size};
     j.angles_bytes = rk_align_up(rk_reals(q, j.size), RK_ARENA_ALIGN);
-    j.scratch_bytes = rk_align_up(j.kern->attend_scratch(&a), RK_ARENA_ALIGN);
+    j.scratch_bytes = rk_align_up(j.kern->attend_scratch(&task), RK_ARENA_ALIGN);
+    j.scratch_bwd_bytes = rk_align_up(j.kern->attend_bwd_scratch(&all), RK_ARENA_ALIGN);
     return j;
 }
 
@@ -88,7 +91,7 @@ static unsigned char *take(const attention_job *j, size_t *used, int64_t count)
 }
 
 /* What both directions need; returns its bytes. */
-static size_t take_common(attention_job *j)
+static size_t take_common(attention_job *j, size_t scratch_bytes)
 {
     const int64_t threads = rk_pool_n_threads(j->ctx->pool);
     size_t used = 0;
@@ -97,7 +100,7 @@ static size_t take_common(attention_job *j)
     j->angles = j->n->scratch ? (unsigned char *)j->n->scratch + used : NULL;
     used += j->angles_bytes * (size_t)threads;
     j->scratch = j->n->scratch ? (unsigned char *)j->n->scratch + used : NULL;
-    used += j->scratch_bytes * (size_t)threads;
+    used += scratch_bytes * (size_t)threads;
     return used;
 }
 
@@ -106,7 +109,7 @@ static size_t take_forward(attention_job *j)
     const int64_t tasks =
         j->n_parts == 1 ? rk_pool_n_threads(j->ctx->pool) : j->n_parts * j->batch * j->groups;
     const int64_t rows = tasks * j->task_tokens * per_group(j);
-    size_t used = take_common(j);
+    size_t used = take_common(j, j->scratch_bytes);
     j->outs = take(j, &used, rows * j->size);
     j->stats = take(j, &used, rows * 2);
     return used;
@@ -115,7 +118,7 @@ static size_t take_forward(attention_job *j)
 static size_t take_backward(attention_job *j)
 {
     const int64_t tokens = j->batch * j->steps;
-    size_t used = take_common(j);
+    size_t used = take_common(j, j->scratch_bwd_bytes);
     j->pieces = rk_row_pieces_of(tokens, j->steps);
     j->dq = take(j, &used, tokens * width_of(j, Q));
     j->dk = take(j, &used, (tokens + j->batch * j->given) * width_of(j, K));
@@ -274,10 +277,12 @@ static rk_attend_rows rows_at(const attention_job *j, int which, int64_t b, int6
     if (rows->growing)
         return (rk_attend_rows){.pages = rows->growing->pages[b],
                                 .offset = rows->growing->offset + rk_reals(rows, g * j->size),
-                                .row_bytes = rows->growing->row_bytes};
+                                .row_bytes = rows->growing->row_bytes,
+                                .type = rows->dtype};
     return (rk_attend_rows){
         .data = rk_at(rows, rows->data, (b * rows->dims[1] + begin) * width + g * j->size),
-        .row_bytes = rk_reals(rows, width)};
+        .row_bytes = rk_reals(rows, width),
+        .type = rows->dtype};
 }
 
 /* Tokens [from, to) of a row, of one sequence, and the queries of key head g. */
@@ -342,9 +347,9 @@ static void part_piece(void *arg, int64_t i, int64_t end, int worker)
         rk_attend a = attend_args(j, b, g, from, to);
         const int64_t at = from * j->n_parts * per_group(j) + part * a.rows;
         a.part = part;
-        j->kern->attend(&a, rk_at(j->n->in[Q], outs_at(j, head * j->n_parts), at * j->size),
-                        rk_at(j->n->in[Q], stats_at(j, head * j->n_parts), at * 2),
-                        j->scratch + (size_t)worker * j->scratch_bytes);
+        j->kern->attend_few(&a, rk_at(j->n->in[Q], outs_at(j, head * j->n_parts), at * j->size),
+                            rk_at(j->n->in[Q], stats_at(j, head * j->n_parts), at * 2),
+                            j->scratch + (size_t)worker * j->scratch_bytes);
     }
 }
 
@@ -397,7 +402,7 @@ static void attend_bwd_piece(void *arg, int64_t head, int64_t end, int worker)
                                        .dk = rk_at(q, j->dk, key),
                                        .dv = rk_at(q, j->dv, key),
                                        .ld = width_of(j, K)};
-        j->kern->attend_bwd(&a, &grads, j->scratch + (size_t)worker * j->scratch_bytes);
+        j->kern->attend_bwd(&a, &grads, j->scratch + (size_t)worker * j->scratch_bwd_bytes);
     }
 }
 

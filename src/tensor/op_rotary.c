@@ -134,10 +134,10 @@ static void rotary_shape(rk_ctx *ctx, rk_node *n)
     n->out[0] = rk_new_like(ctx, x);
 }
 
-static rotary_job rotary_job_of(const rk_node *n)
+static rotary_job rotary_job_of(const rk_ctx *ctx, const rk_node *n)
 {
     const rk_tensor *x = n->in[0];
-    rotary_job j = {.kern = rk_reference_of(x->dtype),
+    rotary_job j = {.kern = rk_ctx_kernels(ctx, x->dtype),
                     .n = n,
                     .heads = x->dims[2],
                     .size = x->dims[3],
@@ -171,7 +171,7 @@ static void rotary_piece(void *arg, int64_t lo, int64_t hi, int worker)
 
 static void rotary_forward(rk_ctx *ctx, rk_node *n)
 {
-    rotary_job j = rotary_job_of(n);
+    rotary_job j = rotary_job_of(ctx, n);
     rk_parallel(ctx, n->in[0]->dims[0] * n->in[0]->dims[1], RK_GRAIN_ROWS, rotary_piece, &j);
 }
 
@@ -193,7 +193,7 @@ static void rotary_backward(rk_ctx *ctx, rk_node *n)
 {
     rk_tensor *x = n->in[0];
     const int64_t rows = x->dims[0] * x->dims[1];
-    rotary_job j = rotary_job_of(n);
+    rotary_job j = rotary_job_of(ctx, n);
     j.turned = j.angles + j.angles_bytes * (size_t)rk_pool_n_threads(ctx->pool);
     j.dy = rk_grad(ctx, n->out[0]);
     j.dx = rk_grad_rows_of(ctx, x, rows, NULL);

@@ -229,7 +229,6 @@ static void rms_piece(void *arg, int64_t lo, int64_t hi, int worker)
 static void rms_forward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = job_of(ctx, n);
-    j.kern = rk_reference_of(n->in[0]->dtype);
     rk_parallel(ctx, j.rows, RK_GRAIN_ROWS, rms_piece, &j);
 }
 
@@ -255,7 +254,6 @@ static void rms_backward(rk_ctx *ctx, rk_node *n)
 {
     rows_job j = bwd_job_of(ctx, n);
     void *dw = rk_grad(ctx, n->in[1]);
-    j.kern = rk_reference_of(n->in[0]->dtype);
     j.pieces = pieces_of(n->in[0]);
     j.dw = n->scratch;
     rk_parallel(ctx, j.pieces.n, 1, rms_bwd_piece, &j);

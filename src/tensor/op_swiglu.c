@@ -28,7 +28,7 @@ static void swiglu_piece(void *arg, int64_t lo, int64_t hi, int worker)
 
 static void swiglu_forward(rk_ctx *ctx, rk_node *n)
 {
-    swiglu_job j = {.kern = rk_reference_of(n->in[0]->dtype), .n = n};
+    swiglu_job j = {.kern = rk_ctx_kernels(ctx, n->in[0]->dtype), .n = n};
     rk_parallel(ctx, rk_tensor_count(n->in[0]), RK_GRAIN_FLAT, swiglu_piece, &j);
 }
 
@@ -45,7 +45,7 @@ static void swiglu_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
 static void swiglu_backward(rk_ctx *ctx, rk_node *n)
 {
     const int64_t count = rk_tensor_count(n->in[0]);
-    swiglu_job j = {.kern = rk_reference_of(n->in[0]->dtype), .n = n};
+    swiglu_job j = {.kern = rk_ctx_kernels(ctx, n->in[0]->dtype), .n = n};
     j.dy = rk_grad(ctx, n->out[0]);
     j.dgate = rk_grad_rows_of(ctx, n->in[0], count, NULL);
     j.dup = n->in[1] == n->in[0] ? j.dgate : rk_grad_rows_of(ctx, n->in[1], count, NULL);

@@ -363,6 +363,58 @@ static void test_norm(void **state)
     on_each_path(check_norm);
 }
 
+static void check_rms_norm(test_ctx *t, const rk_kernels *k, int64_t n)
+{
+    const int64_t rows = 3;
+    const both x = draw(t, rows * n, -2, 3), w = draw_unit(t, n), y = draw_unit(t, rows * n);
+    const both stats = draw_unit(t, rows), dy = draw_unit(t, rows * n), dw = draw_unit(t, n);
+    const both dx = draw_unit(t, rows * n);
+    k->rms_norm(rows, n, x.f, w.f, 1e-2, y.f, stats.f);
+    ref->rms_norm(rows, n, x.d, w.d, 1e-2, y.d, stats.d);
+    check(t, "rms_norm", y, 8 * tol1);
+    check(t, "rms_norm stats", stats, 8 * tol1);
+    k->rms_norm(rows, n, x.f, w.f, 1e-2, y.f, NULL);
+    check(t, "rms_norm without stats", y, 8 * tol1);
+    k->rms_norm_bwd_x(rows, n, x.f, w.f, stats.f, dy.f, dx.f);
+    ref->rms_norm_bwd_x(rows, n, x.d, w.d, stats.d, dy.d, dx.d);
+    check(t, "rms_norm dx", dx, 32 * tol1);
+    k->rms_norm_bwd_w(rows, n, x.f, stats.f, dy.f, dw.f);
+    ref->rms_norm_bwd_w(rows, n, x.d, stats.d, dy.d, dw.d);
+    check(t, "rms_norm dw", dw, 8 * tol1);
+}
+
+static void test_rms_norm(void **state)
+{
+    (void)state;
+    on_each_path(check_rms_norm);
+}
+
+static void check_swiglu(test_ctx *t, const rk_kernels *k, int64_t n)
+{
+    const both gate = draw(t, n, -5, 5), up = draw_unit(t, n), y = draw_unit(t, n);
+    const both dy = draw_unit(t, n), dgate = draw_unit(t, n), dup = draw_unit(t, n);
+    k->swiglu(n, gate.f, up.f, y.f);
+    ref->swiglu(n, gate.d, up.d, y.d);
+    check(t, "swiglu", y, 4 * tol1);
+    k->swiglu_bwd(n, gate.f, up.f, dy.f, dgate.f, dup.f);
+    ref->swiglu_bwd(n, gate.d, up.d, dy.d, dgate.d, dup.d);
+    check(t, "swiglu d gate", dgate, 8 * tol1);
+    check(t, "swiglu d up", dup, 4 * tol1);
+    float *alone = test_copy_f32(t, dup.f, n);
+    k->swiglu_bwd(n, gate.f, up.f, dy.f, dgate.f, NULL);
+    k->swiglu_bwd(n, gate.f, up.f, dy.f, NULL, alone);
+    ref->swiglu_bwd(n, gate.d, up.d, dy.d, dgate.d, dup.d);
+    memcpy(dup.f, alone, (size_t)n * sizeof *alone);
+    check(t, "swiglu d gate alone", dgate, 8 * tol1);
+    check(t, "swiglu d up alone", dup, 4 * tol1);
+}
+
+static void test_swiglu(void **state)
+{
+    (void)state;
+    on_each_path(check_swiglu);
+}
+
 static void check_rows(test_ctx *t, const rk_kernels *k, int64_t n)
 {
     const int64_t rows = 3;
@@ -900,6 +952,7 @@ int main(void)
         cmocka_unit_test(test_special),   cmocka_unit_test(test_elementwise),
         cmocka_unit_test(test_sums),      cmocka_unit_test(test_optimisers),
         cmocka_unit_test(test_convert),   cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_rms_norm),  cmocka_unit_test(test_swiglu),
         cmocka_unit_test(test_rows),      cmocka_unit_test(test_shift),
         cmocka_unit_test(test_prepare),   cmocka_unit_test(test_output),
         cmocka_unit_test(test_wkv7),      cmocka_unit_test(test_wkv7_cut),

@@ -8,6 +8,8 @@
 #ifndef RK_KERNELS_REF_ATTENTION_H
 #define RK_KERNELS_REF_ATTENTION_H
 
+#include "kernels/blocks.h"
+#include "kernels/ref/matrix.h"
 #include "kernels/ref/real.h"
 
 /* Vector x (n) of pairs (j, j + n / 2), each turned by its angle. */
@@ -27,8 +29,21 @@ static void rotary(int64_t rows, int64_t n, const void *cos_, const void *sin_, 
 
 static size_t attend_scratch(const rk_attend *a)
 {
-    (void)a;
-    return 0;
+    return 2 * (size_t)a->size * sizeof(real);
+}
+
+/* Row j, in `wide` unless it is real. */
+static const real *attend_reals(const rk_attend *a, const rk_attend_rows *rows, int64_t j,
+                                real *wide)
+{
+    const void *x = rk_attend_row(rows, j);
+    if (rows->type == RK_REF_DTYPE)
+        return x;
+    if (rk_dtype_is_blocks(rows->type))
+        rk_blocks_widen(rows->type, a->size, x, (void *)wide);
+    else
+        widen(a->size, x, rows->type, wide);
+    return wide;
 }
 
 /* Where query i lies in what has ld reals for a token. */
@@ -39,11 +54,11 @@ static int64_t attend_at(const rk_attend *a, int64_t ld, int64_t i)
 
 /* One query and the keys [lo, hi) of a block. */
 static void attend_block(const rk_attend *a, const real *q, int64_t lo, int64_t hi, real *stats,
-                         real *out)
+                         real *out, real *wide)
 {
     real p[RK_ATTEND_KEYS], max = stats[0];
     for (int64_t j = lo; j < hi; j++) {
-        p[j - lo] = dot(a->size, q, (const real *)rk_attend_row(&a->k, j)) * (real)a->scale;
+        p[j - lo] = dot(a->size, q, attend_reals(a, &a->k, j, wide)) * (real)a->scale;
         max = p[j - lo] > max ? p[j - lo] : max;
     }
     const real keep = exp(stats[0] - max);
@@ -52,7 +67,7 @@ static void attend_block(const rk_attend *a, const real *q, int64_t lo, int64_t 
     for (int64_t c = 0; c < a->size; c++)
         out[c] *= keep;
     for (int64_t j = lo; j < hi; j++) {
-        const real *v = (const real *)rk_attend_row(&a->v, j), weight = exp(p[j - lo] - max);
+        const real *v = attend_reals(a, &a->v, j, wide), weight = exp(p[j - lo] - max);
         stats[1] += weight;
         for (int64_t c = 0; c < a->size; c++)
             out[c] += weight * v[c];
@@ -62,7 +77,6 @@ static void attend_block(const rk_attend *a, const real *q, int64_t lo, int64_t 
 static void attend(const rk_attend *a, void *out_, void *stats_, void *scratch)
 {
     real *out = out_, *stats = stats_;
-    (void)scratch;
     for (int64_t i = 0; i < a->rows; i++, out += a->size, stats += 2) {
         const int64_t end = a->first + i / a->heads;
         stats[0] = -(real)INFINITY;
@@ -71,7 +85,7 @@ static void attend(const rk_attend *a, void *out_, void *stats_, void *scratch)
         for (int64_t b = 0; b * RK_ATTEND_KEYS < end; b++)
             if (rk_attend_part(b, a->n_parts) == a->part)
                 attend_block(a, (const real *)a->q + attend_at(a, a->ldq, i), b * RK_ATTEND_KEYS,
-                             rk_min_i64(end, (b + 1) * RK_ATTEND_KEYS), stats, out);
+                             rk_min_i64(end, (b + 1) * RK_ATTEND_KEYS), stats, out, scratch);
     }
 }
 
@@ -108,7 +122,7 @@ static void attend_merge(const rk_attend *a, const void *outs_, const void *stat
 
 static void attend_bwd(const rk_attend *a, const rk_attend_grads *g, void *scratch)
 {
-    (void)scratch;
+    real *wide = scratch;
     for (int64_t i = 0; i < a->rows; i++) {
         const int64_t at = attend_at(a, a->ldo, i);
         const real *q = (const real *)a->q + attend_at(a, a->ldq, i),
@@ -117,8 +131,8 @@ static void attend_bwd(const rk_attend *a, const rk_attend_grads *g, void *scrat
         const real d = dot(a->size, (const real *)a->out + at, dy);
         real *dq = (real *)g->dq + attend_at(a, a->ldq, i);
         for (int64_t j = 0; j < a->first + i / a->heads; j++) {
-            const real *k = (const real *)rk_attend_row(&a->k, j),
-                       *v = (const real *)rk_attend_row(&a->v, j);
+            const real *k = attend_reals(a, &a->k, j, wide);
+            const real *v = attend_reals(a, &a->v, j, wide + a->size);
             real *dk = (real *)g->dk + j * g->ld, *dv = (real *)g->dv + j * g->ld;
             const real p = exp(dot(a->size, q, k) * (real)a->scale - s[0]) / s[1];
             const real ds = p * (dot(a->size, dy, v) - d) * (real)a->scale;

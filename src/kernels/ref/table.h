@@ -26,7 +26,8 @@
     .swiglu = swiglu, .swiglu_bwd = swiglu_bwd,                                                    \
     .rms_norm = rms_norm, .rms_norm_bwd_x = rms_norm_bwd_x, .rms_norm_bwd_w = rms_norm_bwd_w,      \
     .rotary = rotary, .attend_scratch = attend_scratch, .attend = attend,                          \
-    .attend_merge = attend_merge, .attend_bwd = attend_bwd,                                        \
+    .attend_few = attend, .attend_merge = attend_merge,                                            \
+    .attend_bwd_scratch = attend_scratch, .attend_bwd = attend_bwd,                                \
     .l2norm = l2norm, .l2norm_bwd = l2norm_bwd,                                                    \
     .softmax = softmax, .softmax_bwd = softmax_bwd,                                                \
     .shift_mix = shift_mix, .shift_mix_bwd_x = shift_mix_bwd_x,                                    \

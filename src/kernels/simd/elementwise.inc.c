@@ -62,6 +62,35 @@ static void unary_bwd(rk_unary op, int64_t n, const void *xp, const void *yp, co
     }
 }
 
+static void swiglu(int64_t n, const void *gatep, const void *upp, void *yp)
+{
+    const float *gate = gatep, *up = upp;
+    float *y = yp;
+    for (int64_t i = 0; i < n; i += VF) {
+        const vf g = unary_value(RK_SILU, vf_load_upto(gate + i, n - i));
+        vf_store_upto(y + i, vf_mul(g, vf_load_upto(up + i, n - i)), n - i);
+    }
+}
+
+/* With s the sigmoid of the gate g: d gate = dy up s (1 + g (1 - s)), d up = dy g s. */
+static void swiglu_bwd(int64_t n, const void *gatep, const void *upp, const void *dyp, void *dgatep,
+                       void *dupp)
+{
+    const float *gate = gatep, *up = upp, *dy = dyp;
+    float *dgate = dgatep, *dup = dupp;
+    for (int64_t i = 0; i < n; i += VF) {
+        const int64_t left = n - i;
+        const vf g = vf_load_upto(gate + i, left), d = vf_load_upto(dy + i, left);
+        const vf s = vf_sigmoid(g);
+        if (dgate) {
+            const vf slope = vf_mul(s, vf_fma(g, vf_sub(vf_set1(1.0f), s), vf_set1(1.0f)));
+            vf_add_upto(dgate + i, vf_mul(vf_mul(d, vf_load_upto(up + i, left)), slope), left);
+        }
+        if (dup)
+            vf_add_upto(dup + i, vf_mul(d, vf_mul(g, s)), left);
+    }
+}
+
 static void add(int64_t n, const void *xp, const void *yp, void *zp)
 {
     const float *x = xp, *y = yp;

@@ -94,6 +94,62 @@ static void norm_bwd_w(int64_t rows, int64_t groups, int64_t n, int64_t c0, int6
     }
 }
 
+static void rms_norm(int64_t rows, int64_t n, const void *xp, const void *wp, double eps, void *yp,
+                     void *statsp)
+{
+    const float *w = wp;
+    for (int64_t r = 0; r < rows; r++) {
+        const float *x = (const float *)xp + r * n;
+        float *y = (float *)yp + r * n;
+        const float rstd = 1.0f / sqrtf(row_dot(n, x, x) / (float)n + (float)eps);
+        for (int64_t i = 0; i < n; i += VF) {
+            const vf hat = vf_mul(vf_load_upto(x + i, n - i), vf_set1(rstd));
+            vf_store_upto(y + i, vf_mul(hat, vf_load_upto(w + i, n - i)), n - i);
+        }
+        if (statsp)
+            ((float *)statsp)[r] = rstd;
+    }
+}
+
+/* dx += rstd (g - hat mean(g hat)) with g = dy w, hat = x rstd. */
+static void rms_norm_bwd_x(int64_t rows, int64_t n, const void *xp, const void *wp,
+                           const void *statsp, const void *dyp, void *dxp)
+{
+    const float *w = wp;
+    for (int64_t r = 0; r < rows; r++) {
+        const float *x = (const float *)xp + r * n, *dy = (const float *)dyp + r * n;
+        float *dx = (float *)dxp + r * n;
+        const vf rstd = vf_set1(((const float *)statsp)[r]);
+        vf sum = vf_zero();
+        for (int64_t i = 0; i < n; i += VF) {
+            const vf g = vf_mul(vf_load_upto(dy + i, n - i), vf_load_upto(w + i, n - i));
+            sum = vf_fma(g, vf_mul(vf_load_upto(x + i, n - i), rstd), sum);
+        }
+        const vf mean = vf_set1(vf_sum(sum) / (float)n);
+        for (int64_t i = 0; i < n; i += VF) {
+            const vf g = vf_mul(vf_load_upto(dy + i, n - i), vf_load_upto(w + i, n - i));
+            const vf d = vf_fnma(vf_mul(vf_load_upto(x + i, n - i), rstd), mean, g);
+            vf_store_upto(dx + i, vf_fma(d, rstd, vf_load_upto(dx + i, n - i)), n - i);
+        }
+    }
+}
+
+static void rms_norm_bwd_w(int64_t rows, int64_t n, const void *xp, const void *statsp,
+                           const void *dyp, void *dwp)
+{
+    float *dw = dwp;
+    for (int64_t r = 0; r < rows; r++) {
+        const float *x = (const float *)xp + r * n, *dy = (const float *)dyp + r * n;
+        const vf rstd = vf_set1(((const float *)statsp)[r]);
+        for (int64_t i = 0; i < n; i += VF) {
+            const vf hat = vf_mul(vf_load_upto(x + i, n - i), rstd);
+            vf_store_upto(dw + i,
+                          vf_fma(vf_load_upto(dy + i, n - i), hat, vf_load_upto(dw + i, n - i)),
+                          n - i);
+        }
+    }
+}
+
 /* 1 / max(|x|, eps). */
 static inline float inverse_length(float squares)
 {

@@ -21,6 +21,11 @@
 #include "kernels/simd/wkv6.inc.c"
 #include "kernels/simd/wkv7.inc.c"
 
+/* Made of what stands above. */
+#include "kernels/simd/attention.inc.c"
+#include "kernels/simd/attention_bwd.inc.c"
+#include "kernels/simd/attention_few.inc.c"
+
 /* clang-format off */
 /* `more` are rows that only this instruction set has. */
 #define SIMD_TABLE(path, more) {                                                                   \
@@ -30,6 +35,11 @@
     .mul_add = mul_add, .lerp_bwd = lerp_bwd,                                                      \
     .sum = sum, .sum_squares = sum_squares, .add_rows = add_rows,                                  \
     .norm = norm, .norm_bwd_x = norm_bwd_x, .norm_bwd_w = norm_bwd_w,                              \
+    .swiglu = swiglu, .swiglu_bwd = swiglu_bwd,                                                    \
+    .rms_norm = rms_norm, .rms_norm_bwd_x = rms_norm_bwd_x, .rms_norm_bwd_w = rms_norm_bwd_w,      \
+    .rotary = rotary, .attend_scratch = attend_scratch, .attend = attend,                          \
+    .attend_few = attend_few, .attend_merge = attend_merge,                                        \
+    .attend_bwd_scratch = attend_bwd_scratch, .attend_bwd = attend_bwd,                            \
     .l2norm = l2norm, .l2norm_bwd = l2norm_bwd,                                                    \
     .softmax = softmax, .softmax_bwd = softmax_bwd,                                                \
     .shift_mix = shift_mix, .shift_mix_bwd_x = shift_mix_bwd_x,                                    \
