@@ -59,7 +59,7 @@ int rk_command_help(const rk_command *c)
     rk_buf_printf(&b, "rwkv %s: %s\n\nusage: rwkv %s %s\n", c->name, c->summary, c->name, c->usage);
     if (c->commands)
         put_commands(c, &b);
-    else
+    if (c->main)
         rk_options_help(rk_command_rows(c, &room), &b);
     rk_buf_printf(&b, "\nexamples:\n%s\n", c->examples);
     rk_error err = {0};

@@ -42,15 +42,16 @@ typedef struct rk_command {
     rk_more_options_fn *more; /* the rows in the place of the one of type MORE; NULL: it has none */
     const char *examples;     /* two real calls, a line each, two spaces in front */
     int (*main)(int argc, char **argv); /* argv[0] is the first word after the command's name */
-    /* A command that is a name for several, "data" for "data info" and others, has them here and
-     * neither options nor main of its own. Ends with NULL. */
+    /* A command that is a name for several, "data" for "data info" and others, has them here. It may have
+     * options and a main of its own beside them, as "tune", or neither. Ends with NULL. */
     const struct rk_command *const *commands;
 } rk_command;
 
 extern const rk_command rk_cmd_run, rk_cmd_merge, rk_cmd_unmerge, rk_cmd_chat, rk_cmd_train,
     rk_cmd_convert, rk_cmd_quantize, rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize,
     rk_cmd_bench, rk_cmd_selftest, rk_cmd_data, rk_cmd_data_pack, rk_cmd_data_info,
-    rk_cmd_data_task, rk_cmd_tune, rk_cmd_adapter, rk_cmd_adapter_info, rk_cmd_adapter_convert;
+    rk_cmd_data_task, rk_cmd_tune, rk_cmd_tune_observer, rk_cmd_adapter, rk_cmd_adapter_info,
+    rk_cmd_adapter_convert;
 
 /* The last word of a command's name: "info" of "data info". */
 const char *rk_command_word(const rk_command *c);

@@ -120,7 +120,10 @@ static int print_page(int argc, char **argv)
 /* A command of several: the next word says which. */
 static int run_command(const rk_command *c, int argc, char **argv)
 {
-    if (!c->commands)
+    const rk_command *one = c->commands && argc > 0 ? rk_command_find(c->commands, argv[0]) : NULL;
+    if (one)
+        return run_command(one, argc - 1, argv + 1);
+    if (c->main)
         return c->main(argc, argv);
     if (argc > 0 && is_one_of(argv[0], help_words))
         return rk_command_help(c);
@@ -129,8 +132,7 @@ static int run_command(const rk_command *c, int argc, char **argv)
                 c->name);
         return 2;
     }
-    const rk_command *one = rk_command_find(c->commands, argv[0]);
-    return one ? run_command(one, argc - 1, argv + 1) : unknown_command(c, argv[0]);
+    return unknown_command(c, argv[0]);
 }
 
 static int run(int argc, char **argv)

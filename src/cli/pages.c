@@ -159,7 +159,7 @@ static void put_bash_command(const rk_command *c, rk_buf *out)
     }
     rk_buf_puts(out, "        esac");
     if (c->commands) {
-        rk_buf_puts(out, "\n        [ \"$COMP_CWORD\" -eq 2 ] && values='");
+        rk_buf_puts(out, "\n        [ \"$COMP_CWORD\" -eq 2 ] && [[ $current != -* ]] && values='");
         put_command_words(c->commands, out);
         rk_buf_puts(out, "'\n        case ${COMP_WORDS[2]} in\n");
         for (size_t i = 0; c->commands[i]; i++)
@@ -247,27 +247,50 @@ static void put_zsh_words(const rk_command *const *commands, rk_buf *out)
     }
 }
 
-static void put_zsh_command(const rk_command *c, rk_buf *out)
+static void put_zsh_options(const rk_command *c, rk_buf *out)
 {
     rk_option_room room;
     const rk_option_table t = rk_command_rows(c, &room);
-    rk_buf_printf(out, "    %s)\n", rk_command_word(c));
-    if (c->commands) {
-        rk_buf_puts(out, "        commands=(\n");
-        put_zsh_words(c->commands, out);
-        rk_buf_puts(out, "        )\n        if (( CURRENT == 2 )); then\n"
-                         "            _describe command commands\n            return\n        fi\n"
-                         "        command=$words[2]\n        shift words\n        (( CURRENT-- ))\n"
-                         "        case $command in\n");
-        for (size_t i = 0; c->commands[i]; i++)
-            put_zsh_command(c->commands[i], out);
-        rk_buf_puts(out, "        esac ;;\n");
-        return;
-    }
     rk_buf_puts(out, "        _arguments '--help[show the options]' '*:file:_files'");
     for (size_t k = 0; k < t.n; k++)
         if (is_option(&t.rows[k]))
             put_zsh_option(&t.rows[k], out);
+}
+
+static void put_zsh_command(const rk_command *c, rk_buf *out);
+
+/* Those of a command, which may have options of its own. */
+static void put_zsh_commands(const rk_command *c, rk_buf *out)
+{
+    rk_buf_puts(out, "        commands=(\n");
+    put_zsh_words(c->commands, out);
+    rk_buf_puts(out, "        )\n        if (( CURRENT == 2 )); then\n"
+                     "            _describe command commands\n");
+    if (!c->main)
+        rk_buf_puts(out, "            return\n");
+    rk_buf_puts(out, "        fi\n");
+    if (c->main) {
+        rk_buf_puts(out, "        if [[ ' ");
+        put_command_words(c->commands, out);
+        rk_buf_puts(out, "' != *\" $words[2] \"* ]]; then\n");
+        put_zsh_options(c, out);
+        rk_buf_puts(out, "\n            return\n        fi\n");
+    }
+    rk_buf_puts(out, "        command=$words[2]\n        shift words\n        (( CURRENT-- ))\n"
+                     "        case $command in\n");
+    for (size_t i = 0; c->commands[i]; i++)
+        put_zsh_command(c->commands[i], out);
+    rk_buf_puts(out, "        esac ;;\n");
+}
+
+static void put_zsh_command(const rk_command *c, rk_buf *out)
+{
+    rk_buf_printf(out, "    %s)\n", rk_command_word(c));
+    if (c->commands) {
+        put_zsh_commands(c, out);
+        return;
+    }
+    put_zsh_options(c, out);
     rk_buf_puts(out, " ;;\n");
 }
 

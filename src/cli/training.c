@@ -118,10 +118,12 @@ static const rk_option rows[] = {
     RK_COMMON_ROWS(rk_training_options, common),
 };
 
-/* Sizes of models, then parameters of tasks. */
-static void more_rows(rk_option_room *room, size_t offset)
+/* Sizes of models, then parameters of tasks, where one can be chosen. */
+static void more_rows(rk_option_room *room, size_t offset, bool tasks)
 {
     rk_shape_rows(room, offset + offsetof(rk_training_options, shape));
+    if (!tasks)
+        return;
     room->rows[room->n++] = (rk_option)RK_OPT_GROUP(
         "parameters of synthetic tasks; 'rwkv data task --list' shows which task has which");
     rk_task_rows(room, offset + offsetof(rk_training_options, task_params));
@@ -139,7 +141,7 @@ void rk_training_rows(rk_option_room *room, size_t offset, const char *const *wi
 {
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         if (rows[i].type == RK_OPT_MORE) {
-            more_rows(room, offset);
+            more_rows(room, offset, !is_one_of("task", without));
             continue;
         }
         if (is_one_of(rows[i].name, without))

@@ -55,6 +55,8 @@ static const rk_option rows[] = {
      "states: learn what stands before the first token in the time mix's shift, too"},
     {"state-prompt", 0, RK_OPT_TEXT, "TEXT", TUNE(state.prompt), 0, 0, NULL,
      "state: begin with the state that this text leaves"},
+    {"state-observer", 0, RK_OPT_TEXT, "DIR", TUNE(state.observer), 0, 0, NULL,
+     "state: an observer of the model reads that text in its place (rwkv tune observer)"},
     {"state-decay", 0, RK_OPT_NUMBER, "X", TUNE(state.decay), 0, 1e3, "0",
      "states: pull towards zero, half of it times their squares; 1e-4 for few samples"},
     {"precondition", 0, RK_OPT_CHOICE, "none|r", TUNE(state.precondition), 0, 0, "none",
@@ -108,6 +110,9 @@ static void more_rows(rk_option_room *room, size_t offset)
 
 static int tune_main(int argc, char **argv);
 
+/* What is tuned in other ways: a new one is a file and a line here. Ends with NULL. */
+static const rk_command *const commands[] = {&rk_cmd_tune_observer, NULL};
+
 const rk_command rk_cmd_tune = {
     .name = "tune",
     .summary = "adapt a model to text: adapters of every kind, initial states",
@@ -119,6 +124,7 @@ const rk_command rk_cmd_tune = {
                 "  rwkv tune --dry-run --arch rwkv6 --n-layer 32 --n-embd 4096 --dim-ffn 14336 "
                 "--method lora --rank 32",
     .main = tune_main,
+    .commands = commands,
 };
 
 static tune_options defaults(void)

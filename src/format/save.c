@@ -412,7 +412,7 @@ static rk_status collect(rk_save *s, rk_error *err)
     for (int64_t i = 0; i < s->m->n_params && st == RK_OK; i++) {
         const rk_param *p = &s->m->params[i];
         rk_file_tensor t;
-        if (!source_of(s->m, p, &t))
+        if (rk_roles[p->role].adapter || !source_of(s->m, p, &t))
             continue;
         if (is_changed_early(s, p))
             st = change_early(s, p, &t, err);

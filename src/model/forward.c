@@ -127,6 +127,8 @@ static void block_as_segment(rk_ctx *ctx, block_job *j, rk_block_io *io)
 static bool is_below_tape(const rk_model *m, int64_t layer, const rk_block_io *io)
 {
     bool below = io->x && !io->x->requires_grad;
+    for (int i = 0; below && i < m->arch->n_state; i++)
+        below = !io->state[i] || !io->state[i]->requires_grad;
     for (int64_t i = 0; below && i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         below = !p->tensor.requires_grad || p->layer != layer || rk_param_of_model(p->spec);

@@ -211,6 +211,12 @@ static void cross_entropy(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor 
     out[0] = rk_cross_entropy(ctx, in[0], in[1], in[2], 0.0);
 }
 
+static void kl(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    (void)arg;
+    out[0] = rk_kl(ctx, in[0], in[1]);
+}
+
 /* What a builder that is about rows of a batch (B, T, ...) is told. */
 enum { ONE_SEQUENCE, SEVERAL };
 
@@ -639,6 +645,8 @@ static const rk_op_case cases[] = {
     {"distance", &rk_op_distance, distance, 0, {IN(-1, 1, 38, 7)}},
     {"divergence", &rk_op_divergence, divergence, KL, {IN(-1, 1, 2, 9, 6), IN(-1, 1, 13, 6), IDS(13, true, 2, 9)}},
     {"divergence and cross-entropy, several blocks", &rk_op_divergence, divergence, KL_AND_CE, {IN(-1, 1, 2, 530, 3), IN(-1, 1, 9, 3), IDS(9, true, 2, 530)}},
+    {"kl", &rk_op_kl, kl, 0, {IN(-2, 2, 3, 5, 7), IN(-2, 2, 3, 5, 7)}},
+    {"kl, wide", &rk_op_kl, kl, 0, {IN(-4, 4, 37, 75), IN(-4, 4, 37, 75)}},
     {"shift_mix", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 35, 70), IN(-1, 1, 2, 70), IN(0, 1, 70), IN(0, 1, 70), IN(0, 1, 70)}},
     {"shift_mix, one token", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 3, 1, 5), IN(-1, 1, 3, 5), IN(0, 1, 5)}},
     {"shift_mix, six", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 16, 5), IN(-1, 1, 2, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5), IN(0, 1, 5)}},

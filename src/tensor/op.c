@@ -125,6 +125,7 @@ static void record(rk_ctx *ctx, const rk_node *n)
     }
     *node = *n;
     node->attr = attr_bytes ? memcpy(attr, n->attr, attr_bytes) : NULL;
+    node->begins = ctx->begins;
     node->prev = ctx->tape;
     ctx->tape = node;
 }
@@ -211,11 +212,15 @@ static bool make_grads(rk_ctx *ctx, rk_node *n)
 static void walk_back(rk_ctx *ctx)
 {
     const bool recording = ctx->recording;
+    rk_tensor *const begins = ctx->begins;
     ctx->recording = false;
-    for (rk_node *n = ctx->tape; n && !rk_ctx_failed(ctx); n = n->prev)
+    for (rk_node *n = ctx->tape; n && !rk_ctx_failed(ctx); n = n->prev) {
+        ctx->begins = n->begins; /* a tape may hold forwards of different rows */
         if (make_grads(ctx, n))
             run(ctx, n, n->op->on[ctx->backend].backward, n->scratch_bwd_bytes);
+    }
     ctx->tape = NULL;
+    ctx->begins = begins;
     ctx->recording = recording;
 }
 

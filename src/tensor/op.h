@@ -20,10 +20,11 @@ struct rk_node {
     int n_in, n_out;
     rk_tensor *in[RK_MAX_IN]; /* NULL where an input is optional and absent */
     rk_tensor *out[RK_MAX_OUT];
-    rk_tensor *heir; /* NULL, or an input that is added to out[0]: its gradient may begin in the
+    rk_tensor *begins; /* the context's when the node was recorded (rk_ctx.begins) */
+    rk_tensor *heir;   /* NULL, or an input that is added to out[0]: its gradient may begin in the
                       * memory of out[0]'s */
-    void *saved;     /* saved_bytes that forward keeps for backward; NULL when not recording */
-    void *scratch;   /* during forward and backward only */
+    void *saved;       /* saved_bytes that forward keeps for backward; NULL when not recording */
+    void *scratch;     /* during forward and backward only */
     size_t saved_bytes, scratch_bytes, scratch_bwd_bytes; /* asked for by the shape rule */
     /* What the op is told beside its inputs, a type of its own file: lives while rk_apply runs, and
      * is copied where the node goes on the tape. */

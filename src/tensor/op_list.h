@@ -34,6 +34,7 @@
     X(cross_entropy) /* op_loss.c                 */ \
     X(distance)      /* op_distill.c              */ \
     X(divergence)                                    \
+    X(kl)            /* op_kl.c                   */ \
     X(previous)      /* op_previous.c             */ \
     X(shift_mix)     /* op_rwkv.c                 */ \
     X(wkv7)                                          \

@@ -131,6 +131,8 @@ typedef struct rk_divergence_in {
     double seed; /* as in rk_cross_entropy_in */
 } rk_divergence_in;
 rk_tensor *rk_divergence(rk_ctx *ctx, const rk_divergence_in *in);
+/* KL(softmax(a) || softmax(b)) of each row of scores (..., V): (...). Both may have gradients. */
+rk_tensor *rk_kl(rk_ctx *ctx, rk_tensor *a, rk_tensor *b);
 
 /* ---- attention ---- */
 

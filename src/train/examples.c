@@ -55,7 +55,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
         f.state = first_state(ctx, m, n);
     if (rk_ctx_failed(ctx) || !rk_model_forward(ctx, m, &f))
         return NULL;
-    const rk_pass pass = {m, fields, f.out, j->share, j->batch ? metrics : NULL};
+    const rk_pass pass = {m, fields, f.out, f.state, j->share, j->batch ? metrics : NULL};
     return j->task->losses(ctx, j->task, &pass);
 }
 

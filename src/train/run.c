@@ -213,6 +213,8 @@ static rk_status prepare(run *r, rk_error *err)
 {
     rk_run_options_init(&r->options, &r->p, r->task->checksum);
     rk_status st = r->model->file ? rk_base_checksum(r->model, &r->base_checksum, err) : RK_OK;
+    if (st == RK_OK && r->task->attach)
+        st = r->task->attach(r->task, r->model, err);
     if (st == RK_OK)
         st = rk_tuning_begin(&r->tuning, r->model, r->task, &r->p, r->env->engine, err);
     if (st == RK_OK)
@@ -284,9 +286,13 @@ static rk_status save_model_as(const run *r, const char *name, rk_error *err)
 
 static rk_status save_model(const run *r, rk_error *err)
 {
-    if (r->tuning)
+    rk_status st = RK_OK;
+    if (r->task->save)
+        st = r->task->save(r->task, r->model, r->p.dir, err);
+    if (st == RK_OK && r->tuning)
         return rk_tuning_save(r->tuning, r->model, &r->p, r->p.dir, err);
-    rk_status st = save_model_as(r, "model", err);
+    if (st == RK_OK)
+        st = save_model_as(r, "model", err);
     if (st != RK_OK || !rk_trainer_has_average(r->trainer))
         return st;
     rk_trainer_show_average(r->trainer, true);
@@ -570,7 +576,8 @@ static void fill_defaults(rk_run_params *p)
     rk_train_params *m = &p->model;
     if (p->data.n_paths == 0) /* else the data may tell */
         p->tokenizer = p->tokenizer ? p->tokenizer : d.tokenizer;
-    m->arch = m->arch ? m->arch : d.model.arch;
+    if (!p->teacher) /* whose kind of model it is */
+        m->arch = m->arch ? m->arch : d.model.arch;
 }
 
 static rk_status make_model(rk_model **out, rk_run_params *p, rk_error *err)
@@ -602,7 +609,9 @@ static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_re
     if (m)
         take_sizes(p, m);
     if (st == RK_OK)
-        rk_train_recipe(&p->model, m ? m->arch : rk_arch_find(p->model.arch));
+        rk_train_recipe(&p->model, m               ? m->arch
+                                   : p->model.arch ? rk_arch_find(p->model.arch)
+                                                   : NULL);
     if (st == RK_OK)
         st = open_task(&task, p, m, err);
     if (st == RK_OK && !m)

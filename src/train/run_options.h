@@ -16,6 +16,7 @@ typedef struct rk_run_params {
     const char *task;
     rk_size task_params[RK_TASK_PARAMS_MAX]; /* its own, that were given */
     int64_t n_task_params;
+    const char *teacher; /* model file of the task observer; NULL: none */
     const char *dir;
     rk_data_options data;
     const char

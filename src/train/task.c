@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/num.h"
 #include "train/task_next.h"
+#include "train/task_observer.h"
 #include "train/task_synthetic.h"
 
 const rk_task_kind rk_task_kinds[] = {
@@ -31,6 +32,7 @@ const rk_task_kind rk_task_kinds[] = {
     {"topic", rk_synthetic_open, &rk_gen_topic},
     {"othello", rk_synthetic_open, &rk_gen_othello},
     {"sudoku4", rk_synthetic_open, &rk_gen_sudoku4},
+    {"observer", rk_observer_open, NULL},
 };
 const int rk_n_task_kinds = RK_COUNT(rk_task_kinds);
 

@@ -26,6 +26,7 @@ typedef struct rk_pass {
     const rk_model *model;
     rk_tensor *const *fields; /* in the task's order; without data while planning */
     rk_tensor *const *out;    /* the model's outputs */
+    rk_tensor *const *state;  /* its states after the last token, as rk_forward.state */
     double share;    /* of a loss in the mean over the batch, and the seed of its gradient */
     double *metrics; /* sums over examples, to be added to; NULL while planning, when tensors that
                       * they need are to be made all the same */
@@ -59,6 +60,11 @@ struct rk_task {
     int64_t (*counted)(const rk_task *t, void *const *fields);
     /* Losses of the pass (n * n_losses elements), and its metrics. */
     rk_tensor *(*losses)(rk_ctx *ctx, const rk_task *t, const rk_pass *p);
+    /* Where the task trains something beside the model that is none of it, such as maps from its states: put
+     * it behind m's parameters (rk_model_add_params), before the trainer is made; and write it into
+     * folder dir beside the model. NULL: there is nothing. */
+    rk_status (*attach)(const rk_task *t, rk_model *m, rk_error *err);
+    rk_status (*save)(const rk_task *t, const rk_model *m, const char *dir, rk_error *err);
     void (*close)(rk_task *t); /* NULL: nothing to free */
 };
 

@@ -10,6 +10,7 @@
 #include "train/run_dir.h"
 #include "train/tuning.h"
 #include "tune/kernel_path.h"
+#include "tune/observer.h"
 
 static int field_named(const rk_task *t, const char *name)
 {
@@ -70,7 +71,9 @@ static rk_status make_state(const rk_model *m, const rk_run_params *p, rk_engine
     if (st == RK_OK && n == 0)
         st = rk_fail(err, RK_ERR_ARG, "--state-prompt has no tokens");
     if (st == RK_OK)
-        st = rk_state_of_tokens(m, e, tokens, n, path, err);
+        st = p->tune.state.observer
+                 ? rk_observer_state(p->tune.state.observer, m, e, tokens, n, path, err)
+                 : rk_state_of_tokens(m, e, tokens, n, path, err);
     rk_tokenizer_free(t);
     free(tokens);
     return st;
@@ -107,6 +110,9 @@ rk_status rk_tuning_start(rk_model **m, const rk_task *task, rk_run_params *p, r
 {
     const char *words = p->model.train_only ? p->model.train_only : "";
     const bool kernel = p->tune.method && strstr(words, "state-kernel");
+    if (p->tune.state.observer && !p->tune.state.prompt)
+        return rk_fail(err, RK_ERR_ARG,
+                       "--state-observer reads a --state-prompt, which is missing");
     if (!p->tune.method || (!kernel && !p->tune.state.prompt))
         return RK_OK;
     if (kernel && p->tune.state.prompt)

@@ -95,7 +95,7 @@ static rk_status add_part(state_file *f, const rk_model *m, const rk_state_entry
     return copy_part(p, state + p->at, exponents_of(m, p->layer, state), f->x + p->at, err);
 }
 
-static rk_status write_state(const rk_model *m, const float *state, const char *path, rk_error *err)
+rk_status rk_state_write(const rk_model *m, const float *state, const char *path, rk_error *err)
 {
     const size_t n = (size_t)m->state.n_parts;
     state_file f = {.tensors = calloc(n, sizeof *f.tensors),
@@ -127,7 +127,7 @@ rk_status rk_state_of_tokens(const rk_model *m, rk_engine *e, const int32_t *tok
     if (st == RK_OK)
         st = rk_session_state_get(s, state, bytes, err);
     if (st == RK_OK)
-        st = write_state(m, state, path, err);
+        st = rk_state_write(m, state, path, err);
     rk_session_free(s);
     free(state);
     return st;

@@ -19,7 +19,7 @@ got=0
 "$RK_PROGRAM" completion fish 2>err || got=$?
 [ $got = 2 ] && grep -q 'expected bash or zsh' err || complain "completion fish: $got, $(cat err)"
 
-names() { sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'; }
+names() { sed -n '/^commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'; }
 
 # missing WHERE LIST: options of the command at hand that are not in the list
 missing() {

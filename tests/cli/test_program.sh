@@ -44,7 +44,7 @@ expect 2 'data: which one?' data
 expect 2 "unknown command 'inof' (did you mean info?); 'rwkv help data' lists them" data inof
 expect 2 "unknown command 'frob'; 'rwkv help data' lists them" help data frob
 
-names() { sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'; }
+names() { sed -n '/^commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'; }
 # page WORD...: the help page of a command
 page() {
     expect 0 "^usage: rwkv $*" help "$@"

@@ -182,7 +182,10 @@ static void test_golden(void **state)
                      all, rows[k].hash);
         test_reset(&t);
     }
-    assert_int_equal(RK_COUNT(rows) + 1, rk_n_task_kinds);
+    int n_drawn = 0;
+    for (int k = 0; k < rk_n_task_kinds; k++)
+        n_drawn += rk_task_kinds[k].generator != NULL;
+    assert_int_equal(RK_COUNT(rows), n_drawn);
     test_end(&t);
 }
 
