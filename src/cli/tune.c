@@ -53,6 +53,8 @@ static const rk_option rows[] = {
      "lora+: rate of B over that of A"},
     {"tune-shift", 0, RK_OPT_FLAG, NULL, TUNE(state.shift), 0, 0, NULL,
      "states: learn what stands before the first token in the time mix's shift, too"},
+    {"state-rank", 0, RK_OPT_INT, "R", TUNE(state.rank), 1, 1024, "the whole matrix",
+     "state: learn U V^T of this rank for each head"},
     {"state-prompt", 0, RK_OPT_TEXT, "TEXT", TUNE(state.prompt), 0, 0, NULL,
      "state: begin with the state that this text leaves"},
     {"state-observer", 0, RK_OPT_TEXT, "DIR", TUNE(state.observer), 0, 0, NULL,
@@ -180,7 +182,15 @@ typedef struct counts {
     int64_t parts, adapter, state, model;
 } counts;
 
-static counts count_all(const rk_model *m, const rk_adapter_set *s, bool state)
+/* Of a state or of what stands in its place. */
+static int64_t count_state(const rk_param *p, int64_t rank)
+{
+    return rank > 0 && p->role == RK_ROLE_STATE && p->tensor.n_dims == 3
+               ? 2 * p->tensor.dims[0] * p->tensor.dims[1] * rank
+               : rk_tensor_count(&p->tensor);
+}
+
+static counts count_all(const rk_model *m, const rk_adapter_set *s, bool state, int64_t rank)
 {
     counts c = {.parts = s->n_parts};
     for (int64_t i = 0; i < s->n_parts; i++)
@@ -188,7 +198,7 @@ static counts count_all(const rk_model *m, const rk_adapter_set *s, bool state)
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         if (rk_param_is_tuned(p->spec))
-            c.state += state ? rk_tensor_count(&p->tensor) : 0;
+            c.state += state ? count_state(p, rank) : 0;
         else if (p->used)
             c.model += rk_tensor_count(&p->tensor);
     }
@@ -225,7 +235,7 @@ static rk_status print_counts(const tune_options *o, const rk_model *m, const rk
     rk_status st = rk_tune_choose(&o->training.run.tune, &adapter, &state, err);
     if (st != RK_OK)
         return st;
-    const counts c = count_all(m, s, state != NULL);
+    const counts c = count_all(m, s, state != NULL, o->training.run.tune.state.rank);
     const int64_t n = c.adapter + c.state;
     if (o->training.json)
         return rk_command_json(json_pack("{s:s, s:I, s:I, s:I, s:I}", "method",

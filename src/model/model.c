@@ -186,6 +186,7 @@ void rk_model_close(rk_model *m)
     rk_packs_free(m->packs);
     rk_state_layout_deinit(&m->state);
     free(m->owned);
+    free(m->state_pairs);
     free(m->params);
     free(m->layers);
     free(m->top);

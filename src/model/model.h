@@ -158,6 +158,9 @@ struct rk_model {
     rk_weight *head;  /* (V, C), of the top struct */
     int n_weights;    /* that adapters may be added to: the largest rk_weight.adapted_as */
     const struct rk_adapting *adapting; /* adapters that are trained with it; NULL: none */
+    /* Where in params U and V (H, N, rank) of each layer are, whose product is added to the matrices that
+     * streams begin with in training (tune/state_pairs.h); NULL: there are none. */
+    int64_t *state_pairs;
     rk_state_layout state;
     int64_t ctx_len;
     uint64_t fingerprint;

@@ -5,6 +5,7 @@ const rk_role_facts rk_roles[RK_ROLE_COUNT] = {
     [RK_ROLE_VECTOR] = {.group = "vector"},
     [RK_ROLE_STATE] = {.group = "state", .beside = true},
     [RK_ROLE_STATE_SUM] = {.group = "state", .nonnegative = true, .beside = true},
+    [RK_ROLE_STATE_PAIR] = {.group = "state-pair", .adapter = true},
     [RK_ROLE_SHIFT] = {.group = "state-shift", .beside = true},
     [RK_ROLE_KERNEL] = {.group = "state-kernel", .beside = true},
     [RK_ROLE_FEATURES] = {.group = "features", .constant = true, .beside = true},

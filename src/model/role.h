@@ -9,6 +9,7 @@ typedef enum rk_role {
     RK_ROLE_VECTOR,        /* norms, mixes, biases; (H,N) with an entry a channel too */
     RK_ROLE_STATE,         /* what streams begin with: what the recurrence holds, */
     RK_ROLE_STATE_SUM,     /* a sum of weights in it, */
+    RK_ROLE_STATE_PAIR,    /* a factor of what is added to it in training, */
     RK_ROLE_SHIFT,         /* the token before the first */
     RK_ROLE_KERNEL,        /* the initial state and the gain of a kernel path, */
     RK_ROLE_FEATURES,      /* its features, which no gradient changes, */

@@ -137,6 +137,27 @@ static rk_tensor *filled(rk_ctx *ctx, rk_dtype real, int n_dims, const int64_t *
     return t;
 }
 
+/* A factor of the pair of a layer for each row of a batch, (B, H, N, rank). */
+static rk_tensor *factor_rows(rk_ctx *ctx, rk_tensor *factor, int64_t batch)
+{
+    const int64_t dims[] = {batch, factor->dims[0], factor->dims[1], factor->dims[2]};
+    return rk_view(ctx, rk_for_each_row(ctx, factor, batch), 4, dims);
+}
+
+/* With U V^T of the layer, where the part is what pairs are for. */
+static rk_tensor *with_pair(rk_ctx *ctx, const rk_model *m, const rk_state_entry *p, int64_t batch,
+                            rk_tensor *state)
+{
+    const rk_param_spec *spec = rk_state_tuned_param(m->arch, p->spec);
+    if (!m->state_pairs || rk_ctx_failed(ctx) || spec->role != RK_ROLE_STATE)
+        return state;
+    const int64_t *at = m->state_pairs + 2 * p->layer;
+    rk_tensor *u = factor_rows(ctx, &m->params[at[0]].tensor, batch);
+    rk_tensor *v = factor_rows(ctx, &m->params[at[1]].tensor, batch);
+    return rk_ctx_failed(ctx) ? NULL
+                              : rk_add(ctx, state, rk_matmul(ctx, u, rk_transpose(ctx, v, 2, 3)));
+}
+
 void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t batch,
                         rk_tensor **state)
 {
@@ -150,6 +171,7 @@ void rk_model_new_state(rk_ctx *ctx, const rk_model *m, rk_dtype real, int64_t b
             continue;
         }
         state[i] = rk_view(ctx, rk_for_each_row(ctx, tuned, batch), n, dims);
+        state[i] = with_pair(ctx, m, p, batch, state[i]);
         if (p->spec->key_major)
             state[i] = rk_copy(ctx, rk_transpose(ctx, state[i], 2, 3));
     }

@@ -37,7 +37,8 @@ static rk_status check_sizes(const rk_model *m, rk_train_params *p, rk_error *er
 
 rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err)
 {
-    const rk_open_options add = {.tuned_state = rk_trained_names(p->train_only, "state"),
+    const rk_open_options add = {.tuned_state = rk_trained_names(p->train_only, "state") ||
+                                                rk_trained_names(p->train_only, "state-pair"),
                                  .beside = p->init_state,
                                  .tuned_shift = rk_trained_names(p->train_only, "state-shift"),
                                  .tuned_basis = rk_trained_names(p->train_only, "state-basis")};

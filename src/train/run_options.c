@@ -90,6 +90,7 @@ static const struct {
     TUNE("ga-batches", INTEGER, ga_batches),
     TUNE("lora-plus", REAL, lora_plus),
     TUNE("tune-shift", BOOLEAN, state.shift),
+    TUNE("state-rank", INTEGER, state.rank),
     TUNE("state-decay", REAL, state.decay),
     TUNE("precondition", BOOLEAN, state.precondition),
     TUNE("state-prompt", WORDS, state.prompt),

@@ -15,6 +15,7 @@
 #include "tune/attach.h"
 #include "tune/method.h"
 #include "tune/state.h"
+#include "tune/state_pairs.h"
 
 struct rk_tuning {
     rk_adapter_set *set;
@@ -45,14 +46,14 @@ static rk_status settle_rates(rk_run_params *p, const rk_tune_method *adapter,
     char words[96] = "";
     size_t n = 0;
     if (m->lr < 0.0)
-        m->lr = first->lr;
+        m->lr = rk_tune_rate(&p->tune, first);
     if (m->lr_final < 0.0)
         m->lr_final = m->lr * first->lr_final;
     if (adapter && state)
-        for (const char *at = state->states; *at; at += strspn(at, ",")) {
+        for (const char *at = rk_tune_states(&p->tune, state); *at; at += strspn(at, ",")) {
             const size_t len = strcspn(at, ",");
             n += (size_t)snprintf(words + n, sizeof words - n, "%s%.*s=%g", n ? "," : "", (int)len,
-                                  at, state->lr / adapter->lr);
+                                  at, rk_tune_rate(&p->tune, state) / adapter->lr);
             at += len;
         }
     if (adapter && !strcmp(adapter->name, "lora+"))
@@ -286,6 +287,8 @@ static rk_status begin(rk_tuning *t, rk_model *m, const rk_task *task, const rk_
 {
     rk_status st = rk_tune_make(&t->set, m, &p->tune, err);
     const double began = rk_now_s();
+    if (st == RK_OK && p->tune.state.rank > 0)
+        st = rk_state_pairs_attach(m, p->tune.state.rank, p->model.seed, err);
     if (st == RK_OK && t->set->n_parts > 0)
         st = start_all(m, t->set, task, p, e, err);
     t->seconds = rk_now_s() - began;
@@ -366,6 +369,8 @@ static rk_status save_adapter(const rk_tuning *t, const rk_model *m, const rk_ru
 
 static bool trains_state(const rk_model *m)
 {
+    if (m->state_pairs)
+        return true;
     for (int64_t i = 0; i < m->n_params; i++)
         if (m->params[i].trained && rk_roles[m->params[i].role].beside)
             return true;

@@ -71,6 +71,20 @@ static rk_status refuse_method(const char *word, size_t n, rk_error *err)
     return st;
 }
 
+/* A state of low rank is no matrix whose gradient could be changed or whose squares are at hand. */
+static rk_status check_rank(const rk_tune_options *o, const rk_tune_method *state, rk_error *err)
+{
+    if (o->state.rank == 0)
+        return RK_OK;
+    if (!state || strcmp(state->states, "state") != 0)
+        return rk_fail(err, RK_ERR_ARG, "--state-rank goes with the method state");
+    if (o->state.decay > 0.0 || o->state.precondition)
+        return rk_fail(err, RK_ERR_ARG,
+                       "--state-decay and --precondition go with whole states, not with "
+                       "--state-rank");
+    return RK_OK;
+}
+
 rk_status rk_tune_choose(const rk_tune_options *o, const rk_tune_method **adapter,
                          const rk_tune_method **state, rk_error *err)
 {
@@ -89,7 +103,23 @@ rk_status rk_tune_choose(const rk_tune_options *o, const rk_tune_method **adapte
         *kind = m;
         at += n;
     }
-    return *adapter || *state ? RK_OK : rk_fail(err, RK_ERR_ARG, "--method names none");
+    if (!*adapter && !*state)
+        return rk_fail(err, RK_ERR_ARG, "--method names none");
+    return check_rank(o, *state, err);
+}
+
+/* What is a product of two begins small and is learned at a lower rate. */
+static const char pair_group[] = "state-pair";
+static const double pair_rate = 0.3;
+
+const char *rk_tune_states(const rk_tune_options *o, const rk_tune_method *state)
+{
+    return o->state.rank > 0 ? pair_group : state->states;
+}
+
+double rk_tune_rate(const rk_tune_options *o, const rk_tune_method *method)
+{
+    return !method->adapter && o->state.rank > 0 ? pair_rate : method->lr;
 }
 
 static const rk_tune_method *adapter_of(const rk_tune_options *o)
@@ -291,7 +321,7 @@ rk_status rk_tune_trained(const rk_tune_options *o, char *words, size_t size, rk
     if (st != RK_OK)
         return st;
     n += (size_t)snprintf(words + n, size - n, "%s%s%s%s%s", adapter ? "adapter" : "",
-                          adapter && state ? "," : "", state ? state->states : "",
+                          adapter && state ? "," : "", state ? rk_tune_states(o, state) : "",
                           state && o->state.base_state ? ",state" : "",
                           state && o->state.shift ? ",state-shift" : "");
     for (const char *at = o->train_parts ? o->train_parts : ""; *at && n < size;

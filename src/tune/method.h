@@ -55,6 +55,10 @@ rk_tune_options rk_tune_defaults(void);
 rk_status rk_tune_choose(const rk_tune_options *o, const rk_tune_method **adapter,
                          const rk_tune_method **state, rk_error *err);
 
+/* The groups of parameters that a method of states trains with these options, and the rate of a method. */
+const char *rk_tune_states(const rk_tune_options *o, const rk_tune_method *state);
+double rk_tune_rate(const rk_tune_options *o, const rk_tune_method *method);
+
 /* Parts for a model's matrices that are targeted, with tensors of zeros, in the order of parameters. The
  * model needs no data.
  * Errors  RK_ERR_ARG: a word means no matrix, or a rank does not fit; RK_ERR_NOMEM. */

@@ -7,6 +7,7 @@
 
 #include "infer/session.h"
 #include "io/pth.h"
+#include "tune/state_pairs.h"
 
 rk_state_tuning rk_state_tuning_defaults(void)
 {
@@ -14,7 +15,8 @@ rk_state_tuning rk_state_tuning_defaults(void)
         .features = 2.0, .basis_rate = 1e-2, .basis_kappa = 0.5, .keep_meaning = true};
 }
 
-static rk_file_tensor tensor_of(const rk_param *p)
+/* With what pairs of low rank add to it, in room of the caller's. */
+static rk_file_tensor tensor_of(const rk_model *m, const rk_param *p, float *room)
 {
     rk_file_tensor t = {.name = p->name,
                         .dtype = p->tensor.dtype,
@@ -22,23 +24,39 @@ static rk_file_tensor tensor_of(const rk_param *p)
                         .data = p->tensor.data,
                         .bytes = rk_tensor_bytes(&p->tensor)};
     memcpy(t.dims, p->tensor.dims, sizeof p->tensor.dims);
+    if (m->state_pairs && p->role == RK_ROLE_STATE) {
+        rk_state_pairs_sum(m, p->layer, &p->tensor, room);
+        t.data = room;
+    }
     return t;
+}
+
+static int64_t count_states(const rk_model *m)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        n += rk_roles[m->params[i].role].beside ? rk_tensor_count(&m->params[i].tensor) : 0;
+    return n;
 }
 
 rk_status rk_state_save_tuned(const rk_model *m, const char *path, rk_error *err)
 {
     rk_file_tensor *tensors = calloc((size_t)m->n_params, sizeof *tensors);
+    float *room = malloc((size_t)(count_states(m) + 1) * sizeof *room), *at = room;
     rk_file_contents c = {.tensors = tensors};
-    if (!tensors)
-        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
-    for (int64_t i = 0; i < m->n_params; i++)
-        if (rk_roles[m->params[i].role].beside)
-            tensors[c.n_tensors++] = tensor_of(&m->params[i]);
-    const rk_status st =
-        c.n_tensors > 0
-            ? rk_pth_write(path, &c, true, err)
-            : rk_fail(err, RK_ERR_ARG, "%s: the model has no initial states to write", path);
+    rk_status st = tensors && room ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", path);
+    for (int64_t i = 0; i < m->n_params && st == RK_OK; i++) {
+        if (!rk_roles[m->params[i].role].beside)
+            continue;
+        tensors[c.n_tensors++] = tensor_of(m, &m->params[i], at);
+        at += rk_tensor_count(&m->params[i].tensor);
+    }
+    if (st == RK_OK && c.n_tensors == 0)
+        st = rk_fail(err, RK_ERR_ARG, "%s: the model has no initial states to write", path);
+    if (st == RK_OK)
+        st = rk_pth_write(path, &c, true, err);
     free(tensors);
+    free(room);
     return st;
 }
 

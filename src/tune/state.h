@@ -16,6 +16,7 @@ typedef struct rk_state_tuning {
     bool shift;   /* what stands before the first token in the time mix's shift is learned, too */
     double decay; /* adds 0.5 decay |S0|^2 to the loss; 0: nothing */
     int precondition;   /* dS0 (Sigma + delta I)^-1, Sigma a running mean of r r^T */
+    int64_t rank;       /* 0: the whole matrix; else U V^T of this rank (state_pairs.h) */
     const char *prompt; /* S0 begins as the state that this text leaves; NULL: as the model's own */
     const char
         *observer;   /* folder of the observer that reads the prompt; NULL: the model itself does */

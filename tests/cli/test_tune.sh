@@ -29,10 +29,11 @@ for arch in rwkv4 rwkv5 rwkv6 rwkv7; do
 done
 
 last() { grep -o '"val_loss": [0-9.]*' "$1/log.jsonl" | "$2" -1 | cut -d' ' -f2; }
-tune() { # ARCH METHOD OUT WORDS...
+tune() { # ARCH METHOD OUT WORDS...; the method low is state of rank 2
     arch=$1 method=$2 out=$3
     shift 3
-    "$rwkv" tune -m "base-$arch" --data b.txt --method "$method" --rank 4 --out "$out" --ctx-len 32 --batch 4 \
+    case $method in *low) set -- --state-rank 2 "$@" ;; esac
+    "$rwkv" tune -m "base-$arch" --data b.txt --method "$(echo "$method" | sed 's/low/state/')" --rank 4 --out "$out" --ctx-len 32 --batch 4 \
         --val-frac 0.05 -q "$@"
 }
 
@@ -42,14 +43,15 @@ loss() { sed 's/.*"loss": *\([0-9.]*\).*/\1/' "$1"; }
 
 "$rwkv" eval -m base-rwkv7 --ppl b.txt --ctx 32 --json -q >base
 
-for method in miss bone bat lora lora+ rslora pissa olora lora-ga dora state; do
+for method in miss bone bat lora lora+ rslora pissa olora lora-ga dora state low; do
     lr=5e-3
     [ $method = state ] && lr=1
+    [ $method = low ] && lr=0.3
     tune rwkv7 $method "m-$method" --steps 8 --lr $lr --eval-every 8 -t 2
     first=$(last "m-$method" head) end=$(last "m-$method" tail)
     awk "BEGIN { exit !($end < $first - 0.01) }" || fail "$method: loss from $first to $end"
     with="--adapter m-$method"
-    [ $method = state ] && with="--state m-state/state.pth"
+    case $method in state | low) with="--state m-$method/state.pth" ;; esac
     # shellcheck disable=SC2086
     "$rwkv" eval -m base-rwkv7 $with --ppl b.txt --ctx 32 --json -q >x
     awk "BEGIN { exit !($(loss x) < $(loss base) - 0.01) }" || fail "$method: what it saved is not what it learned"
@@ -60,7 +62,7 @@ grep -q '"peft_type": "BONE"' m-bone/adapter_config.json || fail "bone is not wr
 # ---- from the start values on nothing changes, or next to nothing ----
 
 first=$(last m-miss head)
-for method in bat lora lora+ rslora state; do
+for method in bat lora lora+ rslora state low; do
     [ "$(last "m-$method" head)" = "$first" ] || fail "$method: begins with another loss than miss"
 done
 for method in pissa olora lora-ga dora; do
@@ -69,7 +71,7 @@ done
 
 # ---- the same bits: threads, micro-batches, a stop between ----
 
-for method in miss pissa dora state miss,state; do
+for method in miss pissa dora state miss,state low miss,low; do
     set -- --steps 6 --lr 5e-3 --save-every 3
     tune rwkv7 $method whole "$@" -t 1
     tune rwkv7 $method parts "$@" -t 2 --micro-batch 1
@@ -82,7 +84,10 @@ for method in miss pissa dora state miss,state; do
         cmp resumed/$file resumed2/$file || fail "$method: resuming changes $file"
     done
     [ $method != miss,state ] || [ -e whole/state.pth ] || fail "miss,state: no state.pth"
-    refuses 2 'rank' "$rwkv" tune -m base-rwkv7 --data b.txt --method $method --rank 2 --out resumed --ctx-len 32 --batch 4 \
+    other="--rank 2"
+    case $method in *low) other="--rank 4 --state-rank 3" ;; esac
+    # shellcheck disable=SC2086
+    refuses 2 'rank' "$rwkv" tune -m base-rwkv7 --data b.txt --method "$(echo $method | sed s/low/state/)" $other --out resumed --ctx-len 32 --batch 4 \
         --val-frac 0.05 --steps 8 --lr 5e-3 --schedule constant --warmup 0 --resume -q
     rm -r whole parts resumed resumed2
 done
@@ -97,6 +102,7 @@ for arch in rwkv4 rwkv5 rwkv6 rwkv7; do
         awk "BEGIN { exit !($(loss x) < $(loss z) - 0.005) }" || fail "$arch, $method: nothing learned"
     done
     tune $arch state "v-$arch-state" --steps 3 --lr 1
+    [ $arch = rwkv4 ] || tune $arch low "v-$arch-low" --steps 3
     "$rwkv" run -m "base-$arch" --state "v-$arch-state/state.pth" -p st -n 4 --temp 0 -q >/dev/null
 done
 "$rwkv" run -m base-rwkv7 --adapter v-rwkv7-lora:0.5 --adapter v-rwkv7-miss -p st -n 8 --temp 0 -q >/dev/null
@@ -120,10 +126,15 @@ six="--arch rwkv6 --n-layer 32 --n-embd 4096 --dim-ffn 14336"
 [ "$(n $six --method lora --rank 32)" = 88080384 ] || fail "lora of RWKV-6 7B"
 [ "$(n --arch rwkv7 --n-layer 32 --n-embd 2560 --method miss --rank 64)" = 47185920 ] || fail "miss of RWKV-7 3B"
 [ "$(n --arch rwkv7 --n-layer 12 --n-embd 768 --method state)" = 589824 ] || fail "states of RWKV-7 0.1B"
+[ "$(n --arch rwkv7 --n-layer 12 --n-embd 768 --method state --state-rank 4)" = 73728 ] || fail "states of rank 4"
 
 # ---- what cannot be ----
 
 refuses 2 'no method' "$rwkv" tune -m base-rwkv7 --data b.txt --method mora --out n
+refuses 2 'goes with the method state' "$rwkv" tune -m base-rwkv7 --data b.txt --method miss --state-rank 2 --out n
+refuses 2 'go with whole states' "$rwkv" tune -m base-rwkv7 --data b.txt --method state --state-rank 2 --state-decay 1 --out n
+refuses 2 'have 16 rows' "$rwkv" tune -m base-rwkv7 --data b.txt --method state --state-rank 17 --out n --ctx-len 32 --val-frac 0.05
+refuses 2 'are no matrices' "$rwkv" tune -m base-rwkv4 --data b.txt --method state --state-rank 2 --out n --ctx-len 32 --val-frac 0.05
 refuses 2 'means no matrix' "$rwkv" tune -m base-rwkv7 --data b.txt --targets ey --out n
 refuses 2 'one of an adapter' "$rwkv" tune -m base-rwkv7 --data b.txt --method miss,lora --out n
 refuses 2 'divides' "$rwkv" tune -m base-rwkv7 --data b.txt --method bat --rank 5 --out n

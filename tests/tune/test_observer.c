@@ -40,34 +40,33 @@ static void mix_alone(const rk_model *own)
 }
 
 /* Maps are trained beside the weights of `own`, which stay. */
-static fixture begin(test_ctx *t, uint64_t own_seed)
+static void begin(fixture *f, test_ctx *t, uint64_t own_seed)
 {
-    fixture f = {.engine = test_engine(2), .p = rk_run_defaults()};
+    *f = (fixture){.engine = test_engine(2), .p = rk_run_defaults()};
     rk_error err = {0};
     test_n_vocab = 256;
-    f.teacher = test_model_open(t, 1, L, C, RK_F32);
+    f->teacher = test_model_open(t, 1, L, C, RK_F32);
     const test_model own = test_model_open(t, own_seed, L, C, RK_F32);
-    rk_train_params *m = &f.p.model;
+    rk_train_params *m = &f->p.model;
     rk_model_close(own.model);
-    f.p.teacher = f.teacher.path;
-    f.p.tokenizer = "byte";
-    f.p.data.paths[0] = write_text(t, test_temp_dir(t));
-    f.p.data.n_paths = 1;
+    f->p.teacher = f->teacher.path;
+    f->p.tokenizer = "byte";
+    f->p.data.paths[0] = write_text(t, test_temp_dir(t));
+    f->p.data.n_paths = 1;
     m->ctx_len = T;
     m->batch = BATCH;
     m->arch = NULL;
-    test_ok(rk_observer_open(&f.task, &f.p, NULL, &err), &err);
+    test_ok(rk_observer_open(&f->task, &f->p, NULL, &err), &err);
     m->init_from = own.path;
     m->train_only = "adapter";
     m->n_sizes = 0;
     m->lr = m->lr_final = 0.0;
     m->clip = m->l2wrap = m->weight_decay = 0.0;
-    test_ok(rk_train_model(&f.own, m, &err), &err);
-    test_ok(f.task->attach(f.task, f.own, &err), &err);
-    test_ok(rk_trainer_open(&f.trainer, &(rk_training){f.own, f.task, m, NULL}, f.engine, &err),
+    test_ok(rk_train_model(&f->own, m, &err), &err);
+    test_ok(f->task->attach(f->task, f->own, &err), &err);
+    test_ok(rk_trainer_open(&f->trainer, &(rk_training){f->own, f->task, m, NULL}, f->engine, &err),
             &err);
-    mix_alone(f.own);
-    return f;
+    mix_alone(f->own);
 }
 
 static void end(fixture *f)
@@ -93,7 +92,8 @@ static double loss_of(fixture *f, double *metrics)
 
 static void check_itself(test_ctx *t)
 {
-    fixture f = begin(t, 1);
+    fixture f;
+    begin(&f, t, 1);
     double metrics[RK_TASK_METRICS_MAX];
     assert_true(loss_of(&f, metrics) == 0.0);
     assert_true(metrics[STATE] == 0.0 && metrics[KL] == 0.0 && metrics[KL_ZERO] > 0.0);
@@ -122,7 +122,8 @@ static double along(fixture *f, double h)
 
 static void check_gradient(test_ctx *t)
 {
-    fixture f = begin(t, 2);
+    fixture f;
+    begin(&f, t, 2);
     const double h = 1e-2;
     double low[RK_TASK_METRICS_MAX], high[RK_TASK_METRICS_MAX];
     loss_of(&f, NULL);
@@ -179,7 +180,8 @@ static void spoil(const char *path, float x)
 
 static void check_prompt(test_ctx *t)
 {
-    fixture f = begin(t, 1);
+    fixture f;
+    begin(&f, t, 1);
     const char *dir = test_temp_dir(t);
     char *own = test_path(t, dir, "model.safetensors"), *want = test_path(t, dir, "want.pth");
     char *told = test_path(t, dir, "told.pth"), *maps = test_path(t, dir, "observer.safetensors");
