@@ -74,6 +74,13 @@ typedef enum rk_act {
     RK_ACT_F32, /* always f32, and low-rank matrices as they are: slower, for comparison */
 } rk_act;
 
+/* How a stream keeps the keys and values of its tokens, where a model's state grows with them. */
+typedef enum rk_cache {
+    RK_CACHE_F16,  /* rounded to 11 bits: half the memory and reading of f32 */
+    RK_CACHE_F32,  /* as computed, for comparison */
+    RK_CACHE_Q8_0, /* 8 bits and a scale for every 32: heads of a multiple of 32 */
+} rk_cache;
+
 typedef struct rk_engine_params {
     int n_threads;    /* 0: usable cores under affinity and cgroup limits */
     const char *path; /* "ref", "avx2", "avx512", "avx512bf16", "neon"; NULL: best */
@@ -82,6 +89,9 @@ typedef struct rk_engine_params {
     void *log_user;
     rk_abort_fn *abort; /* NULL: only rk_engine_abort */
     void *abort_user;
+    rk_cache cache; /* of sessions; a state as bytes or in a file is f32 whatever it is */
+    int64_t
+        ctx_size; /* tokens that a session may read where its state grows with them; 0: no limit */
 } rk_engine_params;
 
 /* Threads, kernels, log and abort flag; everything that computes needs one. */
@@ -152,8 +162,8 @@ RK_API void rk_session_reset(rk_session *s);
  *
  * tokens  (n) ids in [0, n_vocab), n >= 1.
  * logits  (n_vocab) unnormalised scores for the token after tokens[n - 1]; NULL when not needed.
- * Errors  RK_ERR_ARG: n or an id is out of range; RK_ERR_ABORTED. The state is then unchanged; after an
- *         abort some logits may have been written.
+ * Errors  RK_ERR_ARG: n or an id is out of range, or more tokens than rk_engine_params.ctx_size;
+ *         RK_ERR_ABORTED. The state is then unchanged; after an abort some logits may have been written.
  * Cost    O(n * n_layer * n_embd^2) time; memory does not grow with n.
  * Bits    a call of at most 16 tokens and a longer one agree to rounding; within either kind the
  *         result does not depend on threads, and a split at multiples of 64 tokens changes no bit

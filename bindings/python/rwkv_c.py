@@ -34,7 +34,8 @@ class _Error(c.Structure):
 
 class _EngineParams(c.Structure):
     _fields_ = [("n_threads", c.c_int), ("path", c.c_char_p), ("act", c.c_int), ("log", _LOG),
-                ("log_user", c.c_void_p), ("abort", _ABORT), ("abort_user", c.c_void_p)]
+                ("log_user", c.c_void_p), ("abort", _ABORT), ("abort_user", c.c_void_p),
+                ("cache", c.c_int), ("ctx_size", c.c_int64)]
 
 
 class ModelInfo(c.Structure):
@@ -269,12 +270,14 @@ class Engine(_Handle):
 
     _free = "engine_free"
 
-    def __init__(self, n_threads=0, path=None, log=None, abort=None, act="q8"):
+    def __init__(self, n_threads=0, path=None, log=None, abort=None, act="q8",
+                 cache="f16", ctx_size=0):
         params = _EngineParams(
             n_threads=n_threads, path=path.encode() if path else None,
             act={"q8": 0, "f32": 1}[act],
             log=_LOG(lambda _, level, line: log(level, line.decode(errors="replace")))
-            if log else _LOG(), abort=_ABORT(lambda _: bool(abort())) if abort else _ABORT())
+            if log else _LOG(), abort=_ABORT(lambda _: bool(abort())) if abort else _ABORT(),
+            cache={"f16": 0, "f32": 1, "q8_0": 2}[cache], ctx_size=ctx_size)
         self._make(_rk.engine_new, c.byref(params), keep=[params])
 
     @property

@@ -50,6 +50,7 @@ static const rk_option rows[] = {
     {"rounds", 'r', RK_OPT_INT, "N", AT(n_rounds), 1, BENCH_ROUNDS_MAX, "5",
      "rounds; each figure is their median"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
+    RK_CACHE_ROWS(bench_options, common),
     RK_COMMON_ROWS(bench_options, common),
 };
 

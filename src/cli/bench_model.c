@@ -109,6 +109,8 @@ static rk_status one_round(job *j, rk_error *err)
     bench_figure_add(&j->figures[READ], bench_machine_read(j->machine));
     if (st == RK_OK && j->adapters)
         st = compare_adapted(j, err);
+    for (int64_t i = 0; i < o->n_streams; i++) /* else what grows would be longer in each round */
+        rk_session_reset(j->streams[i]);
     start = rk_now_s();
     if (st == RK_OK && o->n_streams) {
         st = advance(j, j->n_steps, err);

@@ -61,6 +61,7 @@ static const rk_option rows[] = {
      "an object a line for each answer: text, tokens, seed, timings"},
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
      "with --json: log-probability of each token and of the N likeliest"},
+    RK_CACHE_ROWS(chat_options, common),
     RK_COMMON_ROWS(chat_options, common),
 };
 

@@ -134,7 +134,9 @@ rk_status rk_command_engine(rk_engine **out, const rk_common_options *o, rk_abor
                                 .log = print_log,
                                 .log_user = (void *)o,
                                 .abort = abort,
-                                .abort_user = abort_user};
+                                .abort_user = abort_user,
+                                .cache = (rk_cache)o->cache,
+                                .ctx_size = o->ctx_size};
     return rk_engine_new(out, &p, err);
 }
 

@@ -71,6 +71,7 @@ static const rk_option rows[] = {
     RK_STATE_IN_ROWS(eval_options, state_in),
     RK_ADAPTER_IN_ROWS(eval_options, adapter),
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
+    RK_CACHE_ROWS(eval_options, common),
     RK_COMMON_ROWS(eval_options, common),
 };
 

@@ -34,6 +34,7 @@ static const rk_option rows[] = {
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of -o"},
     RK_STATE_IN_ROWS(logits_options, state_in),
     RK_ADAPTER_IN_ROWS(logits_options, adapter),
+    RK_CACHE_ROWS(logits_options, common),
     RK_COMMON_ROWS(logits_options, common),
 };
 

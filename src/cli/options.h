@@ -80,6 +80,8 @@ typedef struct rk_common_options {
     int64_t n_threads; /* 0: usable cores */
     const char *path;  /* NULL: best here */
     const char *act;   /* NULL: q8 */
+    int cache;         /* rk_cache; of commands with RK_CACHE_ROWS, as the next one */
+    int64_t ctx_size;  /* 0: no limit */
     bool verbose, quiet;
 } rk_common_options;
 
@@ -103,6 +105,13 @@ typedef struct rk_common_options {
      "say more on stderr"}, \
     {"quiet", 'q', RK_OPT_FLAG, NULL, offsetof(type, member.quiet), 0, 0, NULL, \
      "say only what went wrong"}
+/* How a model with attention keeps what it has read. */
+#define RK_CACHE_ROWS(type, member) \
+    RK_OPT_GROUP("models with attention"), \
+    {"cache-type", 0, RK_OPT_CHOICE, "f16|f32|q8_0", offsetof(type, member.cache), 0, 0, "f16", \
+     "numbers that keys and values of the text are kept in"}, \
+    {"ctx-size", 'c', RK_OPT_INT, "N", offsetof(type, member.ctx_size), 1, 1e12, "no limit", \
+     "tokens of a text at most; a longer one ends with an error"}
 /* clang-format on */
 /* NOLINTEND(bugprone-macro-parentheses) */
 

@@ -70,6 +70,7 @@ static const rk_option rows[] = {
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
      "with --json: log-probability of each token and of the N likeliest"},
     RK_SAMPLING_ROWS(run_options, sampling, "1", "0.85", "0", "0"),
+    RK_CACHE_ROWS(run_options, common),
     RK_COMMON_ROWS(run_options, common),
 };
 

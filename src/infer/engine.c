@@ -7,6 +7,7 @@
  * to itself, piece after piece. */
 #include "infer/engine.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -17,6 +18,7 @@
 struct rk_engine {
     const rk_kernels *kernels;
     const rk_dot8_kernels *dot8;
+    rk_state_cache cache;
     rk_pool *pool;
     atomic_int abort;
     rk_log log;
@@ -30,6 +32,9 @@ const char *rk_version(void)
     return RK_VERSION;
 }
 
+static const rk_dtype cache_types[] = {
+    [RK_CACHE_F16] = RK_F16, [RK_CACHE_F32] = RK_F32, [RK_CACHE_Q8_0] = RK_Q8_0};
+
 static rk_status engine_init(rk_engine *e, const rk_engine_params *p, rk_error *err)
 {
     const rk_status st = rk_kernels_find(&e->kernels, p->path, err);
@@ -37,6 +42,10 @@ static rk_status engine_init(rk_engine *e, const rk_engine_params *p, rk_error *
         return st;
     if (p->act != RK_ACT_F32)
         e->dot8 = e->kernels == &rk_kernels_ref_f32 ? rk_dot8_at(0) : rk_dot8_best();
+    if (p->ctx_size < 0 || (unsigned)p->cache > RK_CACHE_Q8_0)
+        return rk_fail(err, RK_ERR_ARG, "engine: a cache of type %d for %" PRId64 " tokens",
+                       (int)p->cache, p->ctx_size);
+    e->cache = (rk_state_cache){cache_types[p->cache], p->ctx_size};
     e->log = (rk_log){p->log, p->log_user, RK_LOG_DEBUG};
     return rk_pool_new(&e->pool, p->n_threads, &e->abort, p->abort, p->abort_user, err);
 }
@@ -106,6 +115,11 @@ const rk_kernels *rk_engine_kernels(const rk_engine *e)
 const rk_dot8_kernels *rk_engine_dot8(const rk_engine *e)
 {
     return e->dot8;
+}
+
+rk_state_cache rk_engine_cache(const rk_engine *e)
+{
+    return e->cache;
 }
 
 rk_pool *rk_engine_pool(rk_engine *e)

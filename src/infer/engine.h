@@ -9,12 +9,15 @@
 
 #include "base/log.h"
 #include "base/pool.h"
+#include "infer/state.h"
 #include "kernels/dot8.h"
 #include "kernels/kernels.h"
 
 const rk_kernels *rk_engine_kernels(const rk_engine *e);
 /* NULL: inputs stay f32. */
 const rk_dot8_kernels *rk_engine_dot8(const rk_engine *e);
+/* How sessions keep what grows with their tokens. */
+rk_state_cache rk_engine_cache(const rk_engine *e);
 rk_pool *rk_engine_pool(rk_engine *e);
 /* Non-zero: stop with RK_ERR_ABORTED. */
 const atomic_int *rk_engine_abort_flag(const rk_engine *e);

@@ -16,10 +16,12 @@
 
 /* ---- streams ---- */
 
-rk_status rk_stream_init(rk_stream *s, const rk_model *m, rk_error *err)
+rk_status rk_stream_init(rk_stream *s, const rk_model *m, rk_state_cache cache, rk_error *err)
 {
     *s = (rk_stream){0};
     rk_status st = rk_state_new(&s->state, m, err);
+    if (st == RK_OK)
+        st = rk_state_set_cache(s->state, &cache, err);
     if (st == RK_OK)
         st = rk_state_new(&s->next, m, err);
     if (st != RK_OK) {

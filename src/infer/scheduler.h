@@ -33,7 +33,8 @@ typedef struct rk_stream {
     uint64_t adapters_key;
 } rk_stream;
 
-rk_status rk_stream_init(rk_stream *s, const rk_model *m, rk_error *err);
+/* cache: rk_engine_cache of the engine that computes it. */
+rk_status rk_stream_init(rk_stream *s, const rk_model *m, rk_state_cache cache, rk_error *err);
 void rk_stream_deinit(rk_stream *s);
 /* Take back the call that succeeded last, of two tokens or more, with nothing done to the stream
  * since. Costs nothing. */

@@ -15,7 +15,7 @@
 
 static rk_status session_init(rk_session *s, const rk_model *m, rk_engine *e, rk_error *err)
 {
-    const rk_status st = rk_stream_init(&s->stream, m, err);
+    const rk_status st = rk_stream_init(&s->stream, m, rk_engine_cache(e), err);
     return st == RK_OK ? rk_scheduler_init(&s->scheduler, m, e, err) : st;
 }
 
@@ -158,7 +158,9 @@ static rk_status check_tokens(const rk_session *s, const int32_t *tokens, int64_
 /* What a call does is in `how`, all but its stream. */
 static rk_status eval(rk_session *s, rk_call how, rk_error *err)
 {
-    const rk_status st = check_tokens(s, how.tokens, how.n, err);
+    rk_status st = check_tokens(s, how.tokens, how.n, err);
+    if (st == RK_OK)
+        st = rk_state_check_room(s->stream.state, how.n, err);
     if (st != RK_OK)
         return st;
     s->call = how;
@@ -235,6 +237,8 @@ rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n, const in
     rk_status st = check_batch(sessions, n, err);
     if (st == RK_OK)
         st = check_tokens(sessions[0], tokens, n, err);
+    for (int64_t i = 0; i < n && st == RK_OK; i++)
+        st = rk_state_check_room(sessions[i]->stream.state, 1, err);
     if (st == RK_OK && n > q->streams_max)
         st = rk_scheduler_reserve(q, n, 1, err);
     return st == RK_OK ? run_batch(sessions, n, tokens, logits, err) : st;

@@ -255,13 +255,21 @@ static rk_status read_line(rk_speculator *sp, int64_t n_guesses, rk_error *err)
     return RK_OK;
 }
 
+/* Draft tokens that still fit into the states of both, where these have a limit. */
+static int64_t fitting_guesses(const rk_speculator *sp)
+{
+    return rk_min_i64(rk_state_room(sp->session->stream.state) - sp->n_fed - 1,
+                      rk_state_room(sp->draft->stream.state) - sp->n_behind);
+}
+
 static rk_status run_pass(rk_speculator *sp, int32_t token, rk_error *err)
 {
     const int64_t room = RK_SHORT_MAX - sp->n_fed - 1;
-    const int64_t n =
+    int64_t n =
         sp->always ? rk_min_i64(sp->pace.n_max, room) : rk_pace_choose(&sp->pace, sp->n_fed + 1);
     rk_status st = RK_OK;
     sp->line[sp->n_fed] = token;
+    n = rk_max_i64(0, rk_min_i64(n, fitting_guesses(sp)));
     if (n > 0)
         st = guess(sp, n, err);
     if (st != RK_OK)

@@ -25,7 +25,7 @@ rk_status rk_state_new(rk_state **out, const rk_model *m, rk_error *err)
     if (s) {
         s->model = m;
         s->rows.layout = &m->state;
-        s->fixed = calloc((size_t)m->state.count, sizeof *s->fixed);
+        s->fixed = calloc((size_t)m->state.count + 1, sizeof *s->fixed); /* there may be none */
     }
     if (!s || !s->fixed) {
         rk_state_free(s);
@@ -49,6 +49,27 @@ void rk_state_reset(rk_state *s)
 {
     rk_model_initial_state(s->model, s->fixed);
     rk_token_rows_truncate(&s->rows, 0);
+}
+
+rk_status rk_state_set_cache(rk_state *s, const rk_state_cache *c, rk_error *err)
+{
+    const rk_status st = rk_token_rows_check_type(&s->model->state, c->type, err);
+    if (st != RK_OK)
+        return st;
+    rk_token_rows_truncate(&s->rows, 0);
+    s->rows.type = c->type;
+    s->rows.n_max = s->model->state.token_count > 0 ? c->n_max : 0;
+    return RK_OK;
+}
+
+int64_t rk_state_room(const rk_state *s)
+{
+    return s->rows.n_max > 0 ? s->rows.n_max - s->rows.n : INT64_MAX;
+}
+
+rk_status rk_state_check_room(const rk_state *s, int64_t n, rk_error *err)
+{
+    return rk_token_rows_check_room(&s->rows, n, err);
 }
 
 static size_t fixed_bytes(const rk_state *s)
@@ -125,7 +146,7 @@ static rk_status check_bytes(const rk_state *s, size_t bytes, rk_error *err)
 rk_status rk_state_set(rk_state *s, const void *buf, size_t bytes, rk_error *err)
 {
     const rk_state_layout *l = &s->model->state;
-    rk_token_rows rows = {.layout = l};
+    rk_token_rows rows = {.layout = l, .type = s->rows.type, .n_max = s->rows.n_max};
     rk_status st = check_bytes(s, bytes, err);
     if (st == RK_OK && l->token_count > 0)
         st = rk_token_rows_resize(
@@ -146,7 +167,8 @@ rk_status rk_state_set(rk_state *s, const void *buf, size_t bytes, rk_error *err
 typedef struct places {
     float **from, **to;     /* the buffers of constant size */
     unsigned char ***pages; /* and pages, */
-    int64_t *n_before;      /* with so many rows */
+    int64_t *n_before;      /* with so many rows, */
+    rk_dtype type;          /* of such elements */
 } places;
 
 static void *stream_array(rk_ctx *ctx, const rk_states *s, size_t size)
@@ -158,12 +180,16 @@ static void *stream_array(rk_ctx *ctx, const rk_states *s, size_t size)
 }
 
 /* Room for the rows of the tokens that come, behind those from before. */
-static void make_rows(rk_ctx *ctx, const rk_states *s, const places *at)
+static void make_rows(rk_ctx *ctx, const rk_states *s, places *at)
 {
     rk_error err = {0};
+    at->type = s->before[0]->rows.type;
     for (int64_t b = 0; b < s->n && err.code == RK_OK; b++) {
         rk_token_rows *rows = &s->after[b]->rows;
-        if (rk_token_rows_copy(rows, &s->before[b]->rows, &err) == RK_OK)
+        if (s->before[b]->rows.type != at->type)
+            rk_fail(&err, RK_ERR_ARG, "streams with caches of %s and %s in one call",
+                    rk_dtype_name(at->type), rk_dtype_name(s->before[b]->rows.type));
+        else if (rk_token_rows_copy(rows, &s->before[b]->rows, &err) == RK_OK)
             rk_token_rows_reserve(rows, s->n_tokens, &err);
         at->pages[b] = rows->data;
         at->n_before[b] = rows->n;
@@ -213,8 +239,9 @@ static rk_tensor *gather(rk_ctx *ctx, const rk_states *s, const places *at, cons
         return rk_new_growing(ctx, n, dims,
                               (rk_growing){.pages = (unsigned char *const *const *)at->pages,
                                            .n_before = at->n_before,
-                                           .offset = rk_token_rows_offset(p),
-                                           .row_bytes = (size_t)p->count * sizeof(float)});
+                                           .offset = rk_token_rows_offset(at->type, p),
+                                           .row_bytes = rk_token_rows_bytes(at->type, p->count),
+                                           .type = at->type});
     case RK_STATE_PLAIN:
         break;
     }

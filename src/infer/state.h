@@ -12,6 +12,17 @@ typedef struct rk_state rk_state;
 /* Memory for a state, untouched: it is to be reset, set or copied to. */
 rk_status rk_state_new(rk_state **out, const rk_model *m, rk_error *err);
 void rk_state_free(rk_state *s);
+/* How what grows with the tokens is kept, of a state without tokens. Copies of it have the same.
+ * Errors  RK_ERR_UNSUPPORTED: the model's heads have no whole blocks of the type. */
+typedef struct rk_state_cache {
+    rk_dtype type; /* of elements: f32, f16, q8_0 */
+    int64_t n_max; /* tokens; 0: no limit */
+} rk_state_cache;
+rk_status rk_state_set_cache(rk_state *s, const rk_state_cache *c, rk_error *err);
+/* How many more tokens fit; INT64_MAX where there is no limit. And do n?
+ * Errors  RK_ERR_ARG, with the numbers. */
+int64_t rk_state_room(const rk_state *s);
+rk_status rk_state_check_room(const rk_state *s, int64_t n, rk_error *err);
 /* What a stream begins with. */
 void rk_state_reset(rk_state *s);
 /* Both of one model. What has grown with the tokens is shared and not copied. Errors

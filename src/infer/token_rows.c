@@ -6,11 +6,13 @@
  * copies of a state may go on in different threads. */
 #include "infer/token_rows.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
+#include "kernels/blocks.h"
 
 struct rk_page {
     atomic_int n_users;
@@ -18,23 +20,24 @@ struct rk_page {
     unsigned char *data;
 };
 
-static size_t page_bytes(const rk_state_layout *l)
+static size_t page_bytes(const rk_token_rows *r)
 {
-    return (size_t)l->token_count * RK_PAGE_ROWS * sizeof(float);
+    return rk_token_rows_bytes(r->type, r->layout->token_count * RK_PAGE_ROWS);
 }
 
-static rk_page *page_new(const rk_state_layout *l, int64_t n_taken, rk_error *err)
+static rk_page *page_new(const rk_token_rows *r, int64_t n_taken, rk_error *err)
 {
+    const size_t bytes = rk_align_up(page_bytes(r), RK_ARENA_ALIGN);
     rk_page *p = calloc(1, sizeof *p);
     if (p) {
         atomic_init(&p->n_users, 1);
         atomic_init(&p->n_taken, (int)n_taken);
-        p->data = aligned_alloc(RK_ARENA_ALIGN, page_bytes(l));
+        p->data = aligned_alloc(RK_ARENA_ALIGN, bytes);
     }
     if (!p || !p->data) {
         free(p);
-        rk_fail(err, RK_ERR_NOMEM, "out of memory for a state: %zu bytes for %d tokens",
-                page_bytes(l), RK_PAGE_ROWS);
+        rk_fail(err, RK_ERR_NOMEM, "out of memory for a state: %zu bytes for %d tokens", bytes,
+                RK_PAGE_ROWS);
         return NULL;
     }
     return p;
@@ -65,18 +68,21 @@ static bool page_take(rk_page *p, int64_t n, int64_t end)
     return true;
 }
 
-static float *row_of(unsigned char *data, const rk_state_entry *p, int64_t row)
+static unsigned char *row_of(const rk_token_rows *r, unsigned char *data, const rk_state_entry *p,
+                             int64_t row)
 {
-    return (float *)(void *)(data + rk_token_rows_offset(p)) + row % RK_PAGE_ROWS * p->count;
+    return data + rk_token_rows_offset(r->type, p) +
+           rk_token_rows_bytes(r->type, row % RK_PAGE_ROWS * p->count);
 }
 
 /* The first n rows, of all parts. */
-static void copy_rows(const rk_state_layout *l, int64_t n, unsigned char *to, unsigned char *from)
+static void copy_rows(const rk_token_rows *r, int64_t n, unsigned char *to, unsigned char *from)
 {
-    for (int i = 0; i < l->n_parts; i++) {
-        const rk_state_entry *p = &l->parts[i];
+    for (int i = 0; i < r->layout->n_parts; i++) {
+        const rk_state_entry *p = &r->layout->parts[i];
         if (rk_state_grows(p))
-            memcpy(row_of(to, p, 0), row_of(from, p, 0), (size_t)(n * p->count) * sizeof(float));
+            memcpy(row_of(r, to, p, 0), row_of(r, from, p, 0),
+                   rk_token_rows_bytes(r->type, n * p->count));
     }
 }
 
@@ -134,6 +140,8 @@ rk_status rk_token_rows_copy(rk_token_rows *to, const rk_token_rows *from, rk_er
         atomic_fetch_add(&from->pages[i]->n_users, 1);
         put_page(to, i, from->pages[i]);
     }
+    to->type = from->type;
+    to->n_max = from->n_max;
     to->n = from->n;
     to->n_pages = n_pages;
     return RK_OK;
@@ -145,12 +153,37 @@ static rk_status extend_last(rk_token_rows *r, int64_t end, rk_error *err)
     const int64_t last = r->n_pages - 1, n = r->n % RK_PAGE_ROWS;
     if (page_take(r->pages[last], n, end))
         return RK_OK;
-    rk_page *own = page_new(r->layout, end, err);
+    rk_page *own = page_new(r, end, err);
     if (!own)
         return RK_ERR_NOMEM;
-    copy_rows(r->layout, n, own->data, r->data[last]);
+    copy_rows(r, n, own->data, r->data[last]);
     page_drop(r->pages[last]);
     put_page(r, last, own);
+    return RK_OK;
+}
+
+rk_status rk_token_rows_check_room(const rk_token_rows *r, int64_t n, rk_error *err)
+{
+    if (r->n_max == 0 || n <= r->n_max - r->n)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_ARG,
+                   "the context is full: it holds %" PRId64 " tokens (--ctx-size), %" PRId64
+                   " are read, and %" PRId64 " more do not fit",
+                   r->n_max, r->n, n);
+}
+
+rk_status rk_token_rows_check_type(const rk_state_layout *l, rk_dtype type, rk_error *err)
+{
+    const int64_t block = rk_dtype_block(type);
+    for (int i = 0; i < l->n_parts; i++) {
+        const rk_state_entry *p = &l->parts[i];
+        const int64_t size = p->n_dims > 0 ? p->dims[p->n_dims - 1] : 1;
+        if (rk_state_grows(p) && size % block != 0)
+            return rk_fail(err, RK_ERR_UNSUPPORTED,
+                           "a cache of %s needs heads of a multiple of %" PRId64
+                           ", the model's are of %" PRId64,
+                           rk_dtype_name(type), block, size);
+    }
     return RK_OK;
 }
 
@@ -158,12 +191,14 @@ rk_status rk_token_rows_reserve(rk_token_rows *r, int64_t n, rk_error *err)
 {
     const int64_t end = r->n + n, n_pages = rk_ceil_div(end, RK_PAGE_ROWS);
     rk_token_rows_truncate(r, r->n); /* what a call that failed has left behind */
-    rk_status st = make_room(r, n_pages, err);
+    rk_status st = rk_token_rows_check_room(r, n, err);
+    if (st == RK_OK)
+        st = make_room(r, n_pages, err);
     if (st == RK_OK && r->n % RK_PAGE_ROWS)
         st = extend_last(r, rk_min_i64(RK_PAGE_ROWS, r->n % RK_PAGE_ROWS + n), err);
     while (st == RK_OK && r->n_pages < n_pages) {
         const int64_t begin = r->n_pages * RK_PAGE_ROWS;
-        rk_page *p = page_new(r->layout, rk_min_i64(RK_PAGE_ROWS, end - begin), err);
+        rk_page *p = page_new(r, rk_min_i64(RK_PAGE_ROWS, end - begin), err);
         if (!p)
             return RK_ERR_NOMEM;
         put_page(r, r->n_pages++, p);
@@ -188,16 +223,33 @@ static int64_t run_of(const rk_token_rows *r, int64_t row)
     return rk_min_i64(RK_PAGE_ROWS - row % RK_PAGE_ROWS, r->n - row);
 }
 
+/* n elements as they lie in a page, and back. */
+static void widen(rk_dtype type, int64_t n, const void *x, float *y)
+{
+    if (rk_dtype_is_blocks(type))
+        rk_blocks_widen(type, n, x, y);
+    else
+        rk_kernels_ref_f32.widen(n, x, type, y);
+}
+
+static void narrow(rk_dtype type, int64_t n, const float *x, void *y)
+{
+    if (rk_dtype_is_blocks(type))
+        rk_blocks_narrow(type, n, x, NULL, y);
+    else
+        rk_kernels_ref_f32.narrow(n, x, y, type);
+}
+
 void rk_token_rows_get(const rk_token_rows *r, const rk_state_entry *p, float *x)
 {
     for (int64_t i = 0; i < r->n; i += run_of(r, i))
-        memcpy(x + i * p->count, row_of(r->data[i / RK_PAGE_ROWS], p, i),
-               (size_t)(run_of(r, i) * p->count) * sizeof *x);
+        widen(r->type, run_of(r, i) * p->count, row_of(r, r->data[i / RK_PAGE_ROWS], p, i),
+              x + i * p->count);
 }
 
 void rk_token_rows_set(rk_token_rows *r, const rk_state_entry *p, const float *x)
 {
     for (int64_t i = 0; i < r->n; i += run_of(r, i))
-        memcpy(row_of(r->data[i / RK_PAGE_ROWS], p, i), x + i * p->count,
-               (size_t)(run_of(r, i) * p->count) * sizeof *x);
+        narrow(r->type, run_of(r, i) * p->count, x + i * p->count,
+               row_of(r, r->data[i / RK_PAGE_ROWS], p, i));
 }

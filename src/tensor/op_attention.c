@@ -9,6 +9,7 @@
  * gradients of keys in the order of queries. */
 #include <string.h>
 
+#include "kernels/blocks.h"
 #include "tensor/rotary.h"
 #include "tensor/row_pieces.h"
 #include "tensor/runs.h"
@@ -34,10 +35,10 @@ typedef struct attention_job {
     int64_t n_parts, task_tokens;
     unsigned char *turned;       /* q with its bias, turned: (B,T,H,N) */
     void *rates;                 /* of rotation */
-    unsigned char *angles;       /* of each thread, (N) */
+    unsigned char *angles, *row; /* of each thread, (N); and (G,N), where states grow */
     unsigned char *outs, *stats; /* what tasks leave: of each thread or part */
     unsigned char *scratch;      /* of each thread, for kernels */
-    size_t angles_bytes, scratch_bytes, scratch_bwd_bytes;
+    size_t angles_bytes, row_bytes, scratch_bytes, scratch_bwd_bytes;
     const void *dy;
     unsigned char *dq, *dk, *dv; /* of what is turned: (B,T,H,N), (B,P+T,G,N) twice */
     void *dx[V + 1];
@@ -75,6 +76,7 @@ static attention_job job_of(rk_ctx *ctx, const rk_node *n)
     const rk_attend task = {.rows = j.task_tokens * per_group(&j), .size = j.size};
     const rk_attend all = {.rows = j.steps * per_group(&j), .size = j.size};
     j.angles_bytes = rk_align_up(rk_reals(q, j.size), RK_ARENA_ALIGN);
+    j.row_bytes = keys->growing ? rk_align_up(rk_reals(q, width_of(&j, K)), RK_ARENA_ALIGN) : 0;
     j.scratch_bytes = rk_align_up(j.kern->attend_scratch(&task), RK_ARENA_ALIGN);
     j.scratch_bwd_bytes = rk_align_up(j.kern->attend_bwd_scratch(&all), RK_ARENA_ALIGN);
     return j;
@@ -99,6 +101,8 @@ static size_t take_common(attention_job *j, size_t scratch_bytes)
     j->rates = take(j, &used, j->size);
     j->angles = j->n->scratch ? (unsigned char *)j->n->scratch + used : NULL;
     used += j->angles_bytes * (size_t)threads;
+    j->row = j->n->scratch ? (unsigned char *)j->n->scratch + used : NULL;
+    used += j->row_bytes * (size_t)threads;
     j->scratch = j->n->scratch ? (unsigned char *)j->n->scratch + used : NULL;
     used += scratch_bytes * (size_t)threads;
     return used;
@@ -218,6 +222,23 @@ static void settle(const attention_job *j, int which, int64_t i, const void *ang
                         y);
 }
 
+/* Key or value of token i into its row of the state, which may round it. */
+static void settle_row(const attention_job *j, int which, int64_t i, const void *angles, int worker)
+{
+    const int64_t b = i / j->steps, t = i % j->steps, width = width_of(j, which);
+    const rk_growing *g = j->n->in[KEYS]->growing;
+    void *to = row_of(j, which, b, t), *row = j->row + (size_t)worker * j->row_bytes;
+    if (!g || g->type == RK_F32) {
+        settle(j, which, i, angles, to);
+        return;
+    }
+    settle(j, which, i, angles, row);
+    if (rk_dtype_is_blocks(g->type))
+        rk_blocks_narrow(g->type, width, row, NULL, to);
+    else
+        j->kern->narrow(width, row, to, g->type);
+}
+
 /* Those of token i of the batch; NULL where nothing is turned. */
 static const void *angles_of(const attention_job *j, int64_t i, int worker)
 {
@@ -243,8 +264,8 @@ static void settle_piece(void *arg, int64_t lo, int64_t hi, int worker)
     for (int64_t i = lo; i < hi; i++) {
         const void *angles = angles_of(j, i, worker);
         settle(j, Q, i, angles, turned_at(j, i));
-        settle(j, K, i, angles, row_of(j, K, i / j->steps, i % j->steps));
-        settle(j, V, i, NULL, row_of(j, V, i / j->steps, i % j->steps));
+        settle_row(j, K, i, angles, worker);
+        settle_row(j, V, i, NULL, worker);
     }
 }
 
@@ -274,11 +295,13 @@ static rk_attend_rows rows_at(const attention_job *j, int which, int64_t b, int6
 {
     const rk_tensor *rows = j->n->out[which == K ? KEYS_OUT : VALUES_OUT];
     const int64_t width = width_of(j, which);
-    if (rows->growing)
-        return (rk_attend_rows){.pages = rows->growing->pages[b],
-                                .offset = rows->growing->offset + rk_reals(rows, g * j->size),
-                                .row_bytes = rows->growing->row_bytes,
-                                .type = rows->dtype};
+    const rk_growing *growing = rows->growing;
+    if (growing)
+        return (rk_attend_rows){.pages = growing->pages[b],
+                                .offset = growing->offset +
+                                          growing->row_bytes / (size_t)j->groups * (size_t)g,
+                                .row_bytes = growing->row_bytes,
+                                .type = growing->type};
     return (rk_attend_rows){
         .data = rk_at(rows, rows->data, (b * rows->dims[1] + begin) * width + g * j->size),
         .row_bytes = rk_reals(rows, width),

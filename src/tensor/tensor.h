@@ -21,6 +21,7 @@ typedef struct rk_growing {
     unsigned char *const *const *pages; /* of each stream; NULL while planning */
     const int64_t *n_before;            /* rows of each stream before those that are added */
     size_t offset, row_bytes;           /* of the first row in a page; of a row */
+    rk_dtype type; /* of the elements as they lie there; the tensor itself is f32 */
 } rk_growing;
 
 /* Row-major, PyTorch order. A view has the root tensor in `base` and shares its data and gradient;

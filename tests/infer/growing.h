@@ -1,101 +1,12 @@
 /* growing.h: an architecture that only the tests have, whose state grows with its tokens.
  *
  * It is RWKV-7 with causal attention beside the recurrence, over the keys and values of all tokens:
- * its state has parts of every kind. Attention goes through the tokens in order with a running
- * maximum, so what is computed does not depend on where a call or a page begins. */
+ * its state has parts of every kind. */
 #ifndef RK_TEST_GROWING_H
 #define RK_TEST_GROWING_H
 
-#include <math.h>
-#include <string.h>
-
 #include "model/rwkv7.h"
-#include "tensor/op.h"
-
-/* ---- attention: in q, k, v (B,T,C) and the growing keys and values (B,T,C); out y (B,T,C) ---- */
-
-enum { ATTENTION_Q, ATTENTION_K, ATTENTION_V, ATTENTION_KEYS, ATTENTION_VALUES, ATTENTION_IN };
-
-typedef struct attention_attr {
-    int64_t n_head;
-} attention_attr;
-
-static void attention_shape(rk_ctx *ctx, rk_node *n)
-{
-    bool ok = n->in[0]->n_dims == 3;
-    for (int i = 1; ok && i < ATTENTION_IN; i++)
-        ok = n->in[i] && rk_tensor_same_shape(n->in[i], n->in[0]);
-    ok = ok && n->in[ATTENTION_KEYS]->growing && n->in[ATTENTION_VALUES]->growing;
-    if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,C) and states that grow"))
-        return;
-    n->n_out = 1;
-    n->out[0] = rk_new_like(ctx, n->in[0]);
-}
-
-/* Write the rows of x behind those there are. */
-static void attention_append(const rk_tensor *x, const rk_tensor *rows)
-{
-    const int64_t n_tokens = x->dims[1], width = x->dims[2];
-    for (int64_t i = 0; i < x->dims[0] * n_tokens; i++) {
-        const int64_t b = i / n_tokens, row = rows->growing->n_before[b] + i % n_tokens;
-        memcpy(rk_growing_row(rows, b, row), (const float *)x->data + i * width,
-               (size_t)width * sizeof(float));
-    }
-}
-
-/* y (size): the mean of n values, weighted by softmax(keys q). */
-static void attend(const rk_node *n, int64_t b, int64_t n_rows, int64_t at, int64_t size,
-                   const float *q, float *y)
-{
-    float top = -INFINITY, sum = 0.0f;
-    memset(y, 0, (size_t)size * sizeof *y);
-    for (int64_t i = 0; i < n_rows; i++) {
-        const float *k = (const float *)rk_growing_row(n->in[ATTENTION_KEYS], b, i) + at;
-        const float *v = (const float *)rk_growing_row(n->in[ATTENTION_VALUES], b, i) + at;
-        float score = 0.0f;
-        for (int64_t c = 0; c < size; c++)
-            score += q[c] * k[c];
-        const float next = fmaxf(top, score), keep = expf(top - next), weight = expf(score - next);
-        for (int64_t c = 0; c < size; c++)
-            y[c] = y[c] * keep + weight * v[c];
-        sum = sum * keep + weight;
-        top = next;
-    }
-    for (int64_t c = 0; c < size; c++)
-        y[c] /= sum;
-}
-
-/* Heads of streams. */
-static void attention_piece(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const rk_node *n = arg;
-    const rk_tensor *q = n->in[ATTENTION_Q], *keys = n->in[ATTENTION_KEYS];
-    const int64_t n_head = ((const attention_attr *)n->attr)->n_head;
-    const int64_t n_tokens = q->dims[1], width = q->dims[2], size = width / n_head;
-    (void)worker;
-    for (int64_t i = lo; i < hi; i++)
-        for (int64_t t = 0; t < n_tokens; t++) {
-            const int64_t b = i / n_head, at = i % n_head * size;
-            const int64_t place = (b * n_tokens + t) * width + at;
-            attend(n, b, keys->growing->n_before[b] + t + 1, at, size,
-                   (const float *)q->data + place, (float *)n->out[0]->data + place);
-        }
-}
-
-static void attention_forward(rk_ctx *ctx, rk_node *n)
-{
-    const int64_t n_head = ((const attention_attr *)n->attr)->n_head;
-    attention_append(n->in[ATTENTION_K], n->in[ATTENTION_KEYS]);
-    attention_append(n->in[ATTENTION_V], n->in[ATTENTION_VALUES]);
-    rk_parallel(ctx, n->in[0]->dims[0] * n_head, 1, attention_piece, n);
-}
-
-static const rk_op attention_op = {
-    .name = "attention",
-    .shape = attention_shape,
-    .on[RK_CPU] = {attention_forward, NULL},
-    .attr_bytes = sizeof(attention_attr),
-};
+#include "tensor/ops.h"
 
 /* ---- the architecture ---- */
 
@@ -121,23 +32,37 @@ static const rk_state_spec growing_state[GROWING_N_STATE] = {
     {.name = "att.shift", .shape = "C"},
     {.name = "att.wkv", .shape = "HNN", .kind = RK_STATE_MATRIX},
     {.name = "ffn.shift", .shape = "C"},
-    [SOFT_KEYS] = {.name = "soft.keys", .shape = "C", .kind = RK_STATE_TOKENS},
-    [SOFT_VALUES] = {.name = "soft.values", .shape = "C", .kind = RK_STATE_TOKENS},
+    [SOFT_KEYS] = {.name = "soft.keys", .shape = "HN", .kind = RK_STATE_TOKENS},
+    [SOFT_VALUES] = {.name = "soft.values", .shape = "HN", .kind = RK_STATE_TOKENS},
 };
+
+/* x (B, T, C) times w, as heads. */
+static rk_tensor *growing_heads(rk_ctx *ctx, const rk_hparams *hp, rk_tensor *x, rk_weight w)
+{
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t dims[] = {x->dims[0], x->dims[1], hp->n_head, hp->head_size};
+    return rk_view(ctx, rk_linear(ctx, x, w, NULL), 4, dims);
+}
 
 /* Attention and the recurrence read the same rows; both are added to the residual stream. */
 static rk_tensor *growing_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                               rk_tensor *residual, rk_block_io *io)
 {
     const growing_layer *p = rk_model_layer(m, layer);
-    const attention_attr attr = {m->hp.n_head};
-    rk_node n = {.op = &attention_op, .n_in = ATTENTION_IN, .attr = &attr};
-    n.in[ATTENTION_Q] = rk_linear(ctx, x, p->query, NULL);
-    n.in[ATTENTION_K] = rk_linear(ctx, x, p->key, NULL);
-    n.in[ATTENTION_V] = rk_linear(ctx, x, p->value, NULL);
-    n.in[ATTENTION_KEYS] = io->state[SOFT_KEYS];
-    n.in[ATTENTION_VALUES] = io->state[SOFT_VALUES];
-    residual = rk_linear(ctx, rk_apply1(ctx, &n), p->output, residual);
+    const rk_hparams *hp = &m->hp;
+    const rk_attention_in in = {.q = growing_heads(ctx, hp, x, p->query),
+                                .k = growing_heads(ctx, hp, x, p->key),
+                                .v = growing_heads(ctx, hp, x, p->value),
+                                .keys = io->state[SOFT_KEYS],
+                                .values = io->state[SOFT_VALUES],
+                                .theta = 1000.0,
+                                .scale = 1.0};
+    rk_tensor *y = rk_attention(ctx, &in, &io->state[SOFT_KEYS], &io->state[SOFT_VALUES]);
+    if (!y)
+        return NULL;
+    y = rk_view(ctx, y, 3, (const int64_t[]){x->dims[0], x->dims[1], hp->n_embd});
+    residual = rk_linear(ctx, y, p->output, residual);
     return rk_rwkv7_att(ctx, m, layer, x, residual, io);
 }
 

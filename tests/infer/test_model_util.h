@@ -10,7 +10,7 @@
 /* The architecture of the models; tests may go through all of them. */
 static const rk_arch *test_arch = &rk_arch_rwkv7;
 static bool test_tuned; /* with the states that streams begin with */
-static int64_t test_n_vocab = 97;
+static int64_t test_n_vocab = 97, test_head_size = 16;
 
 typedef struct test_model {
     rk_model *model;
@@ -23,7 +23,7 @@ static inline rk_model *test_model_make(uint64_t seed, int64_t n_layer, int64_t 
     const rk_size sizes[] = {{"n_vocab", (double)test_n_vocab},
                              {"n_layer", (double)n_layer},
                              {"n_embd", (double)n_embd},
-                             {"head_size", 16}};
+                             {"head_size", (double)test_head_size}};
     rk_hparams hp = test_hparams(test_arch, sizes, RK_COUNT(sizes));
     rk_model *m = NULL;
     rk_error err = {0};

@@ -39,7 +39,7 @@ static rk_stream stream_new(const fixture *f)
 {
     rk_error err = {0};
     rk_stream s;
-    test_ok(rk_stream_init(&s, f->model, &err), &err);
+    test_ok(rk_stream_init(&s, f->model, rk_engine_cache(f->engine), &err), &err);
     return s;
 }
 

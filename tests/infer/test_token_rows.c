@@ -33,7 +33,7 @@ static void write_row(const rk_token_rows *r, int64_t i, float x)
 {
     for (int p = 0; p < 3; p += 2) {
         unsigned char *page = r->data[i / RK_PAGE_ROWS];
-        float *row = (float *)(void *)(page + rk_token_rows_offset(&parts[p])) +
+        float *row = (float *)(void *)(page + rk_token_rows_offset(RK_F32, &parts[p])) +
                      i % RK_PAGE_ROWS * parts[p].count;
         for (int64_t c = 0; c < parts[p].count; c++)
             row[c] = x;
