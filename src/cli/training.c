@@ -119,9 +119,10 @@ static const rk_option rows[] = {
 };
 
 /* Sizes of models, then parameters of tasks, where one can be chosen. */
-static void more_rows(rk_option_room *room, size_t offset, bool tasks)
+static void more_rows(rk_option_room *room, size_t offset, bool sizes, bool tasks)
 {
-    rk_shape_rows(room, offset + offsetof(rk_training_options, shape));
+    if (sizes)
+        rk_shape_rows(room, offset + offsetof(rk_training_options, shape));
     if (!tasks)
         return;
     room->rows[room->n++] = (rk_option)RK_OPT_GROUP(
@@ -137,15 +138,23 @@ static bool is_one_of(const char *name, const char *const *names)
     return false;
 }
 
+static bool is_heading(const rk_option_room *room, size_t i)
+{
+    return room->rows[i].type == RK_OPT_HEADING;
+}
+
 void rk_training_rows(rk_option_room *room, size_t offset, const char *const *without)
 {
+    const size_t first = room->n;
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         if (rows[i].type == RK_OPT_MORE) {
-            more_rows(room, offset, !is_one_of("task", without));
+            more_rows(room, offset, !is_one_of("arch", without), !is_one_of("task", without));
             continue;
         }
         if (is_one_of(rows[i].name, without))
             continue;
+        if (room->n > first && rows[i].type == RK_OPT_HEADING && is_heading(room, room->n - 1))
+            room->n--; /* of which nothing is left */
         room->rows[room->n] = rows[i];
         room->rows[room->n++].offset += offset;
     }

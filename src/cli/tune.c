@@ -113,7 +113,7 @@ static void more_rows(rk_option_room *room, size_t offset)
 static int tune_main(int argc, char **argv);
 
 /* What is tuned in other ways: a new one is a file and a line here. Ends with NULL. */
-static const rk_command *const commands[] = {&rk_cmd_tune_observer, NULL};
+static const rk_command *const commands[] = {&rk_cmd_tune_observer, &rk_cmd_tune_test_time, NULL};
 
 const rk_command rk_cmd_tune = {
     .name = "tune",

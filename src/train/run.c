@@ -214,7 +214,7 @@ static rk_status prepare(run *r, rk_error *err)
     rk_run_options_init(&r->options, &r->p, r->task->checksum);
     rk_status st = r->model->file ? rk_base_checksum(r->model, &r->base_checksum, err) : RK_OK;
     if (st == RK_OK && r->task->attach)
-        st = r->task->attach(r->task, r->model, err);
+        st = r->task->attach(r->task, r->model, r->env->engine, err);
     if (st == RK_OK)
         st = rk_tuning_begin(&r->tuning, r->model, r->task, &r->p, r->env->engine, err);
     if (st == RK_OK)
@@ -536,7 +536,7 @@ static rk_status open_task(rk_task **out, rk_run_params *p, const rk_model *base
     if (kind->generator && p->data.n_paths > 0)
         return rk_fail(err, RK_ERR_ARG, "--data is %s, but the task %s draws its samples",
                        p->data.paths[0], p->task);
-    if (!kind->generator && p->n_task_params > 0)
+    if (!kind->generator && !p->test_time.task && p->n_task_params > 0)
         return rk_fail(err, RK_ERR_ARG, "--%s is no parameter of the task %s",
                        p->task_params[0].name, p->task);
     return kind->open(out, p, base, err);

@@ -100,6 +100,14 @@ static const struct {
     TUNE("dbp-rate", REAL, state.basis_rate),
     TUNE("dbp-kappa", REAL, state.basis_kappa),
     TUNE("dbp-keep", BOOLEAN, state.keep_meaning),
+    {"problems-of", WORDS, offsetof(rk_run_params, test_time.task)},
+    {"chains", INTEGER, offsetof(rk_run_params, test_time.chains)},
+    {"questions", INTEGER, offsetof(rk_run_params, test_time.problems)},
+    {"max-tokens", INTEGER, offsetof(rk_run_params, test_time.max_tokens)},
+    {"temp", REAL, offsetof(rk_run_params, test_time.temp)},
+    {"kl", REAL, offsetof(rk_run_params, test_time.beta)},
+    {"verifier", CHOICE, offsetof(rk_run_params, test_time.verifier)},
+    {"judge", WORDS, offsetof(rk_run_params, test_time.judge)},
     {"data-weight", WORDS, offsetof(rk_run_params, data_weight)},
     {"order", ORDER, offsetof(rk_run_params, data.order)},
     {"packing", PACKING, offsetof(rk_run_params, data.packing)},
@@ -154,6 +162,12 @@ rk_run_params rk_run_defaults(void)
                        .tokenizer = "byte",
                        .quant = "none",
                        .tune = rk_tune_defaults(),
+                       .test_time = {.chains = 8,
+                                     .problems = 32,
+                                     .max_tokens = 512,
+                                     .temp = 0.8,
+                                     .beta = 0.02,
+                                     .verifier = 1},
                        .val_frac = 0.1,
                        .eval_every = 500,
                        .save_every = 1000};
@@ -224,6 +238,12 @@ static void add_params(rk_run_options *o, const rk_run_params *p, const char *ta
     }
 }
 
+/* Whose parameters a run has. */
+static const char *task_of(const rk_run_params *p)
+{
+    return p->test_time.task ? p->test_time.task : p->task;
+}
+
 /* With the parameters of `task`. */
 static void put_all(rk_run_options *o, const rk_run_params *p, const char *task,
                     uint64_t data_checksum)
@@ -246,13 +266,13 @@ static void put_all(rk_run_options *o, const rk_run_params *p, const char *task,
 
 void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum)
 {
-    put_all(o, p, p->task, data_checksum);
+    put_all(o, p, task_of(p), data_checksum);
 }
 
 void rk_run_options_defaults(rk_run_options *o, const rk_run_params *run)
 {
     rk_run_params p = rk_run_defaults();
     p.model.arch = run->model.arch;
-    put_all(o, &p, run->task, 0);
+    put_all(o, &p, task_of(run), 0);
     o->pairs[o->n - 1].value = NULL; /* --data */
 }

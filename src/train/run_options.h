@@ -9,6 +9,15 @@
 
 enum { RK_RUN_SIZES_MAX = 32, RK_TASK_PARAMS_MAX = 8 };
 
+/* Of the task test-time. */
+typedef struct rk_test_time_options {
+    const char *task; /* a synthetic one, which draws the problems; NULL: this is no such run */
+    int64_t chains, problems, max_tokens;
+    double temp, beta; /* of chains; of the divergence in the loss */
+    int verifier;      /* 1: right answers are worth something */
+    const char *judge; /* model file; NULL: none */
+} rk_test_time_options;
+
 typedef struct rk_run_params {
     rk_train_params model; /* its sizes are not looked at, but these: */
     rk_size sizes[RK_RUN_SIZES_MAX];
@@ -17,6 +26,7 @@ typedef struct rk_run_params {
     rk_size task_params[RK_TASK_PARAMS_MAX]; /* its own, that were given */
     int64_t n_task_params;
     const char *teacher; /* model file of the task observer; NULL: none */
+    rk_test_time_options test_time;
     const char *dir;
     rk_data_options data;
     const char

@@ -9,6 +9,7 @@
 #include "train/task_next.h"
 #include "train/task_observer.h"
 #include "train/task_synthetic.h"
+#include "train/task_test_time.h"
 
 const rk_task_kind rk_task_kinds[] = {
     {"next-token", rk_next_token_open, NULL},
@@ -33,6 +34,7 @@ const rk_task_kind rk_task_kinds[] = {
     {"othello", rk_synthetic_open, &rk_gen_othello},
     {"sudoku4", rk_synthetic_open, &rk_gen_sudoku4},
     {"observer", rk_observer_open, NULL},
+    {"test-time", rk_test_time_open, NULL},
 };
 const int rk_n_task_kinds = RK_COUNT(rk_task_kinds);
 

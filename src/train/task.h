@@ -61,9 +61,9 @@ struct rk_task {
     /* Losses of the pass (n * n_losses elements), and its metrics. */
     rk_tensor *(*losses)(rk_ctx *ctx, const rk_task *t, const rk_pass *p);
     /* Where the task trains something beside the model that is none of it, such as maps from its states: put
-     * it behind m's parameters (rk_model_add_params), before the trainer is made; and write it into
-     * folder dir beside the model. NULL: there is nothing. */
-    rk_status (*attach)(const rk_task *t, rk_model *m, rk_error *err);
+     * it behind m's parameters (rk_model_add_params), before the trainer is made, and get ready to make examples
+     * that depend on m; and write what there is beside the model into folder dir. NULL: there is nothing. */
+    rk_status (*attach)(const rk_task *t, rk_model *m, rk_engine *e, rk_error *err);
     rk_status (*save)(const rk_task *t, const rk_model *m, const char *dir, rk_error *err);
     void (*close)(rk_task *t); /* NULL: nothing to free */
 };

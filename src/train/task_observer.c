@@ -249,9 +249,10 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
 
 /* ---- beside the model ---- */
 
-static rk_status attach(const rk_task *t, rk_model *m, rk_error *err)
+static rk_status attach(const rk_task *t, rk_model *m, rk_engine *e, rk_error *err)
 {
     rk_observer sizes;
+    (void)e;
     const rk_status st = rk_observer_of(&sizes, of(t)->teacher, m, err);
     return st == RK_OK ? rk_observer_attach(&sizes, m, err) : st;
 }

@@ -63,7 +63,7 @@ static void begin(fixture *f, test_ctx *t, uint64_t own_seed)
     m->lr = m->lr_final = 0.0;
     m->clip = m->l2wrap = m->weight_decay = 0.0;
     test_ok(rk_train_model(&f->own, m, &err), &err);
-    test_ok(f->task->attach(f->task, f->own, &err), &err);
+    test_ok(f->task->attach(f->task, f->own, f->engine, &err), &err);
     test_ok(rk_trainer_open(&f->trainer, &(rk_training){f->own, f->task, m, NULL}, f->engine, &err),
             &err);
     mix_alone(f->own);
