@@ -8,7 +8,10 @@
 #include "pages.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+
+#include "num.h"
 
 enum { HUGE_PAGE = 2 << 20, WORTH_IT = 8 * HUGE_PAGE };
 
@@ -23,4 +26,18 @@ void rk_pages_huge(void *p, size_t bytes)
     (void)p;
     (void)bytes;
 #endif
+}
+
+void *rk_pages_new(size_t bytes)
+{
+    const size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+    size_t padded;
+    void *p = NULL;
+    if (rk_add_ok(bytes ? bytes : 1, align - 1, &padded))
+        p = aligned_alloc(align, padded / align * align);
+#ifdef MADV_HUGEPAGE
+    if (p && align == HUGE_PAGE)
+        madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+    return p;
 }

@@ -9,4 +9,8 @@
  * for arrays that will be used to their end. */
 void rk_pages_huge(void *p, size_t bytes);
 
+/* Memory for what is read here and there all the time: in huge pages from 2 MiB on, else aligned to 64
+ * bytes. NULL where there is none; free() gives it back. */
+void *rk_pages_new(size_t bytes);
+
 #endif

@@ -67,6 +67,7 @@ struct rk_pool {
     rk_crowd crowd;
     /* How long a thread waited for one that had no core; taken and judged by crowd.c. */
     _Atomic(double) lost_s;
+    int64_t n_jobs;    /* of more than one task */
     bool always_whole; /* jobs of rk_pool_run, too, skip no task (rk_pool_set_whole) */
     /* The job. */
     _Atomic(rk_task_fn *) fn;
@@ -279,6 +280,7 @@ static int threads_to_use(rk_pool *p)
 
 static void run(rk_pool *p, bool whole, int64_t n, rk_task_fn *fn, void *arg)
 {
+    p->n_jobs += n > 1;
     atomic_store_explicit(&p->whole, whole, memory_order_relaxed);
     for (int64_t first = 0, now; first < n; first += now) {
         const int n_used = n > 1 ? threads_to_use(p) : 1;
@@ -301,6 +303,11 @@ void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
 void rk_pool_run_whole(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg)
 {
     run(p, true, n, fn, arg);
+}
+
+int64_t rk_pool_n_jobs(const rk_pool *p)
+{
+    return p->n_jobs;
 }
 
 void rk_pool_set_whole(rk_pool *p, bool whole)

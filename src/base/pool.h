@@ -36,6 +36,8 @@ void rk_pool_run(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
 void rk_pool_run_whole(rk_pool *p, int64_t n, rk_task_fn *fn, void *arg);
 /* Whether rk_pool_run, too, skips no task from now on. Between runs only. */
 void rk_pool_set_whole(rk_pool *p, bool whole);
+/* How many jobs of more than one task have been run: each costs a fork and a join. For tests. */
+int64_t rk_pool_n_jobs(const rk_pool *p);
 /* Usable cores of this process. */
 int rk_usable_cores(void);
 

@@ -43,23 +43,36 @@ static rk_status decode(job *j, int64_t n, rk_error *err)
     return st;
 }
 
-/* A few tokens without adapters and as many with them in turn, so that others slow both alike. */
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *x, int64_t n)
+{
+    qsort(x, (size_t)n, sizeof *x, by_value);
+    return x[n / 2];
+}
+
+/* A token without adapters and one with them in turn, so that others slow both alike; the medians of
+ * both, so that a token during which a thread lost its core does not count. */
 static rk_status compare_adapted(job *j, rk_error *err)
 {
-    enum { AT_ONCE = 8 };
-    double plain = 0.0, adapted = 0.0;
-    rk_status st = RK_OK;
-    int64_t n = 0;
-    for (; n < j->o->n_gen && st == RK_OK; n += AT_ONCE) {
+    const int64_t n = j->o->n_gen;
+    rk_session *const s[2] = {j->one, j->adapted};
+    double *seconds = calloc((size_t)(2 * n), sizeof *seconds);
+    rk_status st = seconds ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for times");
+    for (int64_t i = 0; i < 2 * n && st == RK_OK; i++) {
+        const int64_t which = i % 2 ^ i / 2 % 2; /* neither always comes first */
         const double start = rk_now_s();
-        st = decode(j, rk_min_i64(AT_ONCE, j->o->n_gen), err);
-        const double between = rk_now_s();
-        for (int64_t i = 0; i < rk_min_i64(AT_ONCE, j->o->n_gen) && st == RK_OK; i++)
-            st = rk_session_eval(j->adapted, j->tokens + i, 1, j->logits, err);
-        plain += between - start;
-        adapted += rk_now_s() - between;
+        st = rk_session_eval(s[which], j->tokens + i / 2, 1, j->logits, err);
+        seconds[which * n + i / 2] = rk_now_s() - start;
     }
-    bench_figure_add(&j->figures[ADAPTED], 100.0 * (adapted / plain - 1.0));
+    if (st == RK_OK)
+        bench_figure_add(&j->figures[ADAPTED],
+                         100.0 * (median(seconds + n, n) / median(seconds, n) - 1.0));
+    free(seconds);
     return st;
 }
 

@@ -4,7 +4,13 @@
  * An output is a dot product, summed in one fixed order whatever the number of rows (gemv and dot8
  * in kernels/). So outputs can be spread over tasks freely, and independent products share one list
  * of tasks with one fork and join. A function after the product (tanh, ...) is applied by the task
- * that computed the outputs, while they are in the cache. */
+ * that computed the outputs, while they are in the cache.
+ *
+ * So is a product that joins another one, an adapter's second step: it has no tasks, its outputs follow
+ * those of the other while these are in the cache. It may read a third product of the list, the first
+ * step. Nobody waits for anything: what is missing is counted for each range of outputs, and the task that
+ * brings the last of it goes on with what follows. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -12,6 +18,9 @@
 #include "tensor/op.h"
 
 enum { OUTPUTS_SHORT = 64, OUTPUTS_LONG = 32, WIDEN_ROWS = 16 }; /* outputs of a task */
+enum {
+    OUTPUTS_JOINED = 256
+}; /* that others join at once: their weights are read in rows of so many */
 enum { GATHERED_ROWS = 4 }; /* at most: with more, few inputs are zero in all rows */
 
 /* Never while training: gradients are those of the product with f32 activations. */
@@ -65,12 +74,21 @@ static size_t most_thread_bytes(const rk_ctx *ctx, const rk_product *p, int n)
     return most;
 }
 
+/* A counter for each task of each product, where some hang together: these are the last ones. */
+static size_t counters_bytes(const rk_product *p, int n)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < n && p[n - 1].joins; i++)
+        bytes += (size_t)rk_ceil_div(p[i].out, RK_DOT8_ROWS) * sizeof(atomic_int);
+    return rk_align_up(bytes, RK_ARENA_ALIGN);
+}
+
 size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n)
 {
     size_t bytes = most_thread_bytes(ctx, p, n) * (size_t)rk_pool_n_threads(ctx->pool);
     for (int i = 0; i < n; i++)
         bytes += rounded_bytes(ctx, p + i) + gathered_bytes(ctx, p + i);
-    return bytes;
+    return bytes + counters_bytes(p, n);
 }
 
 /* ---- one product's outputs of a task ---- */
@@ -81,29 +99,37 @@ typedef struct products_job {
     int n;
     int64_t outputs[RK_LINEARS_MAX]; /* that one task computes */
     int64_t tasks[RK_LINEARS_MAX];   /* of each product */
-    /* Outputs come in groups of RK_DOT8_ROWS. Task t has groups t, t + tasks, t + 2 tasks, ...: all
-     * threads together read the matrix from front to back. Else a task has neighbouring groups. */
+    int64_t range[RK_LINEARS_MAX];   /* outputs of one after the other of so many tasks; of all */
+    /* Outputs come in groups of RK_DOT8_ROWS. With n tasks in a range, task t has groups t, t + n,
+     * t + 2 n, ... of it: all threads together read the matrix from front to back. Else a task has
+     * neighbouring groups. */
     bool apart[RK_LINEARS_MAX];
     rk_x8 *rounded[RK_LINEARS_MAX];    /* 8-bit activations; NULL: they stay f32 */
     char *gathered_at[RK_LINEARS_MAX]; /* those that are not 0; NULL: all are multiplied */
     rk_x8_sparse gathered[RK_LINEARS_MAX][GATHERED_ROWS];
+    bool joined[RK_LINEARS_MAX], read[RK_LINEARS_MAX]; /* by others */
+    /* Of one that is joined, for each of its ranges: tasks and results of others that it waits for. Of one
+     * that is read: its tasks that have not ended. */
+    atomic_int *missing[RK_LINEARS_MAX];
     char *scratch;
     size_t thread_bytes;
 } products_job;
 
 static rk_dot8_some groups_of(const products_job *j, int i, int64_t task)
 {
-    const int64_t n = rk_dot8_groups(j->p[i].out), of_task = j->outputs[i] / RK_DOT8_ROWS;
+    const int64_t of_task = j->outputs[i] / RK_DOT8_ROWS, of_range = j->range[i] / RK_DOT8_ROWS;
+    const int64_t from = task * of_task / of_range * of_range;
+    const int64_t n = rk_min_i64(of_range, rk_dot8_groups(j->p[i].out) - from);
+    const int64_t tasks = rk_ceil_div(n, of_task), t = task - from / of_task;
     if (j->apart[i])
-        return (rk_dot8_some){task, j->tasks[i], rk_ceil_div(n - task, j->tasks[i])};
-    return (rk_dot8_some){task * of_task, 1, rk_min_i64(of_task, n - task * of_task)};
+        return (rk_dot8_some){from + t, tasks, rk_ceil_div(n - t, tasks)};
+    return (rk_dot8_some){from + t * of_task, 1, rk_min_i64(of_task, n - t * of_task)};
 }
 
-static void packed_outputs(const products_job *j, int i, int64_t task, void *scratch)
+static void packed_outputs(const products_job *j, int i, rk_dot8_some g, void *scratch)
 {
     const rk_product *p = &j->p[i];
     const rk_dot8_kernels *kern = j->ctx->dot8;
-    const rk_dot8_some g = groups_of(j, i, task);
     if (j->gathered_at[i])
         kern->columns(p->w->packed, g.first, g.first + g.n, j->gathered[i], p->rows, product_of(p),
                       p->out, p->accumulate);
@@ -151,21 +177,76 @@ static void finish(const products_job *j, const rk_product *p, int64_t lo, int64
     }
 }
 
+/* Outputs [lo, hi) of all that joins product i. */
+static void join(const products_job *j, int i, int64_t lo, int64_t hi, void *scratch)
+{
+    for (int q = 0; q < j->n; q++) {
+        if (j->p[q].joins != i + 1)
+            continue;
+        if (rk_dtype_is_blocks(j->p[q].w->dtype))
+            widened_outputs(j, q, lo, hi, scratch);
+        else
+            plain_outputs(j, q, lo, hi);
+    }
+}
+
+/* What follows outputs [lo, hi). */
+static void follow(const products_job *j, int i, int64_t lo, int64_t hi, void *scratch)
+{
+    if (j->joined[i])
+        join(j, i, lo, hi, scratch);
+    if (j->p[i].after != RK_UNARY_NONE)
+        finish(j, &j->p[i], lo, hi);
+}
+
+/* A range of outputs gets one of those that it waits for. */
+static void bring(const products_job *j, int i, int64_t range, void *scratch)
+{
+    const int64_t lo = range * j->range[i];
+    if (atomic_fetch_sub(&j->missing[i][range], 1) == 1)
+        follow(j, i, lo, rk_min_i64(lo + j->range[i], j->p[i].out), scratch);
+}
+
+/* Product i, which others read, is there. */
+static void bring_all(const products_job *j, int i, void *scratch)
+{
+    for (int q = 0; q < j->n; q++) {
+        const int to = j->p[q].joins - 1;
+        if (j->p[q].reads == i + 1)
+            for (int64_t range = 0; range * j->range[to] < j->p[to].out; range++)
+                bring(j, to, range, scratch);
+    }
+}
+
+/* A task has computed its groups of outputs. */
+static void go_on(const products_job *j, int i, int64_t task, rk_dot8_some g, void *scratch)
+{
+    const int64_t at_once = g.step == 1 ? g.n : 1;
+    if (j->joined[i]) {
+        bring(j, i, task * j->outputs[i] / j->range[i], scratch);
+        return;
+    }
+    for (int64_t k = 0; k < g.n; k += at_once) {
+        const int64_t lo = (g.first + k * g.step) * RK_DOT8_ROWS;
+        follow(j, i, lo, rk_min_i64(lo + at_once * RK_DOT8_ROWS, j->p[i].out), scratch);
+    }
+}
+
 static void outputs(const products_job *j, int i, int64_t task, void *scratch)
 {
     const rk_product *p = &j->p[i];
-    const int64_t piece = j->apart[i] ? RK_DOT8_ROWS : j->outputs[i];
-    const int64_t lo = task * piece, hi = rk_min_i64(lo + piece, p->out);
+    const rk_dot8_some g = groups_of(j, i, task);
+    const int64_t lo = g.first * RK_DOT8_ROWS;
+    const int64_t hi = rk_min_i64(lo + g.n * RK_DOT8_ROWS, p->out);
     if (j->rounded[i])
-        packed_outputs(j, i, task, scratch);
+        packed_outputs(j, i, g, scratch);
     else if (rk_dtype_is_blocks(p->w->dtype))
         widened_outputs(j, i, lo, hi, scratch);
     else
         plain_outputs(j, i, lo, hi);
-    if (p->after == RK_UNARY_NONE)
-        return;
-    for (int64_t at = lo; at < p->out; at += j->apart[i] ? j->tasks[i] * piece : p->out)
-        finish(j, p, at, rk_min_i64(at + piece, p->out));
+    go_on(j, i, task, g, scratch);
+    if (j->read[i] && atomic_fetch_sub(j->missing[i], 1) == 1)
+        bring_all(j, i, scratch);
 }
 
 /* ---- all of them ---- */
@@ -201,10 +282,53 @@ static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
             round_row(j, i, r);
 }
 
+/* Which products hang together, and what each waits for, counted in memory at `at`. */
+static void hang_together(products_job *j, atomic_int *at)
+{
+    int awaited[RK_LINEARS_MAX] = {0};
+    for (int i = 0; i < j->n; i++) {
+        const rk_product *p = &j->p[i];
+        j->joined[i] = j->read[i] = false;
+        if (p->joins)
+            j->joined[p->joins - 1] = true;
+        if (p->reads) {
+            j->read[p->reads - 1] = true;
+            awaited[p->joins - 1]++;
+        }
+    }
+    for (int i = 0; i < j->n; i++) {
+        const int64_t out = j->p[i].out;
+        j->missing[i] = at;
+        if (j->joined[i])
+            j->range[i] = rk_ceil_div(OUTPUTS_JOINED, j->outputs[i]) * j->outputs[i];
+        if (j->read[i])
+            atomic_init(at++, (int)j->tasks[i]);
+        for (int64_t lo = 0; j->joined[i] && lo < out; lo += j->range[i])
+            atomic_init(at++, (int)rk_ceil_div(rk_min_i64(out - lo, j->range[i]), j->outputs[i]) +
+                                  awaited[i]);
+    }
+}
+
+/* How product i is cut into tasks, and its part of the scratch at `at`; returns the bytes of that. */
+static size_t cut(products_job *j, int i, char *at)
+{
+    const rk_ctx *ctx = j->ctx;
+    const rk_product *p = &j->p[i];
+    const size_t bytes = rounded_bytes(ctx, p), gathered = gathered_bytes(ctx, p);
+    j->outputs[i] = gathered ? rk_dot8_outputs_at_once(p->w->packed, rk_pool_n_threads(ctx->pool))
+                    : ctx->long_class ? OUTPUTS_LONG
+                                      : OUTPUTS_SHORT;
+    j->tasks[i] = p->joins ? 0 : rk_ceil_div(p->out, j->outputs[i]);
+    j->rounded[i] = bytes ? (rk_x8 *)(void *)at : NULL;
+    j->gathered_at[i] = gathered ? at + bytes : NULL;
+    j->apart[i] = bytes && !gathered && p->rows == 1 && !p->w->packed->columns;
+    j->range[i] = j->tasks[i] * j->outputs[i];
+    return bytes + gathered;
+}
+
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
 {
     products_job j; /* large: what belongs to products that are not there is not cleared */
-    const int n_threads = rk_pool_n_threads(ctx->pool);
     char *at = scratch;
     int64_t tasks = 0, rows = 0;
     bool any = false;
@@ -213,21 +337,13 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
     j.n = n;
     j.thread_bytes = most_thread_bytes(ctx, p, n);
     for (int i = 0; i < n; i++) {
-        const size_t bytes = rounded_bytes(ctx, p + i), gathered = gathered_bytes(ctx, p + i);
-        j.outputs[i] = gathered          ? rk_dot8_outputs_at_once(p[i].w->packed, n_threads)
-                       : ctx->long_class ? OUTPUTS_LONG
-                                         : OUTPUTS_SHORT;
-        j.tasks[i] = rk_ceil_div(p[i].out, j.outputs[i]);
-        j.rounded[i] = bytes ? (rk_x8 *)(void *)at : NULL;
-        at += bytes;
-        j.gathered_at[i] = gathered ? at : NULL;
-        at += gathered;
-        j.apart[i] = bytes && !gathered && p[i].rows == 1 && !p[i].w->packed->columns;
+        at += cut(&j, i, at);
         tasks += j.tasks[i];
         rows = rk_max_i64(rows, p[i].rows);
-        any = any || bytes;
+        any = any || j.rounded[i];
     }
-    j.scratch = at;
+    hang_together(&j, (atomic_int *)(void *)at);
+    j.scratch = at + counters_bytes(p, n);
     if (rows == 1)
         round_piece(&j, 0, 1, 0); /* cheaper than waking a thread */
     else if (any)

@@ -99,9 +99,10 @@ typedef struct rk_product {
     rk_tensor *y;
     int64_t rows, in, out;
     bool accumulate;
-    bool dots;      /* a row of w in memory holds the inputs of one output */
-    rk_unary after; /* y is that of the product; RK_UNARY_NONE: the product itself */
-    void *before;   /* (rows, out): where the product is kept, for backward; NULL: nowhere */
+    bool dots;        /* a row of w in memory holds the inputs of one output */
+    rk_unary after;   /* y is that of the product; RK_UNARY_NONE: the product itself */
+    void *before;     /* (rows, out): where the product is kept, for backward; NULL: nowhere */
+    int joins, reads; /* as in rk_linear_attr */
 } rk_product;
 
 /* by_output.c. Are the inputs rounded to 8 bits? */

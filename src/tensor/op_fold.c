@@ -14,6 +14,19 @@ typedef struct fold_job {
     bool clear; /* `to` holds nothing yet */
 } fold_job;
 
+/* to[i] += from[i]: for widths that a call of a kernel would cost more than. */
+static void add(const fold_job *j, int64_t n, const void *from, void *to)
+{
+    if (j->like->dtype != RK_F32) {
+        j->kern->axpy(n, 1.0, from, to);
+        return;
+    }
+    float *y = to;
+    const float *x = from;
+    for (int64_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
 /* to[k] += the sum of those from[i] where i mod narrow is k. */
 static void fold_rows(void *arg, int64_t lo, int64_t hi, int worker)
 {
@@ -24,8 +37,8 @@ static void fold_rows(void *arg, int64_t lo, int64_t hi, int worker)
         if (j->clear)
             memset(to, 0, rk_reals(j->like, j->narrow));
         for (int64_t i = 0; i < j->wide; i += j->narrow)
-            j->kern->axpy(rk_min_i64(j->narrow, j->wide - i), 1.0,
-                          rk_at(j->like, j->from, row * j->wide + i), to);
+            add(j, rk_min_i64(j->narrow, j->wide - i), rk_at(j->like, j->from, row * j->wide + i),
+                to);
     }
 }
 

@@ -52,7 +52,9 @@ static rk_product product_of(const rk_node *n, int i)
                         .out = f.out,
                         .accumulate = input(n, i, ADD) != NULL,
                         .dots = (layout_of(n, i) == RK_OUT_IN) != rk_is_transposed(w),
-                        .after = attr_of(n)->after[i]};
+                        .after = attr_of(n)->after[i],
+                        .joins = attr_of(n)->joins[i],
+                        .reads = attr_of(n)->reads[i]};
 }
 
 /* Saved are the products with a function after them. Bytes of one; 0: it is the result itself. */

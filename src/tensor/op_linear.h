@@ -12,6 +12,10 @@ enum { RK_LINEAR_X, RK_LINEAR_W, RK_LINEAR_ADD, RK_LINEAR_INPUTS };
 typedef struct rk_linear_attr {
     rk_layout layout[RK_LINEARS_MAX];
     rk_unary after[RK_LINEARS_MAX];
+    /* Products that hang together, in the short class and without a tape: this one is added to rows of
+     * product joins - 1, before the function after that; x is the result of product reads - 1. 0: of
+     * none. Results that another product names are memory of the caller's. */
+    int joins[RK_LINEARS_MAX], reads[RK_LINEARS_MAX];
 } rk_linear_attr;
 
 #endif

@@ -5,7 +5,10 @@
  * and are added to the sums. With a matrix alone there is one node and no overhead.
  *
  * An adapter works on the rows of the streams that it belongs to. Without a tape they are slices of the
- * product, which it changes in place; streams with other adapters are other rows of the same group. */
+ * product, which it changes in place; streams with other adapters are other rows of the same group.
+ *
+ * In decoding the second matrices of adapters are in the first group, too: each task adds them to the
+ * outputs that it has just computed (by_output.c), so that an adapter costs no fork and join. */
 #include "tensor/weight.h"
 
 #include <assert.h>
@@ -54,10 +57,12 @@ typedef struct job {
     rk_layout layout;
     rk_unary after;
     rk_tensor *add, *into;
-    rk_tensor **to; /* receives the result */
+    rk_tensor **to;   /* receives the result */
+    int joins, reads; /* as in rk_linear_attr */
 } job;
 
-static void group_add(rk_ctx *ctx, group *g, const job *j)
+/* Returns its number in the group. */
+static int group_add(rk_ctx *ctx, group *g, const job *j)
 {
     if (g->n_products == RK_LINEARS_MAX) {
         group_run(ctx, g);
@@ -70,8 +75,11 @@ static void group_add(rk_ctx *ctx, group *g, const job *j)
     inputs[RK_LINEAR_ADD] = j->add;
     g->attr.layout[i] = j->layout;
     g->attr.after[i] = j->after;
+    g->attr.joins[i] = j->joins;
+    g->attr.reads[i] = j->reads;
     g->n.out[i] = j->into;
     g->to[i] = j->to;
+    return i;
 }
 
 /* ---- products ---- */
@@ -82,10 +90,12 @@ typedef struct product {
     rk_tensor *x, *y; /* input; sum of the terms so far, NULL: none yet */
     rk_unary after;   /* activation applied to the sum */
     bool own;         /* y was allocated here, not by the caller */
-    bool adapted;     /* adapters add to it */
+    bool adapted;     /* adapters add to it when the group has been computed */
     rk_tensor *add;   /* the caller's summand, which no gain multiplies; NULL: none */
     rk_tensor *into;
-    rk_tensor *low; /* x times the first matrix of the low-rank pair (..., rank) */
+    rk_tensor *room; /* where the matrix's product is to be, named before it is made; NULL: into */
+    int at;          /* number of that product in its group */
+    rk_tensor *low;  /* x times the first matrix of the low-rank pair (..., rank) */
 } product;
 
 /* The activation, where this is the last term that a node computes. */
@@ -99,14 +109,14 @@ static void begin(rk_ctx *ctx, group *g, product *p)
 {
     const rk_low_rank *pair = p->w->low_rank;
     if (p->w->matrix || !pair) { /* without either the op reports the error */
-        group_add(ctx, g,
-                  &(job){.x = p->x,
-                         .matrix = p->w->matrix,
-                         .layout = p->w->layout,
-                         .after = after_term(p, !pair),
-                         .add = p->y,
-                         .into = p->into,
-                         .to = &p->y});
+        p->at = group_add(ctx, g,
+                          &(job){.x = p->x,
+                                 .matrix = p->w->matrix,
+                                 .layout = p->w->layout,
+                                 .after = after_term(p, !pair),
+                                 .add = p->y,
+                                 .into = p->room ? p->room : p->into,
+                                 .to = &p->y});
         p->own = true;
     }
     if (pair)
@@ -151,6 +161,8 @@ typedef struct branch {
     int64_t lo, hi; /* rows */
     bool all;
     int round;      /* its place in its chain: those of one round add to different rows */
+    bool joins;     /* both steps are in the group of the matrix */
+    int at;         /* number of the first step in its group */
     rk_tensor *low; /* (rows, rank) */
     rk_tensor *sum; /* where its product goes */
 } branch;
@@ -207,6 +219,17 @@ static void add_rows(rk_ctx *ctx, const branch *b, rk_tensor *rows)
     set_rows(ctx, b, rk_add(ctx, rows_of(ctx, b, b->p->y), rows));
 }
 
+/* Memory for rows of x's shape with other widths. */
+static rk_tensor *room_for(rk_ctx *ctx, const rk_tensor *x, int64_t width)
+{
+    int64_t dims[RK_MAX_DIMS];
+    if (!x)
+        return NULL;
+    memcpy(dims, x->dims, sizeof dims);
+    dims[x->n_dims - 1] = width;
+    return rk_new(ctx, x->dtype, x->n_dims, dims);
+}
+
 /* The first step. */
 static void branch_begin(rk_ctx *ctx, group *g, branch *b)
 {
@@ -215,27 +238,35 @@ static void branch_begin(rk_ctx *ctx, group *g, branch *b)
         return;
     rk_tensor *x = rk_dropout(ctx, rows_of(ctx, b, b->p->x), a->dropout, a->index);
     if (a->down)
-        group_add(ctx, g,
-                  &(job){.x = x,
-                         .matrix = a->down,
-                         .layout = RK_OUT_IN,
-                         .after = RK_UNARY_NONE,
-                         .to = &b->low});
+        b->at = group_add(ctx, g,
+                          &(job){.x = x,
+                                 .matrix = a->down,
+                                 .layout = RK_OUT_IN,
+                                 .after = RK_UNARY_NONE,
+                                 .into = b->joins ? room_for(ctx, x, a->rank) : NULL,
+                                 .to = &b->low});
     else
         b->low = rk_fold(ctx, x, a->rank);
 }
 
+static int64_t outputs_of(const rk_tensor *matrix, rk_layout layout)
+{
+    return matrix->dims[layout == RK_OUT_IN ? 0 : 1];
+}
+
 static bool is_repeated(const branch *b)
 {
-    const rk_tensor *up = b->a->up;
-    return b->p->y && up->dims[b->a->layout == RK_OUT_IN ? 0 : 1] < rk_tensor_cols(b->p->y);
+    const rk_weight *w = b->p->w;
+    const int64_t outputs = w->matrix ? outputs_of(w->matrix, w->layout)
+                                      : outputs_of(w->low_rank->up, w->low_rank->layout);
+    return outputs_of(b->a->up, b->a->layout) < outputs;
 }
 
 /* The second step, added to the product. */
 static void branch_go_on(rk_ctx *ctx, group *g, branch *b)
 {
     const rk_adapter *a = b->a;
-    if (!a->up || !b->p->y)
+    if (!a->up || !b->p->y || b->joins)
         return;
     rk_tensor *y = rows_of(ctx, b, b->p->y);
     const bool repeated = is_repeated(b), in_place = !ctx->recording && b->p->own;
@@ -295,8 +326,6 @@ static void adapt(rk_ctx *ctx, product *p, int n, branch *b, int n_branches)
     }
 }
 
-/* ---- all of it ---- */
-
 /* Room for the branches of n products; NULL where there are none, and after a failure. */
 static branch *find_branches(rk_ctx *ctx, product *p, int n, int *n_branches)
 {
@@ -317,21 +346,110 @@ static branch *find_branches(rk_ctx *ctx, product *p, int n, int *n_branches)
     return b;
 }
 
+/* ---- adapters whose steps are in the group of the matrix ---- */
+
+static bool can_join(const branch *b)
+{
+    const rk_adapter *a = b->a;
+    const rk_weight *w = b->p->w;
+    return a->up && a->scale == 1 && w->matrix && !w->low_rank && !is_repeated(b);
+}
+
+/* Which of the branches can join, in each chain those before the first that cannot, or that ends with
+ * a gain; and which products nothing else is to be done for afterwards. Returns how many products the
+ * group has with them. */
+static int find_joining(product *p, int n, branch *b, int n_branches)
+{
+    bool open = false;
+    int count = n;
+    for (int i = 0; i < n; i++)
+        p[i].adapted = false;
+    for (int i = 0; i < n_branches; i++) {
+        open = b[i].joins = (open || b[i].round == 0) && can_join(&b[i]);
+        open = open && !b[i].a->gain;
+        b[i].p->adapted = b[i].p->adapted || !open;
+        if (b[i].a->up)
+            count += (b[i].a->down != NULL) + b[i].joins;
+    }
+    return count;
+}
+
+/* Decoding has one group for all, where they fit in. */
+static bool all_join(const rk_ctx *ctx, product *p, int n, branch *b, int n_branches)
+{
+    if (n_branches == 0 || ctx->recording || ctx->long_class)
+        return false;
+    const bool fit = find_joining(p, n, b, n_branches) <= RK_LINEARS_MAX;
+    for (int i = 0; i < n_branches && !fit; i++) {
+        b[i].joins = false;
+        b[i].p->adapted = true;
+    }
+    return fit;
+}
+
+static void branch_join(rk_ctx *ctx, group *g, branch *b)
+{
+    if (!b->joins)
+        return;
+    const bool later = b->a->down;
+    rk_tensor *y = rows_of(ctx, b, b->p->room);
+    group_add(ctx, g,
+              &(job){.x = later ? g->n.out[b->at] : b->low,
+                     .matrix = b->a->up,
+                     .layout = b->a->layout,
+                     .after = RK_UNARY_NONE,
+                     .add = y,
+                     .into = y,
+                     .to = &b->sum,
+                     .joins = b->p->at + 1,
+                     .reads = later ? b->at + 1 : 0});
+}
+
+/* First steps come first in the list of tasks: second ones read them. */
+static void begin_joined(rk_ctx *ctx, group *g, product *p, int n, branch *b, int n_branches)
+{
+    for (int i = 0; i < n_branches; i++)
+        branch_begin(ctx, g, &b[i]);
+    for (int i = 0; i < n_branches; i++) {
+        product *to = b[i].p;
+        if (b[i].joins && !to->room)
+            to->room = to->into ? to->into
+                                : room_for(ctx, to->x, outputs_of(to->w->matrix, to->w->layout));
+    }
+    for (int i = 0; i < n; i++)
+        begin(ctx, g, &p[i]);
+    for (int i = 0; i < n_branches && !rk_ctx_failed(ctx); i++)
+        branch_join(ctx, g, &b[i]);
+}
+
+/* ---- all of it ---- */
+
+/* The group with all matrices. Returns whether low-rank pairs go on. */
+static bool begin_all(rk_ctx *ctx, product *p, int n, branch *b, int n_branches)
+{
+    group g = {0};
+    bool pairs = false;
+    for (int i = 0; i < n; i++)
+        pairs = pairs || p[i].w->low_rank;
+    if (all_join(ctx, p, n, b, n_branches))
+        begin_joined(ctx, &g, p, n, b, n_branches);
+    else {
+        for (int i = 0; i < n; i++)
+            begin(ctx, &g, &p[i]);
+        for (int i = 0; i < n_branches; i++)
+            branch_begin(ctx, &g, &b[i]);
+    }
+    group_run(ctx, &g);
+    return pairs;
+}
+
 static void multiply(rk_ctx *ctx, product *p, int n)
 {
     int n_branches;
-    group g = {0};
     branch *b = find_branches(ctx, p, n, &n_branches);
-    bool pairs = false;
-    for (int i = 0; i < n; i++) {
-        begin(ctx, &g, &p[i]);
-        pairs = pairs || p[i].w->low_rank;
-    }
-    for (int i = 0; i < n_branches; i++)
-        branch_begin(ctx, &g, &b[i]);
-    group_run(ctx, &g);
+    const bool pairs = begin_all(ctx, p, n, b, n_branches);
     if (pairs && !rk_ctx_failed(ctx)) {
-        g = (group){0};
+        group g = {0};
         for (int i = 0; i < n; i++)
             go_on(ctx, &g, &p[i]);
         group_run(ctx, &g);

@@ -4,42 +4,69 @@
  * An adapter of dora multiplies the whole sum by a gain, which stands once training has ended. With a
  * factor f it is 1 + f (gain - 1), and several of them add up to one. They come first in a chain: their
  * own parts are divided by the common gain, what follows is not multiplied by it. */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
+#include "base/pages.h"
 #include "infer/session.h"
 #include "tune/adapter_file.h"
 #include "tune/attach.h"
 #include "tune/merge.h"
 
-/* An adapter and the memory of its tensors. */
+/* Memory of all tensors, in one piece: a token reads some lines of every page of it. */
+typedef struct memory {
+    char *at; /* the next tensor's */
+    char *first;
+    size_t bytes;
+} memory;
+
+/* An adapter and its tensors. */
 typedef struct applied_part {
     rk_adapter adapter;
     rk_tensor tensors[3];
-    void *data[3];
+    memory *from;
 } applied_part;
 
 struct rk_adapters {
     const rk_model *model;
     applied_part *parts;
     int64_t n;
+    memory memory;
     const rk_adapter **of; /* by rk_weight.adapted_as */
     uint64_t key;          /* of the shapes, which decide the scratch that forwards take */
 };
 
 /* ---- tensors ---- */
 
-static rk_status give(applied_part *a, int i, rk_dtype type, int n_dims, const int64_t *dims,
-                      rk_error *err)
+static size_t padded(int64_t count)
 {
-    rk_tensor t = rk_tensor_over(type, n_dims, dims, NULL);
-    a->data[i] = aligned_alloc(64, (rk_tensor_bytes(&t) + 63) / 64 * 64);
-    if (!a->data[i])
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for an adapter");
-    t.data = a->data[i];
-    a->tensors[i] = t;
-    return RK_OK;
+    return rk_align_up((size_t)count * sizeof(float), RK_ARENA_ALIGN);
+}
+
+static bool is_whole(const rk_adapter_part *p)
+{
+    return p->form == RK_PART_BAT_OUT;
+}
+
+/* What the tensors of a part take at most. */
+static size_t bytes_of(const rk_adapter_part *p)
+{
+    size_t bytes = padded(is_whole(p) ? p->out * p->in : p->out);
+    for (int i = 0; i < rk_forms[p->form].n_tensors; i++)
+        bytes += padded(rk_part_count(p, i)) * (p->start[0] ? 2 : 1);
+    return bytes;
+}
+
+/* Tensor i of a part, which has the next piece of memory. */
+static void give(applied_part *a, int i, rk_dtype type, int n_dims, const int64_t *dims)
+{
+    memory *m = a->from;
+    a->tensors[i] = rk_tensor_over(type, n_dims, dims, m->at);
+    m->at += rk_align_up(rk_tensor_bytes(&a->tensors[i]), RK_ARENA_ALIGN);
+    assert(m->at <= m->first + m->bytes);
 }
 
 static void put(const rk_tensor *t, int64_t i, double x)
@@ -51,46 +78,39 @@ static void put(const rk_tensor *t, int64_t i, double x)
 }
 
 /* A copy of a part's tensor times a factor. */
-static rk_status copy_of(applied_part *a, int i, const rk_adapter_part *p, int which,
-                         const float *from, double factor, rk_dtype type, rk_error *err)
+static void copy_of(applied_part *a, int i, const rk_adapter_part *p, int which, const float *from,
+                    double factor, rk_dtype type)
 {
     int64_t dims[RK_MAX_DIMS];
     const int n = rk_part_dims(p, which, dims);
-    const rk_status st = give(a, i, type, n, dims, err);
-    for (int64_t e = 0; st == RK_OK && e < rk_part_count(p, which); e++)
+    give(a, i, type, n, dims);
+    for (int64_t e = 0; e < rk_part_count(p, which); e++)
         put(&a->tensors[i], e, factor * (double)from[e]);
-    return st;
 }
 
 /* ---- kinds ---- */
 
 /* B lies (rank, out), so that a token adds up whole rows of it. each (out): a factor of every output; may
  * be NULL. */
-static rk_status apply_pair(applied_part *a, const rk_adapter_part *p, float *const *pair,
-                            double factor, const double *each, rk_dtype type, rk_error *err)
+static void apply_pair(applied_part *a, const rk_adapter_part *p, float *const *pair, double factor,
+                       const double *each, rk_dtype type)
 {
     const int64_t dims[2] = {p->rank, p->out};
-    rk_status st = copy_of(a, 0, p, 0, pair[0], 1.0, type, err);
-    if (st == RK_OK)
-        st = give(a, 1, type, 2, dims, err);
-    if (st != RK_OK)
-        return st;
+    copy_of(a, 0, p, 0, pair[0], 1.0, type);
+    give(a, 1, type, 2, dims);
     for (int64_t o = 0; o < p->out; o++)
         for (int64_t k = 0; k < p->rank; k++)
             put(&a->tensors[1], k * p->out + o,
                 factor * p->scale * (double)pair[1][o * p->rank + k] * (each ? each[o] : 1.0));
     a->adapter = rk_lora(&a->tensors[0], &a->tensors[1], 1.0);
     a->adapter.layout = RK_IN_OUT;
-    return RK_OK;
 }
 
-static rk_status apply_single(applied_part *a, const rk_adapter_part *p, double factor,
-                              rk_adapter (*make)(rk_tensor *t), rk_error *err)
+static void apply_single(applied_part *a, const rk_adapter_part *p, double factor,
+                         rk_adapter (*make)(rk_tensor *t))
 {
-    const rk_status st = copy_of(a, 0, p, 0, p->tensors[0], factor, RK_F32, err);
-    if (st == RK_OK)
-        a->adapter = make(&a->tensors[0]);
-    return st;
+    copy_of(a, 0, p, 0, p->tensors[0], factor, RK_F32);
+    a->adapter = make(&a->tensors[0]);
 }
 
 /* What the part adds to the matrix, as a matrix. */
@@ -99,36 +119,31 @@ static rk_status apply_whole(applied_part *a, const rk_adapter_part *p, double f
 {
     const int64_t dims[2] = {p->out, p->in}, n = p->out * p->in;
     float *merged = malloc((size_t)n * sizeof *merged);
-    rk_status st = merged ? give(a, 0, RK_F32, 2, dims, err)
-                          : rk_fail(err, RK_ERR_NOMEM, "out of memory for a matrix");
-    float *delta = a->data[0];
-    for (int64_t o = 0; st == RK_OK && o < p->out; o++)
+    if (!merged)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for a matrix");
+    give(a, 0, RK_F32, 2, dims);
+    float *delta = a->tensors[0].data;
+    for (int64_t o = 0; o < p->out; o++)
         rk_matrix_row(w->matrix, w->layout, o, delta + o * p->in);
-    if (st == RK_OK) {
-        memcpy(merged, delta, (size_t)n * sizeof *merged);
-        st = rk_part_merge(p, factor, merged, NULL, err);
-    }
+    memcpy(merged, delta, (size_t)n * sizeof *merged);
+    const rk_status st = rk_part_merge(p, factor, merged, NULL, err);
     for (int64_t e = 0; st == RK_OK && e < n; e++)
         delta[e] = merged[e] - delta[e];
     free(merged);
-    if (st == RK_OK)
-        a->adapter = rk_dense(&a->tensors[0]);
+    a->adapter = rk_dense(&a->tensors[0]);
     return st;
 }
 
 static rk_status apply_part(applied_part *a, const rk_adapter_part *p, double factor,
                             const rk_weight *w, rk_dtype low_rank, rk_error *err)
 {
-    switch (p->form) {
-    case RK_PART_MISS:
-        return apply_single(a, p, factor, rk_miss, err);
-    case RK_PART_BAT_IN:
-        return apply_single(a, p, factor, rk_bat_in, err);
-    case RK_PART_BAT_OUT:
+    if (is_whole(p))
         return apply_whole(a, p, factor, w, err);
-    default:
-        return apply_pair(a, p, p->tensors, factor, NULL, low_rank, err);
-    }
+    if (p->form == RK_PART_MISS || p->form == RK_PART_BAT_IN)
+        apply_single(a, p, factor, p->form == RK_PART_MISS ? rk_miss : rk_bat_in);
+    else
+        apply_pair(a, p, p->tensors, factor, NULL, low_rank);
+    return RK_OK;
 }
 
 /* ---- dora ---- */
@@ -167,9 +182,10 @@ static rk_status common_gain(applied_part *a, const use_of *u, int64_t n, const 
                              double *each, rk_error *err)
 {
     const int64_t out = u[0].p->out;
-    rk_status st = give(a, 2, RK_F32, 1, &out, err);
-    float *gain = a->data[2];
-    for (int64_t o = 0; st == RK_OK && o < out; o++)
+    rk_status st = RK_OK;
+    give(a, 2, RK_F32, 1, &out);
+    float *gain = a->tensors[2].data;
+    for (int64_t o = 0; o < out; o++)
         gain[o] = 1.0f;
     for (int64_t i = 0; st == RK_OK && i < n; i++) {
         st = gains_of(u[i].p, w, each + i * out, err);
@@ -192,8 +208,8 @@ static rk_status apply_dora(applied_part *a, const use_of *u, int64_t n, const r
     for (int64_t i = 0; i < n && st == RK_OK; i++) {
         double *own = each + i * out;
         for (int64_t o = 0; o < out; o++)
-            own[o] /= (double)((const float *)a[n - 1].data[2])[o];
-        st = apply_pair(&a[i], u[i].p, u[i].p->tensors, u[i].factor, own, type, err);
+            own[o] /= (double)((const float *)a[n - 1].tensors[2].data)[o];
+        apply_pair(&a[i], u[i].p, u[i].p->tensors, u[i].factor, own, type);
     }
     rk_adapter_set_gain(&a[n - 1].adapter, &a[n - 1].tensors[2]);
     free(each);
@@ -241,7 +257,7 @@ static rk_status apply_to(rk_adapters *a, const rk_weight *w, const use_of *u, i
         const rk_dtype type = u[i].p->start[0] ? RK_F32 : low_rank;
         st = apply_part(at++, u[i].p, u[i].factor, w, type, err);
         if (st == RK_OK && u[i].p->start[0])
-            st = apply_pair(at++, u[i].p, u[i].p->start, -u[i].factor, NULL, type, err);
+            apply_pair(at++, u[i].p, u[i].p->start, -u[i].factor, NULL, type);
     }
     a->n += count_parts(u, n);
     for (int64_t i = 0; i + 1 < at - first; i++)
@@ -267,21 +283,31 @@ static uint64_t key_of(const rk_adapters *a, const rk_model *m)
     return key;
 }
 
-rk_status rk_adapters_apply(rk_adapters **out, const rk_model *m, const rk_adapter_use *uses,
-                            int64_t n, rk_dtype low_rank, rk_error *err)
+/* Room for the parts of all uses. */
+static rk_status rooms(rk_adapters *a, const rk_model *m, const rk_adapter_use *uses, int64_t n,
+                       rk_error *err)
 {
     int64_t most = 0;
     for (int64_t i = 0; i < n; i++)
-        most += 2 * uses[i].set->n_parts;
+        for (int64_t k = 0; k < uses[i].set->n_parts; k++, most += 2)
+            a->memory.bytes += bytes_of(&uses[i].set->parts[k]);
+    a->parts = calloc((size_t)most + 1, sizeof *a->parts);
+    a->of = calloc((size_t)m->n_weights + 1, sizeof *a->of);
+    a->memory.first = a->memory.at = rk_pages_new(a->memory.bytes);
+    if (!a->parts || !a->of || !a->memory.first)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for adapters");
+    for (int64_t i = 0; i < most; i++)
+        a->parts[i].from = &a->memory;
+    return RK_OK;
+}
+
+rk_status rk_adapters_apply(rk_adapters **out, const rk_model *m, const rk_adapter_use *uses,
+                            int64_t n, rk_dtype low_rank, rk_error *err)
+{
     rk_adapters *a = calloc(1, sizeof *a);
     use_of *u = calloc((size_t)n + 1, sizeof *u);
-    rk_status st = RK_OK;
-    if (a) {
-        a->parts = calloc((size_t)most + 1, sizeof *a->parts);
-        a->of = calloc((size_t)m->n_weights + 1, sizeof *a->of);
-    }
-    if (!a || !u || !a->parts || !a->of)
-        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for adapters");
+    rk_status st = a && u ? rooms(a, m, uses, n, err)
+                          : rk_fail(err, RK_ERR_NOMEM, "out of memory for adapters");
     for (int64_t i = 0; st == RK_OK && i < m->n_params; i++) {
         const rk_weight *w = rk_param_weight(m, &m->params[i]);
         int64_t n_dora;
@@ -303,9 +329,7 @@ void rk_adapters_free(rk_adapters *a)
 {
     if (!a)
         return;
-    for (int64_t i = 0; a->parts && i < a->n; i++)
-        for (int q = 0; q < 3; q++)
-            free(a->parts[i].data[q]);
+    free(a->memory.first);
     free(a->parts);
     free(a->of);
     free(a);

@@ -256,6 +256,45 @@ static void test_batch(void **state)
     rk_engine_free(e);
 }
 
+/* Forks and joins of a token. */
+static int64_t jobs_of_a_token(const rk_model *m, rk_engine *e, const rk_adapters *a, float *out)
+{
+    rk_session *s = NULL;
+    rk_error err = {0};
+    test_ok(rk_session_new(&s, m, e, &err), &err);
+    test_ok(rk_session_adapt(s, a, &err), &err);
+    test_ok(rk_session_eval(s, &(int32_t){3}, 1, out, &err), &err);
+    const int64_t before = rk_pool_n_jobs(rk_engine_pool(e));
+    test_ok(rk_session_eval(s, &(int32_t){5}, 1, out, &err), &err);
+    rk_session_free(s);
+    return rk_pool_n_jobs(rk_engine_pool(e)) - before;
+}
+
+/* In decoding both steps of an adapter belong to the tasks of its matrix: no more jobs than without. */
+static void test_jobs(void **state)
+{
+    static const setting joined[] = {{"lora", 3, 0, 0, false}, {"miss", 5, 0, RK_MISS_ZERO, false}};
+    (void)state;
+    rk_engine *e = test_engine(2);
+    for (size_t a = 0; a < RK_COUNT(archs); a++)
+        for (size_t k = 0; k < RK_COUNT(joined); k++) {
+            test_ctx t = test_begin(51 + a);
+            test_arch = archs[a];
+            test_model m = test_model_open(&t, 3, N_LAYER, 4 * N_EMBD, RK_BF16);
+            float *out = test_alloc_f32(&t, m.model->hp.n_vocab);
+            rk_adapter_set *s = set_of(&t, m.model, &joined[k], 0.2f);
+            rk_adapters *ad = applied(m.model, s, 1.0);
+            test_shape(&t, "%s, %s", test_arch->name, joined[k].method);
+            assert_int_equal(jobs_of_a_token(m.model, e, ad, out),
+                             jobs_of_a_token(m.model, e, NULL, out));
+            rk_adapters_free(ad);
+            rk_adapter_set_free(s);
+            rk_model_close(m.model);
+            test_end(&t);
+        }
+    rk_engine_free(e);
+}
+
 /* Exchanged while a session runs; a clone has the same; another model's are refused. */
 static void test_exchange(void **state)
 {
@@ -297,9 +336,8 @@ static void test_exchange(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_merged),
-        cmocka_unit_test(test_zero),
-        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_as_merged), cmocka_unit_test(test_zero),
+        cmocka_unit_test(test_batch),     cmocka_unit_test(test_jobs),
         cmocka_unit_test(test_exchange),
     };
     return cmocka_run_group_tests_name("adapters", tests, NULL, NULL);
