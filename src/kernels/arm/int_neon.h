@@ -81,11 +81,6 @@ static inline vf vf_load_u4(const unsigned char *p, int shift)
     return vf_of_bytes(
         vand_u8(vshl_u8(vf_four_bytes(p), vdup_n_s8((int8_t)-shift)), vdup_n_u8(15)));
 }
-static inline vf vf_load_i8(const unsigned char *p)
-{
-    const int8x8_t b = vreinterpret_s8_u8(vf_four_bytes(p));
-    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(b))));
-}
 
 #ifdef __ARM_FEATURE_DOTPROD
 

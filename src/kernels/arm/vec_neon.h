@@ -143,6 +143,13 @@ static inline vf vf_load_f16(const uint16_t *p)
 {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
+static inline vf vf_load_i8(const unsigned char *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    const int8x8_t b = vreinterpret_s8_u32(vdup_n_u32(four));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(b))));
+}
 static inline uint32x4_t vf_bf16_bits(vf x)
 {
     const uint32x4_t bits = vreinterpretq_u32_f32(x);

@@ -63,6 +63,23 @@ static void attend_gather(const rk_attend *a, const void *x, int64_t ld, int64_t
         scale(a->size, alpha, (const float *)x + attend_at(a, ld, i + r), rows + r * a->size);
 }
 
+/* n numbers in blocks. */
+static void attend_widen_blocks(rk_dtype type, int64_t n, const unsigned char *x, float *y)
+{
+    enum { BLOCK = 32, BYTES = 34 }; /* of Q8_0: a scale in f16 and bytes */
+    if (type != RK_Q8_0) {
+        rk_blocks_widen(type, n, x, y);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += BLOCK, x += BYTES) {
+        uint16_t scale_bits;
+        memcpy(&scale_bits, x, sizeof scale_bits);
+        const vf d = vf_set1(rk_f16_to_f32(scale_bits));
+        for (int j = 0; j < BLOCK; j += VF)
+            vf_store(y + i + j, vf_mul(d, vf_load_i8(x + sizeof scale_bits + j)));
+    }
+}
+
 /* Rows [lo, lo + n) of one block as a matrix that products can read; block formats are widened into `wide`
  * (RK_ATTEND_KEYS, N). */
 typedef struct attend_matrix {
@@ -78,7 +95,7 @@ static attend_matrix attend_rows_of(const rk_attend *a, const rk_attend_rows *ro
         return (attend_matrix){rk_attend_row(rows, lo), rows->type,
                                (int64_t)(rows->row_bytes / rk_dtype_bytes(rows->type))};
     for (int64_t j = 0; j < n; j++)
-        rk_blocks_widen(rows->type, a->size, rk_attend_row(rows, lo + j), wide + j * a->size);
+        attend_widen_blocks(rows->type, a->size, rk_attend_row(rows, lo + j), wide + j * a->size);
     return (attend_matrix){(const unsigned char *)wide, RK_F32, a->size};
 }
 

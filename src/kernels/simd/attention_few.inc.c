@@ -33,21 +33,163 @@ static attend_few_memory attend_few_memory_of(const rk_attend *a, float *scratch
     return m;
 }
 
+RK_INLINE void attend_widen_rows(const attend_matrix *m, rk_dtype type, int64_t n, int64_t size,
+                                 float *wide)
+{
+    for (int64_t j = 0; j < n; j++, wide += size) {
+        int64_t c = 0;
+        for (; c + VF <= size; c += VF)
+            vf_store(wide + c, weights(m->data, type, j * m->ld + c));
+        if (c < size)
+            vf_store_n(wide + c, weights_n(m->data, type, j * m->ld + c, (int)(size - c)),
+                       (int)(size - c));
+    }
+}
+
+/* Rows [lo, lo + n) of a block as floats at *ld, side by side in `wide` where they are none: each number is
+ * widened once for all queries. */
+static const float *attend_floats(const rk_attend *a, const rk_attend_rows *rows, int64_t lo,
+                                  int64_t n, float *wide, int64_t *ld)
+{
+    const attend_matrix m = attend_rows_of(a, rows, lo, n, wide);
+    const void *data = m.data;
+    *ld = m.ld;
+    if (m.type == RK_F32)
+        return data;
+    *ld = a->size;
+    if (m.type == RK_F16)
+        attend_widen_rows(&m, RK_F16, n, a->size, wide);
+    else
+        attend_widen_rows(&m, RK_BF16, n, a->size, wide);
+    return wide;
+}
+
+/* Scores of r queries and the j <= n keys [0, n): chains of VF partial sums along the channels, then the tree of
+ * vf_sum4. Of j keys beyond the last it is done again. */
+RK_INLINE void attend_dot_tile(int r, int j, int64_t n, int64_t size, const float *q,
+                               const float *k, int64_t ld, float *p)
+{
+    vf sum[GEMV_TILE_MAX];
+    int64_t c = 0;
+    for (int i = 0; i < r * j; i++)
+        sum[i] = vf_zero();
+    for (; c + VF <= size; c += VF)
+        for (int b = 0; b < j; b++) {
+            const vf x = vf_load(k + rk_min_i64(b, n - 1) * ld + c);
+            for (int i = 0; i < r; i++)
+                sum[i * j + b] = vf_fma(vf_load(q + i * size + c), x, sum[i * j + b]);
+        }
+    if (c < size)
+        for (int b = 0; b < j; b++) {
+            const vf x = vf_load_n(k + rk_min_i64(b, n - 1) * ld + c, (int)(size - c));
+            for (int i = 0; i < r; i++)
+                sum[i * j + b] =
+                    vf_fma(vf_load_n(q + i * size + c, (int)(size - c)), x, sum[i * j + b]);
+        }
+    for (int i = 0; i < r; i++)
+        for (int b = 0; b < j; b += 4) {
+            const vf *s = sum + i * j + b;
+            vf_sum4(s[0], s[1], s[2], s[3], p + i * RK_ATTEND_KEYS + b);
+        }
+}
+
+/* Of r queries and all n keys of a block; p has room for a multiple of 8. */
+RK_INLINE void attend_dot_rows(int r, int64_t n, int64_t size, const float *q, const float *k,
+                               int64_t ld, float *p)
+{
+    const int step = r == 1 ? 8 : 4;
+    int64_t j = 0;
+    for (; j + step <= n; j += step)
+        attend_dot_tile(r, step, step, size, q, k + j * ld, ld, p + j);
+    if (j < n)
+        attend_dot_tile(r, step, n - j, size, q, k + j * ld, ld, p + j);
+}
+
+RK_INLINE void attend_dots_of(int64_t rows, int64_t n, int64_t size, const float *q, const float *k,
+                              int64_t ld, float *p)
+{
+    int64_t i = 0;
+    for (; i + 3 <= rows; i += 3)
+        attend_dot_rows(3, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS);
+    if (rows - i == 2)
+        attend_dot_rows(2, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS);
+    else if (rows - i == 1)
+        attend_dot_rows(1, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS);
+}
+
+/* q (rows, N) times the keys: p (rows, RK_ATTEND_KEYS). The sizes that models have get code of their own. */
+static void attend_dots(int64_t rows, int64_t n, int64_t size, const float *q, const float *k,
+                        int64_t ld, float *p)
+{
+    if (size == 64)
+        attend_dots_of(rows, n, 64, q, k, ld, p);
+    else if (size == 128)
+        attend_dots_of(rows, n, 128, q, k, ld, p);
+    else
+        attend_dots_of(rows, n, size, q, k, ld, p);
+}
+
+/* out += p v for r queries and c vectors of channels, the last of which has `last` lanes: chains over the keys. */
+RK_INLINE void attend_value_tile(int r, int c, int last, int64_t n, int64_t size, const float *p,
+                                 const float *v, int64_t ld, float *out)
+{
+    vf sum[GEMV_TILE_MAX];
+    for (int i = 0; i < r * c; i++)
+        sum[i] = vf_zero();
+    for (int64_t j = 0; j < n; j++) {
+        vf x[8];
+        for (int b = 0; b < c; b++)
+            x[b] = b + 1 < c || last == VF ? vf_load(v + j * ld + b * VF)
+                                           : vf_load_n(v + j * ld + b * VF, last);
+        for (int i = 0; i < r; i++) {
+            const vf w = vf_set1(p[i * RK_ATTEND_KEYS + j]);
+            for (int b = 0; b < c; b++)
+                sum[i * c + b] = vf_fma(w, x[b], sum[i * c + b]);
+        }
+    }
+    for (int i = 0; i < r; i++)
+        for (int b = 0; b < c; b++)
+            vf_add_upto(out + i * size + b * VF, sum[i * c + b], b + 1 < c ? VF : last);
+}
+
+/* Of r queries and all channels, c vectors at a time. */
+RK_INLINE void attend_value_rows(int r, int c, int64_t n, int64_t size, const float *p,
+                                 const float *v, int64_t ld, float *out)
+{
+    int64_t at = 0;
+    for (; at + c * VF <= size; at += c * VF)
+        attend_value_tile(r, c, VF, n, size, p, v + at, ld, out + at);
+    for (; at < size; at += VF)
+        attend_value_tile(r, 1, (int)rk_min_i64(size - at, VF), n, size, p, v + at, ld, out + at);
+}
+
+/* out (rows, N) += p (rows, RK_ATTEND_KEYS) times the values. */
+static void attend_values(int64_t rows, int64_t n, int64_t size, const float *p, const float *v,
+                          int64_t ld, float *out)
+{
+    int64_t i = 0;
+    for (; rows - i >= 3 && rows - i != 4; i += 3)
+        attend_value_rows(3, 4, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size);
+    for (; rows - i >= 2; i += 2)
+        attend_value_rows(2, 4, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size);
+    if (rows - i == 1)
+        attend_value_rows(1, 8, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size);
+}
+
 /* A block of n keys from lo on, and the queries that see any of them: those of the last tokens. */
 static void attend_few_block(const rk_attend *a, const attend_few_memory *m, int64_t lo, int64_t n,
                              float *out, float *stats)
 {
     const int64_t i0 = rk_max_i64(0, (lo + 1 - a->first) * a->heads), rows = a->rows - i0;
     float *p = m->p + i0 * RK_ATTEND_KEYS;
-    const attend_matrix k = attend_rows_of(a, &a->k, lo, n, m->wide);
-    gemv_dot(rows, n, a->size, m->q + i0 * a->size, a->size, k.data, k.type, k.ld, p,
-             RK_ATTEND_KEYS, false);
+    int64_t ld;
+    const float *k = attend_floats(a, &a->k, lo, n, m->wide, &ld);
+    attend_dots(rows, n, a->size, m->q + i0 * a->size, k, ld, p);
     for (int64_t i = i0; i < a->rows; i++)
         attend_row(rk_min_i64(n, attend_seen(a, i) - lo), n, a->size, m->p + i * RK_ATTEND_KEYS,
                    stats + 2 * i, out + i * a->size);
-    const attend_matrix v = attend_rows_of(a, &a->v, lo, n, m->wide);
-    gemv_axpy(rows, a->size, n, p, RK_ATTEND_KEYS, v.data, v.type, v.ld, out + i0 * a->size,
-              a->size, true);
+    const float *v = attend_floats(a, &a->v, lo, n, m->wide, &ld);
+    attend_values(rows, n, a->size, p, v, ld, out + i0 * a->size);
 }
 
 static void attend_few(const rk_attend *a, void *outp, void *statsp, void *scratch)

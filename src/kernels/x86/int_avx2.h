@@ -93,10 +93,6 @@ static inline vf vf_load_u4(const unsigned char *p, int shift)
     const __m128i b = _mm_srli_epi16(_mm_loadl_epi64((const void *)p), shift);
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_and_si128(b, _mm_set1_epi8(15))));
 }
-static inline vf vf_load_i8(const unsigned char *p)
-{
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p)));
-}
 
 #if defined(__AVXVNNI__) || defined(RK_EMULATE_AVXVNNI)
 

@@ -170,6 +170,12 @@ static inline vf vf_load_f16(const uint16_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
+/* VF signed bytes. */
+static inline vf vf_load_i8(const unsigned char *p)
+{
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
 /* The bf16 bits in the low halves of the lanes. */
 static inline __m256i vf_bf16_bits(vf x)
 {

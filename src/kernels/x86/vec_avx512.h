@@ -163,6 +163,11 @@ static inline vf vf_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
+static inline vf vf_load_i8(const unsigned char *p)
+{
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
 static inline __m512i vf_bf16_bits(vf x)
 {
     const __m512i bits = _mm512_castps_si512(x);
