@@ -245,8 +245,10 @@ typedef struct rk_tokenizer rk_tokenizer;
 
 /* name: "byte" (id = byte, 256 ids), "world" (built in, 65536 ids, 0 ends a document), or the path
  * of a vocabulary file, which by its contents is one of three: text in the format of
- * rwkv_vocab_v20230424.txt, a tokenizer.json of the kind of GPT-NeoX-20B (RWKV-4 Pile), which
- * encodes by merges, or a GGUF file with a vocabulary of RWKV in it.
+ * rwkv_vocab_v20230424.txt, a tokenizer.json of the kind of GPT-NeoX-20B (RWKV-4 Pile), Qwen2, Llama-3
+ * or SmolLM2, which encodes by merges, or a GGUF file with a vocabulary of RWKV or one with merges in
+ * it; or of a folder with a tokenizer.json. What lies beside a file of that name, tokenizer_config.json
+ * and generation_config.json, says where texts end.
  * Errors  RK_ERR_IO; RK_ERR_FORMAT: file, place, what is wrong; RK_ERR_UNSUPPORTED: a tokenizer.json
  *         of another kind; RK_ERR_NOMEM. */
 RK_API rk_status rk_tokenizer_new(rk_tokenizer **out, const char *name, rk_error *err);
@@ -259,6 +261,9 @@ RK_API int64_t rk_tokenizer_n_vocab(const rk_tokenizer *t);
  * the text. */
 RK_API int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
                                    int64_t max);
+/* Whether a text that is generated ends before this id: 0, or those that the vocabulary's file names.
+ */
+RK_API bool rk_tokenizer_ends(const rk_tokenizer *t, int32_t id);
 /* The bytes of one id, borrowed from the tokenizer; *n is 0 for ids without text. */
 RK_API const char *rk_tokenizer_bytes(const rk_tokenizer *t, int32_t id, size_t *n);
 

@@ -67,6 +67,75 @@ def raw(old, new):
     return text.replace(old, new, 1)
 
 
+QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+         r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+
+
+def split(pattern, **changes):
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False, **changes}
+
+
+def pre_tokenizers():
+    put = lambda *steps: changed(["pre_tokenizer"], {"type": "Sequence", "pretokenizers": list(steps)})
+    level = {**LEVEL, "use_regex": True}
+    digits = {"type": "Digits", "individual_digits": True}
+    yield "good_qwen2", "OK", "", put(split(QWEN2), LEVEL)
+    yield "good_llama3", "OK", "", put(split(QWEN2.replace("|\\p{N}|", "|\\p{N}{1,3}|")), LEVEL)
+    yield "good_smollm", "OK", "", put(digits, level)
+    yield "good_sequence_of_one", "OK", "", put(level)
+    yield "good_null_normalizer", "OK", "", changed(["normalizer"], None)
+    yield "sequence_empty", "UNSUPPORTED", "pre_tokenizer ends without ByteLevel", put()
+    yield "sequence_no_list", "UNSUPPORTED", "a Sequence without pretokenizers", changed(
+        ["pre_tokenizer"], {"type": "Sequence"})
+    yield "sequence_within", "UNSUPPORTED", "or within another", put({"type": "Sequence", "pretokenizers": [level]})
+    yield "sequence_number", "FORMAT", "expected '{'", put(7)
+    yield "sequence_after", "UNSUPPORTED", "goes on after ByteLevel", put(level, digits)
+    yield "no_byte_level", "UNSUPPORTED", "ends without ByteLevel", put(split(QWEN2))
+    yield "pattern_unknown", "UNSUPPORTED", "a pattern that is not known; those of gpt-2, mpt, smollm", put(
+        split("\\w+"), LEVEL)
+    yield "pattern_two", "UNSUPPORTED", "a pattern that is not known", put(split(QWEN2), level)
+    yield "pattern_three", "UNSUPPORTED", "more than 2 patterns", put(digits, digits, digits, level)
+    yield "pattern_hostile", "UNSUPPORTED", "a pattern that is not known", put(split("(a*)*b"), LEVEL)
+    yield "pattern_string", "UNSUPPORTED", "is no Regex", put(
+        {**split(""), "pattern": {"String": " "}}, LEVEL)
+    yield "pattern_number", "FORMAT", "expected a string", put(split(7), LEVEL)
+    yield "pattern_none", "FORMAT", "no pattern in pre_tokenizer", put(
+        {"type": "Split", "behavior": "Isolated", "invert": False}, LEVEL)
+    yield "split_removed", "UNSUPPORTED", "pre_tokenizer has a behavior", put(split(QWEN2, behavior="Removed"), LEVEL)
+    yield "split_inverted", "UNSUPPORTED", "pre_tokenizer has a invert", put(split(QWEN2, invert=True), LEVEL)
+    yield "digits_together", "UNSUPPORTED", "individual_digits", put(
+        {"type": "Digits", "individual_digits": False}, level)
+    yield "pre_tokenizer_metaspace", "UNSUPPORTED", "pre_tokenizer is 'Metaspace', expected ByteLevel", put(
+        {"type": "Metaspace", "replacement": "_"}, level)
+
+
+def post_processors():
+    token = lambda text: {"SpecialToken": {"id": text, "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    put = lambda *parts: changed(["post_processor"], {"type": "TemplateProcessing", "single": list(parts)})
+    yield "good_template", "OK", "", put(token("<|end|>"), text)
+    yield "good_template_alone", "OK", "", put(text)
+    yield "good_processors", "OK", "", changed(["post_processor"], {"type": "Sequence", "processors": [
+        {"type": "ByteLevel"}, {"type": "TemplateProcessing", "single": [token("<|end|>"), text]}]})
+    yield "template_behind", "UNSUPPORTED", "puts more around a text than one token in front", put(
+        text, token("<|end|>"))
+    yield "template_two", "UNSUPPORTED", "puts more around a text", put(token("<|end|>"), token("<|end|>"), text)
+    yield "template_unknown", "FORMAT", "puts '<|x|>' in front of a text, which is no added token", put(
+        token("<|x|>"), text)
+    yield "template_other", "UNSUPPORTED", "puts more around a text", put({"Other": 1}, text)
+    yield "template_no_id", "FORMAT", "no id in a template", put({"SpecialToken": {}}, text)
+    yield "template_none", "FORMAT", "no single in post_processor", changed(
+        ["post_processor"], {"type": "TemplateProcessing"})
+    yield "processors_none", "FORMAT", "no processors in post_processor", changed(["post_processor"], {"type": "Sequence"})
+    yield "processor_bert", "UNSUPPORTED", "post_processor is 'BertProcessing'", changed(
+        ["post_processor"], {"type": "BertProcessing", "sep": ["[SEP]", 1], "cls": ["[CLS]", 0]})
+    deep = {"type": "ByteLevel"}
+    for _ in range(80):
+        deep = {"type": "Sequence", "processors": [deep]}
+    yield "processors_deep", "FORMAT", "values nested less deeply", changed(["post_processor"], deep)
+
+
 def tokenizers():
     whole = dump(good())
     n = len(good()["model"]["vocab"])
@@ -102,7 +171,8 @@ def tokenizers():
     yield "comma_missing", "FORMAT", "expected", raw(b',"normalizer"', b'"normalizer"')
     for key in ("normalizer", "pre_tokenizer", "model"):
         yield f"no_{key}", "FORMAT", f"no {key}, expected a tokenizer.json", changed([key], ...)
-        yield f"null_{key}", "FORMAT", "expected '{'", changed([key], None)
+        if key != "normalizer":
+            yield f"null_{key}", "FORMAT", "expected '{'", changed([key], None)
         yield f"twice_{key}", "FORMAT", f"'{key}' occurs twice", whole[:-1] + f',"{key}":null}}'.encode()
     for key in ("vocab", "merges"):
         yield f"no_{key}", "FORMAT", f"no {key} in model", changed(["model", key], ...)
@@ -115,15 +185,13 @@ def tokenizers():
         yield f"model_{len(kind)}", "UNSUPPORTED", "expected BPE", changed(["model", "type"], kind)
     yield "normalizer_nfkc", "UNSUPPORTED", "normalizer is 'NFKC', expected NFC", changed(
         ["normalizer", "type"], "NFKC")
-    yield "pre_tokenizer_split", "UNSUPPORTED", "pre_tokenizer is 'Sequence', expected ByteLevel", changed(
-        ["pre_tokenizer"], {"type": "Sequence", "pretokenizers": []})
+    yield from pre_tokenizers()
     yield "prefix_space", "UNSUPPORTED", "pre_tokenizer has a add_prefix_space", changed(
         ["pre_tokenizer", "add_prefix_space"], True)
-    yield "no_regex", "UNSUPPORTED", "use_regex", changed(["pre_tokenizer", "use_regex"], False)
-    yield "post_processor_template", "UNSUPPORTED", "post_processor is 'TemplateProcessing'", changed(
-        ["post_processor"], {"type": "TemplateProcessing", "single": []})
+    yield "no_regex", "UNSUPPORTED", "by a pattern that is not known", changed(["pre_tokenizer", "use_regex"], False)
+    yield from post_processors()
     for key, value in (("dropout", 0.1), ("continuing_subword_prefix", "##"), ("end_of_word_suffix", "</w>"),
-                       ("byte_fallback", True), ("ignore_merges", True)):
+                       ("byte_fallback", True), ("ignore_merges", 1)):
         yield f"model_{key}", "UNSUPPORTED", f"model has a {key} that is not read", changed(["model", key], value)
 
     token = lambda s, id: raw(b'"he":', json.dumps(s, ensure_ascii=False).encode() + b":%s," % id + b'"he":')
@@ -149,8 +217,14 @@ def tokenizers():
     yield "token_beyond", "FORMAT", "'\u0144' has a character", token("\u0144", b"%d" % (n + 2))
     yield "token_escape_code", "FORMAT", "'?[2J' has a character", token("\u001b[2J", b"%d" % (n + 2))
     yield "byte_missing", "FORMAT", "no token for the single byte 0x41", raw(b'"A":', b'"zzz":')
-    yield "byte_missing_high", "FORMAT", "no token for the single byte 0xf4", raw(
-        b'"%s":' % CHARS[0xF4].encode(), b'"zzz":')
+    yield "byte_missing_high", "FORMAT", "no token for the single byte 0xf0", raw(
+        b'"%s":' % CHARS[0xF0].encode(), b'"zzz":')
+    yield "byte_missing_tab", "FORMAT", "no token for the single byte 0x09", raw(
+        b'"%s":' % CHARS[9].encode(), b'"zzz":')
+    rare = raw(b'"%s":' % CHARS[0xF4].encode(), b'"zzz":')
+    yield "good_byte_rare", "OK", "", rare
+    yield "good_byte_unknown", "OK", "", rare.replace(b'"unk_token":null', b'"unk_token":"<|end|>"')
+    yield "unknown_number", "FORMAT", "expected a string", raw(b'"unk_token":null', b'"unk_token":7')
 
     merge = lambda value: changed(["model", "merges"], [MERGES[0][0] + " " + MERGES[0][1], value])
     for name, value in (("one", "he"), ("three", "h e l"), ("empty", ""), ("two_spaces", "h  e")):
@@ -223,8 +297,8 @@ def gguf_vocabularies():
     yield "good_no_vocab", "OK", "", gguf_vocab_file([], [], model=b"no_vocab")
     yield "good_none", "OK", "", gguf_vocab_file([], [], model=b"none")
     yield "good_no_model", "OK", "", gguf_vocab_file(tokens, kinds, model=None)
-    for kind in ("gpt2", "llama", "bert", "RWKV", "rwkv "):
-        yield f"model_{kind.strip()}", "UNSUPPORTED", f"of kind '{kind}', expected rwkv", gguf_vocab_file(
+    for kind in ("llama", "bert", "RWKV", "rwkv "):
+        yield f"model_{kind.strip()}", "UNSUPPORTED", f"of kind '{kind}', expected rwkv or gpt2", gguf_vocab_file(
             tokens, kinds, model=kind.encode())
     yield "model_number", "UNSUPPORTED", "expected rwkv", gguf_file(
         [ARCH, gguf_pair("tokenizer.ggml.model", 4, u32(7))])
@@ -260,3 +334,64 @@ def gguf_vocabularies():
     yield "raw_byte", "FORMAT", "above 127", with_token(b"\xe9")
     yield "raw_utf8", "FORMAT", "above 127", with_token("\u4e2d")
     yield "kind_unknown", "OK", "", gguf_vocab_file(tokens, kinds[:-1] + [77])
+    yield from gguf_merges()
+
+
+def merges_file(tokens=None, kinds=None, merges=None, pre="qwen2", more=(), without=()):
+    """A vocabulary with merges in a GGUF file; what is None is the good one's."""
+    good_tokens = [CHARS[b] for b in BYTES] + [a + b for a, b in MERGES] + ["<|end|>", "<tool>", "[PAD250]"]
+    tokens = good_tokens if tokens is None else tokens
+    kinds = [1] * (len(good_tokens) - 3) + [3, 4, 5] if kinds is None else kinds
+    merges = [a + " " + b for a, b in MERGES] if merges is None else merges
+    texts = lambda list: b"".join(map(gguf_text, list))
+    pairs = {"model": gguf_pair("tokenizer.ggml.model", 8, gguf_text("gpt2")),
+             "pre": gguf_pair("tokenizer.ggml.pre", 8, gguf_text(pre)),
+             "tokens": gguf_array("tokenizer.ggml.tokens", 8, len(tokens), texts(tokens)),
+             "kinds": gguf_array("tokenizer.ggml.token_type", 5, len(kinds), b"".join(map(u32, kinds))),
+             "merges": gguf_array("tokenizer.ggml.merges", 8, len(merges), texts(merges))}
+    return gguf_file([ARCH] + [p for name, p in pairs.items() if name not in without] + list(more)), good_tokens, kinds
+
+
+def gguf_merges():
+    whole, tokens, kinds = merges_file()
+    n = len(tokens)
+    merges = [a + " " + b for a, b in MERGES]
+    put = lambda **changes: merges_file(**changes)[0]
+    id = lambda key, x: gguf_pair("tokenizer.ggml." + key, 4, u32(x))
+    token = lambda text, kind=1: put(tokens=tokens + [text], kinds=kinds + [kind])
+    merge = lambda text: put(merges=[merges[0], text])
+    yield "merges_good", "OK", "", whole
+    yield "merges_good_no_kinds", "OK", "", put(tokens=tokens[:-2], kinds=[], without=["kinds"])
+    yield "merges_good_ids", "OK", "", put(more=[id("bos_token_id", 5), id("eos_token_id", n - 3)])
+    yield "merges_good_none", "OK", "", put(merges=[])
+    yield "merges_pre_missing", "UNSUPPORTED", "no tokenizer.ggml.pre says how", put(without=["pre"])
+    for pre in ("default", "tekken", "Qwen2", ""):
+        yield f"merges_pre_{len(pre)}", "UNSUPPORTED", f"cuts texts as '{pre}' does, which is not known", put(pre=pre)
+    yield "merges_no_tokens", "FORMAT", "no array of strings tokenizer.ggml.tokens", put(without=["tokens"])
+    yield "merges_missing", "FORMAT", "no array of strings tokenizer.ggml.merges", put(without=["merges"])
+    yield "merges_numbers", "FORMAT", "no array of strings tokenizer.ggml.merges", put(
+        without=["merges"], more=[gguf_array("tokenizer.ggml.merges", 5, 1, u32(1))])
+    yield "merges_kinds_fewer", "FORMAT", f"no array of {n} i32, one for each token", put(kinds=kinds[:-1])
+    yield "merges_tokens_none", "FORMAT", "a vocabulary of 0 tokens", put(tokens=[], kinds=[])
+    for name, text in (("one", "he"), ("three", "h e l"), ("empty", ""), ("two_spaces", "h  e")):
+        yield f"merges_{name}", "FORMAT", "merge 1 is '", merge(text)
+    yield "merges_unknown", "FORMAT", "merge 1 is of 'qq', which is no token", merge("qq e")
+    yield "merges_of_control", "FORMAT", "merge 1 is of '<|end|>', which is no token", merge("<|end|> e")
+    yield "merges_no_result", "FORMAT", "merge 1 joins tokens", merge("e h")
+    yield "merges_twice", "FORMAT", "merge 1 repeats an earlier one", merge(merges[0])
+    yield "merges_bytes", "FORMAT", "merge 1 is of", merge(b"\xff\xfe e")
+    yield "merges_token_twice", "FORMAT", f"token {n} has the same bytes as token", token("he")
+    yield "merges_control_twice", "FORMAT", "has the same bytes as token", token("<|end|>", 3)
+    yield "merges_token_empty", "FORMAT", f"token {n} has 0 bytes", token("")
+    yield "merges_token_long", "FORMAT", f"token {n} has 1025 bytes", token("x" * 1025)
+    yield "merges_token_space", "FORMAT", "'a b' has a character that stands for no byte", token("a b")
+    yield "merges_token_bytes", "FORMAT", "has a character that stands for no byte", token(b"\xff")
+    yield "merges_byte_missing", "FORMAT", "no token for the single byte 0x41", put(
+        tokens=["zzz" if t == "A" else t for t in tokens])
+    yield "merges_byte_control", "FORMAT", "no token for the single byte 0x41", put(
+        kinds=[3 if t == "A" else k for t, k in zip(tokens, kinds)])
+    for key in ("bos", "eos", "eot", "eom"):
+        yield f"merges_{key}_beyond", "FORMAT", f"{key}_token_id is '{n}', expected the id of one of its {n}", put(
+            more=[id(key + "_token_id", n)])
+    yield "merges_eos_text", "FORMAT", "eos_token_id is 'x', expected the id", put(
+        more=[gguf_pair("tokenizer.ggml.eos_token_id", 8, gguf_text("x"))])

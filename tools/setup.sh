@@ -18,6 +18,7 @@ build libjansson-dev         library jansson
 build libxxhash-dev          library libxxhash
 build libedit-dev            library libedit
 build libutf8proc-dev        library libutf8proc
+build libpcre2-dev           library libpcre2-8
 build liblapacke-dev         library lapacke
 test  libcmocka-dev          library cmocka
 test  libsimde-dev           file /usr/include/simde/x86/avx512.h

@@ -141,6 +141,7 @@ _SIGNATURES = {
     "rk_tokenizer_new": (_E, [_PP, _S]),
     "rk_tokenizer_free": (None, [_P]),
     "rk_tokenizer_n_vocab": (_N, [_P]),
+    "rk_tokenizer_ends": (c.c_bool, [_P, c.c_int32]),
     "rk_tokenizer_encode": (_N, [_P, _S, c.c_size_t, _I, _N]),
     "rk_tokenizer_bytes": (_P, [_P, c.c_int32, _Z]),
     "rk_decoder_new": (_E, [_PP, _P]),

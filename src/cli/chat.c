@@ -56,7 +56,7 @@ static const rk_option rows[] = {
     {"stop", 0, RK_OPT_LIST, "TEXT", AT(stop), 0, 0, NULL,
      "stop an answer before this text too; may be given several times"},
     {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL,
-     "do not stop at token 0, which ends a document"},
+     "do not stop at tokens that end a text: 0, or those that the vocabulary names"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
      "an object a line for each answer: text, tokens, seed, timings"},
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",

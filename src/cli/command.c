@@ -182,20 +182,20 @@ rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, c
 }
 
 rk_status rk_command_gguf_vocab(rk_tokenizer **out, const rk_common_options *o, const rk_model *m,
-                                const char *path, const char *name, rk_error *err)
+                                const char *from, const char *name, rk_error *err)
 {
+    rk_status st = RK_OK;
     *out = NULL;
-    if ((!name && !rk_vocabulary_of_size(m->hp.n_vocab)) ||
-        (!name && m->file && rk_file_raw_find(m->file, "tokenizer.ggml.model")))
+    if (!name && m->file && rk_file_raw_find(m->file, "tokenizer.ggml.model"))
         return RK_OK;
-    const rk_status st = rk_command_tokenizer(out, o, name, m, NULL, err);
-    if (st != RK_OK || !rk_tokenizer_has_merges(*out))
-        return st;
-    rk_tokenizer_free(*out);
+    if (!name)
+        st = rk_model_own_vocabulary(out, m, from, err);
+    rk_tokenizer_free(*out); /* opened again below, with its size checked */
+    const bool own = *out != NULL;
     *out = NULL;
-    return rk_fail(err, RK_ERR_UNSUPPORTED,
-                   "%s: a GGUF file cannot hold vocabulary '%s', which encodes by merges", path,
-                   name);
+    if (st != RK_OK || (!name && !own && !rk_vocabulary_of_size(m->hp.n_vocab)))
+        return st;
+    return rk_command_tokenizer(out, o, name, m, from, err);
 }
 
 rk_status rk_command_try_output(const char *path, bool overwrite, rk_error *err)

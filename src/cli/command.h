@@ -92,10 +92,10 @@ void rk_command_note_model(const rk_common_options *o, const char *path);
 /* The tokenizer of --vocab, by name or NULL: rk_model_vocabulary, with a word on a byte order mark. */
 rk_status rk_command_tokenizer(rk_tokenizer **out, const rk_common_options *o, const char *name,
                                const rk_model *m, const char *path, rk_error *err);
-/* The vocabulary that goes into a .gguf file at path, when --vocab says name (may be NULL). *out is
- * NULL where the model brings its own and where none is known. */
+/* The vocabulary that goes into a .gguf file of a model that was opened from this path, when --vocab says
+ * name (may be NULL). *out is NULL where the model's file has its own and where none is known. */
 rk_status rk_command_gguf_vocab(rk_tokenizer **out, const rk_common_options *o, const rk_model *m,
-                                const char *path, const char *name, rk_error *err);
+                                const char *from, const char *name, rk_error *err);
 
 /* Can path be written? Asked before long work, so that its result is not lost: the file is begun
  * beside it and removed again. A device or a pipe is taken at its word.

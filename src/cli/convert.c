@@ -87,7 +87,10 @@ static rk_status convert(const convert_options *o, rk_interrupt *interrupt, rk_m
     rk_meter meter = rk_meter_begin(o->out, "MB", 1e6, o->common.quiet);
     rk_status st = rk_command_model(m, &o->common, o->in, err);
     if (st == RK_OK && o->format == RK_SAVE_GGUF)
-        st = rk_command_gguf_vocab(tokenizer, &o->common, *m, o->out, o->vocab, err);
+        st = rk_command_gguf_vocab(tokenizer, &o->common, *m, o->in, o->vocab, err);
+    if (st == RK_OK && o->names != RK_SAVE_OWN)
+        st = o->vocab ? rk_command_tokenizer(tokenizer, &o->common, o->vocab, *m, o->in, err)
+                      : rk_model_own_vocabulary(tokenizer, *m, o->in, err);
     const rk_save_options options = save_options(o, *tokenizer, &meter, interrupt);
     if (st == RK_OK)
         st = rk_model_save(*m, o->out, &options, err);

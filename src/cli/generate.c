@@ -166,7 +166,7 @@ static rk_status one_token(loop *l, rk_error *err)
     if (st != RK_OK)
         return st;
     l->out->unfed = token;
-    if (token == 0 && !l->p->ignore_eos) {
+    if (rk_tokenizer_ends(l->p->tokenizer, token) && !l->p->ignore_eos) {
         end_with(l, RK_END_TOKEN);
         return RK_OK;
     }
@@ -194,7 +194,8 @@ static rk_status go_on(loop *l, const rk_saved *from, rk_error *err)
         st = emit_text(l, text, n, err);
     }
     l->out->unfed = from->next;
-    if (from->next == 0 && !l->p->ignore_eos)
+    const bool ends = from->next >= 0 && rk_tokenizer_ends(l->p->tokenizer, from->next);
+    if (ends && !l->p->ignore_eos)
         end_with(l, RK_END_TOKEN);
     if (from->next >= 0 && st == RK_OK && !l->ended) {
         st = feed(l, from->next, err);

@@ -11,7 +11,7 @@
 typedef enum rk_end {
     RK_END_LENGTH,      /* as many tokens as were asked for */
     RK_END_STOP,        /* a stop string */
-    RK_END_TOKEN,       /* token 0, which ends a document */
+    RK_END_TOKEN,       /* a token that ends a text, such as 0 */
     RK_END_INTERRUPTED, /* a signal; the text so far is kept */
 } rk_end;
 
@@ -23,7 +23,7 @@ typedef struct rk_generate_params {
     int64_t n_vocab;
     int64_t n_max;
     int64_t n_logprobs; /* most likely tokens noted beside each token; 0: none */
-    bool ignore_eos;    /* go on after token 0 */
+    bool ignore_eos;    /* go on after a token that ends a text */
     bool feed_last;     /* evaluate the last token too: the state will be saved */
     bool keep_unshown;  /* do not emit text that is still held back at the end: it will be saved */
     const rk_saved *from; /* a saved text to continue; NULL: a new one */

@@ -249,7 +249,7 @@ static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
     if (st == RK_OK)
         st = open_model(j, err);
     if (st == RK_OK && j->container == RK_SAVE_GGUF)
-        st = rk_command_gguf_vocab(&j->tokenizer, &o->common, j->model, o->out, o->vocab, err);
+        st = rk_command_gguf_vocab(&j->tokenizer, &o->common, j->model, o->model, o->vocab, err);
     return st == RK_OK ? save(j, interrupt, err) : st;
 }
 

@@ -120,7 +120,7 @@ static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
     if (st == RK_OK)
         st = rk_command_model(&j->model, &o->common, o->in, err);
     if (st == RK_OK && j->container == RK_SAVE_GGUF)
-        st = rk_command_gguf_vocab(&j->file_tokenizer, &o->common, j->model, o->out, o->vocab, err);
+        st = rk_command_gguf_vocab(&j->file_tokenizer, &o->common, j->model, o->in, o->vocab, err);
     if (st == RK_OK && o->calibrate)
         st = calibrate(j, err);
     meter = rk_meter_begin(o->out, "MB", 1e6, o->common.quiet);

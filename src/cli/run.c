@@ -64,7 +64,7 @@ static const rk_option rows[] = {
     {"stop", 0, RK_OPT_LIST, "TEXT", AT(stop), 0, 0, NULL,
      "stop before this text; may be given several times"},
     {"ignore-eos", 0, RK_OPT_FLAG, NULL, AT(ignore_eos), 0, 0, NULL,
-     "do not stop at token 0, which ends a document"},
+     "do not stop at tokens that end a text: 0, or those that the vocabulary names"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
      "one object on stdout: text, tokens, seed, timings"},
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
@@ -137,13 +137,20 @@ static void recall_draws(run *r)
     rk_sampler_recall(r->sampler, &m);
 }
 
-/* Without a prompt the saved text goes on; where there is none, token 0 stands before a text. */
+/* What stands before a text: the token that the vocabulary begins texts with, else the one that ends them. */
+static int32_t first_token(const run *r)
+{
+    const rk_about_text *a = rk_tokenizer_about(r->tokenizer);
+    return a->adds_bos ? a->bos : a->end > 0 ? a->end : 0;
+}
+
+/* Without a prompt the saved text goes on; where there is none, a new text does. */
 static rk_status begin_without_prompt(run *r, rk_error *err)
 {
     const rk_saved *k = &r->saved;
     const char *file = r->o->state_in.file;
     if (!file || k->begins) {
-        r->tokens[r->n_tokens++] = 0;
+        r->tokens[r->n_tokens++] = first_token(r);
         return RK_OK;
     }
     if (!k->logits && k->next < 0)
@@ -154,6 +161,18 @@ static rk_status begin_without_prompt(run *r, rk_error *err)
         memcpy(r->logits, k->logits, (size_t)r->model->hp.n_vocab * sizeof *r->logits);
     r->goes_on = true;
     recall_draws(r);
+    return RK_OK;
+}
+
+static rk_status put_first(run *r, rk_error *err)
+{
+    int32_t *tokens = realloc(r->tokens, ((size_t)r->n_tokens + 1) * sizeof *tokens);
+    if (!tokens)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the prompt");
+    memmove(tokens + 1, tokens, (size_t)r->n_tokens * sizeof *tokens);
+    r->tokens = tokens;
+    tokens[0] = first_token(r);
+    r->n_tokens++;
     return RK_OK;
 }
 
@@ -171,7 +190,10 @@ static rk_status encode_prompt(run *r, rk_error *err)
                                      : rk_tokenizer_encode_all(r->tokenizer, text.data, text.len,
                                                                &r->tokens, &r->n_tokens, err);
     rk_buf_deinit(&text);
-    return st == RK_OK && r->n_tokens == 0 ? begin_without_prompt(r, err) : st;
+    if (st == RK_OK && r->n_tokens == 0)
+        return begin_without_prompt(r, err);
+    const bool begins = !r->o->state_in.file && rk_tokenizer_about(r->tokenizer)->adds_bos;
+    return st == RK_OK && begins ? put_first(r, err) : st;
 }
 
 static bool interrupted(void *user)

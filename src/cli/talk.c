@@ -524,7 +524,7 @@ rk_status rk_talks_save(const rk_talks *t, const char *path, bool overwrite, rk_
 static void add_next(const rk_talks *t, rk_saved *saved)
 {
     size_t n;
-    if (saved->next <= 0)
+    if (saved->next < 0 || rk_tokenizer_ends(t->p.tokenizer, saved->next))
         return;
     const char *text = rk_tokenizer_bytes(t->p.tokenizer, saved->next, &n);
     rk_buf_add(&saved->unread, text, n);

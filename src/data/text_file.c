@@ -11,7 +11,7 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "io/text_mark.h"
-#include "text/bpe.h"
+#include "text/tokenizer.h"
 
 enum { PIECE = 1 << 16, CHUNK = 4 * PIECE, ROOM = RK_BPE_GROWTH * PIECE };
 
@@ -54,9 +54,9 @@ static rk_status encode_text(const char *text, size_t bytes, bool counts, const 
 
 static void end_document(const rk_text_how *how, bool counts, rk_token_list *out)
 {
-    static const int32_t end_of_text = 0;
-    if (how->ends)
-        rk_token_list_add(out, &end_of_text, 1, counts);
+    const int32_t end = rk_tokenizer_about(how->tokenizer)->end;
+    if (how->ends && end >= 0)
+        rk_token_list_add(out, &end, 1, counts);
     rk_token_list_end(out);
 }
 

@@ -110,6 +110,9 @@ rk_status rk_model_tokenizer(rk_tokenizer **out, const rk_model *m, rk_error *er
  *         rk_tokenizer_new and rk_model_tokenizer. */
 rk_status rk_model_vocabulary(rk_tokenizer **out, const char *name, const rk_model *m,
                               const char *path, rk_error *err);
+/* The one that comes with a model: in its file, else in its folder; *out is NULL where none does. */
+rk_status rk_model_own_vocabulary(rk_tokenizer **out, const rk_model *m, const char *path,
+                                  rk_error *err);
 /* byte for 256 tokens, world for 65536, else NULL. */
 const char *rk_vocabulary_of_size(int64_t n_vocab);
 

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "format/save.h"
 #include "text/gguf_vocab.h"
+#include "text/tokenizer.h"
 
 /* Values of general.file_type, which are only informative. */
 static const struct {
@@ -125,6 +126,8 @@ static void put_vocab(rk_gguf_meta *m, const rk_save *s)
         return;
     }
     rk_gguf_put_vocab(m, s->o->tokenizer, s->m->hp.n_vocab);
+    if (rk_tokenizer_has_merges(s->o->tokenizer))
+        return; /* which says where texts end */
     rk_gguf_put_u32(m, "tokenizer.ggml.bos_token_id", 0);
     rk_gguf_put_u32(m, "tokenizer.ggml.eos_token_id", 0);
     if (s->m->hp.n_vocab == 65536) { /* the blank line of the World vocabulary ends a turn */

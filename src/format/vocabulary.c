@@ -31,9 +31,8 @@ static rk_status folder_tokenizer(rk_tokenizer **out, const char *folder, rk_err
     return RK_OK;
 }
 
-/* What comes with a model; *out is NULL where nothing does. */
-static rk_status own_tokenizer(rk_tokenizer **out, const rk_model *m, const char *path,
-                               rk_error *err)
+rk_status rk_model_own_vocabulary(rk_tokenizer **out, const rk_model *m, const char *path,
+                                  rk_error *err)
 {
     rk_status st = rk_model_tokenizer(out, m, err);
     if (st != RK_OK || *out || !path || !rk_shards_is(path))
@@ -64,7 +63,7 @@ rk_status rk_model_vocabulary(rk_tokenizer **out, const char *name, const rk_mod
                               const char *path, rk_error *err)
 {
     *out = NULL;
-    rk_status st = name ? RK_OK : own_tokenizer(out, m, path, err);
+    rk_status st = name ? RK_OK : rk_model_own_vocabulary(out, m, path, err);
     if (st == RK_OK && !*out)
         st = named_tokenizer(out, name, m, err);
     if (st != RK_OK || rk_tokenizer_n_vocab(*out) <= m->hp.n_vocab)

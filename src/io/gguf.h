@@ -12,6 +12,7 @@ enum {
     RK_GGUF_U32 = 4,
     RK_GGUF_I32 = 5,
     RK_GGUF_F32 = 6,
+    RK_GGUF_BOOL = 7,
     RK_GGUF_STRING = 8,
     RK_GGUF_ARRAY = 9
 };
@@ -25,6 +26,7 @@ typedef struct rk_gguf_meta {
 
 void rk_gguf_put_u32(rk_gguf_meta *m, const char *key, uint32_t x);
 void rk_gguf_put_f32(rk_gguf_meta *m, const char *key, float x);
+void rk_gguf_put_bool(rk_gguf_meta *m, const char *key, bool x);
 void rk_gguf_put_string(rk_gguf_meta *m, const char *key, const char *s);
 /* A value of another GGUF file. */
 void rk_gguf_put_raw(rk_gguf_meta *m, const rk_file_raw *raw);

@@ -45,6 +45,13 @@ void rk_gguf_put_f32(rk_gguf_meta *m, const char *key, float x)
     rk_buf_add(&m->bytes, &x, sizeof x);
 }
 
+void rk_gguf_put_bool(rk_gguf_meta *m, const char *key, bool x)
+{
+    const unsigned char byte = x;
+    begin_pair(m, key, RK_GGUF_BOOL);
+    rk_buf_add(&m->bytes, &byte, sizeof byte);
+}
+
 void rk_gguf_put_string(rk_gguf_meta *m, const char *key, const char *s)
 {
     begin_pair(m, key, RK_GGUF_STRING);

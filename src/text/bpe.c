@@ -12,8 +12,9 @@
 
 #include "base/buf.h"
 #include "base/num.h"
+#include "io/checksum.h"
 #include "text/nfc.h"
-#include "text/split.h"
+#include "text/utf8.h"
 
 enum {
     N_BYTES = 256,
@@ -81,6 +82,7 @@ rk_status rk_bpe_init(rk_bpe *b, const rk_merge *merges, int64_t n, int64_t *twi
     while (n_slots < 3 * (uint64_t)n / 2)
         n_slots *= 2;
     b->slot_mask = n_slots - 1;
+    b->n_merges = n;
     b->pairs = malloc(n_slots * sizeof *b->pairs);
     b->made = malloc(((size_t)n + 1) * sizeof *b->made);
     b->byte_ranks = malloc((size_t)N_BYTES * N_BYTES * sizeof *b->byte_ranks);
@@ -101,15 +103,57 @@ void rk_bpe_deinit(rk_bpe *b)
     free(b->pairs);
     free(b->made);
     free(b->byte_ranks);
+    free(b->words);
     rk_trie_deinit(&b->raw);
     rk_trie_deinit(&b->normal);
+    rk_pre_tokenizer_free(b->pre);
     *b = (rk_bpe){0};
 }
 
 size_t rk_bpe_memory(const rk_bpe *b)
 {
     return (b->slot_mask + 1) * sizeof *b->pairs + rk_trie_memory(&b->raw) +
-           rk_trie_memory(&b->normal);
+           rk_trie_memory(&b->normal) + (b->words ? (b->word_mask + 1) * sizeof *b->words : 0) +
+           (b->pre ? rk_pre_tokenizer_memory(b->pre) : 0);
+}
+
+/* The table of pairs has them all; each lies there with its rank. */
+rk_merge *rk_bpe_merges(const rk_bpe *b)
+{
+    rk_merge *merges = calloc((size_t)b->n_merges + 1, sizeof *merges);
+    for (uint64_t i = 0; merges && i <= b->slot_mask; i++) {
+        const uint64_t slot = b->pairs[i], key = slot >> ID_BITS;
+        const int64_t rank = (int64_t)(slot & (NO_RANK - 1));
+        if (slot != EMPTY_SLOT)
+            merges[rank] = (rk_merge){(int32_t)(key >> ID_BITS), (int32_t)(key & (NO_RANK - 1)),
+                                      b->made[rank]};
+    }
+    return merges;
+}
+
+/* ---- tokens by their bytes ---- */
+
+int32_t *rk_bpe_word(int32_t *words, uint64_t mask, const rk_texts *t, const unsigned char *bytes,
+                     size_t n)
+{
+    for (uint64_t i = rk_checksum_bytes(bytes, n);; i++) {
+        int32_t *slot = &words[i & mask];
+        if (*slot == 0)
+            return slot;
+        const struct rk_text text = t->of_id[*slot - 1];
+        if (text.n == n && memcmp(t->bytes + text.at, bytes, n) == 0)
+            return slot;
+    }
+}
+
+int32_t rk_bpe_added(const rk_bpe *b, const char *text, size_t n)
+{
+    const rk_trie *tries[] = {&b->raw, &b->normal};
+    int32_t id = -1;
+    for (size_t i = 0; i < RK_COUNT(tries) && n > 0; i++)
+        if (rk_trie_longest(tries[i], (const unsigned char *)text, n, &id) == n)
+            return id;
+    return -1;
 }
 
 /* ---- one call of encode ---- */
@@ -137,6 +181,8 @@ typedef struct job {
     int32_t *ids;
     int64_t n_ids, max;
     seen *seen; /* (N_SEEN), or NULL */
+    bool plain;
+    rk_pre_scratch scratch;
     /* of long pieces */
     candidate *heap;
     link *links;
@@ -153,11 +199,23 @@ static void emit(job *j, int32_t id)
 
 /* ---- merging: short pieces ---- */
 
+/* The bytes of a piece that have tokens. */
+static size_t keep_known(const rk_bpe *b, const unsigned char *p, size_t n, unsigned char *kept)
+{
+    size_t n_kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (b->byte_id[p[i]] >= 0)
+            kept[n_kept++] = p[i];
+    return n_kept;
+}
+
 /* Merge the bytes of a piece of n <= SHORT_PIECE to tokens; returns their number. rank[i] is that
  * of the tokens i and i + 1. */
-static size_t merge_short(const rk_bpe *b, const unsigned char *p, size_t n, int32_t *id)
+static size_t merge_short(const rk_bpe *b, const unsigned char *text, size_t n, int32_t *id)
 {
     int32_t rank[SHORT_PIECE];
+    unsigned char p[SHORT_PIECE];
+    n = keep_known(b, text, n, p);
     for (size_t i = 0; i < n; i++)
         id[i] = b->byte_id[p[i]];
     for (size_t i = 0; i + 1 < n; i++)
@@ -251,15 +309,21 @@ static bool reserve(job *j, size_t n)
     return j->room > 0;
 }
 
-static void encode_long(job *j, const unsigned char *p, size_t n)
+static void encode_long(job *j, const unsigned char *p, size_t n_bytes)
 {
-    if (!reserve(j, n)) {
+    size_t n = 0;
+    if (!reserve(j, n_bytes)) {
         j->failed = true;
         return;
     }
     assert(j->n_heap == 0); /* the merges of the piece before have emptied it */
-    for (size_t i = 0; i < n; i++)
-        j->links[i] = (link){j->b->byte_id[p[i]], i > 0 ? i - 1 : n, i + 1};
+    for (size_t i = 0; i < n_bytes; i++)
+        if (j->b->byte_id[p[i]] >= 0) {
+            j->links[n] = (link){j->b->byte_id[p[i]], n - 1, n + 1};
+            n++;
+        }
+    if (n > 0)
+        j->links[0].before = n;
     for (size_t i = 0; i < n; i++)
         propose(j, i, n);
     while (j->n_heap > 0) {
@@ -301,8 +365,23 @@ static void encode_seen(job *j, const unsigned char *p, size_t n)
     encode_short(j, s, p, n);
 }
 
-static void encode_piece(job *j, const unsigned char *p, size_t n)
+/* Where a piece that is a token needs no merges: is it one? */
+static bool encode_whole(job *j, const unsigned char *p, size_t n)
 {
+    const rk_bpe *const b = j->b;
+    if (n > b->texts->longest)
+        return false;
+    const int32_t id = *rk_bpe_word(b->words, b->word_mask, b->texts, p, n) - 1;
+    if (id >= 0)
+        emit(j, id);
+    return id >= 0;
+}
+
+static void encode_piece(void *user, const unsigned char *p, size_t n)
+{
+    job *j = user;
+    if (j->b->words && encode_whole(j, p, n))
+        return;
     if (n <= SEEN_BYTES && j->seen)
         encode_seen(j, p, n);
     else if (n <= SHORT_PIECE)
@@ -317,10 +396,24 @@ typedef void text_fn(job *j, const unsigned char *p, size_t n);
 
 static void encode_pieces(job *j, const unsigned char *p, size_t n)
 {
-    for (size_t at = 0, length; at < n; at += length) {
-        length = rk_split_gpt2(p + at, n - at);
-        encode_piece(j, p + at, length);
-    }
+    if (!rk_pre_tokenize(j->b->pre, &j->scratch, p, n, encode_piece, j))
+        j->failed = true;
+}
+
+/* <|...|>, and the same with the wide bars of DeepSeek: what stands for the beginning and the end of
+ * messages, whether a file calls it special or not. */
+static bool looks_special(const unsigned char *p, size_t n)
+{
+    static const char bar[] = "\xef\xbd\x9c";
+    const size_t wide = sizeof bar - 1;
+    return (n > 4 && p[0] == '<' && p[1] == '|' && p[n - 2] == '|' && p[n - 1] == '>') ||
+           (n > 2 * wide + 2 && p[0] == '<' && !memcmp(p + 1, bar, wide) &&
+            !memcmp(p + n - 1 - wide, bar, wide) && p[n - 1] == '>');
+}
+
+static bool is_control(const rk_bpe *b, int32_t id, const unsigned char *p, size_t n)
+{
+    return (b->texts->kinds[id] & RK_TOKEN_KIND) == RK_TOKEN_CONTROL || looks_special(p, n);
 }
 
 /* What lies between the added tokens of a trie goes to between, in order with them. */
@@ -331,8 +424,10 @@ static void walk_added(job *j, const rk_trie *added, text_fn *between, const uns
     int32_t id;
     for (size_t at = 0; at < n; at += length ? length : 1) {
         length = added->one[p[at]] ? rk_trie_longest(added, p + at, n - at, &id) : 0;
-        if (length == 0)
+        if (length == 0 || (j->plain && is_control(j->b, id, p + at, length))) {
+            length = 0;
             continue;
+        }
         between(j, p + begin, at - begin);
         emit(j, id);
         begin = at + length;
@@ -345,29 +440,34 @@ static void encode_normal(job *j, const unsigned char *p, size_t n)
     walk_added(j, &j->b->normal, encode_pieces, p, n);
 }
 
-/* A text that is in normal form is used where it is. */
+/* A text that is in normal form, or is to be UTF-8 alone and is, is used where it is. */
 static void encode_raw(job *j, const unsigned char *p, size_t n)
 {
     rk_buf normal = {0};
-    if (n == 0 || rk_nfc_settled(p, n) == n) {
+    if (n == 0 || (j->b->nfc ? rk_nfc_settled(p, n) : rk_utf8_valid(p, n)) == n) {
         encode_normal(j, p, n);
         return;
     }
-    rk_nfc_add(&normal, p, n);
+    if (j->b->nfc)
+        rk_nfc_add(&normal, p, n);
+    else
+        rk_utf8_add(&normal, p, n);
     j->failed = j->failed || normal.failed;
     if (!j->failed)
         encode_normal(j, (const unsigned char *)normal.data, normal.len);
     rk_buf_deinit(&normal);
 }
 
-int64_t rk_bpe_encode(const rk_bpe *b, const char *text, size_t n, int32_t *ids, int64_t max)
+int64_t rk_bpe_encode(const rk_bpe *b, const char *text, size_t n, bool plain, int32_t *ids,
+                      int64_t max)
 {
-    job j = {.b = b, .ids = ids, .max = max};
+    job j = {.b = b, .ids = ids, .max = max, .plain = plain};
     if (n >= SEEN_WORTH)
         j.seen = calloc(N_SEEN, sizeof *j.seen);
     walk_added(&j, &b->raw, encode_raw, (const unsigned char *)text, n);
     free(j.seen);
     free(j.heap);
     free(j.links);
+    rk_pre_scratch_deinit(&j.scratch);
     return j.failed ? -1 : j.n_ids;
 }

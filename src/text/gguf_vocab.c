@@ -1,20 +1,15 @@
-/* gguf_vocab.c: a vocabulary to the metadata of a GGUF file and back. */
+/* gguf_vocab.c: a vocabulary to the metadata of a GGUF file and back; one with merges through
+ * gguf_merges.c. */
 #include "text/gguf_vocab.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "io/reader.h"
+#include "text/gguf_keys.h"
+#include "text/gguf_merges.h"
 #include "text/literal.h"
 #include "text/tokenizer.h"
-
-#define MODEL "tokenizer.ggml.model"
-#define TOKENS "tokenizer.ggml.tokens"
-#define TYPES "tokenizer.ggml.token_type"
-
-/* Of llama.cpp's kinds of tokens: those that stand for text; those that are given no text here. */
-enum { NORMAL = 1, CONTROL = 3, UNUSED = 5 };
 
 /* ---- writing ---- */
 
@@ -40,18 +35,23 @@ static int32_t put_empty(rk_buf *b, int64_t id)
         rk_buf_printf(b, "[PAD%" PRId64 "]", id);
     else
         rk_buf_puts(b, "<s>");
-    return id > 0 ? UNUSED : CONTROL;
+    return id > 0 ? RK_GGUF_UNUSED : RK_GGUF_CONTROL;
 }
 
 void rk_gguf_put_vocab(rk_gguf_meta *m, const rk_tokenizer *t, int64_t n_ids)
 {
     rk_buf text = {0}, kinds = {0};
-    rk_gguf_put_string(m, MODEL, "rwkv");
-    rk_gguf_begin_array(m, TOKENS, RK_GGUF_STRING, (uint64_t)n_ids);
+    if (rk_tokenizer_has_merges(t)) {
+        rk_gguf_put_merges(m, rk_tokenizer_bpe(t), rk_tokenizer_texts(t), rk_tokenizer_about(t),
+                           n_ids);
+        return;
+    }
+    rk_gguf_put_string(m, RK_GGUF_MODEL, "rwkv");
+    rk_gguf_begin_array(m, RK_GGUF_TOKENS, RK_GGUF_STRING, (uint64_t)n_ids);
     for (int64_t id = 0; id < n_ids; id++) {
         size_t n;
         const char *bytes = rk_tokenizer_bytes(t, (int32_t)id, &n);
-        int32_t kind = NORMAL;
+        int32_t kind = RK_GGUF_NORMAL;
         rk_buf_clear(&text);
         if (n > 0)
             escape(&text, (const unsigned char *)bytes, n);
@@ -60,7 +60,7 @@ void rk_gguf_put_vocab(rk_gguf_meta *m, const rk_tokenizer *t, int64_t n_ids)
         rk_gguf_add_string(m, text.data, text.len);
         rk_buf_add(&kinds, &kind, sizeof kind);
     }
-    rk_gguf_begin_array(m, TYPES, RK_GGUF_I32, (uint64_t)n_ids);
+    rk_gguf_begin_array(m, RK_GGUF_TYPES, RK_GGUF_I32, (uint64_t)n_ids);
     rk_buf_add(&m->bytes, kinds.data, kinds.len);
     m->bytes.failed = m->bytes.failed || text.failed || kinds.failed;
     rk_buf_deinit(&text);
@@ -68,16 +68,6 @@ void rk_gguf_put_vocab(rk_gguf_meta *m, const rk_tokenizer *t, int64_t n_ids)
 }
 
 /* ---- reading ---- */
-
-/* The elements of an array of a type; the container has checked that they are there. */
-static bool open_array(const rk_file *f, const char *key, uint32_t type, rk_reader *r, uint64_t *n)
-{
-    const rk_file_raw *raw = rk_file_raw_find(f, key);
-    uint32_t array = 0, elements = 0;
-    *r = raw ? (rk_reader){raw->data, raw->bytes} : (rk_reader){0};
-    return raw && rk_read_u32le(r, &array) && array == RK_GGUF_ARRAY &&
-           rk_read_u32le(r, &elements) && elements == type && rk_read_u64le(r, n);
-}
 
 typedef struct vocab_job {
     const rk_file *f;
@@ -89,7 +79,7 @@ typedef struct vocab_job {
 static rk_status read_token(vocab_job *j, int32_t id, rk_vocab *v, rk_error *err)
 {
     uint64_t length = 0;
-    uint32_t kind = id == 0 ? CONTROL : NORMAL; /* a file that does not say */
+    uint32_t kind = id == 0 ? RK_GGUF_CONTROL : RK_GGUF_NORMAL; /* a file that does not say */
     const unsigned char *text = NULL;
     const char *reason = "";
     rk_token *token = &v->tokens[v->n_tokens];
@@ -97,7 +87,7 @@ static rk_status read_token(vocab_job *j, int32_t id, rk_vocab *v, rk_error *err
         (j->has_kinds && !rk_read_u32le(&j->kinds, &kind)))
         return rk_fail(err, RK_ERR_FORMAT, "%s: its vocabulary ends at token %" PRId32,
                        rk_file_name(j->f), id);
-    if (kind == CONTROL || kind == UNUSED)
+    if (kind == RK_GGUF_CONTROL || kind == RK_GGUF_UNUSED)
         return RK_OK;
     size_t n = 0;
     *token = (rk_token){.bytes = v->bytes + v->n_bytes, .id = id, .line = id};
@@ -120,32 +110,41 @@ static rk_status read_tokens(vocab_job *j, rk_vocab *v, rk_error *err)
     return st == RK_OK ? rk_vocab_finish(v, rk_file_name(j->f), err) : st;
 }
 
+static rk_status read_merges(void *user, const rk_vocab_parts *p, rk_error *err)
+{
+    return rk_gguf_read_merges(p->bpe, p->texts, p->about, user, err);
+}
+
 rk_status rk_gguf_get_vocab(rk_tokenizer **out, const rk_file *f, rk_error *err)
 {
     vocab_job j = {.f = f};
     rk_vocab v = {0};
     uint64_t n_kinds = 0;
-    const char *model = rk_file_meta(f, MODEL);
+    const char *model = rk_file_meta(f, RK_GGUF_MODEL);
     *out = NULL;
     if (!model || !strcmp(model, "no_vocab") || !strcmp(model, "none"))
         return RK_OK;
+    if (strcmp(model, "gpt2") == 0)
+        return rk_tokenizer_new_parts(out, read_merges, (void *)(uintptr_t)f, err);
     if (strcmp(model, "rwkv") != 0)
         return rk_fail(
             err, RK_ERR_UNSUPPORTED,
-            "%s: its vocabulary is of kind '%.32s', expected rwkv; --vocab names another",
+            "%s: its vocabulary is of kind '%.32s', expected rwkv or gpt2; --vocab names another",
             rk_file_name(f), model);
-    if (!open_array(f, TOKENS, RK_GGUF_STRING, &j.tokens, &j.n))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: no array of strings %s", rk_file_name(f), TOKENS);
+    if (!rk_gguf_open_array(f, RK_GGUF_TOKENS, RK_GGUF_STRING, &j.tokens, &j.n))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: no array of strings %s", rk_file_name(f),
+                       RK_GGUF_TOKENS);
     if (j.n < 1 || j.n > RK_VOCAB_IDS_MAX || j.tokens.left > RK_VOCAB_TEXT_MAX)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: a vocabulary of %" PRIu64 " tokens in %zu bytes, expected at most %d "
                        "in %d",
                        rk_file_name(f), j.n, j.tokens.left, RK_VOCAB_IDS_MAX, RK_VOCAB_TEXT_MAX);
-    j.has_kinds = rk_file_raw_find(f, TYPES) != NULL;
-    if (j.has_kinds && (!open_array(f, TYPES, RK_GGUF_I32, &j.kinds, &n_kinds) || n_kinds != j.n))
+    j.has_kinds = rk_file_raw_find(f, RK_GGUF_TYPES) != NULL;
+    if (j.has_kinds &&
+        (!rk_gguf_open_array(f, RK_GGUF_TYPES, RK_GGUF_I32, &j.kinds, &n_kinds) || n_kinds != j.n))
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: %s is no array of %" PRIu64 " i32, one for each token", rk_file_name(f),
-                       TYPES, j.n);
+                       RK_GGUF_TYPES, j.n);
     const rk_status st = read_tokens(&j, &v, err);
     if (st == RK_OK)
         return rk_tokenizer_new_vocab(out, &v, err);

@@ -1,4 +1,4 @@
-/* gguf_vocab.h: RWKV vocabularies within GGUF files.
+/* gguf_vocab.h: vocabularies within GGUF files: those of RWKV, and those with merges (gguf_merges.h).
  *
  * tokenizer.ggml.model is "rwkv"; tokenizer.ggml.tokens holds each token's bytes as Python prints
  * a bytes literal, without quotes; tokenizer.ggml.token_type says which ids have no text. Source:
@@ -11,7 +11,7 @@
 /* Append the tokenizer's vocabulary, as one of n_ids tokens, which is at least as many as it has. */
 void rk_gguf_put_vocab(rk_gguf_meta *m, const rk_tokenizer *t, int64_t n_ids);
 /* The vocabulary that a GGUF file holds; *out is NULL where it holds none.
- * Errors  RK_ERR_UNSUPPORTED: one of another kind than "rwkv"; RK_ERR_FORMAT: file, token, what is
+ * Errors  RK_ERR_UNSUPPORTED: one of another kind than "rwkv" and "gpt2"; RK_ERR_FORMAT: file, token, what is
  *         wrong; RK_ERR_NOMEM. */
 rk_status rk_gguf_get_vocab(rk_tokenizer **out, const rk_file *f, rk_error *err);
 

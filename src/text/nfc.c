@@ -144,15 +144,6 @@ static size_t run_bytes(const unsigned char *p, size_t n)
     return at;
 }
 
-/* Bytes of what can never become a character: one, or the beginning of a longer one. */
-static size_t broken_bytes(const unsigned char *p, size_t n)
-{
-    size_t bytes = 1;
-    while (bytes < n && rk_utf8_classify(p, bytes + 1) == 0)
-        bytes++;
-    return bytes;
-}
-
 void rk_nfc_add(rk_buf *out, const unsigned char *text, size_t n)
 {
     for (size_t at = 0; at < n;) {
@@ -167,7 +158,7 @@ void rk_nfc_add(rk_buf *out, const unsigned char *text, size_t n)
             at += bytes;
         } else {
             rk_buf_puts(out, "\xef\xbf\xbd");
-            at += broken_bytes(text + at, n - at);
+            at += rk_utf8_broken(text + at, n - at);
         }
     }
 }

@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "io/impostor.h"
 #include "io/map.h"
+#include "io/path.h"
 #include "io/text_mark.h"
 #include "text/gguf_vocab.h"
 #include "text/tokenizer_json.h"
@@ -25,6 +26,7 @@ struct rk_tokenizer {
     rk_trie trie; /* of all tokens, for the longest match */
     rk_bpe bpe;   /* or merges */
     bool has_merges;
+    rk_about_text about;
 };
 
 static rk_status out_of_memory(rk_error *err)
@@ -38,6 +40,9 @@ static rk_status tokenizer_init(rk_tokenizer *t, const rk_vocab *v, rk_error *er
     const rk_status st = rk_trie_init(&t->trie, v, err);
     if (st != RK_OK)
         return st;
+    rk_about_text_init(&t->about);
+    t->about.eos = t->about.end = 0; /* token 0 ends a document */
+    rk_about_text_stop(&t->about, 0);
     texts->n_ids = v->n_ids;
     texts->n_bytes = v->n_bytes;
     texts->of_id = calloc((size_t)v->n_ids, sizeof *texts->of_id);
@@ -66,19 +71,62 @@ rk_status rk_tokenizer_new_vocab(rk_tokenizer **out, rk_vocab *v, rk_error *err)
     return st;
 }
 
-static rk_status new_from_json(rk_tokenizer **out, const void *text, size_t n, const char *name,
-                               rk_error *err)
+/* A file that does not say what ends a text has token 0, as RWKV's. */
+static void settle_ends(rk_tokenizer *t)
+{
+    rk_about_text_find_end(&t->about, &t->bpe);
+    if (t->about.n_stops == 0)
+        rk_about_text_stop(&t->about, t->about.end >= 0 ? t->about.end : 0);
+}
+
+rk_status rk_tokenizer_new_parts(rk_tokenizer **out,
+                                 rk_status (*read)(void *user, const rk_vocab_parts *p,
+                                                   rk_error *err),
+                                 void *user, rk_error *err)
 {
     rk_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return out_of_memory(err);
     t->has_merges = true;
-    const rk_status st = rk_tokenizer_json_read(&t->bpe, &t->texts, text, n, name, err);
-    if (st == RK_OK)
-        *out = t;
-    else
+    rk_about_text_init(&t->about);
+    const rk_vocab_parts parts = {&t->bpe, &t->texts, &t->about};
+    const rk_status st = read(user, &parts, err);
+    if (st != RK_OK) {
         rk_tokenizer_free(t);
+        return st;
+    }
+    settle_ends(t);
+    *out = t;
+    return RK_OK;
+}
+
+typedef struct json_text {
+    const void *text;
+    size_t n;
+    const char *name;
+    bool is_file; /* of this name, with others beside it */
+} json_text;
+
+/* What lies beside a tokenizer.json says where its texts end. */
+static rk_status read_beside(const json_text *j, const rk_vocab_parts *p, rk_error *err)
+{
+    const char *slash = strrchr(j->name, '/');
+    if (!j->is_file || strcmp(slash ? slash + 1 : j->name, "tokenizer.json") != 0)
+        return RK_OK;
+    char *folder = rk_path_parent(j->name);
+    const rk_status st = folder
+                             ? rk_about_text_folder(p->about, p->bpe, p->texts->n_ids, folder, err)
+                             : out_of_memory(err);
+    free(folder);
     return st;
+}
+
+static rk_status read_json(void *user, const rk_vocab_parts *p, rk_error *err)
+{
+    const json_text *j = user;
+    const rk_status st =
+        rk_tokenizer_json_read(p->bpe, p->texts, p->about, j->text, j->n, j->name, err);
+    return st == RK_OK ? read_beside(j, p, err) : st;
 }
 
 /* A JSON file is an object; the first character of the other kind is a digit. */
@@ -91,8 +139,8 @@ static bool is_json(const unsigned char *text, size_t n)
     return n > 0 && *text == '{';
 }
 
-rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n, const char *name,
-                                  rk_error *err)
+static rk_status new_from_text(rk_tokenizer **out, const void *text, size_t n, const char *name,
+                               bool is_file, rk_error *err)
 {
     rk_vocab v;
     size_t mark = 0;
@@ -102,10 +150,17 @@ rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n
     const unsigned char *begin = (const unsigned char *)text + mark;
     if (st != RK_OK)
         return st;
+    json_text json = {begin, n - mark, name, is_file};
     if (is_json(begin, n - mark))
-        return new_from_json(out, begin, n - mark, name, err);
+        return rk_tokenizer_new_parts(out, read_json, &json, err);
     st = rk_vocab_parse(&v, begin, n - mark, name, err);
     return st == RK_OK ? rk_tokenizer_new_vocab(out, &v, err) : st;
+}
+
+rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n, const char *name,
+                                  rk_error *err)
+{
+    return new_from_text(out, text, n, name, false, err);
 }
 
 static rk_status new_from_gguf(rk_tokenizer **out, const char *path, rk_error *err)
@@ -130,8 +185,19 @@ static rk_status new_from_file(rk_tokenizer **out, const char *path, rk_error *e
     if (map.size > sizeof gguf && memcmp(map.data, gguf, sizeof gguf) == 0)
         st = new_from_gguf(out, path, err);
     else
-        st = rk_tokenizer_new_memory(out, map.data, map.size, path, err);
+        st = new_from_text(out, map.data, map.size, path, true, err);
     rk_map_close(&map);
+    return st;
+}
+
+/* A folder of Hugging Face's: the tokenizer.json in it. */
+static rk_status new_from_path(rk_tokenizer **out, const char *path, rk_error *err)
+{
+    if (!rk_path_is_folder(path))
+        return new_from_file(out, path, err);
+    char *inside = rk_path_join(path, "tokenizer.json");
+    const rk_status st = inside ? new_from_file(out, inside, err) : out_of_memory(err);
+    free(inside);
     return st;
 }
 
@@ -144,7 +210,7 @@ rk_status rk_tokenizer_new(rk_tokenizer **out, const char *name, rk_error *err)
     else if (strcmp(name, "world") == 0)
         st = rk_vocab_unpack(&v, &rk_world_vocab, WORLD_IDS, err);
     else
-        return new_from_file(out, name, err);
+        return new_from_path(out, name, err);
     return st == RK_OK ? rk_tokenizer_new_vocab(out, &v, err) : st;
 }
 
@@ -154,6 +220,8 @@ void rk_tokenizer_free(rk_tokenizer *t)
         return;
     rk_trie_deinit(&t->trie);
     rk_bpe_deinit(&t->bpe);
+    rk_about_text_deinit(&t->about);
+    free(t->texts.kinds);
     free(t->texts.bytes);
     free(t->texts.of_id);
     free(t);
@@ -170,6 +238,23 @@ size_t rk_tokenizer_token_max(const rk_tokenizer *t)
 bool rk_tokenizer_has_merges(const rk_tokenizer *t)
 {
     return t->has_merges;
+}
+
+const rk_bpe *rk_tokenizer_bpe(const rk_tokenizer *t)
+{
+    return t->has_merges ? &t->bpe : NULL;
+}
+const rk_texts *rk_tokenizer_texts(const rk_tokenizer *t)
+{
+    return &t->texts;
+}
+const rk_about_text *rk_tokenizer_about(const rk_tokenizer *t)
+{
+    return &t->about;
+}
+bool rk_tokenizer_ends(const rk_tokenizer *t, int32_t id)
+{
+    return rk_about_text_stops(&t->about, id);
 }
 
 size_t rk_tokenizer_memory(const rk_tokenizer *t)
@@ -194,7 +279,7 @@ static int64_t encode_longest(const rk_trie *trie, const unsigned char *p, size_
 int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
                             int64_t max)
 {
-    return t->has_merges ? rk_bpe_encode(&t->bpe, bytes, n, ids, max)
+    return t->has_merges ? rk_bpe_encode(&t->bpe, bytes, n, false, ids, max)
                          : encode_longest(&t->trie, (const unsigned char *)bytes, n, ids, max);
 }
 
@@ -225,6 +310,7 @@ const char *rk_tokenizer_bytes(const rk_tokenizer *t, int32_t id, size_t *n)
     if (id < 0 || id >= t->texts.n_ids)
         return "";
     const struct rk_text text = t->texts.of_id[id];
-    *n = text.n;
+    const int kind = t->texts.kinds ? t->texts.kinds[id] & RK_TOKEN_KIND : RK_TOKEN_NORMAL;
+    *n = kind >= RK_TOKEN_CONTROL ? 0 : text.n;
     return (const char *)t->texts.bytes + text.at;
 }

@@ -2,7 +2,7 @@
 #ifndef RK_TEXT_TOKENIZER_H
 #define RK_TEXT_TOKENIZER_H
 
-#include "text/vocab.h"
+#include "text/about_text.h"
 
 /* From the text of a vocabulary in memory, of either kind, borrowed for the call; name is for error
  * messages. */
@@ -10,6 +10,23 @@ rk_status rk_tokenizer_new_memory(rk_tokenizer **out, const void *text, size_t n
                                   rk_error *err);
 /* Takes what v holds, whatever the result. */
 rk_status rk_tokenizer_new_vocab(rk_tokenizer **out, rk_vocab *v, rk_error *err);
+/* What a tokenizer with merges consists of. */
+typedef struct rk_vocab_parts {
+    rk_bpe *bpe;
+    rk_texts *texts;
+    rk_about_text *about;
+} rk_vocab_parts;
+
+/* One with merges, of parts that read() fills; whatever it leaves is freed after a failure. */
+rk_status rk_tokenizer_new_parts(rk_tokenizer **out,
+                                 rk_status (*read)(void *user, const rk_vocab_parts *p,
+                                                   rk_error *err),
+                                 void *user, rk_error *err);
+/* For writers; NULL where it encodes by the longest match. */
+const rk_bpe *rk_tokenizer_bpe(const rk_tokenizer *t);
+const rk_texts *rk_tokenizer_texts(const rk_tokenizer *t);
+const rk_about_text *rk_tokenizer_about(const rk_tokenizer *t);
+
 /* All tokens of a text, to be freed; NULL after a failure.
  * Errors  RK_ERR_NOMEM. */
 rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,

@@ -1,12 +1,10 @@
 /* tokenizer_json.c: reading tokenizer.json.
  *
- * The file is walked without building a tree: first the members of an object are found and passed
- * over, then each is read by the function that knows it. Whatever would make other tokens than this
+ * The file is walked without building a tree (json_object.h). Whatever would make other tokens than this
  * library does is refused by name: a vocabulary that is slightly wrong makes a model that is
  * slightly wrong. Not read because it changes no token: version, decoder, truncation and padding
- * (which are about batches), unk_token and fuse_unk (all bytes are known). Source:
- * huggingface/tokenizers, tokenizers/src/{models/bpe,pre_tokenizers/byte_level,
- * tokenizer/added_vocabulary}. */
+ * (which are about batches), fuse_unk. Source:
+ * huggingface/tokenizers, tokenizers/src/{models/bpe,pre_tokenizers,tokenizer/added_vocabulary}. */
 #include "text/tokenizer_json.h"
 
 #include <inttypes.h>
@@ -14,550 +12,437 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "io/checksum.h"
-#include "io/json_scan.h"
-#include "text/utf8.h"
-
-enum {
-    DEPTH_MAX = 64,
-    MEMBERS_MAX = 8, /* of an object that are asked for */
-    SHOWN = 40,      /* bytes of a string that an error message shows */
-};
-
-/* Where the members of an object lie; p is NULL where one is missing. */
-typedef struct members {
-    rk_json_scan at[MEMBERS_MAX];
-} members;
+#include "text/bpe_build.h"
+#include "text/json_object.h"
 
 typedef struct reader {
-    const char *name;
-    const unsigned char *begin;
-    rk_error *err;
-    rk_bpe *b;
-    rk_texts *texts;
-    char *string;        /* room for any string of the file */
-    size_t n;            /* bytes of the last one */
-    uint64_t ids_max;    /* ids are below: no more than bytes, as there are no holes */
-    uint8_t *is_special; /* (ids_max) */
-    int32_t *words;      /* (n_words) hash table of the texts: id + 1 */
-    uint64_t word_mask;
-    rk_merge *merges;
-    int64_t n_merges, merges_room;
-    rk_vocab raw, normal; /* added tokens */
+    rk_json_in in;
+    rk_bpe_build u;
+    rk_about_text *about;
+    bool ignore_merges;
+    /* the steps of the pre-tokenizer, in the order of the file */
+    const char *steps[RK_PRE_PATTERNS_MAX]; /* into patterns, or one of those by type */
+    rk_buf patterns[RK_PRE_PATTERNS_MAX];
+    int n_steps;
+    bool byte_level, in_sequence;
+    rk_buf bos;       /* the token that a template puts in front; empty: none */
+    bool behind_text; /* of a template: its text has been met */
 } reader;
 
-/* ---- error messages ---- */
+/* ---- tokens ---- */
 
-/* Fail with the scanner's position and what it expected there. */
-static rk_status syntax(const reader *r, const rk_json_scan *s)
+static rk_status take_id(reader *r, rk_json_scan *s, uint64_t *id)
 {
-    return rk_fail(r->err, RK_ERR_FORMAT, "%s: byte %zu: expected %s", r->name,
-                   (size_t)(s->p - r->begin), s->expected ? s->expected : "a value");
-}
-
-static rk_status out_of_memory(const reader *r)
-{
-    return rk_fail(r->err, RK_ERR_NOMEM, "%s: out of memory", r->name);
-}
-
-#define REFUSE(r, code, ...) rk_fail((r)->err, code, __VA_ARGS__)
-
-static rk_status take(const reader *r, rk_json_scan *s, char c)
-{
-    return rk_json_take(s, c) ? RK_OK : syntax(r, s);
-}
-
-/* Read the next string into r->string; shown() makes it printable. */
-static rk_status take_string(reader *r, rk_json_scan *s)
-{
-    return rk_json_string(s, r->string, &r->n) ? RK_OK : syntax(r, s);
-}
-
-/* The string for an error message: its beginning, whole characters, without control characters. */
-static const char *shown(reader *r)
-{
-    size_t n = 0;
-    while (n < r->n && n < SHOWN) {
-        const int length = rk_utf8_classify((const unsigned char *)r->string + n, r->n - n);
-        if ((unsigned char)r->string[n] < 0x20 || r->string[n] == 0x7f)
-            r->string[n] = '?';
-        n += (size_t)length;
-    }
-    r->string[n] = '\0';
-    return r->string;
-}
-
-static bool string_is(const reader *r, const char *text)
-{
-    return r->n == strlen(text) && memcmp(r->string, text, r->n) == 0;
-}
-
-/* ---- objects ---- */
-
-static rk_status find_member(reader *r, rk_json_scan *s, const char *object,
-                             const char *const *keys, size_t n_keys, members *found)
-{
-    rk_status st = take_string(r, s);
-    if (st == RK_OK)
-        st = take(r, s, ':');
-    for (size_t i = 0; i < n_keys && st == RK_OK; i++)
-        if (string_is(r, keys[i])) {
-            if (found->at[i].p)
-                return REFUSE(r, RK_ERR_FORMAT, "%s: '%s' occurs twice in %s", r->name, keys[i],
-                              object);
-            found->at[i] = *s;
-        }
-    return st != RK_OK || rk_json_skip(s, DEPTH_MAX) ? st : syntax(r, s);
-}
-
-/* Walk the object at s, which error messages call `object`, and note where its members begin. */
-static rk_status find_members(reader *r, rk_json_scan *s, const char *object,
-                              const char *const *keys, size_t n_keys, members *found)
-{
-    *found = (members){0};
-    rk_status st = take(r, s, '{');
-    if (st != RK_OK || rk_json_peek_take(s, '}'))
-        return st;
-    do
-        st = find_member(r, s, object, keys, n_keys, found);
-    while (st == RK_OK && rk_json_peek_take(s, ','));
-    return st == RK_OK ? take(r, s, '}') : st;
-}
-
-/* Whether the value at s is this word, such as null. */
-static bool value_is(rk_json_scan s, const char *word)
-{
-    const size_t n = strlen(word);
-    while (s.p < s.end && (*s.p == ' ' || *s.p == '\t' || *s.p == '\n' || *s.p == '\r'))
-        s.p++;
-    return (size_t)(s.end - s.p) >= n && memcmp(s.p, word, n) == 0;
-}
-
-/* An object's member "type"; what is no object, or has none, is refused. */
-static rk_status expect_type(reader *r, rk_json_scan s, const char *object, const char *want)
-{
-    static const char *const keys[] = {"type"};
-    members m;
-    rk_status st = find_members(r, &s, object, keys, 1, &m);
-    if (st == RK_OK && !m.at[0].p)
-        return REFUSE(r, RK_ERR_FORMAT, "%s: no type in %s, expected %s", r->name, object, want);
-    if (st == RK_OK)
-        st = take_string(r, &m.at[0]);
-    return st != RK_OK || string_is(r, want)
-               ? st
-               : REFUSE(r, RK_ERR_UNSUPPORTED, "%s: %s is '%s', expected %s", r->name, object,
-                        shown(r), want);
-}
-
-/* Members that may be missing or have one of two values, because others would change tokens. */
-typedef struct fixed {
-    const char *key, *value, *other;
-} fixed;
-
-static rk_status expect_fixed(reader *r, rk_json_scan s, const char *object, const fixed *rows,
-                              size_t n_rows)
-{
-    const char *keys[MEMBERS_MAX] = {0};
-    members m;
-    for (size_t i = 0; i < n_rows; i++)
-        keys[i] = rows[i].key;
-    const rk_status st = find_members(r, &s, object, keys, n_rows, &m);
-    for (size_t i = 0; i < n_rows && st == RK_OK; i++)
-        if (m.at[i].p && !value_is(m.at[i], rows[i].value) && !value_is(m.at[i], rows[i].other))
-            return REFUSE(r, RK_ERR_UNSUPPORTED, "%s: %s has a %s that is not read, expected %s",
-                          r->name, object, rows[i].key, rows[i].value);
-    return st;
-}
-
-/* ---- texts of ids ---- */
-
-/* Byte-level vocabularies write each byte as a character: the printable ones of Latin-1 as
- * themselves, the others as U+0100 and up, in order. -1: no such character. */
-static int byte_of_code(uint32_t code)
-{
-    if ((code >= 33 && code <= 126) || (code >= 161 && code <= 172) || (code >= 174 && code <= 255))
-        return (int)code;
-    const uint32_t i = code - 256;
-    return code < 256 || i >= 68 ? -1 : i <= 32 ? (int)i : i <= 66 ? (int)(127 + (i - 33)) : 173;
-}
-
-/* Append the bytes that r->string[from, to) stands for to the texts; false when it is no such
- * string. */
-static bool add_bytes(reader *r, size_t from, size_t to)
-{
-    const unsigned char *const p = (const unsigned char *)r->string;
-    for (size_t at = from; at < to;) {
-        const int length = rk_utf8_classify(p + at, to - at);
-        const int byte = length > 0 ? byte_of_code(rk_utf8_decode(p + at, length)) : -1;
-        if (byte < 0)
-            return false;
-        r->texts->bytes[r->texts->n_bytes++] = (unsigned char)byte;
-        at += (size_t)length;
-    }
-    return true;
-}
-
-static uint64_t hash_of(const unsigned char *bytes, size_t n)
-{
-    return rk_checksum_bytes(bytes, n);
-}
-
-/* The slot of the token with these bytes, or the empty one where it would be. */
-static int32_t *word_slot(const reader *r, const unsigned char *bytes, size_t n)
-{
-    for (uint64_t i = hash_of(bytes, n);; i++) {
-        int32_t *slot = &r->words[i & r->word_mask];
-        if (*slot == 0)
-            return slot;
-        const struct rk_text text = r->texts->of_id[*slot - 1];
-        if (text.n == n && memcmp(r->texts->bytes + text.at, bytes, n) == 0)
-            return slot;
-    }
-}
-
-/* The token with the bytes at the end of the texts from `from` on, -1 when there is none. */
-static int32_t find_word(const reader *r, size_t from)
-{
-    return *word_slot(r, r->texts->bytes + from, r->texts->n_bytes - from) - 1;
-}
-
-static rk_status index_words(reader *r)
-{
-    uint64_t n_slots = 2;
-    while (n_slots < 2 * (uint64_t)r->texts->n_ids)
-        n_slots *= 2;
-    r->word_mask = n_slots - 1;
-    r->words = calloc(n_slots, sizeof *r->words);
-    if (!r->words)
-        return out_of_memory(r);
-    for (int64_t id = 0; id < r->texts->n_ids; id++) {
-        const struct rk_text text = r->texts->of_id[id];
-        if (text.n == 0)
-            continue;
-        int32_t *slot = word_slot(r, r->texts->bytes + text.at, text.n);
-        if (*slot)
-            return REFUSE(r, RK_ERR_FORMAT,
-                          "%s: token %" PRId64 " has the same bytes as token %" PRId32, r->name, id,
-                          *slot - 1);
-        *slot = (int32_t)id + 1;
-    }
-    return RK_OK;
-}
-
-static rk_status take_id(const reader *r, rk_json_scan *s, int32_t *id)
-{
-    uint64_t x;
-    if (!rk_json_uint(s, &x))
-        return syntax(r, s);
-    *id = (int32_t)x;
-    return x < r->ids_max
-               ? RK_OK
-               : REFUSE(r, RK_ERR_FORMAT, "%s: an id of %" PRIu64 ", expected at most %" PRIu64,
-                        r->name, x, r->ids_max - 1);
-}
-
-/* The bytes at the end of the texts from `from` on are the text of an id. */
-static rk_status set_text(const reader *r, int32_t id, size_t from)
-{
-    rk_texts *const t = r->texts;
-    const size_t n = t->n_bytes - from;
-    if (n == 0 || n > RK_VOCAB_TOKEN_MAX)
-        return REFUSE(r, RK_ERR_FORMAT, "%s: token %" PRId32 " has %zu bytes, expected 1 .. %d",
-                      r->name, id, n, RK_VOCAB_TOKEN_MAX);
-    if (t->of_id[id].n > 0)
-        return REFUSE(r, RK_ERR_FORMAT, "%s: id %" PRId32 " was given before", r->name, id);
-    t->of_id[id] = (struct rk_text){(uint32_t)from, (uint32_t)n};
-    t->n_ids = rk_max_i64(t->n_ids, (int64_t)id + 1);
-    t->longest = n > t->longest ? n : t->longest;
-    return RK_OK;
+    return rk_json_uint(s, id) ? RK_OK : rk_json_syntax(&r->in, s);
 }
 
 static rk_status read_word(reader *r, rk_json_scan *s)
 {
-    const size_t from = r->texts->n_bytes;
-    int32_t id = 0;
-    rk_status st = take_string(r, s);
-    if (st == RK_OK && !add_bytes(r, 0, r->n))
-        return REFUSE(r, RK_ERR_FORMAT, "%s: token '%s' has a character that stands for no byte",
-                      r->name, shown(r));
+    uint64_t id = 0;
+    rk_status st = rk_json_take_string(&r->in, s);
     if (st == RK_OK)
-        st = take(r, s, ':');
+        st = rk_json_take_char(&r->in, s, ':');
     if (st == RK_OK)
         st = take_id(r, s, &id);
-    return st == RK_OK ? set_text(r, id, from) : st;
+    return st == RK_OK ? rk_bpe_build_token(&r->u, id, r->in.string, r->in.n) : st;
 }
 
 /* model.vocab: an object of tokens and their ids. */
 static rk_status read_words(reader *r, rk_json_scan s)
 {
-    rk_status st = take(r, &s, '{');
+    rk_status st = rk_json_take_char(&r->in, &s, '{');
     if (st == RK_OK && !rk_json_peek_take(&s, '}')) {
         do
             st = read_word(r, &s);
         while (st == RK_OK && rk_json_peek_take(&s, ','));
         if (st == RK_OK)
-            st = take(r, &s, '}');
+            st = rk_json_take_char(&r->in, &s, '}');
     }
-    return st == RK_OK ? index_words(r) : st;
+    return st;
 }
 
 /* ---- merges ---- */
 
-/* One half of a merge, r->string[from, to): its bytes go behind the texts. */
-static rk_status read_half(reader *r, size_t from, size_t to, int32_t *id)
+/* ["a", "b"]: the second is read behind the first. */
+static rk_status read_merge_pair(reader *r, rk_json_scan *s)
 {
-    const size_t begin = r->texts->n_bytes;
-    *id = add_bytes(r, from, to) && r->texts->n_bytes > begin ? find_word(r, begin) : -1;
-    if (*id >= 0)
-        return RK_OK;
-    memmove(r->string, r->string + from, to - from);
-    r->n = to - from;
-    return REFUSE(r, RK_ERR_FORMAT, "%s: merge %" PRId64 " is of '%s', which is no token", r->name,
-                  r->n_merges, shown(r));
+    rk_json_in second = r->in;
+    rk_status st = rk_json_take_string(&r->in, s);
+    second.string = r->in.string + r->in.n + 1;
+    if (st == RK_OK)
+        st = rk_json_take_char(&r->in, s, ',');
+    if (st == RK_OK)
+        st = rk_json_take_string(&second, s);
+    if (st == RK_OK)
+        st = rk_json_take_char(&r->in, s, ']');
+    return st == RK_OK ? rk_bpe_build_merge(&r->u, r->in.string, r->in.n, second.string, second.n)
+                       : st;
 }
 
-/* "a b" */
-static rk_status read_merge_string(reader *r, rk_json_scan *s, rk_merge *m)
+static rk_status read_merge(void *user, rk_json_scan *s)
 {
-    rk_status st = take_string(r, s);
-    if (st != RK_OK)
-        return st;
-    const size_t n = r->n;
-    const char *space = memchr(r->string, ' ', n);
-    if (!space || memchr(space + 1, ' ', n - (size_t)(space + 1 - r->string)))
-        return REFUSE(r, RK_ERR_FORMAT,
-                      "%s: merge %" PRId64 " is '%s', expected two tokens and a "
-                      "space between them",
-                      r->name, r->n_merges, shown(r));
-    const size_t half = (size_t)(space - r->string);
-    st = read_half(r, 0, half, &m->left);
-    return st == RK_OK ? read_half(r, half + 1, n, &m->right) : st;
-}
-
-/* ["a", "b"] */
-static rk_status read_merge_pair(reader *r, rk_json_scan *s, rk_merge *m)
-{
-    rk_status st = take_string(r, s);
-    if (st == RK_OK)
-        st = read_half(r, 0, r->n, &m->left);
-    if (st == RK_OK)
-        st = take(r, s, ',');
-    if (st == RK_OK)
-        st = take_string(r, s);
-    if (st == RK_OK)
-        st = read_half(r, 0, r->n, &m->right);
-    return st == RK_OK ? take(r, s, ']') : st;
-}
-
-static rk_status keep_merge(reader *r, rk_merge m)
-{
-    if (r->n_merges == RK_VOCAB_IDS_MAX - 1)
-        return REFUSE(r, RK_ERR_FORMAT, "%s: more than %d merges", r->name, RK_VOCAB_IDS_MAX - 1);
-    if (r->n_merges == r->merges_room) {
-        const int64_t room = r->merges_room ? 2 * r->merges_room : 1024;
-        rk_merge *merges = realloc(r->merges, (size_t)room * sizeof *merges);
-        if (!merges)
-            return out_of_memory(r);
-        r->merges = merges;
-        r->merges_room = room;
-    }
-    r->merges[r->n_merges++] = m;
-    return RK_OK;
-}
-
-/* The bytes of both halves lie behind the texts while the token that they make is looked for. */
-static rk_status read_merge(reader *r, rk_json_scan *s)
-{
-    const size_t begin = r->texts->n_bytes;
-    rk_merge m = {0};
-    const rk_status st =
-        rk_json_peek_take(s, '[') ? read_merge_pair(r, s, &m) : read_merge_string(r, s, &m);
-    if (st != RK_OK)
-        return st;
-    m.made = find_word(r, begin);
-    r->texts->n_bytes = begin;
-    if (m.made < 0)
-        return REFUSE(r, RK_ERR_FORMAT,
-                      "%s: merge %" PRId64 " joins tokens %" PRId32 " and %" PRId32
-                      " to what is no token",
-                      r->name, r->n_merges, m.left, m.right);
-    return keep_merge(r, m);
-}
-
-static rk_status read_merges(reader *r, rk_json_scan s)
-{
-    rk_status st = take(r, &s, '[');
-    if (st != RK_OK)
-        return st;
-    if (!rk_json_peek_take(&s, ']')) {
-        do
-            st = read_merge(r, &s);
-        while (st == RK_OK && rk_json_peek_take(&s, ','));
-        if (st == RK_OK)
-            st = take(r, &s, ']');
-    }
-    int64_t twin = 0;
-    if (st == RK_OK)
-        st = rk_bpe_init(r->b, r->merges, r->n_merges, &twin, r->err);
-    return st == RK_ERR_ARG ? REFUSE(r, RK_ERR_FORMAT,
-                                     "%s: merge %" PRId64 " repeats an earlier one", r->name, twin)
-                            : st;
+    reader *r = user;
+    if (rk_json_peek_take(s, '['))
+        return read_merge_pair(r, s);
+    const rk_status st = rk_json_take_string(&r->in, s);
+    return st == RK_OK ? rk_bpe_build_merge_text(&r->u, r->in.string, r->in.n) : st;
 }
 
 /* ---- the model ---- */
 
-/* Bytes that occur in UTF-8. Those that do not need no token. */
-static rk_status find_bytes(reader *r)
+enum { VOCAB, MERGES, UNKNOWN, IGNORE_MERGES, MODEL_KEYS };
+
+/* The id of the token that stands for bytes without one; known once the tokens are read. */
+static rk_status find_unknown(reader *r, rk_json_scan words, rk_json_scan unknown)
 {
-    for (int c = 0; c < 256; c++) {
-        const unsigned char byte = (unsigned char)c;
-        r->b->byte_id[c] = *word_slot(r, &byte, 1) - 1;
-        if (r->b->byte_id[c] < 0 && c != 0xc0 && c != 0xc1 && c < 0xf5)
-            return REFUSE(r, RK_ERR_FORMAT,
-                          "%s: its vocabulary has no token for the single byte 0x%02x", r->name,
-                          (unsigned)c);
-    }
-    return RK_OK;
+    rk_json_members m;
+    rk_status st;
+    if (!unknown.p || rk_json_value_is(unknown, "null"))
+        return RK_OK;
+    st = rk_json_take_string(&r->in, &unknown);
+    char *key = st == RK_OK ? strdup(r->in.string) : NULL;
+    if (!key)
+        return st == RK_OK ? rk_fail(r->in.err, RK_ERR_NOMEM, "%s: out of memory", r->in.name) : st;
+    const char *const keys[] = {key};
+    uint64_t id = 0;
+    st = rk_json_find_members(&r->in, &words, "vocab", keys, 1, &m);
+    if (st == RK_OK && m.at[0].p && rk_json_uint(&m.at[0], &id) && id < r->u.ids_max)
+        r->u.unknown = (int32_t)id;
+    free(key);
+    return st;
 }
 
 static rk_status read_model(reader *r, rk_json_scan s)
 {
-    static const char *const keys[] = {"vocab", "merges"};
-    static const fixed rows[] = {{"dropout", "null", "null"},
-                                 {"continuing_subword_prefix", "null", "\"\""},
-                                 {"end_of_word_suffix", "null", "\"\""},
-                                 {"byte_fallback", "false", "false"},
-                                 {"ignore_merges", "false", "false"}};
-    members m = {0};
-    rk_status st = expect_type(r, s, "model", "BPE");
+    static const char *const keys[MODEL_KEYS] = {"vocab", "merges", "unk_token", "ignore_merges"};
+    static const rk_json_fixed rows[] = {{"dropout", "null", "null"},
+                                         {"continuing_subword_prefix", "null", "\"\""},
+                                         {"end_of_word_suffix", "null", "\"\""},
+                                         {"byte_fallback", "false", "false"},
+                                         {"ignore_merges", "false", "true"}};
+    rk_json_members m = {0};
+    rk_status st = rk_json_expect_type(&r->in, s, "model", "BPE");
     if (st == RK_OK)
-        st = expect_fixed(r, s, "model", rows, RK_COUNT(rows));
+        st = rk_json_expect_fixed(&r->in, s, "model", rows, RK_COUNT(rows));
     if (st == RK_OK)
-        st = find_members(r, &s, "model", keys, RK_COUNT(keys), &m);
-    for (size_t i = 0; i < RK_COUNT(keys) && st == RK_OK; i++)
+        st = rk_json_find_members(&r->in, &s, "model", keys, MODEL_KEYS, &m);
+    for (size_t i = 0; i <= MERGES && st == RK_OK; i++)
         if (!m.at[i].p)
-            return REFUSE(r, RK_ERR_FORMAT, "%s: no %s in model", r->name, keys[i]);
+            return RK_JSON_REFUSE(&r->in, RK_ERR_FORMAT, "%s: no %s in model", r->in.name, keys[i]);
     if (st == RK_OK)
-        st = read_words(r, m.at[0]);
+        st = read_words(r, m.at[VOCAB]);
     if (st == RK_OK)
-        st = find_bytes(r);
-    return st == RK_OK ? read_merges(r, m.at[1]) : st;
+        st = find_unknown(r, m.at[VOCAB], m.at[UNKNOWN]);
+    if (st == RK_OK)
+        st = rk_bpe_build_index(&r->u);
+    r->ignore_merges = m.at[IGNORE_MERGES].p && rk_json_value_is(m.at[IGNORE_MERGES], "true");
+    return st == RK_OK ? rk_json_each(&r->in, &m.at[MERGES], read_merge, r) : st;
 }
 
 /* ---- added tokens ---- */
 
-/* An added token may be in the vocabulary, with the same text. */
-static rk_status place_added(reader *r, int32_t id)
-{
-    rk_texts *const t = r->texts;
-    const size_t from = t->n_bytes;
-    const struct rk_text known = t->of_id[id];
-    if (known.n == 0) {
-        memcpy(t->bytes + from, r->string, r->n);
-        t->n_bytes += r->n;
-        return set_text(r, id, from);
-    }
-    return known.n == r->n && memcmp(t->bytes + known.at, r->string, r->n) == 0
-               ? RK_OK
-               : REFUSE(r, RK_ERR_FORMAT,
-                        "%s: added token '%s' has the id %" PRId32 " of another token", r->name,
-                        shown(r), id);
-}
-
-static rk_status keep_added(reader *r, int32_t id, bool normalized, bool special)
-{
-    const rk_status st = place_added(r, id);
-    rk_vocab *const v = normalized ? &r->normal : &r->raw;
-    if (st != RK_OK)
-        return st;
-    rk_token *tokens = v->tokens;
-    if ((v->n_tokens & (v->n_tokens + 1)) == 0) /* 0, 1, 3, 7 ...: the room is used up */
-        tokens = realloc(tokens, 2 * (size_t)(v->n_tokens + 1) * sizeof *tokens);
-    if (!tokens)
-        return out_of_memory(r);
-    v->tokens = tokens;
-    v->tokens[v->n_tokens++] = (rk_token){.bytes = r->texts->bytes + r->texts->of_id[id].at,
-                                          .n = r->texts->of_id[id].n,
-                                          .id = id,
-                                          .line = id};
-    r->is_special[id] = special;
-    return RK_OK;
-}
-
-static rk_status read_added_token(reader *r, rk_json_scan *s)
+static rk_status read_added_token(void *user, rk_json_scan *s)
 {
     static const char *const keys[] = {"id", "content", "normalized", "special"};
-    static const fixed rows[] = {{"single_word", "false", "false"},
-                                 {"lstrip", "false", "false"},
-                                 {"rstrip", "false", "false"}};
-    members m;
-    int32_t id = 0;
-    rk_status st = expect_fixed(r, *s, "an added token", rows, RK_COUNT(rows));
+    static const rk_json_fixed rows[] = {{"single_word", "false", "false"},
+                                         {"lstrip", "false", "false"},
+                                         {"rstrip", "false", "false"}};
+    reader *r = user;
+    rk_json_members m;
+    uint64_t id = 0;
+    rk_status st = rk_json_expect_fixed(&r->in, *s, "an added token", rows, RK_COUNT(rows));
     if (st == RK_OK)
-        st = find_members(r, s, "an added token", keys, RK_COUNT(keys), &m);
+        st = rk_json_find_members(&r->in, s, "an added token", keys, RK_COUNT(keys), &m);
     for (size_t i = 0; i < RK_COUNT(keys) && st == RK_OK; i++)
         if (!m.at[i].p)
-            return REFUSE(r, RK_ERR_FORMAT, "%s: no %s in an added token", r->name, keys[i]);
+            return RK_JSON_REFUSE(&r->in, RK_ERR_FORMAT, "%s: no %s in an added token", r->in.name,
+                                  keys[i]);
     if (st == RK_OK)
         st = take_id(r, &m.at[0], &id);
     if (st == RK_OK)
-        st = take_string(r, &m.at[1]);
-    return st == RK_OK ? keep_added(r, id, value_is(m.at[2], "true"), value_is(m.at[3], "true"))
+        st = rk_json_take_string(&r->in, &m.at[1]);
+    return st == RK_OK ? rk_bpe_build_added(&r->u, id, r->in.string, r->in.n,
+                                            rk_json_value_is(m.at[3], "true") ? RK_TOKEN_CONTROL
+                                                                              : RK_TOKEN_ADDED,
+                                            rk_json_value_is(m.at[2], "true"))
                        : st;
 }
 
-static rk_status read_added(reader *r, rk_json_scan s)
+/* ---- what happens to a text before the merges ---- */
+
+static rk_status add_step(reader *r, const char *pattern, size_t n)
 {
-    rk_status st = take(r, &s, '[');
-    if (st != RK_OK || rk_json_peek_take(&s, ']'))
-        return st;
-    do
-        st = read_added_token(r, &s);
-    while (st == RK_OK && rk_json_peek_take(&s, ','));
-    return st == RK_OK ? take(r, &s, ']') : st;
+    if (r->n_steps == RK_PRE_PATTERNS_MAX)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_UNSUPPORTED,
+                              "%s: its pre_tokenizer has more than %d patterns", r->in.name,
+                              RK_PRE_PATTERNS_MAX);
+    rk_buf *b = &r->patterns[r->n_steps];
+    rk_buf_add(b, pattern, n);
+    if (b->failed)
+        return rk_fail(r->in.err, RK_ERR_NOMEM, "%s: out of memory", r->in.name);
+    r->steps[r->n_steps++] = b->data;
+    return RK_OK;
 }
 
-static rk_status index_added(reader *r, rk_vocab *v, rk_trie *trie)
+/* {"type": "ByteLevel"}: GPT-2's pattern, unless use_regex is false. */
+static rk_status take_byte_level(reader *r, rk_json_scan s)
 {
-    const rk_status st = v->n_tokens > 0 ? rk_vocab_sort(v, r->name, r->err) : RK_OK;
-    return st == RK_OK ? rk_trie_init(trie, v, r->err) : st;
+    static const char *const keys[] = {"use_regex"};
+    static const rk_json_fixed rows[] = {{"add_prefix_space", "false", "false"},
+                                         {"use_regex", "true", "false"}};
+    rk_json_members m;
+    rk_status st = rk_json_expect_fixed(&r->in, s, "pre_tokenizer", rows, RK_COUNT(rows));
+    if (st == RK_OK)
+        st = rk_json_find_members(&r->in, &s, "pre_tokenizer", keys, RK_COUNT(keys), &m);
+    r->byte_level = true;
+    return st != RK_OK || (m.at[0].p && rk_json_value_is(m.at[0], "false"))
+               ? st
+               : add_step(r, rk_pattern_gpt2, strlen(rk_pattern_gpt2));
+}
+
+/* {"type": "Digits", "individual_digits": true} */
+static rk_status take_digits(reader *r, rk_json_scan s)
+{
+    static const rk_json_fixed rows[] = {{"individual_digits", "true", "true"}};
+    const rk_status st = rk_json_expect_fixed(&r->in, s, "pre_tokenizer", rows, RK_COUNT(rows));
+    return st == RK_OK ? add_step(r, rk_pattern_digits, strlen(rk_pattern_digits)) : st;
+}
+
+/* {"type": "Split", "pattern": {"Regex": ...}, "behavior": "Isolated", "invert": false} */
+static rk_status take_split(reader *r, rk_json_scan s)
+{
+    static const char *const keys[] = {"pattern"}, *const kinds[] = {"Regex"};
+    static const rk_json_fixed rows[] = {{"behavior", "\"Isolated\"", "\"Isolated\""},
+                                         {"invert", "false", "false"}};
+    rk_json_members m;
+    rk_status st = rk_json_expect_fixed(&r->in, s, "pre_tokenizer", rows, RK_COUNT(rows));
+    if (st == RK_OK)
+        st = rk_json_find_members(&r->in, &s, "pre_tokenizer", keys, 1, &m);
+    if (st == RK_OK && !m.at[0].p)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_FORMAT, "%s: no pattern in pre_tokenizer", r->in.name);
+    if (st == RK_OK) {
+        s = m.at[0];
+        st = rk_json_find_members(&r->in, &s, "pattern", kinds, 1, &m);
+    }
+    if (st == RK_OK && !m.at[0].p)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_UNSUPPORTED,
+                              "%s: the pattern of its pre_tokenizer is no Regex", r->in.name);
+    if (st == RK_OK)
+        st = rk_json_take_string(&r->in, &m.at[0]);
+    return st == RK_OK ? add_step(r, r->in.string, r->in.n) : st;
+}
+
+static rk_status take_sequence(reader *r, rk_json_scan s);
+
+static const struct {
+    const char *type;
+    rk_status (*take)(reader *r, rk_json_scan s);
+} pre_tokenizers[] = {{"ByteLevel", take_byte_level},
+                      {"Digits", take_digits},
+                      {"Split", take_split},
+                      {"Sequence", take_sequence}};
+
+static rk_status take_pre_tokenizer(void *user, rk_json_scan *s)
+{
+    reader *r = user;
+    const rk_json_scan begin = *s;
+    const rk_status st = rk_json_take_type(&r->in, begin, "pre_tokenizer", "ByteLevel");
+    if (st != RK_OK)
+        return st;
+    if (r->byte_level)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_UNSUPPORTED,
+                              "%s: its pre_tokenizer goes on after ByteLevel", r->in.name);
+    for (size_t i = 0; i < RK_COUNT(pre_tokenizers); i++)
+        if (rk_json_string_is(&r->in, pre_tokenizers[i].type)) {
+            const rk_status taken = pre_tokenizers[i].take(r, begin);
+            return taken != RK_OK || rk_json_skip(s, RK_JSON_DEPTH_MAX) ? taken
+                                                                        : rk_json_syntax(&r->in, s);
+        }
+    return RK_JSON_REFUSE(
+        &r->in, RK_ERR_UNSUPPORTED,
+        "%s: pre_tokenizer is '%s', expected ByteLevel, Digits, Split or Sequence", r->in.name,
+        rk_json_shown(&r->in));
+}
+
+/* {"type": "Sequence", "pretokenizers": [...]}; one within another is no known family's. */
+static rk_status take_sequence(reader *r, rk_json_scan s)
+{
+    static const char *const keys[] = {"pretokenizers"};
+    rk_json_members m;
+    const rk_status st = rk_json_find_members(&r->in, &s, "pre_tokenizer", keys, 1, &m);
+    if (st != RK_OK)
+        return st;
+    if (!m.at[0].p || r->in_sequence)
+        return RK_JSON_REFUSE(
+            &r->in, RK_ERR_UNSUPPORTED,
+            "%s: its pre_tokenizer is a Sequence without pretokenizers, or within "
+            "another",
+            r->in.name);
+    r->in_sequence = true;
+    return rk_json_each(&r->in, &m.at[0], take_pre_tokenizer, r);
+}
+
+static bool has_patterns(const reader *r, const rk_pre_row *row)
+{
+    for (int i = 0; i < RK_PRE_PATTERNS_MAX; i++) {
+        const char *mine = i < r->n_steps ? r->steps[i] : NULL;
+        if (!mine != !row->patterns[i] || (mine && strcmp(mine, row->patterns[i]) != 0))
+            return false;
+    }
+    return true;
+}
+
+/* The row of these patterns: one whose sign is a token, else one with the same normal form, else the
+ * first. */
+static rk_status find_row(reader *r)
+{
+    int best = 0;
+    char names[128];
+    for (const rk_pre_row *row = rk_pre_rows; row->name; row++) {
+        const bool sign = row->sign && rk_bpe_added(r->u.b, row->sign, strlen(row->sign)) >= 0;
+        const int fits = 1 + (row->nfc == r->u.b->nfc) + 2 * sign;
+        if (has_patterns(r, row) && (sign || !row->sign) && fits > best) {
+            best = fits;
+            r->u.b->row = row;
+        }
+    }
+    rk_pre_row_names(names, sizeof names);
+    return best > 0 ? RK_OK
+                    : RK_JSON_REFUSE(&r->in, RK_ERR_UNSUPPORTED,
+                                     "%s: its pre_tokenizer cuts texts by a pattern that is not "
+                                     "known; those of %s are",
+                                     r->in.name, names);
+}
+
+static rk_status read_pre_tokenizer(reader *r, rk_json_scan s)
+{
+    const rk_status st = take_pre_tokenizer(r, &s);
+    return st != RK_OK || r->byte_level
+               ? st
+               : RK_JSON_REFUSE(&r->in, RK_ERR_UNSUPPORTED,
+                                "%s: its pre_tokenizer ends without ByteLevel", r->in.name);
+}
+
+static rk_status read_normalizer(reader *r, rk_json_scan s)
+{
+    if (rk_json_value_is(s, "null"))
+        return RK_OK;
+    r->u.b->nfc = true;
+    return rk_json_expect_type(&r->in, s, "normalizer", "NFC");
+}
+
+/* ---- what is put around a text ---- */
+
+/* An element of a template: {"SpecialToken": {"id": T}} or {"Sequence": ...}. One token may stand in front
+ * of the text. */
+static rk_status take_part(void *user, rk_json_scan *s)
+{
+    static const char *const keys[] = {"SpecialToken", "Sequence"}, *const ids[] = {"id"};
+    reader *r = user;
+    rk_json_members m;
+    rk_status st = rk_json_find_members(&r->in, s, "a template", keys, RK_COUNT(keys), &m);
+    if (st != RK_OK)
+        return st;
+    if (m.at[1].p) {
+        r->behind_text = true;
+        return RK_OK;
+    }
+    if (!m.at[0].p || r->behind_text || r->bos.len > 0)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_UNSUPPORTED,
+                              "%s: its post_processor puts more around a text than one token in "
+                              "front of it",
+                              r->in.name);
+    rk_json_scan token = m.at[0];
+    st = rk_json_find_members(&r->in, &token, "a template", ids, 1, &m);
+    if (st == RK_OK && !m.at[0].p)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_FORMAT, "%s: no id in a template", r->in.name);
+    if (st == RK_OK)
+        st = rk_json_take_string(&r->in, &m.at[0]);
+    if (st == RK_OK)
+        rk_buf_add(&r->bos, r->in.string, r->in.n);
+    return st == RK_OK && r->bos.failed
+               ? rk_fail(r->in.err, RK_ERR_NOMEM, "%s: out of memory", r->in.name)
+               : st;
+}
+
+static rk_status take_template(reader *r, rk_json_scan s)
+{
+    static const char *const keys[] = {"single"};
+    rk_json_members m;
+    const rk_status st = rk_json_find_members(&r->in, &s, "post_processor", keys, 1, &m);
+    if (st == RK_OK && !m.at[0].p)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_FORMAT, "%s: no single in post_processor", r->in.name);
+    return st == RK_OK ? rk_json_each(&r->in, &m.at[0], take_part, r) : st;
+}
+
+static rk_status take_post_processor(void *user, rk_json_scan *s);
+
+static rk_status take_processors(reader *r, rk_json_scan s)
+{
+    static const char *const keys[] = {"processors"};
+    rk_json_members m;
+    const rk_status st = rk_json_find_members(&r->in, &s, "post_processor", keys, 1, &m);
+    if (st == RK_OK && !m.at[0].p)
+        return RK_JSON_REFUSE(&r->in, RK_ERR_FORMAT, "%s: no processors in post_processor",
+                              r->in.name);
+    return st == RK_OK ? rk_json_each(&r->in, &m.at[0], take_post_processor, r) : st;
+}
+
+/* ByteLevel moves the offsets of tokens and no token. */
+static rk_status take_post_processor(void *user, rk_json_scan *s)
+{
+    reader *r = user;
+    const rk_json_scan begin = *s;
+    rk_status st = rk_json_take_type(&r->in, begin, "post_processor", "ByteLevel");
+    const bool sequence = st == RK_OK && rk_json_string_is(&r->in, "Sequence");
+    const bool template = st == RK_OK && rk_json_string_is(&r->in, "TemplateProcessing");
+    if (st == RK_OK && !sequence && !template && !rk_json_string_is(&r->in, "ByteLevel"))
+        return RK_JSON_REFUSE(
+            &r->in, RK_ERR_UNSUPPORTED,
+            "%s: post_processor is '%s', expected ByteLevel, TemplateProcessing or "
+            "Sequence",
+            r->in.name, rk_json_shown(&r->in));
+    if (st == RK_OK && !rk_json_skip(s, RK_JSON_DEPTH_MAX))
+        return rk_json_syntax(&r->in, s);
+    if (st == RK_OK && template)
+        st = take_template(r, begin);
+    return st == RK_OK && sequence ? take_processors(r, begin) : st;
+}
+
+static rk_status find_bos(reader *r)
+{
+    if (r->bos.len == 0)
+        return RK_OK;
+    r->about->bos = rk_bpe_added(r->u.b, r->bos.data, r->bos.len);
+    r->about->adds_bos = r->about->bos >= 0;
+    return r->about->adds_bos
+               ? RK_OK
+               : RK_JSON_REFUSE(
+                     &r->in, RK_ERR_FORMAT,
+                     "%s: its post_processor puts '%.40s' in front of a text, which is no "
+                     "added token",
+                     r->in.name, r->bos.data);
 }
 
 /* ---- the file ---- */
 
-static rk_status expect_no_holes(const reader *r)
-{
-    for (int64_t id = 0; id < r->texts->n_ids; id++)
-        if (r->texts->of_id[id].n == 0)
-            return REFUSE(r, RK_ERR_FORMAT,
-                          "%s: no token has the id %" PRId64 ", the highest is %" PRId64, r->name,
-                          id, r->texts->n_ids - 1);
-    return RK_OK;
-}
-
-static void hide_special(const reader *r)
-{
-    for (int64_t id = 0; id < r->texts->n_ids; id++)
-        if (r->is_special[id])
-            r->texts->of_id[id].n = 0;
-}
-
 enum { ADDED, NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, MODEL, N_KEYS };
 
-/* What happens to a text around the merges. */
-static rk_status expect_surroundings(reader *r, const members *m)
+static rk_status read_members(reader *r, rk_json_members *m)
 {
-    static const fixed rows[] = {{"add_prefix_space", "false", "false"},
-                                 {"use_regex", "true", "true"}};
-    rk_status st = expect_type(r, m->at[MODEL], "model", "BPE");
+    const rk_json_scan post = m->at[POST_PROCESSOR];
+    rk_json_scan around = post;
+    rk_status st = rk_json_expect_type(&r->in, m->at[MODEL], "model", "BPE");
     if (st == RK_OK)
-        st = expect_type(r, m->at[NORMALIZER], "normalizer", "NFC");
+        st = read_normalizer(r, m->at[NORMALIZER]);
     if (st == RK_OK)
-        st = expect_type(r, m->at[PRE_TOKENIZER], "pre_tokenizer", "ByteLevel");
+        st = read_pre_tokenizer(r, m->at[PRE_TOKENIZER]);
+    if (st == RK_OK && post.p && !rk_json_value_is(post, "null"))
+        st = take_post_processor(r, &around);
     if (st == RK_OK)
-        st = expect_fixed(r, m->at[PRE_TOKENIZER], "pre_tokenizer", rows, RK_COUNT(rows));
-    if (st == RK_OK && m->at[POST_PROCESSOR].p && !value_is(m->at[POST_PROCESSOR], "null"))
-        st = expect_type(r, m->at[POST_PROCESSOR], "post_processor", "ByteLevel");
+        st = read_model(r, m->at[MODEL]);
+    if (st == RK_OK && m->at[ADDED].p)
+        st = rk_json_each(&r->in, &m->at[ADDED], read_added_token, r);
     return st;
 }
 
@@ -565,70 +450,43 @@ static rk_status read_file(reader *r, rk_json_scan s)
 {
     static const char *const keys[N_KEYS] = {"added_tokens", "normalizer", "pre_tokenizer",
                                              "post_processor", "model"};
-    members m;
-    rk_status st = find_members(r, &s, "the file", keys, N_KEYS, &m);
+    rk_json_members m;
+    rk_status st = rk_json_find_members(&r->in, &s, "the file", keys, N_KEYS, &m);
     if (st == RK_OK && !rk_json_at_end(&s))
-        st = syntax(r, &s);
+        st = rk_json_syntax(&r->in, &s);
     for (size_t i = 0; i < N_KEYS && st == RK_OK; i++)
         if (!m.at[i].p && i != ADDED && i != POST_PROCESSOR)
-            return REFUSE(r, RK_ERR_FORMAT, "%s: no %s, expected a tokenizer.json", r->name,
-                          keys[i]);
+            return RK_JSON_REFUSE(&r->in, RK_ERR_FORMAT, "%s: no %s, expected a tokenizer.json",
+                                  r->in.name, keys[i]);
     if (st == RK_OK)
-        st = expect_surroundings(r, &m);
+        st = read_members(r, &m);
     if (st == RK_OK)
-        st = read_model(r, m.at[MODEL]);
-    if (st == RK_OK && m.at[ADDED].p)
-        st = read_added(r, m.at[ADDED]);
+        st = rk_bpe_build_tables(&r->u, r->ignore_merges);
     if (st == RK_OK)
-        st = expect_no_holes(r);
+        st = find_row(r);
     if (st == RK_OK)
-        st = index_added(r, &r->raw, &r->b->raw);
-    if (st == RK_OK)
-        st = index_added(r, &r->normal, &r->b->normal);
-    if (st == RK_OK)
-        hide_special(r);
-    return st;
+        st = find_bos(r);
+    return st == RK_OK ? rk_pre_tokenizer_new(&r->u.b->pre, r->u.b->row, r->in.err) : st;
 }
 
-/* A failure leaves it as it is. */
-static void *cut(void *p, size_t bytes)
+rk_status rk_tokenizer_json_read(rk_bpe *b, rk_texts *texts, rk_about_text *about, const void *text,
+                                 size_t n, const char *name, rk_error *err)
 {
-    void *less = realloc(p, bytes);
-    if (!less)
-        return p;
-    return less;
-}
-
-/* What was allocated for any file is cut to what this one needs. */
-static void trim(rk_texts *t)
-{
-    t->bytes = cut(t->bytes, t->n_bytes + 1);
-    t->of_id = cut(t->of_id, (size_t)t->n_ids * sizeof *t->of_id);
-}
-
-rk_status rk_tokenizer_json_read(rk_bpe *b, rk_texts *texts, const void *text, size_t n,
-                                 const char *name, rk_error *err)
-{
-    reader r = {.name = name, .begin = text, .err = err, .b = b, .texts = texts};
-    if (n > RK_VOCAB_TEXT_MAX)
-        return rk_fail(err, RK_ERR_FORMAT, "%s: %zu bytes, a vocabulary has 1 .. %d", name, n,
-                       RK_VOCAB_TEXT_MAX);
-    r.ids_max = n < RK_VOCAB_IDS_MAX ? n : RK_VOCAB_IDS_MAX;
-    texts->bytes = malloc(n + 1);
-    texts->of_id = calloc(r.ids_max, sizeof *texts->of_id);
-    r.string = malloc(n + 1);
-    r.is_special = calloc(r.ids_max, 1);
-    const rk_status st =
-        texts->bytes && texts->of_id && r.string && r.is_special
-            ? read_file(&r, (rk_json_scan){.p = text, .end = (const unsigned char *)text + n})
-            : out_of_memory(&r);
-    free(r.string);
-    free(r.is_special);
-    free(r.words);
-    free(r.merges);
-    free(r.raw.tokens);
-    free(r.normal.tokens);
+    reader r = {.in = {.name = name, .begin = text, .err = err},
+                .u = {.name = name, .err = err, .b = b, .texts = texts},
+                .about = about};
+    if (n > RK_TOKENIZER_JSON_MAX)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %zu bytes, a tokenizer.json has at most %d", name,
+                       n, RK_TOKENIZER_JSON_MAX);
+    r.in.string = malloc(n + 3); /* a NUL behind each of a pair */
+    rk_status st = r.in.string ? rk_bpe_build_init(&r.u, n, n)
+                               : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", name);
     if (st == RK_OK)
-        trim(texts);
+        st = read_file(&r, (rk_json_scan){.p = text, .end = (const unsigned char *)text + n});
+    free(r.in.string);
+    rk_bpe_build_deinit(&r.u);
+    rk_buf_deinit(&r.bos);
+    for (int i = 0; i < RK_PRE_PATTERNS_MAX; i++)
+        rk_buf_deinit(&r.patterns[i]);
     return st;
 }

@@ -65,6 +65,39 @@ size_t rk_utf8_encode(uint32_t code, unsigned char out[RK_UTF8_MAX])
     return n;
 }
 
+size_t rk_utf8_valid(const unsigned char *text, size_t n)
+{
+    size_t at = 0;
+    while (at < n) {
+        const int length = text[at] < 0x80 ? 1 : rk_utf8_classify(text + at, n - at);
+        if (length <= 0)
+            break;
+        at += (size_t)length;
+    }
+    return at;
+}
+
+size_t rk_utf8_broken(const unsigned char *p, size_t n)
+{
+    size_t bytes = 1;
+    while (bytes < n && rk_utf8_classify(p, bytes + 1) == 0)
+        bytes++;
+    return bytes;
+}
+
+void rk_utf8_add(rk_buf *out, const unsigned char *text, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        const size_t valid = rk_utf8_valid(text + at, n - at);
+        rk_buf_add(out, text + at, valid);
+        at += valid;
+        if (at == n)
+            return;
+        rk_buf_puts(out, replacement);
+        at += rk_utf8_broken(text + at, n - at);
+    }
+}
+
 size_t rk_utf8_push(rk_utf8_stream *s, const unsigned char *bytes, size_t n, char *out)
 {
     char *const begin = out;

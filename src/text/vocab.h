@@ -29,13 +29,24 @@ typedef struct rk_vocab {
     int64_t n_ids; /* ids are in [0, n_ids) */
 } rk_vocab;
 
+/* What an id is for, in vocabularies with merges. */
+typedef enum rk_token_kind {
+    RK_TOKEN_NORMAL,
+    RK_TOKEN_ADDED,   /* found in a text before anything else */
+    RK_TOKEN_CONTROL, /* the same, and not printed */
+    RK_TOKEN_UNUSED,  /* nothing encodes to it, and it is not printed */
+} rk_token_kind;
+/* Beside the kind of an added token: it is looked for in the text's normal form. */
+enum { RK_TOKEN_NORMALISED = 8, RK_TOKEN_KIND = 7 };
+
 /* The bytes of ids: of the i-th n of bytes + at; n is 0 where an id has no text. */
 typedef struct rk_texts {
     unsigned char *bytes;
     size_t n_bytes, longest;
     struct rk_text {
         uint32_t at, n;
-    } * of_id; /* (n_ids) */
+    } * of_id;      /* (n_ids) */
+    uint8_t *kinds; /* (n_ids) rk_token_kind; NULL: all are normal */
     int64_t n_ids;
 } rk_texts;
 

@@ -24,7 +24,8 @@ expect 0 '^.*,0,622,[0-9]*$' tokenize --vocab "$small" --encode 'a text<|endofte
 expect 0 '^a  b$' tokenize --vocab "$small" --decode "$("$RK_PROGRAM" tokenize --vocab "$small" --encode 'a  b')"
 expect 0 '^257,33,258$' tokenize --vocab "$data/gguf_vocab/good.gguf" --encode "he it's"
 expect 2 'it holds no vocabulary' tokenize --vocab "$data/gguf_vocab/good_none.gguf" --encode x
-expect 2 "of kind 'gpt2', expected rwkv" tokenize --vocab "$data/gguf_vocab/model_gpt2.gguf" --encode x
+expect 2 "of kind 'llama', expected rwkv or gpt2" tokenize --vocab "$data/gguf_vocab/model_llama.gguf" --encode x
+expect 2 "cuts texts as 'tekken' does" tokenize --vocab "$data/gguf_vocab/merges_pre_6.gguf" --encode x
 
 i=0
 while [ $i -lt 40 ]; do
@@ -53,7 +54,21 @@ expect 0 '^be' run -m other $run
 cp "$data/tokenizer_json/hole.json" other/tokenizer.json
 expect 2 'no token has the id' run -m other $run
 expect 2 "model is 'Unigram', expected BPE" run -m folder --vocab "$data/tokenizer_json/model_7.json" $run
-expect 2 'cannot hold vocabulary' convert folder x.gguf --vocab "$small"
+
+# A vocabulary with merges goes into a GGUF file and back into a folder.
+text='he  said <|endoftext|> it is there'
+ids=$("$RK_PROGRAM" tokenize --vocab folder --encode "$text")
+echo '{"eos_token_id": [5, 0]}' >folder/generation_config.json
+"$RK_PROGRAM" convert folder x.gguf -q
+expect 0 "^$ids\$" tokenize --vocab x.gguf --encode "$text"
+"$RK_PROGRAM" convert x.gguf back --names hf -q
+expect 0 "^$ids\$" tokenize --vocab back --encode "$text"
+"$RK_PROGRAM" convert back y.gguf -q
+cmp -s x.gguf y.gguf || { echo 'a vocabulary changes on its way through a folder'; failures=$((failures + 1)); }
+grep -q '"eos_token_id": \[5, 0\]' back/generation_config.json || { echo 'stops are lost'; failures=$((failures + 1)); }
+echo '{"eos_token_id": 623}' >folder/generation_config.json
+expect 2 'names the token 623, the vocabulary has 623' run -m folder $run
+rm folder/generation_config.json
 
 # A GGUF file that was given a vocabulary needs no other.
 bytes=$data/vocab/bytes-only.txt

@@ -3,8 +3,14 @@
 
     tests/oracle/vocabularies.py LIBRK.so world [MEGABYTES]                     (needs `rwkv`)
     tests/oracle/vocabularies.py LIBRK.so bpe TOKENIZER.json [MEGABYTES]        (needs `tokenizers`)
+    tests/oracle/vocabularies.py LIBRK.so trained FOLDER [MEGABYTES]            (needs `tokenizers`)
+    tests/oracle/vocabularies.py LIBRK.so llama.cpp FOLDER
+    tests/oracle/vocabularies.py LIBRK.so gguf FILE.gguf [MEGABYTES]            (needs `tokenizers`, `gguf`)
     tests/oracle/vocabularies.py golden                                         (needs both)
 
+`trained` makes a vocabulary of each known pattern in FOLDER, unless it lies there, and compares it. `llama.cpp`
+takes the cases of llama.cpp's own vocabularies, ggml-vocab-*.gguf.inp and .out in vendor/llama.cpp/models/ of
+the source package of llama-cpp-python. `gguf` builds a tokenizer of `tokenizers` of what the file holds.
 The text is mixed: what Debian has under /usr/share/doc and in python3.11-doc, perl-doc, fortunes-zh;
 made-up Chinese, Japanese, Korean, emoji, marks, code; and for World random bytes. `golden` writes
 tests/data/tokens: a small vocabulary trained by `tokenizers` on this project's pages, and texts with the
@@ -64,13 +70,104 @@ class World:
 class Bpe:
     def __init__(self, path):
         import tokenizers
-        self.tokenizer = tokenizers.Tokenizer.from_file(path)
+        self.tokenizer = tokenizers.Tokenizer.from_file(path) if isinstance(path, str) else path
 
     def encode(self, text):
         text = text.decode("utf-8", errors="replace")
         begin = time.thread_time()
-        ids = self.tokenizer.encode(text).ids
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids, time.thread_time() - begin
+
+
+# ------------------------------------------------------------------------- patterns and trained ones
+
+SHORT = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PATTERNS = {"qwen2": SHORT + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + REST,
+            "llama-bpe": SHORT + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + REST,
+            "qwen35": SHORT + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+                      r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"}
+NFC = ("qwen2", "deepseek-r1-qwen", "mpt")
+LIKE = {"deepseek-r1-qwen": "qwen2", "starcoder": "smollm", "refact": "smollm", "mpt": "gpt-2"}
+
+
+def untrained(name, model):
+    """A tokenizer of `tokenizers` that cuts texts as a row of src/text/pre_tokenizer.c does."""
+    import tokenizers
+    from tokenizers import decoders, normalizers, pre_tokenizers, processors
+    t = tokenizers.Tokenizer(model)
+    row = LIKE.get(name, name)
+    level = lambda regex: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex)
+    if row in PATTERNS:
+        steps = [pre_tokenizers.Split(tokenizers.Regex(PATTERNS[row]), "isolated"), level(False)]
+    else:
+        steps = [pre_tokenizers.Digits(True)] * (row == "smollm") + [level(True)]
+    t.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    if name in NFC:
+        t.normalizer = normalizers.NFC()
+    t.post_processor = processors.ByteLevel(trim_offsets=False)
+    t.decoder = decoders.ByteLevel()
+    return t
+
+
+def train(name, path, vocab_size, texts):
+    """Special tokens come first; of what comes behind, one is found in a text and shown."""
+    from tokenizers import AddedToken, models, pre_tokenizers, trainers
+    t = untrained(name, models.BPE(ignore_merges=name == "llama-bpe"))
+    t.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    t.add_tokens([AddedToken("<tool_call>", normalized=False)])
+    t.save(str(path), pretty=False)
+
+
+def trained(library, folder, megabytes):
+    pathlib.Path(folder).mkdir(exist_ok=True)
+    for name in ["qwen2", "llama-bpe", "smollm", "gpt-2", "qwen35"]:
+        path = pathlib.Path(folder) / (name + ".json")
+        if not path.exists():
+            train(name, path, 16000, (text.decode(errors="replace") for text in mixed(8, False)))
+        print(name, end=": ", flush=True)
+        compare(Ours(library, str(path)), Bpe(str(path)), mixed(megabytes, True))
+
+
+def of_gguf(path):
+    """A tokenizer of `tokenizers` with the vocabulary of a GGUF file."""
+    from gguf import GGUFReader
+    from tokenizers import AddedToken, models
+    fields = GGUFReader(path).fields
+    get = lambda key: fields["tokenizer.ggml." + key].contents()
+    tokens, kinds = get("tokens"), get("token_type")
+    highest = max(i for i, kind in enumerate(kinds) if kind == 1)
+    vocab = {t: i for i, t in enumerate(tokens) if i <= highest}
+    t = untrained(get("pre"), models.BPE(vocab=vocab, merges=[tuple(m.split(" ")) for m in get("merges")],
+                                         ignore_merges=get("pre") == "llama-bpe"))
+    last = max(i for i, kind in enumerate(kinds) if kind not in (5,))
+    t.add_special_tokens([AddedToken(tokens[i], normalized=False, special=True)
+                          for i in range(last + 1) if kinds[i] != 1])
+    return t
+
+
+def llama_cpp(library, folder):
+    checked = 0
+    for cases in sorted(pathlib.Path(folder).glob("ggml-vocab-*.gguf.inp")):
+        try:
+            ours = Ours(library, str(cases)[:-4])
+        except SystemExit as why:
+            print("passed over:", why)
+            continue
+        texts = cases.read_bytes().split(b"\n__ggml_vocab_test__\n")
+        wants = pathlib.Path(str(cases)[:-4] + ".out").read_text().split("\n")[:-1]
+        texts = texts[:-1] if texts[-1] == b"" and len(texts) > len(wants) else texts
+        assert len(texts) == len(wants), (len(texts), len(wants))
+        for text, want in zip(texts, wants):
+            got = ours.encode(text)[0]
+            if got != [int(x) for x in want.split()]:
+                sys.exit(f"{cases}: {text!r}: {got}, expected {want}")
+            checked += 1
+        print(f"{cases.name}: {len(texts)} cases")
+    if not checked:
+        sys.exit("no cases in " + folder)
 
 
 # ------------------------------------------------------------------------------------------- texts
@@ -186,7 +283,17 @@ def golden():
         train_small(small)
     rng = random.Random(2)
     texts = [made_up(rng, rng.randrange(1, 150)).encode() for _ in range(60)] + [b" " * n for n in range(60, 0, -9)]
-    for name, theirs, more in (("world", World(), [rng.randbytes(50) for _ in range(10)]), ("small", Bpe(str(small)), [])):
+    pages = [path.read_text() for path in sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])]
+    broken = [rng.randbytes(30) + made_up(rng, 40).encode()[:-1] for _ in range(10)]
+    kinds = [("small", Bpe(str(small)), [])]
+    if importlib.util.find_spec("rwkv"):
+        kinds.append(("world", World(), [rng.randbytes(50) for _ in range(10)]))
+    for name in ("qwen2", "llama-bpe", "smollm"):
+        path = folder / (name + ".json")
+        if not path.exists():
+            train(name, path, 600, pages)
+        kinds.append((name, Bpe(str(path)), broken + [b"<|im_start|>user\nI'M 12345 <tool_call>\xc5\xbf'\xc5\xbf<|im_end|>\n"]))
+    for name, theirs, more in kinds:
         with open(folder / (name + ".txt"), "w") as f:
             for text in texts + more:
                 f.write(text.hex() + " " + ",".join(map(str, theirs.encode(text)[0])) + "\n")
@@ -197,6 +304,12 @@ def main():
         golden()
     elif len(sys.argv) > 2 and sys.argv[2] == "world":
         compare(Ours(sys.argv[1], "world"), World(), mixed(int((sys.argv[3:] or ["100"])[0]), True))
+    elif len(sys.argv) > 3 and sys.argv[2] == "trained":
+        trained(sys.argv[1], sys.argv[3], int((sys.argv[4:] or ["20"])[0]))
+    elif len(sys.argv) > 3 and sys.argv[2] == "llama.cpp":
+        llama_cpp(sys.argv[1], sys.argv[3])
+    elif len(sys.argv) > 3 and sys.argv[2] == "gguf":
+        compare(Ours(sys.argv[1], sys.argv[3]), Bpe(of_gguf(sys.argv[3])), mixed(int((sys.argv[4:] or ["10"])[0]), True))
     elif len(sys.argv) > 3 and sys.argv[2] == "bpe":
         compare(Ours(sys.argv[1], sys.argv[3]), Bpe(sys.argv[3]), mixed(int((sys.argv[4:] or ["10"])[0]), False))
     else:

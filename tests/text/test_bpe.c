@@ -48,11 +48,16 @@ static void check_line(const rk_tokenizer *t, char *line, int number)
             fail_msg("line %d: token %" PRId64 " is %" PRId32, number, i, ids[i]);
 }
 
+static rk_tokenizer *open_trained(test_ctx *t, const char *name)
+{
+    return open_tokenizer(test_path(t, test_source(t, "tests/data/tokens"), name));
+}
+
 static void check_golden(const char *name, const char *file)
 {
     test_ctx c = test_begin(1);
     const char *dir = test_source(&c, "tests/data/tokens");
-    rk_tokenizer *t = name ? open_tokenizer(name) : open_small(&c);
+    rk_tokenizer *t = strchr(name, '.') ? open_trained(&c, name) : open_tokenizer(name);
     char *lines = test_read_file(&c, test_path(&c, dir, file), NULL);
     int n_lines = 0;
     for (char *next; *lines; lines = next) {
@@ -69,7 +74,10 @@ static void test_golden(void **state)
 {
     (void)state;
     check_golden("world", "world.txt");
-    check_golden(NULL, "small.txt");
+    check_golden("small.json", "small.txt");
+    check_golden("qwen2.json", "qwen2.txt");
+    check_golden("llama-bpe.json", "llama-bpe.txt");
+    check_golden("smollm.json", "smollm.txt");
 }
 
 /* ---- pieces ---- */
@@ -107,6 +115,97 @@ static void test_split(void **state)
             left -= n;
         }
     }
+}
+
+/* ---- patterns ---- */
+
+typedef struct pieces {
+    char text[400];
+    size_t n;
+} pieces;
+
+static void note_piece(void *user, const unsigned char *p, size_t n)
+{
+    pieces *s = user;
+    s->n += (size_t)snprintf(s->text + s->n, sizeof s->text - s->n, "%s%.*s", s->n ? "/" : "",
+                             (int)n, (const char *)p);
+}
+
+static void count_bytes(void *user, const unsigned char *p, size_t n)
+{
+    (void)p;
+    *(size_t *)user += n;
+}
+
+/* The pieces of texts by the patterns of a row, slashes between them. */
+static void test_patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *row, *text, *pieces;
+    } cases[] = {
+        {"qwen2", "I'M 123 it's", "I/'M/ /1/2/3/ it/'s"},
+        {"qwen2", "a.b (c) --\n\n  d", "a/.b/ (/c/)/ --\n\n/ / d"},
+        {"qwen2", "x \t\r\n \n y  ", "x/ \t\r\n \n/ y/  "},
+        {"qwen2", "\t\tif", "\t/\tif"},
+        {"qwen2", "caf\xc3\xa9\xc2\xa0\xe4\xbd\xa0\xe5\xa5\xbd\xe3\x80\x82",
+         "caf\xc3\xa9/\xc2\xa0\xe4\xbd\xa0\xe5\xa5\xbd/\xe3\x80\x82"},
+        /* U+0085 is white space, U+180E is not; the long s is an s */
+        {"qwen2",
+         "a\xc2\x85\xc2\x85"
+         "b\xe1\xa0\x8e.",
+         "a/\xc2\x85/\xc2\x85"
+         "b/\xe1\xa0\x8e."},
+        {"qwen2", "it'\xc5\xbf", "it/'\xc5\xbf"},
+        {"llama-bpe", "x1234567", "x/123/456/7"},
+        {"smollm", "Ab 12 'M it's", "Ab/ /1/2/ '/M/ it/'s"},
+        {"smollm", "a  3", "a/  /3"},
+        {"gpt-2", "Ab 12 'M it's", "Ab/ 12/ '/M/ it/'s"},
+        {"qwen35", "e\xcc\x81t\xcc\x81 1", "e\xcc\x81t\xcc\x81/ /1"},
+    };
+    for (size_t i = 0; i < RK_COUNT(cases); i++) {
+        rk_error err = {0};
+        rk_pre_tokenizer *t = NULL;
+        rk_pre_scratch scratch = {0};
+        pieces got = {.n = 0};
+        test_ok(rk_pre_tokenizer_new(&t, rk_pre_row_named(cases[i].row), &err), &err);
+        assert_true(rk_pre_tokenize(t, &scratch, (const unsigned char *)cases[i].text,
+                                    strlen(cases[i].text), note_piece, &got));
+        assert_string_equal(got.text, cases[i].pieces);
+        rk_pre_scratch_deinit(&scratch);
+        rk_pre_tokenizer_free(t);
+    }
+    assert_null(rk_pre_row_named("qwen"));
+}
+
+/* Texts that make patterns look far ahead, a megabyte each: blanks, blanks and line feeds, signs, digits,
+ * letters, and what matches nothing of the first pattern. */
+static void test_hostile_texts(void **state)
+{
+    (void)state;
+    enum { N = 1 << 20 };
+    static const char *const texts[] = {" ", "\n ", " \n", "'", "1", "a", "\r", "' ", "\t."};
+    test_ctx c = test_begin(8);
+    char *text = test_alloc(&c, N);
+    const double begin = rk_now_s();
+    for (const rk_pre_row *row = rk_pre_rows; row->name; row++) {
+        rk_pre_tokenizer *t = NULL;
+        rk_pre_scratch scratch = {0};
+        test_ok(rk_pre_tokenizer_new(&t, row, NULL), NULL);
+        for (size_t i = 0; i < RK_COUNT(texts); i++) {
+            const size_t n = strlen(texts[i]);
+            size_t n_bytes = 0;
+            for (size_t at = 0; at < N; at += n)
+                memcpy(text + at, texts[i], n);
+            assert_true(rk_pre_tokenize(t, &scratch, (const unsigned char *)text, N, count_bytes,
+                                        &n_bytes));
+            assert_int_equal(n_bytes, N);
+        }
+        rk_pre_scratch_deinit(&scratch);
+        rk_pre_tokenizer_free(t);
+    }
+    assert_true(rk_now_s() - begin < 60.0);
+    test_end(&c);
 }
 
 /* ---- merges ---- */
@@ -282,6 +381,81 @@ static void test_nfc_random(void **state)
 
 /* ---- the interface ---- */
 
+static void expect_ids(const rk_bpe *b, const char *text, bool plain, const int32_t *want,
+                       int64_t n)
+{
+    int32_t ids[32];
+    assert_int_equal(rk_bpe_encode(b, text, strlen(text), plain, ids, 32), n);
+    assert_memory_equal(ids, want, (size_t)n * sizeof *ids);
+}
+
+/* As plain text, what looks like a control token is none; an added token of another kind is. */
+static void test_plain(void **state)
+{
+    (void)state;
+    test_ctx c = test_begin(9);
+    rk_tokenizer *t = open_trained(&c, "qwen2.json");
+    const rk_bpe *b = rk_tokenizer_bpe(t);
+    int32_t ids[32];
+    expect_ids(b, "<|im_end|>", false, (const int32_t[]){2}, 1);
+    const int64_t n = rk_bpe_encode(b, "<|im_end|>", 10, true, ids, 32);
+    assert_true(n > 3 && n <= 10);
+    for (int64_t i = 0; i < n; i++)
+        assert_true(ids[i] > 2);
+    const int32_t call = rk_bpe_added(b, "<tool_call>", 11);
+    assert_true(call > 2);
+    expect_ids(b, "<tool_call>", true, &call, 1);
+    assert_int_equal(rk_bpe_added(b, "<|im_", 5), -1);
+    /* nothing lies beside the file that says more */
+    assert_true(rk_tokenizer_ends(t, 0));
+    assert_false(rk_tokenizer_ends(t, 2));
+    rk_tokenizer_free(t);
+    test_end(&c);
+}
+
+/* A byte without a token is left out before merges, or becomes the unknown token. */
+static void test_missing_bytes(void **state)
+{
+    (void)state;
+    static const char text[] = "h\xf4\x80\x80\x80"
+                               "e";
+    test_ctx c = test_begin(10);
+    const char *dir = test_source(&c, "tests/data/tokenizer_json");
+    rk_tokenizer *t = open_tokenizer(test_path(&c, dir, "good.json"));
+    rk_tokenizer *rare = open_tokenizer(test_path(&c, dir, "good_byte_rare.json"));
+    rk_tokenizer *unknown = open_tokenizer(test_path(&c, dir, "good_byte_unknown.json"));
+    int32_t ids[8], some[8];
+    assert_int_equal(rk_tokenizer_encode(t, text, sizeof text - 1, ids, 8), 6);
+    assert_int_equal(rk_tokenizer_encode(rare, text, sizeof text - 1, some, 8), 5);
+    assert_memory_equal(some + 1, ids + 2, 4 * sizeof *ids);
+    assert_int_equal(rk_tokenizer_encode(unknown, text, sizeof text - 1, some, 8), 6);
+    assert_int_equal(some[1], 0);
+    rk_tokenizer_free(t);
+    rk_tokenizer_free(rare);
+    rk_tokenizer_free(unknown);
+    test_end(&c);
+}
+
+/* Merges come out of the tables as they went in. */
+static void test_merges_back(void **state)
+{
+    (void)state;
+    test_ctx c = test_begin(11);
+    rk_tokenizer *t = open_trained(&c, "qwen2.json");
+    rk_merge *merges = rk_bpe_merges(rk_tokenizer_bpe(t));
+    const rk_texts *x = rk_tokenizer_texts(t);
+    for (int64_t i = 0; i < rk_tokenizer_bpe(t)->n_merges; i++) {
+        const struct rk_text l = x->of_id[merges[i].left], r = x->of_id[merges[i].right];
+        const struct rk_text made = x->of_id[merges[i].made];
+        assert_int_equal(made.n, l.n + r.n);
+        assert_memory_equal(x->bytes + made.at, x->bytes + l.at, l.n);
+        assert_memory_equal(x->bytes + made.at + l.n, x->bytes + r.at, r.n);
+    }
+    free(merges);
+    rk_tokenizer_free(t);
+    test_end(&c);
+}
+
 static void test_special(void **state)
 {
     (void)state;
@@ -320,6 +494,9 @@ int main(void)
         cmocka_unit_test(test_merges),      cmocka_unit_test(test_remembered),
         cmocka_unit_test(test_long_pieces), cmocka_unit_test(test_nfc),
         cmocka_unit_test(test_nfc_random),  cmocka_unit_test(test_special),
+        cmocka_unit_test(test_patterns),    cmocka_unit_test(test_hostile_texts),
+        cmocka_unit_test(test_plain),       cmocka_unit_test(test_missing_bytes),
+        cmocka_unit_test(test_merges_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
