@@ -294,6 +294,27 @@ static void attention(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **ou
     out[0] = rk_attention(ctx, &a, &out[1], &out[2]);
 }
 
+/* Two queries of a token read the same rows; the second ones name their key heads. */
+static void attention_twice(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    static const int64_t key_heads[] = {1, 0, 1};
+    const int64_t none[] = {in[1]->dims[0], 0, in[1]->dims[2], in[1]->dims[3]};
+    rk_attention_in a = {.q = in[0], .k = in[1], .v = in[2], .theta = 50.0, .scale = 0.7};
+    rows_of(ctx, in[0], arg);
+    a.keys = rk_new(ctx, in[1]->dtype, 4, none);
+    a.values = rk_new(ctx, in[1]->dtype, 4, none);
+    out[0] = rk_attention(ctx, &a, &a.keys, &a.values);
+    const rk_attention_in b = {.q = in[3],
+                               .q_bias = in[4],
+                               .key_heads = key_heads,
+                               .keys = a.keys,
+                               .values = a.values,
+                               .theta = 50.0,
+                               .scale = 0.6};
+    if (!rk_ctx_failed(ctx))
+        out[1] = rk_attention(ctx, &b, &a.keys, &a.values);
+}
+
 static void previous(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     rows_of(ctx, in[0], arg);
@@ -669,6 +690,10 @@ static const rk_op_case cases[] = {
      {ATTENTION_OF(2, 70, 3, 3, 38), IN(-1, 1, 114), IN(-1, 1, 114), IN(-1, 1, 114)}},
     {"attention, tokens before", &rk_op_attention, attention, AFTER,
      {ATTENTION_OF(2, 9, 4, 2, 6), IN(-1, 1, 2, 150, 2, 6), IN(-1, 1, 2, 150, 2, 6)}},
+    {"attention, rows that are there", &rk_op_attention, attention_twice, ONE_SEQUENCE,
+     {ATTENTION_OF(2, 70, 4, 2, 6), IN(-1, 1, 2, 70, 3, 6), IN(-1, 1, 18)}},
+    {"attention, rows that are there, several sequences", &rk_op_attention, attention_twice, SEVERAL,
+     {ATTENTION_OF(3, 40, 4, 2, 6), IN(-1, 1, 3, 40, 3, 6), IN(-1, 1, 18)}},
     {"attention, several sequences", &rk_op_attention, attention, PACKED,
      {ATTENTION_OF(3, 90, 2, 1, 4), IN(-1, 1, 8), IN(-1, 1, 4), IN(-1, 1, 4)}},
     {"previous", &rk_op_previous, previous, ONE_SEQUENCE, {IN(-1, 1, 2, 35, 70), IN(-1, 1, 2, 70)}},

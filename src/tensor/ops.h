@@ -144,9 +144,13 @@ rk_tensor *rk_positions(rk_ctx *ctx, rk_tensor *before, int64_t n_tokens, rk_ten
  * position * theta^(-2j/N). */
 rk_tensor *rk_rotary(rk_ctx *ctx, rk_tensor *x, rk_tensor *positions, double theta);
 
+enum { RK_ATTENTION_HEADS_MAX = 256 }; /* that name their key heads */
 typedef struct rk_attention_in {
-    rk_tensor *q;                        /* (B, T, H, N) */
-    rk_tensor *k, *v;                    /* (B, T, G, N): query head h reads key head h / (H/G) */
+    rk_tensor *q; /* (B, T, H, N) */
+    /* (B, T, G, N). NULL, both: keys and values hold the rows of these tokens already, as a call for the same
+     * tokens has left them, and stay as they are. */
+    rk_tensor *k, *v;
+    const int64_t *key_heads; /* (H) the key head that each query head reads; NULL: h / (H/G) */
     rk_tensor *q_bias, *k_bias, *v_bias; /* H N, G N, G N elements, added first; NULL: none */
     /* (B, tokens, G, N): those of the tokens before, keys rotated. States that grow; or tensors, which may
      * have no tokens and which alone have gradients. */

@@ -383,6 +383,9 @@ WRONG(wrong_concat_none, rk_concat(c, &a, 0, 0))
 WRONG(wrong_concat_null, rk_concat(c, (rk_tensor *[]){a, NULL}, 2, 0))
 WRONG(wrong_softmax, rk_softmax(c, rk_slice(c, a, 1, 0, 2)))
 WRONG(wrong_norm, rk_norm(c, a, b, b, 1, 0.0))
+WRONG(wrong_rms_norm, rk_rms_norm(c, a, b, 0.0))
+WRONG(wrong_swiglu, rk_swiglu(c, a, b))
+WRONG(wrong_rotary, rk_rotary(c, a, b, 10.0))
 WRONG(wrong_groups, rk_tensor *w = rk_index(c, a, 0); rk_norm(c, a, w, w, 3, 0.0))
 WRONG(wrong_linear, rk_linear(c, a, rk_weight_of(b, RK_OUT_IN), NULL))
 WRONG(wrong_residual, rk_linear(c, a, rk_weight_of(a, RK_OUT_IN), b))
@@ -414,6 +417,8 @@ static const struct {
     {"slice: [-1, 0)", wrong_index}, {"transpose: dimensions 0 and 2 of 2", wrong_transpose},
     {"concat of", wrong_concat}, {"concat of 0 tensors", wrong_concat_none}, {"concat: input 1 is missing", wrong_concat_null},
     {"softmax of f32 (3,2)", wrong_softmax}, {"norm of", wrong_norm}, {"which the groups divide", wrong_groups},
+    {"rms_norm of f32 (3,4) and f32 (5,6): expected a weight", wrong_rms_norm}, {"swiglu of", wrong_swiglu},
+    {"rotary of f32 (3,4)", wrong_rotary},
     {"linear of", wrong_linear}, {"a summand of the result's shape", wrong_residual}, {"matmul of", wrong_matmul},
     {"embedding of", wrong_embedding}, {"cross_entropy of", wrong_head}, {"shift_mix of", wrong_shift},
     {"shift_mix: 47 mixes", wrong_mixes}, {"wkv7 of", wrong_wkv7}, {"rwkv7_prepare of", wrong_prepare},

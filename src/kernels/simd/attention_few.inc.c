@@ -198,12 +198,14 @@ static void attend_few(const rk_attend *a, void *outp, void *statsp, void *scrat
     float *out = outp, *stats = statsp;
     int64_t used = 0;
     const attend_few_memory m = attend_few_memory_of(a, scratch, &used);
-    attend_gather(a, a->q, a->ldq, 0, a->rows, a->scale, m.q);
-    memset(out, 0, (size_t)(a->rows * a->size) * sizeof *out);
     for (int64_t i = 0; i < a->rows; i++) {
         stats[2 * i] = -INFINITY;
         stats[2 * i + 1] = 0.0f;
     }
+    if (a->part * RK_ATTEND_RUN * RK_ATTEND_KEYS >= end)
+        return; /* no query sees any key of it */
+    attend_gather(a, a->q, a->ldq, 0, a->rows, a->scale, m.q);
+    memset(out, 0, (size_t)(a->rows * a->size) * sizeof *out);
     for (int64_t lo = 0; lo < end; lo += RK_ATTEND_KEYS)
         if (rk_attend_part(lo / RK_ATTEND_KEYS, a->n_parts) == a->part)
             attend_few_block(a, &m, lo, rk_min_i64(RK_ATTEND_KEYS, end - lo), out, stats);
