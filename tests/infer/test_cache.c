@@ -5,6 +5,7 @@
 #include "growing.h"
 #include "infer/engine.h"
 #include "infer/session.h"
+#include "infer/speculate.h"
 
 enum { V = 97, N = 300 };
 
@@ -173,6 +174,40 @@ static void test_limit(void **state)
     end(&f);
 }
 
+/* A draft proposes no more than fits, so text ends at the same token with it as without. */
+static void test_limit_with_draft(void **state)
+{
+    enum { PROMPT = 40, SIZE = 75 };
+    (void)state;
+    fixture f = begin(RK_CACHE_F16, SIZE, 2);
+    rk_error err = {0};
+    rk_session *s = session(&f);
+    rk_sampler_params greedy = rk_sampler_defaults();
+    rk_sampler *sampler = NULL;
+    rk_speculator *sp = NULL;
+    float *logits = test_alloc_f32(&f.t, V);
+    int n = 0;
+    greedy.temp = 0;
+    feed(s, f.tokens, PROMPT, logits);
+    test_ok(rk_sampler_new(&sampler, &greedy, V, NULL, &err), &err);
+    test_ok(rk_speculator_new(&sp, s, sampler, f.model, 7, &err), &err);
+    rk_speculator_always(sp);
+    test_ok(rk_speculator_read(sp, f.tokens, PROMPT, &err), &err);
+    for (rk_status st = RK_OK; st == RK_OK; n += st == RK_OK) {
+        int32_t token = 0;
+        test_ok(rk_speculator_next(sp, logits, &token, &err), &err);
+        st = rk_speculator_feed(sp, token, logits, &err);
+    }
+    assert_int_equal(n, SIZE - PROMPT);
+    assert_non_null(strstr(err.msg, "it holds 75 tokens (--ctx-size), 75 are read"));
+    test_ok(rk_speculator_settle(sp, &err), &err);
+    assert_int_equal(rk_state_n_tokens(s->stream.state), SIZE);
+    rk_speculator_free(sp);
+    rk_sampler_free(sampler);
+    rk_session_free(s);
+    end(&f);
+}
+
 /* Who keeps nothing of its tokens needs no limit and no type; who keeps heads of another size than blocks
  * have cannot have blocks. */
 static void test_who_it_concerns(void **state)
@@ -230,9 +265,9 @@ static void test_many_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),        cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_limit),        cmocka_unit_test(test_who_it_concerns),
-        cmocka_unit_test(test_many_lengths),
+        cmocka_unit_test(test_types),           cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_limit),           cmocka_unit_test(test_limit_with_draft),
+        cmocka_unit_test(test_who_it_concerns), cmocka_unit_test(test_many_lengths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

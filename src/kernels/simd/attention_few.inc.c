@@ -7,21 +7,30 @@ static inline float attend_exp(float x)
     return y;
 }
 
-/* As attend_weights for the n keys of a row that one query sees, zeros after them up to n_all. */
-static void attend_row(int64_t n, int64_t n_all, int64_t size, float *p, float *stats, float *out)
+/* Scores p of a query into weights beside max, zeros behind the n keys it sees up to n_all; returns their sum:
+ * VF partial sums in order, then the tree of vf_sum. */
+static inline float attend_row(int64_t n, int64_t n_all, float max, float *p)
 {
-    const float max = fmaxf(stats[0], row_max(n, p)), keep = attend_exp(stats[0] - max);
-    for (int64_t j = 0; j < n; j += VF)
-        vf_store_upto(p + j, vf_exp(vf_sub(vf_load_upto(p + j, n - j), vf_set1(max))), n - j);
-    memset(p + n, 0, (size_t)(n_all - n) * sizeof *p);
-    stats[0] = max;
-    stats[1] = stats[1] * keep + row_sum(n, p);
-    if (keep != 1.0f)
-        scale(size, (double)keep, out, out);
+    const vf top = vf_set1(max);
+    vf sum = vf_zero();
+    int64_t j = 0;
+    for (; j + VF <= n; j += VF) {
+        const vf x = vf_exp(vf_sub(vf_load(p + j), top));
+        vf_store(p + j, x);
+        sum = vf_add(sum, x);
+    }
+    if (j < n) {
+        vf_store_n(p + j, vf_exp(vf_sub(vf_load_n(p + j, (int)(n - j)), top)), (int)(n - j));
+        sum = vf_add(sum, vf_load_n(p + j, (int)(n - j)));
+    }
+    for (j = n; j < n_all; j++)
+        p[j] = 0.0f;
+    return vf_sum(sum);
 }
 
 typedef struct attend_few_memory {
     float *q, *p, *wide; /* (rows, N), (rows, RK_ATTEND_KEYS), (RK_ATTEND_KEYS, N) */
+    float *max, *keep;   /* (rows) */
 } attend_few_memory;
 
 static attend_few_memory attend_few_memory_of(const rk_attend *a, float *scratch, int64_t *used)
@@ -30,6 +39,8 @@ static attend_few_memory attend_few_memory_of(const rk_attend *a, float *scratch
     m.q = attend_take(scratch, used, a->rows * a->size);
     m.p = attend_take(scratch, used, a->rows * RK_ATTEND_KEYS);
     m.wide = attend_take(scratch, used, RK_ATTEND_KEYS * a->size);
+    m.max = attend_take(scratch, used, a->rows);
+    m.keep = attend_take(scratch, used, a->rows);
     return m;
 }
 
@@ -176,6 +187,28 @@ static void attend_values(int64_t rows, int64_t n, int64_t size, const float *p,
         attend_value_rows(1, 8, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size);
 }
 
+/* Scores of the queries from i0 on into weights, as attend_weights; all maxima first, then what is kept of all,
+ * so that one query's chain of instructions does not wait for another's. */
+static void attend_few_weights(const rk_attend *a, const attend_few_memory *m, int64_t i0,
+                               int64_t lo, int64_t n, float *out, float *stats)
+{
+    for (int64_t i = i0; i < a->rows; i++) {
+        const int64_t seen = rk_min_i64(n, attend_seen(a, i) - lo);
+        m->max[i] = fmaxf(stats[2 * i], row_max(seen, m->p + i * RK_ATTEND_KEYS));
+        m->keep[i] = stats[2 * i] - m->max[i];
+    }
+    for (int64_t i = i0; i < a->rows; i += VF)
+        vf_store_upto(m->keep + i, vf_exp(vf_load_upto(m->keep + i, a->rows - i)), a->rows - i);
+    for (int64_t i = i0; i < a->rows; i++) {
+        const int64_t seen = rk_min_i64(n, attend_seen(a, i) - lo);
+        const float sum = attend_row(seen, n, m->max[i], m->p + i * RK_ATTEND_KEYS);
+        stats[2 * i] = m->max[i];
+        stats[2 * i + 1] = stats[2 * i + 1] * m->keep[i] + sum;
+        if (m->keep[i] != 1.0f)
+            scale(a->size, (double)m->keep[i], out + i * a->size, out + i * a->size);
+    }
+}
+
 /* A block of n keys from lo on, and the queries that see any of them: those of the last tokens. */
 static void attend_few_block(const rk_attend *a, const attend_few_memory *m, int64_t lo, int64_t n,
                              float *out, float *stats)
@@ -185,9 +218,7 @@ static void attend_few_block(const rk_attend *a, const attend_few_memory *m, int
     int64_t ld;
     const float *k = attend_floats(a, &a->k, lo, n, m->wide, &ld);
     attend_dots(rows, n, a->size, m->q + i0 * a->size, k, ld, p);
-    for (int64_t i = i0; i < a->rows; i++)
-        attend_row(rk_min_i64(n, attend_seen(a, i) - lo), n, a->size, m->p + i * RK_ATTEND_KEYS,
-                   stats + 2 * i, out + i * a->size);
+    attend_few_weights(a, m, i0, lo, n, out, stats);
     const float *v = attend_floats(a, &a->v, lo, n, m->wide, &ld);
     attend_values(rows, n, a->size, p, v, ld, out + i0 * a->size);
 }
