@@ -18,7 +18,15 @@ typedef struct block_job {
     const rk_model *m;
     int64_t layer;
     double dropout;
+    bool drop_rows; /* rk_forward.drop_rows */
 } block_job;
+
+/* Does state i leave the block as it came? One that lies with its stream has grown there. */
+static bool is_dropped(const block_job *j, int i, const rk_tensor *before)
+{
+    return j->drop_rows && j->m->arch->state[i].kind == RK_STATE_TOKENS && before &&
+           !rk_tensor_is_streams(before);
+}
 
 /* Results that are not state: block 0 carries, the others pass on what it left. */
 static int n_carried(const block_job *j)
@@ -57,11 +65,12 @@ static void run_block(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor *
     const block_job *j = user;
     const rk_arch *arch = j->m->arch;
     rk_block_io io = unpack_inputs(in, arch->n_state);
+    const rk_block_io before = io;
     ctx->layer = j->layer;
     arch->block(ctx, j->m, j->layer, j->dropout, &io);
     *out++ = io.x;
     for (int i = 0; i < arch->n_state; i++)
-        *out++ = io.state[i];
+        *out++ = is_dropped(j, i, before.state[i]) ? rk_copy(ctx, before.state[i]) : io.state[i];
     for (int i = 0; i < n_carried(j); i++)
         *out++ = rk_copy(ctx, io.carry[i]);
 }
@@ -77,11 +86,12 @@ static rk_tensor *new_carried(rk_ctx *ctx, const rk_model *m, const rk_io_spec *
 }
 
 /* Room for the state behind a block that read state t: one that grows has a row more for each token. */
-static rk_tensor *new_state(rk_ctx *ctx, const rk_state_spec *spec, const rk_tensor *t,
+static rk_tensor *new_state(rk_ctx *ctx, const block_job *j, int i, const rk_tensor *t,
                             const rk_tensor *x)
 {
     int64_t dims[RK_MAX_DIMS];
-    if (spec->kind != RK_STATE_TOKENS || !t || rk_tensor_is_streams(t))
+    if (j->m->arch->state[i].kind != RK_STATE_TOKENS || !t || rk_tensor_is_streams(t) ||
+        is_dropped(j, i, t))
         return rk_new_state_like(ctx, t);
     memcpy(dims, t->dims, sizeof dims);
     dims[1] += x->dims[1];
@@ -99,7 +109,7 @@ static int new_results(rk_ctx *ctx, const block_job *j, const rk_block_io *io, r
         return 0;
     out[n++] = in_place ? io->x : rk_new_like(ctx, io->x);
     for (int i = 0; i < arch->n_state; i++)
-        out[n++] = new_state(ctx, &arch->state[i], io->state[i], io->x);
+        out[n++] = new_state(ctx, j, i, io->state[i], io->x);
     for (int i = 0; i < n_carried(j); i++)
         out[n++] = new_carried(ctx, j->m, &arch->carry[i], io->x);
     return rk_ctx_failed(ctx) ? 0 : n;
@@ -176,7 +186,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
     io.x = rk_dropout(ctx, io.x, f->dropout, 0);
     for (int64_t l = 0; l < m->hp.n_layer && !rk_ctx_failed(ctx); l++) {
         rk_tensor **state = f->state + l * arch->n_state;
-        jobs[l] = (block_job){m, l, f->dropout};
+        jobs[l] = (block_job){m, l, f->dropout, f->drop_rows};
         memcpy(io.state, state, state_bytes);
         if (ctx->recording && is_below_tape(m, l, &io))
             block_below_tape(ctx, &jobs[l], &io);

@@ -76,6 +76,9 @@ typedef struct rk_forward {
     rk_tensor **state; /* n_layer * n_state, layer by layer: before the tokens, then after */
     double dropout;    /* after each residual addition, while recording */
     bool recompute;    /* keep each block's results only; backward computes it again */
+    /* Nobody reads what the states have grown by, so that it need not outlive its block: they may come out
+     * as they went in. */
+    bool drop_rows;
 } rk_forward;
 
 /* What a block works on, in place. */

@@ -232,6 +232,70 @@ static void test_who_it_concerns(void **state)
     end(&f);
 }
 
+/* ---- in training ---- */
+
+/* The loss's gradient of a key matrix, with recomputation; or, while planning, only its memory. */
+static size_t train(test_ctx *t, bool drop_rows, bool planning, float *grad)
+{
+    enum { B = 2, T = 40 };
+    const int64_t dims[] = {B, T};
+    rk_pool *pool = NULL;
+    rk_ctx ctx;
+    rk_error err = {0};
+    rk_tensor *state[2 * RK_STATE_MAX];
+    rk_model *m = test_model_make(1, 2, 64);
+    test_ok(rk_pool_new(&pool, 2, NULL, NULL, NULL, &err), &err);
+    const rk_ctx_params p = {.kernels = rk_kernels_at(0),
+                             .pool = pool,
+                             .data_kind = planning ? RK_ARENA_COUNTING : RK_ARENA_GROWING};
+    test_ok(rk_ctx_init(&ctx, &p, &err), &err);
+    ctx.recording = ctx.long_class = true;
+    rk_model_new_state(&ctx, m, RK_F32, B, state);
+    rk_forward f = {.in = {rk_new(&ctx, RK_I32, 2, dims)},
+                    .state = state,
+                    .recompute = true,
+                    .drop_rows = drop_rows};
+    if (!planning)
+        memcpy(f.in[0]->data, test_tokens(t, B * T, V), B * T * sizeof(int32_t));
+    rk_param *key = NULL;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (strstr(m->params[i].name, "blocks.1.soft.key"))
+            key = &m->params[i];
+    assert_non_null(key);
+    key->tensor.requires_grad = true;
+    rk_grad(&ctx, &key->tensor);
+    rk_backward(&ctx, rk_sum(&ctx, rk_model_forward(&ctx, m, &f)), 1.0);
+    test_ok(rk_ctx_status(&ctx, &err), &err);
+    if (grad)
+        memcpy(grad, key->tensor.grad, rk_tensor_bytes(&key->tensor));
+    const size_t bytes = ctx.data.peak;
+    rk_ctx_deinit(&ctx);
+    rk_pool_free(pool);
+    rk_model_close(m);
+    return bytes;
+}
+
+/* Rows that nobody reads take no memory between the passes, and change no bit. */
+static void test_training(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(3);
+    float *kept = test_alloc_f32(&t, 64 * 64), *dropped = test_alloc_f32(&t, 64 * 64);
+    double sum = 0;
+    test_arch = &test_arch_growing;
+    test_head_size = 16;
+    train(&t, false, false, kept);
+    t.n_arrays = 0; /* the same tokens */
+    train(&t, true, false, dropped);
+    test_same(&t, "gradient", kept, dropped, 64 * 64 * sizeof *kept);
+    for (int i = 0; i < 64 * 64; i++)
+        sum += fabs((double)kept[i]);
+    assert_true(sum > 0);
+    const size_t rows = 2 * 2 * 40 * 64 * sizeof(float); /* keys and values of a layer */
+    assert_true(train(&t, false, true, NULL) >= train(&t, true, true, NULL) + rows);
+    test_end(&t);
+}
+
 /* 64 streams that have read 1 to 2,000 tokens read on together, with the bits that each has alone. */
 static void test_many_lengths(void **state)
 {
@@ -265,9 +329,10 @@ static void test_many_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),           cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_limit),           cmocka_unit_test(test_limit_with_draft),
-        cmocka_unit_test(test_who_it_concerns), cmocka_unit_test(test_many_lengths),
+        cmocka_unit_test(test_types),        cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_limit),        cmocka_unit_test(test_limit_with_draft),
+        cmocka_unit_test(test_training),     cmocka_unit_test(test_who_it_concerns),
+        cmocka_unit_test(test_many_lengths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
