@@ -180,8 +180,8 @@ rk_status rk_param_quantise(rk_model *m, rk_param *p, rk_dtype type, const rk_qu
 static bool is_meant(const rk_param *p, const rk_quantise_options *o)
 {
     return p->used && !p->trained &&
-           (rk_param_is_hidden(p) || (o->head && p->role == RK_ROLE_HEAD) ||
-            (o->emb && p->role == RK_ROLE_EMB));
+           (rk_param_is_hidden(p) || (o->head && rk_roles[p->role].head) ||
+            (o->emb && rk_param_is_table(p)));
 }
 
 static void tell_misfits(const rk_model *m, rk_dtype type, const rk_quantise_options *o)

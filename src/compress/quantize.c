@@ -16,7 +16,8 @@
 static const double benefits[RK_ROLE_COUNT] = {
     [RK_ROLE_EMB] = 1.26,        [RK_ROLE_HEAD] = 0.59,    [RK_ROLE_ATT_READ] = 0.16,
     [RK_ROLE_ATT_WRITE] = 0.615, [RK_ROLE_ATT_OUT] = 0.31, [RK_ROLE_FFN_IN] = 1.02,
-    [RK_ROLE_FFN_OUT] = 0.40,
+    [RK_ROLE_FFN_OUT] = 0.40,    [RK_ROLE_TIED] = 1.85, /* the sum of both */
+    [RK_ROLE_FFN_DOWN] = 0.40,
 };
 
 static bool is_large(const rk_param *p)

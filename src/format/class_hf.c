@@ -10,14 +10,15 @@
 #include "io/json_line.h"
 
 typedef enum member_kind {
-    SIZE,    /* the size `text` */
-    NUMBER,  /* the whole number */
-    FLAG,    /* number: 0 or 1 */
-    TEXT,    /* text */
-    CTX_LEN, /* tokens of a training window; the number where that is not known */
-    DIVISOR, /* of what goes into a group norm of eps 1e-5 */
-    RATIO,   /* the size `text` over n_embd */
-    DTYPE,   /* of the weights, in PyTorch's words */
+    SIZE,      /* the size `text` */
+    SIZE_FLAG, /* the same, as true or false */
+    NUMBER,    /* the whole number */
+    FLAG,      /* number: 0 or 1 */
+    TEXT,      /* text */
+    CTX_LEN,   /* tokens of a training window; the number where that is not known */
+    DIVISOR,   /* of what goes into a group norm of eps 1e-5 */
+    RATIO,     /* the size `text` over n_embd */
+    DTYPE,     /* of the weights, in PyTorch's words */
 } member_kind;
 
 typedef struct member {
@@ -37,7 +38,7 @@ struct rk_hf_class {
     const rk_scheme *scheme;
     const char *model_type, *name;
     double (*ln_x_eps)(const rk_model *m);
-    const member_table *tables[2];
+    const member_table *tables[3];
 };
 
 /* ---- members ---- */
@@ -81,11 +82,29 @@ static const member fla7[] = {
     {"fuse_norm", FLAG, NULL, 0},
 };
 
+/* Of transformers 4, which 5 reads as well. The ids of tokens are those of the vocabulary. */
+static const member tf[] = {
+    {"num_attention_heads", SIZE, "n_head", 0},
+    {"num_key_value_heads", SIZE, "n_kv_head", 0},
+    {"head_dim", SIZE, "head_size", 0},
+    {"hidden_act", TEXT, "silu", 0},
+    {"rms_norm_eps", SIZE, "rms_eps", 0},
+    {"rope_theta", SIZE, "rope_theta", 0},
+    {"max_position_embeddings", SIZE, "n_positions", 0},
+    {"vocab_size", SIZE, "n_vocab", 0},
+    {"hidden_size", SIZE, "n_embd", 0},
+    {"num_hidden_layers", SIZE, "n_layer", 0},
+    {"intermediate_size", SIZE, "dim_ffn", 0},
+    {"tie_word_embeddings", SIZE_FLAG, "tied", 0},
+    {"use_cache", FLAG, NULL, 1},
+    {"torch_dtype", DTYPE, NULL, 0},
+};
+
 static const member_table common_table = {common, RK_COUNT(common)},
                           rwkv_table = {rwkv, RK_COUNT(rwkv)},
                           heads_table = {rwkv_heads, RK_COUNT(rwkv_heads)},
                           rwkv7_table = {rwkv7, RK_COUNT(rwkv7)},
-                          fla7_table = {fla7, RK_COUNT(fla7)};
+                          fla7_table = {fla7, RK_COUNT(fla7)}, tf_table = {tf, RK_COUNT(tf)};
 
 /* Versions 5 and 6 divide by head_size_divisor what a group norm of eps 1e-5 takes. */
 static int64_t divisor(const rk_model *m)
@@ -108,43 +127,50 @@ static double head_eps(const rk_model *m)
 /* ---- classes ---- */
 
 static const rk_hf_class classes[] = {
-    {&rk_arch_rwkv4, &rk_scheme_hf_classes, "rwkv", "RwkvForCausalLM", divided_eps, {&rwkv_table}},
+    {&rk_arch_rwkv4,
+     &rk_scheme_hf_classes,
+     "rwkv",
+     "RwkvForCausalLM",
+     divided_eps,
+     {&rwkv_table, &common_table}},
     {&rk_arch_rwkv5_0,
      &rk_scheme_hf_classes,
      "rwkv5",
      "Rwkv5ForCausalLM",
      divided_eps,
-     {&rwkv_table, &heads_table}},
+     {&rwkv_table, &heads_table, &common_table}},
     {&rk_arch_rwkv5_1,
      &rk_scheme_hf_classes,
      "rwkv5",
      "Rwkv5ForCausalLM",
      divided_eps,
-     {&rwkv_table, &heads_table}},
+     {&rwkv_table, &heads_table, &common_table}},
     {&rk_arch_rwkv5,
      &rk_scheme_hf_classes,
      "rwkv5",
      "Rwkv5ForCausalLM",
      divided_eps,
-     {&rwkv_table, &heads_table}},
+     {&rwkv_table, &heads_table, &common_table}},
     {&rk_arch_rwkv6,
      &rk_scheme_hf_classes,
      "rwkv6",
      "Rwkv6ForCausalLM",
      divided_eps,
-     {&rwkv_table, &heads_table}},
+     {&rwkv_table, &heads_table, &common_table}},
     {&rk_arch_rwkv7,
      &rk_scheme_transformers7,
      "rwkv7",
      "Rwkv7ForCausalLM",
      head_eps,
-     {&rwkv7_table}},
+     {&rwkv7_table, &common_table}},
     {&rk_arch_rwkv7,
      &rk_scheme_fla7,
      "rwkv7",
      "RWKV7ForCausalLM",
      head_eps,
-     {&rwkv7_table, &fla7_table}},
+     {&rwkv7_table, &fla7_table, &common_table}},
+    {&rk_arch_qwen2, &rk_scheme_tf, "qwen2", "Qwen2ForCausalLM", NULL, {&tf_table}},
+    {&rk_arch_llama, &rk_scheme_tf, "llama", "LlamaForCausalLM", NULL, {&tf_table}},
 };
 
 const rk_hf_class *rk_hf_class_of(const rk_arch *arch, bool fla)
@@ -162,8 +188,8 @@ const rk_scheme *rk_hf_class_scheme(const rk_hf_class *c)
 
 double rk_hf_class_implies(const rk_hf_class *c, const rk_model *m, const rk_size_spec *size)
 {
-    return size->at.offset == offsetof(rk_hparams, ln_x_eps) ? c->ln_x_eps(m)
-                                                             : rk_size_default(size);
+    return c->ln_x_eps && size->at.offset == offsetof(rk_hparams, ln_x_eps) ? c->ln_x_eps(m)
+                                                                            : rk_size_default(size);
 }
 
 /* ---- config.json ---- */
@@ -189,6 +215,9 @@ static void put_member(rk_buf *b, const member *r, const rk_model *m, rk_dtype d
     switch (r->kind) {
     case SIZE:
         put_size(b, r->key, m, r->text);
+        break;
+    case SIZE_FLAG:
+        rk_json_bool(b, r->key, rk_size_value(rk_size_find(m->arch, r->text), &m->hp) != 0);
         break;
     case NUMBER:
         rk_json_int(b, r->key, r->number);
@@ -237,7 +266,6 @@ void rk_hf_put_config(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dty
         put_table(b, c->tables[i], m, dtype);
     for (int i = 0; (s = rk_size_marked(m->arch, &m->hp, i)); i++)
         put_size(b, s->name, m, s->name);
-    put_table(b, &common_table, m, dtype);
     rk_json_end(b);
     rk_buf_puts(b, "\n");
 }

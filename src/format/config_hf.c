@@ -212,8 +212,8 @@ static rk_status tie(rk_file *canonical, const rk_map *map, rk_error *err)
 static rk_status apply(rk_file *canonical, const config *c, const rk_map *map, rk_error *err)
 {
     const rk_file_tensor *emb = rk_file_find(canonical, "emb.weight");
-    rk_status st =
-        check_size(map, "num_hidden_layers", c->num_hidden_layers, rk_count_layers(canonical), err);
+    rk_status st = check_size(map, "num_hidden_layers", c->num_hidden_layers,
+                              rk_count_layers(&rk_arch_rwkv7, canonical), err);
     if (st == RK_OK && emb && emb->n_dims == 2)
         st = check_size(map, "hidden_size", c->hidden_size, emb->dims[1], err);
     if (st == RK_OK)

@@ -60,15 +60,30 @@ static bool is_default(const rk_size_spec *s, const char *text)
     return *text && !*end && (float)x == (float)rk_size_default(s);
 }
 
+/* The shortest decimal that is the same in 32 bits: what the number was before it was put there. */
+static void shorten(char *out, size_t size, const char *text)
+{
+    const float x = (float)strtod(text, NULL);
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(out, size, "%.*g", digits, (double)x);
+        if ((float)strtod(out, NULL) == x)
+            return;
+    }
+}
+
 static rk_status take_number(void *user, const char *key, const char *size, rk_error *err)
 {
     const take_job *j = user;
     const rk_size_spec *s = rk_size_find(j->arch, size);
     const char *text = rk_file_meta(j->f, key);
-    if (!text || !s || s->file.from != RK_FROM_META || rk_file_meta(j->f, size) ||
-        is_default(s, text))
+    const bool stated = s && s->file.from == RK_FROM_STATED;
+    char brief[32];
+    if (!text || !s || (s->file.from != RK_FROM_META && !stated) || rk_file_meta(j->f, size) ||
+        (!stated && is_default(s, text)))
         return RK_OK;
-    return rk_file_add_meta(j->f, size, text, err);
+    if (stated && s->at.real)
+        shorten(brief, sizeof brief, text);
+    return rk_file_add_meta(j->f, size, stated && s->at.real ? brief : text, err);
 }
 
 rk_status rk_header_take(rk_file *f, const rk_arch *arch, rk_error *err)
@@ -106,6 +121,9 @@ static rk_status check_number(void *user, const char *key, const char *size, rk_
     if (!*text || *end)
         return rk_fail(err, RK_ERR_FORMAT, "%s: %s is '%.32s', expected a number",
                        rk_file_name(j->f), key, text);
+    const rk_size_spec *s = rk_size_find(j->arch, size);
+    if (s && s->file.from == RK_FROM_STATED) /* it was taken from here */
+        return RK_OK;
     return rk_header_compare(rk_file_name(j->f), key, said, j->arch, size, j->hp, err);
 }
 

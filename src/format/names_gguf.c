@@ -257,12 +257,15 @@ void rk_arch_full_name(const rk_model *m, const char *plain, char *name)
     }
 }
 
-static const rk_scheme *scheme_of(const rk_arch *arch)
+const rk_scheme *rk_scheme_gguf_of_arch(const rk_arch *arch)
 {
     static const struct {
         const rk_arch *arch;
         const rk_scheme *scheme;
-    } all[] = {{&rk_arch_rwkv7, &rk_scheme_gguf7}, {&rk_arch_rwkv6, &rk_scheme_gguf6}};
+    } all[] = {{&rk_arch_rwkv7, &rk_scheme_gguf7},
+               {&rk_arch_rwkv6, &rk_scheme_gguf6},
+               {&rk_arch_qwen2, &rk_scheme_gguf_qwen2},
+               {&rk_arch_llama, &rk_scheme_gguf_llama}};
     for (size_t i = 0; i < RK_COUNT(all); i++)
         if (all[i].arch == arch)
             return all[i].scheme;
@@ -271,11 +274,11 @@ static const rk_scheme *scheme_of(const rk_arch *arch)
 
 const rk_scheme *rk_scheme_gguf_of(const rk_model *m)
 {
-    return rk_size_marked(m->arch, &m->hp, 0) ? NULL : scheme_of(m->arch);
+    return rk_size_marked(m->arch, &m->hp, 0) ? NULL : rk_scheme_gguf_of_arch(m->arch);
 }
 
 const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch)
 {
-    const rk_scheme *s = scheme_of(arch);
+    const rk_scheme *s = rk_scheme_gguf_of_arch(arch);
     return s ? s : &rk_scheme_gguf7;
 }

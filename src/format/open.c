@@ -173,7 +173,13 @@ static rk_status bind_params(rk_model *m, rk_error *err)
     return st;
 }
 
-/* Of architecture, marked sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
+static void add_size(rk_checksum *c, const rk_size_spec *s, double x)
+{
+    rk_checksum_add(c, s->name, strlen(s->name));
+    rk_checksum_add(c, &x, sizeof x);
+}
+
+/* Of architecture, marked and stated sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
 static rk_status fingerprint(rk_model *m, rk_error *err)
 {
     rk_checksum *c = rk_checksum_new();
@@ -194,11 +200,11 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
         }
     }
     const rk_size_spec *s;
-    for (int i = 0; (s = rk_size_marked(m->arch, &m->hp, i)); i++) {
-        const double x = rk_size_value(s, &m->hp);
-        rk_checksum_add(c, s->name, strlen(s->name));
-        rk_checksum_add(c, &x, sizeof x);
-    }
+    for (int i = 0; (s = rk_size_marked(m->arch, &m->hp, i)); i++)
+        add_size(c, s, rk_size_value(s, &m->hp));
+    for (int i = 0; (s = rk_size_at(m->arch, i)); i++)
+        if (s->file.from == RK_FROM_STATED) /* in 32 bits, which some containers have */
+            add_size(c, s, (double)(float)rk_size_value(s, &m->hp));
     m->fingerprint = rk_checksum_value(c);
     rk_checksum_free(c);
     return RK_OK;

@@ -26,13 +26,12 @@ static const relative by_tensor[] = {
     {"pos_emb_x", "an experiment with RWKV-4 for images"},
     {"moba.", "RWKV-X, RWKV-7 with blocks of sparse attention in between"},
     {"ranking_head.", "a reranker of EmbeddingRWKV, which scores states"},
-    {".q_proj.", "attention with a softmax, alone or in a hybrid"},
+    {".att.q_proj.", "attention with a softmax, alone or in a hybrid"},
 };
 
 static const relative by_gguf[] = {
     {"rwkv6qwen2", "a Qwen2 model with RWKV-6's recurrence in place of attention"},
     {"arwkv7", "a Qwen2 model with RWKV-7's recurrence in place of attention"},
-    {"qwen2", "a transformer with softmax attention"},
 };
 
 static const char *tensor_with(const rk_file *f, const char *mark)

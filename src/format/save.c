@@ -295,10 +295,12 @@ static rk_status write_changed(rk_save *s, const rk_param *p, const rk_file_tens
     return st;
 }
 
-/* Small ones may be stored transposed, or together: they are changed before a container lays them out. */
+/* Small ones may be stored transposed, or together, and some have their rows in another order: they are
+ * changed before a container lays them out. */
 static bool is_changed_early(const rk_save *s, const rk_param *p)
 {
-    return rk_roles[p->role].low_rank && is_changed(s, p);
+    return is_changed(s, p) &&
+           (rk_roles[p->role].low_rank || (s->scheme && rk_scheme_reorders(s->scheme, p->name)));
 }
 
 static rk_status write_tensor(rk_save *s, int64_t i, const rk_file_tensor *from, rk_out *out,
@@ -406,9 +408,18 @@ static rk_status change_early(rk_save *s, const rk_param *p, rk_file_tensor *t, 
     return st;
 }
 
+static rk_status state_head_size(rk_save *s, rk_error *err)
+{
+    char text[RK_SAVE_TEXT_MAX];
+    snprintf(text, sizeof text, "%lld", (long long)s->m->hp.head_size);
+    return rk_file_add_meta(s->canonical, RK_FORM_HEAD_SIZE, text, err);
+}
+
 static rk_status collect(rk_save *s, rk_error *err)
 {
     rk_status st = rk_file_new(&s->canonical, "model", s->path, err);
+    if (st == RK_OK)
+        st = state_head_size(s, err);
     for (int64_t i = 0; i < s->m->n_params && st == RK_OK; i++) {
         const rk_param *p = &s->m->params[i];
         rk_file_tensor t;
@@ -443,8 +454,9 @@ static rk_status add_marks(rk_file *f, const rk_model *m, rk_error *err)
     return st == RK_OK ? rk_file_finish(f, err) : st;
 }
 
-static rk_status prepare(rk_save *s, const rk_scheme *scheme, rk_error *err)
+static rk_status prepare(rk_save *s, rk_error *err)
 {
+    const rk_scheme *scheme = s->scheme;
     rk_status st = collect(s, err);
     if (st == RK_OK && scheme)
         st = rk_scheme_export(&s->exported, s->canonical, scheme, err);
@@ -476,12 +488,14 @@ static void put_pair(rk_pair *pair, char *text, const char *key, double x)
     *pair = (rk_pair){key, text};
 }
 
-/* The i-th size that has to stand in metadata: no tensor shows it, and it is another than what
- * those take it for who find no metadata. NULL past the last. */
+/* The i-th size that has to stand in metadata: no tensor shows it, and it is stated by every file or
+ * another than what those take it for who find no metadata. NULL past the last. */
 static const rk_size_spec *unshown_size(const rk_save *s, int i)
 {
     const rk_size_spec *size;
     for (int k = 0; (size = rk_size_at(s->m->arch, k)); k++) {
+        if (size->file.from == RK_FROM_STATED && i-- == 0)
+            return size;
         if (size->file.from != RK_FROM_META && size->file.from != RK_FROM_MARK)
             continue;
         const double implied =
@@ -594,16 +608,14 @@ static rk_status save_as(rk_save *s, rk_error *err)
     const bool folder = s->o->names != RK_SAVE_OWN, fla = s->o->names == RK_SAVE_FLA;
     const bool gguf = !folder && as == RK_SAVE_GGUF, pth = !folder && as == RK_SAVE_PTH;
     s->hf = folder ? rk_hf_class_of(s->m->arch, fla) : NULL;
-    const rk_scheme *scheme = s->hf  ? rk_hf_class_scheme(s->hf)
-                              : gguf ? rk_scheme_gguf_of(s->m)
-                                     : NULL;
+    s->scheme = s->hf ? rk_hf_class_scheme(s->hf) : gguf ? rk_scheme_gguf_of(s->m) : NULL;
     rk_status st = refuse_fused(s, err);
     s->vectors_f32 = gguf;
-    if (st == RK_OK && folder && !scheme)
+    if (st == RK_OK && folder && !s->scheme)
         st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no %s folders of %s models", s->path,
                      fla ? "fla" : "Hugging Face", s->m->arch->name);
     if (st == RK_OK)
-        st = prepare(s, scheme, err);
+        st = prepare(s, err);
     if (st != RK_OK)
         return st;
     return folder ? rk_save_hf(s, err)

@@ -14,10 +14,11 @@ typedef struct rk_save {
     const rk_model *m; /* NULL: the tensors are of no architecture here */
     const rk_save_options *o;
     const char *path;
-    const rk_hf_class *hf; /* of a Hugging Face folder; NULL: it is another kind of file */
-    bool vectors_f32;      /* the container has vectors in f32 only */
-    rk_file *canonical;    /* the model's tensors under its own names */
-    rk_file *exported;     /* under those of a scheme; NULL: no scheme */
+    const rk_hf_class *hf;   /* of a Hugging Face folder; NULL: it is another kind of file */
+    const rk_scheme *scheme; /* of the names; NULL: the model's own */
+    bool vectors_f32;        /* the container has vectors in f32 only */
+    rk_file *canonical;      /* the model's tensors under its own names */
+    rk_file *exported;       /* under those of a scheme; NULL: no scheme */
     const rk_file *from;
     rk_file_tensor *to;
     int64_t n;

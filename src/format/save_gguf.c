@@ -103,7 +103,7 @@ static void put_unused(rk_gguf_meta *m, const rk_save *s)
         rk_buf_add(&m->bytes, t->data, t->bytes);
         n++;
     }
-    if (s->exported && rk_scheme_gguf_of(s->m)->has_dummies)
+    if (s->exported && s->scheme->has_dummies)
         rk_gguf_put_u32(m, RK_GGUF_UNUSED, n);
 }
 
@@ -142,6 +142,18 @@ static const char *name_of_model(const rk_save *s)
     return name ? name : s->m->arch->name;
 }
 
+/* Is it a size that stands under a key of llama.cpp's? */
+static bool has_number(const rk_arch *arch, const char *size)
+{
+    const rk_scheme *scheme = rk_scheme_gguf_of_arch(arch);
+    const rk_size_spec *spec = rk_size_find(arch, size);
+    for (int i = 0; scheme && spec && spec->file.from == RK_FROM_STATED && i < scheme->n_numbers;
+         i++)
+        if (scheme->numbers[i].size && !strcmp(scheme->numbers[i].size, size))
+            return true;
+    return false;
+}
+
 static void put_all(rk_gguf_meta *m, const rk_save *s)
 {
     char text[RK_SAVE_PAIRS_MAX][RK_SAVE_TEXT_MAX];
@@ -159,7 +171,8 @@ static void put_all(rk_gguf_meta *m, const rk_save *s)
         rk_gguf_put_u32(m, "general.quantization_version", 2);
     put_sizes(m, s);
     for (int i = 0; i < n; i++)
-        rk_gguf_put_string(m, pairs[i].key, pairs[i].value);
+        if (!has_number(s->m->arch, pairs[i].key))
+            rk_gguf_put_string(m, pairs[i].key, pairs[i].value);
     for (int64_t i = 0; i < s->o->n_meta; i++)
         rk_gguf_put_string(m, s->o->meta[i].key, s->o->meta[i].value);
     put_were(m, s, RK_BF16);

@@ -9,9 +9,10 @@
 #include "base/num.h"
 
 static const rk_scheme *const schemes[] = {
-    &rk_scheme_gguf7,    &rk_scheme_gguf6,    &rk_scheme_rwkvcpp4, &rk_scheme_rwkvcpp5,
-    &rk_scheme_rwkvcpp6, &rk_scheme_rwkvcpp7, &rk_scheme_web5,     &rk_scheme_web6,
-    &rk_scheme_web7,     &rk_scheme_hf};
+    &rk_scheme_gguf7,    &rk_scheme_gguf6,    &rk_scheme_gguf_qwen2, &rk_scheme_gguf_llama,
+    &rk_scheme_rwkvcpp4, &rk_scheme_rwkvcpp5, &rk_scheme_rwkvcpp6,   &rk_scheme_rwkvcpp7,
+    &rk_scheme_web5,     &rk_scheme_web6,     &rk_scheme_web7,       &rk_scheme_tf,
+    &rk_scheme_hf};
 
 /* ---- names ---- */
 
@@ -101,7 +102,7 @@ bool rk_scheme_name(const rk_scheme *s, const char *foreign, char canonical[RK_T
     for (int i = 0; i < s->n_rows; i++)
         if (fits(s->rows[i].foreign, words, &m))
             return s->rows[i].canonical && s->rows[i].form != RK_FORM_PIECE &&
-                   fill(s->rows[i].canonical, &m, canonical);
+                   s->rows[i].form != RK_FORM_PAIRS && fill(s->rows[i].canonical, &m, canonical);
     memcpy(canonical, words, sizeof words);
     return true;
 }
@@ -113,6 +114,15 @@ bool rk_scheme_foreign_name(const rk_scheme *s, const char *canonical,
     for (int i = 0; i < s->n_rows; i++)
         if (fits(s->rows[i].canonical, canonical, &m))
             return s->rows[i].form == RK_FORM_SAME && fill(s->rows[i].foreign, &m, foreign);
+    return false;
+}
+
+bool rk_scheme_reorders(const rk_scheme *s, const char *canonical)
+{
+    match m;
+    for (int i = 0; i < s->n_rows; i++)
+        if (fits(s->rows[i].canonical, canonical, &m))
+            return s->rows[i].form == RK_FORM_PAIRS;
     return false;
 }
 
@@ -165,6 +175,8 @@ static rk_status import_all(rk_file *out, const rk_file *f, const rk_scheme *s, 
     }
     for (int64_t i = 0; i < rk_file_raw_count(f) && st == RK_OK; i++)
         st = rk_file_add_raw(out, rk_file_raw_at(f, i), err);
+    if (st == RK_OK && s->begin)
+        st = s->begin(out, f, err);
     for (int64_t i = 0; i < rk_file_count(f) && st == RK_OK; i++)
         st = import_tensor(out, f, s, rk_file_at(f, i), err);
     if (st == RK_OK && s->finish)
@@ -280,6 +292,9 @@ rk_status rk_scheme_export(rk_file **out, const rk_file *canonical, const rk_sch
 {
     rk_file *f = NULL;
     rk_status st = rk_file_new(&f, scheme->name, rk_file_name(canonical), err);
+    const char *head_size = rk_file_meta(canonical, RK_FORM_HEAD_SIZE);
+    if (st == RK_OK && head_size)
+        st = rk_file_add_meta(f, RK_FORM_HEAD_SIZE, head_size, err);
     for (int64_t i = 0; i < rk_file_count(canonical) && st == RK_OK; i++)
         st = export_tensor(f, canonical, scheme, rk_file_at(canonical, i), err);
     if (st == RK_OK && scheme->complete)

@@ -1,7 +1,7 @@
 /* scheme.h: other programs' names and layouts of a model's tensors.
  *
- * Everything above works with the names of BlinkDL/RWKV-LM ("blocks.0.att.w1"), here called
- * canonical. A scheme is a source file with a table of rows, each of which maps a name to a name
+ * Everything above works with the names of BlinkDL/RWKV-LM ("blocks.0.att.w1"), and for transformers
+ * with those of Hugging Face, here called canonical. A scheme is a source file with a table of rows, each of which maps a name to a name
  * and says how the values are laid out, and one line in scheme.c. Importing and exporting walk the
  * same rows in the two directions. Matrices stay where they are; tensors with another order or
  * other values are copied, one by one. */
@@ -21,6 +21,8 @@ typedef enum rk_form {
     RK_FORM_SQUEEZED,    /* with dimensions of 1 at the end, which canonical does not have */
     RK_FORM_RESCALED,    /* GGUF's rwkv6 divides layer l by 2^(l / R) */
     RK_FORM_PIECE,       /* canonical is one part of foreign, a stack along its first dimension */
+    RK_FORM_PAIRS,       /* rows of each head: foreign has those side by side that are half a head
+                          * apart in canonical; the file states RK_FORM_HEAD_SIZE */
     RK_FORM_NEG_EXP,     /* foreign = -exp(canonical) */
     RK_FORM_EXP,         /* foreign = exp(canonical) */
     RK_FORM_EXP_NEG_EXP, /* foreign = exp(-exp(canonical)) */
@@ -60,6 +62,8 @@ typedef struct rk_scheme {
     int n_rows;
     /* Does layer 0 hold something else under the names of rows that are only_later? May be NULL. */
     bool (*has_dummies)(const rk_file *f);
+    /* Before the rows: what is not read here, what forms ask for. May be NULL. */
+    rk_status (*begin)(rk_file *canonical, const rk_file *foreign, rk_error *err);
     /* After the rows: metadata, values that depend on several things. May be NULL. */
     rk_status (*finish)(rk_file *canonical, const rk_file *foreign, rk_error *err);
     /* After the rows of an export: tensors that only such files have. May be NULL. */
@@ -71,6 +75,8 @@ typedef struct rk_scheme {
 
 extern const rk_scheme rk_scheme_web6, rk_scheme_web7, rk_scheme_web5;
 extern const rk_scheme rk_scheme_gguf7, rk_scheme_gguf6, rk_scheme_hf;
+/* Of transformers: Hugging Face's, which are canonical, and llama.cpp's. */
+extern const rk_scheme rk_scheme_tf, rk_scheme_gguf_qwen2, rk_scheme_gguf_llama;
 extern const rk_scheme rk_scheme_rwkvcpp4, rk_scheme_rwkvcpp5, rk_scheme_rwkvcpp6,
     rk_scheme_rwkvcpp7;
 /* Of Hugging Face folders that are written: the names of the classes of transformers' RWKV-4 and of
@@ -81,6 +87,8 @@ extern const rk_scheme rk_scheme_hf_classes, rk_scheme_transformers7, rk_scheme_
 const rk_scheme *rk_scheme_gguf_of(const rk_model *m);
 /* The numbers in its metadata: those of its names, for models of ours like those. */
 const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch);
+/* Of an architecture; NULL: llama.cpp does not have it. */
+const rk_scheme *rk_scheme_gguf_of_arch(const rk_arch *arch);
 /* What such a file, and config.json, call the architecture; name has room for it. A marked size is a
  * part, "rwkv7+removal_scale", so that nobody takes the model for a plain one. */
 enum { RK_ARCH_NAME_MAX = 128 };
@@ -93,6 +101,9 @@ void rk_arch_full_name(const rk_model *m, const char *plain, char *name);
 #define RK_GGUF_WERE "rwkv.were."
 #define RK_GGUF_UNUSED "rwkv.unused"
 
+/* Metadata that RK_FORM_PAIRS asks for. */
+#define RK_FORM_HEAD_SIZE "head_size"
+
 /* The same file under canonical names. Takes ownership of *f: on success it is replaced (by itself
  * where its names are canonical already), on failure it is closed.
  * Errors  RK_ERR_FORMAT: a tensor has not the shape its form needs, or two have one canonical name;
@@ -100,7 +111,7 @@ void rk_arch_full_name(const rk_model *m, const char *plain, char *name);
 rk_status rk_scheme_import(rk_file **f, rk_error *err);
 
 /* The canonical name of one tensor of a foreign file, which may lie there in another way. False: the name
- * is too long, or that of a stack of several. */
+ * is too long, that of a stack of several, or its rows are in another order. */
 bool rk_scheme_name(const rk_scheme *s, const char *foreign, char canonical[RK_TENSOR_NAME_MAX]);
 /* What foreign files call a tensor that they hold as it is here. False: there is none. */
 bool rk_scheme_foreign_name(const rk_scheme *s, const char *canonical,
@@ -115,6 +126,9 @@ rk_status rk_scheme_export(rk_file **out, const rk_file *canonical, const rk_sch
 /* Export one tensor by one row, whose foreign name is complete; for `complete`. */
 rk_status rk_scheme_add_row(rk_file *out, const rk_file_tensor *t, const rk_scheme_row *row,
                             rk_error *err);
+
+/* Does a tensor of this name lie in other order there, so that values for it are to be put in before? */
+bool rk_scheme_reorders(const rk_scheme *s, const char *canonical);
 
 /* Elements [at, at + n) of a plain float tensor, in the order of its dimensions' memory. */
 void rk_file_floats(const rk_file_tensor *t, int64_t at, int64_t n, float *out);

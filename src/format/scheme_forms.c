@@ -254,6 +254,27 @@ static rk_status exchange_form(rk_file *out, rk_file_tensor *t, rk_error *err)
     return st == RK_OK && t->n_dims > 2 ? rk_form_straighten(out, t, err) : st;
 }
 
+/* Rows 2 i and 2 i + 1 of each head to places i and i + half, or back, in memory of their own. Rows of
+ * blocks are whole ones. */
+static rk_status move_pairs(rk_file *out, rk_file_tensor *t, bool apart, rk_error *err)
+{
+    const char *said = rk_file_meta(out, RK_FORM_HEAD_SIZE);
+    const int64_t size = said ? strtoll(said, NULL, 10) : 0, rows = t->n_dims == 2 ? t->dims[0] : 0;
+    if (size < 2 || size % 2 != 0 || rows < 1 || rows % size != 0 || t->exchanged)
+        return fail_form(out, t, "rows of heads of an even size", err);
+    const size_t bytes = t->bytes / (size_t)rows;
+    char *to = rk_file_alloc(out, t->bytes, err);
+    if (!to)
+        return RK_ERR_NOMEM;
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t in = r % size, side = r - in + in / 2 + in % 2 * (size / 2);
+        memcpy(to + (size_t)(apart ? side : r) * bytes,
+               (const char *)t->data + (size_t)(apart ? r : side) * bytes, bytes);
+    }
+    t->data = to;
+    return RK_OK;
+}
+
 rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *row, long layer,
                          rk_error *err)
 {
@@ -272,6 +293,8 @@ rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *r
         return undo_rescale(out, t, layer, err);
     case RK_FORM_PIECE:
         return take_piece(out, t, row->piece, err);
+    case RK_FORM_PAIRS:
+        return move_pairs(out, t, true, err);
     case RK_FORM_NEG_EXP:
         return map_values(out, t, log_of_neg, err);
     case RK_FORM_EXP:
@@ -289,6 +312,8 @@ rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *r
 /* Forms that exist only in files that are read are not exported. */
 rk_status rk_form_export(rk_file *out, rk_file_tensor *t, const rk_scheme_row *row, rk_error *err)
 {
-    const rk_status st = row->form == RK_FORM_EXCHANGED ? exchange_form(out, t, err) : RK_OK;
+    const rk_status st = row->form == RK_FORM_EXCHANGED ? exchange_form(out, t, err)
+                         : row->form == RK_FORM_PAIRS   ? move_pairs(out, t, false, err)
+                                                        : RK_OK;
     return st == RK_OK ? rk_form_straighten(out, t, err) : st;
 }

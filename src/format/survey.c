@@ -156,12 +156,21 @@ static rk_status make_skeleton(rk_survey *s, const char *path, rk_error *err)
     return st == RK_ERR_NOMEM ? rk_fail(err, st, "%s", why.msg) : RK_OK;
 }
 
+/* The name of the table of embeddings, where a token needs one row of it only. */
+static const char *table_of(const rk_model *m)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (rk_param_is_table(&m->params[i]) && !rk_param_is_product(&m->params[i]))
+            return m->params[i].name;
+    return "";
+}
+
 static rk_status look_at_skeleton(rk_survey *s, rk_error *err)
 {
     rk_model_get_info(s->skeleton, &s->info);
     s->file = s->skeleton->file;
     take_arch(s, s->skeleton->arch->name);
-    s->bytes_per_token = tensor_bytes(s->file, "emb.weight") + 2 * s->info.state_bytes;
+    s->bytes_per_token = tensor_bytes(s->file, table_of(s->skeleton)) + 2 * s->info.state_bytes;
     return warn_of_tensors(s, err);
 }
 

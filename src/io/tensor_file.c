@@ -183,6 +183,15 @@ rk_status rk_file_add(rk_file *f, const rk_file_tensor *t, rk_error *err)
     return row->name ? RK_OK : RK_ERR_NOMEM;
 }
 
+void rk_file_remove(rk_file *f, const char *name)
+{
+    int64_t kept = 0;
+    for (int64_t i = 0; i < f->n_tensors; i++)
+        if (strcmp(f->tensors[i].name, name) != 0)
+            f->tensors[kept++] = f->tensors[i];
+    f->n_tensors = kept;
+}
+
 rk_status rk_file_add_meta(rk_file *f, const char *key, const char *value, rk_error *err)
 {
     void *array = f->meta;

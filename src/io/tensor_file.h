@@ -114,6 +114,8 @@ rk_status rk_file_own(rk_file *f, rk_file *part, rk_error *err);
  * Errors  RK_ERR_FORMAT: the shape overflows, is no whole number of blocks a row, or its bytes are
  *         not t->bytes; RK_ERR_NOMEM. */
 rk_status rk_file_add(rk_file *f, const rk_file_tensor *t, rk_error *err);
+/* Take a tensor out again, before rk_file_finish. */
+void rk_file_remove(rk_file *f, const char *name);
 /* Copy a pair; n_value bytes that may hold no NUL. */
 rk_status rk_file_add_meta(rk_file *f, const char *key, const char *value, rk_error *err);
 /* Keep a value where it lies; the key is copied. */

@@ -27,6 +27,15 @@ rk_status rk_init_uniform(const rk_init *p, rk_error *err)
     return RK_OK;
 }
 
+rk_status rk_init_normal(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    for (int64_t i = 0; i < p->rows * p->cols; i++)
+        p->x[i] =
+            (float)(p->arg * rk_rng_normal(p->seed, RK_RNG_INIT, (uint64_t)p->index, (uint64_t)i));
+    return RK_OK;
+}
+
 /* ---- functions of layer and channel ---- */
 
 static double r01(const rk_init *p)

@@ -9,6 +9,7 @@
 
 rk_init_fn rk_init_constant; /* arg */
 rk_init_fn rk_init_uniform;  /* in [-arg, arg) */
+rk_init_fn rk_init_normal;   /* of deviation arg */
 rk_init_fn rk_init_w0;       /* -6 + 6 (n/(C-1))^(1 + r01^0.3) + 0.5 + 2.5 zz */
 rk_init_fn rk_init_a0;       /* -0.19 + 0.3 zz + 0.4 lin */
 rk_init_fn rk_init_slope;    /* arg - 0.4 lin */

@@ -22,6 +22,39 @@ void rk_param_name(const rk_param_spec *spec, int64_t layer, char *name)
         snprintf(name, RK_PARAM_NAME_MAX, "%s", spec->name);
 }
 
+static const rk_arch *root_of(const rk_arch *arch)
+{
+    while (arch->base)
+        arch = arch->base;
+    return arch;
+}
+
+size_t rk_arch_layers(const rk_arch *arch, const char **prefix)
+{
+    const rk_arch *root = root_of(arch);
+    const char *mark = NULL;
+    for (int i = 0; i < root->n_params && !mark; i++) {
+        *prefix = root->params[i].name;
+        mark = strstr(*prefix, "%d");
+    }
+    return mark ? (size_t)(mark - *prefix) : 0;
+}
+
+int64_t rk_arch_layer_of(const rk_arch *arch, const char *name, const char **rest)
+{
+    enum { DIGITS_MAX = 6 };
+    const char *prefix;
+    const size_t n = rk_arch_layers(arch, &prefix);
+    *rest = name;
+    if (n == 0 || strncmp(name, prefix, n) != 0)
+        return -1;
+    const size_t digits = strspn(name + n, "0123456789");
+    if (digits == 0 || digits > DIGITS_MAX || name[n + digits] != '.')
+        return -1;
+    *rest = name + n + digits + 1;
+    return strtoll(name + n, NULL, 10);
+}
+
 /* ---- building from the table ---- */
 
 /* The table's role, but of a matrix of one row. */
@@ -54,7 +87,9 @@ static void refer_to(rk_model *m, rk_param *p)
 
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
-    if ((spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
+    if ((spec->scope == RK_SCOPE_TIED && !m->hp.tied) ||
+        (spec->scope == RK_SCOPE_UNTIED && m->hp.tied) ||
+        (spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
         (spec->scope == RK_SCOPE_TUNED_SHIFT && !m->hp.tuned_shift) ||
         (spec->scope == RK_SCOPE_TUNED_BASIS && !m->hp.tuned_basis) ||
         (spec->scope == RK_SCOPE_LN0 && m->hp.ln0_fused))
@@ -72,15 +107,8 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
         *rk_param_weight(m, p) =
             (rk_weight){.layout = rk_roles[spec->role].layout, .adapted_as = ++m->n_weights};
     refer_to(m, p);
-    if (spec->role == RK_ROLE_HEAD)
+    if (rk_roles[spec->role].head)
         m->head = rk_param_weight(m, p);
-}
-
-static const rk_arch *root_of(const rk_arch *arch)
-{
-    while (arch->base)
-        arch = arch->base;
-    return arch;
 }
 
 static size_t n_specs(const rk_arch *arch)
@@ -248,11 +276,11 @@ void rk_model_get_info(const rk_model *m, rk_model_info *info)
             info->n_params += rk_tensor_count(&m->params[i].tensor);
 }
 
-/* Of a parameter as the file has it, of a table one row. */
+/* Of a parameter as the file has it, of a table one row; one that is the head, too, is read whole. */
 static int64_t file_bytes(const rk_param *p)
 {
     const int64_t all = p->used ? (int64_t)rk_tensor_bytes(&p->tensor) : 0;
-    return rk_param_is_table(p) ? all / p->tensor.dims[0] : all;
+    return rk_param_is_table(p) && !rk_param_is_product(p) ? all / p->tensor.dims[0] : all;
 }
 
 static int64_t state_bytes(const rk_model *m)
@@ -284,7 +312,7 @@ int64_t rk_model_products(const rk_model *m, int64_t *head)
 {
     int64_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        if (rk_param_is_product(&m->params[i]) && m->params[i].role != RK_ROLE_HEAD)
+        if (rk_param_is_product(&m->params[i]) && !rk_roles[m->params[i].role].head)
             n += rk_tensor_count(&m->params[i].tensor);
     if (head)
         *head = rk_tensor_count(m->head->matrix);

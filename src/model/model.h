@@ -16,11 +16,14 @@
 enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 5 };
 
 typedef enum rk_scope {
-    RK_SCOPE_MODEL, /* once; `field` is an offset into the architecture's top struct */
-    RK_SCOPE_LN0,   /* the same, but for models with rk_hparams.ln0_fused, which have none */
-    RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
-    RK_SCOPE_LATER, /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
-    RK_SCOPE_TUNED, /* in every layer where rk_hparams.tuned_state says so, else nowhere */
+    /* Of the model: */
+    RK_SCOPE_MODEL,  /* once; `field` is an offset into the architecture's top struct */
+    RK_SCOPE_LN0,    /* the same, but for models with rk_hparams.ln0_fused, which have none */
+    RK_SCOPE_TIED,   /* the same, where the head is the table of embeddings (rk_hparams.tied), */
+    RK_SCOPE_UNTIED, /* and where it is not */
+    RK_SCOPE_LAYER,  /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
+    RK_SCOPE_LATER,  /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
+    RK_SCOPE_TUNED,  /* in every layer where rk_hparams.tuned_state says so, else nowhere */
     RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift, */
     RK_SCOPE_TUNED_BASIS, /* of rk_hparams.tuned_basis */
 } rk_scope;
@@ -38,7 +41,8 @@ typedef struct rk_init {
 typedef rk_status rk_init_fn(const rk_init *p, rk_error *err);
 
 typedef struct rk_param_spec {
-    const char *name;  /* "blocks.%d.att.w0"; %d is the layer */
+    const char *name;  /* "blocks.%d.att.w0"; %d is the layer, and what stands before it the same in
+                        * all rows of an architecture */
     const char *shape; /* a letter a dimension, of the rows of sizes; digits are themselves */
     rk_role role;
     rk_scope scope;
@@ -130,7 +134,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f);
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
     rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
-    rk_arch_rwkv7a, rk_arch_rwkv7_kernel;
+    rk_arch_rwkv7a, rk_arch_rwkv7_kernel, rk_arch_qwen2, rk_arch_llama;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 /* That which a file under canonical names is of; NULL: of none here. */
@@ -158,8 +162,8 @@ struct rk_model {
     int64_t n_params; /* entries of params */
     void *top;        /* the architecture's top struct */
     void *layers;     /* n_layer of its layer structs */
-    rk_weight *head;  /* (V, C), of the top struct */
-    int n_weights;    /* that adapters may be added to: the largest rk_weight.adapted_as */
+    rk_weight *head; /* (V, C), of the top struct; its matrix may be the table of embeddings, too */
+    int n_weights;   /* that adapters may be added to: the largest rk_weight.adapted_as */
     const struct rk_adapting *adapting; /* adapters that are trained with it; NULL: none */
     /* Where in params U and V (H, N, rank) of each layer are, whose product is added to the matrices that
      * streams begin with in training (tune/state_pairs.h); NULL: there are none. */
@@ -194,8 +198,14 @@ static inline bool rk_param_is_tuned(const rk_param_spec *spec)
 /* Does a row's parameter belong to the model and not to a layer? */
 static inline bool rk_param_of_model(const rk_param_spec *spec)
 {
-    return spec->scope == RK_SCOPE_MODEL || spec->scope == RK_SCOPE_LN0;
+    return spec->scope <= RK_SCOPE_UNTIED;
 }
+/* What stands before the layer in the names of an architecture's parameters, "blocks."; returns its
+ * length. */
+size_t rk_arch_layers(const rk_arch *arch, const char **prefix);
+/* The layer in a name that begins like those of the architecture's layers; *rest is what stands behind
+ * it and a dot. Another name: -1, and *rest is all of it. */
+int64_t rk_arch_layer_of(const rk_arch *arch, const char *name, const char **rest);
 /* A row's name with its layer in place of %d; name has RK_PARAM_NAME_MAX bytes. */
 void rk_param_name(const rk_param_spec *spec, int64_t layer, char *name);
 /* The struct of a layer, which begins with that of the architecture's base. */

@@ -16,11 +16,13 @@ typedef enum rk_role {
     RK_ROLE_BASIS,         /* and the basis they are in, which a rule of its own changes */
     RK_ROLE_EMB,           /* a row a token */
     RK_ROLE_HEAD,          /* (V,C) */
+    RK_ROLE_TIED,          /* both in one */
     RK_ROLE_ATT_READ,      /* receptance, gate */
     RK_ROLE_ATT_WRITE,     /* key, value */
     RK_ROLE_ATT_OUT,       /* back to the residual stream */
     RK_ROLE_FFN_IN,        /* key and receptance of the channel mix */
-    RK_ROLE_FFN_OUT,       /* its value, most of whose inputs a relu made zero */
+    RK_ROLE_FFN_OUT,       /* its value, most of whose inputs a relu made zero, */
+    RK_ROLE_FFN_DOWN,      /* or behind a gate that leaves none zero */
     RK_ROLE_LOW_RANK,      /* (in, rank) or (rank, out): mixes, decay, rates, gate */
     RK_ROLE_LOW_RANKS,     /* several of these in one tensor, (n, rank, out) */
     RK_ROLE_EMB_MAP,       /* (elements of a small matrix, in): what is added to a row of a table */
@@ -32,6 +34,7 @@ typedef enum rk_role {
 typedef struct rk_role_facts {
     const char *group; /* what those who choose parameters to train call it */
     bool table;        /* a token needs one row of it */
+    bool head;         /* logits are a product with it */
     bool weight;       /* models hold it as an rk_weight, all others as a tensor */
     bool product;      /* a matrix that inputs are multiplied with */
     bool low_rank;     /* one whose inputs or outputs are few */

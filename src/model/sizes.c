@@ -111,23 +111,23 @@ int rk_shape_dims(const rk_arch *arch, const rk_hparams *hp, const char *shape, 
 
 /* ---- reading ---- */
 
-int64_t rk_count_layers(const rk_file *f)
+int64_t rk_count_layers(const rk_arch *arch, const rk_file *f)
 {
+    const char *rest;
     int64_t n = 0;
-    for (int64_t i = 0; i < rk_file_count(f); i++) {
-        int layer = 0;
-        if (sscanf(rk_file_at(f, i)->name, "blocks.%6d.", &layer) == 1 && layer >= n)
-            n = (int64_t)layer + 1;
-    }
+    for (int64_t i = 0; i < rk_file_count(f); i++)
+        n = rk_max_i64(n, rk_arch_layer_of(arch, rk_file_at(f, i)->name, &rest) + 1);
     return n;
 }
 
-static rk_status read_layers(const rk_file *f, double *value, rk_error *err)
+static rk_status read_layers(const rk_arch *arch, const rk_file *f, double *value, rk_error *err)
 {
-    *value = (double)rk_count_layers(f);
-    return *value >= 1
-               ? RK_OK
-               : rk_fail(err, RK_ERR_FORMAT, "%s: no tensor 'blocks.0...'", rk_file_name(f));
+    const char *prefix;
+    const size_t n = rk_arch_layers(arch, &prefix);
+    *value = (double)rk_count_layers(arch, f);
+    return *value >= 1 ? RK_OK
+                       : rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%.*s0...'", rk_file_name(f),
+                                 (int)n, prefix);
 }
 
 /* An empty tensor may claim any size beside its 0, so every dimension is looked at. */
@@ -167,6 +167,11 @@ static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *valu
             err, RK_ERR_FORMAT,
             "%s: tensor '%s' says that there is metadata of this name, and there is none",
             rk_file_name(f), s->name);
+    if (!text && s->file.from == RK_FROM_STATED)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: nothing says its %s, which no tensor shows: expected metadata of this "
+                       "name, or a config.json beside it",
+                       rk_file_name(f), s->name);
     *value = text ? strtod(text, &end) : rk_size_default(s);
     if ((!text || (*text && !*end)) && in_range(s, *value))
         return RK_OK;
@@ -181,7 +186,7 @@ static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_
     rk_status st = RK_OK;
     switch (s->file.from) {
     case RK_FROM_LAYERS:
-        st = read_layers(f, &value, err);
+        st = read_layers(arch, f, &value, err);
         break;
     case RK_FROM_LATER:
         value = 1;
@@ -191,8 +196,12 @@ static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_
     case RK_FROM_TENSOR:
         st = read_tensor(arch, f, s, &value, err);
         break;
+    case RK_FROM_ABSENCE:
+        value = rk_file_find(f, s->file.tensor) ? 0 : 1;
+        break;
     case RK_FROM_META:
     case RK_FROM_MARK:
+    case RK_FROM_STATED:
         st = read_meta(f, s, &value, err);
         break;
     case RK_FROM_OTHERS:

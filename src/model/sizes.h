@@ -12,13 +12,14 @@
 
 struct rk_arch;
 
-enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 12 };
+enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 24 };
 
 typedef struct rk_hparams {
     /* What most architectures have; 0 in those that do not. */
     int64_t n_layer, n_embd, n_head, head_size, dim_ffn, n_vocab;
     double ln_eps, ln_x_eps; /* of the norms, and of the group norm behind a recurrence */
     int64_t ln0_fused; /* 1: the table of embeddings holds what ln0 made of it; there is no ln0 */
+    int64_t tied;      /* 1: the head is the table of embeddings */
     bool tuned_state;  /* layers hold the state that streams begin with, */
     bool tuned_shift;  /* and what stands before the first token in the time mix's shift */
     bool tuned_basis;  /* features of a kernel path are in a basis of their own */
@@ -35,13 +36,16 @@ typedef struct rk_hparams {
 
 /* Where a file shows a size. */
 typedef enum rk_size_from {
-    RK_FROM_TENSOR, /* a dimension of a tensor */
-    RK_FROM_LATER,  /* the same in layer 1; 1 in a model of one layer, which has no such tensor */
-    RK_FROM_LAYERS, /* one more than the largest number in names "blocks.N." */
-    RK_FROM_META,   /* metadata of the size's name, where it is other than the default */
+    RK_FROM_TENSOR,  /* a dimension of a tensor */
+    RK_FROM_LATER,   /* the same in layer 1; 1 in a model of one layer, which has no such tensor */
+    RK_FROM_LAYERS,  /* one more than the largest number in names "blocks.N." */
+    RK_FROM_ABSENCE, /* 1 where the file has no such tensor, else 0 */
+    RK_FROM_META,    /* metadata of the size's name, where it is other than the default */
     RK_FROM_MARK, /* the same of a size that changes what the tensors mean: a file where it is other
                      * than the default has a mark too, a tensor of the size's name, so that
                      * programs that do not know the size refuse the file */
+    RK_FROM_STATED, /* metadata of the size's name, which every file has: no tensor shows it, and there
+                     * is no usual value */
     RK_FROM_OTHERS, /* it follows from other sizes: rk_arch.settle */
 } rk_size_from;
 
@@ -105,8 +109,9 @@ const rk_size_spec *rk_size_marked(const struct rk_arch *arch, const rk_hparams 
 int rk_shape_dims(const struct rk_arch *arch, const rk_hparams *hp, const char *shape,
                   int64_t *dims);
 
-/* One more than the largest N of a name "blocks.N.": layers need not come in order. */
-int64_t rk_count_layers(const rk_file *f);
+/* One more than the largest N of a name "blocks.N.", or what that is in the architecture: layers need
+ * not come in order. */
+int64_t rk_count_layers(const struct rk_arch *arch, const rk_file *f);
 /* The sizes that a file under canonical names shows.
  * Errors  RK_ERR_FORMAT: file, tensor or metadata, what was found, what was expected. */
 rk_status rk_sizes_read(const struct rk_arch *arch, const rk_file *f, rk_hparams *hp,

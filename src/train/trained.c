@@ -11,26 +11,28 @@
 enum { WORD_MAX = 128 };
 
 /* The part of the model that a parameter is of, in its name: "att" of blocks.0.att.key.weight, "emb"
- * of emb.weight. */
-static const char *part_of(const rk_param *p, size_t *n)
+ * of emb.weight; "embed_tokens" of model.embed_tokens.weight beside model.layers.0. */
+static const char *part_of(const rk_model *m, const rk_param *p, size_t *n)
 {
-    const char *part = p->name;
-    if (!strncmp(part, "blocks.", 7))
-        part += 7 + strcspn(part + 7, ".") + 1;
+    const char *part, *prefix;
+    const size_t layers = rk_arch_layers(m->arch, &prefix), outer = strcspn(prefix, ".") + 1;
+    if (rk_arch_layer_of(m->arch, p->name, &part) < 0 && outer < layers &&
+        !strncmp(part, prefix, outer))
+        part += outer;
     *n = strcspn(part, ".");
     return part;
 }
 
-static bool is_in_group(const rk_param *p, const char *word)
+static bool is_in_group(const rk_model *m, const rk_param *p, const char *word)
 {
     size_t n;
-    const char *part = part_of(p, &n);
+    const char *part = part_of(m, p, &n);
     return (strlen(word) == n && !strncmp(word, part, n)) || !strcmp(word, rk_roles[p->role].group);
 }
 
-static bool is_meant(const rk_param *p, const char *word)
+static bool is_meant(const rk_model *m, const rk_param *p, const char *word)
 {
-    return fnmatch(word, p->name, 0) == 0 || (!strpbrk(word, "*?[") && is_in_group(p, word));
+    return fnmatch(word, p->name, 0) == 0 || (!strpbrk(word, "*?[") && is_in_group(m, p, word));
 }
 
 static void add_group(rk_buf *out, const char *word, size_t n)
@@ -46,7 +48,7 @@ void rk_trained_groups(const rk_model *m, rk_buf *out)
 {
     size_t n;
     for (int64_t i = 0; i < m->n_params; i++) {
-        const char *part = part_of(&m->params[i], &n);
+        const char *part = part_of(m, &m->params[i], &n);
         add_group(out, part, n);
     }
     for (int64_t i = 0; i < m->n_params; i++) {
@@ -103,7 +105,7 @@ static rk_status mark(rk_model *m, const char *option, const char *words, const 
         if (!x && cut_factor(word, option, &value, err) != RK_OK)
             return RK_ERR_ARG;
         for (int64_t i = 0; i < m->n_params; i++)
-            if (is_meant(&m->params[i], word)) {
+            if (is_meant(m, &m->params[i], word)) {
                 set(&m->params[i], value);
                 found++;
             }

@@ -21,7 +21,7 @@ static const char key_arch[] = "general.architecture", key_type[] = "general.typ
 static const rk_scheme *scheme_of(const char *arch)
 {
     const rk_arch *a = rk_arch_find(arch);
-    return a == &rk_arch_rwkv6 ? &rk_scheme_gguf6 : a == &rk_arch_rwkv7 ? &rk_scheme_gguf7 : NULL;
+    return a ? rk_scheme_gguf_of_arch(a) : NULL;
 }
 
 /* ---- reading ---- */

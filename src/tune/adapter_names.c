@@ -76,14 +76,15 @@ static bool is_name(const char *s)
 static bool is_param(const char *name)
 {
     char own[RK_PARAM_NAME_MAX];
-    long layer = 0;
-    sscanf(name, "blocks.%9ld.", &layer);
-    for (const rk_arch *const *arch = rk_archs; *arch; arch++)
+    const char *rest;
+    for (const rk_arch *const *arch = rk_archs; *arch; arch++) {
+        const int64_t layer = rk_max_i64(0, rk_arch_layer_of(*arch, name, &rest));
         for (int i = 0; i < (*arch)->n_params; i++) {
             rk_param_name(&(*arch)->params[i], layer, own);
             if (!strcmp(own, name))
                 return true;
         }
+    }
     return false;
 }
 
@@ -93,10 +94,23 @@ static const char *without_prefix(const char *name)
     return strncmp(name, peft, strlen(peft)) == 0 ? name + strlen(peft) : name;
 }
 
+/* Is it, or with ".weight" behind it, the name of a parameter already? */
+static bool canonical_name(char *out, const char *text)
+{
+    for (int weight = 0; weight < 2; weight++)
+        if (snprintf(out, RK_PARAM_NAME_MAX, "%s%s", text, weight ? ".weight" : "") <
+                RK_PARAM_NAME_MAX &&
+            is_param(out))
+            return true;
+    return false;
+}
+
 /* text: of the file, without suffix. A matrix that goes by its module's name has ".weight" added. */
 static bool param_name(char *out, const char *text, const rk_scheme *gguf, bool whole)
 {
     char canonical[RK_TENSOR_NAME_MAX], weight[RK_TENSOR_NAME_MAX];
+    if (!gguf && canonical_name(out, text))
+        return true;
     if (gguf)
         return rk_scheme_name(gguf, text, canonical) && is_param(canonical) &&
                snprintf(out, RK_PARAM_NAME_MAX, "%s", canonical) < RK_PARAM_NAME_MAX;

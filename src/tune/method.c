@@ -162,9 +162,15 @@ bool rk_tune_is_target(const char *words, const char *name)
     return false;
 }
 
+/* A head that is the table of embeddings, too, is none: what is merged into it would change both. */
+static bool can_be_target(const rk_param *p)
+{
+    return p->used && rk_roles[p->spec->role].weight && !rk_param_is_table(p);
+}
+
 static bool is_target(const rk_tune_options *o, const rk_param *p)
 {
-    if (!p->used || !rk_roles[p->spec->role].weight)
+    if (!can_be_target(p))
         return false;
     return o->targets ? rk_tune_is_target(o->targets, p->name) : rk_param_is_hidden(p);
 }
@@ -177,8 +183,7 @@ static rk_status check_words(const rk_model *m, const char *option, const char *
         const size_t n = strcspn(at, ",="), all = strcspn(at, ",");
         bool found = false;
         for (int64_t i = 0; i < m->n_params && !found; i++)
-            found = m->params[i].used && rk_roles[m->params[i].spec->role].weight &&
-                    is_meant(at, n, m->params[i].name);
+            found = can_be_target(&m->params[i]) && is_meant(at, n, m->params[i].name);
         if (!found)
             return rk_fail(err, RK_ERR_ARG, "%s: '%.*s' means no matrix of this %s model", option,
                            (int)n, at, m->arch->name);

@@ -39,15 +39,16 @@ static void fill(rk_model *m, uint64_t seed)
     }
 }
 
-static double removal_scale = 1; /* of the models, where they have one */
+static double removal_scale = 1, tied = 0; /* of the models, where they have one */
 
 static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
 {
     fixture f = {.t = test_begin(3), .recompute = recompute};
-    const rk_size sizes[] = {{"n_vocab", V},   {"n_embd", 8},   {"n_layer", 2},
-                             {"head_size", 4}, {"dim_ffn", 12}, {"rank_w", 3},
-                             {"rank_a", 2},    {"rank_v", 3},   {"rank_g", 2},
-                             {"rank_m", 2},    {"rank_s", 3},   {"removal_scale", removal_scale}};
+    const rk_size sizes[] = {{"n_vocab", V},   {"n_embd", 8},    {"n_layer", 2},
+                             {"head_size", 4}, {"dim_ffn", 12},  {"rank_w", 3},
+                             {"rank_a", 2},    {"rank_v", 3},    {"rank_g", 2},
+                             {"rank_m", 2},    {"rank_s", 3},    {"removal_scale", removal_scale},
+                             {"n_head", 2},    {"n_kv_head", 1}, {"tied", tied}};
     rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
     rk_error err = {0};
     hp.tuned_state = hp.tuned_shift = hp.tuned_basis = tuned;
@@ -176,6 +177,15 @@ static void test_removal(void **state)
     removal_scale = 1;
 }
 
+static void test_tied(void **state)
+{
+    (void)state;
+    tied = 1;
+    check_arch(&rk_arch_qwen2, false, false);
+    check_arch(&rk_arch_llama, false, true);
+    tied = 0;
+}
+
 /* An input that is missing, or is no ids, is refused by its name. */
 static void test_inputs(void **state)
 {
@@ -199,7 +209,7 @@ static void test_inputs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parameters),
-                                       cmocka_unit_test(test_removal),
+                                       cmocka_unit_test(test_removal), cmocka_unit_test(test_tied),
                                        cmocka_unit_test(test_inputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

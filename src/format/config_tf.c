@@ -1,0 +1,350 @@
+/* config_tf.c: how many heads there are, the wavelengths of the rotary embedding and the eps of the norms
+ * are in config.json alone; other sizes are compared with the tensors. Transformers 5 has moved
+ * what concerns the rotary embedding into an object of its own, rope_parameters. Members that are not
+ * known are passed over, but for those that change what is computed. */
+#include "format/config_tf.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "format/header.h"
+#include "io/json_scan.h"
+#include "io/map.h"
+#include "io/path.h"
+#include "io/text_mark.h"
+
+enum { CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64 };
+
+/* Numbers, and the sizes that they are. One that no tensor shows goes into the metadata, `otherwise`
+ * where config.json is silent, as transformers has it; NAN: nothing then. */
+static const struct {
+    const char *key, *size;
+    double otherwise;
+} numbers[] = {
+    {"vocab_size", "n_vocab", NAN},         {"hidden_size", "n_embd", NAN},
+    {"intermediate_size", "dim_ffn", NAN},  {"num_hidden_layers", "n_layer", NAN},
+    {"num_attention_heads", "n_head", NAN}, {"num_key_value_heads", "n_kv_head", NAN},
+    {"head_dim", "head_size", NAN},         {"rms_norm_eps", "rms_eps", 1e-6},
+    {"rope_theta", "rope_theta", 10000},    {"max_position_embeddings", "n_positions", NAN},
+};
+
+/* What a member has to be where it is there at all. */
+typedef enum want {
+    FLAG,    /* true or false, kept at `offset` */
+    WORD,    /* a text, kept at `offset` */
+    EQUALS,  /* the text `value` */
+    FALSE_,  /* false */
+    ONE,     /* the number 1 */
+    UNSET,   /* null */
+    FULL,    /* an array of the text `value` */
+    DEFAULT, /* null, or an object of the rotary embedding: its members are those below */
+} want;
+
+typedef struct member {
+    const char *key;
+    want want;
+    const char *value;
+    size_t offset;
+} member;
+
+static const member members[] = {
+    {"model_type", WORD, NULL, offsetof(rk_tf_config, model_type)},
+    {"tie_word_embeddings", FLAG, NULL, offsetof(rk_tf_config, tied)},
+    {"attention_bias", FLAG, NULL, offsetof(rk_tf_config, attention_bias)},
+    {"hidden_act", EQUALS, "silu", 0},
+    {"mlp_bias", FALSE_, NULL, 0},
+    {"use_sliding_window", FALSE_, NULL, 0},
+    {"rope_interleaved", FALSE_, NULL, 0},
+    {"partial_rotary_factor", ONE, NULL, 0},
+    {"quantization_config", UNSET, NULL, 0},
+    {"layer_types", FULL, "full_attention", 0},
+    {"rope_scaling", DEFAULT, NULL, 0},
+    {"rope_parameters", DEFAULT, NULL, 0},
+};
+
+static const member rope_members[] = {
+    {"rope_type", EQUALS, "default", 0},
+    {"type", EQUALS, "default", 0},
+    {"partial_rotary_factor", ONE, NULL, 0},
+    {"full_attention", UNSET, NULL, 0}, /* an object for each kind of layer */
+    {"sliding_attention", UNSET, NULL, 0},
+};
+
+typedef struct reading {
+    rk_json_scan scan;
+    rk_tf_config *c;
+    const char *name;
+    char *text;    /* room for any string of the file */
+    rk_error *err; /* filled where `refused` */
+    rk_status refused;
+} reading;
+
+/* ---- values ---- */
+
+/* What is not computed here; false, as a failure of the scan. */
+static bool refuse(reading *r, const char *key, const char *found, const char *expected)
+{
+    r->refused = rk_fail(r->err, RK_ERR_UNSUPPORTED,
+                         "%s: %s is %.40s, which is not computed here, expected %s", r->name, key,
+                         found, expected);
+    return false;
+}
+
+static bool take_text(reading *r)
+{
+    size_t n = 0;
+    if (!rk_json_string(&r->scan, r->text, &n))
+        return false;
+    r->text[n] = '\0';
+    if (strlen(r->text) == n)
+        return true;
+    r->scan.expected = "text without NUL";
+    return false;
+}
+
+static bool take_flag(reading *r, bool *out)
+{
+    if (rk_json_peek_bool(&r->scan, out))
+        return true;
+    r->scan.expected = "true or false";
+    return false;
+}
+
+static bool take_equal(reading *r, const member *m)
+{
+    if (!take_text(r))
+        return false;
+    return !strcmp(r->text, m->value) || refuse(r, m->key, r->text, m->value);
+}
+
+static bool take_word(reading *r, const member *m)
+{
+    if (!take_text(r))
+        return false;
+    snprintf((char *)r->c + m->offset, RK_TF_WORD_MAX, "%s", r->text);
+    return true;
+}
+
+/* An array in which every element is the text. */
+static bool take_full(reading *r, const member *m)
+{
+    if (!rk_json_take(&r->scan, '['))
+        return false;
+    if (rk_json_peek_take(&r->scan, ']'))
+        return true;
+    do
+        if (!take_equal(r, m))
+            return false;
+    while (rk_json_peek_take(&r->scan, ','));
+    return rk_json_take(&r->scan, ']');
+}
+
+static bool take_object(reading *r, const member *rows, size_t n, bool inner);
+
+static bool take_member(reading *r, const member *m)
+{
+    bool flag = false;
+    double x = 0;
+    if (rk_json_peek_null(&r->scan))
+        return true;
+    switch (m->want) {
+    case FLAG:
+        if (!take_flag(r, &flag))
+            return false;
+        *(double *)(void *)((char *)r->c + m->offset) = flag;
+        return true;
+    case WORD:
+        return take_word(r, m);
+    case EQUALS:
+        return take_equal(r, m);
+    case FALSE_:
+        return take_flag(r, &flag) && (!flag || refuse(r, m->key, "true", "false"));
+    case ONE:
+        return rk_json_number(&r->scan, &x) && (x == 1 || refuse(r, m->key, "another number", "1"));
+    case UNSET:
+        return refuse(r, m->key, "set", "null");
+    case FULL:
+        return take_full(r, m);
+    case DEFAULT:
+        return take_object(r, rope_members, RK_COUNT(rope_members), true);
+    }
+    return false;
+}
+
+static bool take_number(reading *r, double *to)
+{
+    return rk_json_peek_null(&r->scan) || rk_json_number(&r->scan, to);
+}
+
+/* The value of the key in r->text. Only rope_theta is looked for in an inner object. */
+static bool take_value(reading *r, const member *rows, size_t n, bool inner)
+{
+    for (size_t i = 0; i < RK_COUNT(numbers); i++)
+        if (!strcmp(r->text, numbers[i].key) && (!inner || !strcmp(r->text, "rope_theta")))
+            return take_number(r, &r->c->numbers[i]);
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(r->text, rows[i].key))
+            return take_member(r, &rows[i]);
+    return rk_json_skip(&r->scan, DEPTH_MAX);
+}
+
+static bool take_object(reading *r, const member *rows, size_t n, bool inner)
+{
+    if (!rk_json_take(&r->scan, '{'))
+        return false;
+    if (rk_json_peek_take(&r->scan, '}'))
+        return true;
+    do
+        if (!take_text(r) || !rk_json_take(&r->scan, ':') || !take_value(r, rows, n, inner))
+            return false;
+    while (rk_json_peek_take(&r->scan, ','));
+    return rk_json_take(&r->scan, '}');
+}
+
+rk_status rk_tf_config_read(rk_tf_config *c, const void *data, size_t bytes, const char *name,
+                            rk_error *err)
+{
+    size_t mark = 0;
+    *c = (rk_tf_config){.tied = NAN, .attention_bias = NAN};
+    for (size_t i = 0; i < RK_COUNT(numbers); i++)
+        c->numbers[i] = NAN;
+    rk_status st = rk_text_begin(data, bytes, name, &mark, err);
+    if (st == RK_OK && bytes > CONFIG_BYTES_MAX)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: a configuration of %zu bytes, expected at most %d",
+                       name, bytes, CONFIG_BYTES_MAX);
+    if (st != RK_OK)
+        return st;
+    const unsigned char *const text = data;
+    reading r = {.scan = {text + mark, text + bytes, NULL},
+                 .c = c,
+                 .name = name,
+                 .text = malloc(bytes + 1),
+                 .err = err};
+    if (!r.text)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", name);
+    if (!take_object(&r, members, RK_COUNT(members), false) || !rk_json_at_end(&r.scan))
+        st = r.refused != RK_OK
+                 ? r.refused
+                 : rk_fail(err, RK_ERR_FORMAT, "%s: byte %zu: expected %s", name,
+                           (size_t)(r.scan.p - text), r.scan.expected ? r.scan.expected : "JSON");
+    free(r.text);
+    return st;
+}
+
+/* ---- beside a model ---- */
+
+static rk_status check_type(const rk_tf_config *c, const rk_arch *arch, const rk_file *f,
+                            const char *name, rk_error *err)
+{
+    const bool biases = rk_file_find(f, "model.layers.0.self_attn.q_proj.bias") != NULL;
+    if (*c->model_type && strcmp(c->model_type, arch->name) != 0)
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "%s: model_type is '%s', but the tensors beside it are those of a %s model",
+                       name, c->model_type, arch->name);
+    if (!isnan(c->attention_bias) && (c->attention_bias != 0) != biases)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: attention_bias is %s, but the tensors beside it have %s of q, k and v",
+                       name, biases ? "false" : "true", biases ? "biases" : "no biases");
+    return RK_OK;
+}
+
+/* Files of a head that is the table of embeddings may hold it twice. */
+static rk_status check_tied(const rk_tf_config *c, rk_file *canonical, const rk_file *f,
+                            const char *name, rk_error *err)
+{
+    const rk_file_tensor *emb = rk_file_find(f, "model.embed_tokens.weight");
+    const rk_file_tensor *head = rk_file_find(f, "lm_head.weight");
+    if (c->tied == 0 && emb && !head)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: tie_word_embeddings is false, but there is no 'lm_head.weight'", name);
+    if (c->tied != 1 || !emb || !head)
+        return RK_OK;
+    if (head->bytes != emb->bytes || memcmp(head->data, emb->data, emb->bytes) != 0)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: tie_word_embeddings is true, but 'lm_head.weight' is not the table of "
+                       "embeddings",
+                       name);
+    rk_file_remove(canonical, "lm_head.weight");
+    return RK_OK;
+}
+
+static bool is_unshown(const rk_size_spec *s)
+{
+    return s && (s->file.from == RK_FROM_STATED || s->file.from == RK_FROM_META);
+}
+
+static rk_status state_sizes(const rk_tf_config *c, const rk_arch *arch, rk_file *canonical,
+                             rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < RK_COUNT(numbers) && st == RK_OK; i++) {
+        const double x = isnan(c->numbers[i]) ? numbers[i].otherwise : c->numbers[i];
+        char text[32];
+        if (isnan(x) || !is_unshown(rk_size_find(arch, numbers[i].size)) ||
+            rk_file_meta(canonical, numbers[i].size))
+            continue;
+        snprintf(text, sizeof text, "%.15g", x);
+        if (strtod(text, NULL) != x)
+            snprintf(text, sizeof text, "%.17g", x);
+        st = rk_file_add_meta(canonical, numbers[i].size, text, err);
+    }
+    return st;
+}
+
+/* Whoever opens the model says what it lacks. */
+static rk_status check_sizes(const rk_tf_config *c, const rk_arch *arch, const rk_file *canonical,
+                             const char *name, rk_error *err)
+{
+    rk_hparams hp;
+    rk_status st = RK_OK;
+    if (rk_sizes_read(arch, canonical, &hp, NULL) != RK_OK)
+        return RK_OK;
+    for (size_t i = 0; i < RK_COUNT(numbers) && st == RK_OK; i++) {
+        const rk_size_spec *s = rk_size_find(arch, numbers[i].size);
+        if (s && !s->at.real && !isnan(c->numbers[i]))
+            st = rk_header_compare(name, numbers[i].key, c->numbers[i], arch, numbers[i].size, &hp,
+                                   err);
+    }
+    return st;
+}
+
+static rk_status apply(rk_file *canonical, const rk_file *f, const rk_map *map, rk_error *err)
+{
+    const rk_arch *arch = rk_arch_detect(f);
+    rk_tf_config c;
+    rk_status st = rk_tf_config_read(&c, map->data, map->size, map->name, err);
+    if (st == RK_OK)
+        st = check_type(&c, arch, f, map->name, err);
+    if (st == RK_OK)
+        st = check_tied(&c, canonical, f, map->name, err);
+    if (st == RK_OK)
+        st = state_sizes(&c, arch, canonical, err);
+    if (st == RK_OK) /* sizes are looked for by name */
+        st = rk_file_finish(canonical, err);
+    return st == RK_OK ? check_sizes(&c, arch, canonical, map->name, err) : st;
+}
+
+rk_status rk_tf_config_apply(rk_file *canonical, const rk_file *foreign, rk_error *err)
+{
+    rk_map map = {.fd = -1};
+    if (rk_file_is_memory(foreign))
+        return RK_OK;
+    char *folder = rk_path_parent(rk_file_name(foreign));
+    char *path = folder ? rk_path_join(folder, "config.json") : NULL;
+    rk_status st =
+        path ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", rk_file_name(foreign));
+    if (st == RK_OK && access(path, F_OK) == 0) {
+        st = rk_map_open(&map, path, err);
+        if (st == RK_OK)
+            st = apply(canonical, foreign, &map, err);
+        rk_map_close(&map);
+    }
+    free(path);
+    free(folder);
+    return st;
+}
