@@ -178,7 +178,10 @@ static bool take_member(reading *r, const member *m)
 
 static bool take_number(reading *r, double *to)
 {
-    return rk_json_peek_null(&r->scan) || rk_json_number(&r->scan, to);
+    if (rk_json_peek_null(&r->scan) || rk_json_number(&r->scan, to))
+        return true;
+    r->scan.expected = "a number";
+    return false;
 }
 
 /* The value of the key in r->text. Only rope_theta is looked for in an inner object. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "model/model.h"
 
 typedef struct relative {
     const char *mark; /* a part of a tensor's name, or a GGUF architecture */
@@ -26,7 +27,7 @@ static const relative by_tensor[] = {
     {"pos_emb_x", "an experiment with RWKV-4 for images"},
     {"moba.", "RWKV-X, RWKV-7 with blocks of sparse attention in between"},
     {"ranking_head.", "a reranker of EmbeddingRWKV, which scores states"},
-    {".att.q_proj.", "attention with a softmax, alone or in a hybrid"},
+    {".q_proj.", "attention with a softmax, alone or in a hybrid"},
 };
 
 static const relative by_gguf[] = {
@@ -34,10 +35,26 @@ static const relative by_gguf[] = {
     {"arwkv7", "a Qwen2 model with RWKV-7's recurrence in place of attention"},
 };
 
+/* Is it the name of a parameter of this architecture, NULL: of none? */
+static bool is_own(const rk_arch *arch, const char *name)
+{
+    char own[RK_PARAM_NAME_MAX];
+    const char *rest;
+    const int64_t layer = arch ? rk_arch_layer_of(arch, name, &rest) : -1;
+    for (; arch; arch = arch->base)
+        for (int i = 0; layer >= 0 && i < arch->n_params; i++) {
+            rk_param_name(&arch->params[i], layer, own);
+            if (!strcmp(own, name))
+                return true;
+        }
+    return false;
+}
+
 static const char *tensor_with(const rk_file *f, const char *mark)
 {
+    const rk_arch *arch = rk_arch_detect(f);
     for (int64_t i = 0; i < rk_file_count(f); i++)
-        if (strstr(rk_file_at(f, i)->name, mark))
+        if (strstr(rk_file_at(f, i)->name, mark) && !is_own(arch, rk_file_at(f, i)->name))
             return rk_file_at(f, i)->name;
     return NULL;
 }

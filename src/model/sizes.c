@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,10 +174,12 @@ static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *valu
                        "name, or a config.json beside it",
                        rk_file_name(f), s->name);
     *value = text ? strtod(text, &end) : rk_size_default(s);
-    if ((!text || (*text && !*end)) && in_range(s, *value))
+    if ((!text || (*text && !*end)) && in_range(s, *value) &&
+        (s->at.real || *value == floor(*value)))
         return RK_OK;
-    return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected a number between %g and %g",
-                   rk_file_name(f), s->name, text ? text : "", s->range.min, s->range.max);
+    return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected a %snumber between %g and %g",
+                   rk_file_name(f), s->name, text ? text : "", s->at.real ? "" : "whole ",
+                   s->range.min, s->range.max);
 }
 
 static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_spec *s,

@@ -1,5 +1,5 @@
 /* adapter_gguf.c: LoRA for llama.cpp (src/llama-adapter.cpp there). It computes them for the large matrices
- * of rwkv6 and rwkv7 alone, and its scale is alpha / r with one alpha for all.
+ * alone, and its scale is alpha / r with one alpha for all.
  *
  * rwkv6: our GGUF files say that nothing is rescaled, so a LoRA goes with them as it is. */
 #include <inttypes.h>
@@ -64,7 +64,9 @@ static rk_status read_gguf(rk_adapter_set *s, const char *path, const rk_file *f
     if (st == RK_OK)
         st = expect(f, key_kind, "lora", err);
     if (st == RK_OK && (!arch || !scheme_of(arch)))
-        st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: an adapter for '%.32s', expected rwkv6 or rwkv7",
+        st = rk_fail(err, RK_ERR_UNSUPPORTED,
+                     "%s: an adapter for '%.32s', expected one of rwkv6, rwkv7, qwen2 or "
+                     "llama",
                      path, arch ? arch : "");
     if (st == RK_OK)
         st = read_alpha(f, &alpha, err);
@@ -154,7 +156,7 @@ static rk_status put_part(rk_file *f, const rk_adapter_part *p, const rk_scheme 
     char matrix[RK_TENSOR_NAME_MAX], name[RK_TENSOR_NAME_MAX + 8];
     int64_t dims[RK_MAX_DIMS];
     rk_status st = RK_OK;
-    if (!strcmp(p->name, "emb.weight") || !rk_scheme_foreign_name(scheme, p->name, matrix))
+    if (!rk_scheme_foreign_name(scheme, p->name, matrix) || !strcmp(matrix, "token_embd.weight"))
         return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp computes no adapter of '%s'",
                        rk_file_name(f), p->name);
     for (int i = 0; i < 2 && st == RK_OK; i++) {
