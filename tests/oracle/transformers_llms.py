@@ -64,12 +64,12 @@ def scores(model, ids):
 
 
 def at_once(path, ids):
-    with rwkv_c.Engine(n_threads=2, act="f32") as engine, rwkv_c.Model(path) as model:
+    with rwkv_c.Engine(n_threads=2, act="f32", cache="f32") as engine, rwkv_c.Model(path) as model:
         return np.array(rwkv_c.Session(model, engine).eval_all(ids), dtype=np.float64).reshape(len(ids), -1)
 
 
 def one_by_one(path, ids):
-    with rwkv_c.Engine(n_threads=2, act="f32") as engine, rwkv_c.Model(path) as model:
+    with rwkv_c.Engine(n_threads=2, act="f32", cache="f32") as engine, rwkv_c.Model(path) as model:
         session = rwkv_c.Session(model, engine)
         return np.array([np.array(session.eval([i])) for i in ids], dtype=np.float64)
 
