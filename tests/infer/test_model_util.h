@@ -23,6 +23,8 @@ static inline rk_model *test_model_make(uint64_t seed, int64_t n_layer, int64_t 
     const rk_size sizes[] = {{"n_vocab", (double)test_n_vocab},
                              {"n_layer", (double)n_layer},
                              {"n_embd", (double)n_embd},
+                             /* where it does not follow */
+                             {"n_head", (double)(n_embd / test_head_size)},
                              {"head_size", (double)test_head_size}};
     rk_hparams hp = test_hparams(test_arch, sizes, RK_COUNT(sizes));
     rk_model *m = NULL;

@@ -314,6 +314,10 @@ static void test_state_not_finite(void **state)
     (void)state;
     fixture f = begin(1);
     rk_error err = {0};
+    if (f.m.model->state.count == 0) { /* all of it comes with tokens */
+        end(&f);
+        return;
+    }
     char *path = test_path(&f.t, test_temp_dir(&f.t), "nan.safetensors");
     rk_session *s = session(&f), *fresh = session(&f);
     float *bad = state_of(&f, s);
@@ -431,6 +435,15 @@ static float *read_all_ways(fixture *f, const rk_model *m)
     return scores;
 }
 
+/* Has the model matrices whose inputs may be zero? */
+static bool has_zeros_in(const rk_model *m)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (rk_roles[m->params[i].role].zeros_in)
+            return true;
+    return false;
+}
+
 /* Whether weights that meet zeros are read changes no bit. */
 static void test_columns(void **state)
 {
@@ -441,7 +454,9 @@ static void test_columns(void **state)
     test_ok(rk_model_open(&other, f.m.path, &err), &err);
     const rk_hparams *hp = &f.m.model->hp;
     const int n_columns = pack(&f, f.m.model, 1.0);
-    if (!strcmp(recipe, "q8_0") && rk_dot8_has_columns(RK_Q8_0, hp->n_embd, hp->dim_ffn))
+    if (!has_zeros_in(f.m.model))
+        assert_int_equal(n_columns, 0);
+    else if (!strcmp(recipe, "q8_0") && rk_dot8_has_columns(RK_Q8_0, hp->n_embd, hp->dim_ffn))
         assert_int_equal(n_columns, hp->n_layer);
     assert_int_equal(pack(&f, other, 0.0), 0);
     test_same(&f.t, "scores", read_all_ways(&f, other), read_all_ways(&f, f.m.model),
