@@ -100,6 +100,40 @@ static const member tf[] = {
     {"torch_dtype", DTYPE, NULL, 0},
 };
 
+static const member arwkv7[] = {
+    {"num_attention_heads", SIZE, "n_wkv_head", 0},
+    {"num_key_value_heads", SIZE, "n_wkv_head", 0},
+    {"head_size", SIZE, "head_size", 0},
+    {"head_size_divisor", NUMBER, NULL, 8},
+    {"wkv_version", NUMBER, NULL, 7},
+    {"wkv_has_gate", SIZE_FLAG, "wkv_gate_mode", 0},
+    {"wkv_has_group_norm", SIZE_FLAG, "wkv_has_group_norm", 0},
+    {"wkv_use_vfirst", FLAG, NULL, 1},
+    {"wkv_layers", TEXT, "full", 0},
+};
+
+static const member rwkv6qwen2[] = {
+    {"attention_bias", FLAG, NULL, 1},
+    {"attention_output_bias", FLAG, NULL, 0},
+    {"lora_rank_tokenshift", SIZE, "rank_m", 0},
+    {"lora_rank_decay", SIZE, "rank_w", 0},
+};
+
+static const member rwkv7qwen2[] = {
+    {"attention_bias", FLAG, NULL, 1},
+    {"attention_output_bias", FLAG, NULL, 0},
+    {"lora_rank_decay", SIZE, "rank_w", 0},
+    {"lora_rank_iclr", SIZE, "rank_a", 0},
+    {"lora_rank_value_residual_mix", SIZE, "rank_v", 0},
+    {"lora_rank_gate", SIZE, "rank_g", 0},
+    {"balance_state", SIZE_FLAG, "balance_state", 0},
+    {"groupnorm_att", SIZE_FLAG, "wkv_has_group_norm", 0},
+};
+
+static const member_table arwkv7_table = {arwkv7, RK_COUNT(arwkv7)},
+                          rwkv6qwen2_table = {rwkv6qwen2, RK_COUNT(rwkv6qwen2)},
+                          rwkv7qwen2_table = {rwkv7qwen2, RK_COUNT(rwkv7qwen2)};
+
 static const member_table common_table = {common, RK_COUNT(common)},
                           rwkv_table = {rwkv, RK_COUNT(rwkv)},
                           heads_table = {rwkv_heads, RK_COUNT(rwkv_heads)},
@@ -169,6 +203,24 @@ static const rk_hf_class classes[] = {
      "RWKV7ForCausalLM",
      head_eps,
      {&rwkv7_table, &fla7_table, &common_table}},
+    {&rk_arch_arwkv7,
+     &rk_scheme_tf,
+     "rwkv_hybrid",
+     "RwkvHybridForCausalLM",
+     NULL,
+     {&tf_table, &arwkv7_table}},
+    {&rk_arch_rwkv6qwen2,
+     &rk_scheme_tf,
+     "rwkv6qwen2",
+     "RWKV6Qwen2ForCausalLM",
+     NULL,
+     {&tf_table, &rwkv6qwen2_table}},
+    {&rk_arch_rwkv7qwen2,
+     &rk_scheme_tf,
+     "rwkv7qwen2",
+     "RWKV7Qwen2ForCausalLM",
+     NULL,
+     {&tf_table, &rwkv7qwen2_table}},
     {&rk_arch_qwen2, &rk_scheme_tf, "qwen2", "Qwen2ForCausalLM", NULL, {&tf_table}},
     {&rk_arch_llama, &rk_scheme_tf, "llama", "LlamaForCausalLM", NULL, {&tf_table}},
 };

@@ -31,6 +31,7 @@ static const struct {
     {"num_attention_heads", "n_head", NAN}, {"num_key_value_heads", "n_kv_head", NAN},
     {"head_dim", "head_size", NAN},         {"rms_norm_eps", "rms_eps", 1e-6},
     {"rope_theta", "rope_theta", 10000},    {"max_position_embeddings", "n_positions", NAN},
+    {"head_size", "head_size", NAN},        {"wkv_gate_mode", "wkv_gate_mode", NAN},
 };
 
 /* What a member has to be where it is there at all. */
@@ -40,6 +41,8 @@ typedef enum want {
     EQUALS,  /* the text `value` */
     FALSE_,  /* false */
     ONE,     /* the number 1 */
+    IS,      /* the number `value` */
+    TRUE_,   /* true */
     UNSET,   /* null */
     FULL,    /* an array of the text `value` */
     DEFAULT, /* null, or an object of the rotary embedding: its members are those below */
@@ -56,6 +59,12 @@ static const member members[] = {
     {"model_type", WORD, NULL, offsetof(rk_tf_config, model_type)},
     {"tie_word_embeddings", FLAG, NULL, offsetof(rk_tf_config, tied)},
     {"attention_bias", FLAG, NULL, offsetof(rk_tf_config, attention_bias)},
+    {"wkv_has_gate", FLAG, NULL, offsetof(rk_tf_config, gate)},
+    {"wkv_has_group_norm", FLAG, NULL, offsetof(rk_tf_config, group_norm)},
+    {"wkv_version", IS, "7", 0},
+    {"wkv_use_vfirst", TRUE_, NULL, 0},
+    {"wkv_layers", EQUALS, "full", 0},
+    {"head_size_divisor", IS, "8", 0},
     {"hidden_act", EQUALS, "silu", 0},
     {"mlp_bias", FALSE_, NULL, 0},
     {"use_sliding_window", FALSE_, NULL, 0},
@@ -115,6 +124,20 @@ static bool take_flag(reading *r, bool *out)
     return false;
 }
 
+/* A flag, also as the number that our own run folders have. */
+static bool take_truth(reading *r, double *out)
+{
+    bool flag;
+    if (rk_json_peek_bool(&r->scan, &flag)) {
+        *out = flag;
+        return true;
+    }
+    if (rk_json_number(&r->scan, out) && (*out == 0 || *out == 1))
+        return true;
+    r->scan.expected = "true or false";
+    return false;
+}
+
 static bool take_equal(reading *r, const member *m)
 {
     if (!take_text(r))
@@ -154,10 +177,7 @@ static bool take_member(reading *r, const member *m)
         return true;
     switch (m->want) {
     case FLAG:
-        if (!take_flag(r, &flag))
-            return false;
-        *(double *)(void *)((char *)r->c + m->offset) = flag;
-        return true;
+        return take_truth(r, (double *)(void *)((char *)r->c + m->offset));
     case WORD:
         return take_word(r, m);
     case EQUALS:
@@ -166,6 +186,11 @@ static bool take_member(reading *r, const member *m)
         return take_flag(r, &flag) && (!flag || refuse(r, m->key, "true", "false"));
     case ONE:
         return rk_json_number(&r->scan, &x) && (x == 1 || refuse(r, m->key, "another number", "1"));
+    case IS:
+        return rk_json_number(&r->scan, &x) &&
+               (x == strtod(m->value, NULL) || refuse(r, m->key, "another number", m->value));
+    case TRUE_:
+        return take_flag(r, &flag) && (flag || refuse(r, m->key, "false", "true"));
     case UNSET:
         return refuse(r, m->key, "set", "null");
     case FULL:
@@ -213,7 +238,7 @@ rk_status rk_tf_config_read(rk_tf_config *c, const void *data, size_t bytes, con
                             rk_error *err)
 {
     size_t mark = 0;
-    *c = (rk_tf_config){.tied = NAN, .attention_bias = NAN};
+    *c = (rk_tf_config){.tied = NAN, .attention_bias = NAN, .gate = NAN, .group_norm = NAN};
     for (size_t i = 0; i < RK_COUNT(numbers); i++)
         c->numbers[i] = NAN;
     rk_status st = rk_text_begin(data, bytes, name, &mark, err);
@@ -241,15 +266,49 @@ rk_status rk_tf_config_read(rk_tf_config *c, const void *data, size_t bytes, con
 
 /* ---- beside a model ---- */
 
+/* What config.json calls an architecture: by the name that it has here, or by another; a marked size may
+ * follow ("rwkv_hybrid+wkv_gate_mode"). */
+static bool is_type(const char *type, const rk_arch *arch)
+{
+    const char *name = arch == &rk_arch_arwkv7 ? "rwkv_hybrid" : arch->name;
+    const size_t n = strcspn(type, "+");
+    return (strlen(arch->name) == n && !strncmp(type, arch->name, n)) ||
+           (strlen(name) == n && !strncmp(type, name, n));
+}
+
+/* A flag and whether the tensor that it is about is there. */
+static rk_status check_part(const rk_file *f, const char *name, const char *key, double said,
+                            const char *tensor, rk_error *err)
+{
+    const bool there = rk_file_find(f, tensor) != NULL;
+    if (isnan(said) || (said != 0) == there)
+        return RK_OK;
+    return rk_fail(err, RK_ERR_FORMAT, "%s: %s is %s, but there is %s tensor '%s'", name, key,
+                   there ? "false" : "true", there ? "a" : "no", tensor);
+}
+
+static rk_status check_parts(const rk_tf_config *c, const rk_arch *arch, const rk_file *f,
+                             const char *name, rk_error *err)
+{
+    if (arch != &rk_arch_arwkv7)
+        return RK_OK;
+    const rk_status st =
+        check_part(f, name, "wkv_has_gate", c->gate, "model.layers.0.self_attn.time_mixer.g1", err);
+    return st == RK_OK ? check_part(f, name, "wkv_has_group_norm", c->group_norm,
+                                    "model.layers.0.self_attn.time_mixer.ln_x.weight", err)
+                       : st;
+}
+
 static rk_status check_type(const rk_tf_config *c, const rk_arch *arch, const rk_file *f,
                             const char *name, rk_error *err)
 {
     const bool biases = rk_file_find(f, "model.layers.0.self_attn.q_proj.bias") != NULL;
-    if (*c->model_type && strcmp(c->model_type, arch->name) != 0)
+    const bool has_q = rk_size_find(arch, "dim_q") != NULL;
+    if (*c->model_type && !is_type(c->model_type, arch))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
                        "%s: model_type is '%s', but the tensors beside it are those of a %s model",
                        name, c->model_type, arch->name);
-    if (!isnan(c->attention_bias) && (c->attention_bias != 0) != biases)
+    if (has_q && !isnan(c->attention_bias) && (c->attention_bias != 0) != biases)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: attention_bias is %s, but the tensors beside it have %s of q, k and v",
                        name, biases ? "false" : "true", biases ? "biases" : "no biases");
@@ -278,7 +337,8 @@ static rk_status check_tied(const rk_tf_config *c, rk_file *canonical, const rk_
 
 static bool is_unshown(const rk_size_spec *s)
 {
-    return s && (s->file.from == RK_FROM_STATED || s->file.from == RK_FROM_META);
+    return s && (s->file.from == RK_FROM_STATED || s->file.from == RK_FROM_META ||
+                 s->file.from == RK_FROM_PRESENCE);
 }
 
 static rk_status state_sizes(const rk_tf_config *c, const rk_arch *arch, rk_file *canonical,
@@ -323,6 +383,8 @@ static rk_status apply(rk_file *canonical, const rk_file *f, const rk_map *map, 
     rk_status st = rk_tf_config_read(&c, map->data, map->size, map->name, err);
     if (st == RK_OK)
         st = check_type(&c, arch, f, map->name, err);
+    if (st == RK_OK)
+        st = check_parts(&c, arch, f, map->name, err);
     if (st == RK_OK)
         st = check_tied(&c, canonical, f, map->name, err);
     if (st == RK_OK)

@@ -11,6 +11,7 @@ typedef struct rk_tf_config {
     char model_type[RK_TF_WORD_MAX];
     double numbers[RK_TF_NUMBERS]; /* in the order of a table, config_tf.c */
     double tied, attention_bias;   /* 0, 1 or NAN */
+    double gate, group_norm;       /* of a recurrence, likewise */
 } rk_tf_config;
 
 /* Read one, of transformers 4 or 5.

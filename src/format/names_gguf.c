@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "format/scheme.h"
+#include "format/scheme_forms.h"
 
 #define SAME(canonical, gguf)                                                                      \
     {                                                                                              \
@@ -106,28 +106,32 @@ static bool detect7(const rk_file *f)
     return is_arch(f, "rwkv7");
 }
 
-/* llama.cpp requires v0, v1, v2 in layer 0, too, with the rank of a, and does not use them. */
-static rk_status add_dummies(rk_file *foreign, const rk_file *canonical, rk_error *err)
+rk_status rk_gguf_add_dummies(rk_file *foreign, const rk_file *canonical, const char *mixer,
+                              rk_error *err)
 {
-    static const char *const pairs[][2] = {
-        {"blocks.0.att.a0", "blk.0.time_mix_v0.weight"},
-        {"blocks.0.att.a1", "blk.0.time_mix_v1.weight"},
-        {"blocks.0.att.a2", "blk.0.time_mix_v2.weight"},
-    };
     rk_status st = RK_OK;
-    for (size_t i = 0; i < RK_COUNT(pairs) && st == RK_OK; i++) {
-        const rk_file_tensor *a = rk_file_find(canonical, pairs[i][0]);
+    for (int i = 0; i < 3 && st == RK_OK; i++) {
+        char name[RK_TENSOR_NAME_MAX], gguf[RK_TENSOR_NAME_MAX];
+        snprintf(name, sizeof name, "%sa%d", mixer, i);
+        snprintf(gguf, sizeof gguf, "blk.0.time_mix_v%d.weight", i);
+        const rk_file_tensor *a = rk_file_find(canonical, name);
         if (!a)
-            return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_file_name(canonical),
-                           pairs[i][0]);
-        const rk_scheme_row as = {pairs[i][0], pairs[i][1],    i ? RK_FORM_EXCHANGED : RK_FORM_SAME,
-                                  0,           i ? NULL : ".", false};
+            return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s'", rk_file_name(canonical), name);
+        const rk_scheme_row as = {.canonical = name,
+                                  .foreign = gguf,
+                                  .form = i ? RK_FORM_EXCHANGED : RK_FORM_SAME,
+                                  .dims = i ? NULL : "."};
         st = rk_scheme_add_row(foreign, a, &as, err);
     }
     return st;
 }
 
-static bool has_dummies(const rk_file *f)
+static rk_status add_dummies(rk_file *foreign, const rk_file *canonical, rk_error *err)
+{
+    return rk_gguf_add_dummies(foreign, canonical, "blocks.0.att.", err);
+}
+
+bool rk_gguf_has_dummies(const rk_file *f)
 {
     return rk_file_raw_find(f, RK_GGUF_UNUSED) != NULL;
 }
@@ -144,7 +148,7 @@ static rk_status restore(rk_file *out, const rk_file *foreign, const char *name,
                          rk_error *err)
 {
     enum { HEAD = 16 }; /* type, type of the elements, their number */
-    char key[RK_TENSOR_NAME_MAX];
+    char key[RK_TENSOR_NAME_MAX + 32];
     snprintf(key, sizeof key, RK_GGUF_UNUSED ".%s.%s", name, rk_dtype_name(dtype));
     const rk_file_raw *raw = rk_file_raw_find(foreign, key);
     const int64_t c = last_dim(foreign, "output_norm.weight");
@@ -169,15 +173,23 @@ static rk_status restore(rk_file *out, const rk_file *foreign, const char *name,
     return rk_file_add(out, &t, err);
 }
 
-static rk_status restore_unused(rk_file *out, const rk_file *foreign, rk_error *err)
+rk_status rk_gguf_restore_unused(rk_file *out, const rk_file *foreign, const char *mixer,
+                                 rk_error *err)
 {
-    static const char *const names[] = {"blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"};
     static const rk_dtype dtypes[] = {RK_F32, RK_BF16, RK_F16};
     rk_status st = RK_OK;
-    for (size_t i = 0; i < RK_COUNT(names) && has_dummies(foreign); i++)
+    for (int i = 0; i < 3 && rk_gguf_has_dummies(foreign); i++) {
+        char name[RK_TENSOR_NAME_MAX];
+        snprintf(name, sizeof name, "%sv%d", mixer, i);
         for (size_t d = 0; d < RK_COUNT(dtypes) && st == RK_OK; d++)
-            st = restore(out, foreign, names[i], dtypes[d], err);
+            st = restore(out, foreign, name, dtypes[d], err);
+    }
     return st;
+}
+
+static rk_status restore_unused(rk_file *out, const rk_file *foreign, rk_error *err)
+{
+    return rk_gguf_restore_unused(out, foreign, "blocks.0.att.", err);
 }
 
 const rk_scheme rk_scheme_gguf7 = {
@@ -185,7 +197,7 @@ const rk_scheme rk_scheme_gguf7 = {
     .detect = detect7,
     .rows = rows7,
     .n_rows = RK_COUNT(rows7),
-    .has_dummies = has_dummies,
+    .has_dummies = rk_gguf_has_dummies,
     .finish = restore_unused,
     .complete = add_dummies,
     .numbers = numbers7,
@@ -264,6 +276,8 @@ const rk_scheme *rk_scheme_gguf_of_arch(const rk_arch *arch)
         const rk_scheme *scheme;
     } all[] = {{&rk_arch_rwkv7, &rk_scheme_gguf7},
                {&rk_arch_rwkv6, &rk_scheme_gguf6},
+               {&rk_arch_arwkv7, &rk_scheme_gguf_arwkv7},
+               {&rk_arch_rwkv6qwen2, &rk_scheme_gguf_rwkv6qwen2},
                {&rk_arch_qwen2, &rk_scheme_gguf_qwen2},
                {&rk_arch_llama, &rk_scheme_gguf_llama}};
     for (size_t i = 0; i < RK_COUNT(all); i++)

@@ -27,12 +27,14 @@ static const relative by_tensor[] = {
     {"pos_emb_x", "an experiment with RWKV-4 for images"},
     {"moba.", "RWKV-X, RWKV-7 with blocks of sparse attention in between"},
     {"ranking_head.", "a reranker of EmbeddingRWKV, which scores states"},
+    {".self_attn.k0", "an hxa model of OpenMOSE, RAD-RWKV7 with a residual of keys"},
+    {".self_attn.q_norm.", "a transformer with norms of its queries and keys"},
     {".q_proj.", "attention with a softmax, alone or in a hybrid"},
 };
 
 static const relative by_gguf[] = {
-    {"rwkv6qwen2", "a Qwen2 model with RWKV-6's recurrence in place of attention"},
-    {"arwkv7", "a Qwen2 model with RWKV-7's recurrence in place of attention"},
+    {"qwen3", "a transformer as Qwen2 with norms of its queries and keys"},
+    {"qwen2moe", "a Qwen2 of experts"},
 };
 
 /* Is it the name of a parameter of this architecture, NULL: of none? */

@@ -496,6 +496,8 @@ static const rk_size_spec *unshown_size(const rk_save *s, int i)
     for (int k = 0; (size = rk_size_at(s->m->arch, k)); k++) {
         if (size->file.from == RK_FROM_STATED && i-- == 0)
             return size;
+        if (size->file.from == RK_FROM_PRESENCE && rk_size_value(size, &s->m->hp) > 1 && i-- == 0)
+            return size;
         if (size->file.from != RK_FROM_META && size->file.from != RK_FROM_MARK)
             continue;
         const double implied =

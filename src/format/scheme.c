@@ -9,10 +9,16 @@
 #include "base/num.h"
 
 static const rk_scheme *const schemes[] = {
-    &rk_scheme_gguf7,    &rk_scheme_gguf6,    &rk_scheme_gguf_qwen2, &rk_scheme_gguf_llama,
-    &rk_scheme_rwkvcpp4, &rk_scheme_rwkvcpp5, &rk_scheme_rwkvcpp6,   &rk_scheme_rwkvcpp7,
-    &rk_scheme_web5,     &rk_scheme_web6,     &rk_scheme_web7,       &rk_scheme_tf,
-    &rk_scheme_hf};
+    &rk_scheme_gguf7,      &rk_scheme_gguf6,       &rk_scheme_gguf_qwen2,
+    &rk_scheme_gguf_llama, &rk_scheme_gguf_arwkv7, &rk_scheme_gguf_rwkv6qwen2,
+    &rk_scheme_rwkvcpp4,   &rk_scheme_rwkvcpp5,    &rk_scheme_rwkvcpp6,
+    &rk_scheme_rwkvcpp7,   &rk_scheme_web5,        &rk_scheme_web6,
+    &rk_scheme_web7,       &rk_scheme_tf,          &rk_scheme_hf};
+
+static bool is_piece(const rk_scheme_row *row)
+{
+    return row->form == RK_FORM_PIECE || row->form == RK_FORM_LAST_PIECE;
+}
 
 /* ---- names ---- */
 
@@ -101,7 +107,7 @@ bool rk_scheme_name(const rk_scheme *s, const char *foreign, char canonical[RK_T
         return false;
     for (int i = 0; i < s->n_rows; i++)
         if (fits(s->rows[i].foreign, words, &m))
-            return s->rows[i].canonical && s->rows[i].form != RK_FORM_PIECE &&
+            return s->rows[i].canonical && !is_piece(&s->rows[i]) &&
                    s->rows[i].form != RK_FORM_PAIRS && fill(s->rows[i].canonical, &m, canonical);
     memcpy(canonical, words, sizeof words);
     return true;
@@ -153,6 +159,8 @@ static rk_status import_tensor(rk_file *out, const rk_file *f, const rk_scheme *
         if ((foreign && strcmp(row->foreign, foreign) != 0) || !fits(row->foreign, words, &m))
             continue;
         foreign = row->foreign;
+        if (row->form == RK_FORM_LAST_PIECE && t->n_dims > 0 && t->dims[0] == row->piece)
+            break;
         if (row->only_later && m.layer == 0 && s->has_dummies && s->has_dummies(f))
             break;
         if (row->canonical && !fill(row->canonical, &m, name))
@@ -160,7 +168,7 @@ static rk_status import_tensor(rk_file *out, const rk_file *f, const rk_scheme *
                          rk_file_name(out), t->name);
         else if (row->canonical)
             st = add_as(out, t, name, row, m.layer, err);
-        if (row->form != RK_FORM_PIECE)
+        if (!is_piece(row))
             break;
     }
     return foreign || st != RK_OK ? st : add_as(out, t, words, NULL, -1, err);
@@ -233,9 +241,11 @@ static rk_status stack_pieces(rk_file *out, const rk_file *from, const rk_scheme
     const match m = {layer, ""};
     char name[RK_TENSOR_NAME_MAX];
     int n = first;
-    while (n < s->n_rows && rows[n].form == RK_FORM_PIECE &&
-           !strcmp(rows[n].foreign, rows[first].foreign))
+    while (n < s->n_rows && is_piece(&rows[n]) && !strcmp(rows[n].foreign, rows[first].foreign))
         n++;
+    if (rows[n - 1].form == RK_FORM_LAST_PIECE &&
+        !(fill(rows[n - 1].canonical, &m, name) && rk_file_find(from, name)))
+        n--;
     const int pieces = n - first;
     char *data = rk_file_alloc(out, t->bytes * (size_t)pieces, err);
     for (int i = 0; i < pieces && data; i++) {
@@ -274,11 +284,11 @@ static rk_status export_tensor(rk_file *out, const rk_file *from, const rk_schem
         rk_scheme_row row = s->rows[i];
         if (!fits(row.canonical, t->name, &m) || !fill(row.foreign, &m, name))
             continue;
-        if ((m.layer == 0 && row.only_later) || (row.form == RK_FORM_PIECE && row.piece > 0))
+        if ((m.layer == 0 && row.only_later) || (is_piece(&row) && row.piece > 0))
             return RK_OK; /* the first piece brings them all */
         rk_file_tensor x = *t;
         rk_status st = RK_OK;
-        if (row.form == RK_FORM_PIECE)
+        if (is_piece(&row))
             st = stack_pieces(out, from, s, i, m.layer, &x, err);
         row.foreign = name;
         return st == RK_OK ? rk_scheme_add_row(out, &x, &row, err) : st;

@@ -14,8 +14,10 @@ enum { RK_TENSOR_NAME_MAX = 128 };
 
 /* How a foreign tensor and its canonical one differ. */
 typedef enum rk_form {
-    RK_FORM_SAME,        /* at most by dimensions of length 1 */
-    RK_FORM_EXCHANGED,   /* the last two dimensions are exchanged */
+    RK_FORM_SAME,      /* at most by dimensions of length 1 */
+    RK_FORM_EXCHANGED, /* the last two dimensions are exchanged */
+    RK_FORM_SWAPPED, /* the same, and of five parts along its first dimension foreign has the first and
+                          * the fourth in each other's place: GGUF's rwkv6qwen2 */
     RK_FORM_HEADS,       /* (C); canonical (H, N) */
     RK_FORM_FLAT,        /* of any shape; canonical (C) */
     RK_FORM_SQUEEZED,    /* with dimensions of 1 at the end, which canonical does not have */
@@ -23,6 +25,7 @@ typedef enum rk_form {
     RK_FORM_PIECE,       /* canonical is one part of foreign, a stack along its first dimension */
     RK_FORM_PAIRS,       /* rows of each head: foreign has those side by side that are half a head
                           * apart in canonical; the file states RK_FORM_HEAD_SIZE */
+    RK_FORM_LAST_PIECE,  /* the same, of the last part, which models may be without */
     RK_FORM_NEG_EXP,     /* foreign = -exp(canonical) */
     RK_FORM_EXP,         /* foreign = exp(canonical) */
     RK_FORM_EXP_NEG_EXP, /* foreign = exp(-exp(canonical)) */
@@ -77,6 +80,8 @@ extern const rk_scheme rk_scheme_web6, rk_scheme_web7, rk_scheme_web5;
 extern const rk_scheme rk_scheme_gguf7, rk_scheme_gguf6, rk_scheme_hf;
 /* Of transformers: Hugging Face's, which are canonical, and llama.cpp's. */
 extern const rk_scheme rk_scheme_tf, rk_scheme_gguf_qwen2, rk_scheme_gguf_llama;
+/* Of recurrences in transformers, llama.cpp's. */
+extern const rk_scheme rk_scheme_gguf_arwkv7, rk_scheme_gguf_rwkv6qwen2;
 extern const rk_scheme rk_scheme_rwkvcpp4, rk_scheme_rwkvcpp5, rk_scheme_rwkvcpp6,
     rk_scheme_rwkvcpp7;
 /* Of Hugging Face folders that are written: the names of the classes of transformers' RWKV-4 and of

@@ -275,12 +275,32 @@ static rk_status move_pairs(rk_file *out, rk_file_tensor *t, bool apart, rk_erro
     return RK_OK;
 }
 
+/* A copy in which of five parts the first and the fourth have changed places. */
+static rk_status swap_parts(rk_file *out, rk_file_tensor *t, rk_error *err)
+{
+    static const size_t from[5] = {3, 1, 2, 0, 4};
+    const size_t part = t->bytes / 5;
+    if (t->n_dims < 2 || t->dims[0] < 5 || t->dims[0] % 5 != 0 || t->exchanged)
+        return fail_form(out, t, "five parts along the first dimension", err);
+    char *to = rk_file_alloc(out, t->bytes, err);
+    if (!to)
+        return RK_ERR_NOMEM;
+    for (size_t i = 0; i < 5; i++)
+        memcpy(to + i * part, (const char *)t->data + from[i] * part, part);
+    t->data = to;
+    return RK_OK;
+}
+
 rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *row, long layer,
                          rk_error *err)
 {
     switch (row->form) {
     case RK_FORM_EXCHANGED:
         return exchange_form(out, t, err);
+    case RK_FORM_SWAPPED: {
+        const rk_status st = swap_parts(out, t, err);
+        return st == RK_OK ? exchange_form(out, t, err) : st;
+    }
     case RK_FORM_HEADS:
         return split_heads(out, t, err);
     case RK_FORM_FLAT:
@@ -292,6 +312,7 @@ rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *r
     case RK_FORM_RESCALED:
         return undo_rescale(out, t, layer, err);
     case RK_FORM_PIECE:
+    case RK_FORM_LAST_PIECE:
         return take_piece(out, t, row->piece, err);
     case RK_FORM_PAIRS:
         return move_pairs(out, t, true, err);
@@ -312,8 +333,10 @@ rk_status rk_form_import(rk_file *out, rk_file_tensor *t, const rk_scheme_row *r
 /* Forms that exist only in files that are read are not exported. */
 rk_status rk_form_export(rk_file *out, rk_file_tensor *t, const rk_scheme_row *row, rk_error *err)
 {
-    const rk_status st = row->form == RK_FORM_EXCHANGED ? exchange_form(out, t, err)
-                         : row->form == RK_FORM_PAIRS   ? move_pairs(out, t, false, err)
-                                                        : RK_OK;
-    return st == RK_OK ? rk_form_straighten(out, t, err) : st;
+    const rk_status st = row->form == RK_FORM_EXCHANGED || row->form == RK_FORM_SWAPPED
+                             ? exchange_form(out, t, err)
+                         : row->form == RK_FORM_PAIRS ? move_pairs(out, t, false, err)
+                                                      : RK_OK;
+    const rk_status straight = st == RK_OK ? rk_form_straighten(out, t, err) : st;
+    return straight == RK_OK && row->form == RK_FORM_SWAPPED ? swap_parts(out, t, err) : straight;
 }

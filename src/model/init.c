@@ -36,6 +36,13 @@ rk_status rk_init_normal(const rk_init *p, rk_error *err)
     return RK_OK;
 }
 
+rk_status rk_init_linear(const rk_init *p, rk_error *err)
+{
+    rk_init q = *p;
+    q.arg = p->arg / sqrt((double)p->cols);
+    return rk_init_uniform(&q, err);
+}
+
 /* ---- functions of layer and channel ---- */
 
 static double r01(const rk_init *p)
@@ -87,6 +94,17 @@ rk_status rk_init_maa_v(const rk_init *p, rk_error *err)
 {
     (void)err;
     return powers(p, 1, -1, p->arg * r10(p), 0.3 * r01(p));
+}
+
+rk_status rk_init_maa_k(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return powers(p, 1, -1, p->arg * r10(p), 0.4 * r01(p));
+}
+rk_status rk_init_maa_v6(const rk_init *p, rk_error *err)
+{
+    (void)err;
+    return powers(p, 1, -1, p->arg * r10(p), 0.6 * r01(p));
 }
 
 /* n of all elements, from 0 to 1. */
@@ -147,6 +165,16 @@ rk_status rk_init_w0(const rk_init *p, rk_error *err)
     (void)err;
     for (int64_t n = 0; n < p->cols; n++)
         p->x[n] = (float)(-6.0 + 6.0 * pow(ramp(p, n), power) + 0.5 + 2.5 * zigzag(p, n));
+    return RK_OK;
+}
+
+rk_status rk_init_w0_plain(const rk_init *p, rk_error *err)
+{
+    const double power = 0.85 + sqrt(r01(p));
+    const int64_t all = p->rows * p->cols;
+    (void)err;
+    for (int64_t n = 0; n < all; n++)
+        p->x[n] = (float)(-7.0 + 5.0 * pow(ramp_of_all(p, n), power) + 0.5);
     return RK_OK;
 }
 

@@ -10,6 +10,7 @@
 rk_init_fn rk_init_constant; /* arg */
 rk_init_fn rk_init_uniform;  /* in [-arg, arg) */
 rk_init_fn rk_init_normal;   /* of deviation arg */
+rk_init_fn rk_init_linear;   /* in [-arg, arg) / sqrt(C): torch's linear layers */
 rk_init_fn rk_init_w0;       /* -6 + 6 (n/(C-1))^(1 + r01^0.3) + 0.5 + 2.5 zz */
 rk_init_fn rk_init_a0;       /* -0.19 + 0.3 zz + 0.4 lin */
 rk_init_fn rk_init_slope;    /* arg - 0.4 lin */
@@ -20,7 +21,10 @@ rk_init_fn rk_init_share;   /* z^(arg r10) */
 rk_init_fn rk_init_share_v; /* z^(arg r10) + 0.3 r01 */
 rk_init_fn rk_init_maa;     /* 1 - z^(arg r10) */
 rk_init_fn rk_init_maa_v;   /* 1 - (z^(arg r10) + 0.3 r01) */
-rk_init_fn rk_init_maa_ffn; /* 1 - z^(r10^arg) */
+rk_init_fn rk_init_maa_k;   /* 1 - (z^(arg r10) + 0.4 r01), and 0.6: ARWKV-7's */
+rk_init_fn rk_init_maa_v6;
+rk_init_fn rk_init_w0_plain; /* -7 + 5 (n/(C-1))^(0.85 + r01^0.5) + 0.5: likewise */
+rk_init_fn rk_init_maa_ffn;  /* 1 - z^(r10^arg) */
 /* By the place n of an element among all, n/(all - 1): */
 rk_init_fn rk_init_decay4; /* -5 + 8 (n/(C-1))^(0.7 + 1.3 r01) */
 rk_init_fn rk_init_decay6; /* -6 + 5 (n/(all-1))^(0.7 + 1.3 r01) */

@@ -89,6 +89,7 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     if ((spec->scope == RK_SCOPE_TIED && !m->hp.tied) ||
         (spec->scope == RK_SCOPE_UNTIED && m->hp.tied) ||
+        (spec->scope == RK_SCOPE_SOME && !m->arch->has(&m->hp, spec, layer)) ||
         (spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
         (spec->scope == RK_SCOPE_TUNED_SHIFT && !m->hp.tuned_shift) ||
         (spec->scope == RK_SCOPE_TUNED_BASIS && !m->hp.tuned_basis) ||

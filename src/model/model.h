@@ -22,6 +22,7 @@ typedef enum rk_scope {
     RK_SCOPE_TIED,   /* the same, where the head is the table of embeddings (rk_hparams.tied), */
     RK_SCOPE_UNTIED, /* and where it is not */
     RK_SCOPE_LAYER,  /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
+    RK_SCOPE_SOME,   /* the same, in layers where rk_arch.has says so */
     RK_SCOPE_LATER,  /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
     RK_SCOPE_TUNED,  /* in every layer where rk_hparams.tuned_state says so, else nowhere */
     RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift, */
@@ -113,6 +114,8 @@ typedef struct rk_arch {
     const rk_state_spec *state;
     int n_state; /* per layer */
     size_t top_bytes, layer_bytes;
+    /* Does a layer of a model of these sizes have this parameter of scope SOME? NULL: there are none. */
+    bool (*has)(const rk_hparams *hp, const rk_param_spec *spec, int64_t layer);
     /* Is this file one of mine? By tensor names alone. */
     bool (*detect)(const rk_file *f);
     const rk_size_table *sizes[RK_SIZE_TABLES]; /* in this order; NULL behind the last */
@@ -134,7 +137,8 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f);
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
     rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
-    rk_arch_rwkv7a, rk_arch_rwkv7_kernel, rk_arch_qwen2, rk_arch_llama;
+    rk_arch_rwkv7a, rk_arch_rwkv7_kernel, rk_arch_qwen2, rk_arch_llama, rk_arch_arwkv7,
+    rk_arch_rwkv6qwen2, rk_arch_rwkv7qwen2;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 /* That which a file under canonical names is of; NULL: of none here. */

@@ -82,11 +82,18 @@ double rk_size_default(const rk_size_spec *s)
     return s->initial.arg;
 }
 
+static bool is_marked(const rk_size_spec *s, double x)
+{
+    return s->file.from == RK_FROM_PRESENCE
+               ? x > 1
+               : s->file.from == RK_FROM_MARK && x != rk_size_default(s);
+}
+
 const rk_size_spec *rk_size_marked(const rk_arch *arch, const rk_hparams *hp, int i)
 {
     const rk_size_spec *s;
     for (int k = 0; (s = rk_size_at(arch, k)); k++)
-        if (s->file.from == RK_FROM_MARK && rk_size_value(s, hp) != rk_size_default(s) && i-- == 0)
+        if (is_marked(s, rk_size_value(s, hp)) && i-- == 0)
             return s;
     return NULL;
 }
@@ -163,7 +170,8 @@ static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *valu
 {
     const char *text = rk_file_meta(f, s->name);
     char *end = NULL;
-    if (!text && s->file.from == RK_FROM_MARK && rk_file_find(f, s->name))
+    const bool marks = s->file.from == RK_FROM_MARK || s->file.from == RK_FROM_PRESENCE;
+    if (!text && marks && rk_file_find(f, s->name))
         return rk_fail(
             err, RK_ERR_FORMAT,
             "%s: tensor '%s' says that there is metadata of this name, and there is none",
@@ -173,7 +181,9 @@ static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *valu
                        "%s: nothing says its %s, which no tensor shows: expected metadata of this "
                        "name, or a config.json beside it",
                        rk_file_name(f), s->name);
-    *value = text ? strtod(text, &end) : rk_size_default(s);
+    *value = text                               ? strtod(text, &end)
+             : s->file.from == RK_FROM_PRESENCE ? rk_file_find(f, s->file.tensor) != NULL
+                                                : rk_size_default(s);
     if ((!text || (*text && !*end)) && in_range(s, *value) &&
         (s->at.real || *value == floor(*value)))
         return RK_OK;
@@ -202,7 +212,12 @@ static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_
     case RK_FROM_ABSENCE:
         value = rk_file_find(f, s->file.tensor) ? 0 : 1;
         break;
+    case RK_FROM_OPTIONAL:
+        if (rk_file_find(f, s->file.tensor))
+            st = read_tensor(arch, f, s, &value, err);
+        break;
     case RK_FROM_META:
+    case RK_FROM_PRESENCE:
     case RK_FROM_MARK:
     case RK_FROM_STATED:
         st = read_meta(f, s, &value, err);
@@ -285,8 +300,11 @@ rk_status rk_sizes_make(const rk_arch *arch, const rk_size *given, int64_t n, rk
 /* The tensor that shows the number of heads. */
 static const char *heads_tensor(const rk_arch *arch)
 {
-    const rk_size_spec *s = rk_size_find(arch, "n_head");
-    return s && s->file.tensor ? s->file.tensor : "";
+    const rk_size_spec *s;
+    for (int i = 0; (s = rk_size_at(arch, i)); i++)
+        if (s->at.offset == offsetof(rk_hparams, n_head) && s->file.tensor)
+            return s->file.tensor;
+    return "";
 }
 
 rk_status rk_settle_heads(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)

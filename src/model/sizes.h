@@ -36,11 +36,14 @@ typedef struct rk_hparams {
 
 /* Where a file shows a size. */
 typedef enum rk_size_from {
-    RK_FROM_TENSOR,  /* a dimension of a tensor */
-    RK_FROM_LATER,   /* the same in layer 1; 1 in a model of one layer, which has no such tensor */
-    RK_FROM_LAYERS,  /* one more than the largest number in names "blocks.N." */
-    RK_FROM_ABSENCE, /* 1 where the file has no such tensor, else 0 */
-    RK_FROM_META,    /* metadata of the size's name, where it is other than the default */
+    RK_FROM_TENSOR,   /* a dimension of a tensor */
+    RK_FROM_LATER,    /* the same in layer 1; 1 in a model of one layer, which has no such tensor */
+    RK_FROM_OPTIONAL, /* the same of a tensor that a model may lack; then 0 */
+    RK_FROM_LAYERS,   /* one more than the largest number in names "blocks.N." */
+    RK_FROM_ABSENCE,  /* 1 where the file has no such tensor, else 0 */
+    RK_FROM_PRESENCE, /* what metadata of the size's name says; else 1 where the file has such a tensor, 0
+                       * where it has none. A larger value changes what the tensors mean: it is marked */
+    RK_FROM_META, /* metadata of the size's name, where it is other than the default */
     RK_FROM_MARK, /* the same of a size that changes what the tensors mean: a file where it is other
                      * than the default has a mark too, a tensor of the size's name, so that
                      * programs that do not know the size refuse the file */

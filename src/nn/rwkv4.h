@@ -3,6 +3,7 @@
 #ifndef RK_NN_RWKV4_H
 #define RK_NN_RWKV4_H
 
+#include "nn/grouped.h"
 #include "nn/shift.h"
 
 /* ---- RWKV-4 (arXiv 2305.13048) ---- */
@@ -58,5 +59,12 @@ typedef struct rk_rwkv6_time_mix {
 rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_rwkv5_sizes sizes,
                                      rk_tensor *x, rk_tensor *residual, rk_tensor **shift,
                                      rk_tensor **wkv);
+
+/* The same with the reads of grouped-query attention, as QRWKV6 has it (Recursal's QRWKV6-32B): the token
+ * itself is read with what was before it, k times 1 - w, the sum over the root of a head, a sigmoid gate
+ * and no group norm. Of p the mixes, which are in the order r, k, v, w, g, the decay and the weights. */
+rk_tensor *rk_rwkv6_grouped_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p,
+                                        const rk_grouped_reads *own, rk_tensor *x,
+                                        rk_tensor *residual, rk_tensor **shift, rk_tensor **wkv);
 
 #endif

@@ -3,6 +3,8 @@
  * with eps 1e-5; here eps is 64 times that instead, which is the same. */
 #include "nn/rwkv4.h"
 
+#include <math.h>
+
 /* (B, T, C) as (B, T, H, N). */
 static rk_tensor *heads(rk_ctx *ctx, rk_rwkv5_sizes s, rk_tensor *x)
 {
@@ -82,11 +84,19 @@ rk_tensor *rk_rwkv5_time_mix_forward(rk_ctx *ctx, const rk_rwkv5_time_mix *p, rk
 
 enum { MIX_W, MIX_K, MIX_V, MIX_R, MIX_G, N_MIX };
 
+/* Which mix the parts of w1 and w2 are of: in RWKV-6, and in QRWKV6. */
+static const int order6[N_MIX] = {MIX_W, MIX_K, MIX_V, MIX_R, MIX_G};
+static const int order_q[N_MIX] = {MIX_R, MIX_K, MIX_V, MIX_W, MIX_G};
+
 /* x + (prev - x) (maa_i + tanh(z w1)_i w2_i) for the five mixes, z = x + (prev - x) maa_x. */
-static void mixes(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_tensor *x, rk_tensor *prev,
-                  rk_tensor **out)
+static void mixes(rk_ctx *ctx, const rk_rwkv6_time_mix *p, const int *order, rk_tensor *x,
+                  rk_tensor *prev, rk_tensor **out)
 {
-    rk_tensor *const base[N_MIX] = {p->maa_w, p->maa_k, p->maa_v, p->maa_r, p->maa_g};
+    rk_tensor *const base[N_MIX] = {[MIX_W] = p->maa_w,
+                                    [MIX_K] = p->maa_k,
+                                    [MIX_V] = p->maa_v,
+                                    [MIX_R] = p->maa_r,
+                                    [MIX_G] = p->maa_g};
     rk_tensor *z = rk_mix_rows(ctx, RK_MIX_PREVIOUS, x, prev, p->maa_x);
     rk_tensor *m = rk_unary_op(ctx, RK_TANH, rk_linear(ctx, z, p->maa_w1, NULL));
     const int64_t rank = p->maa_w2->dims[1], width = p->maa_w2->dims[2];
@@ -94,9 +104,27 @@ static void mixes(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_tensor *x, rk_tens
         rk_tensor *part = rk_copy(ctx, rk_slice(ctx, m, 2, i * rank, (i + 1) * rank));
         rk_tensor *w =
             rk_linear(ctx, part, rk_weight_of(rk_index(ctx, p->maa_w2, i), RK_IN_OUT), NULL);
-        w = rk_add(ctx, w, rk_view(ctx, base[i], 1, &width));
-        out[i] = rk_lerp(ctx, x, prev, w);
+        w = rk_add(ctx, w, rk_view(ctx, base[order[i]], 1, &width));
+        out[order[i]] = rk_lerp(ctx, x, prev, w);
     }
+}
+
+/* The products that read the mixes. Returns the decay before its two exponentials. */
+enum { W, R, K, V, G, N_READS };
+static rk_tensor *reads(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_tensor *const *in,
+                        rk_unary gate, rk_tensor **read)
+{
+    const int64_t width = rk_tensor_count(p->decay);
+    const rk_linears_in all[N_READS] = {[W] = {in[MIX_W], p->decay_w1, RK_TANH},
+                                        [R] = {in[MIX_R], p->receptance, RK_UNARY_NONE},
+                                        [K] = {in[MIX_K], p->key, RK_UNARY_NONE},
+                                        [V] = {in[MIX_V], p->value, RK_UNARY_NONE},
+                                        [G] = {in[MIX_G], p->gate, gate}};
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    rk_linears(ctx, all, N_READS, read);
+    rk_tensor *omega = rk_linear(ctx, read[W], p->decay_w2, NULL);
+    return rk_add(ctx, omega, rk_view(ctx, p->decay, 1, &width));
 }
 
 rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk_rwkv5_sizes sizes,
@@ -104,20 +132,11 @@ rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk
                                      rk_tensor **wkv)
 {
     rk_tensor *prev = rk_previous_rows(ctx, x, shift), *in[N_MIX] = {NULL};
-    mixes(ctx, p, x, prev, in);
+    mixes(ctx, p, order6, x, prev, in);
+    rk_tensor *read[N_READS] = {NULL};
+    rk_tensor *omega = reads(ctx, p, in, RK_SILU, read);
     if (rk_ctx_failed(ctx))
         return NULL;
-    enum { W, R, K, V, G, N_READS };
-    const int64_t width = rk_tensor_count(p->decay);
-    const rk_linears_in reads[N_READS] = {[W] = {in[MIX_W], p->decay_w1, RK_TANH},
-                                          [R] = {in[MIX_R], p->receptance, RK_UNARY_NONE},
-                                          [K] = {in[MIX_K], p->key, RK_UNARY_NONE},
-                                          [V] = {in[MIX_V], p->value, RK_UNARY_NONE},
-                                          [G] = {in[MIX_G], p->gate, RK_SILU}};
-    rk_tensor *read[N_READS] = {NULL};
-    rk_linears(ctx, reads, N_READS, read);
-    rk_tensor *omega = rk_linear(ctx, read[W], p->decay_w2, NULL);
-    omega = rk_add(ctx, omega, rk_view(ctx, p->decay, 1, &width));
     const rk_wkv6_in q = {
         .r = heads(ctx, sizes, read[R]),
         .k = heads(ctx, sizes, read[K]),
@@ -128,4 +147,56 @@ rk_tensor *rk_rwkv6_time_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p, rk
     };
     rk_tensor *y = rk_wkv6(ctx, &q, wkv);
     return output(ctx, sizes, y, p->ln_x_w, p->ln_x_b, read[G], p->output, residual);
+}
+
+/* ---- QRWKV6 ---- */
+
+/* A number for each of n channels. */
+static rk_tensor *numbers(rk_ctx *ctx, rk_dtype real, int64_t n, double x)
+{
+    rk_tensor *t = rk_new_zeros(ctx, real, 1, &n);
+    return x == 0.0 ? t : rk_scale(ctx, rk_unary_op(ctx, RK_EXP, t), x);
+}
+
+/* What the recurrence gives with the token itself in it: S_t^T r_t is S_(t-1)^T (w r)_t + (r . k) v, whose
+ * second part is a bonus. All over the root of the head size, times the gate. */
+static rk_tensor *with_itself(rk_ctx *ctx, const rk_wkv6_in *q, rk_tensor *r, rk_tensor *gate,
+                              rk_tensor **wkv)
+{
+    rk_tensor *y = rk_wkv6(ctx, q, wkv);
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const double scale = 1.0 / sqrt((double)r->dims[3]);
+    const rk_rwkv7_output_in out = {.y = y,
+                                    .r = r,
+                                    .k = q->k,
+                                    .v = q->v,
+                                    .g = gate,
+                                    .r_k = numbers(ctx, r->dtype, r->dims[2] * r->dims[3], scale),
+                                    .form = {.scale = scale}};
+    return rk_rwkv7_output_op(ctx, &out);
+}
+
+rk_tensor *rk_rwkv6_grouped_mix_forward(rk_ctx *ctx, const rk_rwkv6_time_mix *p,
+                                        const rk_grouped_reads *own, rk_tensor *x,
+                                        rk_tensor *residual, rk_tensor **shift, rk_tensor **wkv)
+{
+    rk_tensor *prev = rk_previous_rows(ctx, x, shift), *in[N_MIX] = {NULL}, *read[N_READS] = {NULL};
+    mixes(ctx, p, order_q, x, prev, in);
+    rk_tensor *omega = reads(ctx, p, in, RK_SIGMOID, read);
+    rk_grouped_heads(ctx, own, &read[R], &read[K], &read[V]);
+    rk_tensor *w = rk_as_heads(ctx, decay_of(ctx, omega), own->n_head);
+    rk_tensor *k = rk_add(ctx, read[K], rk_scale(ctx, rk_mul(ctx, read[K], w), -1.0));
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t width = w->dims[2] * w->dims[3];
+    const rk_wkv6_in q = {.r = rk_mul(ctx, read[R], w),
+                          .k = k,
+                          .v = read[V],
+                          .d = w,
+                          .u = numbers(ctx, w->dtype, width, 0),
+                          .state = *wkv};
+    rk_tensor *gate = rk_as_heads(ctx, read[G], own->n_head);
+    rk_tensor *z = with_itself(ctx, &q, read[R], gate, wkv);
+    return rk_linear(ctx, rk_as_rows(ctx, z), p->output, residual);
 }

@@ -7,14 +7,7 @@
  * a gate, a group norm. */
 #include "nn/rwkv7.h"
 
-/* (B, T, C) as (B, T, H, N), sizes as r_k (H, N) has them. */
-static rk_tensor *heads(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x)
-{
-    if (!x)
-        return NULL;
-    const int64_t dims[] = {x->dims[0], x->dims[1], p->r_k->dims[0], p->r_k->dims[1]};
-    return rk_view(ctx, x, 4, dims);
-}
+#include "nn/grouped.h"
 
 /* Products at once, of those whose weight and input are there; the others are NULL. */
 static void linears_there(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor **out)
@@ -34,24 +27,23 @@ static void linears_there(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor
  * replaced by what comes out of them: decay, rate, gate, value residual. */
 enum { R, K, V, W, A, G, VL, N_READS };
 
-/* Between the products that read the input and the one that writes the result. */
+/* Between the products that read the input, (B, T, H, N) now, and the one that writes the result. */
 static rk_tensor *between(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *const *q,
                           const rk_rwkv7_form *form, rk_rwkv7_time_mix_io *io)
 {
-    rk_tensor *v = heads(ctx, p, q[V]);
     const rk_rwkv7_heads_in core = {.raw = {.w0 = p->w0,
                                             .a0 = p->a0,
                                             .v0 = p->v0,
                                             .k_k = p->k_k,
                                             .k_a = p->k_a,
-                                            .wl = heads(ctx, p, q[W]),
-                                            .al = heads(ctx, p, q[A]),
-                                            .vl = heads(ctx, p, q[VL]),
-                                            .k = heads(ctx, p, q[K]),
-                                            .v = v,
+                                            .wl = q[W],
+                                            .al = q[A],
+                                            .vl = q[VL],
+                                            .k = q[K],
+                                            .v = q[V],
                                             .v_first = io->v_first},
-                                    .r = heads(ctx, p, q[R]),
-                                    .g = heads(ctx, p, q[G]),
+                                    .r = q[R],
+                                    .g = q[G],
                                     .r_k = p->r_k,
                                     .ln_w = p->ln_x_w,
                                     .ln_b = p->ln_x_b,
@@ -61,7 +53,7 @@ static rk_tensor *between(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *co
                                     .form = *form};
     rk_tensor *z = rk_rwkv7_heads(ctx, &core, &io->wkv);
     if (!io->v_first)
-        io->v_first = v;
+        io->v_first = q[V];
     return z;
 }
 
@@ -95,8 +87,43 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
         {q[VL], p->v2, RK_UNARY_NONE},
     };
     linears_there(ctx, ups, N_READS - W, q + W);
+    for (int i = 0; i < N_READS; i++)
+        q[i] = rk_as_heads(ctx, q[i], p->r_k->dims[0]);
     rk_tensor *z = between(ctx, p, q, form, io);
-    return z ? rk_linear(ctx, rk_view(ctx, z, 3, x->dims), p->output, residual) : NULL;
+    return rk_linear(ctx, rk_as_rows(ctx, z), p->output, residual);
+}
+
+rk_tensor *rk_rwkv7_grouped_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p,
+                                        const rk_grouped_reads *own, rk_tensor *x,
+                                        rk_tensor *residual, const rk_rwkv7_form *form,
+                                        rk_rwkv7_time_mix_io *io)
+{
+    const rk_linears_in reads[N_READS] = {
+        [R] = {x, p->receptance, RK_UNARY_NONE},
+        [K] = {x, p->key, RK_UNARY_NONE},
+        [V] = {x, p->value, RK_UNARY_NONE},
+        [W] = {x, p->w1, RK_TANH},
+        [A] = {x, p->a1, RK_UNARY_NONE},
+        [G] = {x, p->g1, RK_SIGMOID},
+        [VL] = {io->v_first ? x : NULL, p->v1, RK_UNARY_NONE},
+    };
+    const rk_linears_in whole_gate = {x, own->gate, RK_SIGMOID};
+    rk_tensor *q[N_READS];
+    linears_there(ctx, reads, N_READS, q);
+    rk_grouped_heads(ctx, own, &q[R], &q[K], &q[V]);
+    const rk_linears_in ups[] = {
+        {q[W], p->w2, RK_UNARY_NONE},
+        {q[A], p->a2, RK_UNARY_NONE},
+        {q[G], p->g2, RK_UNARY_NONE},
+        {q[VL], p->v2, RK_UNARY_NONE},
+    };
+    linears_there(ctx, ups, N_READS - W, q + W);
+    if (rk_weight_is_there(&own->gate))
+        linears_there(ctx, &whole_gate, 1, &q[G]);
+    for (int i = W; i < N_READS; i++)
+        q[i] = rk_as_heads(ctx, q[i], own->n_head);
+    rk_tensor *z = between(ctx, p, q, form, io);
+    return rk_linear(ctx, rk_as_rows(ctx, z), p->output, residual);
 }
 
 /* s0 + x s1 M s2. */

@@ -2,7 +2,7 @@
 #ifndef RK_NN_RWKV7_H
 #define RK_NN_RWKV7_H
 
-#include "tensor/ops.h"
+#include "nn/grouped.h"
 
 /* Tensors by their checkpoint names. Without x_g, g1 and g2 there is no gate, without ln_x_w and ln_x_b
  * no group norm. */
@@ -27,6 +27,14 @@ typedef struct rk_rwkv7_time_mix_io {
 rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
                                      rk_tensor *residual, const rk_rwkv7_form *form,
                                      rk_rwkv7_time_mix_io *io);
+
+/* The same with reads of attention in the place of mixes and projections: RAD-RWKV7's (arXiv 2505.03005).
+ * Of p's tensors those of the shift are not looked at; form->scale says what becomes of y without a group
+ * norm. */
+rk_tensor *rk_rwkv7_grouped_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p,
+                                        const rk_grouped_reads *own, rk_tensor *x,
+                                        rk_tensor *residual, const rk_rwkv7_form *form,
+                                        rk_rwkv7_time_mix_io *io);
 
 typedef struct rk_rwkv7_channel_mix {
     rk_tensor *x_k;            /* (C) */

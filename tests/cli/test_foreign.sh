@@ -218,7 +218,7 @@ for arch in rwkv4 rwkv5.0 rwkv5.1 rwkv5 rwkv6 rwkv7; do
 done
 
 # ---- models of other families: described and converted, not run
-for arch in arwkv7 rwkv6qwen2 qwen2; do
+for arch in qwen3 qwen2moe; do
     python3 "$foreign" relative r.gguf $arch
     "$RK_PROGRAM" info -m r.gguf --json >out
     grep -q "\"arch\":\"$arch\",\"n_vocab\":40,\"n_embd\":256,\"n_layer\":1,.*\"runs\":false" out ||

@@ -40,6 +40,7 @@ static void fill(rk_model *m, uint64_t seed)
 }
 
 static double removal_scale = 1, tied = 0; /* of the models, where they have one */
+static rk_size form = {NULL, 0}, other_form = {NULL, 0};
 
 static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
 {
@@ -49,7 +50,14 @@ static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
                              {"rank_a", 2},    {"rank_v", 3},    {"rank_g", 2},
                              {"rank_m", 2},    {"rank_s", 3},    {"removal_scale", removal_scale},
                              {"n_head", 2},    {"n_kv_head", 1}, {"tied", tied}};
-    rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
+    rk_size all[RK_COUNT(sizes) + 2];
+    size_t n = RK_COUNT(sizes);
+    memcpy(all, sizes, sizeof sizes);
+    if (form.name)
+        all[n++] = form;
+    if (other_form.name)
+        all[n++] = other_form;
+    rk_hparams hp = test_hparams(arch, all, n);
     rk_error err = {0};
     hp.tuned_state = hp.tuned_shift = hp.tuned_basis = tuned;
     test_ok(rk_model_new(&f.m, arch, &hp, &err), &err);
@@ -186,6 +194,27 @@ static void test_tied(void **state)
     tied = 0;
 }
 
+/* What some models of an architecture have and others lack. */
+static void test_forms(void **state)
+{
+    (void)state;
+    static const struct {
+        const rk_arch *arch;
+        rk_size form, other;
+    } rows[] = {
+        {&rk_arch_arwkv7, {"wkv_gate_mode", 0}, {"wkv_has_group_norm", 1}},
+        {&rk_arch_arwkv7, {"wkv_gate_mode", 1}, {"wkv_has_group_norm", 0}},
+        {&rk_arch_rwkv7qwen2, {"balance_state", 0}, {"wkv_has_group_norm", 1}},
+        {&rk_arch_rwkv7qwen2, {"full_gate", 1}, {"wkv_has_group_norm", 0}},
+    };
+    for (size_t i = 0; i < RK_COUNT(rows); i++) {
+        form = rows[i].form;
+        other_form = rows[i].other;
+        check_arch(rows[i].arch, i & 1, i & 2);
+    }
+    form.name = other_form.name = NULL;
+}
+
 /* An input that is missing, or is no ids, is refused by its name. */
 static void test_inputs(void **state)
 {
@@ -210,6 +239,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parameters),
                                        cmocka_unit_test(test_removal), cmocka_unit_test(test_tied),
-                                       cmocka_unit_test(test_inputs)};
+                                       cmocka_unit_test(test_forms), cmocka_unit_test(test_inputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

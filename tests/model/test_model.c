@@ -224,8 +224,9 @@ static void test_relatives(void **state)
         {"head_q.weight", NULL, "copies tokens"},
         {"pos_emb_x", NULL, "for images"},
         {"model.layers.1.self_attn.q_proj.weight", NULL, "softmax"},
-        {NULL, "rwkv6qwen2", "Qwen2 model with RWKV-6"},
-        {NULL, "arwkv7", "Qwen2 model with RWKV-7"},
+        {"model.layers.0.self_attn.k0", NULL, "an hxa model"},
+        {NULL, "qwen3", "norms of its queries"},
+        {NULL, "qwen2moe", "a Qwen2 of experts"},
     };
     test_ctx t = test_begin(5);
     const test_model from = test_model_open(&t, 1, N_LAYER, N_EMBD, RK_F32);

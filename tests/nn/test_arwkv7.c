@@ -171,15 +171,14 @@ static void test_draws(void **state)
 static double distance(rig *g, const double *out)
 {
     double sum = 0;
-    for (int l = 0; l < LAYERS; l++)
-        for (int64_t t = 0; t < T; t++) {
-            double squares = 0;
-            for (int64_t c = 0; c < C; c++) {
-                const double d = at(g->teacher[l], t * C + c) - out[(l * T + t) * C + c];
-                squares += d * d;
-            }
-            sum += sqrt(squares / C) / (LAYERS * T);
-        }
+    for (int l = 0; l < LAYERS; l++) {
+        rk_tensor *student = rk_new_like(&g->ctx, g->teacher[l]);
+        memcpy(student->data, out + l * T * C, rk_tensor_bytes(student));
+        const rk_tensor *rows =
+            rk_distance(&g->ctx, student, g->teacher[l], 1 / (LAYERS * sqrt(C)));
+        for (int64_t t = 0; t < T; t++)
+            sum += at(rows, t) / T;
+    }
     return sum;
 }
 
