@@ -54,9 +54,15 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
         f.in[i] = input_named(ctx, j, m->arch->inputs[i].name, fields);
     if (!rk_ctx_failed(ctx))
         f.state = first_state(ctx, m, n);
-    if (rk_ctx_failed(ctx) || !rk_model_forward(ctx, m, &f))
+    if (rk_ctx_failed(ctx) || (!j->task->runs_model && !rk_model_forward(ctx, m, &f)))
         return NULL;
-    const rk_pass pass = {m, fields, f.out, f.state, j->share, j->batch ? metrics : NULL};
+    const rk_pass pass = {.model = m,
+                          .fields = fields,
+                          .out = f.out,
+                          .state = f.state,
+                          .recompute = j->p->checkpoint_blocks,
+                          .share = j->share,
+                          .metrics = j->batch ? metrics : NULL};
     return j->task->losses(ctx, j->task, &pass);
 }
 

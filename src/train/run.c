@@ -21,6 +21,7 @@
 #include "train/checkpoint.h"
 #include "train/checkpoint_dir.h"
 #include "train/curve.h"
+#include "train/distill.h"
 #include "train/progress.h"
 #include "train/run_dir.h"
 #include "train/runlog.h"
@@ -631,7 +632,7 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
                        rk_error *err)
 {
     rk_run_params p = *params;
-    char *base = NULL;
+    char *base = NULL, *start = NULL;
     rk_status st = rk_run_dir_check(p.dir, p.resume, err);
     if (st == RK_OK)
         st = find_base(&p, &base, err);
@@ -646,7 +647,10 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
     if (st == RK_OK)
         st = rk_quant_find(p.quant, &type, err);
     if (st == RK_OK)
+        st = rk_distill_start(&p, &start, err);
+    if (st == RK_OK)
         st = open_and_run(&p, env, result, err);
+    free(start);
     free(base);
     return st;
 }

@@ -18,6 +18,13 @@ typedef struct rk_test_time_options {
     const char *judge; /* model file; NULL: none */
 } rk_test_time_options;
 
+/* Learning from another model. */
+typedef struct rk_distill_options {
+    const char *teacher;         /* its file or folder; NULL: none */
+    int start;                   /* what mixers begin with, distill.h */
+    double kl_weight, ce_weight; /* of the divergence, and of the cross-entropy beside it */
+} rk_distill_options;
+
 typedef struct rk_run_params {
     rk_train_params model; /* its sizes are not looked at, but these: */
     rk_size sizes[RK_RUN_SIZES_MAX];
@@ -32,7 +39,8 @@ typedef struct rk_run_params {
     const char
         *data_weight;      /* its weights as words with commas between them; NULL: none are given */
     const char *tokenizer; /* NULL: that of model.init_from, or of packed data */
-    char tokenizer_room[256];              /* for its name */
+    char tokenizer_room[256]; /* for its name */
+    rk_distill_options distill;
     rk_tune_options tune;                  /* method NULL: the model itself is trained */
     char tune_words[256], tune_rates[256]; /* what the methods train, and at which rates */
     const char *quant;                     /* type of frozen matrices in memory, rk_quant_names */

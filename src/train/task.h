@@ -27,6 +27,7 @@ typedef struct rk_pass {
     rk_tensor *const *fields; /* in the task's order; without data while planning */
     rk_tensor *const *out;    /* the model's outputs */
     rk_tensor *const *state;  /* its states after the last token, as rk_forward.state */
+    bool recompute;           /* what can be computed again in the backward pass is not kept */
     double share;    /* of a loss in the mean over the batch, and the seed of its gradient */
     double *metrics; /* sums over examples, to be added to; NULL while planning, when tensors that
                       * they need are to be made all the same */
@@ -58,6 +59,7 @@ struct rk_task {
     void (*held_out)(const rk_task *t, int64_t i, void *const *fields);
     /* How many losses of this example count. NULL: all n_losses. Others are 0. */
     int64_t (*counted)(const rk_task *t, void *const *fields);
+    bool runs_model; /* `losses` runs the model itself; there are no outputs */
     /* Losses of the pass (n * n_losses elements), and its metrics. */
     rk_tensor *(*losses)(rk_ctx *ctx, const rk_task *t, const rk_pass *p);
     /* Where the task trains something beside the model that is none of it, such as maps from its states: put

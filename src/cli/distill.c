@@ -1,0 +1,166 @@
+/* distill.c: `rwkv distill`: a model of another architecture learns what a teacher knows. */
+#include <string.h>
+
+#include "base/num.h"
+#include "cli/command.h"
+#include "cli/training.h"
+#include "train/distill.h"
+
+typedef struct distill_options {
+    rk_training_options training; /* comes first: what is common takes the one for the other */
+    int stage, preset;            /* positions in the choices of their rows */
+} distill_options;
+
+enum { ALIGN, DIVERGE, SFT, N_STAGES };
+enum { OWN, PAPER, RADLADS, N_PRESETS };
+#define STAGES "1|2|sft"
+#define PRESETS "own|paper|radlads"
+
+#define RUN(member) offsetof(distill_options, training.run.member)
+
+static const rk_option rows[] = {
+    RK_OPT_GROUP("distillation"),
+    {"teacher", 0, RK_OPT_TEXT, "MODEL", RUN(distill.teacher), 0, 0, NULL,
+     "model with the same vocabulary that is learned from: a file of any type, or a folder"},
+    {"model", 'm', RK_OPT_TEXT, "FILE", RUN(model.init_from), 0, 0, "made of the teacher",
+     "student to go on with; without, one of --arch (arwkv7) is made, with the teacher's sizes"},
+    {"stage", 0, RK_OPT_CHOICE, STAGES, offsetof(distill_options, stage), 0, 0, "1",
+     "1: each layer's mixer against the teacher's; 2: the divergence of the next token; sft: "
+     "cross-entropy, without a teacher"},
+    {"init", 0, RK_OPT_CHOICE, "copy|copy-scaled|random", RUN(distill.start), 0, 0, "copy",
+     "what the mixers of a new student begin with: the teacher's projections, these times 0.5, 0.3 "
+     "for values, or nothing of it"},
+    {"preset", 0, RK_OPT_CHOICE, PRESETS, offsetof(distill_options, preset), 0, 0, "own",
+     "rates, decay and start as here, as in arXiv 2501.15570 or as in 2505.03005; other options "
+     "win"},
+    {"kl-weight", 0, RK_OPT_NUMBER, "X", RUN(distill.kl_weight), 0, 1e3, "1",
+     "stage 2: weight of the divergence"},
+    {"ce-weight", 0, RK_OPT_NUMBER, "X", RUN(distill.ce_weight), 0, 1e3, "0",
+     "stage 2: weight of the cross-entropy beside it"},
+    {NULL, 0, RK_OPT_MORE, NULL, 0, 0, 0, NULL, NULL},
+};
+
+/* What a preset says of a stage. */
+static const struct {
+    double lr, lr_final, weight_decay;
+    const char *schedule;
+    int start;
+} presets[N_PRESETS][N_STAGES] = {
+    [OWN] = {{2e-3, 2e-5, 0, "cosine", RK_STUDENT_COPY},
+             {1e-3, 1e-4, 0, "cosine", RK_STUDENT_COPY},
+             {1e-4, 1e-5, 0, "cosine", RK_STUDENT_COPY}},
+    [PAPER] = {{1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM}},
+    [RADLADS] = {{1e-3, 1e-5, 0, "cosine", RK_STUDENT_COPY},
+                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY},
+                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY}},
+};
+
+static const struct {
+    const char *name, *shown, *help;
+} own[] = {
+    {"lr", "2e-3, stage 2 1e-3", NULL},
+    {"lr-final", "a hundredth, stage 2 a tenth", NULL},
+    {"weight-decay", "0", NULL},
+    {"beta2", "0.95", NULL},
+    {"eps", "1e-8", NULL},
+    {"warmup", "50", NULL},
+    {"train-only", "stage 1: the mixers", NULL},
+    {"eval-every", "100", NULL},
+};
+
+static void more_rows(rk_option_room *room, size_t offset)
+{
+    static const char *const without[] = {"init-from", "task", "ema", NULL};
+    const size_t first = room->n;
+    rk_training_rows(room, offset, without);
+    for (size_t i = first; i < room->n; i++)
+        for (size_t q = 0; q < RK_COUNT(own); q++)
+            if (room->rows[i].name && !strcmp(room->rows[i].name, own[q].name))
+                room->rows[i].shown = own[q].shown;
+}
+
+static int distill_main(int argc, char **argv);
+
+const rk_command rk_cmd_distill = {
+    .name = "distill",
+    .summary = "make a recurrent model of a transformer: layer by layer, then word by word",
+    .usage = "--teacher MODEL --data FILE --out DIR [--stage 1|2|sft] [-m STUDENT] [options]",
+    .options = {rows, RK_COUNT(rows)},
+    .more = more_rows,
+    .examples = "  rwkv distill --teacher teacher/model.safetensors --arch arwkv7 --data text.txt "
+                "--stage 1 --init copy --steps 300 --out s1\n"
+                "  rwkv distill --teacher teacher/model.safetensors -m s1/model.safetensors --data "
+                "text.txt --stage 2 --freeze '*.mlp.*' --steps 500 --out s2",
+    .main = distill_main,
+};
+
+/* The position of a choice that is given, before the options are read: defaults hang on it. */
+static int chosen(int argc, char **argv, const char *name, const char *words)
+{
+    const char *word = NULL;
+    const size_t n = strlen(name);
+    for (int i = 0; i < argc; i++)
+        if (!strncmp(argv[i], "--", 2) && !strncmp(argv[i] + 2, name, n))
+            word = argv[i][2 + n] == '=' ? argv[i] + 3 + n : argv[i][2 + n] ? word : argv[i + 1];
+    int at = 0;
+    for (const char *w = words; word && *w; at++) {
+        const size_t len = strcspn(w, "|");
+        if (strlen(word) == len && !strncmp(w, word, len))
+            return at;
+        w += len + (w[len] == '|');
+    }
+    return 0; /* reading the options says what is wrong with another */
+}
+
+static distill_options defaults(int argc, char **argv)
+{
+    distill_options o = {.training = rk_training_defaults()};
+    rk_run_params *run = &o.training.run;
+    o.stage = chosen(argc, argv, "stage", STAGES);
+    o.preset = chosen(argc, argv, "preset", PRESETS);
+    run->distill.start = presets[o.preset][o.stage].start;
+    run->model.lr = presets[o.preset][o.stage].lr;
+    run->model.lr_final = presets[o.preset][o.stage].lr_final;
+    run->model.weight_decay = presets[o.preset][o.stage].weight_decay;
+    run->model.schedule = presets[o.preset][o.stage].schedule;
+    run->model.beta2 = 0.95;
+    run->model.eps = 1e-8;
+    run->model.warmup = 50;
+    run->eval_every = 100;
+    return o;
+}
+
+static rk_status settle(distill_options *o, rk_error *err)
+{
+    static const char *const tasks[N_STAGES] = {"align", "distill", "next-token"};
+    rk_run_params *run = &o->training.run;
+    run->task = tasks[o->stage];
+    if (o->stage != SFT && !run->distill.teacher)
+        return rk_fail(err, RK_ERR_ARG, "--teacher MODEL is missing");
+    if (o->stage == SFT && run->distill.teacher)
+        return rk_fail(err, RK_ERR_ARG, "--stage sft has no teacher");
+    if (o->stage == SFT && !run->model.init_from && !run->resume)
+        return rk_fail(err, RK_ERR_ARG, "--stage sft needs a student: -m MODEL");
+    if (o->stage == ALIGN && o->training.train_only.n == 0)
+        o->training.train_only.at[o->training.train_only.n++] = "*.self_attn.*";
+    return RK_OK;
+}
+
+static void say_how_to_run(const rk_training_options *o)
+{
+    fprintf(stderr, "run it: rwkv run -m %s -p TEXT\n", o->run.dir);
+}
+
+static int distill_main(int argc, char **argv)
+{
+    distill_options o = defaults(argc, argv);
+    rk_error err = {0};
+    int status = 0;
+    if (!rk_command_options(&rk_cmd_distill, argc, argv, &o, &status))
+        return status;
+    if (settle(&o, &err) != RK_OK)
+        return rk_command_fail(&err);
+    return rk_training_run(&o.training, say_how_to_run);
+}
