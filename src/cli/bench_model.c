@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "cli/bench.h"
 #include "infer/engine.h"
+#include "infer/token_rows.h"
 #include "kernels/peak.h"
 #include "model/pack.h"
 
@@ -236,13 +237,21 @@ static json_t *zeros_by_layer(const job *j, json_int_t *n_columns)
     return zeros;
 }
 
+/* Bytes of keys and values that a token reads in the middle of decoding; 0 of a model that keeps none. */
+static int64_t kept_bytes(const job *j)
+{
+    const int64_t n = j->o->n_prompt + j->o->n_gen / 2;
+    const rk_dtype type = rk_engine_cache(j->engine).type;
+    return n * (int64_t)rk_token_rows_bytes(type, j->model->state.token_count);
+}
+
 static json_t *describe(job *j, double peak_bytes)
 {
     int64_t head = 0;
     const bench_options *o = j->o;
     const bool int8 = computes_in_8_bits(j);
-    const int64_t bytes = rk_model_bytes_per_token(j->model);
-    const int64_t lean = rk_model_lean_bytes_per_token(j->model);
+    const int64_t kept = kept_bytes(j), bytes = rk_model_bytes_per_token(j->model) + kept;
+    const int64_t lean = rk_model_lean_bytes_per_token(j->model) + kept;
     const double read = bench_figure_value(&j->figures[READ]) * 1e9;
     const double decode_tps = bench_figure_value(&j->figures[DECODE]);
     const double products = (double)rk_model_products(j->model, &head);
@@ -255,7 +264,7 @@ static json_t *describe(job *j, double peak_bytes)
     const double floor_share = (double)bytes * decode_tps / read, cache = bench_machine_cache();
     return json_pack(
         "{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, "
-        "s:f, s:s, s:f, s:s, s:o, s:I, s:f, s:s?, s:s?}",
+        "s:f, s:s, s:f, s:s, s:o, s:I, s:f, s:I, s:s?, s:s?}",
         "model", o->model, "arch", j->model->arch->name, "path", rk_engine_path(j->engine),
         "n_threads", rk_engine_n_threads(j->engine), "n_prompt", (json_int_t)o->n_prompt, "n_gen",
         (json_int_t)o->n_gen, "n_streams", (json_int_t)o->n_streams, "rounds",
@@ -265,7 +274,7 @@ static json_t *describe(job *j, double peak_bytes)
         (double)lean * decode_tps / read, "peak_mib", peak_bytes / 1048576.0, "prefill_gops", gops,
         "prefill_peak", int8 ? "int8" : "f32", "prefill_peak_share", gops / top,
         "int8_instructions", rk_peak_i8_name(), "key_zeros", zeros, "n_columns", n_columns,
-        "cache_mib", cache / 1048576.0, "floor_excess",
+        "cache_mib", cache / 1048576.0, "kept_bytes_per_token", (json_int_t)kept, "floor_excess",
         bench_excess(floor_share, (double)bytes <= cache), "prefill_excess",
         bench_excess(gops / top, false));
 }
@@ -318,6 +327,9 @@ static void print_text(const json_t *o)
            "  all weights with low-rank matrices in 8 bits (the floor) %.2f MB and %.1f %%\n",
            number(o, "bytes_per_token") / 1e6, 100.0 * number(o, "floor_share"),
            number(o, "lean_bytes_per_token") / 1e6, 100.0 * number(o, "lean_floor_share"));
+    if (number(o, "kept_bytes_per_token") > 0)
+        printf("  %.2f MB of it are the keys and values of the tokens before\n",
+               number(o, "kept_bytes_per_token") / 1e6);
     print_excess(o);
     const char *peak = text(o, "prefill_peak");
     printf("prefill: %.1f G operations/s in matrix products, %.1f %% of the %s peak (%s)\n",

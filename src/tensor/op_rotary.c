@@ -25,9 +25,9 @@ void rk_rotary_angles(rk_dtype real, int64_t n, const void *rates, double positi
             ((double *)angles)[j] = cos(a);
             ((double *)angles)[half + j] = sin(a);
         } else {
-            const double a = (double)((float)position * ((const float *)rates)[j]);
-            ((float *)angles)[j] = (float)cos(a);
-            ((float *)angles)[half + j] = (float)sin(a);
+            const float a = (float)position * ((const float *)rates)[j];
+            ((float *)angles)[j] = cosf(a);
+            ((float *)angles)[half + j] = sinf(a);
         }
     }
 }
