@@ -220,6 +220,29 @@ static void test_attention(void **state)
         }
 }
 
+/* A key that is no number is seen in the results of all who see it, and of nobody else. */
+static void test_not_a_number(void **state)
+{
+    enum { TOKENS = 70, BEFORE = 300, HEADS = 3, SIZE = 8, AT = 350 };
+    const rk_kernels *k;
+    (void)state;
+    for (int i = 0; (k = rk_kernels_at(i)); i++)
+        for (int few = 0; few < 2; few++) {
+            test_ctx t = test_begin(2);
+            problem p = draw(&t, k, TOKENS, HEADS, SIZE, BEFORE, RK_F32);
+            float *out = test_alloc_f32(&t, TOKENS * width_q(&p));
+            ((float *)(void *)p.stored[0])[(AT * GROUPS + 1) * SIZE + 3] = NAN;
+            run(&t, k, args_of(&p, false, out, NULL), few);
+            for (int64_t r = 0; r < TOKENS * HEADS * SIZE; r++) {
+                const int64_t token = r / (HEADS * SIZE);
+                const float x = out[token * width_q(&p) + HEADS * SIZE + r % (HEADS * SIZE)];
+                if (isnan(x) != (BEFORE + token >= AT))
+                    fail_msg("%s, few %d: token %d has %g", k->name, few, (int)token, (double)x);
+            }
+            test_end(&t);
+        }
+}
+
 static void test_rotary(void **state)
 {
     const rk_kernels *k;
@@ -250,6 +273,7 @@ static void test_rotary(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_attention),
+                                       cmocka_unit_test(test_not_a_number),
                                        cmocka_unit_test(test_rotary)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,10 +102,10 @@ static void attend_merge(const rk_attend *a, const void *outs_, const void *stat
         }
         for (int64_t p = 0; p < a->n_parts; p++) {
             const real *s = stats + (p * a->rows + i) * 2;
-            const real weight = s[1] > 0 ? exp(s[0] - max) : 0;
             const real *o = outs + (p * a->rows + i) * a->size;
-            if (weight == 0)
-                continue;
+            if (s[1] == 0)
+                continue; /* sees no key of it; a NaN stays one */
+            const real weight = exp(s[0] - max);
             sum += s[1] * weight;
             for (int64_t c = 0; c < a->size; c++)
                 out[c] += o[c] * weight;

@@ -252,8 +252,8 @@ static void attend_merge_row(const rk_attend *a, int64_t i, const float *outs, c
     memset(out, 0, (size_t)a->size * sizeof *out);
     for (int64_t p = 0; p < a->n_parts; p++) {
         const float *s = stats + (p * a->rows + i) * 2;
-        if (!(s[1] > 0.0f))
-            continue; /* sees no key of it */
+        if (s[1] == 0.0f)
+            continue; /* sees no key of it; a NaN stays one */
         const float weight = attend_exp(s[0] - max);
         sum += s[1] * weight;
         axpy(a->size, (double)weight, outs + (p * a->rows + i) * a->size, out);
