@@ -18,20 +18,22 @@
 #include "io/path.h"
 #include "io/text_mark.h"
 
+#define ABSENT ((double)NAN)
+
 enum { CONFIG_BYTES_MAX = 1 << 20, DEPTH_MAX = 64 };
 
 /* Numbers, and the sizes that they are. One that no tensor shows goes into the metadata, `otherwise`
- * where config.json is silent, as transformers has it; NAN: nothing then. */
+ * where config.json is silent, as transformers has it; ABSENT: nothing then. */
 static const struct {
     const char *key, *size;
     double otherwise;
 } numbers[] = {
-    {"vocab_size", "n_vocab", NAN},         {"hidden_size", "n_embd", NAN},
-    {"intermediate_size", "dim_ffn", NAN},  {"num_hidden_layers", "n_layer", NAN},
-    {"num_attention_heads", "n_head", NAN}, {"num_key_value_heads", "n_kv_head", NAN},
-    {"head_dim", "head_size", NAN},         {"rms_norm_eps", "rms_eps", 1e-6},
-    {"rope_theta", "rope_theta", 10000},    {"max_position_embeddings", "n_positions", NAN},
-    {"head_size", "head_size", NAN},        {"wkv_gate_mode", "wkv_gate_mode", NAN},
+    {"vocab_size", "n_vocab", ABSENT},         {"hidden_size", "n_embd", ABSENT},
+    {"intermediate_size", "dim_ffn", ABSENT},  {"num_hidden_layers", "n_layer", ABSENT},
+    {"num_attention_heads", "n_head", ABSENT}, {"num_key_value_heads", "n_kv_head", ABSENT},
+    {"head_dim", "head_size", ABSENT},         {"rms_norm_eps", "rms_eps", 1e-6},
+    {"rope_theta", "rope_theta", 10000},       {"max_position_embeddings", "n_positions", ABSENT},
+    {"head_size", "head_size", ABSENT},        {"wkv_gate_mode", "wkv_gate_mode", ABSENT},
 };
 
 /* What a member has to be where it is there at all. */
@@ -238,9 +240,10 @@ rk_status rk_tf_config_read(rk_tf_config *c, const void *data, size_t bytes, con
                             rk_error *err)
 {
     size_t mark = 0;
-    *c = (rk_tf_config){.tied = NAN, .attention_bias = NAN, .gate = NAN, .group_norm = NAN};
+    *c = (rk_tf_config){
+        .tied = ABSENT, .attention_bias = ABSENT, .gate = ABSENT, .group_norm = ABSENT};
     for (size_t i = 0; i < RK_COUNT(numbers); i++)
-        c->numbers[i] = NAN;
+        c->numbers[i] = ABSENT;
     rk_status st = rk_text_begin(data, bytes, name, &mark, err);
     if (st == RK_OK && bytes > CONFIG_BYTES_MAX)
         return rk_fail(err, RK_ERR_FORMAT, "%s: a configuration of %zu bytes, expected at most %d",

@@ -156,6 +156,12 @@ static rk_status put_part(rk_file *f, const rk_adapter_part *p, const rk_scheme 
     char matrix[RK_TENSOR_NAME_MAX], name[RK_TENSOR_NAME_MAX + 8];
     int64_t dims[RK_MAX_DIMS];
     rk_status st = RK_OK;
+    if (rk_scheme_reorders(scheme, p->name))
+        return rk_fail(
+            err, RK_ERR_UNSUPPORTED,
+            "%s: the rows of '%s' lie in another order in llama.cpp's files, which is not "
+            "done to adapters; 'rwkv merge' puts one into a model's file",
+            rk_file_name(f), p->name);
     if (!rk_scheme_foreign_name(scheme, p->name, matrix) || !strcmp(matrix, "token_embd.weight"))
         return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp computes no adapter of '%s'",
                        rk_file_name(f), p->name);
