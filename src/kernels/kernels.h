@@ -305,6 +305,12 @@ typedef struct rk_kernels {
     size_t (*wkv7_scratch)(int64_t head_size);
     void (*wkv7)(const rk_wkv7_args *p, void *scratch);
     void (*wkv7_bwd)(const rk_wkv7_args *p, const rk_wkv7_grads *g, void *scratch);
+    /* The same state read twice, y = S^T M (S r) with M (N, N), of the reference alone; dhop (N, N) is
+     * added to. The scratch of both is wkv7_hop_scratch(N) bytes. */
+    size_t (*wkv7_hop_scratch)(int64_t head_size);
+    void (*wkv7_hop)(const rk_wkv7_args *p, const void *hop, void *scratch);
+    void (*wkv7_hop_bwd)(const rk_wkv7_args *p, const rk_wkv7_grads *g, const void *hop, void *dhop,
+                         void *scratch);
 
     /* The recurrences of RWKV-5 and -6, y = S^T r + (r . (u k)) v, S <- diag(d) S + k v^T
      * (arXiv 2404.05892), and of RWKV-4 (arXiv 2305.13048, at ref/wkv4.h). */

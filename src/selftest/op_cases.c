@@ -333,8 +333,14 @@ static void shift_mix(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **ou
 static void wkv7(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     rows_of(ctx, in[0], arg);
-    const rk_wkv7_in w = {
-        .r = in[0], .w = in[1], .k = in[2], .v = in[3], .a = in[4], .b = in[5], .state = in[6]};
+    const rk_wkv7_in w = {.r = in[0],
+                          .w = in[1],
+                          .k = in[2],
+                          .v = in[3],
+                          .a = in[4],
+                          .b = in[5],
+                          .state = in[6],
+                          .hop = in[7]};
     out[0] = rk_wkv7(ctx, &w, &out[1]);
 }
 
@@ -719,6 +725,12 @@ static const rk_op_case cases[] = {
      {IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(0, 0.99, 3, 2, 5),
       IN(-1, 1, 3, 2, 5), IN(-1, 1, 3, 2, 5, 5)}},
     {"wkv4, several sequences", &rk_op_wkv4, wkv4, SEVERAL, {IN(-4, 4, 3, 50, 75), IN(-1, 1, 3, 50, 75), IN(-3, -0.05, 3, 75), IN(-1, 1, 75), IN(-1, 1, 3, 1, 75), IN(0.2, 1, 3, 1, 75)}},
+    {"wkv7, read twice", &rk_op_wkv7, wkv7, 0,
+     {IN(-1, 1, 2, 37, 2, 5), IN(0.55, 1, 2, 37, 2, 5), IN(-1, 1, 2, 37, 2, 5), IN(-1, 1, 2, 37, 2, 5),
+      IN(-0.3, 0.3, 2, 37, 2, 5), IN(-0.2, 0.2, 2, 37, 2, 5), IN(-1, 1, 2, 2, 5, 5), IN(-0.5, 0.5, 2, 5, 5)}},
+    {"wkv7, read twice, several sequences", &rk_op_wkv7, wkv7, SEVERAL,
+     {IN(-1, 1, 3, 50, 2, 5), IN(0.55, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5), IN(-1, 1, 3, 50, 2, 5),
+      IN(-0.3, 0.3, 3, 50, 2, 5), IN(-0.2, 0.2, 3, 50, 2, 5), IN(-1, 1, 3, 2, 5, 5), IN(-0.5, 0.5, 2, 5, 5)}},
     {"wkv7, last state", &rk_op_wkv7, wkv7_state, 0, WKV7_IN(20, 4)},
     {"rwkv7_prepare, layer 0", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(8), ROWS_OF(2, 11, 2, 4)}},
     {"rwkv7_prepare", &rk_op_rwkv7_prepare, prepare, 0, {ROWS_OF(8), ROWS_OF(2, 11, 2, 4), IN(-1, 1, 8), IN(-1, 1, 2, 11, 2, 4), IN(-1, 1, 2, 11, 2, 4)}},

@@ -220,9 +220,9 @@ rk_tensor *rk_shift_mix(rk_ctx *ctx, rk_tensor *x, rk_tensor *shift, rk_tensor *
     return n.out[0];
 }
 
-/* ---- wkv7: in r, w, k, v, a, b (B,T,H,N), state (B,H,N,N); out y, state ---- */
+/* ---- wkv7: in r, w, k, v, a, b (B,T,H,N), state (B,H,N,N), hop (H,N,N) or none; out y, state ---- */
 
-enum { WKV_STATE = 6 };
+enum { WKV_STATE = 6, WKV_HOP, WKV_IN };
 
 typedef struct wkv_job {
     const rk_kernels *kern;
@@ -237,12 +237,30 @@ typedef struct wkv_job {
     bool fresh[WKV_STATE]; /* dx that nothing was added to yet */
     void *dstate;          /* dstate (B,H,N,N): scratch, in and out */
     void *dgiven;          /* the gradient of the state that was given; NULL: none is wanted */
+    void *dhop;            /* (B,H,N,N): that of hop, row by row */
 } wkv_job;
+
+/* Two-hop reading is of the reference alone. */
+static const rk_kernels *wkv7_kernels(const rk_ctx *ctx, const rk_node *n)
+{
+    const rk_dtype real = n->in[0]->dtype;
+    if (!n->in[WKV_HOP])
+        return rk_ctx_kernels(ctx, real);
+    return real == RK_F64 ? &rk_kernels_ref_f64 : &rk_kernels_ref_f32;
+}
+
+/* Bytes of the kernel's scratch. */
+static size_t wkv7_kernel_scratch(const rk_node *n, const rk_kernels *kern)
+{
+    const int64_t size = n->in[0]->dims[3];
+    return rk_align_up(n->in[WKV_HOP] ? kern->wkv7_hop_scratch(size) : kern->wkv7_scratch(size),
+                       RK_ARENA_ALIGN);
+}
 
 static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
 {
     const rk_tensor *r = n->in[0];
-    const rk_kernels *kern = rk_ctx_kernels(ctx, r->dtype);
+    const rk_kernels *kern = wkv7_kernels(ctx, n);
     return (wkv_job){.kern = kern,
                      .ctx = ctx,
                      .n = n,
@@ -251,10 +269,17 @@ static wkv_job wkv_job_of(const rk_ctx *ctx, const rk_node *n)
                      .size = r->dims[3],
                      .slots = rk_run_slots(ctx, r->dims[1]),
                      .scratch_bytes =
-                         rk_align_up(kern->wkv7_scratch(r->dims[3]), RK_ARENA_ALIGN) +
+                         wkv7_kernel_scratch(n, kern) +
                          rk_align_up(rk_reals(r, r->dims[3] * r->dims[3]), RK_ARENA_ALIGN),
                      .long_class = ctx->long_class,
                      .scratch = n->scratch};
+}
+
+static bool hop_fits(const rk_node *n)
+{
+    const rk_tensor *r = n->in[0], *hop = n->in[WKV_HOP];
+    return !hop || (hop->n_dims == 3 && hop->dims[0] == r->dims[2] && hop->dims[1] == r->dims[3] &&
+                    hop->dims[2] == r->dims[3]);
 }
 
 static void wkv7_shape(rk_ctx *ctx, rk_node *n)
@@ -264,12 +289,16 @@ static void wkv7_shape(rk_ctx *ctx, rk_node *n)
               s->dims[1] == r->dims[2] && s->dims[2] == r->dims[3] && s->dims[3] == r->dims[3];
     for (int i = 1; ok && i < WKV_STATE; i++)
         ok = n->in[i] && rk_tensor_same_shape(n->in[i], r);
-    if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, "(B,T,H,N) six times and (B,H,N,N)"))
+    if (!rk_expect_plain(ctx, n) ||
+        !rk_expect(ctx, n, ok && hop_fits(n),
+                   "(B,T,H,N) six times, (B,H,N,N), and (H,N,N) or none"))
         return;
     const wkv_job j = wkv_job_of(ctx, n);
     n->saved_bytes = rk_reals(r, r->dims[0] * j.heads * j.slots * j.size * j.size);
     n->scratch_bytes = j.scratch_bytes * (size_t)rk_pool_n_threads(ctx->pool);
     n->scratch_bwd_bytes = n->scratch_bytes + rk_tensor_bytes(s) + rk_tensor_bytes(r);
+    if (n->in[WKV_HOP])
+        n->scratch_bwd_bytes += RK_ARENA_ALIGN + rk_tensor_bytes(s);
     n->n_out = 2;
     n->out[0] = rk_new_like(ctx, r);
     n->out[1] = rk_new_state_like(ctx, s);
@@ -308,6 +337,13 @@ static void *wkv_given(const wkv_job *j, int64_t i)
     return rk_at(s, s->data, i * j->size * j->size);
 }
 
+/* The matrix between the readings of this head. */
+static const void *hop_of(const wkv_job *j, int64_t i)
+{
+    const rk_tensor *hop = j->n->in[WKV_HOP];
+    return rk_at(hop, hop->data, i % j->heads * j->size * j->size);
+}
+
 /* Without memory for saved states the kernel may take a few steps in the order of the short class.
  * In the long class, in a recomputed segment or at the end of a prompt, it must not: it saves its
  * state behind its scratch, where nothing reads it. */
@@ -316,7 +352,7 @@ static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const wkv_job *j = arg;
     const size_t square = rk_reals(j->n->in[0], j->size * j->size);
     unsigned char *scratch = j->scratch + (size_t)worker * j->scratch_bytes;
-    void *unread = scratch + rk_align_up(j->kern->wkv7_scratch(j->size), RK_ARENA_ALIGN);
+    void *unread = scratch + wkv7_kernel_scratch(j->n, j->kern);
     for (int64_t i = lo; i < hi; i++) {
         const int32_t *begins = rk_begins_of(j->ctx, i / j->heads, j->steps);
         void *state = rk_state_place(j->n->in[WKV_STATE], j->n->out[1], j->heads, i);
@@ -328,7 +364,10 @@ static void wkv_piece(void *arg, int64_t lo, int64_t hi, int worker)
             if (run.anew && t > 0)
                 memcpy(state, wkv_given(j, i), square);
             a.state = state;
-            j->kern->wkv7(&a, scratch);
+            if (j->n->in[WKV_HOP])
+                j->kern->wkv7_hop(&a, hop_of(j, i), scratch);
+            else
+                j->kern->wkv7(&a, scratch);
         }
     }
 }
@@ -361,7 +400,10 @@ static void wkv_bwd_run(const wkv_job *j, int64_t i, const rk_run *run, void *sc
                              .da = rk_at(r, j->dx[4], at),
                              .db = rk_at(r, j->dx[5], at),
                              .dstate = rk_at(r, j->dstate, i * square)};
-    j->kern->wkv7_bwd(&a, &g, scratch);
+    if (j->n->in[WKV_HOP])
+        j->kern->wkv7_hop_bwd(&a, &g, hop_of(j, i), rk_at(r, j->dhop, i * square), scratch);
+    else
+        j->kern->wkv7_bwd(&a, &g, scratch);
     if (!run->anew)
         return;
     if (j->dgiven)
@@ -383,6 +425,16 @@ static void wkv_bwd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     }
 }
 
+/* The rows' terms of hop's gradient, row after row. */
+static void add_hop_grad(rk_ctx *ctx, const wkv_job *j)
+{
+    rk_tensor *hop = j->n->in[WKV_HOP];
+    void *grad = hop ? rk_grad(ctx, hop) : NULL;
+    const int64_t count = grad ? rk_tensor_count(hop) : 0;
+    for (int64_t b = 0; count > 0 && b < j->n->in[0]->dims[0]; b++)
+        j->kern->axpy(count, 1.0, rk_at(hop, j->dhop, b * count), grad);
+}
+
 static void wkv7_backward(rk_ctx *ctx, rk_node *n)
 {
     wkv_job j = wkv_job_of(ctx, n);
@@ -397,7 +449,13 @@ static void wkv7_backward(rk_ctx *ctx, rk_node *n)
             j.dx[i] = (unsigned char *)j.dstate + rk_tensor_bytes(state);
     }
     memcpy(j.dstate, rk_grad(ctx, n->out[1]), rk_tensor_bytes(state));
+    if (n->in[WKV_HOP]) {
+        j.dhop = (unsigned char *)j.dstate +
+                 rk_align_up(rk_tensor_bytes(state) + rk_tensor_bytes(n->in[0]), RK_ARENA_ALIGN);
+        memset(j.dhop, 0, rk_tensor_bytes(state));
+    }
     rk_parallel(ctx, n->in[0]->dims[0] * j.heads, 1, wkv_bwd_piece, &j);
+    add_hop_grad(ctx, &j);
     if (j.dgiven && !rk_ctx_failed(ctx))
         j.kern->axpy(rk_tensor_count(state), 1.0, j.dstate, j.dgiven);
 }
@@ -411,8 +469,8 @@ const rk_op rk_op_wkv7 = {
 rk_tensor *rk_wkv7(rk_ctx *ctx, const rk_wkv7_in *in, rk_tensor **state_out)
 {
     rk_node n = {.op = &rk_op_wkv7,
-                 .n_in = WKV_STATE + 1,
-                 .in = {in->r, in->w, in->k, in->v, in->a, in->b, in->state}};
+                 .n_in = WKV_IN,
+                 .in = {in->r, in->w, in->k, in->v, in->a, in->b, in->state, in->hop}};
     if (!rk_apply(ctx, &n))
         return NULL;
     *state_out = n.out[1];

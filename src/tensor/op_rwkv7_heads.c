@@ -190,7 +190,8 @@ static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor
     if (in->form.extra != 0.0)
         q.b = rk_scale(ctx, q.b, 1.0 + in->form.extra);
     rk_ctx_watch(ctx, &(rk_recurrence){in->r, q.k, q.v, q.a});
-    const rk_wkv7_in wkv = {in->r, q.w, q.k, q.v, q.a, q.b, in->state};
+    const rk_wkv7_in wkv = {
+        .r = in->r, .w = q.w, .k = q.k, .v = q.v, .a = q.a, .b = q.b, .state = in->state};
     rk_tensor *y = rk_wkv7(ctx, &wkv, state_out);
     if (in->path)
         y = beside(ctx, in, &raw, &q, y);

@@ -199,8 +199,10 @@ rk_tensor *rk_wkv6(rk_ctx *ctx, const rk_wkv6_in *in, rk_tensor **state_out);
 typedef struct rk_wkv7_in {
     rk_tensor *r, *w, *k, *v, *a, *b; /* (B, T, H, N); w the decay itself */
     rk_tensor *state;                 /* (B, H, N value, N key) */
+    rk_tensor *hop;                   /* (H, N, N); NULL: y is what r reads, S r */
 } rk_wkv7_in;
-/* The RWKV-7 recurrence: y (B, T, H, N); *state_out as state. */
+/* The RWKV-7 recurrence: y (B, T, H, N); *state_out as state. With hop M the state is read twice, y is
+ * S^T M (S r) (arXiv 2504.19191). */
 rk_tensor *rk_wkv7(rk_ctx *ctx, const rk_wkv7_in *in, rk_tensor **state_out);
 
 /* What RWKV-7 does around its recurrence, beside what its tensors say. */

@@ -146,8 +146,13 @@ static void layer(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out
         .k = heads(ctx, rk_linear(ctx, xk, rk_weight_of(&p[W_K], RK_OUT_IN), NULL)),
         .v = heads(ctx, rk_linear(ctx, xk, rk_weight_of(&p[W_V], RK_OUT_IN), NULL))};
     const rk_rwkv7_prepare_out o = rk_rwkv7_prepare_op(ctx, &pre);
-    const rk_wkv7_in wkv = {
-        r, o.w, o.k, o.v, o.a, o.b, zeros(ctx, 4, (const int64_t[]){b, H, N, N})};
+    const rk_wkv7_in wkv = {.r = r,
+                            .w = o.w,
+                            .k = o.k,
+                            .v = o.v,
+                            .a = o.a,
+                            .b = o.b,
+                            .state = zeros(ctx, 4, (const int64_t[]){b, H, N, N})};
     const rk_rwkv7_output_in post = {.y = rk_wkv7(ctx, &wkv, &out[1]),
                                      .r = r,
                                      .k = o.k,

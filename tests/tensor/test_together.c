@@ -226,7 +226,8 @@ static void test_heads(void **state)
             rk_tensor *after = NULL, *state_out = NULL;
             rk_tensor *z = rk_rwkv7_heads(&g.ctx, &in, &after);
             const rk_rwkv7_prepare_out q = rk_rwkv7_prepare_op(&g.ctx, &in.raw);
-            const rk_wkv7_in wkv = {in.r, q.w, q.k, q.v, q.a, q.b, in.state};
+            const rk_wkv7_in wkv = {
+                .r = in.r, .w = q.w, .k = q.k, .v = q.v, .a = q.a, .b = q.b, .state = in.state};
             rk_tensor *y = rk_wkv7(&g.ctx, &wkv, &state_out);
             const rk_rwkv7_output_in out = {y,      in.r,    q.k,     q.v,    in.g,
                                             in.r_k, in.ln_w, in.ln_b, in.form};

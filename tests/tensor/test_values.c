@@ -319,7 +319,8 @@ static rk_tensor *wkv_piece(rk_ctx *ctx, rk_tensor *const *all, int64_t t0, int6
     rk_tensor *x[6];
     for (int i = 0; i < 6; i++)
         x[i] = rk_copy(ctx, rk_slice(ctx, all[i], 1, t0, t1));
-    const rk_wkv7_in in = {x[0], x[1], x[2], x[3], x[4], x[5], *state};
+    const rk_wkv7_in in = {
+        .r = x[0], .w = x[1], .k = x[2], .v = x[3], .a = x[4], .b = x[5], .state = *state};
     return rk_wkv7(ctx, &in, state);
 }
 
@@ -394,7 +395,7 @@ WRONG(wrong_embedding, rk_embedding(c, a, b))
 WRONG(wrong_head, rk_cross_entropy(c, a, b, a, 0.0))
 WRONG(wrong_shift, rk_tensor *o; rk_shift_mix(c, a, b, &b, 1, &o))
 WRONG(wrong_mixes, rk_tensor *o; rk_shift_mix(c, a, b, &b, 47, &o))
-WRONG(wrong_wkv7, rk_tensor *o; const rk_wkv7_in in = {a, a, a, a, a, a, b}; rk_wkv7(c, &in, &o))
+WRONG(wrong_wkv7, rk_tensor *o; const rk_wkv7_in in = {.r = a, .w = a, .k = a, .v = a, .a = a, .b = a, .state = b}; rk_wkv7(c, &in, &o))
 WRONG(wrong_prepare, const rk_rwkv7_prepare_in in = {.w0 = a, .k = b}; rk_rwkv7_prepare_op(c, &in))
 WRONG(wrong_v0, const rk_rwkv7_prepare_in in = {a, a, NULL, a, a, b, b, b, b, b, b};
     rk_rwkv7_prepare_op(c, &in))

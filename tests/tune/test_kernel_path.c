@@ -97,13 +97,13 @@ static void test_linear(void **state)
         ((float *)path.read->data)[i * (N + 1)] = 1;
     rk_features_in f = vectors(&b, 2, STEPS, N, 0, 0);
     f.path = &path;
-    const rk_wkv7_in own = {f.r,
-                            f.w,
-                            f.k,
-                            f.v,
-                            f.na,
-                            rk_scale(&b.ctx, rk_mul(&b.ctx, f.na, f.a), -1),
-                            random_tensor(&b, 3, 7, 0, 0, 4, square)};
+    const rk_wkv7_in own = {.r = f.r,
+                            .w = f.w,
+                            .k = f.k,
+                            .v = f.v,
+                            .a = f.na,
+                            .b = rk_scale(&b.ctx, rk_mul(&b.ctx, f.na, f.a), -1),
+                            .state = random_tensor(&b, 3, 7, 0, 0, 4, square)};
     rk_wkv7_in beside = rk_features_of(&b.ctx, &f);
     beside.state = own.state;
     rk_tensor *after = NULL;

@@ -35,6 +35,7 @@
     .rwkv7_prepare = rwkv7_prepare, .rwkv7_prepare_bwd = rwkv7_prepare_bwd,                        \
     .rwkv7_output = rwkv7_output, .rwkv7_output_bwd = rwkv7_output_bwd,                            \
     .wkv7_scratch = wkv7_scratch, .wkv7 = wkv7, .wkv7_bwd = wkv7_bwd,                              \
+    .wkv7_hop_scratch = wkv7_hop_scratch, .wkv7_hop = wkv7_hop, .wkv7_hop_bwd = wkv7_hop_bwd,      \
     .wkv6_scratch = wkv6_scratch, .wkv6 = wkv6, .wkv6_bwd = wkv6_bwd,                              \
     .wkv4 = wkv4, .wkv4_bwd = wkv4_bwd,                                                            \
     .ce_block = ce_block, .ce_grad = ce_grad,                                                      \
