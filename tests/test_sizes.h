@@ -9,7 +9,7 @@
 /* Those of the sizes that the architecture can be given, the others by default. */
 static inline rk_hparams test_hparams(const rk_arch *arch, const rk_size *sizes, size_t n)
 {
-    rk_size given[24];
+    rk_size given[32];
     rk_hparams hp;
     rk_error err = {0};
     int64_t n_given = 0;

@@ -44,6 +44,11 @@ static bool has(const rk_option_room *room, const char *name)
     return false;
 }
 
+static rk_opt_type type_of(const rk_size_spec *s)
+{
+    return s->at.words ? RK_OPT_NAMED_CHOICE : s->at.real ? RK_OPT_NAMED : RK_OPT_NAMED_INT;
+}
+
 void rk_shape_rows(rk_option_room *room, size_t offset)
 {
     const rk_size_spec *s;
@@ -51,10 +56,12 @@ void rk_shape_rows(rk_option_room *room, size_t offset)
     for (int a = 0; rk_archs[a]; a++)
         for (int i = 0; (s = rk_size_at(rk_archs[a], i)); i++)
             if (s->option.name && !has(room, s->option.name))
-                add(room,
-                    (rk_option){s->option.name, 0, s->at.real ? RK_OPT_NAMED : RK_OPT_NAMED_INT,
-                                s->at.real ? "X" : "N", offset + offsetof(rk_shape_options, sizes),
-                                s->range.min, s->range.max, s->option.shown, s->option.help});
+                add(room, (rk_option){s->option.name, 0, type_of(s),
+                                      s->at.words  ? s->at.words
+                                      : s->at.real ? "X"
+                                                   : "N",
+                                      offset + offsetof(rk_shape_options, sizes), s->range.min,
+                                      s->range.max, s->option.shown, s->option.help});
 }
 
 const rk_arch *rk_shape_arch(const rk_shape_options *o)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "format/config_hf.h"
+#include "format/save.h"
 #include "io/json_line.h"
 
 typedef enum member_kind {
@@ -18,6 +18,7 @@ typedef enum member_kind {
     CTX_LEN,   /* tokens of a training window; the number where that is not known */
     DIVISOR,   /* of what goes into a group norm of eps 1e-5 */
     RATIO,     /* the size `text` over n_embd */
+    SIZES,     /* an object: sizes from `text` on to the last of the table that it is in */
     DTYPE,     /* of the weights, in PyTorch's words */
 } member_kind;
 
@@ -130,6 +131,9 @@ static const member rwkv7qwen2[] = {
     {"groupnorm_att", SIZE_FLAG, "wkv_has_group_norm", 0},
 };
 
+static const member wuneng[] = {{"wuneng", SIZES, "state_heads", 0}};
+static const member_table wuneng_table = {wuneng, RK_COUNT(wuneng)};
+
 static const member_table arwkv7_table = {arwkv7, RK_COUNT(arwkv7)},
                           rwkv6qwen2_table = {rwkv6qwen2, RK_COUNT(rwkv6qwen2)},
                           rwkv7qwen2_table = {rwkv7qwen2, RK_COUNT(rwkv7qwen2)};
@@ -221,6 +225,12 @@ static const rk_hf_class classes[] = {
      "RWKV7Qwen2ForCausalLM",
      NULL,
      {&tf_table, &rwkv7qwen2_table}},
+    {&rk_arch_wuneng,
+     &rk_scheme_tf,
+     "wuneng",
+     "WuNengForCausalLM",
+     NULL,
+     {&tf_table, &wuneng_table}},
     {&rk_arch_qwen2, &rk_scheme_tf, "qwen2", "Qwen2ForCausalLM", NULL, {&tf_table}},
     {&rk_arch_llama, &rk_scheme_tf, "llama", "LlamaForCausalLM", NULL, {&tf_table}},
 };
@@ -249,7 +259,14 @@ double rk_hf_class_implies(const rk_hf_class *c, const rk_model *m, const rk_siz
 static void put_size(rk_buf *b, const char *key, const rk_model *m, const char *name)
 {
     const rk_size_spec *s = rk_size_find(m->arch, name);
-    if (s && s->at.real)
+    const char *word;
+    const size_t n = s ? rk_size_word(s, (int)rk_size_value(s, &m->hp), &word) : 0;
+    char text[RK_SAVE_TEXT_MAX];
+    if (n > 0 && n < sizeof text) {
+        memcpy(text, word, n);
+        text[n] = '\0';
+        rk_json_str(b, key, text);
+    } else if (s && s->at.real)
         rk_json_num(b, key, rk_size_value(s, &m->hp));
     else if (s)
         rk_json_int(b, key, (int64_t)rk_size_value(s, &m->hp));
@@ -260,6 +277,23 @@ static void put_ratio(rk_buf *b, const char *key, const rk_model *m, const char 
     const rk_size_spec *s = rk_size_find(m->arch, name);
     if (s)
         rk_json_num(b, key, rk_size_value(s, &m->hp) / (double)m->hp.n_embd);
+}
+
+/* Those that can be given, but for ranks, which shapes show. */
+static void put_sizes(rk_buf *b, const member *r, const rk_model *m)
+{
+    const rk_size_spec *s;
+    int i = 0;
+    while ((s = rk_size_at(m->arch, i)) && strcmp(s->name, r->text) != 0)
+        i++;
+    rk_buf_puts(b, ",");
+    rk_json_quote(b, r->key, strlen(r->key));
+    rk_buf_puts(b, ":");
+    rk_json_begin(b);
+    for (; (s = rk_size_at(m->arch, i)); i++)
+        if (s->initial.rule)
+            put_size(b, s->name, m, s->name);
+    rk_json_end(b);
 }
 
 static void put_member(rk_buf *b, const member *r, const rk_model *m, rk_dtype dtype)
@@ -279,6 +313,9 @@ static void put_member(rk_buf *b, const member *r, const rk_model *m, rk_dtype d
         break;
     case TEXT:
         rk_json_str(b, r->key, r->text);
+        break;
+    case SIZES:
+        put_sizes(b, r, m);
         break;
     case CTX_LEN:
         rk_json_int(b, r->key, m->ctx_len > 0 ? m->ctx_len : r->number);

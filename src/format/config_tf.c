@@ -48,6 +48,7 @@ typedef enum want {
     UNSET,   /* null */
     FULL,    /* an array of the text `value` */
     DEFAULT, /* null, or an object of the rotary embedding: its members are those below */
+    SIZES,   /* an object of sizes of the architecture `value` */
 } want;
 
 typedef struct member {
@@ -74,6 +75,7 @@ static const member members[] = {
     {"partial_rotary_factor", ONE, NULL, 0},
     {"quantization_config", UNSET, NULL, 0},
     {"layer_types", FULL, "full_attention", 0},
+    {"wuneng", SIZES, "wuneng", 0},
     {"rope_scaling", DEFAULT, NULL, 0},
     {"rope_parameters", DEFAULT, NULL, 0},
 };
@@ -170,6 +172,36 @@ static bool take_full(reading *r, const member *m)
 }
 
 static bool take_object(reading *r, const member *rows, size_t n, bool inner);
+static bool take_number(reading *r, double *to);
+
+/* What is said of a size, as metadata has it. */
+static bool take_size(reading *r, const rk_size_spec *s)
+{
+    rk_tf_config *c = r->c;
+    double x = NAN;
+    if (!s || c->n_stated == RK_TF_STATED)
+        return rk_json_skip(&r->scan, DEPTH_MAX);
+    char *text = c->stated[c->n_stated].text;
+    c->stated[c->n_stated++].size = s->name;
+    if (s->at.words)
+        return take_text(r) && snprintf(text, RK_TF_WORD_MAX, "%s", r->text) >= 0;
+    return take_number(r, &x) && snprintf(text, RK_TF_WORD_MAX, "%.17g", x) >= 0;
+}
+
+static bool take_sizes(reading *r, const char *name)
+{
+    const rk_arch *arch = rk_arch_find(name);
+    if (!rk_json_take(&r->scan, '{'))
+        return false;
+    if (rk_json_peek_take(&r->scan, '}'))
+        return true;
+    do
+        if (!take_text(r) || !rk_json_take(&r->scan, ':') ||
+            !take_size(r, rk_size_find(arch, r->text)))
+            return false;
+    while (rk_json_peek_take(&r->scan, ','));
+    return rk_json_take(&r->scan, '}');
+}
 
 static bool take_member(reading *r, const member *m)
 {
@@ -197,6 +229,8 @@ static bool take_member(reading *r, const member *m)
         return refuse(r, m->key, "set", "null");
     case FULL:
         return take_full(r, m);
+    case SIZES:
+        return take_sizes(r, m->value);
     case DEFAULT:
         return take_object(r, rope_members, RK_COUNT(rope_members), true);
     }
@@ -348,6 +382,10 @@ static rk_status state_sizes(const rk_tf_config *c, const rk_arch *arch, rk_file
                              rk_error *err)
 {
     rk_status st = RK_OK;
+    for (int i = 0; i < c->n_stated && st == RK_OK; i++)
+        if (is_unshown(rk_size_find(arch, c->stated[i].size)) &&
+            !rk_file_meta(canonical, c->stated[i].size))
+            st = rk_file_add_meta(canonical, c->stated[i].size, c->stated[i].text, err);
     for (size_t i = 0; i < RK_COUNT(numbers) && st == RK_OK; i++) {
         const double x = isnan(c->numbers[i]) ? numbers[i].otherwise : c->numbers[i];
         char text[32];

@@ -4,7 +4,7 @@
 
 #include "model/model.h"
 
-enum { RK_TF_WORD_MAX = 48, RK_TF_NUMBERS = 16 };
+enum { RK_TF_WORD_MAX = 48, RK_TF_NUMBERS = 16, RK_TF_STATED = 40 };
 
 /* What is looked at; numbers that are missing or null are NAN, words empty. */
 typedef struct rk_tf_config {
@@ -12,6 +12,11 @@ typedef struct rk_tf_config {
     double numbers[RK_TF_NUMBERS]; /* in the order of a table, config_tf.c */
     double tied, attention_bias;   /* 0, 1 or NAN */
     double gate, group_norm;       /* of a recurrence, likewise */
+    struct {
+        const char *size; /* the name of one, */
+        char text[RK_TF_WORD_MAX];
+    } stated[RK_TF_STATED]; /* (n_stated): of an object of sizes */
+    int n_stated;
 } rk_tf_config;
 
 /* Read one, of transformers 4 or 5.

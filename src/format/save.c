@@ -488,6 +488,18 @@ static void put_pair(rk_pair *pair, char *text, const char *key, double x)
     *pair = (rk_pair){key, text};
 }
 
+static void put_size(rk_pair *pair, char *text, const rk_size_spec *size, double x)
+{
+    const char *word;
+    const size_t n = rk_size_word(size, (int)x, &word);
+    if (n == 0) {
+        put_pair(pair, text, size->name, x);
+        return;
+    }
+    snprintf(text, RK_SAVE_TEXT_MAX, "%.*s", (int)n, word);
+    *pair = (rk_pair){size->name, text};
+}
+
 /* The i-th size that has to stand in metadata: no tensor shows it, and it is stated by every file or
  * another than what those take it for who find no metadata. NULL past the last. */
 static const rk_size_spec *unshown_size(const rk_save *s, int i)
@@ -518,7 +530,7 @@ int rk_save_pairs(const rk_save *s, rk_pair *pairs, char (*text)[RK_SAVE_TEXT_MA
         n++;
     }
     for (int i = 0; n < RK_SAVE_PAIRS_MAX && (size = unshown_size(s, i)); i++, n++)
-        put_pair(&pairs[n], text[n], size->name, rk_size_value(size, &s->m->hp));
+        put_size(&pairs[n], text[n], size, rk_size_value(size, &s->m->hp));
     return n;
 }
 

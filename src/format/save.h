@@ -43,7 +43,7 @@ rk_status rk_save_hf(rk_save *s, rk_error *err);
 
 /* "ctx_len", and the sizes that stand in metadata, each where it is other than what it is taken for
  * without; text keeps the numbers. Returns how many there are. */
-enum { RK_SAVE_PAIRS_MAX = 8, RK_SAVE_TEXT_MAX = 32 };
+enum { RK_SAVE_PAIRS_MAX = 24, RK_SAVE_TEXT_MAX = 32 };
 int rk_save_pairs(const rk_save *s, rk_pair *pairs, char (*text)[RK_SAVE_TEXT_MAX]);
 
 #endif

@@ -138,7 +138,7 @@ extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
     rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
     rk_arch_rwkv7a, rk_arch_rwkv7_kernel, rk_arch_qwen2, rk_arch_llama, rk_arch_arwkv7,
-    rk_arch_rwkv6qwen2, rk_arch_rwkv7qwen2;
+    rk_arch_rwkv6qwen2, rk_arch_rwkv7qwen2, rk_arch_wuneng;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 /* That which a file under canonical names is of; NULL: of none here. */

@@ -25,6 +25,8 @@ typedef enum rk_role {
     RK_ROLE_FFN_DOWN,      /* or behind a gate that leaves none zero */
     RK_ROLE_LOW_RANK,      /* (in, rank) or (rank, out): mixes, decay, rates, gate */
     RK_ROLE_LOW_RANKS,     /* several of these in one tensor, (n, rank, out) */
+    RK_ROLE_HEADS,         /* a small matrix for each head, (n, out, in) */
+    RK_ROLE_PLACES,        /* numbers of heads, which do not change */
     RK_ROLE_EMB_MAP,       /* (elements of a small matrix, in): what is added to a row of a table */
     RK_ROLE_ADAPTER,       /* what is trained beside a matrix (nn/adapter.h) */
     RK_ROLE_ADAPTER_START, /* what it began with, which does not change */

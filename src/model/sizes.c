@@ -76,6 +76,30 @@ static bool in_range(const rk_size_spec *s, double x)
     return (s->at.real ? x > s->range.min : x >= s->range.min) && x <= s->range.max;
 }
 
+size_t rk_size_word(const rk_size_spec *s, int place, const char **word)
+{
+    *word = s->at.words;
+    for (; *word && place > 0; place--)
+        *word = strchr(*word, '|') ? strchr(*word, '|') + 1 : NULL;
+    return *word ? strcspn(*word, "|") : 0;
+}
+
+/* What a text says of a size; NAN: nothing. */
+static double value_of(const rk_size_spec *s, const char *text)
+{
+    const char *word;
+    char *end = NULL;
+    size_t n;
+    if (!s->at.words) {
+        const double x = strtod(text, &end);
+        return *text && !*end ? x : (double)NAN;
+    }
+    for (int i = 0; (n = rk_size_word(s, i, &word)); i++)
+        if (strlen(text) == n && !memcmp(text, word, n))
+            return i;
+    return (double)NAN;
+}
+
 double rk_size_default(const rk_size_spec *s)
 {
     assert(s->initial.rule == rk_size_constant);
@@ -169,7 +193,6 @@ static rk_status read_tensor(const rk_arch *arch, const rk_file *f, const rk_siz
 static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *value, rk_error *err)
 {
     const char *text = rk_file_meta(f, s->name);
-    char *end = NULL;
     const bool marks = s->file.from == RK_FROM_MARK || s->file.from == RK_FROM_PRESENCE;
     if (!text && marks && rk_file_find(f, s->name))
         return rk_fail(
@@ -181,12 +204,14 @@ static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *valu
                        "%s: nothing says its %s, which no tensor shows: expected metadata of this "
                        "name, or a config.json beside it",
                        rk_file_name(f), s->name);
-    *value = text                               ? strtod(text, &end)
+    *value = text                               ? value_of(s, text)
              : s->file.from == RK_FROM_PRESENCE ? rk_file_find(f, s->file.tensor) != NULL
                                                 : rk_size_default(s);
-    if ((!text || (*text && !*end)) && in_range(s, *value) &&
-        (s->at.real || *value == floor(*value)))
+    if (in_range(s, *value) && (s->at.real || *value == floor(*value)))
         return RK_OK;
+    if (s->at.words)
+        return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected one of %s", rk_file_name(f),
+                       s->name, text ? text : "", s->at.words);
     return rk_fail(err, RK_ERR_FORMAT, "%s: %s '%.32s', expected a %snumber between %g and %g",
                    rk_file_name(f), s->name, text ? text : "", s->at.real ? "" : "whole ",
                    s->range.min, s->range.max);

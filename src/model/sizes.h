@@ -12,7 +12,7 @@
 
 struct rk_arch;
 
-enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 24 };
+enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 32 };
 
 typedef struct rk_hparams {
     /* What most architectures have; 0 in those that do not. */
@@ -60,6 +60,9 @@ typedef struct rk_size_spec {
     struct {
         size_t offset; /* in rk_hparams */
         bool real;     /* a double is there; else an int64_t */
+        const char
+            *words; /* the size is one of these, "none|plain", and its value the word's place;
+                            * NULL: a number */
     } at;
     char letter; /* in shape formulas; 0: in none */
     struct {
@@ -82,10 +85,11 @@ typedef struct rk_size_spec {
 /* Parts of a row. Places: a member that all have, and one of the architecture's own.
  * NOLINTBEGIN(bugprone-macro-parentheses) */
 /* clang-format off */
-#define RK_SIZE(member) {offsetof(rk_hparams, member), false}
-#define RK_REAL(member) {offsetof(rk_hparams, member), true}
-#define RK_OWN_SIZE(i) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false}
-#define RK_OWN_REAL(i) {offsetof(rk_hparams, own) + (i) * sizeof(double), true}
+#define RK_SIZE(member) {offsetof(rk_hparams, member), false, NULL}
+#define RK_REAL(member) {offsetof(rk_hparams, member), true, NULL}
+#define RK_OWN_SIZE(i) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false, NULL}
+#define RK_OWN_WORD(i, words) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false, words}
+#define RK_OWN_REAL(i) {offsetof(rk_hparams, own) + (i) * sizeof(double), true, NULL}
 #define RK_NO_OPTION {NULL, NULL, NULL}
 #define RK_HEAD_SIZE_OPTION {"head-size", "64", "channels of a head"}
 #define RK_DIM_FFN_OPTION {"dim-ffn", "by the architecture", "channels inside the channel mix"}
@@ -102,6 +106,8 @@ typedef struct rk_size_table {
 const rk_size_spec *rk_size_at(const struct rk_arch *arch, int i);
 const rk_size_spec *rk_size_find(const struct rk_arch *arch, const char *name);
 double rk_size_value(const rk_size_spec *s, const rk_hparams *hp);
+/* The word at a place of a size that is one of a few; returns its length, 0 past the last. */
+size_t rk_size_word(const rk_size_spec *s, int place, const char **word);
 /* The default of a size whose rule looks at no other size. */
 double rk_size_default(const rk_size_spec *s);
 

@@ -168,8 +168,8 @@ static rk_tensor *split(rk_ctx *ctx, rk_tensor *x, int64_t n_heads)
     return rk_view(ctx, x, 4, dims);
 }
 
-rk_tensor *rk_tf_attention(rk_ctx *ctx, const rk_model *m, const rk_tf_attention_layer *p,
-                           rk_tensor *x, rk_tensor *residual, rk_tensor **keys, rk_tensor **values)
+rk_attention_in rk_tf_attention_of(rk_ctx *ctx, const rk_model *m, const rk_tf_attention_layer *p,
+                                   rk_tensor *x, rk_tensor *keys, rk_tensor *values)
 {
     enum { Q, K, V, N_READS };
     const rk_linears_in reads[N_READS] = {[Q] = {x, p->q, RK_UNARY_NONE},
@@ -178,16 +178,22 @@ rk_tensor *rk_tf_attention(rk_ctx *ctx, const rk_model *m, const rk_tf_attention
     const int64_t groups = m->hp.own[RK_TF_KV_HEADS].n;
     rk_tensor *r[N_READS] = {NULL};
     rk_linears(ctx, reads, N_READS, r);
-    const rk_attention_in in = {.q = split(ctx, r[Q], m->hp.n_head),
-                                .k = split(ctx, r[K], groups),
-                                .v = split(ctx, r[V], groups),
-                                .q_bias = p->q_bias,
-                                .k_bias = p->k_bias,
-                                .v_bias = p->v_bias,
-                                .keys = *keys,
-                                .values = *values,
-                                .theta = m->hp.own[RK_TF_THETA].x,
-                                .scale = 1.0 / sqrt((double)m->hp.head_size)};
+    return (rk_attention_in){.q = split(ctx, r[Q], m->hp.n_head),
+                             .k = split(ctx, r[K], groups),
+                             .v = split(ctx, r[V], groups),
+                             .q_bias = p->q_bias,
+                             .k_bias = p->k_bias,
+                             .v_bias = p->v_bias,
+                             .keys = keys,
+                             .values = values,
+                             .theta = m->hp.own[RK_TF_THETA].x,
+                             .scale = 1.0 / sqrt((double)m->hp.head_size)};
+}
+
+rk_tensor *rk_tf_attention(rk_ctx *ctx, const rk_model *m, const rk_tf_attention_layer *p,
+                           rk_tensor *x, rk_tensor *residual, rk_tensor **keys, rk_tensor **values)
+{
+    const rk_attention_in in = rk_tf_attention_of(ctx, m, p, x, *keys, *values);
     rk_tensor *y = rk_attention(ctx, &in, keys, values);
     if (!y)
         return NULL;

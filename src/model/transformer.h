@@ -106,6 +106,9 @@ rk_block_fn rk_tf_block;
 rk_head_fn rk_tf_head;
 /* SwiGLU, of a layer struct that begins with rk_tf_layer. */
 rk_mixer_fn rk_tf_mlp;
+/* What attention takes: the projections of x, and the keys and values before. */
+rk_attention_in rk_tf_attention_of(rk_ctx *ctx, const rk_model *m, const rk_tf_attention_layer *p,
+                                   rk_tensor *x, rk_tensor *keys, rk_tensor *values);
 /* residual + attention(x); keys and values (B,T,G,D) grow. */
 rk_tensor *rk_tf_attention(rk_ctx *ctx, const rk_model *m, const rk_tf_attention_layer *p,
                            rk_tensor *x, rk_tensor *residual, rk_tensor **keys, rk_tensor **values);

@@ -34,8 +34,8 @@ typedef struct rk_state_heads_io {
     rk_tensor *wkv;   /* (B, H_s, N, N), replaced */
     rk_tensor *
         history; /* (B, m - 1, D): receptances of the tokens before, the last one first; replaced */
-    rk_tensor *
-        v_first; /* for the value residual: NULL in the first such layer, which leaves its value */
+    rk_tensor
+        *v_first; /* for the value residual: NULL in the first such layer, which leaves its value */
 } rk_state_heads_io;
 
 /* R (B, T, D) of x (B, T, C), the normalised input. */
@@ -44,9 +44,9 @@ rk_tensor *rk_state_heads_forward(rk_ctx *ctx, const rk_state_heads *p, rk_tenso
 
 /* How a middle head joins its attention head a (d) and its state head s (N). */
 typedef enum rk_middle_mode {
+    RK_MIDDLE_GATE,   /* g a + (1 - g) U s, g = sigmoid(W [a; s] + b) */
     RK_MIDDLE_CONCAT, /* W [a; s] */
     RK_MIDDLE_ADD,    /* a + U s */
-    RK_MIDDLE_GATE,   /* g a + (1 - g) U s, g = sigmoid(W [a; s] + b) */
     RK_MIDDLE_QUERY,  /* attention with the query q + U s */
     RK_MIDDLE_MODES
 } rk_middle_mode;

@@ -21,6 +21,19 @@ static bool has_gradient(const rk_param *p)
     return p->used && !rk_roles[p->role].constant;
 }
 
+/* Numbers of heads are what a new model has. */
+static void fill_places(const rk_model *m, int64_t i, double *to)
+{
+    const int64_t n = rk_tensor_count(&m->params[i].tensor);
+    float *x = calloc((size_t)n, sizeof *x);
+    rk_error err = {0};
+    assert_non_null(x);
+    test_ok(rk_param_init(m, i, 1, x, NULL, &err), &err);
+    for (int64_t e = 0; e < n; e++)
+        to[e] = (double)x[e];
+    free(x);
+}
+
 static void fill(rk_model *m, uint64_t seed)
 {
     int64_t n = 0;
@@ -34,29 +47,35 @@ static void fill(rk_model *m, uint64_t seed)
         t->dtype = RK_F64;
         t->data = at;
         t->requires_grad = has_gradient(&m->params[i]);
+        if (m->params[i].role == RK_ROLE_PLACES) {
+            fill_places(m, i, at);
+            at += rk_tensor_count(t);
+            continue;
+        }
         for (int64_t e = 0; e < rk_tensor_count(t); e++)
             *at++ = base + 1.2 * rk_rng_f64(seed, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 0.6;
     }
 }
 
 static double removal_scale = 1, tied = 0; /* of the models, where they have one */
-static rk_size form = {NULL, 0}, other_form = {NULL, 0};
+enum { FORM_MAX = 4 };
+static const rk_size
+    *form; /* what some models of an architecture have, FORM_MAX with names or NULL */
 
 static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
 {
     fixture f = {.t = test_begin(3), .recompute = recompute};
-    const rk_size sizes[] = {{"n_vocab", V},   {"n_embd", 8},    {"n_layer", 2},
-                             {"head_size", 4}, {"dim_ffn", 12},  {"rank_w", 3},
-                             {"rank_a", 2},    {"rank_v", 3},    {"rank_g", 2},
-                             {"rank_m", 2},    {"rank_s", 3},    {"removal_scale", removal_scale},
-                             {"n_head", 2},    {"n_kv_head", 1}, {"tied", tied}};
-    rk_size all[RK_COUNT(sizes) + 2];
+    const rk_size sizes[] = {
+        {"n_vocab", V},    {"n_embd", 8},    {"n_layer", 2}, {"head_size", 4},
+        {"dim_ffn", 12},   {"rank_w", 3},    {"rank_a", 2},  {"rank_v", 3},
+        {"rank_g", 2},     {"rank_m", 2},    {"rank_s", 3},  {"removal_scale", removal_scale},
+        {"n_head", 2},     {"n_kv_head", 1}, {"tied", tied}, {"state_head_size", 4},
+        {"state_heads", 2}};
+    rk_size all[RK_COUNT(sizes) + FORM_MAX];
     size_t n = RK_COUNT(sizes);
     memcpy(all, sizes, sizeof sizes);
-    if (form.name)
-        all[n++] = form;
-    if (other_form.name)
-        all[n++] = other_form;
+    for (int i = 0; form && i < FORM_MAX && form[i].name; i++)
+        all[n++] = form[i];
     rk_hparams hp = test_hparams(arch, all, n);
     rk_error err = {0};
     hp.tuned_state = hp.tuned_shift = hp.tuned_basis = tuned;
@@ -200,19 +219,26 @@ static void test_forms(void **state)
     (void)state;
     static const struct {
         const rk_arch *arch;
-        rk_size form, other;
+        rk_size form[FORM_MAX];
     } rows[] = {
-        {&rk_arch_arwkv7, {"wkv_gate_mode", 0}, {"wkv_has_group_norm", 1}},
-        {&rk_arch_arwkv7, {"wkv_gate_mode", 1}, {"wkv_has_group_norm", 0}},
-        {&rk_arch_rwkv7qwen2, {"balance_state", 0}, {"wkv_has_group_norm", 1}},
-        {&rk_arch_rwkv7qwen2, {"full_gate", 1}, {"wkv_has_group_norm", 0}},
+        {&rk_arch_arwkv7, {{"wkv_gate_mode", 0}, {"wkv_has_group_norm", 1}}},
+        {&rk_arch_arwkv7, {{"wkv_gate_mode", 1}, {"wkv_has_group_norm", 0}}},
+        {&rk_arch_rwkv7qwen2, {{"balance_state", 0}, {"wkv_has_group_norm", 1}}},
+        {&rk_arch_rwkv7qwen2, {{"full_gate", 1}, {"wkv_has_group_norm", 0}}},
+        {&rk_arch_wuneng, {{"middle_heads", 3}, {"value_from", 1}}},
+        {&rk_arch_wuneng, {{"middle_mode", 1}, {"middle_heads", 2}, {"head_output", 1}}},
+        {&rk_arch_wuneng,
+         {{"middle_mode", 2}, {"head_output", 2}, {"removal_scale", 2}, {"taps", 1}}},
+        {&rk_arch_wuneng, {{"middle_mode", 3}, {"middle_heads", 2}, {"two_hop", 1}, {"taps", 2}}},
+        {&rk_arch_wuneng,
+         {{"middle_heads", 0}, {"value_residual", 1}, {"bonus", 1}, {"output_gate", 1}}},
+        {&rk_arch_wuneng, {{"middle_heads", 0}, {"head_output", 3}, {"unbiased", 1}}},
     };
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         form = rows[i].form;
-        other_form = rows[i].other;
-        check_arch(rows[i].arch, i & 1, i & 2);
+        check_arch(rows[i].arch, i & 2, i & 1);
     }
-    form.name = other_form.name = NULL;
+    form = NULL;
 }
 
 /* An input that is missing, or is no ids, is refused by its name. */

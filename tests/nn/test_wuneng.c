@@ -180,12 +180,13 @@ static void test_cut(void **state)
 
 static const double a_5[] = {0.134344326, -0.018319122, -0.259403174, -0.132184613,
                              0.128399437, 0.005966228,  -0.262824098, -0.100324938};
-static const double y_5[][C] = {{0.731497560, 0.409288574, -1.136782332, -0.884568591, -1.397192702,
-                                 -0.421976656, -0.716429314, -0.335195926},
-                                {0.286555184, 0.464015896, -0.628362193, -0.728148314, -0.925453453,
-                                 -0.729947684, -1.080322630, 0.368176615},
-                                {0.253049220, 0.490640838, -0.786951238, -0.615804949, -0.780950895,
-                                 -0.661117475, -0.767340146, 0.303655829}};
+static const double y_5[][C] = {
+    [RK_MIDDLE_GATE] = {0.253049220, 0.490640838, -0.786951238, -0.615804949, -0.780950895,
+                        -0.661117475, -0.767340146, 0.303655829},
+    [RK_MIDDLE_CONCAT] = {0.731497560, 0.409288574, -1.136782332, -0.884568591, -1.397192702,
+                          -0.421976656, -0.716429314, -0.335195926},
+    [RK_MIDDLE_ADD] = {0.286555184, 0.464015896, -0.628362193, -0.728148314, -0.925453453,
+                       -0.729947684, -1.080322630, 0.368176615}};
 
 static rk_tensor *split(rig *g, rk_tensor *x)
 {
@@ -217,7 +218,7 @@ static void test_middle_heads(void **state)
     rk_tensor *a = attend(&g, &m), *r = rk_state_heads_forward(&g.ctx, &m.state, m.x, &io);
     assert_non_null(a);
     test_close_f64(&g.t, "A[5]", a_5, (const double *)a->data + 5 * D, D, 1e-6);
-    for (rk_middle_mode mode = RK_MIDDLE_CONCAT; mode <= RK_MIDDLE_GATE; mode++) {
+    for (rk_middle_mode mode = RK_MIDDLE_GATE; mode <= RK_MIDDLE_ADD; mode++) {
         const rk_middle_heads p = {.join = mode == RK_MIDDLE_ADD ? NULL
                                                                  : m.join[mode == RK_MIDDLE_GATE],
                                    .up = m.up,
