@@ -12,12 +12,27 @@
 
 /* A new command is one file and one line here; the overview walks the table. Ends with NULL. */
 static const rk_command *const commands[] = {
-    &rk_cmd_run,     &rk_cmd_chat,     &rk_cmd_train,
-    &rk_cmd_tune,    &rk_cmd_distill,  &rk_cmd_merge,
-    &rk_cmd_unmerge, &rk_cmd_adapter,  &rk_cmd_data,
-    &rk_cmd_convert, &rk_cmd_quantize, &rk_cmd_info,
-    &rk_cmd_eval,    &rk_cmd_logits,   &rk_cmd_tokenize,
-    &rk_cmd_bench,   &rk_cmd_selftest, NULL,
+    /* clang-format off */
+    &rk_cmd_run,
+    &rk_cmd_chat,
+    &rk_cmd_train,
+    &rk_cmd_tune,
+    &rk_cmd_distill,
+    &rk_cmd_graft,
+    &rk_cmd_merge,
+    &rk_cmd_unmerge,
+    &rk_cmd_adapter,
+    &rk_cmd_data,
+    &rk_cmd_convert,
+    &rk_cmd_quantize,
+    &rk_cmd_info,
+    &rk_cmd_eval,
+    &rk_cmd_logits,
+    &rk_cmd_tokenize,
+    &rk_cmd_bench,
+    &rk_cmd_selftest,
+    NULL,
+    /* clang-format on */
 };
 
 static void print_overview(FILE *f)

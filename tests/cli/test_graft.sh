@@ -1,0 +1,115 @@
+#!/bin/sh
+# rwkv graft: the host's logits to the bit, also of a host in blocks; what is trained beside it can be
+# dropped again; more heads change nothing; heads from an RWKV-7 model; and what is refused.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+rwkv() { "$RK_PROGRAM" "$@"; }
+failures=0
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+i=0
+while [ $i -lt 60 ]; do
+    echo "line $i says that it is number $((i * i)) of them all, and no other line says so"
+    i=$((i + 1))
+done >text.txt
+small="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --n-layer 2 --n-embd 32 --val-frac 0.2 -q -t 1"
+# shellcheck disable=SC2086
+rwkv train --arch qwen2 $small --n-head 4 --n-kv-head 2 --steps 12 --out host
+# shellcheck disable=SC2086
+rwkv train --arch rwkv7 $small --head-size 8 --steps 2 --out seven
+logits() { # MODEL OUT
+    rwkv logits -m "$1" --tokens 76,105,110,101,32,55,32,115,97,121,115 --all -o "$2" --force -q
+}
+same() { # MODEL WHAT
+    logits "$1" got.npy
+    cmp -s want.npy got.npy || complain "$2: the logits are not the host's"
+}
+logits host want.npy
+heads="--state-heads 2 --state-head-size 8 --middle-heads 2 -q"
+for mode in gate concat add add_query; do
+    # shellcheck disable=SC2086
+    rwkv graft -m host $heads --mode $mode -o hybrid-$mode
+    same hybrid-$mode "$mode"
+done
+# shellcheck disable=SC2086
+rwkv graft -m host $heads --head-output in_place --two-hop 1 -o place.safetensors
+same place.safetensors 'in place'
+# shellcheck disable=SC2086
+rwkv graft -m host $heads --head-output shared --value-from attention -o shared.safetensors
+same shared.safetensors 'one output'
+# shellcheck disable=SC2086
+rwkv graft -m host $heads --import-state seven -o imported
+same imported 'heads of an RWKV-7 model'
+rwkv info imported --json | grep -q '"output_gate": *1' || complain 'imported heads: no gate'
+
+# Without metadata config.json says the same.
+python3 - hybrid-add/model.safetensors <<'EOF' || complain 'python3 failed'
+import json, struct, sys
+with open(sys.argv[1], "rb") as f:
+    n = struct.unpack("<Q", f.read(8))[0]
+    head, data = json.loads(f.read(n)), f.read()
+del head["__metadata__"]
+text = json.dumps(head).encode()
+text += b" " * (-len(text) % 8)
+with open(sys.argv[1], "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + data)
+EOF
+same hybrid-add 'metadata in config.json alone'
+
+# Training what is new moves the logits; without it they are the host's again.
+rwkv train --init-from hybrid-gate --train-only '*.wuneng.*' --data text.txt --ctx-len 32 --batch 4 --steps 8 --lr 1e-2 \
+    --val-frac 0.2 -q -t 1 --out trained
+logits trained got.npy
+cmp -s want.npy got.npy && complain 'training changed nothing'
+rwkv graft -m trained/model.safetensors --state-heads 4 --middle-heads 3 -o grown -q
+cp got.npy before.npy
+logits grown got.npy
+cmp -s before.npy got.npy || complain 'more heads change the logits'
+python3 - trained/model.safetensors dropped.safetensors <<'EOF' || complain 'python3 failed'
+import json, struct, sys
+with open(sys.argv[1], "rb") as f:
+    n = struct.unpack("<Q", f.read(8))[0]
+    head, data = json.loads(f.read(n)), f.read()
+kept, out = {}, b""
+for name, t in head.items():
+    if name == "__metadata__":
+        kept[name] = t
+    elif ".wuneng." not in name:
+        lo, hi = t["data_offsets"]
+        kept[name] = dict(t, data_offsets=[len(out), len(out) + hi - lo])
+        out += data[lo:hi]
+text = json.dumps(kept).encode()
+text += b" " * (-len(text) % 8)
+with open(sys.argv[2], "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + out)
+EOF
+same dropped.safetensors 'the trained model without its heads'
+
+# A host in blocks keeps its formats.
+rwkv quantize host host.gguf --type q8_0 -q
+logits host.gguf want.npy
+# shellcheck disable=SC2086
+rwkv graft -m host.gguf $heads -o blocks.gguf
+same blocks.gguf 'a host in blocks'
+
+refused() { # PATTERN ARGS
+    pattern=$1
+    shift
+    status=0
+    rwkv graft "$@" -q >out 2>err || status=$?
+    if [ $status = 0 ] || ! grep -q "$pattern" err; then
+        complain "graft $*: status $status, $(cat err)"
+    fi
+    [ ! -e bad ] || complain "graft $*: left something"
+}
+refused 'grafted on qwen2, llama and wuneng' -m seven -o bad
+refused 'state_heads is 2 in the host' -m hybrid-gate --state-heads 1 -o bad
+refused 'middle_mode is 0 in the host' -m hybrid-gate --mode add -o bad
+refused 'has 4 heads of 8 in 32' -m host --state-heads 9 --state-head-size 8 --import-state seven -o bad
+refused 'state heads come from rwkv7' -m host --import-state host -o bad
+refused 'exists' -m host -o hybrid-gate
+[ $failures = 0 ]
