@@ -178,7 +178,7 @@ static bool take_number(reading *r, double *to);
 static bool take_size(reading *r, const rk_size_spec *s)
 {
     rk_tf_config *c = r->c;
-    double x = NAN;
+    double x = (double)NAN;
     if (!s || c->n_stated == RK_TF_STATED)
         return rk_json_skip(&r->scan, DEPTH_MAX);
     char *text = c->stated[c->n_stated].text;

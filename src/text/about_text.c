@@ -42,11 +42,14 @@ void rk_about_text_stop(rk_about_text *a, int32_t id)
         a->stops[a->n_stops++] = id;
 }
 
+/* Of DeepSeek-R1, cut where an "e" would belong to the escape before it. */
+#define R1_END                                                                                     \
+    "<\xef\xbd\x9c"                                                                                \
+    "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"
+
 void rk_about_text_find_end(rk_about_text *a, const rk_bpe *b)
 {
-    static const char *const known[] = {"<|endoftext|>", "<|end_of_text|>",
-                                        "<\xef\xbd\x9c"
-                                        "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
+    static const char *const known[] = {"<|endoftext|>", "<|end_of_text|>", R1_END};
     a->end = a->eos;
     for (size_t i = 0; i < RK_COUNT(known); i++) {
         const int32_t id = rk_bpe_added(b, known[i], strlen(known[i]));
