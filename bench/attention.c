@@ -89,7 +89,8 @@ static void infer(bench *b)
     rk_attention_in in = inputs(b);
     rk_growing at = {.pages = &b->stream[b->layer++ % LAYERS],
                      .n_before = b->before,
-                     .row_bytes = b->row_bytes,
+                     .row_bytes = b->row_bytes / GROUPS,
+                     .head_bytes = b->row_bytes / GROUPS * RK_PAGE_ROWS,
                      .type = b->type};
     in.keys = rk_new_growing(&b->ctx, 4, dims, at);
     at.offset = b->row_bytes * RK_PAGE_ROWS;

@@ -231,17 +231,20 @@ static rk_tensor *gather_plain(rk_ctx *ctx, const rk_states *s, const rk_state_e
 static rk_tensor *gather(rk_ctx *ctx, const rk_states *s, const places *at, const rk_state_entry *p)
 {
     int64_t dims[RK_MAX_DIMS];
+    const int64_t size = rk_token_rows_size(p);
     const int n = rk_state_dims(p, s->n, s->n_tokens, dims);
     switch (p->spec->kind) {
     case RK_STATE_MATRIX:
         return rk_new_streams(ctx, n, dims, (rk_streams){at->from, at->to, p->at});
     case RK_STATE_TOKENS:
-        return rk_new_growing(ctx, n, dims,
-                              (rk_growing){.pages = (unsigned char *const *const *)at->pages,
-                                           .n_before = at->n_before,
-                                           .offset = rk_token_rows_offset(at->type, p),
-                                           .row_bytes = rk_token_rows_bytes(at->type, p->count),
-                                           .type = at->type});
+        return rk_new_growing(
+            ctx, n, dims,
+            (rk_growing){.pages = (unsigned char *const *const *)at->pages,
+                         .n_before = at->n_before,
+                         .offset = rk_token_rows_offset(at->type, p),
+                         .row_bytes = rk_token_rows_bytes(at->type, size),
+                         .head_bytes = rk_token_rows_bytes(at->type, size * RK_PAGE_ROWS),
+                         .type = at->type});
     case RK_STATE_PLAIN:
         break;
     }

@@ -68,11 +68,12 @@ static bool page_take(rk_page *p, int64_t n, int64_t end)
     return true;
 }
 
+/* A row of a head in the page at data. */
 static unsigned char *row_of(const rk_token_rows *r, unsigned char *data, const rk_state_entry *p,
-                             int64_t row)
+                             int64_t head, int64_t row)
 {
-    return data + rk_token_rows_offset(r->type, p) +
-           rk_token_rows_bytes(r->type, row % RK_PAGE_ROWS * p->count);
+    const int64_t at = (head * RK_PAGE_ROWS + row % RK_PAGE_ROWS) * rk_token_rows_size(p);
+    return data + rk_token_rows_offset(r->type, p) + rk_token_rows_bytes(r->type, at);
 }
 
 /* The first n rows, of all parts. */
@@ -80,9 +81,10 @@ static void copy_rows(const rk_token_rows *r, int64_t n, unsigned char *to, unsi
 {
     for (int i = 0; i < r->layout->n_parts; i++) {
         const rk_state_entry *p = &r->layout->parts[i];
-        if (rk_state_grows(p))
-            memcpy(row_of(r, to, p, 0), row_of(r, from, p, 0),
-                   rk_token_rows_bytes(r->type, n * p->count));
+        const int64_t size = rk_token_rows_size(p);
+        for (int64_t h = 0; h < p->count / size && rk_state_grows(p); h++)
+            memcpy(row_of(r, to, p, h, 0), row_of(r, from, p, h, 0),
+                   rk_token_rows_bytes(r->type, n * size));
     }
 }
 
@@ -177,7 +179,7 @@ rk_status rk_token_rows_check_type(const rk_state_layout *l, rk_dtype type, rk_e
     const int64_t block = rk_dtype_block(type);
     for (int i = 0; i < l->n_parts; i++) {
         const rk_state_entry *p = &l->parts[i];
-        const int64_t size = p->n_dims > 0 ? p->dims[p->n_dims - 1] : 1;
+        const int64_t size = rk_token_rows_size(p);
         if (rk_state_grows(p) && size % block != 0)
             return rk_fail(err, RK_ERR_UNSUPPORTED,
                            "a cache of %s needs heads of a multiple of %" PRId64
@@ -217,12 +219,6 @@ rk_status rk_token_rows_resize(rk_token_rows *r, int64_t n, rk_error *err)
 
 /* ---- in one piece ---- */
 
-/* Rows from `row` on that lie in one page. */
-static int64_t run_of(const rk_token_rows *r, int64_t row)
-{
-    return rk_min_i64(RK_PAGE_ROWS - row % RK_PAGE_ROWS, r->n - row);
-}
-
 /* n elements as they lie in a page, and back. */
 static void widen(rk_dtype type, int64_t n, const void *x, float *y)
 {
@@ -242,14 +238,16 @@ static void narrow(rk_dtype type, int64_t n, const float *x, void *y)
 
 void rk_token_rows_get(const rk_token_rows *r, const rk_state_entry *p, float *x)
 {
-    for (int64_t i = 0; i < r->n; i += run_of(r, i))
-        widen(r->type, run_of(r, i) * p->count, row_of(r, r->data[i / RK_PAGE_ROWS], p, i),
-              x + i * p->count);
+    const int64_t size = rk_token_rows_size(p);
+    for (int64_t i = 0; i < r->n; i++)
+        for (int64_t h = 0; h < p->count / size; h++, x += size)
+            widen(r->type, size, row_of(r, r->data[i / RK_PAGE_ROWS], p, h, i), x);
 }
 
 void rk_token_rows_set(rk_token_rows *r, const rk_state_entry *p, const float *x)
 {
-    for (int64_t i = 0; i < r->n; i += run_of(r, i))
-        narrow(r->type, run_of(r, i) * p->count, x + i * p->count,
-               row_of(r, r->data[i / RK_PAGE_ROWS], p, i));
+    const int64_t size = rk_token_rows_size(p);
+    for (int64_t i = 0; i < r->n; i++)
+        for (int64_t h = 0; h < p->count / size; h++, x += size)
+            narrow(r->type, size, x, row_of(r, r->data[i / RK_PAGE_ROWS], p, h, i));
 }

@@ -1,7 +1,7 @@
 /* token_rows.h: what a state keeps of each token it has read.
  *
  * Rows lie in pages of RK_PAGE_ROWS tokens, taken as tokens come, with the rows of each growing part
- * of the layout side by side. States share pages: a copy costs a pointer for each. A page is only
+ * of the layout side by side, head by head. States share pages: a copy costs a pointer for each. A page is only
  * written behind the rows that somebody may read. Whoever comes to its end writes on in it, and
  * where two went on from one place, the second one takes a page of its own.
  *
@@ -53,6 +53,11 @@ static inline size_t rk_token_rows_bytes(rk_dtype type, int64_t n)
 void rk_token_rows_get(const rk_token_rows *r, const rk_state_entry *p, float *x);
 void rk_token_rows_set(rk_token_rows *r, const rk_state_entry *p, const float *x);
 
+/* Elements of a head of a row: the last dimension. */
+static inline int64_t rk_token_rows_size(const rk_state_entry *p)
+{
+    return p->n_dims > 0 ? p->dims[p->n_dims - 1] : p->count;
+}
 /* The part's place in each page. */
 static inline size_t rk_token_rows_offset(rk_dtype type, const rk_state_entry *p)
 {

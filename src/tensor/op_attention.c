@@ -252,14 +252,6 @@ static int64_t sequence_begin(const int32_t *begins, int64_t t)
     return begins ? t : 0;
 }
 
-static void *row_of(const attention_job *j, int which, int64_t b, int64_t t)
-{
-    const rk_tensor *rows = rows_of(j, which);
-    if (rows->growing)
-        return rk_growing_row(rows, b, before_of(j, b) + t);
-    return rk_at(rows, rows->data, (b * rows->dims[1] + j->given + t) * width_of(j, which));
-}
-
 /* Add the bias of q, k or v of token i = b T + t, and turn it where angles are given. */
 static void settle(const attention_job *j, int which, int64_t i, const void *angles, void *y)
 {
@@ -275,21 +267,30 @@ static void settle(const attention_job *j, int which, int64_t i, const void *ang
                         y);
 }
 
+/* x (N) as a state keeps it. */
+static void store(const attention_job *j, rk_dtype type, const void *x, void *to)
+{
+    if (rk_dtype_is_blocks(type))
+        rk_blocks_narrow(type, j->size, x, NULL, to);
+    else
+        j->kern->narrow(j->size, x, to, type);
+}
+
 /* Key or value of token i into its row of the state, which may round it. */
 static void settle_row(const attention_job *j, int which, int64_t i, const void *angles, int worker)
 {
-    const int64_t b = i / j->steps, t = i % j->steps, width = width_of(j, which);
-    const rk_growing *g = j->n->in[KEYS]->growing;
-    void *to = row_of(j, which, b, t), *row = j->row + (size_t)worker * j->row_bytes;
-    if (!g || g->type == RK_F32) {
-        settle(j, which, i, angles, to);
+    const rk_tensor *rows = rows_of(j, which);
+    const int64_t b = i / j->steps, t = i % j->steps;
+    if (!rows->growing) {
+        const int64_t at = b * rows->dims[1] + j->given + t;
+        settle(j, which, i, angles, rk_at(rows, rows->data, at * width_of(j, which)));
         return;
     }
+    void *row = j->row + (size_t)worker * j->row_bytes;
     settle(j, which, i, angles, row);
-    if (rk_dtype_is_blocks(g->type))
-        rk_blocks_narrow(g->type, width, row, NULL, to);
-    else
-        j->kern->narrow(width, row, to, g->type);
+    for (int64_t g = 0; g < j->groups; g++)
+        store(j, rows->growing->type, rk_at(rows, row, g * j->size),
+              rk_growing_row(rows, b, before_of(j, b) + t, g));
 }
 
 /* Those of token i of the batch; NULL where nothing is turned. */
@@ -346,8 +347,7 @@ static rk_attend_rows rows_at(const attention_job *j, int which, int64_t b, int6
     const rk_growing *growing = rows->growing;
     if (growing)
         return (rk_attend_rows){.pages = growing->pages[b],
-                                .offset = growing->offset +
-                                          growing->row_bytes / (size_t)j->groups * (size_t)g,
+                                .offset = growing->offset + growing->head_bytes * (size_t)g,
                                 .row_bytes = growing->row_bytes,
                                 .type = growing->type};
     return (rk_attend_rows){

@@ -15,12 +15,14 @@ typedef struct rk_streams {
     int64_t offset;
 } rk_streams;
 
-/* Where a state lies that grows by rows: in pages of RK_PAGE_ROWS, each stream's its own. */
+/* Where a state lies that grows by rows: in pages of RK_PAGE_ROWS, each stream's its own. A row is of heads,
+ * and in a page the rows of a head follow one another: who reads a head reads in order. */
 enum { RK_PAGE_ROWS = 64 };
 typedef struct rk_growing {
     unsigned char *const *const *pages; /* of each stream; NULL while planning */
     const int64_t *n_before;            /* rows of each stream before those that are added */
-    size_t offset, row_bytes;           /* of the first row in a page; of a row */
+    size_t offset;                      /* of the first row in a page */
+    size_t row_bytes, head_bytes;       /* from row to row of a head, from head to head */
     rk_dtype type; /* of the elements as they lie there; the tensor itself is f32 */
 } rk_growing;
 
@@ -59,12 +61,13 @@ static inline bool rk_tensor_is_streams(const rk_tensor *t)
 {
     return t->streams || t->growing;
 }
-/* Row i of stream b of a growing state: one from before for i < n_before[b], and from there on what
+/* Row i of head h of stream b of a growing state: one from before for i < n_before[b], and from there on what
  * is added, which whoever computes it writes there first. */
-static inline void *rk_growing_row(const rk_tensor *t, int64_t b, int64_t i)
+static inline void *rk_growing_row(const rk_tensor *t, int64_t b, int64_t i, int64_t h)
 {
     const rk_growing *g = t->growing;
-    return g->pages[b][i / RK_PAGE_ROWS] + g->offset + (size_t)(i % RK_PAGE_ROWS) * g->row_bytes;
+    return g->pages[b][i / RK_PAGE_ROWS] + g->offset + (size_t)h * g->head_bytes +
+           (size_t)(i % RK_PAGE_ROWS) * g->row_bytes;
 }
 /* "f32 (2,3,4)" into buf, for messages; returns buf. */
 const char *rk_tensor_describe(const rk_tensor *t, char *buf, size_t size);

@@ -114,7 +114,7 @@ static void attend_all(const problem *p, const int64_t *ends, bool in_pages, flo
     static float pages[PAGES][2 * RK_PAGE_ROWS * GROUPS * SIZE];
     unsigned char *data[PAGES];
     unsigned char *const *const stream[] = {data};
-    const size_t row = GROUPS * SIZE * sizeof(float);
+    const size_t row = SIZE * sizeof(float), head = RK_PAGE_ROWS * row;
     const int64_t none[] = {1, 0, GROUPS, SIZE};
     rk_tensor *keys = rk_new(&p->g->ctx, RK_F32, 4, none);
     rk_tensor *values = rk_new(&p->g->ctx, RK_F32, 4, none);
@@ -123,9 +123,10 @@ static void attend_all(const problem *p, const int64_t *ends, bool in_pages, flo
     memset(pages, 0xff, sizeof pages); /* no number: rows that are not written are not read */
     for (int64_t from = 0, i = 0; from < ALL; from = ends[i++]) {
         const int64_t dims[] = {1, ends[i] - from, GROUPS, SIZE};
-        const rk_growing at = {.pages = stream, .n_before = &from, .row_bytes = row};
+        const rk_growing at = {
+            .pages = stream, .n_before = &from, .row_bytes = row, .head_bytes = head};
         rk_growing behind = at;
-        behind.offset = RK_PAGE_ROWS * row;
+        behind.offset = GROUPS * head;
         if (in_pages) {
             keys = rk_new_growing(&p->g->ctx, 4, dims, at);
             values = rk_new_growing(&p->g->ctx, 4, dims, behind);

@@ -75,6 +75,26 @@ static const float *attend_floats(const rk_attend *a, const rk_attend_rows *rows
     return wide;
 }
 
+/* Rows of a head that are read next: without asking for them a history that lies in no cache is read at half
+ * the speed. */
+typedef struct attend_ahead {
+    const unsigned char *rows; /* NULL: none */
+    size_t row_bytes, n_bytes;
+} attend_ahead;
+
+static attend_ahead attend_ahead_of(const rk_attend *a, const rk_attend_rows *rows, int64_t lo)
+{
+    const size_t n = (size_t)(a->size / rk_dtype_block(rows->type)) * rk_dtype_bytes(rows->type);
+    return (attend_ahead){rk_attend_row(rows, lo), rows->row_bytes, n};
+}
+
+RK_INLINE void attend_prefetch(const attend_ahead *ahead, int64_t j)
+{
+    const unsigned char *row = ahead->rows + (size_t)j * ahead->row_bytes;
+    for (size_t b = 0; b < ahead->n_bytes; b += 64)
+        rk_prefetch(row + b);
+}
+
 /* Scores of r queries and the j <= n keys [0, n): chains of VF partial sums along the channels, then the tree of
  * vf_sum4. Of j keys beyond the last it is done again. */
 RK_INLINE void attend_dot_tile(int r, int j, int64_t n, int64_t size, const float *q,
@@ -106,49 +126,54 @@ RK_INLINE void attend_dot_tile(int r, int j, int64_t n, int64_t size, const floa
 
 /* Of r queries and all n keys of a block; p has room for a multiple of 8. */
 RK_INLINE void attend_dot_rows(int r, int64_t n, int64_t size, const float *q, const float *k,
-                               int64_t ld, float *p)
+                               int64_t ld, float *p, const attend_ahead *ahead)
 {
     const int step = r == 1 ? 8 : 4;
     int64_t j = 0;
-    for (; j + step <= n; j += step)
+    for (; j + step <= n; j += step) {
+        for (int b = 0; ahead && b < step; b++)
+            attend_prefetch(ahead, j + b);
         attend_dot_tile(r, step, step, size, q, k + j * ld, ld, p + j);
+    }
     if (j < n)
         attend_dot_tile(r, step, n - j, size, q, k + j * ld, ld, p + j);
 }
 
 RK_INLINE void attend_dots_of(int64_t rows, int64_t n, int64_t size, const float *q, const float *k,
-                              int64_t ld, float *p)
+                              int64_t ld, float *p, const attend_ahead *ahead)
 {
     int64_t i = 0;
-    for (; i + 3 <= rows; i += 3)
-        attend_dot_rows(3, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS);
+    for (; i + 3 <= rows; i += 3, ahead = NULL)
+        attend_dot_rows(3, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS, ahead);
     if (rows - i == 2)
-        attend_dot_rows(2, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS);
+        attend_dot_rows(2, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS, ahead);
     else if (rows - i == 1)
-        attend_dot_rows(1, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS);
+        attend_dot_rows(1, n, size, q + i * size, k, ld, p + i * RK_ATTEND_KEYS, ahead);
 }
 
 /* q (rows, N) times the keys: p (rows, RK_ATTEND_KEYS). The sizes that models have get code of their own. */
 static void attend_dots(int64_t rows, int64_t n, int64_t size, const float *q, const float *k,
-                        int64_t ld, float *p)
+                        int64_t ld, float *p, const attend_ahead *ahead)
 {
     if (size == 64)
-        attend_dots_of(rows, n, 64, q, k, ld, p);
+        attend_dots_of(rows, n, 64, q, k, ld, p, ahead);
     else if (size == 128)
-        attend_dots_of(rows, n, 128, q, k, ld, p);
+        attend_dots_of(rows, n, 128, q, k, ld, p, ahead);
     else
-        attend_dots_of(rows, n, size, q, k, ld, p);
+        attend_dots_of(rows, n, size, q, k, ld, p, ahead);
 }
 
 /* out += p v for r queries and c vectors of channels, the last of which has `last` lanes: chains over the keys. */
 RK_INLINE void attend_value_tile(int r, int c, int last, int64_t n, int64_t size, const float *p,
-                                 const float *v, int64_t ld, float *out)
+                                 const float *v, int64_t ld, float *out, const attend_ahead *ahead)
 {
     vf sum[GEMV_TILE_MAX];
     for (int i = 0; i < r * c; i++)
         sum[i] = vf_zero();
     for (int64_t j = 0; j < n; j++) {
         vf x[8];
+        if (ahead)
+            attend_prefetch(ahead, j);
         for (int b = 0; b < c; b++)
             x[b] = b + 1 < c || last == VF ? vf_load(v + j * ld + b * VF)
                                            : vf_load_n(v + j * ld + b * VF, last);
@@ -165,26 +190,30 @@ RK_INLINE void attend_value_tile(int r, int c, int last, int64_t n, int64_t size
 
 /* Of r queries and all channels, c vectors at a time. */
 RK_INLINE void attend_value_rows(int r, int c, int64_t n, int64_t size, const float *p,
-                                 const float *v, int64_t ld, float *out)
+                                 const float *v, int64_t ld, float *out, const attend_ahead *ahead)
 {
     int64_t at = 0;
-    for (; at + c * VF <= size; at += c * VF)
-        attend_value_tile(r, c, VF, n, size, p, v + at, ld, out + at);
+    for (; at + c * VF <= size; at += c * VF, ahead = NULL)
+        if (ahead)
+            attend_value_tile(r, c, VF, n, size, p, v + at, ld, out + at, ahead);
+        else
+            attend_value_tile(r, c, VF, n, size, p, v + at, ld, out + at, NULL);
     for (; at < size; at += VF)
-        attend_value_tile(r, 1, (int)rk_min_i64(size - at, VF), n, size, p, v + at, ld, out + at);
+        attend_value_tile(r, 1, (int)rk_min_i64(size - at, VF), n, size, p, v + at, ld, out + at,
+                          NULL);
 }
 
 /* out (rows, N) += p (rows, RK_ATTEND_KEYS) times the values. */
 static void attend_values(int64_t rows, int64_t n, int64_t size, const float *p, const float *v,
-                          int64_t ld, float *out)
+                          int64_t ld, float *out, const attend_ahead *ahead)
 {
     int64_t i = 0;
-    for (; rows - i >= 3 && rows - i != 4; i += 3)
-        attend_value_rows(3, 4, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size);
-    for (; rows - i >= 2; i += 2)
-        attend_value_rows(2, 4, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size);
+    for (; rows - i >= 3 && rows - i != 4; i += 3, ahead = NULL)
+        attend_value_rows(3, 4, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size, ahead);
+    for (; rows - i >= 2; i += 2, ahead = NULL)
+        attend_value_rows(2, 4, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size, ahead);
     if (rows - i == 1)
-        attend_value_rows(1, 8, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size);
+        attend_value_rows(1, 8, n, size, p + i * RK_ATTEND_KEYS, v, ld, out + i * size, ahead);
 }
 
 /* Scores of the queries from i0 on into weights, as attend_weights; all maxima first, then what is kept of all,
@@ -209,18 +238,30 @@ static void attend_few_weights(const rk_attend *a, const attend_few_memory *m, i
     }
 }
 
-/* A block of n keys from lo on, and the queries that see any of them: those of the last tokens. */
+/* A block of n keys from lo on, and the queries that see any of them: those of the last tokens. next: where
+ * the next block begins; negative: there is none. */
 static void attend_few_block(const rk_attend *a, const attend_few_memory *m, int64_t lo, int64_t n,
-                             float *out, float *stats)
+                             int64_t next, float *out, float *stats)
 {
     const int64_t i0 = rk_max_i64(0, (lo + 1 - a->first) * a->heads), rows = a->rows - i0;
+    const attend_ahead values = attend_ahead_of(a, &a->v, lo);
+    const attend_ahead keys = next < 0 ? (attend_ahead){0} : attend_ahead_of(a, &a->k, next);
     float *p = m->p + i0 * RK_ATTEND_KEYS;
     int64_t ld;
     const float *k = attend_floats(a, &a->k, lo, n, m->wide, &ld);
-    attend_dots(rows, n, a->size, m->q + i0 * a->size, k, ld, p);
+    attend_dots(rows, n, a->size, m->q + i0 * a->size, k, ld, p, &values);
     attend_few_weights(a, m, i0, lo, n, out, stats);
     const float *v = attend_floats(a, &a->v, lo, n, m->wide, &ld);
-    attend_values(rows, n, a->size, p, v, ld, out + i0 * a->size);
+    attend_values(rows, n, a->size, p, v, ld, out + i0 * a->size, next < 0 ? NULL : &keys);
+}
+
+/* The first key of the part's next block behind the one at lo, below end; negative: there is none. */
+static int64_t attend_next(const rk_attend *a, int64_t lo, int64_t end)
+{
+    const int64_t block = lo / RK_ATTEND_KEYS + 1;
+    const int64_t skip = block % RK_ATTEND_RUN ? 0 : RK_ATTEND_RUN * (a->n_parts - 1);
+    const int64_t next = (block + skip) * RK_ATTEND_KEYS;
+    return next < end ? next : -1;
 }
 
 static void attend_few(const rk_attend *a, void *outp, void *statsp, void *scratch)
@@ -237,9 +278,10 @@ static void attend_few(const rk_attend *a, void *outp, void *statsp, void *scrat
         return; /* no query sees any key of it */
     attend_gather(a, a->q, a->ldq, 0, a->rows, a->scale, m.q);
     memset(out, 0, (size_t)(a->rows * a->size) * sizeof *out);
-    for (int64_t lo = 0; lo < end; lo += RK_ATTEND_KEYS)
-        if (rk_attend_part(lo / RK_ATTEND_KEYS, a->n_parts) == a->part)
-            attend_few_block(a, &m, lo, rk_min_i64(RK_ATTEND_KEYS, end - lo), out, stats);
+    for (int64_t lo = a->part * RK_ATTEND_RUN * RK_ATTEND_KEYS, next; lo >= 0; lo = next) {
+        next = attend_next(a, lo, end);
+        attend_few_block(a, &m, lo, rk_min_i64(RK_ATTEND_KEYS, end - lo), next, out, stats);
+    }
 }
 
 /* Of query i: the parts' results, in order, each beside the largest maximum. */
