@@ -16,6 +16,7 @@
 #include "base/str.h"
 #include "cli/chat.h"
 #include "infer/speculate.h"
+#include "text/chat_template.h"
 
 #define AT(member) offsetof(chat_options, member)
 
@@ -32,7 +33,7 @@ static const rk_option rows[] = {
     RK_DRAFT_ROWS(chat_options, draft),
     RK_OPT_GROUP("talk"),
     {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "by the model",
-     "chat format: world, g1, assistant, bot, function_calling, raven, instruct or qa"},
+     "chat format: world, g1, assistant, bot, function_calling, raven, instruct, qa, chatml or r1"},
     {"system", 0, RK_OPT_TEXT, "TEXT", AT(system), 0, 0, NULL,
      "system text that the talk begins with"},
     {"user-name", 0, RK_OPT_TEXT, "NAME", AT(user_name), 0, 0, "the format's",
@@ -217,7 +218,7 @@ static rk_status answer(chat *c, measure *m, rk_error *err)
                                   .n_stop = c->o.stop.n,
                                   .emit = show,
                                   .user = c};
-    const char *thought = rk_chat_shown_thought((rk_think)c->o.think);
+    const char *thought = rk_chat_shown_thought(&c->format, (rk_think)c->o.think);
     rk_sampling_options sampling = c->o.sampling;
     m->seed = sampling.seed += rk_talks_n_answers(c->talks);
     rk_buf_clear(&c->answer);
@@ -359,7 +360,10 @@ static rk_status begin_with_messages(chat *c, rk_error *err)
     rk_buf text = {0};
     if (!c->messages)
         return RK_OK;
-    rk_status st = rk_messages_put(&text, c->messages, &c->format, err);
+    rk_chat_format f = c->format;
+    if (c->o.system || c->o.state_in.file) /* the talk has begun */
+        f.begin = f.system = NULL;
+    rk_status st = rk_messages_put(&text, c->messages, &f, err);
     if (st == RK_OK)
         st = rk_messages_ask(c->messages) ? chat_compute(c, &text, err)
                                           : rk_talks_add(c->talks, &text, err);
@@ -411,17 +415,34 @@ static rk_status rename_roles(chat *c, rk_error *err)
     return st;
 }
 
-/* The chat format of --template, else one with tools where there are any, else by the model. */
-static rk_status choose_format(chat *c, rk_error *err)
+/* The chat format of --template, else that of the vocabulary's template, else one with tools where there are
+ * any, else by the model. */
+static rk_status find_format(chat *c, rk_error *err)
 {
-    rk_sampling_options *s = &c->o.sampling;
     const rk_chat_format *f = rk_chat_format_guess(c->o.model, c->model->hp.n_vocab);
     const bool tools = c->messages && rk_messages_have_tools(c->messages);
-    const char *wanted = c->o.format ? c->o.format : tools ? RK_CHAT_WITH_TOOLS : NULL;
-    rk_status st = wanted ? rk_chat_format_find(&f, wanted, err) : RK_OK;
+    bool found = false;
+    rk_status st = RK_OK;
+    if (!c->o.format)
+        st = rk_chat_template_format(&c->format, &found, &c->system, c->tokenizer, err);
+    if (st != RK_OK || found)
+        return st;
+    if (c->o.format || tools)
+        st = rk_chat_format_find(&f, c->o.format ? c->o.format : RK_CHAT_WITH_TOOLS, err);
     if (st != RK_OK)
         return st;
     c->format = *f;
+    return rk_chat_template_fill(&c->format, &c->system, c->tokenizer, err);
+}
+
+static rk_status choose_format(chat *c, rk_error *err)
+{
+    rk_sampling_options *s = &c->o.sampling;
+    const rk_chat_format *f = &c->format;
+    const rk_status st = find_format(c, err);
+    if (st != RK_OK)
+        return st;
+    c->o.think = c->o.think < 0 ? (int)f->think : c->o.think;
     take_advice(&s->temp, f->temp);
     take_advice(&s->top_p, f->top_p);
     take_advice(&s->presence_penalty, f->presence_penalty);
@@ -436,10 +457,10 @@ static rk_status open_model(chat *c, rk_error *err)
     if (st == RK_OK)
         st = rk_state_in_model(&c->model, &c->o.common, c->o.model, &c->o.state_in, err);
     if (st == RK_OK)
-        st = choose_format(c, err);
-    if (st == RK_OK)
         st = rk_command_tokenizer(&c->tokenizer, &c->o.common, c->o.vocab, c->model, c->o.model,
                                   err);
+    if (st == RK_OK)
+        st = choose_format(c, err);
     if (st == RK_OK)
         st = renew_sampler(c, &c->o.sampling, err);
     if (st == RK_OK)
@@ -461,7 +482,10 @@ static rk_status open_talk(chat *c, rk_error *err)
                               .format = &c->format,
                               .meter = &c->meter};
     rk_status st = rk_talks_new(&c->talks, &p, err);
-    if (st == RK_OK && c->o.system)
+    if (st == RK_OK && !c->messages &&
+        !c->o.state_in.file) /* which have a beginning of their own */
+        st = rk_talks_begin(c->talks, c->o.system ? c->o.system : "", err);
+    else if (st == RK_OK && c->o.system)
         st = rk_talks_begin(c->talks, c->o.system, err);
     if (st == RK_OK && c->o.state_in.file)
         st = rk_talks_load(c->talks, c->o.state_in.file, rk_state_in_reading(&c->o.state_in), err);
@@ -489,6 +513,7 @@ static void close_all(chat *c)
     rk_buf_deinit(&c->text);
     rk_buf_deinit(&c->answer);
     rk_buf_deinit(&c->stops);
+    rk_buf_deinit(&c->system);
     for (int i = 0; i < c->n_kept; i++)
         free(c->kept[i]);
 }
@@ -549,6 +574,7 @@ static rk_status work(chat *c, rk_error *err)
 static int chat_main(int argc, char **argv)
 {
     chat c = {.o = {.n_tokens = 2048,
+                    .think = -1,
                     .draft = {.n_max = RK_DRAFT_GUESSES},
                     .sampling = rk_sampling_defaults()}};
     rk_sampling_options *s = &c.o.sampling;

@@ -25,7 +25,7 @@ typedef struct chat_options {
     rk_draft_options draft;
     rk_prompt_source first;
     int64_t n_tokens, logprobs;
-    int think; /* rk_think */
+    int think; /* rk_think; -1: the format's */
     bool ignore_eos, json, no_history, no_display_prompt;
     rk_sampling_options sampling;
     rk_opt_list stop;
@@ -36,7 +36,7 @@ typedef struct chat_options {
 #define CHAT_ANSWER_ROWS \
     {"n-predict", 'n', RK_OPT_INT, "N", offsetof(chat_options, n_tokens), -1, 1e12, "2048", \
      "tokens of an answer at most; -1: until it ends"}, \
-    {"think", 0, RK_OPT_CHOICE, "plain|on|off", offsetof(chat_options, think), 0, 0, "plain", \
+    {"think", 0, RK_OPT_CHOICE, "plain|on|off", offsetof(chat_options, think), 0, 0, "the format's", \
      "for models that reason first: on opens a <think> block, off puts an empty one before the answer"}, \
     RK_SAMPLING_ROWS(chat_options, sampling, "the format's", "the format's", "the format's", \
                      "the format's")
@@ -53,6 +53,7 @@ typedef struct chat {
     rk_sampler *sampler;   /* of the current answer or the last one */
     rk_draft draft;
     rk_chat_format format;
+    rk_buf system;         /* the format's own system text */
     rk_messages *messages; /* of --messages; NULL: none */
     rk_talks *talks;
     rk_line *line;

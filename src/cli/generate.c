@@ -159,6 +159,12 @@ static rk_status feed(const loop *l, int32_t token, rk_error *err)
                             : rk_session_eval(l->session, &token, 1, l->logits, err);
 }
 
+static bool ends(const loop *l, int32_t token)
+{
+    return !l->p->ignore_eos &&
+           (rk_tokenizer_ends(l->p->tokenizer, token) || (l->p->end > 0 && token == l->p->end));
+}
+
 static rk_status one_token(loop *l, rk_error *err)
 {
     int32_t token = 0;
@@ -166,7 +172,7 @@ static rk_status one_token(loop *l, rk_error *err)
     if (st != RK_OK)
         return st;
     l->out->unfed = token;
-    if (rk_tokenizer_ends(l->p->tokenizer, token) && !l->p->ignore_eos) {
+    if (ends(l, token)) {
         end_with(l, RK_END_TOKEN);
         return RK_OK;
     }
@@ -194,8 +200,7 @@ static rk_status go_on(loop *l, const rk_saved *from, rk_error *err)
         st = emit_text(l, text, n, err);
     }
     l->out->unfed = from->next;
-    const bool ends = from->next >= 0 && rk_tokenizer_ends(l->p->tokenizer, from->next);
-    if (ends && !l->p->ignore_eos)
+    if (from->next >= 0 && ends(l, from->next))
         end_with(l, RK_END_TOKEN);
     if (from->next >= 0 && st == RK_OK && !l->ended) {
         st = feed(l, from->next, err);

@@ -29,6 +29,7 @@ typedef struct rk_generate_params {
     const rk_saved *from; /* a saved text to continue; NULL: a new one */
     const char *const *stop;
     int64_t n_stop;
+    int32_t end;               /* ends a text as those of the vocabulary do; 0: only those */
     rk_speculator *speculator; /* of the session and the sampler; NULL: one token at a time */
     /* Text as it becomes certain; whole UTF-8 characters. */
     rk_status (*emit)(void *user, const char *text, size_t n, rk_error *err);

@@ -1,16 +1,16 @@
 /* messages.c: messages of JSON as text.
  *
  * The layout of tools, of calls and of what they return is that of rwkv-rs/transformers-rwkv,
- * temp/rwkv_chat_template.jinja; JSON in it is as Python's json.dumps writes it with an indent of
- * 2, because models were trained on such text. */
+ * temp/rwkv_chat_template.jinja, and in tags that of Qwen2.5-Instruct's chat_template; JSON in them is
+ * as Python's json.dumps writes it, because models were trained on such text. */
 #include "cli/messages.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
+#include "cli/python_json.h"
 #include "io/map.h"
 #include "io/text_mark.h"
 
@@ -22,113 +22,11 @@ struct rk_messages {
 
 static const char *const role_names[RK_CHAT_ROLES] = {"system", "user", "assistant", "tool"};
 
-/* ---- JSON as Python writes it ---- */
-
-static void put_value(rk_buf *out, json_t *v, int depth);
-
-static void put_string(rk_buf *out, const char *s, size_t n)
-{
-    static const char escaped[] = "\"\\\n\r\t\f\b", letters[] = "\"\\nrtfb";
-    rk_buf_puts(out, "\"");
-    for (size_t i = 0; i < n; i++) {
-        const char *e = s[i] ? strchr(escaped, s[i]) : NULL;
-        if (e)
-            rk_buf_printf(out, "\\%c", letters[e - escaped]);
-        else if ((unsigned char)s[i] < ' ')
-            rk_buf_printf(out, "\\u%04x", (unsigned)(unsigned char)s[i]);
-        else
-            rk_buf_add(out, &s[i], 1);
-    }
-    rk_buf_puts(out, "\"");
-}
-
-/* The fewest digits that are read back as x, without an exponent from 1e-4 to 1e16. */
-static void put_real(rk_buf *out, double x)
-{
-    char text[40];
-    int digits = 0;
-    do
-        snprintf(text, sizeof text, "%.*e", digits++, x);
-    while (digits < 17 && strtod(text, NULL) != x);
-    const int exponent = atoi(strchr(text, 'e') + 1);
-    if (exponent >= -4 && exponent < 16)
-        snprintf(text, sizeof text, "%.*f", (int)rk_max_i64(digits - 1 - exponent, 1), x);
-    rk_buf_puts(out, text);
-}
-
-static void put_line(rk_buf *out, int depth)
-{
-    rk_buf_printf(out, "\n%*s", 2 * depth, "");
-}
-
-static void put_object(rk_buf *out, json_t *v, int depth)
-{
-    const char *before = "{", *key;
-    json_t *member;
-    json_object_foreach((json_t *)v, key, member)
-    {
-        rk_buf_puts(out, before);
-        put_line(out, depth + 1);
-        put_string(out, key, strlen(key));
-        rk_buf_puts(out, ": ");
-        put_value(out, member, depth + 1);
-        before = ",";
-    }
-    if (json_object_size(v) == 0)
-        rk_buf_puts(out, before);
-    else
-        put_line(out, depth);
-    rk_buf_puts(out, "}");
-}
-
-static void put_array(rk_buf *out, const json_t *v, int depth)
-{
-    const size_t n = json_array_size(v);
-    for (size_t i = 0; i < n; i++) {
-        rk_buf_puts(out, i == 0 ? "[" : ",");
-        put_line(out, depth + 1);
-        put_value(out, json_array_get(v, i), depth + 1);
-    }
-    if (n == 0)
-        rk_buf_puts(out, "[");
-    else
-        put_line(out, depth);
-    rk_buf_puts(out, "]");
-}
-
-static void put_value(rk_buf *out, json_t *v, int depth)
-{
-    switch (json_typeof(v)) {
-    case JSON_OBJECT:
-        put_object(out, v, depth);
-        break;
-    case JSON_ARRAY:
-        put_array(out, v, depth);
-        break;
-    case JSON_STRING:
-        put_string(out, json_string_value(v), json_string_length(v));
-        break;
-    case JSON_INTEGER:
-        rk_buf_printf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
-        break;
-    case JSON_REAL:
-        put_real(out, json_real_value(v));
-        break;
-    case JSON_TRUE:
-    case JSON_FALSE:
-        rk_buf_puts(out, json_is_true(v) ? "true" : "false");
-        break;
-    case JSON_NULL:
-        rk_buf_puts(out, "null");
-        break;
-    }
-}
-
 /* A value in a fence of its own. */
 static void put_fenced(rk_buf *out, json_t *v)
 {
     rk_buf_puts(out, "```json\n");
-    put_value(out, v, 0);
+    rk_python_json(out, v, true);
     rk_buf_puts(out, "\n```");
 }
 
@@ -389,12 +287,27 @@ static void put_output(rk_buf *out, const rk_chat_format *f, json_t *v)
     rk_buf_deinit(&text);
 }
 
+/* The name alone, without the line feed behind it. */
+static void put_tag_opening(rk_buf *out, const rk_chat_format *f, rk_chat_role role)
+{
+    rk_buf_puts(out, f->before);
+    rk_buf_puts(out, f->roles[role]);
+}
+
 rk_status rk_messages_put_output(rk_buf *out, const rk_chat_format *f, const char *text, size_t n,
                                  rk_error *err)
 {
     if (!f->roles[RK_CHAT_TOOL])
         return rk_fail(err, RK_ERR_ARG, "chat format '%s' has no tools; --template %s has", f->name,
                        RK_CHAT_WITH_TOOLS);
+    if (f->tools == RK_CHAT_TOOLS_TAGS) {
+        put_tag_opening(out, f, RK_CHAT_USER);
+        rk_buf_puts(out, "\n<tool_response>\n");
+        rk_chat_clean(out, f, RK_CHAT_TOOL, text, n);
+        rk_buf_puts(out, "\n</tool_response>");
+        rk_chat_put_end(out, f);
+        return out->failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for a message") : RK_OK;
+    }
     rk_buf clean = {0};
     rk_chat_clean(&clean, f, RK_CHAT_TOOL, text, n);
     json_t *v = clean.failed ? NULL : json_stringn(clean.data, clean.len);
@@ -452,6 +365,105 @@ static void put_with_tools(rk_buf *out, const rk_messages *m, const rk_chat_form
     rk_buf_deinit(&system.text);
 }
 
+/* ---- tools in tags, as ChatML has them ---- */
+
+static void put_tag_tools(rk_buf *out, const json_t *tools)
+{
+    rk_buf_puts(
+        out, "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+             "You are provided with function signatures within <tools></tools> XML tags:\n"
+             "<tools>");
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        rk_buf_puts(out, "\n");
+        rk_python_json(out, json_array_get(tools, i), false);
+    }
+    rk_buf_puts(out,
+                "\n</tools>\n\nFor each function call, return a json object with function name and "
+                "arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": "
+                "<function-name>, \"arguments\": <args-json-object>}\n</tool_call>");
+}
+
+static void put_tag_call(rk_buf *out, json_t *call)
+{
+    const json_t *function = function_of(call);
+    json_t *given = json_object_get(function, "arguments");
+    json_t *arguments = given ? unquoted(given) : json_object();
+    rk_buf_printf(out, "\n<tool_call>\n{\"name\": \"%s\", \"arguments\": ",
+                  json_string_value(json_object_get(function, "name")));
+    if (arguments)
+        rk_python_json(out, arguments, false);
+    out->failed = out->failed || !arguments;
+    rk_buf_puts(out, "}\n</tool_call>");
+    json_decref(arguments);
+}
+
+static void put_tag_assistant(rk_buf *out, const rk_chat_format *f, const json_t *message)
+{
+    const json_t *calls = json_object_get(message, "tool_calls");
+    const size_t before = out->len + strlen(f->before) + strlen(f->roles[RK_CHAT_ASSISTANT]);
+    put_tag_opening(out, f, RK_CHAT_ASSISTANT);
+    rk_buf_puts(out, f->after);
+    const size_t begun = out->len;
+    put_clean(out, f, RK_CHAT_ASSISTANT, message);
+    if (out->len == begun && json_array_size(calls) > 0 && !out->failed)
+        out->data[out->len = before] = '\0';
+    for (size_t i = 0; i < json_array_size(calls); i++)
+        put_tag_call(out, json_array_get(calls, i));
+    rk_chat_put_end(out, f);
+}
+
+static void put_tag_response(rk_buf *out, const rk_chat_format *f, const json_t *message)
+{
+    rk_buf_puts(out, "\n<tool_response>\n");
+    put_clean(out, f, RK_CHAT_TOOL, message);
+    rk_buf_puts(out, "\n</tool_response>");
+}
+
+/* What tools return in a row is one turn of the user. */
+static void put_tag_message(rk_buf *out, const rk_messages *m, const rk_chat_format *f, size_t i)
+{
+    const json_t *message = json_array_get(m->list, i);
+    const rk_chat_role role = role_of(message);
+    const rk_chat_role before = i > 0 ? role_of(json_array_get(m->list, i - 1)) : RK_CHAT_ROLES;
+    const json_t *next = json_array_get(m->list, i + 1);
+    if (role == RK_CHAT_ASSISTANT) {
+        put_tag_assistant(out, f, message);
+    } else if (role == RK_CHAT_TOOL) {
+        if (before != RK_CHAT_TOOL)
+            put_tag_opening(out, f, RK_CHAT_USER);
+        put_tag_response(out, f, message);
+        if (!next || role_of(next) != RK_CHAT_TOOL)
+            rk_chat_put_end(out, f);
+    } else {
+        rk_chat_put_opening(out, f, role);
+        put_clean(out, f, role, message);
+        rk_chat_put_end(out, f);
+    }
+}
+
+/* The system text of the messages or the format's own, with the tools behind it. */
+static void put_tag_system(rk_buf *out, const rk_messages *m, const rk_chat_format *f, bool given)
+{
+    if (!given && !m->tools && !f->system)
+        return;
+    rk_chat_put_opening(out, f, RK_CHAT_SYSTEM);
+    if (given)
+        put_clean(out, f, RK_CHAT_SYSTEM, json_array_get(m->list, 0));
+    else
+        rk_buf_puts(out, f->system ? f->system : "");
+    if (m->tools)
+        put_tag_tools(out, m->tools);
+    rk_chat_put_end(out, f);
+}
+
+static void put_with_tags(rk_buf *out, const rk_messages *m, const rk_chat_format *f)
+{
+    const bool given = role_of(json_array_get(m->list, 0)) == RK_CHAT_SYSTEM;
+    put_tag_system(out, m, f, given);
+    for (size_t i = given; i < json_array_size(m->list); i++)
+        put_tag_message(out, m, f, i);
+}
+
 static void put_plain(rk_buf *out, const rk_messages *m, const rk_chat_format *f)
 {
     for (size_t i = 0; i < json_array_size(m->list); i++) {
@@ -471,13 +483,15 @@ static void put_plain(rk_buf *out, const rk_messages *m, const rk_chat_format *f
 
 rk_status rk_messages_put(rk_buf *out, const rk_messages *m, const rk_chat_format *f, rk_error *err)
 {
-    const bool tools = f->roles[RK_CHAT_TOOL] != NULL;
+    const bool tools = f->tools != RK_CHAT_NO_TOOLS;
     if (!tools && rk_messages_have_tools(m))
         return rk_fail(err, RK_ERR_ARG,
                        "%s: there are tools in it, chat format '%s' has none; --template %s has",
                        m->name, f->name, RK_CHAT_WITH_TOOLS);
-    rk_buf_puts(out, "");
-    if (tools)
+    rk_buf_puts(out, f->begin ? f->begin : "");
+    if (f->tools == RK_CHAT_TOOLS_TAGS)
+        put_with_tags(out, m, f);
+    else if (tools)
         put_with_tools(out, m, f);
     else
         put_plain(out, m, f);

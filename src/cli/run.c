@@ -176,20 +176,50 @@ static rk_status put_first(run *r, rk_error *err)
     return RK_OK;
 }
 
-/* As tokens: what a saved talk has not read yet, then the prompt. */
-static rk_status encode_prompt(run *r, rk_error *err)
+/* What a saved talk has not read yet may have marked control tokens, a prompt has none. */
+static rk_status encode_apart(run *r, rk_error *err)
+{
+    const rk_buf *unread = &r->saved.unread, *prompt = &r->prompt;
+    int32_t *ids = NULL;
+    int64_t n = 0;
+    rk_status st = rk_tokenizer_encode_marked_all(r->tokenizer, unread->data, unread->len,
+                                                  &r->tokens, &r->n_tokens, err);
+    if (st == RK_OK)
+        st = rk_tokenizer_encode_all(r->tokenizer, prompt->data, prompt->len, &ids, &n, err);
+    int32_t *all =
+        st == RK_OK ? realloc(r->tokens, ((size_t)(r->n_tokens + n) + 1) * sizeof *all) : NULL;
+    if (all) {
+        if (n > 0)
+            memcpy(all + r->n_tokens, ids, (size_t)n * sizeof *all);
+        r->tokens = all;
+        r->n_tokens += n;
+    }
+    free(ids);
+    return st == RK_OK && !all ? rk_fail(err, RK_ERR_NOMEM, "out of memory for the prompt") : st;
+}
+
+/* Both as one text. */
+static rk_status encode_together(run *r, rk_error *err)
 {
     rk_buf text = {0};
-    r->logits = calloc((size_t)r->model->hp.n_vocab, sizeof *r->logits);
-    if (!r->logits)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the scores of %lld tokens",
-                       (long long)r->model->hp.n_vocab);
     rk_buf_add(&text, r->saved.unread.data, r->saved.unread.len);
     rk_buf_add(&text, r->prompt.data, r->prompt.len);
     const rk_status st = text.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for the prompt")
                                      : rk_tokenizer_encode_all(r->tokenizer, text.data, text.len,
                                                                &r->tokens, &r->n_tokens, err);
     rk_buf_deinit(&text);
+    return st;
+}
+
+/* As tokens: what a saved talk has not read yet, then the prompt. */
+static rk_status encode_prompt(run *r, rk_error *err)
+{
+    r->logits = calloc((size_t)r->model->hp.n_vocab, sizeof *r->logits);
+    if (!r->logits)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the scores of %lld tokens",
+                       (long long)r->model->hp.n_vocab);
+    const rk_status st =
+        rk_tokenizer_has_merges(r->tokenizer) ? encode_apart(r, err) : encode_together(r, err);
     if (st == RK_OK && r->n_tokens == 0)
         return begin_without_prompt(r, err);
     const bool begins = !r->o->state_in.file && rk_tokenizer_about(r->tokenizer)->adds_bos;

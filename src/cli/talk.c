@@ -14,6 +14,7 @@
 #include "infer/session.h"
 #include "infer/speculate.h"
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 enum {
     TURNS_MIN = 4, /* turns that /undo can remove, */
@@ -256,7 +257,10 @@ static rk_status read_text(rk_talks *t, const rk_buf *text, float *logits, rk_er
 {
     int32_t *ids;
     int64_t n, n_read;
-    rk_status st = rk_tokenizer_encode_all(t->p.tokenizer, text->data, text->len, &ids, &n, err);
+    rk_status st =
+        t->p.format->marked
+            ? rk_tokenizer_encode_marked_all(t->p.tokenizer, text->data, text->len, &ids, &n, err)
+            : rk_tokenizer_encode_all(t->p.tokenizer, text->data, text->len, &ids, &n, err);
     if (st == RK_OK)
         st = rk_prefill(t->p.session, t->p.speculator, ids, n, logits, t->p.meter, &n_read, err);
     if (st == RK_OK)
@@ -350,7 +354,10 @@ static rk_status settle(rk_talks *t, const rk_generated *made, rk_error *err)
         rk_buf_add(unread, t->tail.data, t->tail.len);
     } else if (made->end != RK_END_TOKEN && made->unfed >= 0) {
         const char *text = rk_tokenizer_bytes(t->p.tokenizer, made->unfed, &n);
-        rk_buf_add(unread, text, n);
+        if (t->p.format->marked) /* no byte of it may be a mark */
+            rk_utf8_add(unread, (const unsigned char *)text, n);
+        else
+            rk_buf_add(unread, text, n);
     }
     rk_chat_put_end(unread, t->p.format);
     return unread->failed ? no_memory(err) : st;
@@ -369,6 +376,17 @@ static int64_t all_stops(rk_talks *t, const rk_generate_params *given,
     return n;
 }
 
+/* The control token that the format ends answers with; 0: there is none. */
+static int32_t end_token(const rk_talks *t)
+{
+    const char *text;
+    size_t n;
+    if (!rk_tokenizer_has_merges(t->p.tokenizer) || !rk_chat_format_end(t->p.format, &text, &n))
+        return 0;
+    const int32_t id = rk_bpe_added(rk_tokenizer_bpe(t->p.tokenizer), text, n);
+    return id > 0 ? id : 0;
+}
+
 static rk_status generate(rk_talks *t, const rk_generate_params *given, rk_sampler *sampler,
                           const float *scores, rk_generated *made, rk_error *err)
 {
@@ -381,6 +399,7 @@ static rk_status generate(rk_talks *t, const rk_generate_params *given, rk_sampl
     memcpy(logits, scores, bytes);
     g.tokenizer = t->p.tokenizer;
     g.n_vocab = t->p.model->hp.n_vocab;
+    g.end = end_token(t);
     g.feed_last = true;
     g.speculator = t->p.speculator;
     g.n_stop = all_stops(t, given, stops);
@@ -436,7 +455,7 @@ rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err)
     x->n_answers = 0;
     text_set(&x->text, NULL);
     rk_buf_clear(&x->unread);
-    rk_chat_put_system(&x->unread, t->p.format, system, strlen(system));
+    rk_chat_put_begin(&x->unread, t->p.format, system, strlen(system));
     return x->unread.failed ? no_memory(err) : RK_OK;
 }
 
@@ -535,6 +554,8 @@ static rk_status begin_after(rk_talks *t, rk_saved *saved, rk_error *err)
 {
     text_end *e = NULL;
     add_next(t, saved);
+    if (saved->begins)
+        rk_chat_put_begin(&saved->unread, t->p.format, "", 0);
     if (!saved->talk && (saved->logits || saved->next >= 0)) {
         e = calloc(1, sizeof *e);
         if (!e)

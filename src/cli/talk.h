@@ -43,7 +43,7 @@ rk_status rk_talks_answer(rk_talks *t, const rk_generate_params *g, rk_sampler *
                           rk_generated *made, rk_error *err);
 /* Remove the last turn. RK_ERR_ARG: there is none. */
 rk_status rk_talks_undo(rk_talks *t, rk_error *err);
-/* Start the current conversation anew, with a system text or an empty one. */
+/* Start the current conversation anew, with a system text, or the format's own where it is empty. */
 rk_status rk_talks_begin(rk_talks *t, const char *system, rk_error *err);
 /* Add formatted messages, which are evaluated with the next question. */
 rk_status rk_talks_add(rk_talks *t, const rk_buf *messages, rk_error *err);

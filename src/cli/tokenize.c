@@ -6,13 +6,14 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "cli/command.h"
+#include "cli/messages.h"
 #include "cli/prompt.h"
-#include "text/tokenizer.h"
+#include "text/chat_template.h"
 #include "text/utf8.h"
 
 typedef struct tokenize_options {
     rk_common_options common;
-    const char *vocab, *decode;
+    const char *vocab, *decode, *messages, *format;
     rk_prompt_source text;
     bool json;
 } tokenize_options;
@@ -28,6 +29,10 @@ static const rk_option rows[] = {
     {"escape", 'e', RK_OPT_FLAG, NULL, AT(text.escapes), 0, 0, NULL,
      "read \\n \\t \\xHH and the like in the text"},
     {"decode", 0, RK_OPT_TEXT, "1,2,3", AT(decode), 0, 0, NULL, "token ids to decode into text"},
+    {"messages", 0, RK_OPT_TEXT, "FILE", AT(messages), 0, 0, NULL,
+     "a conversation in JSON, as chat has it, up to where the answer begins"},
+    {"template", 0, RK_OPT_TEXT, "NAME", AT(format), 0, 0, "the vocabulary's, else world",
+     "chat format of --messages"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL,
      "one object: tokens, and of --decode the text"},
     RK_COMMON_ROWS(tokenize_options, common),
@@ -38,7 +43,7 @@ static int tokenize_main(int argc, char **argv);
 const rk_command rk_cmd_tokenize = {
     .name = "tokenize",
     .summary = "turn text into token ids, or ids into text",
-    .usage = "[--vocab NAME] [--encode TEXT | -f FILE | --decode IDS] [--json]",
+    .usage = "[--vocab NAME] [--encode TEXT | -f FILE | --messages FILE | --decode IDS] [--json]",
     .options = {rows, RK_COUNT(rows)},
     .examples = "  rwkv tokenize --vocab world --encode \"Hello world\"\n"
                 "  rwkv tokenize --decode 33155,40213",
@@ -51,6 +56,15 @@ static json_t *array_of(const int32_t *ids, int64_t n)
     for (int64_t i = 0; i < n; i++)
         json_array_append_new(a, json_integer(ids[i]));
     return a;
+}
+
+static rk_status print_ids(const tokenize_options *o, const int32_t *ids, int64_t n, rk_error *err)
+{
+    if (o->json)
+        return rk_command_json(json_pack("{s:o}", "tokens", array_of(ids, n)), err);
+    for (int64_t i = 0; i < n; i++)
+        printf("%d%c", ids[i], i + 1 < n ? ',' : '\n');
+    return RK_OK;
 }
 
 static rk_status encode(const tokenize_options *o, const rk_tokenizer *t, rk_error *err)
@@ -66,13 +80,61 @@ static rk_status encode(const tokenize_options *o, const rk_tokenizer *t, rk_err
     if (st == RK_OK && o->common.verbose)
         fprintf(stderr, "%zu bytes, %lld tokens, %.1f MB/s\n", text.len, (long long)n,
                 (double)text.len / 1e6 / (rk_now_s() - begin));
-    if (st == RK_OK && o->json)
-        st = rk_command_json(json_pack("{s:o}", "tokens", array_of(ids, n)), err);
-    else if (st == RK_OK)
-        for (int64_t i = 0; i < n; i++)
-            printf("%d%c", ids[i], i + 1 < n ? ',' : '\n');
+    if (st == RK_OK)
+        st = print_ids(o, ids, n, err);
     free(ids);
     rk_buf_deinit(&text);
+    return st;
+}
+
+/* The format of --template, else the vocabulary's, else World's. */
+static rk_status find_format(const tokenize_options *o, rk_chat_format *f, rk_buf *room,
+                             const rk_tokenizer *t, rk_error *err)
+{
+    const rk_chat_format *row = NULL;
+    bool found = false;
+    rk_status st = RK_OK;
+    if (!o->format)
+        st = rk_chat_template_format(f, &found, room, t, err);
+    if (st != RK_OK || found)
+        return st;
+    st = rk_chat_format_find(&row, o->format ? o->format : RK_CHAT_DEFAULT, err);
+    if (st != RK_OK)
+        return st;
+    *f = *row;
+    return rk_chat_template_fill(f, room, t, err);
+}
+
+static rk_status encode_talk(const tokenize_options *o, const rk_messages *m, const rk_tokenizer *t,
+                             rk_error *err)
+{
+    rk_chat_format f = {0};
+    rk_buf room = {0}, text = {0};
+    int32_t *ids = NULL;
+    int64_t n = 0;
+    rk_status st = find_format(o, &f, &room, t, err);
+    if (st == RK_OK)
+        st = rk_messages_put(&text, m, &f, err);
+    if (st == RK_OK && rk_messages_ask(m))
+        rk_chat_put_answer(&text, &f, f.think);
+    if (st == RK_OK)
+        st = (f.marked ? rk_tokenizer_encode_marked_all
+                       : rk_tokenizer_encode_all)(t, text.data, text.len, &ids, &n, err);
+    if (st == RK_OK)
+        st = print_ids(o, ids, n, err);
+    free(ids);
+    rk_buf_deinit(&text);
+    rk_buf_deinit(&room);
+    return st;
+}
+
+static rk_status encode_messages(const tokenize_options *o, const rk_tokenizer *t, rk_error *err)
+{
+    rk_messages *m = NULL;
+    rk_status st = rk_messages_open(&m, o->messages, o->common.quiet, err);
+    if (st == RK_OK)
+        st = encode_talk(o, m, t, err);
+    rk_messages_free(m);
     return st;
 }
 
@@ -131,10 +193,13 @@ static int tokenize_main(int argc, char **argv)
     o.text.quiet = o.common.quiet;
     rk_command_note_mark(&o.common, o.vocab);
     rk_status st = rk_tokenizer_new(&t, o.vocab, &err);
-    if (st == RK_OK && o.decode && (o.text.text || o.text.file))
-        st = rk_fail(&err, RK_ERR_ARG, "either a text to encode or --decode, not both");
+    const int n_asked = (o.decode != NULL) + (o.messages != NULL) + (o.text.text || o.text.file);
+    if (st == RK_OK && n_asked > 1)
+        st = rk_fail(&err, RK_ERR_ARG, "either a text to encode, or --messages, or --decode");
     if (st == RK_OK)
-        st = o.decode ? decode(&o, t, &err) : encode(&o, t, &err);
+        st = o.decode     ? decode(&o, t, &err)
+             : o.messages ? encode_messages(&o, t, &err)
+                          : encode(&o, t, &err);
     rk_tokenizer_free(t);
     return st == RK_OK ? 0 : rk_command_fail(&err);
 }

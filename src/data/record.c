@@ -160,6 +160,8 @@ static rk_status close_part(reading *r, bool counts, rk_error *err)
 static rk_status put_question(reading *r, rk_chat_role role, bool first, rk_error *err)
 {
     rk_record *const d = r->record;
+    if (first && r->how->chat->begin && d->text.len == 0)
+        rk_buf_puts(&d->text, r->how->chat->begin);
     if (role == RK_CHAT_SYSTEM && first)
         rk_chat_put_system(&d->text, r->how->chat, d->scratch.data, d->scratch.len);
     else
@@ -186,6 +188,7 @@ static rk_status put_answer(reading *r, rk_error *err)
 static rk_status put_message(reading *r, rk_chat_role role, bool first, rk_error *err)
 {
     rk_buf_add(&r->record->scratch, NULL, 0); /* so that there is a text */
+    r->record->marked = r->how->chat->marked;
     if (r->record->scratch.failed)
         return out_of_memory(r, err);
     return role == RK_CHAT_ASSISTANT ? put_answer(r, err) : put_question(r, role, first, err);
@@ -392,6 +395,7 @@ rk_status rk_record_read(rk_record *d, const rk_record_line *line, const rk_reco
                  .scan = {.p = line->text, .end = line->text + line->bytes}};
     rk_buf_clear(&d->text);
     d->n_parts = 0;
+    d->marked = false;
     *blank = false;
     if (line->bytes > LINE_BYTES_MAX)
         return rk_fail(err, RK_ERR_FORMAT, "%s: line %" PRId64 " is longer than %d bytes",

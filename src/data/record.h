@@ -23,6 +23,7 @@ typedef struct rk_record {
     rk_record_part *parts;
     int64_t n_parts, parts_max;
     rk_buf scratch; /* of messages, while they are rendered */
+    bool marked;    /* control tokens are marked in the text (chat_format.h) */
 } rk_record;
 
 typedef struct rk_record_how {

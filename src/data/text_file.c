@@ -38,15 +38,20 @@ static const char *text_at(const rk_text_file *f, size_t at)
     return (const char *)f->map.data + at;
 }
 
-static rk_status encode_text(const char *text, size_t bytes, bool counts, const rk_text_how *how,
-                             rk_text_encoder *e, rk_token_list *out, rk_error *err)
+static rk_status encode_text(const char *text, const rk_record_part *part, bool marked,
+                             const rk_text_how *how, rk_text_encoder *e, rk_token_list *out,
+                             rk_error *err)
 {
+    const size_t bytes = part->bytes;
+    text += part->at;
     for (size_t done = 0; done < bytes;) {
         const size_t take = piece_bytes(text + done, bytes - done);
-        const int64_t n = rk_tokenizer_encode(how->tokenizer, text + done, take, e->ids, ROOM);
+        const int64_t n =
+            marked ? rk_tokenizer_encode_marked(how->tokenizer, text + done, take, e->ids, ROOM)
+                   : rk_tokenizer_encode(how->tokenizer, text + done, take, e->ids, ROOM);
         if (n < 0)
             return rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens of %zu bytes", take);
-        rk_token_list_add(out, e->ids, n, counts);
+        rk_token_list_add(out, e->ids, n, part->counts);
         done += take;
     }
     return rk_token_list_check(out, err);
@@ -74,8 +79,8 @@ static void next_of_txt(const rk_text_file *f, rk_text_place *place, rk_text_chu
 static rk_status encode_txt(const rk_text_chunk *c, const rk_text_how *how, rk_text_encoder *e,
                             rk_token_list *out, rk_error *err)
 {
-    const rk_status st =
-        encode_text(text_at(c->file, c->from.at), c->bytes, true, how, e, out, err);
+    const rk_record_part all = {0, c->bytes, true};
+    const rk_status st = encode_text(text_at(c->file, c->from.at), &all, false, how, e, out, err);
     if (st != RK_OK || c->from.at + c->bytes < c->file->map.size)
         return st;
     end_document(how, true, out);
@@ -105,8 +110,7 @@ static rk_status encode_record(const rk_record *r, const rk_text_how *how, rk_te
 {
     rk_status st = RK_OK;
     for (int64_t i = 0; i < r->n_parts && st == RK_OK; i++)
-        st = encode_text(r->text.data + r->parts[i].at, r->parts[i].bytes, r->parts[i].counts, how,
-                         e, out, err);
+        st = encode_text(r->text.data, &r->parts[i], r->marked, how, e, out, err);
     if (st == RK_OK)
         end_document(how, r->parts[r->n_parts - 1].counts, out);
     return st;

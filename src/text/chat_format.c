@@ -2,7 +2,8 @@
  *
  * Sources: BlinkDL/RWKV-LM, RWKV-v7/RWKV7-G1x-templates.txt, for World and G1; BlinkDL/ChatRWKV,
  * v2/chat.py, for Raven; recommended sampling from the demos beside them; rwkv-rs/transformers-rwkv,
- * temp/rwkv_chat_template.jinja, for the three styles of the G1 line. The beginning of a thinking
+ * temp/rwkv_chat_template.jinja, for the three styles of the G1 line; the chat_template of Qwen2.5-Instruct and of
+ * DeepSeek-R1-Distill-Qwen. The beginning of a thinking
  * section lacks its ">" on purpose: it may share a token with what follows. */
 #include "text/chat_format.h"
 
@@ -17,6 +18,10 @@ enum { PILE_VOCAB = 50277 };
 #define LINE_AND_TAG "<think>\n</think"
 #define TAGS "<think></think"
 #define FLOWER "\xe2\x9c\xbf"
+#define MARK RK_CHAT_MARK
+#define BAR "\xef\xbd\x9c"
+#define BLANK "\xe2\x96\x81"
+#define R1_TOKEN(text) MARK "<" BAR text BAR ">" MARK
 
 const rk_chat_format rk_chat_formats[] = {
     {"world",
@@ -31,7 +36,8 @@ const rk_chat_format rk_chat_formats[] = {
      1.0,
      0.5,
      0.5,
-     0.5},
+     0.5,
+     .tools = RK_CHAT_NO_TOOLS},
     {"g1",
      "G1 models, whose answers hold blank lines and thoughts",
      "",
@@ -44,7 +50,8 @@ const rk_chat_format rk_chat_formats[] = {
      0.7,
      0.5,
      0.0,
-     0.0},
+     0.0,
+     .tools = RK_CHAT_NO_TOOLS},
     {"assistant",
      "G1 models, as transformers writes their messages",
      "",
@@ -57,7 +64,8 @@ const rk_chat_format rk_chat_formats[] = {
      0.7,
      0.5,
      0.0,
-     0.0},
+     0.0,
+     .tools = RK_CHAT_NO_TOOLS},
     {"bot",
      "G1 models, with flowers around texts",
      "",
@@ -70,7 +78,8 @@ const rk_chat_format rk_chat_formats[] = {
      0.7,
      0.5,
      0.0,
-     0.0},
+     0.0,
+     .tools = RK_CHAT_NO_TOOLS},
     {"function_calling",
      "G1 models that call tools",
      "### ",
@@ -83,7 +92,8 @@ const rk_chat_format rk_chat_formats[] = {
      0.7,
      0.5,
      0.0,
-     0.0},
+     0.0,
+     .tools = RK_CHAT_TOOLS_MARKDOWN},
     {"raven",
      "the Raven models of version 4",
      "",
@@ -96,7 +106,8 @@ const rk_chat_format rk_chat_formats[] = {
      1.2,
      0.5,
      0.4,
-     0.4},
+     0.4,
+     .tools = RK_CHAT_NO_TOOLS},
     {"instruct",
      "instructions and responses, as Raven knows too",
      "# ",
@@ -109,7 +120,8 @@ const rk_chat_format rk_chat_formats[] = {
      1.0,
      0.5,
      0.4,
-     0.4},
+     0.4,
+     .tools = RK_CHAT_NO_TOOLS},
     {"qa",
      "questions and answers, for models that were taught no talk",
      "",
@@ -122,7 +134,43 @@ const rk_chat_format rk_chat_formats[] = {
      1.0,
      0.5,
      0.5,
-     0.5},
+     0.5,
+     .tools = RK_CHAT_NO_TOOLS},
+    {"chatml",
+     "Qwen, SmolLM2 and others with <|im_start|>",
+     MARK "<|im_start|>" MARK,
+     "\n",
+     MARK "<|im_end|>" MARK "\n",
+     {"system", "user", "assistant", "tool"},
+     RK_CHAT_EXACT,
+     "<think>\n\n</think>\n\n",
+     {"<|im_end|>", NULL},
+     0.7,
+     0.8,
+     0.0,
+     0.0,
+     .tools = RK_CHAT_TOOLS_TAGS,
+     .thoughts = "<think>\n",
+     .marked = true},
+    {"r1",
+     "DeepSeek-R1 and what was distilled of it",
+     MARK "<" BAR,
+     BAR ">" MARK,
+     R1_TOKEN("end" BLANK "of" BLANK "sentence"),
+     {"", "User", "Assistant", NULL},
+     RK_CHAT_EXACT,
+     "<think>\n\n</think>\n\n",
+     {NULL, NULL},
+     0.6,
+     0.95,
+     0.0,
+     0.0,
+     .begin = R1_TOKEN("begin" BLANK "of" BLANK "sentence"),
+     .thoughts = "<think>\n",
+     .think = RK_THINK_ON,
+     .marked = true,
+     .only_answers_end = true,
+     .drops_thoughts = true},
     {0},
 };
 
@@ -136,7 +184,7 @@ static const rk_chat_format *find(const char *name)
 
 rk_status rk_chat_format_find(const rk_chat_format **out, const char *name, rk_error *err)
 {
-    char names[128] = "";
+    char names[160] = "";
     *out = find(name);
     if (*out)
         return RK_OK;
@@ -194,6 +242,25 @@ bool rk_chat_format_stop(const rk_chat_format *f, int i, char out[RK_CHAT_STOP_B
 
 /* ---- texts ---- */
 
+/* The byte of marks becomes U+FFFD; of an answer the thoughts may be left out. */
+static void put_exact(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *s,
+                      size_t n)
+{
+    static const char end[] = "</think>";
+    const size_t n_end = sizeof end - 1;
+    for (size_t i = n; role == RK_CHAT_ASSISTANT && f->drops_thoughts && i >= n_end; i--)
+        if (memcmp(s + i - n_end, end, n_end) == 0) {
+            s += i;
+            n -= i;
+            break;
+        }
+    for (size_t i = 0; i < n; i++)
+        if (s[i] == *MARK)
+            rk_buf_puts(out, "\xef\xbf\xbd");
+        else
+            rk_buf_add(out, s + i, 1);
+}
+
 /* Line feeds only, no blank lines, nothing around it. */
 static void put_tight(rk_buf *out, const char *s, size_t n)
 {
@@ -246,7 +313,9 @@ void rk_chat_clean(rk_buf *out, const rk_chat_format *f, rk_chat_role role, cons
                    size_t n)
 {
     rk_buf_puts(out, ""); /* so that there is a text */
-    if (f->cleaning == RK_CHAT_TIGHT)
+    if (f->cleaning == RK_CHAT_EXACT)
+        put_exact(out, f, role, text, n);
+    else if (f->cleaning == RK_CHAT_TIGHT)
         put_tight(out, text, n);
     else
         put_lines(out, text, n, role == RK_CHAT_USER);
@@ -254,7 +323,7 @@ void rk_chat_clean(rk_buf *out, const rk_chat_format *f, rk_chat_role role, cons
 
 /* ---- messages ---- */
 
-static void put_opening(rk_buf *out, const rk_chat_format *f, rk_chat_role role)
+void rk_chat_put_opening(rk_buf *out, const rk_chat_format *f, rk_chat_role role)
 {
     const char *name = f->roles[role];
     if (!*name)
@@ -264,38 +333,58 @@ static void put_opening(rk_buf *out, const rk_chat_format *f, rk_chat_role role)
     rk_buf_puts(out, f->after);
 }
 
+static void put_end_of(rk_buf *out, const rk_chat_format *f, rk_chat_role role)
+{
+    if (!f->only_answers_end || role == RK_CHAT_ASSISTANT)
+        rk_chat_put_end(out, f);
+}
+
 void rk_chat_put(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
                  size_t n)
 {
-    put_opening(out, f, role);
+    rk_chat_put_opening(out, f, role);
     rk_buf_add(out, text, n);
-    rk_chat_put_end(out, f);
+    put_end_of(out, f, role);
 }
 
 void rk_chat_put_message(rk_buf *out, const rk_chat_format *f, rk_chat_role role, const char *text,
                          size_t n)
 {
-    put_opening(out, f, role);
+    rk_chat_put_opening(out, f, role);
     rk_chat_clean(out, f, role, text, n);
-    rk_chat_put_end(out, f);
+    put_end_of(out, f, role);
 }
 
 void rk_chat_put_system(rk_buf *out, const rk_chat_format *f, const char *text, size_t n)
 {
     const size_t before = out->len;
-    put_opening(out, f, RK_CHAT_SYSTEM);
+    rk_chat_put_opening(out, f, RK_CHAT_SYSTEM);
     const size_t begun = out->len;
     rk_chat_clean(out, f, RK_CHAT_SYSTEM, text, n);
     if (out->len > begun)
-        rk_chat_put_end(out, f);
+        put_end_of(out, f, RK_CHAT_SYSTEM);
     else if (!out->failed)
         out->data[out->len = before] = '\0';
 }
 
+void rk_chat_put_begin(rk_buf *out, const rk_chat_format *f, const char *system, size_t n)
+{
+    rk_buf_puts(out, f->begin ? f->begin : "");
+    if (n == 0 && f->system)
+        rk_chat_put_system(out, f, f->system, strlen(f->system));
+    else
+        rk_chat_put_system(out, f, system, n);
+}
+
+static const char *thoughts_of(const rk_chat_format *f)
+{
+    return f->thoughts ? f->thoughts : "<think";
+}
+
 void rk_chat_put_answer(rk_buf *out, const rk_chat_format *f, rk_think think)
 {
-    const char *const thoughts[] = {"", "<think", f->no_thoughts};
-    put_opening(out, f, RK_CHAT_ASSISTANT);
+    const char *const thoughts[] = {"", thoughts_of(f), f->no_thoughts};
+    rk_chat_put_opening(out, f, RK_CHAT_ASSISTANT);
     if (think == RK_THINK_PLAIN && !out->failed && out->data[out->len - 1] == ' ')
         out->data[--out->len] = '\0';
     rk_buf_puts(out, thoughts[think]);
@@ -306,7 +395,15 @@ void rk_chat_put_end(rk_buf *out, const rk_chat_format *f)
     rk_buf_puts(out, f->end);
 }
 
-const char *rk_chat_shown_thought(rk_think think)
+bool rk_chat_format_end(const rk_chat_format *f, const char **text, size_t *n)
 {
-    return think == RK_THINK_ON ? "<think" : "";
+    const char *behind = *f->end == *MARK ? strchr(f->end + 1, *MARK) : NULL;
+    *text = f->end + 1;
+    *n = behind ? (size_t)(behind - *text) : 0;
+    return behind != NULL;
+}
+
+const char *rk_chat_shown_thought(const rk_chat_format *f, rk_think think)
+{
+    return think == RK_THINK_ON ? thoughts_of(f) : "";
 }

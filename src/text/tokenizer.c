@@ -283,8 +283,49 @@ int64_t rk_tokenizer_encode(const rk_tokenizer *t, const char *bytes, size_t n, 
                          : encode_longest(&t->trie, (const unsigned char *)bytes, n, ids, max);
 }
 
-rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,
-                                  int64_t *n_ids, rk_error *err)
+static int64_t encode_plain(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
+                            int64_t max)
+{
+    return t->has_merges ? rk_bpe_encode(&t->bpe, bytes, n, true, ids, max)
+                         : rk_tokenizer_encode(t, bytes, n, ids, max);
+}
+
+/* One stretch between marks. */
+static int64_t encode_stretch(const rk_tokenizer *t, const char *bytes, size_t n, bool named,
+                              int32_t *ids, int64_t max)
+{
+    const int32_t id = named && t->has_merges ? rk_bpe_added(&t->bpe, bytes, n) : -1;
+    if (id < 0)
+        return encode_plain(t, bytes, n, ids, max);
+    if (max > 0)
+        *ids = id;
+    return 1;
+}
+
+int64_t rk_tokenizer_encode_marked(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
+                                   int64_t max)
+{
+    int64_t count = 0;
+    bool named = false;
+    for (size_t at = 0; at < n; named = !named) {
+        const char *mark = memchr(bytes + at, 0xff, n - at);
+        const size_t end = mark ? (size_t)(mark - bytes) : n;
+        const int64_t left = max > count ? max - count : 0;
+        const int64_t more = encode_stretch(t, bytes + at, end - at, named && mark,
+                                            left > 0 ? ids + count : NULL, left);
+        if (more < 0)
+            return -1;
+        count += more;
+        at = end + 1;
+    }
+    return count;
+}
+
+typedef int64_t encode_fn(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,
+                          int64_t max);
+
+static rk_status encode_all(encode_fn *encode, const rk_tokenizer *t, const char *bytes, size_t n,
+                            int32_t **ids, int64_t *n_ids, rk_error *err)
 {
     int32_t *made = NULL;
     int64_t room, n_made = (int64_t)n; /* more only where normal form makes a text longer */
@@ -293,7 +334,7 @@ rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size
         free(made);
         room = n_made;
         made = malloc((size_t)rk_max_i64(room, 1) * sizeof *made);
-        n_made = made ? rk_tokenizer_encode(t, bytes, n, made, room) : -1;
+        n_made = made ? encode(t, bytes, n, made, room) : -1;
     } while (n_made > room);
     if (n_made < 0) {
         free(made);
@@ -302,6 +343,18 @@ rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size
     *ids = made;
     *n_ids = n_made;
     return RK_OK;
+}
+
+rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,
+                                  int64_t *n_ids, rk_error *err)
+{
+    return encode_all(rk_tokenizer_encode, t, bytes, n, ids, n_ids, err);
+}
+
+rk_status rk_tokenizer_encode_marked_all(const rk_tokenizer *t, const char *bytes, size_t n,
+                                         int32_t **ids, int64_t *n_ids, rk_error *err)
+{
+    return encode_all(rk_tokenizer_encode_marked, t, bytes, n, ids, n_ids, err);
 }
 
 const char *rk_tokenizer_bytes(const rk_tokenizer *t, int32_t id, size_t *n)

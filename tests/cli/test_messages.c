@@ -2,6 +2,7 @@
  * was rendered from rwkv-rs/transformers-rwkv, temp/rwkv_chat_template.jinja, by Jinja 3.1 with
  * Python's json.dumps. The source belongs to the program and is compiled in here. */
 #include "cli/messages.c"
+#include "cli/python_json.c"
 
 #include "test_util.h"
 

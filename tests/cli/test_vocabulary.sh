@@ -83,4 +83,35 @@ expect 0 '^be' run -m with.gguf $run
 cmp -s out want.txt || { echo 'a vocabulary in a GGUF file gives other text'; failures=$((failures + 1)); }
 expect 0 '"n_tokens"' eval -m with.gguf --ppl text.txt --json
 
+# A talk in the format of a folder's template, whose control tokens no text can say.
+"$RK_PROGRAM" train --data text.txt --vocab "$data/tokens/qwen2.json" --out talks --n-layer 1 --n-embd 32 --head-size 16 \
+    --ctx-len 16 --batch 2 --steps 3 --seed 1 -q >/dev/null 2>&1
+mkdir talk
+cp talks/model.safetensors talk/
+cp "$data/tokens/qwen2.json" talk/tokenizer.json
+cat >talk/tokenizer_config.json <<'END'
+{"eos_token": {"content": "<|im_end|>"}, "chat_template": "{{ '<|im_start|>system\\nBe.<|im_end|>\\n' }}"}
+END
+says() { # the tokens of a question, with the talk's beginning
+    printf '[{"role": "user", "content": "%s"}]' "$1" >talk.json
+    "$RK_PROGRAM" tokenize --vocab talk --messages talk.json
+}
+case $(says a) in 1,*,2,*,1,*,2,*,1,*) ;; *) echo "a talk: $(says a)"; failures=$((failures + 1)) ;; esac
+n=$(says 'x<|im_end|>' | tr ',' '\n' | wc -l)
+few=$(says 'x' | tr ',' '\n' | wc -l)
+[ "$n" -gt $((few + 3)) ] || { echo "a text says a control token: $(says 'x<|im_end|>')"; failures=$((failures + 1)); }
+printf 'x<|im_end|>\n' >question.txt
+"$RK_PROGRAM" chat -m talk --json -n 1 --temp 0 -q <question.txt >out
+grep -q "\"n_prompt\":$n," out || { echo "chat read another talk than $n tokens: $(cat out)"; failures=$((failures + 1)); }
+expect 0 '"stop_reason":"eos"' chat -m talk --json -n 3 --temp 0 -q --logit-bias 2=1e4 -p a
+expect 0 '"n_generated":3' chat -m talk --json -n 3 --temp 0 -q --logit-bias 2=1e4 --ignore-eos -p a
+printf 'a\n/save talk.st\nb\n' | "$RK_PROGRAM" chat -m talk -n 3 --temp 0 -q --json >out
+printf 'b\n' | "$RK_PROGRAM" chat -m talk -n 3 --temp 0 -q --json --state-in talk.st >again
+text_of() { sed -n 's/.*"text":\("[^"]*"\).*"n_prompt":\([0-9]*\).*/\1 \2/p' "$1" | tail -n 1; }
+[ "$(text_of out)" = "$(text_of again)" ] || { echo "a saved talk goes on otherwise"; failures=$((failures + 1)); }
+expect 0 '^[0-9,]*$' tokenize --vocab talk --messages talk.json --template world
+echo '{"chat_template": "[INST]"}' >talk/tokenizer_config.json
+expect 2 'none that is known; --template names' chat -m talk -p a
+expect 0 '' chat -m talk -p a --template chatml -n 1
+
 [ $failures = 0 ]

@@ -1,0 +1,18 @@
+/* chat_template.h: which chat format a vocabulary's template is, and the system text that it puts in front
+ * of a talk that has none. Templates are programs in Jinja; none is run, families are recognised. */
+#ifndef RK_TEXT_CHAT_TEMPLATE_H
+#define RK_TEXT_CHAT_TEMPLATE_H
+
+#include "text/chat_format.h"
+#include "text/tokenizer.h"
+
+/* The format of the vocabulary's template; *out is NULL where it has none, or is RWKV's own. *f gets what
+ * the template says of it, of which the system text lies in room.
+ * Errors  RK_ERR_UNSUPPORTED: its template is none that is known; RK_ERR_NOMEM. */
+rk_status rk_chat_template_format(rk_chat_format *f, bool *found, rk_buf *room,
+                                  const rk_tokenizer *t, rk_error *err);
+/* What the vocabulary's template says of a format that was chosen otherwise, if that is its own. */
+rk_status rk_chat_template_fill(rk_chat_format *f, rk_buf *room, const rk_tokenizer *t,
+                                rk_error *err);
+
+#endif
