@@ -59,6 +59,15 @@ done
 grep -q '"peft_type": "MISS"' m-miss/adapter_config.json || fail "miss is not written as MISS"
 grep -q '"peft_type": "BONE"' m-bone/adapter_config.json || fail "bone is not written as BONE"
 
+# A state is written as it was learned: in a model's file it gives the loss that the run ended with.
+for method in state low; do
+    "$rwkv" merge -m base-rwkv7 --state "m-$method/state.pth" -o "with-$method.safetensors" -q
+    "$rwkv" tune -m "with-$method.safetensors" --data b.txt --method miss --rank 4 --out "again-$method" --ctx-len 32 --batch 4 \
+        --val-frac 0.05 --steps 1 -q
+    awk "BEGIN { d = $(last "again-$method" head) - $(last "m-$method" tail); exit !(d < 1e-4 && d > -1e-4) }" ||
+        fail "$method: ends at $(last "m-$method" tail), what it wrote begins at $(last "again-$method" head)"
+done
+
 # ---- from the start values on nothing changes, or next to nothing ----
 
 first=$(last m-miss head)
