@@ -13,6 +13,7 @@ from .paper import ROOT, Paper
 from .plot import Plot
 from .program import Failed, Program
 from .table import mean, spread, table, with_spread
+from .texts import novels_and_bible
 
-__all__ = ["ROOT", "Cell", "Failed", "Paper", "Plot", "Program", "Store", "mean", "spread", "table",
+__all__ = ["ROOT", "Cell", "Failed", "Paper", "Plot", "Program", "Store", "mean", "novels_and_bible", "spread", "table",
            "with_spread"]
