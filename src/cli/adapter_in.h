@@ -32,4 +32,7 @@ rk_status rk_adapter_in_sources(const rk_adapter_in *o, rk_adapter_source *sourc
 rk_status rk_adapter_in_use(rk_adapters **out, const rk_adapter_in *o, const rk_model *m,
                             rk_session *s, bool force, rk_error *err);
 
+/* Say what an adapter or a file of initial states holds, as `rwkv adapter info` does. */
+rk_status rk_adapter_show(const char *path, bool json, rk_error *err);
+
 #endif

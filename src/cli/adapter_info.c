@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "cli/adapter_in.h"
 #include "cli/command.h"
 #include "tune/adapter_file.h"
 
@@ -141,9 +142,21 @@ static void print_matrices(const rk_adapter_set *s)
                s->parts[i].scale);
 }
 
+static bool holds_kernel(const rk_adapter_set *s)
+{
+    for (int64_t i = 0; i < s->n_whole; i++)
+        if (strstr(s->whole[i].name, ".att.kernel_"))
+            return true;
+    return false;
+}
+
 static void print_text(const char *path, const rk_adapter_set *s)
 {
-    printf("%s: an adapter of %" PRId64 " parameters\n", path, floats_of(s));
+    printf("%s: %s of %" PRId64 " parameters\n", path,
+           s->n_parts > 0    ? "an adapter"
+           : holds_kernel(s) ? "a kernel state"
+                             : "initial states",
+           floats_of(s));
     if (*s->method)
         printf("  %-16s %s\n", "method", s->method);
     if (*s->arch)
@@ -159,17 +172,17 @@ static void print_text(const char *path, const rk_adapter_set *s)
     }
 }
 
-static rk_status work(const info_options *o, rk_error *err)
+rk_status rk_adapter_show(const char *path, bool json, rk_error *err)
 {
     rk_adapter_set *s = NULL;
-    rk_status st = rk_adapter_open(&s, o->path, NULL, err);
-    json_t *all = st == RK_OK && o->json ? describe(o->path, s) : NULL;
-    if (st == RK_OK && o->json && !all)
-        st = rk_fail(err, RK_ERR_NOMEM, "%s: its path is not UTF-8, or memory ran out", o->path);
-    if (st == RK_OK && o->json)
+    rk_status st = rk_adapter_open(&s, path, NULL, err);
+    json_t *all = st == RK_OK && json ? describe(path, s) : NULL;
+    if (st == RK_OK && json && !all)
+        st = rk_fail(err, RK_ERR_NOMEM, "%s: its path is not UTF-8, or memory ran out", path);
+    if (st == RK_OK && json)
         st = rk_command_json(all, err);
     else if (st == RK_OK)
-        print_text(o->path, s);
+        print_text(path, s);
     rk_adapter_set_free(s);
     return st;
 }
@@ -181,5 +194,5 @@ static int info_main(int argc, char **argv)
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_adapter_info, argc, argv, &o, &status))
         return status;
-    return work(&o, &err) == RK_OK ? 0 : rk_command_fail(&err);
+    return rk_adapter_show(o.path, o.json, &err) == RK_OK ? 0 : rk_command_fail(&err);
 }

@@ -540,13 +540,15 @@ static rk_status check_options(const chat_options *o, rk_error *err)
     if (o->logprobs > 0 && !o->json)
         return rk_fail(err, RK_ERR_ARG, "--logprobs needs --json, which shows them");
     if (o->system && o->state_in.file)
-        return rk_fail(err, RK_ERR_ARG, "a talk begins with --system or with --state-in, not both");
+        return rk_fail(err, RK_ERR_ARG, "a talk begins with --system or with a state, not both");
     return RK_OK;
 }
 
 static rk_status work(chat *c, rk_error *err)
 {
-    rk_status st = check_options(&c->o, err);
+    rk_status st = rk_state_in_settle(&c->o.state_in, &c->o.adapter, err);
+    if (st == RK_OK)
+        st = check_options(&c->o, err);
     if (st == RK_OK)
         st = rk_prompt_stops(&c->o.stop, c->o.first.escapes, &c->stops, err);
     if (st == RK_OK && c->o.messages)

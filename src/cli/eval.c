@@ -556,7 +556,9 @@ static int eval_main(int argc, char **argv)
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_eval, argc, argv, &o, &status))
         return status;
-    rk_status st = open_text(&e, &err);
+    rk_status st = rk_state_in_settle(&o.state_in, &o.adapter, &err);
+    if (st == RK_OK)
+        st = open_text(&e, &err);
     if (st == RK_OK)
         st = rk_interrupt_open(&interrupt, &err);
     o.task.model = o.model;

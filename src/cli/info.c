@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "cli/adapter_in.h"
 #include "cli/command.h"
 #include "format/relatives.h"
 #include "format/survey.h"
@@ -230,11 +231,24 @@ static void print_text(const json_t *o, bool more_warnings)
     print_warnings(json_object_get(o, "warnings"), more_warnings);
 }
 
+/* Nothing is known of it: an adapter or initial states, perhaps. */
+static bool is_no_model(const rk_survey *s)
+{
+    return !s->model && !s->skeleton;
+}
+
 static rk_status work(const info_options *o, rk_error *err)
 {
     rk_survey s;
     rk_command_note_model(&o->common, o->model);
+    rk_error unsaid;
     rk_status st = rk_survey_open(&s, o->model, err);
+    if ((st != RK_OK || is_no_model(&s)) &&
+        rk_adapter_show(o->model, o->json, &unsaid) == RK_OK) {
+        if (st == RK_OK)
+            rk_survey_close(&s);
+        return RK_OK;
+    }
     json_t *all = st == RK_OK ? describe(o->model, &s) : NULL;
     if (st == RK_OK)
         st = rk_file_check(s.file, err);

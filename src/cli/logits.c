@@ -156,6 +156,8 @@ static int logits_main(int argc, char **argv)
         return status;
     rk_status st = rk_interrupt_open(&interrupt, &err);
     if (st == RK_OK)
+        st = rk_state_in_settle(&o.state_in, &o.adapter, &err);
+    if (st == RK_OK)
         st = rk_command_try_output(o.out, o.force, &err);
     if (st == RK_OK)
         st = work(&o, interrupt, &err);

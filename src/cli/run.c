@@ -517,6 +517,8 @@ static int run_main(int argc, char **argv)
     if (st == RK_OK)
         st = check_options(&o, &err);
     if (st == RK_OK)
+        st = rk_state_in_settle(&o.state_in, &o.adapter, &err);
+    if (st == RK_OK)
         st = rk_sampling_draw_seed(&o.sampling, &err);
     if (st == RK_OK)
         st = work(&r, &err);

@@ -1,6 +1,10 @@
 /* state_in.c: a session goes on from a file. */
 #include "cli/state_in.h"
 
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "format/format.h"
 #include "infer/tuned_file.h"
 
@@ -11,6 +15,57 @@ static const rk_tuned_layout layouts[] = {RK_TUNED_BY_NAME, RK_TUNED_VALUE_KEY, 
 rk_tuned_layout rk_state_layout_chosen(int position)
 {
     return layouts[position];
+}
+
+static rk_status add_word(rk_state_in *o, const char *word, double factor, rk_error *err)
+{
+    const size_t used = strlen(o->text), room = sizeof o->text - used;
+    char times[32] = "";
+    if (factor != 1.0)
+        snprintf(times, sizeof times, ":%.17g", factor);
+    const int n = snprintf(o->text + used, room, "%s%s%s", used ? "," : "", word, times);
+    if (n < 0 || (size_t)n >= room)
+        return rk_fail(err, RK_ERR_ARG, "--state: names of more than %zu bytes", sizeof o->text);
+    o->file = o->text;
+    return RK_OK;
+}
+
+/* The file of an adapter's that holds initial states into path; false: there is none. */
+static bool find_states(const char *adapter, char *path, size_t size)
+{
+    static const char *const places[] = {"/state.pth", "/adapter_model.safetensors", ""};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        rk_file *f = NULL;
+        rk_error unsaid; /* what is wrong with the file is said when it is loaded */
+        const int n = snprintf(path, size, "%s%s", adapter, places[i]);
+        if (n < 0 || (size_t)n >= size || access(path, F_OK) != 0 ||
+            rk_file_open(&f, path, &unsaid) != RK_OK)
+            continue;
+        const bool holds = rk_file_holds_tuned_states(f);
+        rk_file_close(f);
+        if (holds)
+            return true;
+    }
+    return false;
+}
+
+static rk_status add_adapters_states(rk_state_in *o, const rk_adapter_in *adapters, rk_error *err)
+{
+    rk_adapter_source sources[RK_OPT_LIST_MAX];
+    char text[RK_ADAPTER_TEXT_MAX], path[RK_ADAPTER_TEXT_MAX];
+    rk_status st = rk_adapter_in_sources(adapters, sources, text, err);
+    for (int i = 0; i < adapters->files.n && st == RK_OK; i++)
+        if (find_states(sources[i].path, path, sizeof path))
+            st = add_word(o, path, sources[i].scale, err);
+    return st;
+}
+
+rk_status rk_state_in_settle(rk_state_in *o, const rk_adapter_in *adapters, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (int i = 0; i < o->files.n && st == RK_OK; i++)
+        st = add_word(o, o->files.at[i], 1.0, err);
+    return o->files.n > 0 ? st : add_adapters_states(o, adapters, err);
 }
 
 rk_status rk_state_in_model(rk_model **out, const rk_common_options *c, const char *path,

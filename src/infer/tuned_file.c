@@ -35,14 +35,25 @@ void rk_tuned_transpose(float *x, int64_t n_head, int64_t n)
             }
 }
 
-/* ---- reading: (key, value) ---- */
+bool rk_file_holds_tuned_states(const rk_file *f)
+{
+    bool any = false;
+    for (int64_t i = 0; i < rk_file_count(f) && !any; i++)
+        any = rk_state_is_tuned_name(rk_file_at(f, i)->name);
+    return any && !rk_file_find(f, "emb.weight");
+}
 
-static rk_status exchange_all(rk_file *out, const rk_file *f, rk_error *err)
+/* ---- reading: (key, value), and beside an adapter ---- */
+
+/* The states of f, whose matrices are exchanged or stay; what else is in it is left out. */
+static rk_status take_states(rk_file *out, const rk_file *f, bool exchange, rk_error *err)
 {
     rk_status st = RK_OK;
     for (int64_t i = 0; i < rk_file_count(f) && st == RK_OK; i++) {
         rk_file_tensor t = *rk_file_at(f, i);
-        if (t.n_dims == 3 && rk_ends_with(t.name, ".time_state")) {
+        if (!rk_state_is_tuned_name(t.name))
+            continue;
+        if (exchange && t.n_dims == 3 && rk_ends_with(t.name, ".time_state")) {
             const int64_t rows = t.dims[1];
             t.dims[1] = t.dims[2];
             t.dims[2] = rows;
@@ -53,13 +64,13 @@ static rk_status exchange_all(rk_file *out, const rk_file *f, rk_error *err)
     return st == RK_OK ? rk_file_finish(out, err) : st;
 }
 
-/* The same file with its matrices exchanged; takes it over, whatever the result. */
-static rk_status exchange(rk_file **f, rk_error *err)
+/* The states of a file as a file; takes it over, whatever the result. */
+static rk_status states_of(rk_file **f, bool exchange, rk_error *err)
 {
     rk_file *out = NULL;
     rk_status st = rk_file_new(&out, rk_file_container(*f), rk_file_name(*f), err);
     if (st == RK_OK)
-        st = exchange_all(out, *f, err);
+        st = take_states(out, *f, exchange, err);
     if (st == RK_OK)
         st = rk_file_own(out, *f, err);
     if (st != RK_OK) {
@@ -182,9 +193,10 @@ static rk_status open_one(rk_file **out, const char *path, rk_tuned_layout layou
     const rk_status st = rk_file_open(out, path, err);
     if (layout == RK_TUNED_BY_NAME)
         layout = rk_tuned_layout_of(path);
-    if (st != RK_OK || layout != RK_TUNED_KEY_VALUE || !rk_file_is_tuned_state(*out))
+    if (st != RK_OK || !rk_file_holds_tuned_states(*out) ||
+        (layout != RK_TUNED_KEY_VALUE && rk_file_is_tuned_state(*out)))
         return st;
-    return exchange(out, err);
+    return states_of(out, layout == RK_TUNED_KEY_VALUE, err);
 }
 
 /* ---- sums ---- */

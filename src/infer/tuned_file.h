@@ -16,8 +16,11 @@ rk_tuned_layout rk_tuned_layout_of(const char *path);
 /* The n_head matrices (n, n) of x are transposed in place. */
 void rk_tuned_transpose(float *x, int64_t n_head, int64_t n);
 
+/* Are there initial states in f, alone or beside an adapter? Not in a whole model's file. */
+bool rk_file_holds_tuned_states(const rk_file *f);
+
 /* Open a file of states, tuned or saved, or a weighted sum of tuned ones, "A.pth:0.7,B.pth:0.3", where no file
- * bears that name. Tuned ones come out as (head, value, key) whatever the file's
+ * bears that name. Of an adapter's file the states alone are there. Tuned ones come out as (head, value, key) whatever the file's
  * order; a saved state says its own. m: whose sizes a file without a header is read by; NULL: not known.
  * Errors  RK_ERR_ARG: no model for such a file; RK_ERR_FORMAT: its size is not that of the model's states,
  *         or it is a state in the middle of a text; those of rk_file_open. */

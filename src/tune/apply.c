@@ -342,16 +342,17 @@ const rk_adapter *const *rk_adapters_of(const rk_adapters *a)
 
 /* ---- the public interface ---- */
 
-/* What cannot be computed for a single stream. */
+/* What cannot be computed for a single stream. Initial states are left to those who begin streams. */
 static rk_status check_whole(const rk_adapter_set *s, const char *path, rk_error *err)
 {
-    if (s->n_whole == 0)
-        return RK_OK;
-    return rk_fail(
-        err, RK_ERR_UNSUPPORTED,
-        "%s: brings '%s' in place of the model's, which no stream can have alone: put it into "
-        "the model first (rwkv merge)",
-        path, s->whole[0].name);
+    for (int64_t i = 0; i < s->n_whole; i++)
+        if (!rk_state_is_tuned_name(s->whole[i].name))
+            return rk_fail(
+                err, RK_ERR_UNSUPPORTED,
+                "%s: brings '%s' in place of the model's, which no stream can have alone: put it "
+                "into the model first (rwkv merge)",
+                path, s->whole[i].name);
+    return RK_OK;
 }
 
 static rk_status open_sets(rk_adapter_use *uses, rk_adapter_set **sets, const rk_model *m,
