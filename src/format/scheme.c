@@ -119,7 +119,8 @@ bool rk_scheme_foreign_name(const rk_scheme *s, const char *canonical,
     match m;
     for (int i = 0; i < s->n_rows; i++)
         if (fits(s->rows[i].canonical, canonical, &m))
-            return s->rows[i].form == RK_FORM_SAME && fill(s->rows[i].foreign, &m, foreign);
+            return (s->rows[i].form == RK_FORM_SAME || s->rows[i].form == RK_FORM_RESCALED) &&
+                   fill(s->rows[i].foreign, &m, foreign);
     return false;
 }
 
