@@ -22,7 +22,7 @@ typedef struct merge_options {
     rk_adapter_in adapters;
     int type;   /* position in TYPES */
     int layout; /* position in RK_STATE_LAYOUTS */
-    bool force, force_base;
+    bool quant_all, force, force_base;
 } merge_options;
 
 #define AT(member) offsetof(merge_options, member)
@@ -64,6 +64,8 @@ static const rk_option merge_rows[] = {
      "they are [value, key] or [key, value]; auto: kv of .state and .st files, else vk"},
     {"quant", 0, RK_OPT_TEXT, "TYPE", AT(quant), 0, 0, NULL,
      "the matrices first take the values that they had in training with --quant TYPE"},
+    {"quant-all", 0, RK_OPT_FLAG, NULL, AT(quant_all), 0, 0, NULL,
+     "so had embedding and head, with --quant-all"},
     OUT_ROW,
     TYPE_ROW,
     VOCAB_ROW,
@@ -223,6 +225,7 @@ static rk_status save(job *j, rk_interrupt *interrupt, rk_error *err)
                           .n_uses = o->adapters.files.n,
                           .take_out = j->take_out,
                           .quant = o->quant,
+                          .quant_all = o->quant_all,
                           .keep_types = o->type == 0,
                           .dtype = types[o->type]};
     const rk_save_options options = {.pool = rk_engine_pool(j->engine),

@@ -64,6 +64,8 @@ static const rk_option rows[] = {
      "leave such parameters as they are; wins over --train-only"},
     {"quant", 0, RK_OPT_TEXT, "TYPE", RUN(quant), 0, 0, "none",
      "hold frozen matrices of --init-from in nf4, fp4 (4bit), int8, fp8, q8_0, q4_0 or q4_k"},
+    {"quant-all", 0, RK_OPT_FLAG, NULL, RUN(quant_all), 0, 0, NULL,
+     "--quant holds embedding and head so, too"},
     {"steps", 0, RK_OPT_INT, "N", MODEL(steps), 1, STEPS_MAX_OPTION, "1000",
      "updates, those of earlier calls included"},
     {"ctx-len", 0, RK_OPT_INT, "N", MODEL(ctx_len), 1, SIZE_MAX_OPTION, "512",

@@ -147,14 +147,84 @@ static rk_status put(rk_model *m, rk_param *p, rk_dtype type, float **values, rk
 
 typedef struct row_job {
     const rk_param *p;
-    float *w;
+    int64_t lo;
+    float *w; /* of row lo and those behind it */
 } row_job;
 
-static void take_row(void *arg, int64_t row, int worker)
+static void take_row(void *arg, int64_t i, int worker)
 {
     const row_job *j = arg;
     (void)worker;
-    rk_matrix_row(&j->p->tensor, RK_OUT_IN, row, j->w + row * rk_tensor_cols(&j->p->tensor));
+    rk_matrix_row(&j->p->tensor, RK_OUT_IN, j->lo + i, j->w + i * rk_tensor_cols(&j->p->tensor));
+}
+
+/* Some rows at a time, so that neither the values nor the file's pages are ever all there: that of an
+ * embedding would be the most memory that a run takes. */
+typedef struct pieces {
+    rk_model *m;
+    const rk_param *p;
+    rk_pool *pool;
+    int64_t rows, cols, at_once;
+    narrow_job narrow; /* w: at_once rows */
+    bool fits;
+} pieces;
+
+typedef void piece_fn(pieces *s, int64_t lo, int64_t n);
+
+static void fit_piece(pieces *s, int64_t lo, int64_t n)
+{
+    float most;
+    (void)lo;
+    s->fits &= fit(s->narrow.type, n * s->cols, s->narrow.w, &most);
+    s->narrow.absmax = fmaxf(s->narrow.absmax, most);
+}
+
+static void narrow_piece(pieces *s, int64_t lo, int64_t n)
+{
+    narrow_job j = s->narrow;
+    j.blocks += (size_t)lo * bytes_of(j.type, s->cols);
+    for_rows(s->pool, n, narrow_row, &j);
+}
+
+static void for_pieces(pieces *s, piece_fn *fn)
+{
+    const rk_tensor *t = &s->p->tensor;
+    const bool drops = s->m->file && !s->p->owned && rk_tensor_is_contiguous(t);
+    for (int64_t lo = 0; lo < s->rows && s->fits; lo += s->at_once) {
+        const int64_t n = rk_min_i64(s->at_once, s->rows - lo);
+        row_job j = {s->p, lo, s->narrow.w};
+        for_rows(s->pool, n, take_row, &j);
+        fn(s, lo, n);
+        const size_t row = rk_tensor_bytes(t) / (size_t)s->rows;
+        if (drops)
+            rk_file_drop(s->m->file, (const char *)t->data + (size_t)lo * row, (size_t)n * row);
+    }
+}
+
+static rk_status put_by_pieces(rk_model *m, rk_param *p, rk_dtype type, rk_pool *pool,
+                               rk_error *err)
+{
+    enum { FLOATS = 1 << 20 };
+    const int64_t rows = rk_tensor_rows(&p->tensor), cols = rk_tensor_cols(&p->tensor);
+    pieces s = {m, p, pool, rows, cols, .at_once = rk_max_i64(1, FLOATS / cols), .fits = true};
+    s.narrow = (narrow_job){.type = type, .cols = cols};
+    s.narrow.w = malloc((size_t)(s.at_once * cols) * sizeof *s.narrow.w);
+    s.narrow.blocks = malloc(bytes_of(type, rows * cols));
+    rk_status st = RK_OK;
+    if (!s.narrow.w || !s.narrow.blocks)
+        st = rk_fail(err, RK_ERR_NOMEM, "out of memory for '%s' in %s", p->name,
+                     rk_dtype_name(type));
+    if (st == RK_OK) {
+        for_pieces(&s, fit_piece);
+        for_pieces(&s, narrow_piece);
+        st = s.fits ? RK_OK : refuse(p->name, type, err);
+    }
+    free(s.narrow.w);
+    if (st == RK_OK)
+        take(m, p, type, s.narrow.blocks);
+    else
+        free(s.narrow.blocks);
+    return st;
 }
 
 rk_status rk_param_quantise(rk_model *m, rk_param *p, rk_dtype type, const rk_quantise_options *o,
@@ -163,10 +233,12 @@ rk_status rk_param_quantise(rk_model *m, rk_param *p, rk_dtype type, const rk_qu
     const bool fits = rk_quant_fits(type, rk_tensor_cols(&p->tensor));
     if (!o->change && (!fits || p->tensor.dtype == type))
         return RK_OK;
+    if (!o->change)
+        return put_by_pieces(m, p, type, o->pool, err);
     float *w = malloc((size_t)rk_tensor_count(&p->tensor) * sizeof *w);
     if (!w)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for '%s' in f32", p->name);
-    row_job j = {p, w};
+    row_job j = {p, 0, w};
     for_rows(o->pool, rk_tensor_rows(&p->tensor), take_row, &j);
     rk_status st = o->change ? o->change(o->change_user, p, w, err) : RK_OK;
     if (st == RK_OK)

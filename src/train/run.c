@@ -107,7 +107,10 @@ static rk_status show_plan(const run *r, rk_error *err)
 static rk_status quantise(run *r, rk_error *err)
 {
     rk_dtype type;
-    rk_quantise_options o = {.pool = rk_engine_pool(r->env->engine), .log = r->env->log};
+    rk_quantise_options o = {.emb = r->p.quant_all,
+                             .head = r->p.quant_all,
+                             .pool = rk_engine_pool(r->env->engine),
+                             .log = r->env->log};
     rk_tuning_quantise(r->tuning, &o);
     rk_status st = rk_quant_find(r->p.quant, &type, err);
     if (st != RK_OK || !rk_dtype_is_blocks(type))

@@ -74,6 +74,7 @@ static const struct {
     MODEL("freeze", WORDS, freeze),
     MODEL("lr-scale", WORDS, lr_scale),
     {"quant", STRING, offsetof(rk_run_params, quant)},
+    {"quant-all", BOOLEAN, offsetof(rk_run_params, quant_all)},
     {"kl-weight", REAL, offsetof(rk_run_params, distill.kl_weight)},
     {"ce-weight", REAL, offsetof(rk_run_params, distill.ce_weight)},
     TUNE("method", WORDS, method),

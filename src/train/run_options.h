@@ -44,6 +44,7 @@ typedef struct rk_run_params {
     rk_tune_options tune;                  /* method NULL: the model itself is trained */
     char tune_words[256], tune_rates[256]; /* what the methods train, and at which rates */
     const char *quant;                     /* type of frozen matrices in memory, rk_quant_names */
+    bool quant_all;                        /* embedding and head, too */
     double val_frac;
     int64_t eval_every, save_every; /* steps; >= 1 */
     bool resume;

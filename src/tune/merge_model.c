@@ -30,13 +30,15 @@ static int64_t parts_for(const merge_job *j, const rk_param *p)
 /* Was it quantised in training? */
 static bool was_quantised(const merge_job *j, const rk_param *p)
 {
-    return j->how->quant && p->used && rk_param_is_hidden(p);
+    const bool outer = p->role == RK_ROLE_EMB || p->role == RK_ROLE_HEAD;
+    return j->how->quant && p->used && (rk_param_is_hidden(p) || (j->how->quant_all && outer));
 }
 
 static bool changes(void *user, const rk_param *p)
 {
     const merge_job *j = user;
-    return p->used && rk_roles[p->role].weight && (parts_for(j, p) > 0 || was_quantised(j, p));
+    return was_quantised(j, p) ||
+           (p->used && rk_roles[p->role].weight && parts_for(j, p) > 0);
 }
 
 /* ---- a matrix (out, in) ---- */

@@ -80,13 +80,16 @@ done
 
 # ---- the same bits: threads, micro-batches, a stop between ----
 
-for method in miss pissa dora state miss,state low miss,low; do
+for method in miss pissa dora state miss,state low miss,low state-dbp state-kernel state+r; do
     set -- --steps 6 --lr 5e-3 --save-every 3
-    tune rwkv7 $method whole "$@" -t 1
-    tune rwkv7 $method parts "$@" -t 2 --micro-batch 1
-    tune rwkv7 $method resumed --steps 3 --lr 5e-3 --save-every 3 -t 2 --schedule constant --warmup 0
-    tune rwkv7 $method resumed2 --steps 6 --lr 5e-3 --save-every 3 -t 2 --schedule constant --warmup 0
-    tune rwkv7 $method resumed --steps 6 --lr 5e-3 --save-every 3 -t 1 --schedule constant --warmup 0 --resume
+    precondition=none
+    [ $method != state+r ] || { method=state precondition=r; }
+    tune rwkv7 $method whole "$@" -t 1 --precondition $precondition
+    tune rwkv7 $method parts "$@" -t 2 --micro-batch 1 --precondition $precondition
+    set -- --lr 5e-3 --save-every 3 --schedule constant --warmup 0 --precondition $precondition
+    tune rwkv7 $method resumed --steps 3 -t 2 "$@"
+    tune rwkv7 $method resumed2 --steps 6 -t 2 "$@"
+    tune rwkv7 $method resumed --steps 6 -t 1 "$@" --resume
     for file in adapter_model.safetensors state.pth; do
         [ -e whole/$file ] || continue
         cmp whole/$file parts/$file || fail "$method: threads or micro-batches change $file"
@@ -99,6 +102,55 @@ for method in miss pissa dora state miss,state low miss,low; do
     refuses 2 'rank' "$rwkv" tune -m base-rwkv7 --data b.txt --method "$(echo $method | sed s/low/state/)" $other --out resumed --ctx-len 32 --batch 4 \
         --val-frac 0.05 --steps 8 --lr 5e-3 --schedule constant --warmup 0 --resume -q
     rm -r whole parts resumed resumed2
+done
+
+# ---- states: several, beside an adapter, of a kernel path; what info says ----
+
+scores() { # OUT WORDS...
+    out=$1
+    shift
+    "$rwkv" logits -m base-rwkv7 --tokens 115,116 -o "$out" --force -q "$@"
+}
+tune rwkv7 miss,state both --steps 2 --lr 5e-3
+scores sum.npy --state both/state.pth:0.5 --state both/state.pth:0.25 --state m-state/state.pth
+scores word.npy --state both/state.pth:0.5,both/state.pth:0.25,m-state/state.pth
+scores one.npy --state both/state.pth
+cmp sum.npy word.npy || fail "several --state are not their sum"
+cmp -s sum.npy one.npy && fail "the sum is one of them"
+refuses 2 'added' scores none.npy --state both/state.pth --state base-rwkv7/model.safetensors
+
+scores folder.npy --adapter both:0.5
+scores apart.npy --adapter both:0.5 --state both/state.pth:0.5
+scores other.npy --adapter both:0.5 --state m-state/state.pth
+cmp folder.npy apart.npy || fail "an adapter's folder does not bring its state"
+cmp -s other.npy apart.npy && fail "--state does not take its place"
+if command -v python3 >/dev/null; then # as RWKV-PEFT has them: one file
+    "$rwkv" adapter convert both -o a.safetensors
+    "$rwkv" adapter convert both/state.pth -o s.safetensors
+    PYTHONPATH=$RK_SOURCE_DIR/tests/cli python3 -c 'from foreign import *
+write_safetensors("file.safetensors", {**read_safetensors("a.safetensors"), **read_safetensors("s.safetensors")})'
+    scores file.npy --adapter file.safetensors:0.5
+    cmp file.npy apart.npy || fail "an adapter's file does not bring its state"
+fi
+
+tune rwkv7 state-kernel kernel --steps 2 --lr 1e-2
+talk() { # FILE LINES: chat, then its state in FILE, without the number of answers that were drawn
+    printf "$2\\n/save %s\\n" "$dir/saved" |
+        "$rwkv" chat -m base-rwkv7 --state kernel/state.pth -n 6 --temp 0 --seed 3 -q >/dev/null
+    LC_ALL=C sed 's/"chat.answers":"[0-9]*"//' saved >"$1"
+    rm saved
+}
+talk straight 'st\nuv'
+talk undone 'st\nwx\n/undo\nuv'
+talk forked 'st\n/fork\nwx\n/fork 1\nuv'
+talk more 'st\nwx\nuv'
+cmp straight undone || fail "/undo with a kernel path"
+cmp straight forked || fail "/fork with a kernel path"
+cmp -s straight more && fail "talks of kernel paths are all alike"
+
+for what in 'both:an adapter of' 'kernel/state.pth:a kernel state of' 'm-state/state.pth:initial states of'; do
+    "$rwkv" info "${what%%:*}" >info
+    grep -q ": ${what#*:} [0-9]* parameters" info || { cat info; fail "info of $what"; }
 done
 
 # ---- every version ----
@@ -122,6 +174,13 @@ for quant in nf4 q8_0; do
     tune rwkv7 pissa "q-$quant" --steps 4 --lr 5e-3 --quant $quant --eval-every 4
     awk "BEGIN { exit !($(last "q-$quant" tail) < $(last "q-$quant" head)) }" || fail "$quant: nothing learned"
 done
+tune rwkv7 miss q-all --steps 4 --lr 5e-3 --quant q8_0 --quant-all --eval-every 4
+awk "BEGIN { exit !($(last q-all tail) < $(last q-all head)) }" || fail "--quant-all: nothing learned"
+"$rwkv" merge -m base-rwkv7 --adapter q-all --quant q8_0 --quant-all -o q-all.safetensors -q
+"$rwkv" eval -m q-all.safetensors --ppl b.txt --ctx 32 --json -q >x
+"$rwkv" merge -m base-rwkv7 --adapter q-all --quant q8_0 -o q-some.safetensors -q
+cmp -s q-all.safetensors q-some.safetensors && fail "--quant-all of merge changes nothing"
+awk "BEGIN { exit !($(loss x) < $(loss base) - 0.01) }" || fail "merged with --quant-all"
 
 # ---- targets, parts, counts ----
 
