@@ -243,8 +243,7 @@ static rk_status work(const info_options *o, rk_error *err)
     rk_command_note_model(&o->common, o->model);
     rk_error unsaid;
     rk_status st = rk_survey_open(&s, o->model, err);
-    if ((st != RK_OK || is_no_model(&s)) &&
-        rk_adapter_show(o->model, o->json, &unsaid) == RK_OK) {
+    if ((st != RK_OK || is_no_model(&s)) && rk_adapter_show(o->model, o->json, &unsaid) == RK_OK) {
         if (st == RK_OK)
             rk_survey_close(&s);
         return RK_OK;

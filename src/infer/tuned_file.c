@@ -35,12 +35,24 @@ void rk_tuned_transpose(float *x, int64_t n_head, int64_t n)
             }
 }
 
+/* A tensor of LoRA, MiSS, Bone or DiSHA, as any program calls it. */
+static bool is_adapters(const char *name)
+{
+    static const char *const words[] = {".lora_A", ".disha", ".bone", ".miss_block"};
+    for (size_t i = 0; i < RK_COUNT(words); i++)
+        if (strstr(name, words[i]))
+            return true;
+    return false;
+}
+
 bool rk_file_holds_tuned_states(const rk_file *f)
 {
-    bool any = false;
-    for (int64_t i = 0; i < rk_file_count(f) && !any; i++)
-        any = rk_state_is_tuned_name(rk_file_at(f, i)->name);
-    return any && !rk_file_find(f, "emb.weight");
+    bool any = false, adapter = false;
+    for (int64_t i = 0; i < rk_file_count(f); i++) {
+        any = any || rk_state_is_tuned_name(rk_file_at(f, i)->name);
+        adapter = adapter || is_adapters(rk_file_at(f, i)->name);
+    }
+    return rk_file_is_tuned_state(f) || (any && adapter);
 }
 
 /* ---- reading: (key, value), and beside an adapter ---- */

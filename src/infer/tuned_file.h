@@ -16,7 +16,7 @@ rk_tuned_layout rk_tuned_layout_of(const char *path);
 /* The n_head matrices (n, n) of x are transposed in place. */
 void rk_tuned_transpose(float *x, int64_t n_head, int64_t n);
 
-/* Are there initial states in f, alone or beside an adapter? Not in a whole model's file. */
+/* Are there initial states in f, alone or beside an adapter's matrices? */
 bool rk_file_holds_tuned_states(const rk_file *f);
 
 /* Open a file of states, tuned or saved, or a weighted sum of tuned ones, "A.pth:0.7,B.pth:0.3", where no file

@@ -37,8 +37,7 @@ static bool was_quantised(const merge_job *j, const rk_param *p)
 static bool changes(void *user, const rk_param *p)
 {
     const merge_job *j = user;
-    return was_quantised(j, p) ||
-           (p->used && rk_roles[p->role].weight && parts_for(j, p) > 0);
+    return was_quantised(j, p) || (p->used && rk_roles[p->role].weight && parts_for(j, p) > 0);
 }
 
 /* ---- a matrix (out, in) ---- */

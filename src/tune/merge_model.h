@@ -12,7 +12,7 @@ typedef struct rk_merge {
     /* The type that the matrices of the blocks had in training (rk_quant_names): they take the values of
      * that type first, those with start values after these were subtracted. NULL: none. */
     const char *quant;
-    bool quant_all; /* embedding and head had it, too */
+    bool quant_all;  /* embedding and head had it, too */
     bool keep_types; /* every tensor as it is in the model's file; else: */
     rk_dtype dtype;  /* of the matrices; vectors are f32 */
 } rk_merge;
