@@ -111,7 +111,7 @@ campaign quantize empty quantize trained/model.safetensors out/q.gguf --type q8_
 "$program" convert trained/model.safetensors made --names hf
 campaign "convert from a folder" empty convert made out/m.pth --type bf16
 if command -v python3 >/dev/null; then
-    python3 "$here/tests/cli/foreign.py" relative r.gguf arwkv7
+    python3 "$here/tests/cli/foreign.py" relative r.gguf qwen3
     campaign "info of a relative" empty info -m r.gguf
     campaign "convert a relative" empty convert r.gguf out/m.safetensors --type f32
 fi

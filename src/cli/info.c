@@ -234,7 +234,7 @@ static void print_text(const json_t *o, bool more_warnings)
 /* Nothing is known of it: an adapter or initial states, perhaps. */
 static bool is_no_model(const rk_survey *s)
 {
-    return !s->model && !s->skeleton;
+    return !s->model && !s->skeleton && !strcmp(s->arch, "unknown");
 }
 
 static rk_status work(const info_options *o, rk_error *err)

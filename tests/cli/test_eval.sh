@@ -91,7 +91,7 @@ expect 0 '^Hello world$' tokenize --decode 33155,40213
 expect 0 '^{"tokens":\[97,98\]}$' tokenize --vocab byte --encode ab --json
 expect 0 '^97,10$' tokenize --vocab byte -e --encode 'a\n'
 expect 0 '^{"tokens":\[255,97\],"text":"[^"]*a"}$' tokenize --vocab byte --decode 255,97 --json
-expect 2 'not both' tokenize --encode a --decode 5
+expect 2 'either a text' tokenize --encode a --decode 5
 expect 2 "'1,' is no id" tokenize --decode 1,
 expect 2 "'x' is no id" tokenize --decode x
 expect 2 'is no id from 0 to 65535' tokenize --decode 70000

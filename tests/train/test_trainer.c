@@ -782,7 +782,8 @@ static void test_learns(void **state)
     test_end(&t);
 }
 
-/* A new model knows nothing and says so: logits have a standard deviation of about a half. */
+/* A new model knows nothing and says so: logits have a standard deviation of about a half, those of a
+ * transformer of less. */
 static void test_first_loss(void **state)
 {
     (void)state;
@@ -798,7 +799,7 @@ static void test_first_loss(void **state)
     test_ok(rk_trainer_new(&trainer, &p, e, &err), &err);
     const double loss = step(trainer, test_tokens(&t, BATCH * (CTX_LEN + 1), 4096)).loss;
     print_message("a new model: loss ln V + %.4f\n", loss - log(4096.0));
-    assert_true(fabs(loss - log(4096.0) - 0.1) < 0.1);
+    assert_true(loss - log(4096.0) > -0.02 && loss - log(4096.0) < 0.2);
     rk_trainer_free(trainer);
     rk_engine_free(e);
     test_end(&t);
