@@ -16,11 +16,12 @@
         canonical, web, RK_FORM_EXCHANGED, 0, NULL, false                                          \
     }
 
-/* Is this matrix wider than high, as no (C, rank) is? */
+/* Is this matrix (rank, C), and not (C, rank)? A small model's ranks may be above its width. */
 static bool lies_down(const rk_file *f, const char *name)
 {
-    const rk_file_tensor *t = rk_file_find(f, name);
-    return t && t->n_dims == 2 && t->dims[0] < t->dims[1];
+    const rk_file_tensor *t = rk_file_find(f, name), *emb = rk_file_find(f, "emb.weight");
+    return t && emb && t->n_dims == 2 && emb->n_dims == 2 && t->dims[1] == emb->dims[1] &&
+           t->dims[0] != emb->dims[1];
 }
 
 /* The bonus of version 5. In official files time_first is its logarithm; those are no safetensors,
@@ -61,7 +62,7 @@ const rk_scheme rk_scheme_web6 = {
 
 static bool detect7(const rk_file *f)
 {
-    return lies_down(f, "blocks.0.att.w1") && rk_file_find(f, "emb.weight");
+    return lies_down(f, "blocks.0.att.w1");
 }
 
 static const rk_scheme_row rows7[] = {

@@ -260,4 +260,8 @@ opens stopped stopped/model.safetensors
 rm stopped/model.safetensors
 opens stopped "$last/model.safetensors"
 
+# Ranks above the width are no sign of a program that stores them transposed.
+train 0 'validation loss' --n-layer 2 --n-embd 16 --head-size 8 --out narrow
+opens narrow narrow/model.safetensors
+
 exit $((failures > 0))
