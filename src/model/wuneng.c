@@ -408,19 +408,31 @@ static rk_tensor *joined(rk_ctx *ctx, rk_tensor *x)
     return rk_view(ctx, x, 3, dims);
 }
 
-/* The middle heads of a layer, with their pairs; a plan has no data, and all of them are then first. */
-static void middle_heads(const rk_model *m, const layer *p, int32_t (*pairs)[2],
+static double real_at(const rk_tensor *t, int64_t i)
+{
+    return t->dtype == RK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
+}
+
+/* The middle heads of a layer, with their pairs. A plan reads no data, and all of them are then first. Files
+ * are looked at when they are opened; values that come in another type are looked at here. */
+static bool middle_heads(rk_ctx *ctx, const rk_model *m, const layer *p, int32_t (*pairs)[2],
                          rk_middle_heads *out)
 {
-    const void *data = p->pairs->data;
-    for (int64_t i = 0; i < 2 * own(&m->hp, MIDDLE_HEADS); i++)
-        pairs[i / 2][i % 2] = !data                       ? 0
-                              : p->pairs->dtype == RK_F64 ? (int32_t)((const double *)data)[i]
-                                                          : (int32_t)((const float *)data)[i];
+    const int64_t below[2] = {m->hp.n_head, own(&m->hp, STATE_HEADS)};
+    for (int64_t i = 0; i < 2 * own(&m->hp, MIDDLE_HEADS); i++) {
+        const double x = ctx->planning ? 0 : real_at(p->pairs, i);
+        if (!(x >= 0 && x < (double)below[i % 2])) {
+            rk_ctx_fail(ctx, RK_ERR_FORMAT, "middle_pairs: middle head %d has no head %g",
+                        (int)(i / 2), x);
+            return false;
+        }
+        pairs[i / 2][i % 2] = (int32_t)x;
+    }
     *out = p->middle;
     out->pairs = (const int32_t(*)[2])pairs;
     if (p->concat)
         out->join = p->concat;
+    return true;
 }
 
 /* What states were asked and what attention found. */
@@ -466,7 +478,8 @@ static rk_tensor *middle(rk_ctx *ctx, const rk_model *m, const layer *p, const h
     const rk_middle_mode mode = (rk_middle_mode)own(&m->hp, MODE);
     if (own(&m->hp, MIDDLE_HEADS) == 0)
         return NULL;
-    middle_heads(m, p, pairs, &mid);
+    if (rk_ctx_failed(ctx) || !middle_heads(ctx, m, p, pairs, &mid))
+        return NULL;
     if (mode == RK_MIDDLE_QUERY)
         return query_again(ctx, m, &mid, h);
     return rk_middle_heads_forward(ctx, &mid, mode, split(ctx, h->a, m->hp.n_head),
