@@ -420,7 +420,7 @@ static bool middle_heads(rk_ctx *ctx, const rk_model *m, const layer *p, int32_t
 {
     const int64_t below[2] = {m->hp.n_head, own(&m->hp, STATE_HEADS)};
     for (int64_t i = 0; i < 2 * own(&m->hp, MIDDLE_HEADS); i++) {
-        const double x = ctx->planning ? 0 : real_at(p->pairs, i);
+        const double x = ctx->planning ? 0 : nearbyint(real_at(p->pairs, i));
         if (!(x >= 0 && x < (double)below[i % 2])) {
             rk_ctx_fail(ctx, RK_ERR_FORMAT, "middle_pairs: middle head %d has no head %g",
                         (int)(i / 2), x);
