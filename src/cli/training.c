@@ -287,3 +287,15 @@ int rk_training_run(rk_training_options *o, void (*say)(const rk_training_option
         return rk_command_fail(&err);
     return signal ? 128 + signal : 0;
 }
+
+void rk_training_own(rk_option_room *room, size_t first, const rk_training_default *own, size_t n)
+{
+    for (size_t i = first; i < room->n; i++)
+        for (size_t q = 0; q < n; q++) {
+            rk_option *row = &room->rows[i];
+            if (!row->name || strcmp(row->name, own[q].name) != 0)
+                continue;
+            row->shown = own[q].shown;
+            row->help = own[q].help ? own[q].help : row->help;
+        }
+}

@@ -36,4 +36,11 @@ rk_status rk_training_words(const rk_opt_list *list, char *room, const char **ou
 /* Train; say, unless quiet, what to do with the result. Returns the exit status. */
 int rk_training_run(rk_training_options *o, void (*say)(const rk_training_options *o));
 
+/* A command's own default and help (NULL: the common one) of an option. */
+typedef struct rk_training_default {
+    const char *name, *shown, *help;
+} rk_training_default;
+/* Those of the rows from `first` on. */
+void rk_training_own(rk_option_room *room, size_t first, const rk_training_default *own, size_t n);
+
 #endif

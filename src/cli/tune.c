@@ -79,9 +79,7 @@ static const rk_option rows[] = {
 };
 
 /* Defaults that are other than those of training a model. */
-static const struct {
-    const char *name, *shown, *help;
-} own[] = {
+static const rk_training_default own[] = {
     {"out", NULL,
      "run folder, not needed with --dry-run: adapter_config.json and adapter_model.safetensors, "
      "state.pth, "
@@ -100,14 +98,7 @@ static void more_rows(rk_option_room *room, size_t offset)
     static const char *const without[] = {"init-from", "train-only", "freeze", "ema", NULL};
     const size_t first = room->n;
     rk_training_rows(room, offset, without);
-    for (size_t i = first; i < room->n; i++)
-        for (size_t q = 0; q < RK_COUNT(own); q++) {
-            rk_option *row = &room->rows[i];
-            if (!row->name || strcmp(row->name, own[q].name) != 0)
-                continue;
-            row->shown = own[q].shown;
-            row->help = own[q].help ? own[q].help : row->help;
-        }
+    rk_training_own(room, first, own, RK_COUNT(own));
 }
 
 static int tune_main(int argc, char **argv);

@@ -36,9 +36,7 @@ static const rk_option rows[] = {
 };
 
 /* Defaults that are other than those of training a model. */
-static const struct {
-    const char *name, *shown, *help;
-} own[] = {
+static const rk_training_default own[] = {
     {"out", RK_REQUIRED,
      "run folder: state.pth, test-time.json, checkpoints, log.jsonl, curve.svg"},
     {"micro-batch", "a problem's", "chains computed at once: less takes less memory"},
@@ -63,14 +61,7 @@ static void more_rows(rk_option_room *room, size_t offset)
         "parameters of the task; 'rwkv data task --list' shows which task has which");
     rk_task_rows(room, offset + offsetof(rk_training_options, task_params));
     rk_training_rows(room, offset, without);
-    for (size_t i = first; i < room->n; i++)
-        for (size_t q = 0; q < RK_COUNT(own); q++) {
-            rk_option *row = &room->rows[i];
-            if (!row->name || strcmp(row->name, own[q].name) != 0)
-                continue;
-            row->shown = own[q].shown;
-            row->help = own[q].help ? own[q].help : row->help;
-        }
+    rk_training_own(room, first, own, RK_COUNT(own));
 }
 
 static int test_time_main(int argc, char **argv);
