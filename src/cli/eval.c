@@ -289,6 +289,15 @@ static rk_status score_tokens(eval *e, const int32_t *tokens, int64_t n, int64_t
     return st;
 }
 
+/* Tokens of a text from its beginning on: what begins texts stands before them, or a given state. */
+static rk_status encode_text(const eval *e, const char *text, size_t n_bytes, int32_t **ids,
+                             int64_t *n, rk_error *err)
+{
+    const rk_status st = rk_tokenizer_encode_all(e->tokenizer, text, n_bytes, ids, n, err);
+    return st == RK_OK && !e->o->state_in.file ? rk_tokenizer_begin_text(e->tokenizer, ids, n, err)
+                                               : st;
+}
+
 /* ---- --ppl ---- */
 
 static int64_t window_of(const eval *e, int64_t n)
@@ -298,10 +307,12 @@ static int64_t window_of(const eval *e, int64_t n)
     return ctx == 0 ? n : ctx;
 }
 
-/* Windows of `ctx` tokens, the first of which is not scored. */
-static rk_status measure_windows(eval *e, const int32_t *ids, int64_t n, rk_error *err)
+/* Windows of `ctx` tokens, the first of which is not scored: where something begins texts, it stands
+ * in that one's place, as in llama.cpp's windows. */
+static rk_status measure_windows(eval *e, int32_t *ids, int64_t n, rk_error *err)
 {
     const int64_t ctx = window_of(e, n);
+    const bool begins = rk_tokenizer_about(e->tokenizer)->adds_bos && !e->o->state_in.file;
     score all = {0};
     rk_status st = RK_OK;
     e->meter = rk_meter_begin(e->text.name, "tokens", 1.0, e->o->common.quiet);
@@ -311,6 +322,8 @@ static rk_status measure_windows(eval *e, const int32_t *ids, int64_t n, rk_erro
         st = rewind_stream(&e->model, err);
         if (st == RK_OK && e->base.model)
             st = rewind_stream(&e->base, err);
+        if (begins)
+            ids[at] = rk_tokenizer_about(e->tokenizer)->bos;
         if (st == RK_OK)
             st = score_tokens(e, ids + at, end - at - 1, 1, &all, err);
         for (int64_t i = at + 1; i < end; i++) {
@@ -329,7 +342,7 @@ static rk_status measure_text(eval *e, rk_error *err)
 {
     int32_t *ids = NULL;
     int64_t n = 0;
-    rk_status st = rk_tokenizer_encode_all(e->tokenizer, e->text.text, e->text.n, &ids, &n, err);
+    rk_status st = encode_text(e, e->text.text, e->text.n, &ids, &n, err);
     if (st == RK_OK)
         st = measure_windows(e, ids, n, err);
     if (st == RK_OK && e->n_tokens == 0)
@@ -347,7 +360,7 @@ static rk_status score_after(eval *e, const char *context, size_t n_context, con
 {
     int32_t *a = NULL, *b = NULL;
     int64_t n_a = 0, n_b = 0;
-    rk_status st = rk_tokenizer_encode_all(e->tokenizer, context, n_context, &a, &n_a, err);
+    rk_status st = encode_text(e, context, n_context, &a, &n_a, err);
     if (st == RK_OK)
         st = rk_tokenizer_encode_all(e->tokenizer, answer, strlen(answer), &b, &n_b, err);
     int32_t *all = st == RK_OK ? realloc(a, (size_t)(n_a + n_b + 1) * sizeof *all) : NULL;

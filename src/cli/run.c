@@ -164,18 +164,6 @@ static rk_status begin_without_prompt(run *r, rk_error *err)
     return RK_OK;
 }
 
-static rk_status put_first(run *r, rk_error *err)
-{
-    int32_t *tokens = realloc(r->tokens, ((size_t)r->n_tokens + 1) * sizeof *tokens);
-    if (!tokens)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for the prompt");
-    memmove(tokens + 1, tokens, (size_t)r->n_tokens * sizeof *tokens);
-    r->tokens = tokens;
-    tokens[0] = first_token(r);
-    r->n_tokens++;
-    return RK_OK;
-}
-
 /* What a saved talk has not read yet may have marked control tokens, a prompt has none. */
 static rk_status encode_apart(run *r, rk_error *err)
 {
@@ -222,8 +210,9 @@ static rk_status encode_prompt(run *r, rk_error *err)
         rk_tokenizer_has_merges(r->tokenizer) ? encode_apart(r, err) : encode_together(r, err);
     if (st == RK_OK && r->n_tokens == 0)
         return begin_without_prompt(r, err);
-    const bool begins = !r->o->state_in.file && rk_tokenizer_about(r->tokenizer)->adds_bos;
-    return st == RK_OK && begins ? put_first(r, err) : st;
+    return st == RK_OK && !r->o->state_in.file
+               ? rk_tokenizer_begin_text(r->tokenizer, &r->tokens, &r->n_tokens, err)
+               : st;
 }
 
 static bool interrupted(void *user)

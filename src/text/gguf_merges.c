@@ -198,7 +198,7 @@ static rk_status read_about(source *s)
         rk_about_text_stop(a, id);
     }
     take_stops(s);
-    a->adds_bos = a->bos >= 0 && (adds ? strcmp(adds, "true") == 0 : s->u.b->row->bos);
+    a->adds_bos = a->bos >= 0 && (adds ? strcmp(adds, "1") == 0 : s->u.b->row->bos);
     if (jinja)
         rk_buf_puts(&a->chat_template, jinja);
     return st == RK_OK && a->chat_template.failed

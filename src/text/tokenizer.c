@@ -357,6 +357,25 @@ rk_status rk_tokenizer_encode_marked_all(const rk_tokenizer *t, const char *byte
     return encode_all(rk_tokenizer_encode_marked, t, bytes, n, ids, n_ids, err);
 }
 
+rk_status rk_tokenizer_begin_text(const rk_tokenizer *t, int32_t **ids, int64_t *n_ids,
+                                  rk_error *err)
+{
+    const rk_about_text *a = rk_tokenizer_about(t);
+    if (!a->adds_bos)
+        return RK_OK;
+    int32_t *all = realloc(*ids, ((size_t)*n_ids + 1) * sizeof *all);
+    if (!all) {
+        free(*ids);
+        *ids = NULL;
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %lld tokens", (long long)*n_ids);
+    }
+    memmove(all + 1, all, (size_t)*n_ids * sizeof *all);
+    all[0] = a->bos;
+    *ids = all;
+    ++*n_ids;
+    return RK_OK;
+}
+
 const char *rk_tokenizer_bytes(const rk_tokenizer *t, int32_t id, size_t *n)
 {
     *n = 0;

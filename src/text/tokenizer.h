@@ -31,6 +31,11 @@ const rk_about_text *rk_tokenizer_about(const rk_tokenizer *t);
  * Errors  RK_ERR_NOMEM. */
 rk_status rk_tokenizer_encode_all(const rk_tokenizer *t, const char *bytes, size_t n, int32_t **ids,
                                   int64_t *n_ids, rk_error *err);
+/* Put the token that texts of this vocabulary begin with, where there is one, before all tokens of a
+ * text, which are allocated; freed and NULL after a failure.
+ * Errors  RK_ERR_NOMEM. */
+rk_status rk_tokenizer_begin_text(const rk_tokenizer *t, int32_t **ids, int64_t *n_ids,
+                                  rk_error *err);
 /* As rk_tokenizer_encode of a formatted talk: what stands between two bytes FF is a control token, or
  * text where there is no such token; nothing else is one. */
 int64_t rk_tokenizer_encode_marked(const rk_tokenizer *t, const char *bytes, size_t n, int32_t *ids,

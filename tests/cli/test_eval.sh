@@ -84,6 +84,37 @@ expect 0 '"bits_per_byte":.*"n_questions":2' eval -m m.safetensors --lambada wor
 expect 2 '--kl-base goes with --ppl' eval -m m.safetensors --lambada words.jsonl --kl-base m.safetensors
 expect 2 '--ctx goes with --ppl' eval -m m.safetensors --choices choice.jsonl --ctx 4
 
+# ---- a token that texts begin with: as if it had been written there; in later windows in the place of the first token
+
+tokens=$RK_SOURCE_DIR/tests/data/tokens/llama-bpe.json
+mkdir begun
+cp "$tokens" begun/tokenizer.json
+echo '{"bos_token":"<|endoftext|>","add_bos_token":true}' >begun/tokenizer_config.json
+"$RK_PROGRAM" train --data text.txt --tokenizer "$tokens" --out run2 --n-layer 1 --n-embd 32 --head-size 32 \
+    --ctx-len 16 --batch 2 --steps 5 --seed 1 -q >/dev/null 2>&1
+
+# same WORD... : the loss that the last command showed, of the same text without such a token, which has it written out
+same() {
+    one=$(field loss)
+    expect 0 '"loss":' eval -m run2/model.safetensors --vocab "$tokens" --json "$@"
+    [ "$(field loss)" = "$one" ] || complain "$* without a first token: $(field loss), with one: $one"
+}
+printf 'to be, or' >short.txt
+printf '<|endoftext|>to be, or' >written.txt
+expect 0 '"loss":' eval -m run2/model.safetensors --vocab begun --ppl short.txt --ctx 0 --json
+same --ppl written.txt --ctx 0
+one=$(field loss)
+"$RK_PROGRAM" convert run2/model.safetensors begun.gguf --vocab begun -q
+expect 0 "\"loss\":$one" eval -m begun.gguf --ppl short.txt --ctx 0 --json
+printf 'a b c d e f g' >short.txt
+printf '<|endoftext|>a b<|endoftext|> d e<|endoftext|> g' >written.txt
+expect 0 '"n_tokens":5,' eval -m run2/model.safetensors --vocab begun --ppl short.txt --ctx 3 --json
+same --ppl written.txt --ctx 3
+printf '{"text":"to be, or not"}\n' >words.jsonl
+printf '{"text":"<|endoftext|>to be, or not"}\n' >written.jsonl
+expect 0 '"loss":' eval -m run2/model.safetensors --vocab begun --lambada words.jsonl --json
+same --lambada written.jsonl
+
 # ---- tokenize
 
 expect 0 '^33155,40213$' tokenize --encode 'Hello world'
