@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "format/relatives.h"
 #include "format/survey.h"
+#include "model/pair.h"
 
 typedef struct info_options {
     rk_common_options common;
@@ -111,13 +112,16 @@ static json_t *warnings(const rk_survey *s)
     return all;
 }
 
-/* All sizes by their names; of a file whose architecture is not one of ours none. */
+/* All sizes by their names, those of pairs of a model that has some; of a file whose architecture is not
+ * one of ours none. */
 static json_t *sizes(const rk_model *m)
 {
     json_t *all = json_object();
     rk_size size;
     for (int64_t i = 0; m && all && rk_model_get_size(m, i, &size); i++) {
         const double x = size.value;
+        if (m->hp.low_rank == 0 && rk_pair_has_size(size.name))
+            continue;
         json_t *value = x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
         if (json_object_set_new(all, size.name, value) != 0) {
             json_decref(all);

@@ -25,6 +25,7 @@ static const rk_command *const commands[] = {
     &rk_cmd_data,
     &rk_cmd_convert,
     &rk_cmd_quantize,
+    &rk_cmd_compress,
     &rk_cmd_info,
     &rk_cmd_eval,
     &rk_cmd_logits,

@@ -9,6 +9,7 @@
 
 #include "base/num.h"
 #include "model/pack.h"
+#include "model/pair.h"
 
 /* ---- shapes and names ---- */
 
@@ -63,11 +64,19 @@ static rk_role role_of(const rk_param_spec *spec, const rk_tensor *t)
     return rk_roles[spec->role].any_type && rk_tensor_rows(t) == 1 ? RK_ROLE_VECTOR : spec->role;
 }
 
-/* Where the top or layer struct refers to a parameter. */
+static rk_low_rank *pair_at(const rk_model *m, int64_t layer, int kind)
+{
+    return &m->pairs[layer * RK_PAIR_KINDS + kind];
+}
+
+/* Where the top or layer struct, or a pair, refers to a parameter. */
 static void *place_of(const rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
-    unsigned char *owner = rk_param_of_model(spec) ? m->top : rk_model_layer(m, layer);
-    return owner + spec->field;
+    int kind;
+    void *owner = rk_param_of_model(spec) ? m->top : rk_model_layer(m, layer);
+    if (rk_pair_is_part(spec, &kind))
+        owner = pair_at(m, layer, kind);
+    return (unsigned char *)owner + spec->field;
 }
 
 rk_weight *rk_param_weight(const rk_model *m, const rk_param *p)
@@ -85,8 +94,37 @@ static void refer_to(rk_model *m, rk_param *p)
         memcpy(place_of(m, p->spec, p->layer), &tensor, sizeof tensor);
 }
 
+/* The last of the model's parameters. */
+static rk_param *append_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
+{
+    rk_param *p = &m->params[m->n_params++];
+    int64_t dims[RK_MAX_DIMS];
+    const int n_dims = rk_shape_dims(m->arch, &m->hp, spec->shape, dims);
+    *p = (rk_param){.spec = spec, .layer = layer};
+    rk_param_name(spec, layer, p->name);
+    p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
+    p->role = role_of(spec, &p->tensor);
+    return p;
+}
+
+/* In the place of the matrix of a row. */
+static void add_pair(rk_model *m, const rk_param_spec *spec, int64_t layer, int kind)
+{
+    rk_low_rank *pair = pair_at(m, layer, kind);
+    *pair = rk_pair_new(&m->hp);
+    *(rk_weight *)place_of(m, spec, layer) = (rk_weight){.low_rank = pair};
+    for (int part = 0; part < RK_PAIR_PARTS; part++) {
+        if (part == RK_PAIR_DIAGONAL && m->hp.pair_form != RK_PAIR_ENHANCED)
+            continue;
+        rk_param *p = append_param(m, rk_pair_spec(kind, (rk_pair_part)part), layer);
+        p->used = true;
+        refer_to(m, p);
+    }
+}
+
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
+    const int kind = m->hp.low_rank > 0 ? rk_pair_kind(spec) : -1;
     if ((spec->scope == RK_SCOPE_TIED && !m->hp.tied) ||
         (spec->scope == RK_SCOPE_UNTIED && m->hp.tied) ||
         (spec->scope == RK_SCOPE_SOME && !m->arch->has(&m->hp, spec, layer)) ||
@@ -95,14 +133,11 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
         (spec->scope == RK_SCOPE_TUNED_BASIS && !m->hp.tuned_basis) ||
         (spec->scope == RK_SCOPE_LN0 && m->hp.ln0_fused))
         return;
-    rk_param *p = &m->params[m->n_params++];
-    int64_t dims[RK_MAX_DIMS];
-    const int n_dims = rk_shape_dims(m->arch, &m->hp, spec->shape, dims);
-    rk_tensor *const tensor = &p->tensor;
-    *p = (rk_param){.spec = spec, .layer = layer};
-    rk_param_name(spec, layer, p->name);
-    p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
-    p->role = role_of(spec, tensor);
+    if (kind >= 0 && m->hp.pair_rank[kind] > 0) {
+        add_pair(m, spec, layer, kind);
+        return;
+    }
+    rk_param *p = append_param(m, spec, layer);
     p->used = spec->scope != RK_SCOPE_LATER || layer > 0;
     if (rk_roles[spec->role].weight)
         *rk_param_weight(m, p) =
@@ -111,6 +146,9 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
     if (rk_roles[spec->role].head)
         m->head = rk_param_weight(m, p);
 }
+
+/* What pairs have more than the matrices in whose place they are. */
+enum { PAIR_PARAMS = RK_PAIR_KINDS * (RK_PAIR_PARTS - 1) };
 
 static size_t n_specs(const rk_arch *arch)
 {
@@ -156,9 +194,10 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
         m->hp = *hp;
         m->top = calloc(1, arch->top_bytes);
         m->layers = calloc(layers, arch->layer_bytes);
-        m->params = calloc((layers + 1) * n_specs(arch), sizeof *m->params);
+        m->pairs = calloc(layers * RK_PAIR_KINDS, sizeof *m->pairs);
+        m->params = calloc((layers + 1) * (n_specs(arch) + PAIR_PARAMS), sizeof *m->params);
     }
-    if (!m || !m->top || !m->layers || !m->params) {
+    if (!m || !m->top || !m->layers || !m->pairs || !m->params) {
         rk_model_close(m);
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a model of %zu layers", layers);
     }
@@ -218,6 +257,7 @@ void rk_model_close(rk_model *m)
     free(m->state_pairs);
     free(m->params);
     free(m->layers);
+    free(m->pairs);
     free(m->top);
     free(m);
 }

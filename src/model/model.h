@@ -166,6 +166,8 @@ struct rk_model {
     int64_t n_params; /* entries of params */
     void *top;        /* the architecture's top struct */
     void *layers;     /* n_layer of its layer structs */
+    rk_low_rank
+        *pairs; /* RK_PAIR_KINDS for each layer; those of matrices that are whole are not used */
     rk_weight *head; /* (V, C), of the top struct; its matrix may be the table of embeddings, too */
     int n_weights;   /* that adapters may be added to: the largest rk_weight.adapted_as */
     const struct rk_adapting *adapting; /* adapters that are trained with it; NULL: none */

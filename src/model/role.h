@@ -25,6 +25,7 @@ typedef enum rk_role {
     RK_ROLE_FFN_DOWN,      /* or behind a gate that leaves none zero */
     RK_ROLE_LOW_RANK,      /* (in, rank) or (rank, out): mixes, decay, rates, gate */
     RK_ROLE_LOW_RANKS,     /* several of these in one tensor, (n, rank, out) */
+    RK_ROLE_FACTOR,        /* one of a pair in the place of a square matrix, (out, in): pair.h */
     RK_ROLE_HEADS,         /* a small matrix for each head, (n, out, in) */
     RK_ROLE_PLACES,        /* numbers of heads, which do not change */
     RK_ROLE_EMB_MAP,       /* (elements of a small matrix, in): what is added to a row of a table */

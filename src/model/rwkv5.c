@@ -3,6 +3,7 @@
  * each there are files that hold the logarithm of the bonus, under RWKV-4's name for it: "-first". */
 #include "base/num.h"
 #include "model/lm.h"
+#include "model/pair.h"
 #include "nn/rwkv4.h"
 
 typedef struct rwkv5_layer {
@@ -104,7 +105,8 @@ static bool is_5(const rk_file *f)
 
 static bool has_gate(const rk_file *f)
 {
-    return rk_file_find(f, "blocks.0.att.gate.weight") != NULL;
+    return rk_file_find(f, "blocks.0.att.gate.weight") ||
+           rk_file_find(f, "blocks.0.att.gate1.weight");
 }
 
 /* A decay of its own for every channel of a head? */
@@ -197,8 +199,9 @@ static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_
         .name = (arch_name), .old = (is_old), .params = params_##form,                             \
         .n_params = RK_COUNT(params_##form), .state = state, .n_state = N_STATE,                   \
         .layer_bytes = sizeof(rwkv5_layer), .detect = detect_##form,                               \
-        .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_last_x}, .settle = rk_settle_heads,       \
-        RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix, .channel_mix = channel_mix,         \
+        .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_pairs, &rk_sizes_last_x},                 \
+        .settle = rk_settle_heads, RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix,          \
+        .channel_mix = channel_mix,                                                                \
     }
 
 const rk_arch rk_arch_rwkv5_0 = ARCH("rwkv5.0", 5_0, false);

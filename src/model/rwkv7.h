@@ -3,6 +3,7 @@
 #define RK_MODEL_RWKV7_H
 
 #include "model/lm.h"
+#include "model/pair.h"
 #include "nn/rwkv7.h"
 
 typedef struct rk_rwkv7_layer {

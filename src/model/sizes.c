@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "model/model.h"
+#include "model/pair.h"
 
 /* ---- rows ---- */
 
@@ -339,7 +339,7 @@ rk_status rk_settle_heads(const rk_arch *arch, rk_hparams *hp, const rk_file *fi
     if (hp->head_size == 0)
         hp->head_size = hp->n_embd / hp->n_head;
     if (hp->n_head * hp->head_size == hp->n_embd)
-        return RK_OK;
+        return rk_pair_settle(arch, hp, file, err);
     if (file)
         return rk_fail(
             err, RK_ERR_FORMAT,

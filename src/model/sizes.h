@@ -12,7 +12,7 @@
 
 struct rk_arch;
 
-enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 32 };
+enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 32, RK_PAIR_KINDS = 5 };
 
 typedef struct rk_hparams {
     /* What most architectures have; 0 in those that do not. */
@@ -20,9 +20,11 @@ typedef struct rk_hparams {
     double ln_eps, ln_x_eps; /* of the norms, and of the group norm behind a recurrence */
     int64_t ln0_fused; /* 1: the table of embeddings holds what ln0 made of it; there is no ln0 */
     int64_t tied;      /* 1: the head is the table of embeddings */
-    bool tuned_state;  /* layers hold the state that streams begin with, */
-    bool tuned_shift;  /* and what stands before the first token in the time mix's shift */
-    bool tuned_basis;  /* features of a kernel path are in a basis of their own */
+    /* Of low-rank pairs (pair.h): the largest rank, that of each kind, rk_pair_form. */
+    int64_t low_rank, pair_rank[RK_PAIR_KINDS], pair_form;
+    bool tuned_state; /* layers hold the state that streams begin with, */
+    bool tuned_shift; /* and what stands before the first token in the time mix's shift */
+    bool tuned_basis; /* features of a kernel path are in a basis of their own */
     /* What one architecture has alone, in places that its file names. */
     union {
         int64_t n;

@@ -233,6 +233,14 @@ static void test_forms(void **state)
         {&rk_arch_wuneng,
          {{"middle_heads", 0}, {"value_residual", 1}, {"bonus", 1}, {"output_gate", 1}}},
         {&rk_arch_wuneng, {{"middle_heads", 0}, {"head_output", 3}, {"unbiased", 1}}},
+        {&rk_arch_rwkv4, {{"low_rank", 3}, {"low_rank_form", 1}}},
+        {&rk_arch_rwkv4, {{"low_rank", 2}}},
+        {&rk_arch_rwkv5, {{"low_rank", 3}, {"low_rank_form", 1}}},
+        {&rk_arch_rwkv5, {{"low_rank", 3}, {"rank_gate", 0}, {"rank_key", 1}}},
+        {&rk_arch_rwkv6, {{"low_rank", 8}, {"low_rank_form", 1}}},
+        {&rk_arch_rwkv7, {{"low_rank", 3}, {"low_rank_form", 1}}},
+        {&rk_arch_rwkv7, {{"low_rank", 3}}},
+        {&rk_arch_rwkv7a, {{"low_rank", 2}, {"rank_value", 0}}},
     };
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         form = rows[i].form;

@@ -1,0 +1,85 @@
+/* compress.c: `rwkv compress`: smaller forms of a model's parts, and what its commands share. */
+#include "cli/compress.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* A new one is a file and a line here. Ends with NULL. */
+static const rk_command *const commands[] = {&rk_cmd_compress_svd, &rk_cmd_compress_dense, NULL};
+
+const rk_command rk_cmd_compress = {
+    .name = "compress",
+    .summary = "smaller forms of a model's parts: low-rank pairs of matrices",
+    .usage = "COMMAND [options]",
+    .examples = "  rwkv compress svd -m model.safetensors --rank 1/8 -o small.safetensors\n"
+                "  rwkv compress dense -m small.safetensors -o model.pth",
+    .commands = commands,
+};
+
+/* ---- what its commands share ---- */
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+rk_status rk_compress_begin(rk_compress_job *j, rk_error *err)
+{
+    rk_save_container container;
+    if (is_same_file(j->model, j->out))
+        return rk_fail(err, RK_ERR_ARG, "%s: is the model that is read; expected another file",
+                       j->out);
+    rk_status st = rk_save_container_of(j->out, &container, err);
+    if (st == RK_OK && container == RK_SAVE_GGUF && j->no_gguf)
+        st =
+            rk_fail(err, RK_ERR_UNSUPPORTED,
+                    "%s: llama.cpp has no low-rank pairs, so that a .gguf file cannot hold them; a "
+                    ".safetensors or .pth file can",
+                    j->out);
+    if (st == RK_OK)
+        st = rk_command_try_output(j->out, j->force, err);
+    if (st == RK_OK)
+        st = rk_interrupt_open(&j->interrupt, err);
+    if (st == RK_OK)
+        st = rk_command_engine(&j->engine, j->common, rk_interrupt_came, j->interrupt, err);
+    if (st == RK_OK)
+        st = rk_command_model(&j->host, j->common, j->model, err);
+    if (st == RK_OK && container == RK_SAVE_GGUF)
+        st = rk_command_gguf_vocab(&j->tokenizer, j->common, j->host, j->model, NULL, err);
+    return st;
+}
+
+static rk_dtype type_of(void *user, const rk_param *p, rk_dtype own)
+{
+    return rk_low_rank_type(user, p, own);
+}
+
+rk_status rk_compress_save(rk_compress_job *j, const rk_model *made, rk_error *err)
+{
+    rk_meter meter = rk_meter_begin(j->out, "MB", 1e6, j->common->quiet);
+    const rk_save_plan plan = {.type = type_of, .user = j->host};
+    const rk_save_options save = {.plan = &plan,
+                                  .pool = rk_engine_pool(j->engine),
+                                  .tokenizer = j->tokenizer,
+                                  .overwrite = j->force,
+                                  .progress = rk_meter_progress,
+                                  .progress_user = &meter,
+                                  .abort = rk_interrupt_came,
+                                  .abort_user = j->interrupt};
+    const rk_status st = rk_model_save(made, j->out, &save, err);
+    rk_meter_end(&meter);
+    return st;
+}
+
+int rk_compress_end(rk_compress_job *j, rk_status st, const rk_error *err)
+{
+    const int signal = j->interrupt ? rk_interrupt_signal(j->interrupt) : 0;
+    rk_tokenizer_free(j->tokenizer);
+    rk_model_close(j->host);
+    rk_engine_free(j->engine);
+    rk_interrupt_close(j->interrupt);
+    if (st == RK_ERR_ABORTED && signal)
+        return 128 + signal;
+    return st == RK_OK ? 0 : rk_command_fail(err);
+}

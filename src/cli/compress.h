@@ -1,0 +1,30 @@
+/* compress.h: what the commands of `rwkv compress` share: a model that is read, a smaller one that is
+ * written. */
+#ifndef RK_CLI_COMPRESS_H
+#define RK_CLI_COMPRESS_H
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/meter.h"
+#include "compress/low_rank.h"
+#include "infer/engine.h"
+
+typedef struct rk_compress_job {
+    const rk_common_options *common;
+    const char *model, *out;
+    bool force;
+    bool no_gguf; /* refuse a .gguf file: llama.cpp does not have such models */
+    rk_interrupt *interrupt;
+    rk_engine *engine;
+    rk_model *host;
+    rk_tokenizer *tokenizer; /* for a .gguf file; may be NULL */
+} rk_compress_job;
+
+/* Look at the output, then open the model, host. rk_compress_end follows, whatever came. */
+rk_status rk_compress_begin(rk_compress_job *j, rk_error *err);
+/* Write what was made of host, tensors in the types that they have there. */
+rk_status rk_compress_save(rk_compress_job *j, const rk_model *made, rk_error *err);
+/* Free everything but the model that was made; returns the exit status. */
+int rk_compress_end(rk_compress_job *j, rk_status st, const rk_error *err);
+
+#endif

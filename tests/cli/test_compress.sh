@@ -1,0 +1,141 @@
+#!/bin/sh
+# rwkv compress: low-rank pairs under the names of the authors' files, trained on, whole again; what is
+# refused, and files whose pairs do not fit.
+set -eu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+rwkv() { "$RK_PROGRAM" "$@"; }
+failures=0
+complain() {
+    echo "$*"
+    failures=$((failures + 1))
+}
+i=0
+while [ $i -lt 60 ]; do
+    echo "line $i says that it is number $((i * i)) of them all, and no other line says so"
+    i=$((i + 1))
+done >text.txt
+data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 -q -t 1"
+small="$data --n-layer 2 --n-embd 32 --head-size 8"
+for arch in rwkv4 rwkv5 rwkv6 rwkv7; do
+    # shellcheck disable=SC2086
+    rwkv train --arch $arch $small --steps 4 --out $arch
+    rwkv compress svd -m $arch --rank 1/8 -o $arch-pairs.pth -q
+    rwkv compress svd -m $arch --rank 32 -o $arch-full.safetensors -q
+    rwkv compress dense -m $arch-full.safetensors -o $arch-whole.safetensors -q
+    # shellcheck disable=SC2086
+    rwkv train --init-from $arch-pairs.pth $data --steps 2 --out $arch-on
+    # shellcheck disable=SC2086
+    rwkv train --arch $arch $small --low-rank 4 --low-rank-form enhanced --steps 2 --out $arch-enhanced
+    rwkv run -m $arch-enhanced -p line -n 2 -q >text || complain "$arch: enhanced pairs do not run"
+done
+
+cat >check.py <<'EOF'
+import json, struct, sys
+
+def read(path):
+    with open(path, "rb") as f:
+        n = struct.unpack("<Q", f.read(8))[0]
+        return json.loads(f.read(n)), f.read()
+
+def write(path, head, data):
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
+
+PAIRS = {"rwkv4": ("att.receptance", "att.key", "att.value", "ffn.receptance"),
+         "rwkv7": ("att.receptance", "att.key", "att.value")}
+PAIRS["rwkv5"] = PAIRS["rwkv6"] = PAIRS["rwkv4"] + ("att.gate",)
+for arch, pairs in PAIRS.items():
+    for folder, rank, diagonal in ((arch + "-on", 4, False), (arch + "-enhanced", 4, True)):
+        head, _ = read(folder + "/model.safetensors")
+        for l in range(2):
+            for name in pairs:
+                name = "blocks.%d.%s" % (l, name)
+                assert head[name + "1.weight"]["shape"] == [rank, 32], (folder, name)
+                assert head[name + "2.weight"]["shape"] == [32, rank], (folder, name)
+                assert (name + "_diag" in head) == diagonal, (folder, name)
+                assert name + ".weight" not in head, (folder, name)
+    a, b = read(arch + "/model.safetensors"), read(arch + "-whole.safetensors")
+    assert set(a[0]) == set(b[0]), arch
+    for name in a[0]:
+        if name == "__metadata__":
+            continue
+        x, y = [struct.unpack("<%df" % ((t["data_offsets"][1] - t["data_offsets"][0]) // 4),
+                              d[t["data_offsets"][0]:t["data_offsets"][1]])
+                for t, d in ((f[0][name], f[1]) for f in (a, b))]
+        assert max(abs(p - q) for p, q in zip(x, y)) < 1e-5, (arch, name)
+
+# Pairs that do not fit: what is done to the header, what the sentence says.
+def renamed(head, a, b):
+    head[b] = head.pop(a)
+def shaped(head, name, shape):
+    head[name]["shape"] = shape
+key = "blocks.1.att.key"
+CASES = (
+    ("rank", lambda h: shaped(h, key + "1.weight", [2, 64]), "tensor 'blocks.1.att.key1.weight'"),
+    ("up", lambda h: shaped(h, key + "2.weight", [64, 2]), "tensor 'blocks.1.att.key2.weight'"),
+    ("flat", lambda h: shaped(h, "blocks.0.att.key1.weight", [128]), "has 1 dimensions, expected 2"),
+    ("wide", lambda h: shaped(h, "blocks.0.att.key1.weight", [128, 1]), "n_embd 32 at most"),
+    ("none", lambda h: renamed(h, key + "2.weight", "x"), "no tensor 'blocks.1.att.key2.weight'"),
+    ("first", lambda h: renamed(h, "blocks.0.att.key1.weight", "blocks.0.att.key.weight"),
+     "tensor 'blocks.0.att.key.weight'"),
+    ("diagonal", lambda h: renamed(h, key + "_diag", "x"), "no tensor 'blocks.1.att.key_diag'"),
+    ("plain", lambda h: h["__metadata__"].update(low_rank_form="plain"), "_diag' is none of an"),
+    ("form", lambda h: h["__metadata__"].update(low_rank_form="square"),
+     "expected one of plain|enhanced"),
+    ("type", lambda h: h[key + "1.weight"].update(dtype="I32"), "tensor 'blocks.1.att.key1.weight'"),
+    ("both", lambda h: renamed(h, key + "_diag", key + ".weight"), "tensor 'blocks.1.att.key"),
+)
+with open("cases", "w") as out:
+    for name, change, sentence in CASES:
+        head, data = read("rwkv7-enhanced/model.safetensors")
+        change(head)
+        write("bad-%s.safetensors" % name, head, data)
+        out.write("bad-%s.safetensors %s\n" % (name, sentence))
+EOF
+python3 check.py || complain 'what was written is not what it should be'
+while read -r file sentence; do
+    if rwkv info "$file" >out 2>&1 && ! grep -q 'cannot be run' out; then complain "$file: opens"; fi
+    if rwkv run -m "$file" -p x -n 1 >out 2>&1; then complain "$file: runs"; fi
+    grep -qF -- "$sentence" out || complain "$file: $(cat out), expected $sentence"
+done <cases
+
+refused() { # SENTENCE COMMAND...
+    sentence=$1
+    shift
+    if rwkv "$@" -q >out 2>&1; then complain "$*: done"; fi
+    grep -qF -- "$sentence" out || complain "$*: $(cat out), expected $sentence"
+    [ ! -e none.safetensors ] || complain "$*: an output"
+    rm -f none.safetensors
+}
+refused 'has low-rank pairs already, of rank 4' compress svd -m rwkv7-pairs.pth -o none.safetensors
+refused 'no low-rank pairs' compress dense -m rwkv7 -o none.safetensors
+refused 'pairs are enhanced' compress dense -m rwkv5-enhanced -o none.safetensors
+refused 'llama.cpp has no low-rank pairs' compress svd -m rwkv7 -o none.gguf
+refused "no name in gguf files" convert rwkv7-pairs.pth none.gguf
+refused "--rank '1/0'" compress svd -m rwkv7 --rank 1/0 -o none.safetensors
+refused "--rank '0'" compress svd -m rwkv7 --rank 0 -o none.safetensors
+refused "--rank 'x'" compress svd -m rwkv7 --rank x -o none.safetensors
+refused 'expected n_embd, 32, at most' compress svd -m rwkv7 --rank 33 -o none.safetensors
+refused 'expected one of them' compress svd -m rwkv7 --rank 4 --energy 0.5 -o none.safetensors
+refused '--energy' compress svd -m rwkv7 --energy 1.5 -o none.safetensors
+refused 'is the model that is read' compress svd -m rwkv7-pairs.pth -o rwkv7-pairs.pth --force
+# shellcheck disable=SC2086
+refused 'low_rank is 33, expected n_embd 32 at most' train --arch rwkv7 $small --low-rank 33 --steps 1 --out no
+# shellcheck disable=SC2086
+refused 'low_rank' train --init-from rwkv7 $data --low-rank 4 --steps 1 --out no
+
+# A run that was stopped goes on to the same bits.
+go_on="--init-from rwkv5-pairs.pth $data --lr 1e-3 --lr-final 1e-3 --warmup 0"
+# shellcheck disable=SC2086
+rwkv train $go_on --steps 6 --out once
+# shellcheck disable=SC2086
+rwkv train $go_on --steps 3 --out twice
+# shellcheck disable=SC2086
+rwkv train $go_on --steps 6 --out twice --resume -t 2
+cmp -s once/model.safetensors twice/model.safetensors || complain 'a resumed run has other bits'
+
+[ $failures = 0 ]
