@@ -71,11 +71,8 @@ const rk_role_facts rk_roles[RK_ROLE_COUNT] = {
                            .product = true,
                            .low_rank = true,
                            .layout = RK_IN_OUT},
-    [RK_ROLE_FACTOR] = {.group = "low-rank",
-                        .product = true,
-                        .low_rank = true,
-                        .decays = true,
-                        .any_type = true},
+    [RK_ROLE_FACTOR] =
+        {.group = "low-rank", .product = true, .low_rank = true, .decays = true, .any_type = true},
     [RK_ROLE_HEADS] = {.group = "matrix", .decays = true},
     [RK_ROLE_PLACES] = {.group = "places", .constant = true},
     [RK_ROLE_EMB_MAP] = {.group = "low-rank",
