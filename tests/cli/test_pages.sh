@@ -76,7 +76,7 @@ completes() {
     [ "$got" = "$want" ] || complain "bash offers '$got' for '$*', expected '$want'"
 }
 completes 'quantize ' rwkv qu
-completes 'chat convert completion ' rwkv c
+completes 'chat convert compress completion ' rwkv c
 completes 'train tune tokenize ' rwkv help t
 completes '--template --temp ' rwkv chat --temp
 completes '--state-in --state --state-layout --state-out --stop ' rwkv run --st
