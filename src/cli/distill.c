@@ -30,6 +30,10 @@ static const rk_option rows[] = {
     {"init", 0, RK_OPT_CHOICE, "copy|copy-scaled|random", RUN(distill.start), 0, 0, "copy",
      "what the mixers of a new student begin with: the teacher's projections, these times 0.5, 0.3 "
      "for values, or nothing of it"},
+    {"layers", 0, RK_OPT_TEXT, "WHICH", RUN(distill.layers), 0, 0, "all",
+     "layers that are converted: all; a list, 0-3,5; or auto:N, all but the N where the student "
+     "that "
+     "stage 1 has left, -m, is furthest from attention. The others keep the teacher's attention"},
     {"preset", 0, RK_OPT_CHOICE, PRESETS, offsetof(distill_options, preset), 0, 0, "own",
      "rates, decay and start as here, as in arXiv 2501.15570 or as in 2505.03005; other options "
      "win"},
@@ -137,6 +141,10 @@ static rk_status settle(distill_options *o, rk_error *err)
     static const char *const tasks[N_STAGES] = {"align", "distill", "next-token"};
     rk_run_params *run = &o->training.run;
     run->task = tasks[o->stage];
+    if (run->distill.layers && !run->distill.teacher)
+        return rk_fail(err, RK_ERR_ARG, "--layers keeps the attention of a --teacher");
+    if (run->distill.layers && !strcmp(run->distill.layers, "all"))
+        run->distill.layers = NULL;
     if (o->stage != SFT && !run->distill.teacher)
         return rk_fail(err, RK_ERR_ARG, "--teacher MODEL is missing");
     if (o->stage == SFT && run->distill.teacher)

@@ -7,11 +7,12 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "format/format.h"
+#include "train/hybrid.h"
 #include "tune/graft.h"
 
 typedef struct graft_options {
     rk_common_options common;
-    const char *model, *out, *from;
+    const char *model, *out, *from, *layers;
     rk_opt_named sizes;
     double out_scale;
     int64_t seed;
@@ -48,6 +49,8 @@ static const rk_option rows[] = {
     COUNT("output-gate", 1, "0", "1: state heads have a gate"),
     {"removal-scale", 0, RK_OPT_NAMED, "X", AT(sizes), 0, 2, "1",
      "how much of what a key finds is removed; above 1 states can be swapped"},
+    {"layers", 0, RK_OPT_TEXT, "WHICH", AT(layers), 0, 0, "all",
+     "layers that get heads: all, or a list, 0-3,5; those of a wuneng host are among them"},
     {"import-state", 0, RK_OPT_TEXT, "FILE", AT(from), 0, 0, NULL,
      "an rwkv7 model of the same width whose heads the state heads begin as"},
     {"import-scale", 0, RK_OPT_NUMBER, "X", AT(out_scale), 0, 1, "0",
@@ -93,8 +96,21 @@ static rk_save_options save_options(const graft_options *o)
                              .overwrite = o->force};
 }
 
+/* The layers that get no heads. */
+static rk_status find_layers(const graft_options *o, const rk_model *host, rk_layer_set *kept,
+                             rk_error *err)
+{
+    int64_t n_auto = 0;
+    const rk_status st = rk_hybrid_parse(o->layers, host->hp.n_layer, kept, &n_auto, err);
+    return st == RK_OK && n_auto > 0
+               ? rk_fail(err, RK_ERR_ARG,
+                         "--layers is '%.40s', expected all or a list such as 0-3,5", o->layers)
+               : st;
+}
+
 static rk_status graft(const graft_options *o, rk_error *err)
 {
+    rk_layer_set kept;
     rk_model *host = NULL, *from = NULL, *made = NULL;
     rk_size sizes[RK_OPT_NAMED_MAX];
     for (int i = 0; i < o->sizes.n; i++)
@@ -102,10 +118,13 @@ static rk_status graft(const graft_options *o, rk_error *err)
     rk_status st = rk_model_open(&host, o->model, err);
     if (st == RK_OK && o->from)
         st = rk_model_open(&from, o->from, err);
+    if (st == RK_OK && o->layers)
+        st = find_layers(o, host, &kept, err);
     const rk_graft how = {.sizes = sizes,
                           .n_sizes = o->sizes.n,
                           .from = from,
                           .out_scale = o->out_scale,
+                          .kept = o->layers ? &kept : NULL,
                           .seed = (uint64_t)o->seed};
     const rk_save_options save = save_options(o);
     if (st == RK_OK)

@@ -131,6 +131,18 @@ static json_t *sizes(const rk_model *m)
     return all;
 }
 
+/* The layers of a hybrid that kept attention alone. */
+static json_t *kept_layers(const rk_model *m)
+{
+    json_t *all = json_array();
+    for (int64_t l = 0; m && all && l < m->hp.n_layer; l++)
+        if (rk_layer_in(&m->hp.kept, l) && json_array_append_new(all, json_integer(l)) != 0) {
+            json_decref(all);
+            all = NULL;
+        }
+    return all;
+}
+
 /* Everything there is to say; the text output reads it too. NULL: memory ran out. */
 static json_t *describe(const char *path, const rk_survey *s)
 {
@@ -139,7 +151,7 @@ static json_t *describe(const char *path, const rk_survey *s)
     if (s->model)
         snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, i->fingerprint);
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, "
-                     "s:s, s:b, s:o, s:o}",
+                     "s:s, s:b, s:o, s:o, s:o}",
                      "path", path, "arch", s->arch, "n_vocab", (json_int_t)i->n_vocab, "n_embd",
                      (json_int_t)i->n_embd, "n_layer", (json_int_t)i->n_layer, "n_head",
                      (json_int_t)i->n_head, "head_size", (json_int_t)i->head_size, "dim_ffn",
@@ -148,7 +160,8 @@ static json_t *describe(const char *path, const rk_survey *s)
                      "bytes_per_token", (json_int_t)s->bytes_per_token, "fingerprint", fingerprint,
                      "types", types(s->file), "metadata", metadata(s->file), "container",
                      rk_file_container(s->file), "runs", s->model != NULL, "warnings", warnings(s),
-                     "sizes", sizes(s->model ? s->model : s->skeleton));
+                     "kept_layers", kept_layers(s->model ? s->model : s->skeleton), "sizes",
+                     sizes(s->model ? s->model : s->skeleton));
 }
 
 /* ---- printing ---- */
@@ -214,6 +227,14 @@ static void print_sizes(const json_t *o)
         if (!json_object_get(o, json_object_iter_key(i)))
             printf("  %-16s %g\n", json_object_iter_key(i),
                    json_number_value(json_object_iter_value(i)));
+    const json_t *kept = json_object_get(o, "kept_layers");
+    if (json_array_size(kept) > 0)
+        printf("  %-16s", "attention only");
+    for (size_t i = 0; i < json_array_size(kept); i++)
+        printf("%s %" JSON_INTEGER_FORMAT, i ? "," : " in layers",
+               json_integer_value(json_array_get(kept, i)));
+    if (json_array_size(kept) > 0)
+        putchar('\n');
     if (number(o, "state_bytes") > 0)
         printf("  %-16s %" JSON_INTEGER_FORMAT " bytes a stream\n", "state",
                number(o, "state_bytes"));

@@ -10,7 +10,7 @@
 #include "io/json_line.h"
 
 typedef enum member_kind {
-    SIZE,      /* the size `text` */
+    SIZE,      /* the size `text`; of two with a '|' between them the first that is not 0 */
     SIZE_FLAG, /* the same, as true or false */
     NUMBER,    /* the whole number */
     FLAG,      /* number: 0 or 1 */
@@ -19,6 +19,8 @@ typedef enum member_kind {
     DIVISOR,   /* of what goes into a group norm of eps 1e-5 */
     RATIO,     /* the size `text` over n_embd */
     SIZES,     /* an object: sizes from `text` on to the last of the table that it is in */
+    LAYERS,    /* those with a mixer of the architecture's own: `text` for all, or a list */
+    TYPES,     /* of a hybrid: what each layer has */
     DTYPE,     /* of the weights, in PyTorch's words */
 } member_kind;
 
@@ -102,15 +104,16 @@ static const member tf[] = {
 };
 
 static const member arwkv7[] = {
-    {"num_attention_heads", SIZE, "n_wkv_head", 0},
-    {"num_key_value_heads", SIZE, "n_wkv_head", 0},
+    {"num_attention_heads", SIZE, "n_attention_head|n_wkv_head", 0},
+    {"num_key_value_heads", SIZE, "n_attention_kv_head|n_wkv_head", 0},
     {"head_size", SIZE, "head_size", 0},
     {"head_size_divisor", NUMBER, NULL, 8},
     {"wkv_version", NUMBER, NULL, 7},
     {"wkv_has_gate", SIZE_FLAG, "wkv_gate_mode", 0},
     {"wkv_has_group_norm", SIZE_FLAG, "wkv_has_group_norm", 0},
     {"wkv_use_vfirst", FLAG, NULL, 1},
-    {"wkv_layers", TEXT, "full", 0},
+    {"wkv_layers", LAYERS, "full", 0},
+    {"layer_types", TYPES, NULL, 0},
 };
 
 static const member rwkv6qwen2[] = {
@@ -118,6 +121,7 @@ static const member rwkv6qwen2[] = {
     {"attention_output_bias", FLAG, NULL, 0},
     {"lora_rank_tokenshift", SIZE, "rank_m", 0},
     {"lora_rank_decay", SIZE, "rank_w", 0},
+    {"layer_types", TYPES, NULL, 0},
 };
 
 static const member rwkv7qwen2[] = {
@@ -129,6 +133,7 @@ static const member rwkv7qwen2[] = {
     {"lora_rank_gate", SIZE, "rank_g", 0},
     {"balance_state", SIZE_FLAG, "balance_state", 0},
     {"groupnorm_att", SIZE_FLAG, "wkv_has_group_norm", 0},
+    {"layer_types", TYPES, NULL, 0},
 };
 
 static const member wuneng[] = {{"wuneng", SIZES, "state_heads", 0}};
@@ -256,9 +261,22 @@ double rk_hf_class_implies(const rk_hf_class *c, const rk_model *m, const rk_siz
 
 /* ---- config.json ---- */
 
+/* The size of this name, or of the first of two that is not 0. */
+static const rk_size_spec *size_named(const rk_model *m, const char *name)
+{
+    char first[RK_SAVE_TEXT_MAX];
+    const size_t n = strcspn(name, "|");
+    if (!name[n] || n >= sizeof first)
+        return rk_size_find(m->arch, name);
+    memcpy(first, name, n);
+    first[n] = '\0';
+    const rk_size_spec *s = rk_size_find(m->arch, first);
+    return s && rk_size_value(s, &m->hp) != 0 ? s : rk_size_find(m->arch, name + n + 1);
+}
+
 static void put_size(rk_buf *b, const char *key, const rk_model *m, const char *name)
 {
-    const rk_size_spec *s = rk_size_find(m->arch, name);
+    const rk_size_spec *s = size_named(m, name);
     const char *word;
     const size_t n = s ? rk_size_word(s, (int)rk_size_value(s, &m->hp), &word) : 0;
     char text[RK_SAVE_TEXT_MAX];
@@ -279,6 +297,40 @@ static void put_ratio(rk_buf *b, const char *key, const rk_model *m, const char 
         rk_json_num(b, key, rk_size_value(s, &m->hp) / (double)m->hp.n_embd);
 }
 
+static void put_key(rk_buf *b, const char *key)
+{
+    rk_buf_puts(b, ",");
+    rk_json_quote(b, key, strlen(key));
+    rk_buf_puts(b, ":");
+}
+
+static void put_layers(rk_buf *b, const char *key, const rk_model *m, const char *all)
+{
+    if (rk_n_kept(&m->hp) == 0) {
+        rk_json_str(b, key, all);
+        return;
+    }
+    const char *between = "[";
+    put_key(b, key);
+    for (int64_t l = 0; l < m->hp.n_layer; l++)
+        if (!rk_layer_in(&m->hp.kept, l)) {
+            rk_buf_printf(b, "%s%d", between, (int)l);
+            between = ",";
+        }
+    rk_buf_puts(b, "]");
+}
+
+static void put_types(rk_buf *b, const char *key, const rk_model *m)
+{
+    if (rk_n_kept(&m->hp) == 0)
+        return;
+    put_key(b, key);
+    for (int64_t l = 0; l < m->hp.n_layer; l++)
+        rk_buf_printf(b, "%s\"%s_attention\"", l ? "," : "[",
+                      rk_layer_in(&m->hp.kept, l) ? "full" : "linear");
+    rk_buf_puts(b, "]");
+}
+
 /* Those that can be given, but for ranks, which shapes show. */
 static void put_sizes(rk_buf *b, const member *r, const rk_model *m)
 {
@@ -286,13 +338,12 @@ static void put_sizes(rk_buf *b, const member *r, const rk_model *m)
     int i = 0;
     while ((s = rk_size_at(m->arch, i)) && strcmp(s->name, r->text) != 0)
         i++;
-    rk_buf_puts(b, ",");
-    rk_json_quote(b, r->key, strlen(r->key));
-    rk_buf_puts(b, ":");
+    put_key(b, r->key);
     rk_json_begin(b);
     for (; (s = rk_size_at(m->arch, i)); i++)
         if (s->initial.rule)
             put_size(b, s->name, m, s->name);
+    put_layers(b, "layers", m, "all");
     rk_json_end(b);
 }
 
@@ -313,6 +364,12 @@ static void put_member(rk_buf *b, const member *r, const rk_model *m, rk_dtype d
         break;
     case TEXT:
         rk_json_str(b, r->key, r->text);
+        break;
+    case LAYERS:
+        put_layers(b, r->key, m, r->text);
+        break;
+    case TYPES:
+        put_types(b, r->key, m);
         break;
     case SIZES:
         put_sizes(b, r, m);

@@ -28,12 +28,20 @@ static const struct {
     const char *key, *size;
     double otherwise;
 } numbers[] = {
-    {"vocab_size", "n_vocab", ABSENT},         {"hidden_size", "n_embd", ABSENT},
-    {"intermediate_size", "dim_ffn", ABSENT},  {"num_hidden_layers", "n_layer", ABSENT},
-    {"num_attention_heads", "n_head", ABSENT}, {"num_key_value_heads", "n_kv_head", ABSENT},
-    {"head_dim", "head_size", ABSENT},         {"rms_norm_eps", "rms_eps", 1e-6},
-    {"rope_theta", "rope_theta", 10000},       {"max_position_embeddings", "n_positions", ABSENT},
-    {"head_size", "head_size", ABSENT},        {"wkv_gate_mode", "wkv_gate_mode", ABSENT},
+    {"vocab_size", "n_vocab", ABSENT},
+    {"hidden_size", "n_embd", ABSENT},
+    {"intermediate_size", "dim_ffn", ABSENT},
+    {"num_hidden_layers", "n_layer", ABSENT},
+    {"num_attention_heads", "n_head", ABSENT},
+    {"num_key_value_heads", "n_kv_head", ABSENT},
+    {"head_dim", "head_size", ABSENT},
+    {"rms_norm_eps", "rms_eps", 1e-6},
+    {"rope_theta", "rope_theta", 10000},
+    {"max_position_embeddings", "n_positions", ABSENT},
+    {"head_size", "head_size", ABSENT},
+    {"wkv_gate_mode", "wkv_gate_mode", ABSENT},
+    {"num_attention_heads", "n_attention_head", ABSENT},
+    {"num_key_value_heads", "n_attention_kv_head", ABSENT},
 };
 
 /* What a member has to be where it is there at all. */
@@ -46,7 +54,8 @@ typedef enum want {
     IS,      /* the number `value` */
     TRUE_,   /* true */
     UNSET,   /* null */
-    FULL,    /* an array of the text `value` */
+    LAYERS,  /* the text `value`: all of them; or an array of layers */
+    TYPES,   /* an array of words for what layers have */
     DEFAULT, /* null, or an object of the rotary embedding: its members are those below */
     SIZES,   /* an object of sizes of the architecture `value` */
 } want;
@@ -66,7 +75,7 @@ static const member members[] = {
     {"wkv_has_group_norm", FLAG, NULL, offsetof(rk_tf_config, group_norm)},
     {"wkv_version", IS, "7", 0},
     {"wkv_use_vfirst", TRUE_, NULL, 0},
-    {"wkv_layers", EQUALS, "full", 0},
+    {"wkv_layers", LAYERS, "full", 0},
     {"head_size_divisor", IS, "8", 0},
     {"hidden_act", EQUALS, "silu", 0},
     {"mlp_bias", FALSE_, NULL, 0},
@@ -74,7 +83,7 @@ static const member members[] = {
     {"rope_interleaved", FALSE_, NULL, 0},
     {"partial_rotary_factor", ONE, NULL, 0},
     {"quantization_config", UNSET, NULL, 0},
-    {"layer_types", FULL, "full_attention", 0},
+    {"layer_types", TYPES, NULL, 0},
     {"wuneng", SIZES, "wuneng", 0},
     {"rope_scaling", DEFAULT, NULL, 0},
     {"rope_parameters", DEFAULT, NULL, 0},
@@ -157,18 +166,52 @@ static bool take_word(reading *r, const member *m)
     return true;
 }
 
-/* An array in which every element is the text. */
-static bool take_full(reading *r, const member *m)
+/* Behind the '[' of an array: call fn with the place of each element, until one fails. */
+static bool take_elements(reading *r, bool (*fn)(reading *r, int64_t i))
 {
-    if (!rk_json_take(&r->scan, '['))
-        return false;
+    int64_t i = 0;
     if (rk_json_peek_take(&r->scan, ']'))
         return true;
     do
-        if (!take_equal(r, m))
+        if (!fn(r, i++))
             return false;
     while (rk_json_peek_take(&r->scan, ','));
     return rk_json_take(&r->scan, ']');
+}
+
+static bool take_type(reading *r, int64_t i)
+{
+    if (!take_text(r))
+        return false;
+    const bool linear = !strcmp(r->text, "linear_attention");
+    if (!linear && strcmp(r->text, "full_attention") != 0)
+        return refuse(r, "layer_types", r->text, "full_attention or linear_attention");
+    if (linear && i < RK_LAYERS_MAX)
+        rk_layer_add(&r->c->linear, i);
+    r->c->n_types = i + 1;
+    return true;
+}
+
+static bool take_layer(reading *r, int64_t i)
+{
+    double x = -1;
+    (void)i;
+    r->scan.expected = "the number of a layer";
+    if (!rk_json_number(&r->scan, &x) || !(x >= 0 && x < RK_LAYERS_MAX && x == floor(x)))
+        return false;
+    rk_layer_add(&r->c->mixers, (int64_t)x);
+    return true;
+}
+
+/* All layers, in the word for it, or a list. */
+static bool take_layers(reading *r, const member *m)
+{
+    const bool list = rk_json_peek_take(&r->scan, '[');
+    r->c->lists_mixers = true;
+    memset(&r->c->mixers, list ? 0 : 0xff, sizeof r->c->mixers);
+    if (!list)
+        return take_equal(r, m);
+    return take_elements(r, take_layer);
 }
 
 static bool take_object(reading *r, const member *rows, size_t n, bool inner);
@@ -190,6 +233,7 @@ static bool take_size(reading *r, const rk_size_spec *s)
 
 static bool take_sizes(reading *r, const char *name)
 {
+    static const member layers = {"layers", LAYERS, "all", 0};
     const rk_arch *arch = rk_arch_find(name);
     if (!rk_json_take(&r->scan, '{'))
         return false;
@@ -197,7 +241,8 @@ static bool take_sizes(reading *r, const char *name)
         return true;
     do
         if (!take_text(r) || !rk_json_take(&r->scan, ':') ||
-            !take_size(r, rk_size_find(arch, r->text)))
+            !(!strcmp(r->text, layers.key) ? take_layers(r, &layers)
+                                           : take_size(r, rk_size_find(arch, r->text))))
             return false;
     while (rk_json_peek_take(&r->scan, ','));
     return rk_json_take(&r->scan, '}');
@@ -227,8 +272,10 @@ static bool take_member(reading *r, const member *m)
         return take_flag(r, &flag) && (flag || refuse(r, m->key, "false", "true"));
     case UNSET:
         return refuse(r, m->key, "set", "null");
-    case FULL:
-        return take_full(r, m);
+    case LAYERS:
+        return take_layers(r, m);
+    case TYPES:
+        return rk_json_take(&r->scan, '[') && take_elements(r, take_type);
     case SIZES:
         return take_sizes(r, m->value);
     case DEFAULT:
@@ -245,12 +292,24 @@ static bool take_number(reading *r, double *to)
     return false;
 }
 
+/* A number, for every size that it is. */
+static bool take_number_of(reading *r, size_t first)
+{
+    double x = ABSENT;
+    if (!take_number(r, &x))
+        return false;
+    for (size_t i = first; i < RK_COUNT(numbers); i++)
+        if (!strcmp(numbers[i].key, numbers[first].key))
+            r->c->numbers[i] = x;
+    return true;
+}
+
 /* The value of the key in r->text. Only rope_theta is looked for in an inner object. */
 static bool take_value(reading *r, const member *rows, size_t n, bool inner)
 {
     for (size_t i = 0; i < RK_COUNT(numbers); i++)
         if (!strcmp(r->text, numbers[i].key) && (!inner || !strcmp(r->text, "rope_theta")))
-            return take_number(r, &r->c->numbers[i]);
+            return take_number_of(r, i);
     for (size_t i = 0; i < n; i++)
         if (!strcmp(r->text, rows[i].key))
             return take_member(r, &rows[i]);
@@ -313,15 +372,18 @@ static bool is_type(const char *type, const rk_arch *arch)
            (strlen(name) == n && !strncmp(type, name, n));
 }
 
-/* A flag and whether the tensor that it is about is there. */
+#define ATTENTION "model.layers.%d.self_attn."
+
+/* A flag and whether a layer has the tensor that it is about. */
 static rk_status check_part(const rk_file *f, const char *name, const char *key, double said,
                             const char *tensor, rk_error *err)
 {
-    const bool there = rk_file_find(f, tensor) != NULL;
+    const bool there = rk_file_in_any_layer(f, tensor);
     if (isnan(said) || (said != 0) == there)
         return RK_OK;
     return rk_fail(err, RK_ERR_FORMAT, "%s: %s is %s, but there is %s tensor '%s'", name, key,
-                   there ? "false" : "true", there ? "a" : "no", tensor);
+                   there ? "false" : "true", there ? "a" : "no",
+                   tensor + strlen("model.layers.%d."));
 }
 
 static rk_status check_parts(const rk_tf_config *c, const rk_arch *arch, const rk_file *f,
@@ -330,17 +392,17 @@ static rk_status check_parts(const rk_tf_config *c, const rk_arch *arch, const r
     if (arch != &rk_arch_arwkv7)
         return RK_OK;
     const rk_status st =
-        check_part(f, name, "wkv_has_gate", c->gate, "model.layers.0.self_attn.time_mixer.g1", err);
+        check_part(f, name, "wkv_has_gate", c->gate, ATTENTION "time_mixer.g1", err);
     return st == RK_OK ? check_part(f, name, "wkv_has_group_norm", c->group_norm,
-                                    "model.layers.0.self_attn.time_mixer.ln_x.weight", err)
+                                    ATTENTION "time_mixer.ln_x.weight", err)
                        : st;
 }
 
 static rk_status check_type(const rk_tf_config *c, const rk_arch *arch, const rk_file *f,
                             const char *name, rk_error *err)
 {
-    const bool biases = rk_file_find(f, "model.layers.0.self_attn.q_proj.bias") != NULL;
-    const bool has_q = rk_size_find(arch, "dim_q") != NULL;
+    const bool biases = rk_file_in_any_layer(f, ATTENTION "q_proj.bias");
+    const bool has_q = rk_file_in_any_layer(f, ATTENTION "q_proj.weight");
     if (*c->model_type && !is_type(c->model_type, arch))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
                        "%s: model_type is '%s', but the tensors beside it are those of a %s model",
@@ -400,7 +462,42 @@ static rk_status state_sizes(const rk_tf_config *c, const rk_arch *arch, rk_file
     return st;
 }
 
-/* Whoever opens the model says what it lacks. */
+/* Have layers whose mixer is the architecture's own no attention? */
+static bool is_recurrent(const rk_arch *arch)
+{
+    for (int i = 0; i < arch->n_state; i++)
+        if (arch->state[i].kind == RK_STATE_TOKENS && arch->state[i].in == RK_IN_ALL)
+            return false;
+    return true;
+}
+
+/* Lists of layers against the tensors'. */
+static rk_status check_layers(const rk_tf_config *c, const rk_arch *arch, const rk_hparams *hp,
+                              const char *name, rk_error *err)
+{
+    if (c->n_types > 0 && c->n_types != hp->n_layer)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: layer_types has %" PRId64 " layers, but its tensors show %" PRId64,
+                       name, c->n_types, hp->n_layer);
+    for (int64_t l = 0; l < rk_min_i64(hp->n_layer, RK_LAYERS_MAX); l++) {
+        const bool kept = rk_layer_in(&hp->kept, l), linear = is_recurrent(arch) && !kept;
+        if (c->lists_mixers && rk_layer_in(&c->mixers, l) == kept)
+            return rk_fail(err, RK_ERR_FORMAT,
+                           "%s: layer %" PRId64
+                           " is %s its list of layers, but %s tensors of %s are "
+                           "beside it",
+                           name, l, kept ? "in" : "not in", kept ? "no" : "the", arch->name);
+        if (c->n_types > 0 && rk_layer_in(&c->linear, l) != linear)
+            return rk_fail(err, RK_ERR_FORMAT,
+                           "%s: layer_types has %s_attention for layer %" PRId64
+                           ", but its tensors are those of %s",
+                           name, linear ? "full" : "linear", l,
+                           linear ? "a recurrence" : "attention");
+    }
+    return RK_OK;
+}
+
+/* Whoever opens the model says what it lacks. A size of 0 is of a part that the model is without. */
 static rk_status check_sizes(const rk_tf_config *c, const rk_arch *arch, const rk_file *canonical,
                              const char *name, rk_error *err)
 {
@@ -410,11 +507,12 @@ static rk_status check_sizes(const rk_tf_config *c, const rk_arch *arch, const r
         return RK_OK;
     for (size_t i = 0; i < RK_COUNT(numbers) && st == RK_OK; i++) {
         const rk_size_spec *s = rk_size_find(arch, numbers[i].size);
-        if (s && !s->at.real && !isnan(c->numbers[i]))
+        const bool there = s && (s->range.min > 0 || rk_size_value(s, &hp) != 0);
+        if (there && !s->at.real && !isnan(c->numbers[i]))
             st = rk_header_compare(name, numbers[i].key, c->numbers[i], arch, numbers[i].size, &hp,
                                    err);
     }
-    return st;
+    return st == RK_OK ? check_layers(c, arch, &hp, name, err) : st;
 }
 
 static rk_status apply(rk_file *canonical, const rk_file *f, const rk_map *map, rk_error *err)

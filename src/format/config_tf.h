@@ -12,6 +12,10 @@ typedef struct rk_tf_config {
     double numbers[RK_TF_NUMBERS]; /* in the order of a table, config_tf.c */
     double tied, attention_bias;   /* 0, 1 or NAN */
     double gate, group_norm;       /* of a recurrence, likewise */
+    /* Lists of layers: those with a mixer of the architecture's own; those with a recurrence, of n_types. */
+    bool lists_mixers;
+    rk_layer_set mixers, linear;
+    int64_t n_types; /* 0: no layer_types */
     struct {
         const char *size; /* the name of one, */
         char text[RK_TF_WORD_MAX];

@@ -288,7 +288,9 @@ const rk_scheme *rk_scheme_gguf_of_arch(const rk_arch *arch)
 
 const rk_scheme *rk_scheme_gguf_of(const rk_model *m)
 {
-    return rk_size_marked(m->arch, &m->hp, 0) ? NULL : rk_scheme_gguf_of_arch(m->arch);
+    return rk_size_marked(m->arch, &m->hp, 0) || rk_n_kept(&m->hp) > 0
+               ? NULL
+               : rk_scheme_gguf_of_arch(m->arch);
 }
 
 const rk_scheme *rk_scheme_gguf_numbers(const rk_arch *arch)

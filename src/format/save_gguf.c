@@ -31,12 +31,21 @@ static rk_dtype main_type(const rk_save *s)
     return best;
 }
 
+/* Layers that are kept are a part as well, that llama.cpp does not have. */
+static void name_arch(const rk_save *s, char *name)
+{
+    rk_arch_full_name(s->m, s->m->arch->name, name);
+    const size_t n = strlen(name);
+    if (rk_n_kept(&s->m->hp) > 0)
+        snprintf(name + n, RK_ARCH_NAME_MAX - n, "+hybrid");
+}
+
 static void put_sizes(rk_gguf_meta *m, const rk_save *s)
 {
     const rk_arch *arch = s->m->arch;
     const rk_scheme *scheme = rk_scheme_gguf_numbers(arch);
     char name[RK_ARCH_NAME_MAX];
-    rk_arch_full_name(s->m, arch->name, name);
+    name_arch(s, name);
     for (int i = 0; i < scheme->n_numbers; i++) {
         const rk_scheme_number *n = &scheme->numbers[i];
         const rk_size_spec *size = n->size ? rk_size_find(arch, n->size) : NULL;
@@ -161,7 +170,7 @@ static void put_all(rk_gguf_meta *m, const rk_save *s)
     const rk_dtype type = main_type(s);
     const int n = rk_save_pairs(s, pairs, text);
     char arch[RK_ARCH_NAME_MAX];
-    rk_arch_full_name(s->m, s->m->arch->name, arch);
+    name_arch(s, arch);
     rk_gguf_put_string(m, "general.architecture", arch);
     rk_gguf_put_string(m, "general.name", name_of_model(s));
     for (size_t i = 0; i < RK_COUNT(file_types); i++)

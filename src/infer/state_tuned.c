@@ -90,10 +90,10 @@ static rk_status read_part(const rk_file *f, const rk_state_entry *p, const rk_p
 }
 
 /* Is a part that need not be tuned missing? */
-static bool is_left_out(const rk_file *f, const rk_param_spec *spec)
+static bool is_left_out(const rk_model *m, const rk_file *f, const rk_param_spec *spec)
 {
     char name[RK_PARAM_NAME_MAX];
-    rk_param_name(spec, 0, name);
+    rk_param_name(spec, rk_first_mixer(&m->hp), name);
     return spec->scope == RK_SCOPE_TUNED_SHIFT && !rk_file_find(f, name);
 }
 
@@ -107,7 +107,7 @@ static rk_status read_parts(const rk_model *m, const rk_file *f, float *state, r
         const rk_param_spec *spec = rk_state_tuned_param(m->arch, p->spec);
         if (p->spec->zero_if_tuned)
             memset(state + p->at, 0, (size_t)p->count * sizeof *state);
-        if (!spec || is_left_out(f, spec))
+        if (!spec || is_left_out(m, f, spec))
             continue;
         st = read_part(f, p, spec, state + p->at, err);
         n++;
@@ -166,7 +166,7 @@ rk_status rk_model_tuned_read(rk_model *m, const rk_file *f, rk_error *err)
     for (int i = 0; i < m->state.n_parts && st == RK_OK; i++) {
         const rk_state_entry *e = &m->state.parts[i];
         const rk_param_spec *spec = rk_state_tuned_param(m->arch, e->spec);
-        if (spec && !is_left_out(f, spec))
+        if (spec && !is_left_out(m, f, spec))
             st = put_part(m, e, spec, state, err);
     }
     free(state);

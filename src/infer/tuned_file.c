@@ -106,14 +106,14 @@ static int64_t floats_of(const sizes *z)
     return z->n_layer * (2 * z->n_embd + z->n_head * z->head_size * z->head_size);
 }
 
-/* False: the model's state is no matrix for each head. */
+/* False: the model's state is no matrix for each head of every layer. */
 static bool sizes_of(const rk_model *m, sizes *z)
 {
     const int64_t n = m->hp.head_size;
     *z = (sizes){m->hp.n_layer, m->hp.n_embd, n > 0 ? m->hp.n_embd / n : 0, n};
     for (int i = 0; i < m->state.n_parts; i++)
         if (m->state.parts[i].spec->kind == RK_STATE_MATRIX)
-            return z->n_head > 0;
+            return z->n_head > 0 && rk_n_kept(&m->hp) == 0;
     return false;
 }
 

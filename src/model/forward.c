@@ -2,7 +2,7 @@
  *
  * A block is a segment: with a tape that is to be short it is recomputed in the backward pass, and
  * without a tape, or below the lowest parameter that is trained, it runs in a scope. Either way what it leaves are its results alone: the residual
- * stream, its state, and what block 0 carries to the others. */
+ * stream, its state, and what the first block with a mixer of the architecture's carries to the others. */
 #include <assert.h>
 #include <string.h>
 
@@ -28,10 +28,27 @@ static bool is_dropped(const block_job *j, int i, const rk_tensor *before)
            !rk_tensor_is_streams(before);
 }
 
-/* Results that are not state: block 0 carries, the others pass on what it left. */
+/* Results that are not state: one block carries, those behind it pass on what it left. */
 static int n_carried(const block_job *j)
 {
-    return j->layer == 0 ? j->m->arch->n_carry : 0;
+    return j->layer == rk_first_mixer(&j->m->hp) ? j->m->arch->n_carry : 0;
+}
+
+void rk_block_take_state(const rk_model *m, int64_t layer, rk_tensor *const *state, rk_block_io *io)
+{
+    for (int i = 0; i < m->arch->n_state; i++) {
+        const int place = rk_state_part_at(m, layer, i);
+        io->state[i] = place < 0 ? NULL : state[place];
+    }
+}
+
+static void leave_state(const rk_model *m, int64_t layer, const rk_block_io *io, rk_tensor **state)
+{
+    for (int i = 0; i < m->arch->n_state; i++) {
+        const int place = rk_state_part_at(m, layer, i);
+        if (place >= 0)
+            state[place] = io->state[i];
+    }
 }
 
 static int pack_inputs(const rk_block_io *io, int n_state, rk_tensor **in)
@@ -59,7 +76,7 @@ static rk_block_io unpack_inputs(rk_tensor *const *in, int n_state)
     return io;
 }
 
-/* The segment. What block 0 carries may be a view, and results are tensors of their own. */
+/* The segment. What is carried may be a view, and results are tensors of their own. */
 static void run_block(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor **out)
 {
     const block_job *j = user;
@@ -70,7 +87,9 @@ static void run_block(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor *
     arch->block(ctx, j->m, j->layer, j->dropout, &io);
     *out++ = io.x;
     for (int i = 0; i < arch->n_state; i++)
-        *out++ = is_dropped(j, i, before.state[i]) ? rk_copy(ctx, before.state[i]) : io.state[i];
+        if (before.state[i])
+            *out++ =
+                is_dropped(j, i, before.state[i]) ? rk_copy(ctx, before.state[i]) : io.state[i];
     for (int i = 0; i < n_carried(j); i++)
         *out++ = rk_copy(ctx, io.carry[i]);
 }
@@ -109,7 +128,8 @@ static int new_results(rk_ctx *ctx, const block_job *j, const rk_block_io *io, r
         return 0;
     out[n++] = in_place ? io->x : rk_new_like(ctx, io->x);
     for (int i = 0; i < arch->n_state; i++)
-        out[n++] = new_state(ctx, j, i, io->state[i], io->x);
+        if (io->state[i])
+            out[n++] = new_state(ctx, j, i, io->state[i], io->x);
     for (int i = 0; i < n_carried(j); i++)
         out[n++] = new_carried(ctx, j->m, &arch->carry[i], io->x);
     return rk_ctx_failed(ctx) ? 0 : n;
@@ -127,10 +147,13 @@ static void block_as_segment(rk_ctx *ctx, block_job *j, rk_block_io *io)
         rk_recompute(ctx, run_block, j, in, n_in, out, n_out);
     else
         rk_scoped(ctx, run_block, j, in, n_in, out, n_out);
-    io->x = out[0];
-    memcpy(io->state, out + 1, (size_t)arch->n_state * sizeof *out);
+    rk_tensor *const *left = out;
+    io->x = *left++;
+    for (int i = 0; i < arch->n_state; i++)
+        if (io->state[i])
+            io->state[i] = *left++;
     for (int i = 0; i < n_carried(j); i++)
-        io->carry[i] = out[1 + arch->n_state + i];
+        io->carry[i] = *left++;
 }
 
 /* Does no gradient end in this block or go through it? */
@@ -172,7 +195,6 @@ static bool check_inputs(rk_ctx *ctx, const rk_arch *arch, const rk_forward *f)
 rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
 {
     const rk_arch *arch = m->arch;
-    const size_t state_bytes = (size_t)arch->n_state * sizeof(rk_tensor *);
     rk_block_io io = {.x = NULL};
     if (!check_inputs(ctx, arch, f))
         return NULL;
@@ -185,9 +207,8 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
     arch->stem(ctx, m, f, &io);
     io.x = rk_dropout(ctx, io.x, f->dropout, 0);
     for (int64_t l = 0; l < m->hp.n_layer && !rk_ctx_failed(ctx); l++) {
-        rk_tensor **state = f->state + l * arch->n_state;
         jobs[l] = (block_job){m, l, f->dropout, f->drop_rows};
-        memcpy(io.state, state, state_bytes);
+        rk_block_take_state(m, l, f->state, &io);
         if (ctx->recording && is_below_tape(m, l, &io))
             block_below_tape(ctx, &jobs[l], &io);
         else if (f->recompute || !ctx->recording)
@@ -196,7 +217,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
             ctx->layer = l;
             arch->block(ctx, m, l, f->dropout, &io);
         }
-        memcpy(state, io.state, state_bytes);
+        leave_state(m, l, &io, f->state);
     }
     arch->head(ctx, m, io.x, f);
     return rk_ctx_failed(ctx) ? NULL : f->out[0];

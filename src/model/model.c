@@ -122,23 +122,48 @@ static void add_pair(rk_model *m, const rk_param_spec *spec, int64_t layer, int 
     }
 }
 
+static bool has_param(const rk_model *m, const rk_param_spec *spec, int64_t layer)
+{
+    const rk_hparams *hp = &m->hp;
+    const bool kept = rk_layer_in(&hp->kept, layer);
+    switch (spec->scope) {
+    case RK_SCOPE_TIED:
+        return hp->tied;
+    case RK_SCOPE_UNTIED:
+        return !hp->tied;
+    case RK_SCOPE_LN0:
+        return !hp->ln0_fused;
+    case RK_SCOPE_SOME:
+        return m->arch->has(hp, spec, layer);
+    case RK_SCOPE_KEPT:
+        return kept;
+    case RK_SCOPE_MIXER:
+    case RK_SCOPE_LATER:
+        return !kept;
+    case RK_SCOPE_TUNED:
+        return !kept && hp->tuned_state;
+    case RK_SCOPE_TUNED_SHIFT:
+        return !kept && hp->tuned_shift;
+    case RK_SCOPE_TUNED_BASIS:
+        return !kept && hp->tuned_basis;
+    case RK_SCOPE_MODEL:
+    case RK_SCOPE_LAYER:
+        break;
+    }
+    return true;
+}
+
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     const int kind = m->hp.low_rank > 0 ? rk_pair_kind(spec) : -1;
-    if ((spec->scope == RK_SCOPE_TIED && !m->hp.tied) ||
-        (spec->scope == RK_SCOPE_UNTIED && m->hp.tied) ||
-        (spec->scope == RK_SCOPE_SOME && !m->arch->has(&m->hp, spec, layer)) ||
-        (spec->scope == RK_SCOPE_TUNED && !m->hp.tuned_state) ||
-        (spec->scope == RK_SCOPE_TUNED_SHIFT && !m->hp.tuned_shift) ||
-        (spec->scope == RK_SCOPE_TUNED_BASIS && !m->hp.tuned_basis) ||
-        (spec->scope == RK_SCOPE_LN0 && m->hp.ln0_fused))
+    if (!has_param(m, spec, layer))
         return;
     if (kind >= 0 && m->hp.pair_rank[kind] > 0) {
         add_pair(m, spec, layer, kind);
         return;
     }
     rk_param *p = append_param(m, spec, layer);
-    p->used = spec->scope != RK_SCOPE_LATER || layer > 0;
+    p->used = spec->scope != RK_SCOPE_LATER || layer > rk_first_mixer(&m->hp);
     if (rk_roles[spec->role].weight)
         *rk_param_weight(m, p) =
             (rk_weight){.layout = rk_roles[spec->role].layout, .adapted_as = ++m->n_weights};

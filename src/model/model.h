@@ -23,8 +23,10 @@ typedef enum rk_scope {
     RK_SCOPE_UNTIED, /* and where it is not */
     RK_SCOPE_LAYER,  /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
     RK_SCOPE_SOME,   /* the same, in layers where rk_arch.has says so */
-    RK_SCOPE_LATER,  /* the same, but layer 0 does not use it: a file may lack it or hold a dummy */
-    RK_SCOPE_TUNED,  /* in every layer where rk_hparams.tuned_state says so, else nowhere */
+    RK_SCOPE_MIXER,  /* the same, in layers that are not kept (rk_hparams.kept), */
+    RK_SCOPE_KEPT,   /* and in those that are */
+    RK_SCOPE_LATER, /* as MIXER, but the first of them does not use it: a file may lack it or hold a dummy */
+    RK_SCOPE_TUNED,       /* as MIXER, where rk_hparams.tuned_state says so, else nowhere */
     RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift, */
     RK_SCOPE_TUNED_BASIS, /* of rk_hparams.tuned_basis */
 } rk_scope;
@@ -78,9 +80,9 @@ typedef struct rk_io_spec {
 typedef struct rk_forward {
     rk_tensor *in[RK_IO_MAX];  /* as rk_arch.inputs lists them */
     rk_tensor *out[RK_IO_MAX]; /* as rk_arch.outputs: filled in */
-    rk_tensor **state; /* n_layer * n_state, layer by layer: before the tokens, then after */
-    double dropout;    /* after each residual addition, while recording */
-    bool recompute;    /* keep each block's results only; backward computes it again */
+    rk_tensor **state;         /* the parts of rk_model.state: before the tokens, then after */
+    double dropout;            /* after each residual addition, while recording */
+    bool recompute;            /* keep each block's results only; backward computes it again */
     /* Nobody reads what the states have grown by, so that it need not outlive its block: they may come out
      * as they went in. */
     bool drop_rows;
@@ -89,10 +91,12 @@ typedef struct rk_forward {
 /* What a block works on, in place. */
 typedef struct rk_block_io {
     rk_tensor *x; /* (B, T, C) the residual stream */
-    rk_tensor
-        *carry[RK_CARRY_MAX];    /* as rk_arch.carry: block 0 leaves them, the others read them */
+    rk_tensor *
+        carry[RK_CARRY_MAX]; /* as rk_arch.carry: the first block with a mixer of the architecture's
+                                     * leaves them, those behind it read them */
     rk_tensor *given[RK_IO_MAX]; /* what the stem leaves for all blocks; only read */
-    rk_tensor *state[RK_STATE_MAX]; /* of this layer: before the tokens, then after */
+    /* Of this layer, as rk_arch.state: before the tokens, then after; NULL what it does not have. */
+    rk_tensor *state[RK_STATE_MAX];
 } rk_block_io;
 
 typedef void rk_stem_fn(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io *io);
@@ -112,7 +116,7 @@ typedef struct rk_arch {
     const rk_param_spec *params;
     int n_params;
     const rk_state_spec *state;
-    int n_state; /* per layer */
+    int n_state;
     size_t top_bytes, layer_bytes;
     /* Does a layer of a model of these sizes have this parameter of scope SOME? NULL: there are none. */
     bool (*has)(const rk_hparams *hp, const rk_param_spec *spec, int64_t layer);
@@ -133,6 +137,9 @@ typedef struct rk_arch {
  * runs in a scope of its own, so memory does not grow with depth. Returns the first output; NULL
  * after a failure, also when an input is missing or of another type. */
 rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f);
+/* The parts of a layer's state among those of a forward, as a block takes them. */
+void rk_block_take_state(const rk_model *m, int64_t layer, rk_tensor *const *state,
+                         rk_block_io *io);
 
 extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
@@ -171,8 +178,8 @@ struct rk_model {
     rk_weight *head; /* (V, C), of the top struct; its matrix may be the table of embeddings, too */
     int n_weights;   /* that adapters may be added to: the largest rk_weight.adapted_as */
     const struct rk_adapting *adapting; /* adapters that are trained with it; NULL: none */
-    /* Where in params U and V (H, N, rank) of each layer are, whose product is added to the matrices that
-     * streams begin with in training (tune/state_pairs.h); NULL: there are none. */
+    /* Where in params U (H, N, rank) of each layer is, and V behind it, whose product is added to the matrices
+     * that streams begin with in training (tune/state_pairs.h); NULL: there are none. */
     int64_t *state_pairs;
     rk_state_layout state;
     int64_t ctx_len;

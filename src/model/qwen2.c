@@ -25,8 +25,8 @@ static const rk_param_spec llama_params[] = {
 
 enum { KEYS, VALUES, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    {.name = "att.keys", .shape = "GD", .kind = RK_STATE_TOKENS},
-    {.name = "att.values", .shape = "GD", .kind = RK_STATE_TOKENS},
+    RK_TF_KEYS(RK_IN_ALL),
+    RK_TF_VALUES(RK_IN_ALL),
 };
 
 /* The body alone shows nothing of what may have been put beside or around attention: files with more
@@ -51,7 +51,8 @@ static rk_tensor *attend(rk_ctx *ctx, const rk_model *m, int64_t l, rk_tensor *x
                          rk_tensor *residual, rk_block_io *io)
 {
     const layer *p = rk_model_layer(m, l);
-    return rk_tf_attention(ctx, m, &p->attention, x, residual, &io->state[KEYS],
+    const rk_tf_heads heads = rk_tf_heads_of(&m->hp);
+    return rk_tf_attention(ctx, &heads, &p->attention, x, residual, &io->state[KEYS],
                            &io->state[VALUES]);
 }
 

@@ -19,7 +19,7 @@ enum {
 }; /* of each of the five mixes, of all five, of the decay */
 
 #define MIXER RK_TF_NAME "self_attn."
-#define LAYER(f) RK_SCOPE_LAYER, offsetof(layer, f)
+#define LAYER(f) RK_SCOPE_MIXER, offsetof(layer, f)
 
 /* Initial values are RWKV-6's. */
 /* clang-format off */
@@ -48,21 +48,25 @@ static const rk_param_spec params[] = {
 };
 /* clang-format on */
 
-enum { SHIFT, WKV, N_STATE };
+enum { SHIFT, WKV, KEYS, VALUES, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [SHIFT] = {.name = "att.shift", .shape = "C", .tuned = offsetof(layer, ts_state)},
+    [SHIFT] = {.name = "att.shift",
+               .shape = "C",
+               .tuned = offsetof(layer, ts_state),
+               .in = RK_IN_MIXERS},
     [WKV] = {.name = "att.wkv",
              .shape = "HDD",
              .kind = RK_STATE_MATRIX,
              .tuned = offsetof(layer, time_state),
-             .key_major = true},
+             .key_major = true,
+             .in = RK_IN_MIXERS},
+    [KEYS] = RK_TF_KEYS(RK_IN_KEPT),
+    [VALUES] = RK_TF_VALUES(RK_IN_KEPT),
 };
-
-#define FIRST "model.layers.0.self_attn."
 
 static bool detect(const rk_file *f)
 {
-    return rk_file_find(f, FIRST "time_maa_x") != NULL;
+    return rk_file_in_any_layer(f, MIXER "time_maa_x");
 }
 
 /* arg, and twice as much in wide models. */
@@ -75,13 +79,14 @@ static double rank_of(const rk_hparams *hp, double arg)
 /* clang-format off */
 static const rk_size_spec own[] = {
     {"rank_w", RK_OWN_SIZE(RANK_W), 'w', {1, RK_RANK_MAX}, {rank_of, 64},
-     {RK_FROM_TENSOR, FIRST "time_decay_w1", 2, 1},
+     {RK_FROM_TENSOR, MIXER "time_decay_w1", 2, 1},
      {"lora-rank-w", "by n-embd", "rank of the decay's matrices"}},
     {"rank_m", RK_OWN_SIZE(RANK_M), 'm', {1, RK_RANK_MAX}, {rank_of, 32},
-     {RK_FROM_TENSOR, FIRST "time_maa_w2", 3, 1}, RK_NO_OPTION},
+     {RK_FROM_TENSOR, MIXER "time_maa_w2", 3, 1}, RK_NO_OPTION},
     {"dim_m", RK_OWN_SIZE(DIM_M), 'M', {5, 5 * RK_RANK_MAX}, {NULL, 0},
      {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
     RK_TF_RMS_EPS(1e-6),
+    RK_TF_KEPT_THETA,
 };
 /* clang-format on */
 static const rk_size_table own_sizes = {own, RK_COUNT(own)};
@@ -96,7 +101,11 @@ static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t l, rk_tensor 
                            rk_tensor *residual, rk_block_io *io)
 {
     const layer *p = rk_model_layer(m, l);
+    const rk_tf_heads heads = rk_tf_heads_of(&m->hp);
     rk_rwkv6_time_mix att = p->att;
+    if (rk_layer_in(&m->hp.kept, l))
+        return rk_tf_attention(ctx, &heads, &p->attention, x, residual, &io->state[KEYS],
+                               &io->state[VALUES]);
     att.receptance = p->attention.q;
     att.key = p->attention.k;
     att.value = p->attention.v;

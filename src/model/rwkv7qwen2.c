@@ -34,7 +34,8 @@ static bool has(const rk_hparams *hp, const rk_param_spec *spec, int64_t l)
         {offsetof(layer, att.g2), FULL_GATE, 0},      {offsetof(layer, att.k_k), BALANCED, 0},
         {offsetof(layer, att.k_a), BALANCED, 0},      {offsetof(layer, bonus), BONUS, 1},
         {offsetof(layer, att.ln_x_w), GROUP_NORM, 1}, {offsetof(layer, att.ln_x_b), GROUP_NORM, 1}};
-    (void)l;
+    if (rk_layer_in(&hp->kept, l))
+        return false;
     for (size_t i = 0; i < RK_COUNT(parts); i++)
         if (parts[i].field == spec->field)
             return hp->own[parts[i].size].n == parts[i].value;
@@ -42,7 +43,7 @@ static bool has(const rk_hparams *hp, const rk_param_spec *spec, int64_t l)
 }
 
 #define MIXER RK_TF_NAME "self_attn."
-#define LAYER(f) RK_SCOPE_LAYER, offsetof(layer, f)
+#define LAYER(f) RK_SCOPE_MIXER, offsetof(layer, f)
 #define SOME(f) RK_SCOPE_SOME, offsetof(layer, f)
 #define LATER(f) RK_SCOPE_LATER, offsetof(layer, f)
 
@@ -77,21 +78,22 @@ static const rk_param_spec params[] = {
 /* clang-format on */
 
 /* Each layer knows how many tokens came before: what a rotary embedding asks for. */
-enum { WKV, BEFORE, N_STATE };
+enum { WKV, BEFORE, KEYS, VALUES, N_STATE };
 static const rk_state_spec state[N_STATE] = {
     [WKV] = {.name = "att.wkv",
              .shape = "HDD",
              .kind = RK_STATE_MATRIX,
-             .tuned = offsetof(layer, time_state)},
-    [BEFORE] = {.name = "att.tokens", .shape = ""},
+             .tuned = offsetof(layer, time_state),
+             .in = RK_IN_MIXERS},
+    [BEFORE] = {.name = "att.tokens", .shape = "", .in = RK_IN_MIXERS},
+    [KEYS] = RK_TF_KEYS(RK_IN_KEPT),
+    [VALUES] = RK_TF_VALUES(RK_IN_KEPT),
 };
-
-#define FIRST "model.layers.0.self_attn."
 
 static bool detect(const rk_file *f)
 {
-    return rk_file_find(f, FIRST "q_proj.weight") && rk_file_find(f, FIRST "w0") &&
-           rk_file_find(f, FIRST "a0");
+    return rk_file_find(f, "model.layers.0.self_attn.q_proj.weight") &&
+           rk_file_in_any_layer(f, MIXER "w0") && rk_file_in_any_layer(f, MIXER "a0");
 }
 
 /* ---- sizes ---- */
@@ -116,27 +118,27 @@ static double rank_gate(const rk_hparams *hp, double scale)
 /* clang-format off */
 static const rk_size_spec own[] = {
     {"rank_w", RK_OWN_SIZE(RANK_W), 'w', {1, RK_RANK_MAX}, {rank_half, 1.8},
-     {RK_FROM_TENSOR, FIRST "w1", 2, 1},
+     {RK_FROM_TENSOR, MIXER "w1", 2, 1},
      {"lora-rank-w", "by n-embd", "rank of the decay's matrices"}},
     {"rank_a", RK_OWN_SIZE(RANK_A), 'a', {1, RK_RANK_MAX}, {rank_half, 1.8},
-     {RK_FROM_TENSOR, FIRST "a1", 2, 1},
+     {RK_FROM_TENSOR, MIXER "a1", 2, 1},
      {"lora-rank-a", "by n-embd", "rank of the in-context learning rate's"}},
     {"rank_v", RK_OWN_SIZE(RANK_V), 'v', {1, RK_RANK_MAX}, {rank_half, 1.3},
-     {RK_FROM_LATER, "model.layers.1.self_attn.v1", 2, 1},
+     {RK_FROM_LATER, MIXER "v1", 2, 1},
      {"lora-rank-v", "by n-embd", "rank of the value residual's"}},
     {"rank_g", RK_OWN_SIZE(RANK_G), 'g', {1, RK_RANK_MAX}, {rank_gate, 0.6},
-     {RK_FROM_OPTIONAL, FIRST "g1", 2, 1}, {"lora-rank-g", "by n-embd", "rank of the gate's"}},
+     {RK_FROM_OPTIONAL, MIXER "g1", 2, 1}, {"lora-rank-g", "by n-embd", "rank of the gate's"}},
     {"full_gate", RK_OWN_SIZE(FULL_GATE), 0, {0, 1}, {rk_size_constant, 0},
-     {RK_FROM_PRESENCE, FIRST "gate.weight", 0, 0},
+     {RK_FROM_PRESENCE, MIXER "gate.weight", 0, 0},
      {"full-gate", "0", "1: a whole matrix for the gate"}},
     {"wkv_has_group_norm", RK_OWN_SIZE(GROUP_NORM), 0, {0, 1}, {rk_size_constant, 0},
-     {RK_FROM_PRESENCE, FIRST "ln_x.weight", 0, 0},
+     {RK_FROM_PRESENCE, MIXER "ln_x.weight", 0, 0},
      {"group-norm", "0", "1: a group norm behind the recurrence"}},
     {"balance_state", RK_OWN_SIZE(BALANCED), 0, {0, 1}, {rk_size_constant, 1},
-     {RK_FROM_ABSENCE, FIRST "k_k", 0, 0},
+     {RK_FROM_ABSENCE, MIXER "k_k", 0, 0},
      {"balance-state", "1", "0: keys write and remove as in RWKV-7; 1: as much as is removed"}},
     {"has_bonus", RK_OWN_SIZE(BONUS), 0, {0, 1}, {rk_size_constant, 0},
-     {RK_FROM_PRESENCE, FIRST "r_k", 0, 0}, RK_NO_OPTION},
+     {RK_FROM_PRESENCE, MIXER "r_k", 0, 0}, RK_NO_OPTION},
     RK_TF_RMS_EPS(1e-6),
     RK_TF_ROPE_THETA(1000000),
 };
@@ -157,7 +159,11 @@ static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t l, rk_tensor 
 {
     const layer *p = rk_model_layer(m, l);
     const double size = (double)m->hp.head_size;
+    const rk_tf_heads heads = rk_tf_heads_of(&m->hp);
     rk_rwkv7_time_mix att = p->att;
+    if (rk_layer_in(&m->hp.kept, l))
+        return rk_tf_attention(ctx, &heads, &p->attention, x, residual, &io->state[KEYS],
+                               &io->state[VALUES]);
     att.receptance = p->attention.q;
     att.key = p->attention.k;
     att.value = p->attention.v;

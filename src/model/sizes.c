@@ -16,7 +16,7 @@
 /* Name, place, letter, range, default; where a file shows it; option. */
 /* clang-format off */
 static const rk_size_spec first[] = {
-    {"n_layer", RK_SIZE(n_layer), 0, {1, 1024}, {rk_size_constant, 6},
+    {"n_layer", RK_SIZE(n_layer), 0, {1, RK_LAYERS_MAX}, {rk_size_constant, 6},
      {RK_FROM_LAYERS, NULL, 0, 0}, {"n-layer", "6", "layers"}},
     {"n_embd", RK_SIZE(n_embd), 'C', {1, RK_EMBD_MAX}, {rk_size_constant, 512},
      {RK_FROM_TENSOR, "emb.weight", 2, 1},
@@ -141,6 +141,77 @@ int rk_shape_dims(const rk_arch *arch, const rk_hparams *hp, const char *shape, 
     return n;
 }
 
+/* ---- layers ---- */
+
+int64_t rk_n_kept(const rk_hparams *hp)
+{
+    int64_t n = 0;
+    for (int64_t l = 0; l < hp->n_layer; l++)
+        n += rk_layer_in(&hp->kept, l);
+    return n;
+}
+
+int64_t rk_first_mixer(const rk_hparams *hp)
+{
+    int64_t l = 0;
+    while (l < hp->n_layer && rk_layer_in(&hp->kept, l))
+        l++;
+    return l;
+}
+
+/* The layer in a name that is otherwise the pattern; -1: another name. */
+static int64_t layer_named(const char *pattern, const char *name)
+{
+    const char *mark = strstr(pattern, "%d");
+    const size_t n = mark ? (size_t)(mark - pattern) : 0;
+    if (!mark || strncmp(name, pattern, n) != 0)
+        return -1;
+    const size_t digits = strspn(name + n, "0123456789");
+    return digits > 0 && digits < 5 && !strcmp(name + n + digits, mark + 2)
+               ? strtoll(name + n, NULL, 10)
+               : -1;
+}
+
+bool rk_file_in_any_layer(const rk_file *f, const char *pattern)
+{
+    for (int64_t i = 0; i < rk_file_count(f); i++)
+        if (layer_named(pattern, rk_file_at(f, i)->name) >= 0)
+            return true;
+    return false;
+}
+
+/* The layers that the file has rows of this scope of; false: the architecture has no such rows. */
+static bool layers_with(const rk_arch *arch, const rk_file *f, rk_scope scope, rk_layer_set *out)
+{
+    bool any = false;
+    *out = (rk_layer_set){0};
+    for (int i = 0; i < arch->n_params; i++) {
+        const rk_param_spec *spec = &arch->params[i];
+        if (spec->scope != scope)
+            continue;
+        any = true;
+        for (int64_t t = 0; t < rk_file_count(f); t++) {
+            const int64_t l = layer_named(spec->name, rk_file_at(f, t)->name);
+            if (l >= 0 && l < RK_LAYERS_MAX)
+                rk_layer_add(out, l);
+        }
+    }
+    return any;
+}
+
+/* A layer is kept where nothing of a mixer is, and attention is. */
+static void read_kept(const rk_arch *arch, const rk_file *f, rk_hparams *hp)
+{
+    rk_layer_set mixers, kept;
+    hp->kept = (rk_layer_set){0};
+    if (!layers_with(arch, f, RK_SCOPE_MIXER, &mixers))
+        return;
+    const bool shown = layers_with(arch, f, RK_SCOPE_KEPT, &kept);
+    for (int64_t l = 0; l < rk_min_i64(hp->n_layer, RK_LAYERS_MAX); l++)
+        if (!rk_layer_in(&mixers, l) && (!shown || rk_layer_in(&kept, l)))
+            rk_layer_add(&hp->kept, l);
+}
+
 /* ---- reading ---- */
 
 int64_t rk_count_layers(const rk_arch *arch, const rk_file *f)
@@ -176,13 +247,37 @@ static rk_status check_dims(const rk_file *f, const rk_file_tensor *t, const rk_
     return RK_OK;
 }
 
-static rk_status read_tensor(const rk_arch *arch, const rk_file *f, const rk_size_spec *s,
-                             double *value, rk_error *err)
+/* The tensor that shows a size, in the first layer from `lowest` on that has one; name is what it is
+ * called, or would be. */
+static const rk_file_tensor *shown_by(const rk_file *f, const rk_size_spec *s, int64_t lowest,
+                                      int64_t n_layer, char *name)
 {
-    const rk_file_tensor *t = rk_file_find(f, s->file.tensor);
+    const rk_param_spec named = {.name = s->file.tensor};
+    const int64_t end = strstr(named.name, "%d") ? rk_min_i64(n_layer, RK_LAYERS_MAX) : lowest + 1;
+    const rk_file_tensor *t = NULL;
+    for (int64_t l = lowest; l < end && !t; l++) {
+        rk_param_name(&named, l, name);
+        t = rk_file_find(f, name);
+    }
+    if (!t)
+        rk_param_name(&named, lowest, name);
+    return t;
+}
+
+static rk_status read_tensor(const rk_arch *arch, const rk_file *f, const rk_size_spec *s,
+                             const rk_hparams *hp, double *value, rk_error *err)
+{
+    const int64_t mixer = rk_first_mixer(hp);
+    char name[RK_PARAM_NAME_MAX];
+    const rk_file_tensor *t =
+        shown_by(f, s, s->file.from == RK_FROM_LATER ? mixer + 1 : 0, hp->n_layer, name);
+    *value = s->file.from == RK_FROM_LATER ? 1 : 0;
+    if (!t && (s->file.from == RK_FROM_OPTIONAL ||
+               (s->file.from == RK_FROM_LATER && hp->n_layer - rk_n_kept(hp) < 2)))
+        return RK_OK;
     if (!t)
         return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
-                       rk_file_name(f), s->file.tensor, arch->name);
+                       rk_file_name(f), name, arch->name);
     if (t->n_dims != (s->file.n_dims ? s->file.n_dims : rk_max_i64(t->n_dims, 1)))
         return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' has %d dimensions, expected %d",
                        rk_file_name(f), t->name, t->n_dims, s->file.n_dims ? s->file.n_dims : 1);
@@ -190,7 +285,15 @@ static rk_status read_tensor(const rk_arch *arch, const rk_file *f, const rk_siz
     return check_dims(f, t, s, err);
 }
 
-static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *value, rk_error *err)
+/* Is there a tensor that a size is about? */
+static bool is_present(const rk_file *f, const rk_size_spec *s, const rk_hparams *hp)
+{
+    char name[RK_PARAM_NAME_MAX];
+    return shown_by(f, s, 0, hp->n_layer, name) != NULL;
+}
+
+static rk_status read_meta(const rk_file *f, const rk_size_spec *s, const rk_hparams *hp,
+                           double *value, rk_error *err)
 {
     const char *text = rk_file_meta(f, s->name);
     const bool marks = s->file.from == RK_FROM_MARK || s->file.from == RK_FROM_PRESENCE;
@@ -205,7 +308,7 @@ static rk_status read_meta(const rk_file *f, const rk_size_spec *s, double *valu
                        "name, or a config.json beside it",
                        rk_file_name(f), s->name);
     *value = text                               ? value_of(s, text)
-             : s->file.from == RK_FROM_PRESENCE ? rk_file_find(f, s->file.tensor) != NULL
+             : s->file.from == RK_FROM_PRESENCE ? is_present(f, s, hp)
                                                 : rk_size_default(s);
     if (in_range(s, *value) && (s->at.real || *value == floor(*value)))
         return RK_OK;
@@ -226,56 +329,52 @@ static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_
     case RK_FROM_LAYERS:
         st = read_layers(arch, f, &value, err);
         break;
-    case RK_FROM_LATER:
-        value = 1;
-        if (hp->n_layer > 1)
-            st = read_tensor(arch, f, s, &value, err);
-        break;
     case RK_FROM_TENSOR:
-        st = read_tensor(arch, f, s, &value, err);
+    case RK_FROM_LATER:
+    case RK_FROM_OPTIONAL:
+        st = read_tensor(arch, f, s, hp, &value, err);
         break;
     case RK_FROM_ABSENCE:
-        value = rk_file_find(f, s->file.tensor) ? 0 : 1;
-        break;
-    case RK_FROM_OPTIONAL:
-        if (rk_file_find(f, s->file.tensor))
-            st = read_tensor(arch, f, s, &value, err);
+        value = is_present(f, s, hp) ? 0 : 1;
         break;
     case RK_FROM_META:
     case RK_FROM_PRESENCE:
     case RK_FROM_MARK:
     case RK_FROM_STATED:
-        st = read_meta(f, s, &value, err);
+        st = read_meta(f, s, hp, &value, err);
         break;
     case RK_FROM_OTHERS:
         break;
     }
     put(s, hp, value);
+    if (s->file.from == RK_FROM_LAYERS)
+        read_kept(arch, f, hp);
     return st;
 }
 
-/* Does the file hold the first parameter of this scope in layer 0? */
-static bool has_tuned(const rk_arch *arch, rk_scope scope, const rk_file *f)
+/* Does the file hold the first parameter of this scope in the first layer that may have it? */
+static bool has_tuned(const rk_arch *arch, rk_scope scope, const rk_file *f, const rk_hparams *hp)
 {
     char name[RK_PARAM_NAME_MAX];
     for (int i = 0; i < arch->n_params; i++) {
         if (arch->params[i].scope != scope)
             continue;
-        rk_param_name(&arch->params[i], 0, name);
+        rk_param_name(&arch->params[i], rk_first_mixer(hp), name);
         return rk_file_find(f, name) != NULL;
     }
-    return arch->base && has_tuned(arch->base, scope, f);
+    return arch->base && has_tuned(arch->base, scope, f, hp);
 }
 
 rk_status rk_sizes_read(const rk_arch *arch, const rk_file *f, rk_hparams *hp, rk_error *err)
 {
     const rk_size_spec *s;
     rk_status st = RK_OK;
-    *hp = (rk_hparams){.tuned_state = has_tuned(arch, RK_SCOPE_TUNED, f),
-                       .tuned_shift = has_tuned(arch, RK_SCOPE_TUNED_SHIFT, f),
-                       .tuned_basis = has_tuned(arch, RK_SCOPE_TUNED_BASIS, f)};
+    *hp = (rk_hparams){0};
     for (int i = 0; st == RK_OK && (s = rk_size_at(arch, i)); i++)
         st = read_size(arch, f, s, hp, err);
+    hp->tuned_state = has_tuned(arch, RK_SCOPE_TUNED, f, hp);
+    hp->tuned_shift = has_tuned(arch, RK_SCOPE_TUNED_SHIFT, f, hp);
+    hp->tuned_basis = has_tuned(arch, RK_SCOPE_TUNED_BASIS, f, hp);
     return st == RK_OK ? arch->settle(arch, hp, f, err) : st;
 }
 
@@ -304,11 +403,11 @@ static rk_status check_given(const rk_arch *arch, const rk_size *given, rk_error
     return RK_OK;
 }
 
-rk_status rk_sizes_make(const rk_arch *arch, const rk_size *given, int64_t n, rk_hparams *hp,
-                        rk_error *err)
+rk_status rk_sizes_make_kept(const rk_arch *arch, const rk_size *given, int64_t n,
+                             const rk_layer_set *kept, rk_hparams *hp, rk_error *err)
 {
     const rk_size_spec *s;
-    *hp = (rk_hparams){0};
+    *hp = (rk_hparams){.kept = *kept};
     for (int64_t i = 0; i < n; i++)
         if (check_given(arch, &given[i], err) != RK_OK)
             return RK_ERR_ARG;
@@ -318,6 +417,12 @@ rk_status rk_sizes_make(const rk_arch *arch, const rk_size *given, int64_t n, rk
             put(s, hp, g ? g->value : s->initial.rule(hp, s->initial.arg));
     }
     return arch->settle(arch, hp, NULL, err);
+}
+
+rk_status rk_sizes_make(const rk_arch *arch, const rk_size *given, int64_t n, rk_hparams *hp,
+                        rk_error *err)
+{
+    return rk_sizes_make_kept(arch, given, n, &(rk_layer_set){0}, hp, err);
 }
 
 /* ---- what follows, and rules ---- */

@@ -12,7 +12,22 @@
 
 struct rk_arch;
 
-enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 32, RK_PAIR_KINDS = 5 };
+enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 32, RK_PAIR_KINDS = 5, RK_LAYERS_MAX = 1024 };
+
+/* Some of a model's layers. */
+typedef struct rk_layer_set {
+    uint64_t bits[RK_LAYERS_MAX / 64];
+} rk_layer_set;
+
+static inline bool rk_layer_in(const rk_layer_set *s, int64_t layer)
+{
+    return layer < RK_LAYERS_MAX && (s->bits[layer / 64] >> (layer % 64) & 1);
+}
+
+static inline void rk_layer_add(rk_layer_set *s, int64_t layer)
+{
+    s->bits[layer / 64] |= (uint64_t)1 << (layer % 64);
+}
 
 typedef struct rk_hparams {
     /* What most architectures have; 0 in those that do not. */
@@ -25,6 +40,9 @@ typedef struct rk_hparams {
     bool tuned_state; /* layers hold the state that streams begin with, */
     bool tuned_shift; /* and what stands before the first token in the time mix's shift */
     bool tuned_basis; /* features of a kernel path are in a basis of their own */
+    /* Of a model made of a transformer: the layers that are still as they were there. They have attention,
+     * and nothing of what the architecture puts in its place or beside it. */
+    rk_layer_set kept;
     /* What one architecture has alone, in places that its file names. */
     union {
         int64_t n;
@@ -36,10 +54,14 @@ typedef struct rk_hparams {
 #define RK_LN_EPS 1e-5
 #define RK_LN_X_EPS 64e-5
 
-/* Where a file shows a size. */
+/* How many of the layers are kept, and the first that is not: where what layers hand on begins. */
+int64_t rk_n_kept(const rk_hparams *hp);
+int64_t rk_first_mixer(const rk_hparams *hp);
+
+/* Where a file shows a size. In a tensor's name %d is the first layer that has one. */
 typedef enum rk_size_from {
-    RK_FROM_TENSOR,   /* a dimension of a tensor */
-    RK_FROM_LATER,    /* the same in layer 1; 1 in a model of one layer, which has no such tensor */
+    RK_FROM_TENSOR, /* a dimension of a tensor */
+    RK_FROM_LATER,  /* the same behind the first layer that is not kept; 1 where nothing is there */
     RK_FROM_OPTIONAL, /* the same of a tensor that a model may lack; then 0 */
     RK_FROM_LAYERS,   /* one more than the largest number in names "blocks.N." */
     RK_FROM_ABSENCE,  /* 1 where the file has no such tensor, else 0 */
@@ -120,6 +142,8 @@ const rk_size_spec *rk_size_marked(const struct rk_arch *arch, const rk_hparams 
 int rk_shape_dims(const struct rk_arch *arch, const rk_hparams *hp, const char *shape,
                   int64_t *dims);
 
+/* Is there a tensor whose name this is, with a layer in the place of %d? */
+bool rk_file_in_any_layer(const rk_file *f, const char *pattern);
 /* One more than the largest N of a name "blocks.N.", or what that is in the architecture: layers need
  * not come in order. */
 int64_t rk_count_layers(const struct rk_arch *arch, const rk_file *f);
@@ -131,6 +155,10 @@ rk_status rk_sizes_read(const struct rk_arch *arch, const rk_file *f, rk_hparams
  * Errors  RK_ERR_ARG: a name that the architecture does not have, a value outside its range. */
 rk_status rk_sizes_make(const struct rk_arch *arch, const rk_size *given, int64_t n, rk_hparams *hp,
                         rk_error *err);
+
+/* The same of a model that keeps these layers (rk_hparams.kept). */
+rk_status rk_sizes_make_kept(const struct rk_arch *arch, const rk_size *given, int64_t n,
+                             const rk_layer_set *kept, rk_hparams *hp, rk_error *err);
 
 /* What follows from other sizes, and whether they fit each other. file is NULL for a new model.
  * Errors  RK_ERR_FORMAT for a file, RK_ERR_ARG for a new model. */

@@ -9,11 +9,14 @@
 
 /* ---- layout ---- */
 
-static void describe(rk_state_entry *p, const rk_model *m, int i)
+static bool has_part(const rk_model *m, const rk_state_spec *spec, int64_t layer)
 {
-    const rk_arch *arch = m->arch;
-    *p = (rk_state_entry){
-        .spec = &arch->state[i % arch->n_state], .layer = i / arch->n_state, .count = 1};
+    return spec->in == RK_IN_ALL || (spec->in == RK_IN_KEPT) == rk_layer_in(&m->hp.kept, layer);
+}
+
+static void describe(rk_state_entry *p, const rk_model *m, const rk_state_spec *spec, int64_t layer)
+{
+    *p = (rk_state_entry){.spec = spec, .layer = layer, .count = 1};
     p->n_dims = rk_shape_dims(m->arch, &m->hp, p->spec->shape, p->dims);
     for (int d = 0; d < p->n_dims; d++)
         p->count *= p->dims[d];
@@ -31,13 +34,19 @@ int rk_state_dims(const rk_state_entry *p, int64_t batch, int64_t n_tokens, int6
 
 rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *err)
 {
-    const int n = (int)m->hp.n_layer * m->arch->n_state;
-    *l = (rk_state_layout){.parts = calloc((size_t)n, sizeof *l->parts), .n_parts = n};
-    if (!l->parts)
+    const int each = m->arch->n_state, n = (int)m->hp.n_layer * each;
+    *l = (rk_state_layout){.parts = calloc((size_t)n, sizeof *l->parts),
+                           .places = calloc((size_t)n, sizeof *l->places)};
+    if (!l->parts || !l->places)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a state of %d tensors", n);
     for (int i = 0; i < n; i++) {
-        rk_state_entry *p = &l->parts[i];
-        describe(p, m, i);
+        const rk_state_spec *spec = &m->arch->state[i % each];
+        l->places[i] = -1;
+        if (!has_part(m, spec, i / each))
+            continue;
+        rk_state_entry *p = &l->parts[l->n_parts];
+        l->places[i] = l->n_parts++;
+        describe(p, m, spec, i / each);
         int64_t *const total = rk_state_grows(p) ? &l->token_count : &l->count;
         p->at = *total;
         *total += p->count;
@@ -48,6 +57,12 @@ rk_status rk_state_layout_init(rk_state_layout *l, const rk_model *m, rk_error *
 void rk_state_layout_deinit(rk_state_layout *l)
 {
     free(l->parts);
+    free(l->places);
+}
+
+int rk_state_part_at(const rk_model *m, int64_t layer, int i)
+{
+    return m->state.places[layer * m->arch->n_state + i];
 }
 
 /* ---- the beginning ---- */
@@ -151,9 +166,9 @@ static rk_tensor *with_pair(rk_ctx *ctx, const rk_model *m, const rk_state_entry
     const rk_param_spec *spec = rk_state_tuned_param(m->arch, p->spec);
     if (!m->state_pairs || rk_ctx_failed(ctx) || spec->role != RK_ROLE_STATE)
         return state;
-    const int64_t *at = m->state_pairs + 2 * p->layer;
-    rk_tensor *u = factor_rows(ctx, &m->params[at[0]].tensor, batch);
-    rk_tensor *v = factor_rows(ctx, &m->params[at[1]].tensor, batch);
+    const int64_t at = m->state_pairs[p->layer];
+    rk_tensor *u = factor_rows(ctx, &m->params[at].tensor, batch);
+    rk_tensor *v = factor_rows(ctx, &m->params[at + 1].tensor, batch);
     return rk_ctx_failed(ctx) ? NULL
                               : rk_add(ctx, state, rk_matmul(ctx, u, rk_transpose(ctx, v, 2, 3)));
 }

@@ -15,6 +15,10 @@ typedef enum rk_state_kind {
                       * (rk_growing) */
 } rk_state_kind;
 
+/* Which layers have a part: all, those with a mixer of the architecture's, those that are kept as they
+ * were in a transformer (rk_hparams.kept). */
+typedef enum rk_state_where { RK_IN_ALL, RK_IN_MIXERS, RK_IN_KEPT } rk_state_where;
+
 /* A part of a layer's state: f32 (B, shape), every element of which starts at `initial`, or as the
  * parameter of scope TUNED says that stands at offset `tuned` of the layer struct (0: none). That
  * one is value-major, whatever the state is. One that grows is f32 (B, tokens, shape) and starts
@@ -27,6 +31,7 @@ typedef struct rk_state_spec {
     size_t tuned;
     bool key_major;     /* (H, N key, N value) */
     bool zero_if_tuned; /* starts at 0 in a model with tuned states */
+    rk_state_where in;
 } rk_state_spec;
 
 /* One tensor of a model's state: a part of a layer. */
@@ -48,8 +53,9 @@ static inline bool rk_state_grows(const rk_state_entry *p)
 /* The parts of a model's state, layer by layer; they belong to the model. */
 typedef struct rk_state_layout {
     rk_state_entry *parts;
-    int n_parts;         /* n_layer * arch->n_state */
-    int64_t count;       /* elements of a stream's state before it has read tokens, */
+    int n_parts;
+    int *places;   /* (n_layer, arch->n_state): a part's place among them; -1: a layer has it not */
+    int64_t count; /* elements of a stream's state before it has read tokens, */
     int64_t token_count; /* and what each token adds */
 } rk_state_layout;
 
@@ -66,6 +72,9 @@ int rk_state_dims(const rk_state_entry *p, int64_t batch, int64_t n_tokens, int6
 typedef struct rk_model rk_model;
 typedef struct rk_arch rk_arch;
 typedef struct rk_param_spec rk_param_spec;
+
+/* The place of part i of rk_arch.state in a layer; -1: it has none. */
+int rk_state_part_at(const rk_model *m, int64_t layer, int i);
 
 /* The row of the parameter that a part begins with, where models have it; NULL: there is none. */
 const rk_param_spec *rk_state_tuned_param(const rk_arch *arch, const rk_state_spec *spec);

@@ -41,7 +41,7 @@ static double ffn_of_three(const rk_hparams *hp, double arg)
 /* Name, place, letter, range, default; where a file shows it; option. */
 /* clang-format off */
 static const rk_size_spec first[] = {
-    {"n_layer", RK_SIZE(n_layer), 0, {1, 1024}, {rk_size_constant, 6},
+    {"n_layer", RK_SIZE(n_layer), 0, {1, RK_LAYERS_MAX}, {rk_size_constant, 6},
      {RK_FROM_LAYERS, NULL, 0, 0}, {"n-layer", "6", "layers"}},
     {"n_embd", RK_SIZE(n_embd), 'C', {1, RK_EMBD_MAX}, {rk_size_constant, 512},
      {RK_FROM_TENSOR, EMB, 2, 1}, {"n-embd", "512", "channels, a multiple of the head size"}},
@@ -77,46 +77,59 @@ const rk_size_table rk_tf_sizes_first = {first, RK_COUNT(first)};
 const rk_size_table rk_tf_sizes_heads = {heads, RK_COUNT(heads)};
 const rk_size_table rk_tf_sizes_last = {last, RK_COUNT(last)};
 
-/* A file shows the rows of q and k and states the heads of q; a new model is given the heads. */
-static rk_status settle_file(rk_hparams *hp, const rk_file *file, rk_error *err)
+rk_tf_heads rk_tf_heads_of(const rk_hparams *hp)
 {
-    const int64_t q = hp->own[RK_TF_DIM_Q].n, kv = hp->own[RK_TF_DIM_KV].n;
-    hp->head_size = q / hp->n_head;
-    if (hp->head_size * hp->n_head != q || hp->head_size > RK_HEAD_MAX)
+    return (rk_tf_heads){hp->n_head, hp->own[RK_TF_KV_HEADS].n, hp->head_size,
+                         hp->own[RK_TF_THETA].x};
+}
+
+rk_status rk_tf_settle_file(rk_tf_heads *h, int64_t dim_q, int64_t dim_kv, int64_t layer,
+                            const rk_file *file, rk_error *err)
+{
+    h->size = dim_q / h->n;
+    if (h->size * h->n != dim_q || h->size > RK_HEAD_MAX)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: n_head is %" PRId64 ", which does not divide the %" PRId64
-                       " rows of '" LAYER0 "self_attn.q_proj.weight' into heads of 2 to %d",
-                       rk_file_name(file), hp->n_head, q, RK_HEAD_MAX);
-    hp->own[RK_TF_KV_HEADS].n = kv / hp->head_size;
-    if (hp->own[RK_TF_KV_HEADS].n * hp->head_size != kv)
+                       " rows of 'model.layers.%" PRId64
+                       ".self_attn.q_proj.weight' into heads of 2 to %d",
+                       rk_file_name(file), h->n, dim_q, layer, RK_HEAD_MAX);
+    h->n_kv = dim_kv / h->size;
+    if (h->n_kv * h->size != dim_kv)
         return rk_fail(err, RK_ERR_FORMAT,
-                       "%s: '" LAYER0 "self_attn.k_proj.weight' has %" PRId64
+                       "%s: 'model.layers.%" PRId64 ".self_attn.k_proj.weight' has %" PRId64
                        " rows, no multiple of the head size, %" PRId64,
-                       rk_file_name(file), kv, hp->head_size);
+                       rk_file_name(file), layer, dim_kv, h->size);
     return RK_OK;
 }
 
-rk_status rk_tf_settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
+rk_status rk_tf_check_heads(const rk_tf_heads *h, const char *where, rk_status code, rk_error *err)
 {
-    const char *where = file ? rk_file_name(file) : arch->name;
-    const rk_status code = file ? RK_ERR_FORMAT : RK_ERR_ARG;
-    const rk_status st = file ? settle_file(hp, file, err) : RK_OK;
-    const int64_t groups = hp->own[RK_TF_KV_HEADS].n;
-    if (st != RK_OK)
-        return st;
-    if (!file) {
-        hp->own[RK_TF_DIM_Q].n = hp->n_head * hp->head_size;
-        hp->own[RK_TF_DIM_KV].n = groups * hp->head_size;
-    }
-    if (hp->n_head % groups != 0)
+    if (h->n_kv < 1 || h->n % h->n_kv != 0)
         return rk_fail(err, code, "%s: n_head is %" PRId64 ", no multiple of n_kv_head, %" PRId64,
-                       where, hp->n_head, groups);
-    if (hp->head_size < 2 || hp->head_size % 2 != 0)
+                       where, h->n, h->n_kv);
+    if (h->size < 2 || h->size % 2 != 0)
         return rk_fail(err, code,
                        "%s: a head size of %" PRId64
                        ", expected an even one: a rotary embedding turns pairs",
-                       where, hp->head_size);
+                       where, h->size);
     return RK_OK;
+}
+
+/* A file shows the rows of q and k and states the heads of q; a new model is given the heads. */
+rk_status rk_tf_settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
+{
+    rk_tf_heads h = rk_tf_heads_of(hp);
+    const rk_status st =
+        file ? rk_tf_settle_file(&h, hp->own[RK_TF_DIM_Q].n, hp->own[RK_TF_DIM_KV].n, 0, file, err)
+             : RK_OK;
+    if (st != RK_OK)
+        return st;
+    hp->head_size = h.size;
+    hp->own[RK_TF_KV_HEADS].n = h.n_kv;
+    hp->own[RK_TF_DIM_Q].n = h.n * h.size;
+    hp->own[RK_TF_DIM_KV].n = h.n_kv * h.size;
+    return rk_tf_check_heads(&h, file ? rk_file_name(file) : arch->name,
+                             file ? RK_ERR_FORMAT : RK_ERR_ARG, err);
 }
 
 /* ---- forward ---- */
@@ -168,35 +181,35 @@ static rk_tensor *split(rk_ctx *ctx, rk_tensor *x, int64_t n_heads)
     return rk_view(ctx, x, 4, dims);
 }
 
-rk_attention_in rk_tf_attention_of(rk_ctx *ctx, const rk_model *m, const rk_tf_attention_layer *p,
-                                   rk_tensor *x, rk_tensor *keys, rk_tensor *values)
+rk_attention_in rk_tf_attention_of(rk_ctx *ctx, const rk_tf_heads *h,
+                                   const rk_tf_attention_layer *p, rk_tensor *x, rk_tensor *keys,
+                                   rk_tensor *values)
 {
     enum { Q, K, V, N_READS };
     const rk_linears_in reads[N_READS] = {[Q] = {x, p->q, RK_UNARY_NONE},
                                           [K] = {x, p->k, RK_UNARY_NONE},
                                           [V] = {x, p->v, RK_UNARY_NONE}};
-    const int64_t groups = m->hp.own[RK_TF_KV_HEADS].n;
     rk_tensor *r[N_READS] = {NULL};
     rk_linears(ctx, reads, N_READS, r);
-    return (rk_attention_in){.q = split(ctx, r[Q], m->hp.n_head),
-                             .k = split(ctx, r[K], groups),
-                             .v = split(ctx, r[V], groups),
+    return (rk_attention_in){.q = split(ctx, r[Q], h->n),
+                             .k = split(ctx, r[K], h->n_kv),
+                             .v = split(ctx, r[V], h->n_kv),
                              .q_bias = p->q_bias,
                              .k_bias = p->k_bias,
                              .v_bias = p->v_bias,
                              .keys = keys,
                              .values = values,
-                             .theta = m->hp.own[RK_TF_THETA].x,
-                             .scale = 1.0 / sqrt((double)m->hp.head_size)};
+                             .theta = h->theta,
+                             .scale = 1.0 / sqrt((double)h->size)};
 }
 
-rk_tensor *rk_tf_attention(rk_ctx *ctx, const rk_model *m, const rk_tf_attention_layer *p,
+rk_tensor *rk_tf_attention(rk_ctx *ctx, const rk_tf_heads *h, const rk_tf_attention_layer *p,
                            rk_tensor *x, rk_tensor *residual, rk_tensor **keys, rk_tensor **values)
 {
-    const rk_attention_in in = rk_tf_attention_of(ctx, m, p, x, *keys, *values);
+    const rk_attention_in in = rk_tf_attention_of(ctx, h, p, x, *keys, *values);
     rk_tensor *y = rk_attention(ctx, &in, keys, values);
     if (!y)
         return NULL;
-    const int64_t dims[] = {y->dims[0], y->dims[1], m->hp.own[RK_TF_DIM_Q].n};
+    const int64_t dims[] = {y->dims[0], y->dims[1], h->n * h->size};
     return rk_linear(ctx, rk_view(ctx, y, 3, dims), p->o, residual);
 }

@@ -100,14 +100,16 @@ static bool has_middle(const rk_hparams *hp, size_t field)
 static bool has(const rk_hparams *hp, const rk_param_spec *spec, int64_t l)
 {
     const size_t field = spec->field;
+    if (field >= PLACE(attention.q_bias) && field <= PLACE(attention.v_bias))
+        return !own(hp, UNBIASED);
+    if (rk_layer_in(&hp->kept, l))
+        return false;
     for (size_t i = 0; i < RK_COUNT(options); i++)
         if (field >= options[i].first && field <= options[i].last)
             return options[i].value == ANY ? own(hp, options[i].size) != 0
                                            : own(hp, options[i].size) == options[i].value;
-    if (field >= PLACE(attention.q_bias) && field <= PLACE(attention.v_bias))
-        return !own(hp, UNBIASED);
     if (field == PLACE(state.v0) || (field >= PLACE(state.v1) && field <= PLACE(state.v2)))
-        return own(hp, RESIDUAL) && l > 0;
+        return own(hp, RESIDUAL) && l > rk_first_mixer(hp);
     if (field == PLACE(state_out))
         return own(hp, OUTPUT) != OUT_HYMBA;
     return own(hp, MIDDLE_HEADS) > 0 && has_middle(hp, field);
@@ -201,7 +203,7 @@ static rk_status init_pairs(const rk_init *p, rk_error *err)
 
 /* ---- parameters ---- */
 
-#define LAYER(f) RK_SCOPE_LAYER, offsetof(layer, f)
+#define LAYER(f) RK_SCOPE_MIXER, offsetof(layer, f)
 #define SOME(f) RK_SCOPE_SOME, offsetof(layer, f)
 #define NAME RK_TF_NAME "wuneng."
 #define VECTOR RK_ROLE_VECTOR
@@ -260,11 +262,11 @@ static const rk_param_spec params[] = {
 
 enum { KEYS, VALUES, SHIFT, WKV, LAST, N_STATE };
 static const rk_state_spec state[N_STATE] = {
-    [KEYS] = {.name = "att.keys", .shape = "GD", .kind = RK_STATE_TOKENS},
-    [VALUES] = {.name = "att.values", .shape = "GD", .kind = RK_STATE_TOKENS},
-    [SHIFT] = {.name = "wuneng.shift", .shape = "C"},
-    [WKV] = {.name = "wuneng.wkv", .shape = "SNN", .kind = RK_STATE_MATRIX},
-    [LAST] = {.name = "wuneng.last", .shape = "hE"},
+    [KEYS] = RK_TF_KEYS(RK_IN_ALL),
+    [VALUES] = RK_TF_VALUES(RK_IN_ALL),
+    [SHIFT] = {.name = "wuneng.shift", .shape = "C", .in = RK_IN_MIXERS},
+    [WKV] = {.name = "wuneng.wkv", .shape = "SNN", .kind = RK_STATE_MATRIX, .in = RK_IN_MIXERS},
+    [LAST] = {.name = "wuneng.last", .shape = "hE", .in = RK_IN_MIXERS},
 };
 
 static const rk_io_spec carry[] = {{"v_first", "BTSN", false}};
@@ -273,7 +275,7 @@ static const rk_io_spec carry[] = {{"v_first", "BTSN", false}};
 
 static bool detect(const rk_file *f)
 {
-    return rk_file_find(f, "model.layers.0.wuneng.receptance.weight");
+    return rk_file_in_any_layer(f, NAME "receptance.weight");
 }
 
 static double a_quarter(const rk_hparams *hp, double arg)
@@ -300,16 +302,16 @@ static const rk_size_spec sizes[] = {
     RK_TF_ROPE_THETA(1000000),
     {"state_heads", RK_OWN_SIZE(STATE_HEADS), 'S', {1, RK_EMBD_MAX}, {a_quarter, 0}, {RK_FROM_STATED, NULL, 0, 0}, {"state-heads", "n-head / 4", "heads of the recurrence"}},
     {"state_head_size", RK_OWN_SIZE(STATE_SIZE), 'N', {1, RK_HEAD_MAX}, {rk_size_constant, 64}, {RK_FROM_OTHERS, NULL, 0, 0}, {"state-head-size", "64", "channels of such a head"}},
-    {"state_dim", RK_OWN_SIZE(STATE_DIM), 'E', {1, RK_FFN_MAX}, {NULL, 0}, {RK_FROM_TENSOR, LAYER0 "wuneng.receptance.weight", 2, 0}, RK_NO_OPTION},
+    {"state_dim", RK_OWN_SIZE(STATE_DIM), 'E', {1, RK_FFN_MAX}, {NULL, 0}, {RK_FROM_TENSOR, NAME "receptance.weight", 2, 0}, RK_NO_OPTION},
     {"middle_heads", RK_OWN_SIZE(MIDDLE_HEADS), 'M', {0, RK_LINEARS_MAX / 2}, {a_quarter, 0}, {RK_FROM_STATED, NULL, 0, 0}, {"middle-heads", "n-head / 4", "heads that join one of attention and one of the recurrence"}},
     {"middle_dim", RK_OWN_SIZE(MIDDLE_DIM), 'L', {0, RK_FFN_MAX}, {NULL, 0}, {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
     {"joined", RK_OWN_SIZE(JOINED), 'J', {1, 2 * RK_HEAD_MAX}, {NULL, 0}, {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
-    {"taps", RK_OWN_SIZE(TAPS), 't', {1, RK_WUNENG_TAPS_MAX}, {rk_size_constant, 4}, {RK_FROM_TENSOR, LAYER0 "wuneng.taps", 2, 0}, {"taps", "4", "tokens whose receptances read the state together"}},
+    {"taps", RK_OWN_SIZE(TAPS), 't', {1, RK_WUNENG_TAPS_MAX}, {rk_size_constant, 4}, {RK_FROM_TENSOR, NAME "taps", 2, 0}, {"taps", "4", "tokens whose receptances read the state together"}},
     {"history", RK_OWN_SIZE(HISTORY), 'h', {1, RK_WUNENG_TAPS_MAX}, {NULL, 0}, {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
-    {"decay_rank", RK_OWN_SIZE(RANK_W), 'w', {1, RK_RANK_MAX}, {rank_of, 2.5}, {RK_FROM_TENSOR, LAYER0 "wuneng.w1", 2, 1}, {"lora-rank-w", "by n-embd", "rank of the decay's matrices"}},
-    {"iclr_rank", RK_OWN_SIZE(RANK_A), 'a', {1, RK_RANK_MAX}, {rank_of, 2.5}, {RK_FROM_TENSOR, LAYER0 "wuneng.a1", 2, 1}, {"lora-rank-a", "by n-embd", "rank of the in-context learning rate's"}},
-    {"value_rank", RK_OWN_SIZE(RANK_V), 'v', {1, RK_RANK_MAX}, {rank_of, 1.7}, {RK_FROM_OPTIONAL, "model.layers.1.wuneng.v1", 2, 1}, {"lora-rank-v", "by n-embd", "rank of the value residual's"}},
-    {"gate_rank", RK_OWN_SIZE(RANK_G), 'g', {1, RK_RANK_MAX}, {rank_of, 5.0}, {RK_FROM_OPTIONAL, LAYER0 "wuneng.g1", 2, 1}, {"lora-rank-g", "by n-embd", "rank of the gate's"}},
+    {"decay_rank", RK_OWN_SIZE(RANK_W), 'w', {1, RK_RANK_MAX}, {rank_of, 2.5}, {RK_FROM_TENSOR, NAME "w1", 2, 1}, {"lora-rank-w", "by n-embd", "rank of the decay's matrices"}},
+    {"iclr_rank", RK_OWN_SIZE(RANK_A), 'a', {1, RK_RANK_MAX}, {rank_of, 2.5}, {RK_FROM_TENSOR, NAME "a1", 2, 1}, {"lora-rank-a", "by n-embd", "rank of the in-context learning rate's"}},
+    {"value_rank", RK_OWN_SIZE(RANK_V), 'v', {1, RK_RANK_MAX}, {rank_of, 1.7}, {RK_FROM_OPTIONAL, NAME "v1", 2, 1}, {"lora-rank-v", "by n-embd", "rank of the value residual's"}},
+    {"gate_rank", RK_OWN_SIZE(RANK_G), 'g', {1, RK_RANK_MAX}, {rank_of, 5.0}, {RK_FROM_OPTIONAL, NAME "g1", 2, 1}, {"lora-rank-g", "by n-embd", "rank of the gate's"}},
     CHOICE("middle_mode", MODE, "gate|concat|add|add_query", "middle-mode", "gate", "how a middle head joins its two"),
     CHOICE("head_output", OUTPUT, "apart|shared|in_place|hymba", "head-output", "apart", "how the heads come together"),
     FLAG("two_hop", TWO_HOP, "two-hop", "1: states are read twice"),
@@ -362,7 +364,7 @@ static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file
     if (own(hp, STATE_SIZE) < 1 || own(hp, STATE_SIZE) * own(hp, STATE_HEADS) != own(hp, STATE_DIM))
         return rk_fail(err, code,
                        "%s: state_heads is %" PRId64 ", which does not divide the %" PRId64
-                       " rows of '" LAYER0 "wuneng.receptance.weight'",
+                       " rows of the receptances",
                        where, own(hp, STATE_HEADS), own(hp, STATE_DIM));
     if (own(hp, OUTPUT) == OUT_HYMBA &&
         (own(hp, STATE_DIM) != own(hp, RK_TF_DIM_Q) || own(hp, MIDDLE_HEADS) > 0))
@@ -386,7 +388,8 @@ static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file
                        " channels; attention has %" PRId64,
                        where, hp->n_embd, own(hp, RK_TF_DIM_Q));
     for (int64_t l = 0; file && own(hp, MIDDLE_HEADS) > 0 && l < hp->n_layer && st == RK_OK; l++)
-        st = check_pairs(hp, file, l, err);
+        if (!rk_layer_in(&hp->kept, l))
+            st = check_pairs(hp, file, l, err);
     return st;
 }
 
@@ -541,8 +544,12 @@ static rk_tensor *mix(rk_ctx *ctx, const rk_model *m, int64_t l, rk_tensor *x, r
                       rk_block_io *io)
 {
     const layer *p = rk_model_layer(m, l);
+    const rk_tf_heads all = rk_tf_heads_of(&m->hp);
+    if (rk_layer_in(&m->hp.kept, l))
+        return rk_tf_attention(ctx, &all, &p->attention, x, residual, &io->state[KEYS],
+                               &io->state[VALUES]);
     heads h = {
-        .in = rk_tf_attention_of(ctx, m, &p->attention, x, io->state[KEYS], io->state[VALUES])};
+        .in = rk_tf_attention_of(ctx, &all, &p->attention, x, io->state[KEYS], io->state[VALUES])};
     h.a = joined(ctx, rk_attention(ctx, &h.in, &io->state[KEYS], &io->state[VALUES]));
     h.r = read_states(ctx, m, p, x, h.a, io);
     return output(ctx, m, p, &h, residual);

@@ -1,7 +1,8 @@
 /* distill.c: a student made of its teacher. What both call the same is copied: embeddings, norms, channel
  * mixes, and the projections of recurrences that keep attention's. ARWKV-7's are of full width: each head of
  * keys and values is put down as often as queries read it, one beside the other, and the token shift
- * begins as none, so that what is copied reads what it was made for. */
+ * begins as none, so that what is copied reads what it was made for. Layers that are kept are the teacher's
+ * as they are. */
 #define _XOPEN_SOURCE 700 /* realpath */
 #include "train/distill.h"
 
@@ -14,10 +15,13 @@
 #include "base/num.h"
 #include "format/format.h"
 #include "io/path.h"
+#include "train/hybrid.h"
 #include "train/run_dir.h"
 
 typedef struct start {
     rk_model *teacher, *student;
+    rk_model *from; /* a student that the new one is made of; NULL: there is none */
+    rk_layer_set kept;
     int how;
     int64_t dim_q, dim_kv, n_head; /* of the teacher's attention; 0: it has none */
 } start;
@@ -30,14 +34,39 @@ static double teacher_size(const rk_model *t, const char *name)
     return s ? rk_size_value(s, &t->hp) : 0;
 }
 
-/* Sizes that are given stay. Heads of 64 are the student's own where it does not keep attention's. */
-static void take_sizes(rk_run_params *p, const rk_arch *arch, const rk_model *t)
+static bool has_biases(const rk_model *t)
+{
+    for (int64_t i = 0; i < t->n_params; i++)
+        if (strstr(t->params[i].name, ".self_attn.q_proj.bias"))
+            return true;
+    return false;
+}
+
+/* Heads of attention that is kept beside heads of a recurrence have names of their own. */
+static void take_kept_sizes(rk_run_params *p, const rk_arch *arch, const rk_model *t)
+{
+    static const char *const names[][2] = {{"n_attention_head", "n_head"},
+                                           {"n_attention_kv_head", "n_kv_head"},
+                                           {"attention_head_size", "head_size"}};
+    const bool hybrid = teacher_size(t, names[0][0]) > 0;
+    if (!rk_size_find(arch, names[0][0]))
+        return;
+    for (size_t i = 0; i < RK_COUNT(names); i++)
+        rk_run_set_size(p, names[i][0], teacher_size(t, names[i][hybrid ? 0 : 1]));
+    rk_run_set_size(p, "unbiased", !has_biases(t));
+    rk_run_set_size(p, "rope_theta", teacher_size(t, "rope_theta"));
+}
+
+/* Sizes that are given stay. Of a teacher's, heads of 64 are the student's own where it does not keep
+ * attention's. */
+static void take_sizes(rk_run_params *p, const rk_arch *arch, const rk_model *t, bool is_teacher)
 {
     const rk_size_spec *s;
-    const bool own_heads = rk_size_find(arch, "dim_q") == NULL;
+    const bool own_heads = rk_size_find(arch, "n_wkv_head") != NULL;
     for (int i = 0; (s = rk_size_at(arch, i)); i++) {
         const rk_size_spec *theirs = rk_size_find(t->arch, s->name);
-        bool given = !strcmp(s->name, "tied") || (own_heads && !strcmp(s->name, "head_size"));
+        bool given = is_teacher &&
+                     (!strcmp(s->name, "tied") || (own_heads && !strcmp(s->name, "head_size")));
         for (int64_t g = 0; g < p->n_sizes; g++)
             given = given || !strcmp(p->sizes[g].name, s->name);
         if (theirs && s->initial.rule && !given)
@@ -159,9 +188,45 @@ static void copy_same(const start *s, rk_param *to, const rk_param *from)
         x[i] *= factor;
 }
 
+static bool is_kept(const start *s, const rk_param *p)
+{
+    return !rk_param_of_model(p->spec) && rk_layer_in(&s->kept, p->layer);
+}
+
+/* Of a layer that is kept; biases that the teacher has not are none. */
+static rk_status copy_kept(rk_param *to, const rk_param *from, rk_error *err)
+{
+    if (from)
+        read_all(from, to->tensor.data);
+    else if (ends_with(to->name, ".bias"))
+        memset(to->tensor.data, 0, rk_tensor_bytes(&to->tensor));
+    else
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "layer %" PRId64 " of the teacher has no '%s' of this shape to keep",
+                       to->layer, to->name);
+    return RK_OK;
+}
+
+/* What the student had already. */
+static rk_status copy_own(const start *s, rk_param *to, rk_error *err)
+{
+    const rk_param *from = rk_model_param(s->from, to->name);
+    if (from && from->tensor.data)
+        read_all(from, to->tensor.data);
+    else if (to->used)
+        return rk_fail(err, RK_ERR_ARG,
+                       "layer %" PRId64 " of the student is attention already: there is no '%s'",
+                       to->layer, to->name);
+    return RK_OK;
+}
+
 static rk_status copy_param(const start *s, rk_param *to, rk_error *err)
 {
     const rk_param *from = namesake(s, to);
+    if (is_kept(s, to) && is_mixer(to) && !(s->from && rk_layer_in(&s->from->hp.kept, to->layer)))
+        return copy_kept(to, from, err);
+    if (s->from)
+        return copy_own(s, to, err);
     if (is_mixer(to) && s->how == RK_STUDENT_RANDOM)
         return RK_OK;
     if (from) {
@@ -193,14 +258,19 @@ static rk_status give_memory(rk_model *m, uint64_t seed, rk_error *err)
     return rk_model_init(m, seed, NULL, err);
 }
 
-static rk_status make_student(start *s, rk_run_params *p, rk_error *err)
+static rk_status make_student(start *s, const rk_run_params *given, rk_error *err)
 {
-    const rk_arch *arch = rk_arch_find(p->model.arch ? p->model.arch : "arwkv7");
+    rk_run_params copy = *given,
+                  *p = &copy; /* its sizes are this model's; the run takes them from the file */
+    const char *name = p->model.arch ? p->model.arch : "arwkv7";
+    const rk_arch *arch = s->from ? s->from->arch : rk_arch_find(name);
     rk_hparams hp;
     if (!arch)
-        return rk_fail(err, RK_ERR_ARG, "no architecture '%s'", p->model.arch);
-    take_sizes(p, arch, s->teacher);
-    rk_status st = rk_sizes_make(arch, p->sizes, p->n_sizes, &hp, err);
+        return rk_fail(err, RK_ERR_ARG, "no architecture '%s'", name);
+    take_sizes(p, arch, s->from ? s->from : s->teacher, !s->from);
+    if (memcmp(&s->kept, &(rk_layer_set){0}, sizeof s->kept) != 0)
+        take_kept_sizes(p, arch, s->teacher);
+    rk_status st = rk_sizes_make_kept(arch, p->sizes, p->n_sizes, &s->kept, &hp, err);
     if (st == RK_OK)
         st = rk_model_new(&s->student, arch, &hp, err);
     if (st == RK_OK)
@@ -210,45 +280,101 @@ static rk_status make_student(start *s, rk_run_params *p, rk_error *err)
     return st;
 }
 
-static rk_status write_start(rk_run_params *p, const char *path, rk_error *err)
+/* Which layers are kept. */
+static rk_status find_layers(start *s, const rk_run_params *p, const rk_run_env *env, rk_error *err)
 {
-    const rk_save_options o = {
-        .keep_types = true, .container = RK_SAVE_SAFETENSORS, .overwrite = true};
-    start s = {.how = p->distill.start};
-    rk_status st = rk_model_open(&s.teacher, p->distill.teacher, err);
-    if (st == RK_OK) {
-        s.dim_q = (int64_t)teacher_size(s.teacher, "dim_q");
-        s.dim_kv = (int64_t)teacher_size(s.teacher, "dim_kv");
-        s.n_head = s.teacher->hp.n_head;
-        st = make_student(&s, p, err);
-    }
-    if (st == RK_OK)
-        st = rk_model_save(s.student, path, &o, err);
-    rk_model_close(s.student);
-    rk_model_close(s.teacher);
-    return st;
+    int64_t n_auto = 0;
+    if (!p->distill.layers)
+        return RK_OK;
+    rk_status st =
+        rk_hybrid_parse(p->distill.layers, s->teacher->hp.n_layer, &s->kept, &n_auto, err);
+    if (st == RK_OK && n_auto > 0 && !s->from)
+        st = rk_fail(err, RK_ERR_ARG,
+                     "--layers %s looks at how far alignment has come: it needs the student that "
+                     "stage 1 has left, -m MODEL",
+                     p->distill.layers);
+    return st == RK_OK && n_auto > 0 ? rk_hybrid_choose(p, env, s->from, n_auto, &s->kept, err)
+                                     : st;
 }
 
-static rk_status enter(const rk_run_params *p, rk_error *err)
+/* A file of its own, not yet that of a run. */
+static rk_status make_start(start *s, rk_run_params *p, const rk_run_env *env, rk_error *err)
+{
+    rk_status st = rk_model_open(&s->teacher, p->distill.teacher, err);
+    if (st == RK_OK && p->model.init_from)
+        st = rk_model_open(&s->from, p->model.init_from, err);
+    if (st != RK_OK)
+        return st;
+    s->dim_q = (int64_t)teacher_size(s->teacher, "dim_q");
+    s->dim_kv = (int64_t)teacher_size(s->teacher, "dim_kv");
+    s->n_head = s->teacher->hp.n_head;
+    if (s->from && s->from->hp.n_layer != s->teacher->hp.n_layer)
+        return rk_fail(err, RK_ERR_ARG,
+                       "%s: %" PRId64 " layers, but the student has %" PRId64
+                       ": it cannot keep them",
+                       p->distill.teacher, s->teacher->hp.n_layer, s->from->hp.n_layer);
+    st = find_layers(s, p, env, err);
+    return st == RK_OK ? make_student(s, p, err) : st;
+}
+
+/* The folder is made where it is not there, and left to who runs in it. */
+static rk_status enter(const rk_run_params *p, rk_distill_begun *begun, rk_error *err)
 {
     int lock = -1;
+    begun->made_folder = access(p->dir, F_OK) != 0;
     const rk_status st = rk_run_dir_enter(p->dir, p->resume, &lock, err);
     if (lock >= 0)
         close(lock);
     return st;
 }
 
-rk_status rk_distill_start(rk_run_params *p, char **path, rk_error *err)
+static rk_status write_start(rk_run_params *p, const rk_run_env *env, const char *path,
+                             rk_distill_begun *begun, rk_error *err)
 {
-    if (!p->distill.teacher || p->model.init_from)
+    const rk_save_options o = {
+        .keep_types = true, .container = RK_SAVE_SAFETENSORS, .overwrite = true};
+    start s = {.how = p->distill.start};
+    rk_status st = make_start(&s, p, env, err);
+    if (st == RK_OK)
+        st = enter(p, begun, err);
+    if (st == RK_OK)
+        st = rk_model_save(s.student, path, &o, err);
+    begun->made = st == RK_OK;
+    rk_model_close(s.student);
+    rk_model_close(s.from);
+    rk_model_close(s.teacher);
+    return st;
+}
+
+static bool is_asked_for(const rk_run_params *p)
+{
+    return p->distill.teacher && (!p->model.init_from || p->distill.layers);
+}
+
+rk_status rk_distill_start(rk_run_params *p, const rk_run_env *env, rk_distill_begun *begun,
+                           rk_error *err)
+{
+    *begun = (rk_distill_begun){0};
+    if (!is_asked_for(p))
         return RK_OK;
     char *file = rk_path_join(p->dir, "start.safetensors");
-    rk_status st = file ? enter(p, err) : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir);
-    const bool made = st == RK_OK && p->resume && access(file, R_OK) == 0;
-    if (st == RK_OK && !made)
-        st = write_start(p, file, err);
-    if (st == RK_OK && (*path = realpath(file, NULL)))
-        p->model.init_from = *path;
+    rk_status st = file ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir);
+    if (st == RK_OK && !(p->resume && access(file, R_OK) == 0))
+        st = write_start(p, env, file, begun, err);
+    if (st == RK_OK && (begun->path = realpath(file, NULL)))
+        p->model.init_from = begun->path;
     free(file);
     return st;
+}
+
+void rk_distill_end(rk_distill_begun *begun, const rk_run_params *p)
+{
+    rk_error ignored;
+    if (begun->made && begun->path && rk_run_dir_check(p->dir, false, &ignored) == RK_OK) {
+        unlink(begun->path);
+        if (begun->made_folder)
+            rmdir(p->dir);
+    }
+    free(begun->path);
+    *begun = (rk_distill_begun){0};
 }

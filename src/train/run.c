@@ -635,7 +635,8 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
                        rk_error *err)
 {
     rk_run_params p = *params;
-    char *base = NULL, *start = NULL;
+    char *base = NULL;
+    rk_distill_begun begun = {0};
     rk_status st = rk_run_dir_check(p.dir, p.resume, err);
     if (st == RK_OK)
         st = find_base(&p, &base, err);
@@ -650,10 +651,10 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
     if (st == RK_OK)
         st = rk_quant_find(p.quant, &type, err);
     if (st == RK_OK)
-        st = rk_distill_start(&p, &start, err);
+        st = rk_distill_start(&p, env, &begun, err);
     if (st == RK_OK)
         st = open_and_run(&p, env, result, err);
-    free(start);
+    rk_distill_end(&begun, &p);
     free(base);
     return st;
 }

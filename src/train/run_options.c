@@ -75,6 +75,7 @@ static const struct {
     MODEL("lr-scale", WORDS, lr_scale),
     {"quant", STRING, offsetof(rk_run_params, quant)},
     {"quant-all", BOOLEAN, offsetof(rk_run_params, quant_all)},
+    {"layers", WORDS, offsetof(rk_run_params, distill.layers)},
     {"kl-weight", REAL, offsetof(rk_run_params, distill.kl_weight)},
     {"ce-weight", REAL, offsetof(rk_run_params, distill.ce_weight)},
     TUNE("method", WORDS, method),

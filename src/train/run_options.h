@@ -20,8 +20,9 @@ typedef struct rk_test_time_options {
 
 /* Learning from another model. */
 typedef struct rk_distill_options {
-    const char *teacher;         /* its file or folder; NULL: none */
-    int start;                   /* what mixers begin with, distill.h */
+    const char *teacher; /* its file or folder; NULL: none */
+    int start;           /* what mixers begin with, distill.h */
+    const char *layers;  /* that are converted, hybrid.h; NULL: all, or those of the student */
     double kl_weight, ce_weight; /* of the divergence, and of the cross-entropy beside it */
 } rk_distill_options;
 

@@ -5,7 +5,8 @@
  *
  * Alignment goes through the layers with the teacher: its block runs with a first mixer that also shows
  * its input and its result, and the student's mixer gets the same input. So layers learn apart from each
- * other; what the first one hands to the others, RWKV-7's v_first, is passed on without a gradient. */
+ * other; what the first one hands to the others, RWKV-7's v_first, is passed on without a gradient. Layers
+ * that are kept have nothing to learn. */
 #include "train/task_distill.h"
 
 #include <inttypes.h>
@@ -13,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
+#include "infer/engine.h"
 #include "train/task_next.h"
 
 typedef struct distill {
@@ -21,6 +24,7 @@ typedef struct distill {
     rk_model *teacher;
     double kl_weight, ce_weight;
     int ids, targets; /* their fields */
+    char *frozen;     /* words of what is frozen, where layers are kept in alignment */
 } distill;
 
 /* ---- the teacher beside the student ---- */
@@ -119,7 +123,7 @@ static void next_block(rk_ctx *ctx, shown *s, rk_tensor **x)
     rk_tensor *in[] = {*x}, *out[3] = {NULL};
     if (rk_ctx_failed(ctx))
         return;
-    if (s->layer == 0 && s->arch.n_carry > 0) {
+    if (s->layer == rk_first_mixer(&s->model.hp) && s->arch.n_carry > 0) {
         run_block(ctx, s, in, out);
     } else {
         for (int i = 0; i < 3; i++)
@@ -143,14 +147,15 @@ static void run_mixer(rk_ctx *ctx, void *user, rk_tensor *const *in, rk_tensor *
 {
     const pupil *p = user;
     const rk_arch *arch = p->m->arch;
+    const rk_hparams *hp = &p->m->hp;
     rk_block_io io = {.carry = {in[2]}};
     for (int i = 0; i < arch->n_state; i++)
         io.state[i] = in[3 + i];
     ctx->layer = p->layer;
     rk_tensor *s = arch->time_mix(ctx, p->m, p->layer, in[0], NULL, &io);
-    const double width = (double)p->m->hp.n_embd, layers = (double)p->m->hp.n_layer;
+    const double width = (double)hp->n_embd, layers = (double)(hp->n_layer - rk_n_kept(hp));
     out[0] = rk_distance(ctx, s, in[1], 1.0 / (layers * sqrt(width)));
-    if (p->layer == 0 && arch->n_carry > 0)
+    if (p->layer == rk_first_mixer(hp) && arch->n_carry > 0)
         out[1] = io.carry[0];
 }
 
@@ -166,7 +171,9 @@ static rk_tensor *align_layer(rk_ctx *ctx, const rk_pass *p, const shown *s, rk_
         return NULL;
     }
     *who = (pupil){p->model, s->layer};
-    memcpy(in + 3, state, (size_t)arch->n_state * sizeof *state);
+    rk_block_io io = {.x = NULL};
+    rk_block_take_state(p->model, s->layer, state, &io);
+    memcpy(in + 3, io.state, (size_t)arch->n_state * sizeof *io.state);
     if (p->recompute && ctx->recording && *v_first) {
         out[0] = rk_new(ctx, RK_F32, 2, s->read->dims);
         if (!rk_ctx_failed(ctx))
@@ -202,27 +209,134 @@ static void begin_teacher(rk_ctx *ctx, const distill *d, rk_tensor *ids, shown *
     *x = s->io.x;
 }
 
-static rk_tensor *alignment(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
+/* Goes through the layers, and calls fn for each that is not kept with the distances of its rows and with
+ * what the teacher's mixer gives. */
+typedef void layer_fn(rk_ctx *ctx, void *user, int64_t layer, rk_tensor *distance,
+                      rk_tensor *gives);
+
+static void for_layers(rk_ctx *ctx, const distill *d, const rk_pass *p, layer_fn *fn, void *user)
 {
-    const distill *d = (const distill *)t;
-    rk_tensor *ids = p->fields[d->ids], *x = NULL, *sum = NULL, *v_first = NULL;
+    rk_tensor *ids = p->fields[d->ids], *x = NULL, *v_first = NULL;
     shown s;
     rk_tensor **own = first_state(ctx, p->model, ids->dims[0]);
     const aside was = step_aside(ctx);
     rk_tensor **others = first_state(ctx, d->teacher, ids->dims[0]);
     begin_teacher(ctx, d, ids, &s, &x);
     come_back(ctx, was);
-    const int n = d->teacher->arch->n_state, n_own = p->model->arch->n_state;
     for (int64_t l = 0; l < p->model->hp.n_layer && !rk_ctx_failed(ctx); l++) {
         step_aside(ctx);
         s.layer = l;
-        memcpy(s.io.state, others + l * n, (size_t)n * sizeof *others);
+        rk_block_take_state(d->teacher, l, others, &s.io);
         next_block(ctx, &s, &x);
         come_back(ctx, was);
-        rk_tensor *distance = align_layer(ctx, p, &s, own + l * n_own, &v_first);
-        sum = sum ? rk_add(ctx, sum, distance) : distance;
+        if (!rk_layer_in(&p->model->hp.kept, l))
+            fn(ctx, user, l, align_layer(ctx, p, &s, own, &v_first), s.gives);
     }
+}
+
+static void add_distance(rk_ctx *ctx, void *user, int64_t layer, rk_tensor *distance,
+                         rk_tensor *gives)
+{
+    rk_tensor **sum = user;
+    (void)layer;
+    (void)gives;
+    *sum = *sum ? rk_add(ctx, *sum, distance) : distance;
+}
+
+static rk_tensor *alignment(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
+{
+    const distill *d = (const distill *)t;
+    rk_tensor *sum = NULL;
+    for_layers(ctx, d, p, add_distance, &sum);
     return rk_mul(ctx, sum, counts(ctx, p->fields[d->targets]));
+}
+
+/* ---- alignment, layer by layer ---- */
+
+typedef struct measure {
+    const rk_tensor *targets;
+    double *distances, *lengths; /* (n_layer) sums */
+} measure;
+
+static double sum_of_counted(const measure *m, const rk_tensor *rows)
+{
+    double sum = 0;
+    for (int64_t i = 0; rows && i < rk_tensor_count(rows); i++)
+        if (((const int32_t *)m->targets->data)[i] >= 0)
+            sum += (double)((const float *)rows->data)[i];
+    return sum;
+}
+
+static void add_layer(rk_ctx *ctx, void *user, int64_t layer, rk_tensor *distance, rk_tensor *gives)
+{
+    const measure *m = user;
+    rk_tensor *nothing = gives ? rk_new_zeros(ctx, gives->dtype, gives->n_dims, gives->dims) : NULL;
+    const double scale = 1.0; /* the distances have one of their own */
+    const rk_tensor *length = rk_distance(ctx, gives, nothing, scale);
+    if (rk_ctx_failed(ctx))
+        return;
+    m->distances[layer] += sum_of_counted(m, distance);
+    m->lengths[layer] += sum_of_counted(m, length);
+}
+
+static rk_status measure_window(rk_ctx *ctx, const rk_task *t, const rk_model *student,
+                                const rk_batch *b, measure *m, rk_error *err)
+{
+    const distill *d = (const distill *)t;
+    rk_tensor *fields[RK_TASK_FIELDS_MAX];
+    rk_ctx_reset(ctx);
+    ctx->long_class = true;
+    rk_batch_tensors(ctx, b, t, 0, 1, fields);
+    const rk_pass p = {.model = student, .fields = fields};
+    m->targets = fields[d->targets];
+    if (!rk_ctx_failed(ctx))
+        for_layers(ctx, d, &p, add_layer, m);
+    return rk_ctx_status(ctx, err);
+}
+
+static rk_status measure_windows(rk_ctx *ctx, const rk_task *t, const rk_model *student, measure *m,
+                                 rk_error *err)
+{
+    enum { WINDOWS_MAX = 64 };
+    rk_batch b;
+    rk_status st = rk_batch_init(&b, t, 1, err);
+    for (int64_t i = 0; i < rk_min_i64(t->n_val, WINDOWS_MAX) && st == RK_OK; i++) {
+        void *at[RK_TASK_FIELDS_MAX];
+        rk_batch_at(&b, t, 0, at);
+        t->held_out(t, i, at);
+        st = measure_window(ctx, t, student, &b, m, err);
+    }
+    rk_batch_deinit(&b);
+    return st;
+}
+
+rk_status rk_distill_alignment(const rk_task *t, const rk_model *student, rk_engine *e,
+                               rk_alignment *layers, rk_error *err)
+{
+    const int64_t n = student->hp.n_layer;
+    const double scale = sqrt((double)student->hp.n_embd) * (double)(n - rk_n_kept(&student->hp));
+    rk_ctx ctx;
+    const rk_ctx_params cp = {.kernels = rk_engine_kernels(e),
+                              .pool = rk_engine_pool(e),
+                              .abort = rk_engine_abort_flag(e),
+                              .data_kind = RK_ARENA_GROWING};
+    if (t->n_val == 0)
+        return rk_fail(err, RK_ERR_ARG,
+                       "alignment is measured on held-out text, and there is none");
+    double *sums = calloc((size_t)(2 * n), sizeof *sums);
+    measure m = {NULL, sums, sums + n};
+    rk_status st = sums ? rk_ctx_init(&ctx, &cp, err)
+                        : rk_fail(err, RK_ERR_NOMEM, "out of memory for the layers' alignment");
+    if (st == RK_OK) {
+        rk_engine_lock(e);
+        st = measure_windows(&ctx, t, student, &m, err);
+        rk_engine_unlock(e);
+        rk_ctx_deinit(&ctx);
+    }
+    for (int64_t l = 0; l < n && st == RK_OK; l++)
+        layers[l].distance = m.lengths[l] > 0 ? scale * m.distances[l] / m.lengths[l] : 0;
+    free(sums);
+    return st;
 }
 
 /* ---- the tasks ---- */
@@ -250,6 +364,7 @@ static void close_task(rk_task *t)
     distill *d = (distill *)t;
     rk_task_close(d->inner);
     rk_model_close(d->teacher);
+    free(d->frozen);
     free(d);
 }
 
@@ -281,6 +396,24 @@ static rk_status check_teacher(const distill *d, const rk_run_params *p, const r
                ? RK_OK
                : rk_fail(err, RK_ERR_UNSUPPORTED, "%s: its blocks are not made of two mixers",
                          p->distill.teacher);
+}
+
+/* Nothing says how mixers that are kept should change. */
+static rk_status freeze_kept(distill *d, rk_run_params *p, const rk_model *m, rk_error *err)
+{
+    rk_buf words = {0};
+    const char *const given = p->model.freeze ? p->model.freeze : "";
+    rk_buf_puts(&words, given);
+    for (int64_t l = 0; l < m->hp.n_layer; l++)
+        if (rk_layer_in(&m->hp.kept, l))
+            rk_buf_printf(&words, "%smodel.layers.%" PRId64 ".self_attn.*", words.len ? "," : "",
+                          l);
+    if (rk_n_kept(&m->hp) == 0 || words.failed) {
+        rk_buf_deinit(&words);
+        return words.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for a task") : RK_OK;
+    }
+    p->model.freeze = d->frozen = words.data;
+    return RK_OK;
 }
 
 /* Windows are of the teacher's tokens: its file or folder brings the vocabulary. */
@@ -332,6 +465,8 @@ rk_status rk_distill_open(rk_task **out, rk_run_params *p, const rk_model *base,
         st = check_teacher(d, p, base, align, err);
     if (st == RK_OK)
         st = open_windows(d, p, err);
+    if (st == RK_OK && align)
+        st = freeze_kept(d, p, base, err);
     if (st == RK_OK) {
         describe(d, align);
         *out = &d->task;

@@ -96,7 +96,7 @@ static rk_tensor *go_on(rk_ctx *ctx, const rk_model *m, int part, rk_tensor *nex
     if (!state || rk_ctx_failed(ctx))
         return NULL;
     for (int64_t l = 0; l < m->hp.n_layer; l++) {
-        rk_tensor **at = &state[l * m->arch->n_state + part];
+        rk_tensor **at = &state[rk_state_part_at(m, l, part)];
         *at = matrices ? matrices[l] : rk_new_zeros(ctx, RK_F32, (*at)->n_dims, (*at)->dims);
     }
     ctx->begins = NULL;
@@ -202,7 +202,7 @@ static truth find_truth(rk_ctx *ctx, const observer_task *o, int part, const rk_
     if (t.state && teach(ctx, m, p->fields[IDS], t.state)) {
         rk_tensor **matrices = states_like(ctx, m, NULL);
         for (int64_t l = 0; matrices && l < m->hp.n_layer; l++)
-            matrices[l] = t.state[l * m->arch->n_state + part];
+            matrices[l] = t.state[rk_state_part_at(m, l, part)];
         t.scores = go_on(ctx, m, part, p->fields[NEXT], t.state, matrices);
         t.from_zero = go_on(ctx, m, part, p->fields[NEXT], t.state, NULL);
     }
@@ -230,8 +230,8 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
     const truth s = find_truth(ctx, o, sizes.part, p);
     for (int64_t l = 0; l < sizes.layers && !rk_ctx_failed(ctx); l++) {
         const int64_t from = rk_observer_layer(&sizes, l);
-        told[l] = tell(ctx, own, &sizes, l, p->state[from * own->arch->n_state + sizes.part]);
-        rk_tensor *d = distance(ctx, &sizes, told[l], s.state[l * m->arch->n_state + sizes.part]);
+        told[l] = tell(ctx, own, &sizes, l, p->state[rk_state_part_at(own, from, sizes.part)]);
+        rk_tensor *d = distance(ctx, &sizes, told[l], s.state[rk_state_part_at(m, l, sizes.part)]);
         state = state ? rk_add(ctx, state, d) : d;
     }
     if (rk_ctx_failed(ctx))

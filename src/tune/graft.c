@@ -84,6 +84,12 @@ static rk_status check_growth(const rk_model *host, const rk_model *m, rk_error 
         if (size_of(host, kept[i]) != size_of(m, kept[i]))
             return rk_fail(err, RK_ERR_ARG, "%s is %g in the host, whose heads stay, not %g",
                            kept[i], size_of(host, kept[i]), size_of(m, kept[i]));
+    for (int64_t l = 0; l < m->hp.n_layer; l++)
+        if (rk_layer_in(&m->hp.kept, l) && !rk_layer_in(&host->hp.kept, l))
+            return rk_fail(err, RK_ERR_ARG,
+                           "layer %" PRId64 " of the host has heads, which stay: it is to be among "
+                           "the layers",
+                           l);
     for (size_t i = 0; i < RK_COUNT(growing); i++)
         if (size_of(host, growing[i]) > size_of(m, growing[i]))
             return rk_fail(err, RK_ERR_ARG,
@@ -239,6 +245,7 @@ static rk_status fill_all(rk_model *m, const rk_model *host, const rk_graft *how
 rk_status rk_graft_new(rk_model **out, const rk_model *host, const rk_graft *how, rk_error *err)
 {
     rk_size sizes[3 * RK_GRAFT_SIZES_MAX];
+    const rk_layer_set *kept = how->kept ? how->kept : &host->hp.kept;
     rk_hparams hp;
     *out = NULL;
     if (how->n_sizes > RK_GRAFT_SIZES_MAX)
@@ -246,7 +253,8 @@ rk_status rk_graft_new(rk_model **out, const rk_model *host, const rk_graft *how
                        RK_GRAFT_SIZES_MAX);
     rk_status st = check_models(host, how->from, err);
     if (st == RK_OK)
-        st = rk_sizes_make(&rk_arch_wuneng, sizes, gather_sizes(host, how, sizes), &hp, err);
+        st = rk_sizes_make_kept(&rk_arch_wuneng, sizes, gather_sizes(host, how, sizes), kept, &hp,
+                                err);
     if (st == RK_OK)
         st = rk_model_new(out, &rk_arch_wuneng, &hp, err);
     if (st == RK_OK)

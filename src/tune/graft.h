@@ -15,6 +15,8 @@ typedef struct rk_graft {
     const rk_model *from;
     double out_scale; /* of its output projection: 0 keeps the host's logits */
     uint64_t seed;
+    const rk_layer_set
+        *kept; /* layers that get no heads; NULL: none, or those of a host with heads */
 } rk_graft;
 
 /* The host's tensors stay its own, which outlives the model. Closed by rk_graft_close.

@@ -26,11 +26,11 @@ static const struct {
 
 /* ---- sizes ---- */
 
-/* The part of a layer's state that is matrices of heads; -1: there is none. */
+/* The part of every layer's state that is matrices of heads; -1: there is none. */
 static int matrix_part(const rk_model *m)
 {
-    for (int i = 0; i < m->arch->n_state; i++) {
-        const rk_state_entry *p = &m->state.parts[i];
+    for (int i = 0; i < m->arch->n_state && rk_n_kept(&m->hp) == 0; i++) {
+        const rk_state_entry *p = &m->state.parts[rk_state_part_at(m, 0, i)];
         const rk_param_spec *spec = rk_state_tuned_param(m->arch, p->spec);
         if (spec && spec->scope == RK_SCOPE_TUNED && p->n_dims == 3)
             return i;
@@ -248,9 +248,9 @@ static void tell_all(const told *t, const rk_model *teacher, const float *own, f
 {
     const rk_observer *o = &t->sizes;
     for (int64_t l = 0; l < o->layers; l++) {
-        const rk_state_entry *to = &teacher->state.parts[l * teacher->arch->n_state + o->part];
+        const rk_state_entry *to = &teacher->state.parts[rk_state_part_at(teacher, l, o->part)];
         const rk_state_entry *from =
-            &t->own->state.parts[rk_observer_layer(o, l) * t->own->arch->n_state + o->part];
+            &t->own->state.parts[rk_state_part_at(t->own, rk_observer_layer(o, l), o->part)];
         for (int64_t h = 0; h < o->heads; h++)
             tell_head(t, l, h, own + from->at, room, all + to->at + h * o->size * o->size);
     }

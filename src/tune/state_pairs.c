@@ -38,12 +38,16 @@ static rk_status make_factor(rk_param *p, const rk_tensor *whole, int64_t layer,
     return x ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for states of low rank");
 }
 
-static rk_status make_factors(rk_param *added, const rk_model *m, int64_t rank, uint64_t seed,
-                              rk_error *err)
+/* Two parameters for each layer that has a state; *n counts them, and first[l] is the place of a layer's U
+ * among them. */
+static rk_status make_factors(rk_param *added, int64_t *n, int64_t *first, const rk_model *m,
+                              int64_t rank, uint64_t seed, rk_error *err)
 {
     rk_status st = RK_OK;
     for (int64_t l = 0; l < m->hp.n_layer && st == RK_OK; l++) {
         const rk_param *whole = whole_state(m, l);
+        if (rk_layer_in(&m->hp.kept, l))
+            continue;
         if (!whole || whole->tensor.n_dims != 3)
             return rk_fail(err, RK_ERR_UNSUPPORTED, "state rank: the states of %s are no matrices",
                            m->arch->name);
@@ -51,24 +55,26 @@ static rk_status make_factors(rk_param *added, const rk_model *m, int64_t rank, 
             return rk_fail(err, RK_ERR_ARG,
                            "state rank is %lld, the matrices of states have %lld rows",
                            (long long)rank, (long long)whole->tensor.dims[1]);
-        st = make_factor(&added[2 * l], &whole->tensor, l, true, rank, seed, err);
+        first[l] = *n;
+        st = make_factor(&added[(*n)++], &whole->tensor, l, true, rank, seed, err);
         if (st == RK_OK)
-            st = make_factor(&added[2 * l + 1], &whole->tensor, l, false, rank, seed, err);
+            st = make_factor(&added[(*n)++], &whole->tensor, l, false, rank, seed, err);
     }
     return st;
 }
 
 rk_status rk_state_pairs_attach(rk_model *m, int64_t rank, uint64_t seed, rk_error *err)
 {
-    const int64_t n = 2 * m->hp.n_layer, first = m->n_params;
-    rk_param *added = calloc((size_t)n, sizeof *added);
-    int64_t *pairs = calloc((size_t)n, sizeof *pairs);
-    rk_status st = added && pairs ? make_factors(added, m, rank, seed, err)
+    const int64_t before = m->n_params, layers = m->hp.n_layer;
+    int64_t n = 0;
+    rk_param *added = calloc((size_t)(2 * layers), sizeof *added);
+    int64_t *pairs = calloc((size_t)layers, sizeof *pairs);
+    rk_status st = added && pairs ? make_factors(added, &n, pairs, m, rank, seed, err)
                                   : rk_fail(err, RK_ERR_NOMEM, "out of memory for a state's rank");
     if (st == RK_OK)
         st = rk_model_add_params(m, added, n, err);
-    for (int64_t i = 0; st == RK_OK && i < n; i++)
-        pairs[i] = first + i;
+    for (int64_t l = 0; st == RK_OK && l < layers; l++)
+        pairs[l] += before;
     if (st == RK_OK)
         m->state_pairs = pairs;
     for (int64_t i = 0; st != RK_OK && added && i < n; i++)
@@ -81,8 +87,8 @@ rk_status rk_state_pairs_attach(rk_model *m, int64_t rank, uint64_t seed, rk_err
 
 void rk_state_pairs_sum(const rk_model *m, int64_t layer, const rk_tensor *s0, float *to)
 {
-    const rk_tensor *u = &m->params[m->state_pairs[2 * layer]].tensor;
-    const rk_tensor *v = &m->params[m->state_pairs[2 * layer + 1]].tensor;
+    const rk_tensor *u = &m->params[m->state_pairs[layer]].tensor;
+    const rk_tensor *v = &m->params[m->state_pairs[layer] + 1].tensor;
     const int64_t n = u->dims[1], rank = u->dims[2], count = rk_tensor_count(s0);
     for (int64_t i = 0; i < count; i++) {
         const int64_t head = i / (n * n), row = head * n + i / n % n, col = head * n + i % n;

@@ -89,6 +89,72 @@ for arch in rwkv6qwen2 rwkv7qwen2; do
     rwkv distill --teacher $T -m $arch-1/model.safetensors --stage 2 --steps 6 $small --out $arch-2
     less "$(last $arch-2)" "$(first $arch-2)" "$arch, divergence"
 done
+# ---- hybrids: a list of layers, and those where alignment is worst; in every kind of student
+rwkv distill --teacher $T --head-size 16 --layers 1 --stage 1 --steps 8 $small --out h1
+less "$(last h1)" "$(first h1)" "alignment of one layer"
+rwkv info h1/model.safetensors | grep -q "attention only *in layers 0$" || fail "layer 0 is not kept"
+rwkv distill --teacher $T -m h1/model.safetensors --stage 2 --steps 8 $small --out h2
+less "$(last h2)" "$(first h2)" "divergence of a hybrid"
+rwkv distill --teacher $T -m s1-copy/model.safetensors --layers auto:1 --stage 2 --steps 5 --data t.txt --ctx-len 32 \
+    --batch 4 --warmup 2 --schedule constant --out auto 2>auto.txt
+kept=$(sed -n 's/^layer \([01]\) keeps attention.*/\1/p' auto.txt)
+rwkv info auto/model.safetensors | grep -q "attention only *in layers $kept$" || fail "auto keeps another layer"
+rwkv distill --teacher $T -m s1-copy/model.safetensors --layers auto:1 --stage 2 --steps 2 $small --schedule constant --out parts2
+rwkv distill --teacher $T --layers auto:1 --stage 2 --steps 5 $small --schedule constant --out parts2 --resume
+cmp -s auto/model.safetensors parts2/model.safetensors || fail "a hybrid goes on otherwise than it began"
+"$RK_PROGRAM" distill --teacher $T -m s1-copy/model.safetensors --layers auto:1 --stage 2 --steps 5 $small \
+    --schedule constant --recompute --out two2 -t 2
+cmp -s auto/model.safetensors two2/model.safetensors || fail "a hybrid depends on threads or on recomputing"
+for arch in rwkv6qwen2 rwkv7qwen2; do
+    rwkv distill --teacher teacher.gguf --arch $arch --layers 0 --stage 1 --weight-decay 0.1 --steps 3 $small --out $arch-h
+    rwkv run -m $arch-h -p "cde " -n 4 -q >/dev/null || fail "a hybrid $arch does not run"
+done
+if command -v python3 >/dev/null; then # attention that is kept is the teacher's, to the byte, also behind stage 1
+    cat >kept.py <<'END'
+import sys
+exec(open("same.py").read().split("(a, _)")[0])
+a, b = load(sys.argv[1])[0], load(sys.argv[2])[0]
+kept = [n for n in b if "layers.%s.self_attn." % sys.argv[3] in n]
+assert len(kept) == 7, kept
+for n in kept:
+    assert a[n] == b[n], n
+END
+    python3 kept.py $T h1/model.safetensors 0 || fail "alignment has changed attention that is kept"
+    python3 kept.py $T auto/start.safetensors "$kept" || fail "what auto keeps is not the teacher's"
+    rwkv convert teacher.gguf teacher.st.safetensors --type f32
+    python3 kept.py teacher.st.safetensors rwkv7qwen2-h/model.safetensors 1 || fail "decay has changed what is kept"
+fi
+# files of hybrids: there and back with the same bytes, quantised, and lists that contradict the tensors
+for m in h2 rwkv6qwen2-h; do
+    rwkv convert $m/model.safetensors $m-hf --names hf
+    rwkv convert $m-hf $m.gguf
+    rwkv convert $m.gguf $m-back --names hf
+    cmp -s $m-hf/model.safetensors $m-back/model.safetensors || fail "$m: there and back"
+    cmp -s $m-hf/config.json $m-back/config.json || fail "$m: config.json there and back"
+    rwkv quantize $m/model.safetensors $m-q8.gguf --type q8_0 -q
+    rwkv run -m $m-q8.gguf -p "cde " -n 4 -q >/dev/null || fail "$m in Q8_0 does not run"
+done
+grep -aq "arwkv7+wkv_gate_mode+hybrid" h2.gguf || fail "a hybrid is not marked in GGUF"
+# bad SED WORDS: the hybrid's config.json changed, one sentence with these words
+bad() {
+    rm -rf bad
+    cp -r h2-hf bad
+    chmod -R u+w bad
+    sed "$1" h2-hf/config.json >bad/config.json
+    cmp -s bad/config.json h2-hf/config.json && fail "$1 changes nothing"
+    refuses "$2" rwkv run -m bad -p a -n 1 -q
+}
+bad 's/"wkv_layers":\[1\]/"wkv_layers":[0,1]/' "layer 0 is in its list of layers, but no tensors of arwkv7"
+bad 's/"wkv_layers":\[1\]/"wkv_layers":[]/' "layer 1 is not in its list of layers, but the tensors of arwkv7"
+bad 's/"wkv_layers":\[1\]/"wkv_layers":"full"/' "layer 0 is in its list"
+bad 's/"wkv_layers":\[1\]/"wkv_layers":[1.5]/' "expected the number of a layer"
+bad 's/"wkv_layers":\[1\]/"wkv_layers":[-1]/' "expected the number of a layer"
+bad 's/"full_attention",//' "layer_types has 1 layers"
+bad 's/"full_attention"/"linear_attention"/' "linear_attention for layer 0"
+bad 's/"linear_attention"/"full_attention"/' "full_attention for layer 1"
+bad 's/"linear_attention"/"mamba"/' "layer_types is mamba"
+bad 's/"num_key_value_heads": 2/"num_key_value_heads": 1/' "num_key_value_heads is 1"
+
 # a student teaches, too; and what was learned runs, and is trained on
 rwkv distill --teacher s2/model.safetensors -m s1-copy/model.safetensors --stage 2 --steps 2 $small --out s3
 rwkv distill -m s2/model.safetensors --stage sft --steps 2 $small --out s4
@@ -106,5 +172,19 @@ rwkv train --arch qwen2 --data t.txt --n-layer 1 --n-embd 32 --n-head 4 --ctx-le
 refuses "cannot be aligned" rwkv distill --teacher one -m s1-copy/model.safetensors --stage 1 $small --out no
 rwkv distill --teacher one -m s1-copy/model.safetensors --stage 2 --steps 1 $small --out another ||
     fail "a teacher of another depth"
-[ -e no ] && [ -n "$(ls no | grep -v start.safetensors)" ] && fail "a refused run left $(ls no)"
+small="--data t.txt --ctx-len 32 --batch 4 -q --out no"
+for layers in 0-3,5 x auto: auto:0 auto:2 1- 2-1 ,0 0,, "" -1; do
+    refuses "layers" rwkv distill --teacher $T --head-size 16 --stage 1 --layers "$layers" $small
+done
+refuses "it needs the student that stage 1 has left" rwkv distill --teacher $T --head-size 16 --layers auto:1 $small
+refuses "the attention of a --teacher" rwkv distill --stage sft -m s2/model.safetensors --layers 0 $small
+refuses "layer 0 of the student is attention already" \
+    rwkv distill --teacher $T -m h1/model.safetensors --stage 2 --layers 0 $small
+refuses "it cannot keep them" rwkv distill --teacher one -m s1-copy/model.safetensors --stage 2 --layers 0 $small
+refuses "there is none" rwkv distill --teacher $T -m s1-copy/model.safetensors --stage 2 --layers auto:1 --val-frac 0 $small
+rwkv distill --teacher $T --head-size 16 --data missing.txt --out no 2>err && fail "data that are not there"
+[ -e no ] && fail "a refused run left $(ls -a no)"
+mkdir no
+rwkv distill --teacher nowhere --data t.txt --out no 2>err && fail "a teacher that is not there"
+[ -d no ] && [ -z "$(ls no)" ] || fail "a refused run changed a folder that was there"
 exit 0

@@ -46,6 +46,34 @@ rwkv graft -m host $heads --import-state seven -o imported
 same imported 'heads of an RWKV-7 model'
 rwkv info imported --json | grep -q '"output_gate": *1' || complain 'imported heads: no gate'
 
+# Heads in one layer only; then in both, whether the first has some or not.
+# shellcheck disable=SC2086
+rwkv graft -m host $heads --layers 1 --value-residual 1 -o some
+same some 'heads in one layer'
+rwkv info some | grep -q 'attention only *in layers 0$' || complain 'heads in layer 0, too'
+grep -q '"layers":\[1\]' some/config.json || complain "config.json: $(cat some/config.json)"
+rwkv convert some some.gguf
+same some.gguf 'heads in one layer as GGUF'
+rwkv graft -m some --state-heads 3 --layers all -q -o more
+same more 'heads in the other layer, too'
+rwkv info more | grep -q 'attention only' && complain 'a layer without heads is left'
+# shellcheck disable=SC2086
+rwkv train --init-from some --train-only '*.wuneng.*' --data text.txt --ctx-len 32 --batch 4 --steps 4 --val-frac 0.2 -q -t 1 --out some-1
+# shellcheck disable=SC2086
+rwkv train --init-from some --train-only '*.wuneng.*' --data text.txt --ctx-len 32 --batch 4 --steps 2 --val-frac 0.2 -q -t 1 --out some-2
+rwkv train --init-from some --train-only '*.wuneng.*' --data text.txt --ctx-len 32 --batch 4 --steps 4 --val-frac 0.2 -q -t 1 --out some-2 --resume
+cmp -s some-1/model.safetensors some-2/model.safetensors || complain 'heads in one layer: going on'
+for layers in 0-5 x auto:1; do
+    # shellcheck disable=SC2086
+    rwkv graft -m host $heads --layers $layers -o no 2>err && complain "--layers $layers"
+    [ "$(wc -l <err)" = 1 ] && grep -q 'layers' err || complain "--layers $layers: $(cat err)"
+done
+rwkv graft -m some --layers 0 -q -o no 2>err && complain 'a host whose heads go'
+grep -q 'layer 1 of the host has heads, which stay' err || complain "$(cat err)"
+sed 's/"layers":\[1\]/"layers":[0,1]/' some/config.json >x.json && rm -rf wrong && cp -r some wrong && cp x.json wrong/config.json
+rwkv run -m wrong -p a -n 1 -q 2>err && complain 'a listed layer without heads'
+grep -q 'layer 0 is in its list of layers, but no tensors of wuneng' err || complain "$(cat err)"
+
 # Without metadata config.json says the same.
 python3 - hybrid-add/model.safetensors <<'EOF' || complain 'python3 failed'
 import json, struct, sys

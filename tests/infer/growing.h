@@ -84,13 +84,21 @@ static const rk_arch test_arch_growing = {
     .channel_mix = rk_rwkv7_ffn,
 };
 
-/* The architectures there are, and this one; NULL behind the last. */
-static inline const rk_arch *test_arch_at(int i)
+/* Choose the i-th architecture for models: those there are, this one, and ARWKV-7 with a layer of attention;
+ * false behind the last. */
+static inline bool test_choose_arch(int i)
 {
     int n = 0;
-    while (rk_archs[n] && n < i)
+    while (rk_archs[n])
         n++;
-    return n == i && !rk_archs[n] ? &test_arch_growing : n < i ? NULL : rk_archs[i];
+    test_arch = i < n ? rk_archs[i] : i == n ? &test_arch_growing : &rk_arch_arwkv7;
+    test_kept = i == n + 1 ? 2 : 0;
+    return i < n + 2;
+}
+
+static inline const char *test_arch_name(void)
+{
+    return test_kept ? "hybrid" : test_arch->name;
 }
 
 #endif

@@ -9,7 +9,8 @@
 
 /* The architecture of the models; tests may go through all of them. */
 static const rk_arch *test_arch = &rk_arch_rwkv7;
-static bool test_tuned; /* with the states that streams begin with */
+static unsigned test_kept; /* bit l: layer l is kept as in a transformer */
+static bool test_tuned;    /* with the states that streams begin with */
 static int64_t test_n_vocab = 97, test_head_size = 16;
 
 typedef struct test_model {
@@ -25,8 +26,11 @@ static inline rk_model *test_model_make(uint64_t seed, int64_t n_layer, int64_t 
                              {"n_embd", (double)n_embd},
                              /* where it does not follow */
                              {"n_head", (double)(n_embd / test_head_size)},
-                             {"head_size", (double)test_head_size}};
-    rk_hparams hp = test_hparams(test_arch, sizes, RK_COUNT(sizes));
+                             {"head_size", (double)test_head_size},
+                             {"n_attention_head", 2},
+                             {"n_attention_kv_head", 2},
+                             {"attention_head_size", 16}};
+    rk_hparams hp = test_hparams_kept(test_arch, sizes, RK_COUNT(sizes), test_kept);
     rk_model *m = NULL;
     rk_error err = {0};
     int64_t n = 0;

@@ -385,11 +385,10 @@ int main(void)
                                       cmocka_unit_test(test_waiting),
                                       cmocka_unit_test(test_engine_in_turns)};
     int failed = cmocka_run_group_tests(once, NULL, NULL);
-    for (int i = 0; test_arch_at(i); i++) {
-        test_arch = test_arch_at(i);
+    for (int i = 0; test_choose_arch(i); i++) {
         if (test_threads_only() && test_arch != &rk_arch_rwkv7 && test_arch != &test_arch_growing)
             continue;
-        failed += cmocka_run_group_tests_name(test_arch->name, each, NULL, NULL);
+        failed += cmocka_run_group_tests_name(test_arch_name(), each, NULL, NULL);
     }
     return failed;
 }

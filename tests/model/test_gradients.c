@@ -58,6 +58,7 @@ static void fill(rk_model *m, uint64_t seed)
 }
 
 static double removal_scale = 1, tied = 0; /* of the models, where they have one */
+static unsigned kept; /* bit l: layer l of four is kept; 0: models of two layers without such */
 enum { FORM_MAX = 4 };
 static const rk_size
     *form; /* what some models of an architecture have, FORM_MAX with names or NULL */
@@ -65,18 +66,32 @@ static const rk_size
 static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
 {
     fixture f = {.t = test_begin(3), .recompute = recompute};
-    const rk_size sizes[] = {
-        {"n_vocab", V},    {"n_embd", 8},    {"n_layer", 2}, {"head_size", 4},
-        {"dim_ffn", 12},   {"rank_w", 3},    {"rank_a", 2},  {"rank_v", 3},
-        {"rank_g", 2},     {"rank_m", 2},    {"rank_s", 3},  {"removal_scale", removal_scale},
-        {"n_head", 2},     {"n_kv_head", 1}, {"tied", tied}, {"state_head_size", 4},
-        {"state_heads", 2}};
+    const rk_size sizes[] = {{"n_vocab", V},
+                             {"n_embd", 8},
+                             {"n_layer", kept ? 4 : 2},
+                             {"head_size", 4},
+                             {"dim_ffn", 12},
+                             {"rank_w", 3},
+                             {"rank_a", 2},
+                             {"rank_v", 3},
+                             {"rank_g", 2},
+                             {"rank_m", 2},
+                             {"rank_s", 3},
+                             {"removal_scale", removal_scale},
+                             {"n_head", 2},
+                             {"n_kv_head", 1},
+                             {"tied", tied},
+                             {"state_head_size", 4},
+                             {"state_heads", 2},
+                             {"n_attention_head", 4},
+                             {"n_attention_kv_head", 2},
+                             {"attention_head_size", 2}};
     rk_size all[RK_COUNT(sizes) + FORM_MAX];
     size_t n = RK_COUNT(sizes);
     memcpy(all, sizes, sizeof sizes);
     for (int i = 0; form && i < FORM_MAX && form[i].name; i++)
         all[n++] = form[i];
-    rk_hparams hp = test_hparams(arch, all, n);
+    rk_hparams hp = test_hparams_kept(arch, all, n, kept);
     rk_error err = {0};
     hp.tuned_state = hp.tuned_shift = hp.tuned_basis = tuned;
     test_ok(rk_model_new(&f.m, arch, &hp, &err), &err);
@@ -100,7 +115,7 @@ static void end(fixture *f)
 static rk_tensor *loss_of(fixture *f)
 {
     const int64_t dims[] = {BATCH, STEPS};
-    rk_tensor *state[2 * RK_STATE_MAX], *head = NULL;
+    rk_tensor *state[4 * RK_STATE_MAX], *head = NULL;
     rk_forward in = {
         .in = {rk_new(&f->ctx, RK_I32, 2, dims)}, .state = state, .recompute = f->recompute};
     rk_tensor *targets = rk_new(&f->ctx, RK_I32, 2, dims);
@@ -249,6 +264,29 @@ static void test_forms(void **state)
     form = NULL;
 }
 
+/* Hybrids: what layers hand on comes from the first that is not kept. */
+static void test_hybrids(void **state)
+{
+    (void)state;
+    static const struct {
+        const rk_arch *arch;
+        unsigned kept;
+        rk_size form[FORM_MAX];
+    } rows[] = {{&rk_arch_arwkv7, 1, {{"wkv_gate_mode", 2}}},
+                {&rk_arch_arwkv7, 6, {{"wkv_gate_mode", 0}, {"wkv_has_group_norm", 1}}},
+                {&rk_arch_rwkv7qwen2, 5, {{"balance_state", 1}}},
+                {&rk_arch_rwkv6qwen2, 9, {{NULL, 0}}},
+                {&rk_arch_wuneng, 1, {{"value_residual", 1}}},
+                {&rk_arch_wuneng, 10, {{"bonus", 1}, {"unbiased", 1}}}};
+    for (size_t i = 0; i < RK_COUNT(rows); i++) {
+        form = rows[i].form;
+        kept = rows[i].kept;
+        check_arch(rows[i].arch, i & 2, i & 1);
+    }
+    form = NULL;
+    kept = 0;
+}
+
 /* An input that is missing, or is no ids, is refused by its name. */
 static void test_inputs(void **state)
 {
@@ -271,8 +309,9 @@ static void test_inputs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_parameters),
-                                       cmocka_unit_test(test_removal), cmocka_unit_test(test_tied),
-                                       cmocka_unit_test(test_forms), cmocka_unit_test(test_inputs)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parameters), cmocka_unit_test(test_removal),
+        cmocka_unit_test(test_tied),       cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_hybrids),    cmocka_unit_test(test_inputs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
