@@ -26,6 +26,11 @@ typedef struct rk_open_options {
     /* A file with more tensors, as if the model's held them: the states that streams begin with, or a
      * kernel path, of which the model is then made. NULL: none. */
     const char *beside;
+    /* What to open a file of another architecture as, which it can be (rk_arch.adopts), and sizes that the
+     * file does not show. NULL: what it is. */
+    const rk_arch *as;
+    const rk_size *sizes;
+    int64_t n_sizes;
 } rk_open_options;
 /* rk_model_open with more parameters than the file has. */
 rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_options *o,

@@ -232,21 +232,25 @@ static void add_options(rk_hparams *hp, const rk_open_options *o)
     hp->tuned_basis = hp->tuned_basis || (o && o->tuned_basis);
 }
 
-static void mark_added(rk_model *m, const rk_hparams *file)
+static void mark_added(rk_model *m, const rk_hparams *file, const rk_file *adopted)
 {
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_scope scope = m->params[i].spec->scope;
-        m->params[i].added = (scope == RK_SCOPE_TUNED && !file->tuned_state) ||
-                             (scope == RK_SCOPE_TUNED_SHIFT && !file->tuned_shift) ||
-                             (scope == RK_SCOPE_TUNED_BASIS && !file->tuned_basis);
+        m->params[i].added =
+            (scope == RK_SCOPE_SOME && adopted && !rk_file_find(adopted, m->params[i].name)) ||
+            (scope == RK_SCOPE_TUNED && !file->tuned_state) ||
+            (scope == RK_SCOPE_TUNED_SHIFT && !file->tuned_shift) ||
+            (scope == RK_SCOPE_TUNED_BASIS && !file->tuned_basis);
     }
 }
 
 rk_status rk_model_for_file(rk_model **out, rk_file *f, const rk_open_options *o, rk_error *err)
 {
     const rk_arch *arch = rk_arch_detect(f);
+    const bool adopted = arch && o && o->as && o->as != arch && o->as->adopts == arch;
     rk_hparams hp = {0}, own;
     rk_status st = rk_refuse_relatives(f, err);
+    arch = adopted ? o->as : arch;
     if (st == RK_OK && !arch)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
                      "%s: its tensor names are those of no architecture here", rk_file_name(f));
@@ -259,6 +263,8 @@ rk_status rk_model_for_file(rk_model **out, rk_file *f, const rk_open_options *o
     if (st == RK_OK && !has_layers(f, arch, hp.n_layer))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
                      rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));
+    if (st == RK_OK && adopted)
+        st = arch->adopt(&hp, o->sizes, o->n_sizes, err);
     own = hp;
     add_options(&hp, o);
     if (st == RK_OK)
@@ -268,7 +274,7 @@ rk_status rk_model_for_file(rk_model **out, rk_file *f, const rk_open_options *o
         return st;
     }
     const char *ctx_len = rk_file_meta(f, "ctx_len");
-    mark_added(*out, &own);
+    mark_added(*out, &own, adopted ? f : NULL);
     (*out)->file = f;
     (*out)->ctx_len = ctx_len ? strtoll(ctx_len, NULL, 10) : 0;
     return RK_OK;

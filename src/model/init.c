@@ -54,10 +54,10 @@ static double r10(const rk_init *p)
     return 1.0 - (double)p->layer / (double)p->hp->n_layer;
 }
 
-/* n/(C-1), 0 for a single channel. */
+/* n/(C-1) of C elements, 0 for a single one. */
 static double ramp(const rk_init *p, int64_t n)
 {
-    return p->hp->n_embd > 1 ? (double)n / (double)(p->hp->n_embd - 1) : 0.0;
+    return p->cols > 1 ? (double)n / (double)(p->cols - 1) : 0.0;
 }
 
 static double zigzag(const rk_init *p, int64_t n)

@@ -107,6 +107,10 @@ typedef void rk_head_fn(rk_ctx *ctx, const rk_model *m, rk_tensor *x, rk_forward
 typedef rk_tensor *rk_mixer_fn(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                                rk_tensor *residual, rk_block_io *io);
 
+/* Sizes of the model that is made of a file's, which hp holds: those that are given, n of them, and those that
+ * the file cannot show. */
+typedef rk_status rk_adopt_fn(rk_hparams *hp, const rk_size *given, int64_t n, rk_error *err);
+
 typedef struct rk_arch {
     const char *name;
     bool old; /* files of it are read; new models are not made of it */
@@ -122,6 +126,10 @@ typedef struct rk_arch {
     bool (*has)(const rk_hparams *hp, const rk_param_spec *spec, int64_t layer);
     /* Is this file one of mine? By tensor names alone. */
     bool (*detect)(const rk_file *f);
+    /* Models of this architecture may be opened as ones of mine (rk_open_options.as), whose parameters of
+     * scope SOME they lack; NULL: of none. */
+    const struct rk_arch *adopts;
+    rk_adopt_fn *adopt;
     const rk_size_table *sizes[RK_SIZE_TABLES]; /* in this order; NULL behind the last */
     rk_settle_fn *settle;
     const rk_io_spec *inputs, *outputs, *carry;
@@ -145,7 +153,7 @@ extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
     rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
     rk_arch_rwkv7a, rk_arch_rwkv7_kernel, rk_arch_qwen2, rk_arch_llama, rk_arch_arwkv7,
-    rk_arch_rwkv6qwen2, rk_arch_rwkv7qwen2, rk_arch_wuneng;
+    rk_arch_rwkv6qwen2, rk_arch_rwkv7qwen2, rk_arch_wuneng, rk_arch_meta7;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 /* That which a file under canonical names is of; NULL: of none here. */

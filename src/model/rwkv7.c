@@ -63,7 +63,7 @@ const rk_state_spec rk_rwkv7_state[RK_RWKV7_N_STATE] = {RK_RWKV7_STATE};
 static bool detect(const rk_file *f)
 {
     return rk_file_find(f, "blocks.0.att.r_k") && !rk_file_find(f, "blocks.0.ffn.s_emb.weight") &&
-           !rk_file_find(f, "blocks.0.att.kernel_u");
+           !rk_file_find(f, "blocks.0.att.kernel_u") && !rk_arch_meta7.detect(f);
 }
 
 /* max(32, 32 round(x / 32)) of x = arg sqrt(n_embd), halves to even, as the trainer of RWKV-LM
@@ -112,8 +112,10 @@ rk_tensor *rk_rwkv7_att(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor
     const rk_rwkv7_layer *p = rk_model_layer(m, layer);
     rk_tensor **s = io->state;
     const bool path = m->arch->n_state > RK_RWKV7_PATH;
-    rk_rwkv7_time_mix_io att = {s[ATT_SHIFT], s[ATT_WKV], path ? s[RK_RWKV7_PATH] : NULL,
-                                io->carry[0]};
+    rk_rwkv7_time_mix_io att = {.shift = s[ATT_SHIFT],
+                                .wkv = s[ATT_WKV],
+                                .path = path ? s[RK_RWKV7_PATH] : NULL,
+                                .v_first = io->carry[0]};
     const rk_rwkv7_form form = {.eps = m->hp.ln_x_eps,
                                 .extra = m->hp.own[RK_RWKV7_REMOVAL].x - 1.0};
     x = rk_rwkv7_time_mix_forward(ctx, &p->att, x, residual, &form, &att);

@@ -403,6 +403,14 @@ static rk_status check_given(const rk_arch *arch, const rk_size *given, rk_error
     return RK_OK;
 }
 
+rk_status rk_size_give(const rk_arch *arch, const rk_size *given, rk_hparams *hp, rk_error *err)
+{
+    const rk_status st = check_given(arch, given, err);
+    if (st == RK_OK)
+        put(rk_size_find(arch, given->name), hp, given->value);
+    return st;
+}
+
 rk_status rk_sizes_make_kept(const rk_arch *arch, const rk_size *given, int64_t n,
                              const rk_layer_set *kept, rk_hparams *hp, rk_error *err)
 {

@@ -159,6 +159,9 @@ rk_status rk_sizes_make(const struct rk_arch *arch, const rk_size *given, int64_
 /* The same of a model that keeps these layers (rk_hparams.kept). */
 rk_status rk_sizes_make_kept(const struct rk_arch *arch, const rk_size *given, int64_t n,
                              const rk_layer_set *kept, rk_hparams *hp, rk_error *err);
+/* Put one size that is given; others are not looked at. Errors as above. */
+rk_status rk_size_give(const struct rk_arch *arch, const rk_size *given, rk_hparams *hp,
+                       rk_error *err);
 
 /* What follows from other sizes, and whether they fit each other. file is NULL for a new model.
  * Errors  RK_ERR_FORMAT for a file, RK_ERR_ARG for a new model. */

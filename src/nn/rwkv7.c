@@ -7,6 +7,8 @@
  * a gate, a group norm. */
 #include "nn/rwkv7.h"
 
+#include <string.h>
+
 #include "nn/grouped.h"
 
 /* Products at once, of those whose weight and input are there; the others are NULL. */
@@ -27,10 +29,34 @@ static void linears_there(rk_ctx *ctx, const rk_linears_in *in, int n, rk_tensor
  * replaced by what comes out of them: decay, rate, gate, value residual. */
 enum { R, K, V, W, A, G, VL, N_READS };
 
+/* x with zeros behind its elements of a dimension, for the heads that nobody reads. */
+static rk_tensor *with_zeros(rk_ctx *ctx, rk_tensor *x, int dim, int64_t to)
+{
+    if (!x || rk_ctx_failed(ctx) || x->dims[dim] >= to)
+        return x;
+    int64_t dims[RK_MAX_DIMS];
+    memcpy(dims, x->dims, sizeof dims);
+    dims[dim] = to - x->dims[dim];
+    rk_tensor *const both[] = {x, rk_new_zeros(ctx, x->dtype, x->n_dims, dims)};
+    return rk_concat(ctx, both, 2, dim);
+}
+
+/* A vector of the channels of all heads that are read, for `n` heads of `size`. */
+static rk_tensor *for_heads(rk_ctx *ctx, rk_tensor *x, int64_t n, int64_t size)
+{
+    if (!x || rk_ctx_failed(ctx) || rk_tensor_count(x) == n * size)
+        return x;
+    const int64_t flat = rk_tensor_count(x);
+    return with_zeros(ctx, rk_view(ctx, x, 1, &flat), 0, n * size);
+}
+
 /* Between the products that read the input, (B, T, H, N) now, and the one that writes the result. */
 static rk_tensor *between(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *const *q,
                           const rk_rwkv7_form *form, rk_rwkv7_time_mix_io *io)
 {
+    if (rk_ctx_failed(ctx))
+        return NULL;
+    const int64_t n = q[K]->dims[2], size = q[K]->dims[3], n_read = q[R]->dims[2];
     const rk_rwkv7_heads_in core = {.raw = {.w0 = p->w0,
                                             .a0 = p->a0,
                                             .v0 = p->v0,
@@ -42,19 +68,20 @@ static rk_tensor *between(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *co
                                             .k = q[K],
                                             .v = q[V],
                                             .v_first = io->v_first},
-                                    .r = q[R],
-                                    .g = q[G],
-                                    .r_k = p->r_k,
-                                    .ln_w = p->ln_x_w,
-                                    .ln_b = p->ln_x_b,
+                                    .r = with_zeros(ctx, q[R], 2, n),
+                                    .g = with_zeros(ctx, q[G], 2, n),
+                                    .r_k = for_heads(ctx, p->r_k, n, size),
+                                    .ln_w = for_heads(ctx, p->ln_x_w, n, size),
+                                    .ln_b = for_heads(ctx, p->ln_x_b, n, size),
                                     .state = io->wkv,
                                     .path = p->path.u ? &p->path : NULL,
                                     .path_state = &io->path,
+                                    .read = io->read,
                                     .form = *form};
     rk_tensor *z = rk_rwkv7_heads(ctx, &core, &io->wkv);
     if (!io->v_first)
         io->v_first = q[V];
-    return z;
+    return n_read < n ? rk_copy(ctx, rk_slice(ctx, z, 2, 0, n_read)) : z;
 }
 
 rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
@@ -88,7 +115,8 @@ rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk
     };
     linears_there(ctx, ups, N_READS - W, q + W);
     for (int i = 0; i < N_READS; i++)
-        q[i] = rk_as_heads(ctx, q[i], p->r_k->dims[0]);
+        if (q[i])
+            q[i] = rk_as_heads(ctx, q[i], q[i]->dims[2] / p->r_k->dims[1]);
     rk_tensor *z = between(ctx, p, q, form, io);
     return rk_linear(ctx, rk_as_rows(ctx, z), p->output, residual);
 }

@@ -11,7 +11,7 @@ typedef struct rk_rwkv7_time_mix {
     rk_tensor *w0, *a0, *v0;                      /* (C) */
     rk_weight w1, w2, a1, a2, v1, v2, g1, g2;     /* (C,r), (r,C) */
     rk_tensor *k_k, *k_a, *r_k;                   /* (C), (C), (H,N) */
-    rk_weight receptance, key, value, output;     /* (C,C) */
+    rk_weight receptance, key, value, output;     /* (C,C), or (D,C) and (C,D), see below */
     rk_tensor *ln_x_w, *ln_x_b;                   /* (C) */
     rk_feature_path path;                         /* without u: there is none */
 } rk_rwkv7_time_mix;
@@ -21,9 +21,12 @@ typedef struct rk_rwkv7_time_mix_io {
     rk_tensor *wkv;     /* (B, H, N, N): the recurrent state, replaced */
     rk_tensor *path;    /* (B, H, M, M): that of the path beside it, replaced */
     rk_tensor *v_first; /* NULL in the first layer, which leaves its value here */
+    rk_wkv7_in *read;   /* as in rk_rwkv7_heads_in */
 } rk_rwkv7_time_mix_io;
 
-/* residual (NULL: nothing) + time mix of x (B, T, C), the normalised input. */
+/* residual (NULL: nothing) + time mix of x (B, T, C), the normalised input. Heads may be more or fewer than
+ * C / N: D = H N channels. Those of key and value that receptance does not have (behind r_k's H) are states
+ * that nobody reads here. */
 rk_tensor *rk_rwkv7_time_mix_forward(rk_ctx *ctx, const rk_rwkv7_time_mix *p, rk_tensor *x,
                                      rk_tensor *residual, const rk_rwkv7_form *form,
                                      rk_rwkv7_time_mix_io *io);

@@ -330,6 +330,28 @@ static void shift_mix(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **ou
     out[0] = rk_shift_mix(ctx, in[0], in[1], in + 2, n, &out[1]);
 }
 
+/* Heads in an order of their own, two of which share a block of channels where C is less than H N. */
+enum { SEVERAL_ROWS = SEVERAL, BEFORE = 2, AS_IT_IS = 4 };
+static void self_state(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    rows_of(ctx, in[0], arg & SEVERAL_ROWS);
+    const rk_wkv7_in w = {.w = in[3], .k = in[4], .v = in[5], .a = in[6], .b = in[7]};
+    const rk_self_state_in s = {
+        .x = in[0],
+        .gamma = in[1],
+        .state = in[2],
+        .wkv = in[3] ? &w : NULL,
+        .form = {.n_heads = 2, .heads = {2, 0}, .norm = !(arg & AS_IT_IS), .before = arg & BEFORE}};
+    out[0] = rk_self_state(ctx, &s);
+}
+
+static void route(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const int64_t f = in[0] ? in[0]->dims[in[0]->n_dims - 1] : 0;
+    const rk_route_form form = {.block = 8, .best = arg, .n_generations = 2, .ends = {20, f}};
+    out[0] = rk_route(ctx, in[0], &form);
+}
+
 static void wkv7(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     rows_of(ctx, in[0], arg);
@@ -569,6 +591,10 @@ static void arithmetic(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
 #define WKV7_IN(t, n)                                                                              \
     {IN(-1, 1, 2, t, 2, n), IN(0.3, 0.99, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), IN(-1, 1, 2, t, 2, n), \
      IN(-0.5, 0.5, 2, t, 2, n), IN(-0.5, 0.5, 2, t, 2, n), IN(-1, 1, 2, 2, n, n)}
+/* Three heads in two blocks of channels and some more. */
+#define SELF_STATE_IN(b, t, n)                                                                     \
+    {IN(-1, 1, b, t, 2 * (n) + 1), IN(-1, 1, 2, n), IN(-1, 1, b, 3, n, n), IN(0.3, 0.99, b, t, 3, n), \
+     IN(-1, 1, b, t, 3, n), IN(-1, 1, b, t, 3, n), IN(-0.5, 0.5, b, t, 3, n), IN(-0.5, 0.5, b, t, 3, n)}
 #define WKV7(t, n) {"wkv7 T " #t " N " #n, &rk_op_wkv7, wkv7, 0, WKV7_IN(t, n)}
 #define WKV6(t, n)                                                                                 \
     {"wkv6 T " #t " N " #n, &rk_op_wkv6, wkv6, 0,                                                  \
@@ -744,6 +770,15 @@ static const rk_op_case cases[] = {
     {"rwkv7_output, gate", &rk_op_rwkv7_output, output_of, GATE, {OUTPUT_IN, IN(-1, 1, 2, 37, 3, 25)}},
     {"rwkv7_output, one_plus gate and bonus", &rk_op_rwkv7_output, output_of, GATE | BONUS | ONE_PLUS, {OUTPUT_IN, IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 75)}},
     {"rwkv7_output, bonus and norm", &rk_op_rwkv7_output, output_of, BONUS | NORM, {OUTPUT_IN, IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    {"self_state", &rk_op_self_state, self_state, 0, SELF_STATE_IN(2, 5, 4)},
+    {"self_state, long", &rk_op_self_state, self_state, 0, SELF_STATE_IN(2, 37, 8)},
+    {"self_state, before the token", &rk_op_self_state, self_state, BEFORE, SELF_STATE_IN(2, 37, 5)},
+    {"self_state, not normalised", &rk_op_self_state, self_state, AS_IT_IS, SELF_STATE_IN(1, 18, 3)},
+    {"self_state, several sequences", &rk_op_self_state, self_state, SEVERAL_ROWS, SELF_STATE_IN(3, 50, 4)},
+    {"self_state, several sequences, before", &rk_op_self_state, self_state, SEVERAL_ROWS | BEFORE, SELF_STATE_IN(3, 50, 4)},
+    {"self_state, one token", &rk_op_self_state, self_state, 0, {IN(-1, 1, 3, 1, 9), IN(-1, 1, 2, 4), IN(-1, 1, 3, 3, 4, 4)}},
+    {"route", &rk_op_route, route, 1, {IN(-1, 1, 2, 11, 75)}},
+    {"route, two blocks", &rk_op_route, route, 2, {IN(-1, 1, 37, 33)}},
     {"rwkv7_heads, one step", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(1)},
     {"rwkv7_heads, five steps", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(5)},
     {"features", &rk_op_features, features, GAUSS, {FEATURES_IN(2, 7, 2, 5)}},

@@ -43,6 +43,8 @@
     X(rwkv7_prepare) /* op_rwkv7.c                */ \
     X(rwkv7_output)                                  \
     X(rwkv7_heads)   /* op_rwkv7_heads.c          */ \
+    X(self_state)    /* op_self_state.c           */ \
+    X(route)         /* op_route.c                */ \
     X(features)      /* op_features.c             */ \
     X(features_read)                                 \
     X(recompute)     /* op.c                      */

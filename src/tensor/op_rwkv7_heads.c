@@ -193,6 +193,8 @@ static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor
     const rk_wkv7_in wkv = {
         .r = in->r, .w = q.w, .k = q.k, .v = q.v, .a = q.a, .b = q.b, .state = in->state};
     rk_tensor *y = rk_wkv7(ctx, &wkv, state_out);
+    if (in->read)
+        *in->read = wkv;
     if (in->path)
         y = beside(ctx, in, &raw, &q, y);
     const rk_rwkv7_output_in out = {y,       in->r,    q.k,      q.v,     in->g,
@@ -203,7 +205,7 @@ static rk_tensor *one_by_one(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor
 rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out)
 {
     const rk_rwkv7_prepare_in *raw = &in->raw;
-    if (ctx->recording || ctx->long_class || in->path || ctx->watch ||
+    if (ctx->recording || ctx->long_class || in->path || in->read || ctx->watch ||
         (in->r && in->r->dtype != RK_F32))
         return one_by_one(ctx, in, state_out);
     rk_node n = {.op = &rk_op_rwkv7_heads,

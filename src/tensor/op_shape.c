@@ -158,8 +158,22 @@ static void copy_shape(rk_ctx *ctx, rk_node *n)
         n->out[0] = rk_new_like(ctx, n->in[0]);
 }
 
+/* A state that lies with its streams. */
+static void copy_streams(const rk_node *n)
+{
+    const rk_tensor *x = n->in[0];
+    const int64_t count = rk_tensor_count(x) / x->dims[0];
+    for (int64_t b = 0; b < x->dims[0]; b++)
+        memcpy(rk_at(x, n->out[0]->data, b * count), x->streams->from[b] + x->streams->offset,
+               rk_reals(x, count));
+}
+
 static void copy_forward(rk_ctx *ctx, rk_node *n)
 {
+    if (n->in[0]->streams) {
+        copy_streams(n);
+        return;
+    }
     copy_strided(ctx, n->out[0], n->out[0]->strides, n->in[0]->strides, n->out[0]->data,
                  n->in[0]->data, COPY);
 }

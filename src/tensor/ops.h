@@ -262,10 +262,45 @@ typedef struct rk_rwkv7_heads_in {
     rk_rwkv7_form form;
     const rk_feature_path *path; /* NULL: none */
     rk_tensor **path_state;      /* (B, H, M, M), of the path, replaced */
+    rk_wkv7_in *read; /* filled with what the recurrence is given; NULL: nobody asks for it */
 } rk_rwkv7_heads_in;
 /* prepare, wkv7 and output, head by head; one fork and join instead of three in the short class. With a
  * path its recurrence adds to y before the output. */
 rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out);
+
+/* ---- channel mixes that read states (docs/meta-state.md) ---- */
+
+enum { RK_SELF_STATE_HEADS = 256 }; /* that are asked, at most */
+#define RK_SELF_STATE_EPS 1e-5      /* of the norm of their answers */
+typedef struct rk_self_state_form {
+    int n_heads;
+    int32_t heads[RK_SELF_STATE_HEADS]; /* no two alike */
+    bool norm;                          /* answers are normalised */
+    bool before;                        /* states are asked before they learn of the token */
+} rk_self_state_form;
+
+typedef struct rk_self_state_in {
+    rk_tensor *x;     /* (B, T, C) */
+    rk_tensor *gamma; /* n_heads N elements */
+    /* (B, H, N value, N key) before the tokens. Of a single token, for which there is no wkv: the one
+     * to ask. */
+    rk_tensor *state;
+    const rk_wkv7_in *wkv; /* w, k, v, a, b of the recurrence; NULL: a single token */
+    rk_self_state_form form;
+} rk_self_state_in;
+/* x with what the states of some heads answer to it: of each head h in turn, whose block is the channels from
+ * N (h mod (C / N)) on, x[block] += gamma norm(S_t q), with q = x[block] of unit length. */
+rk_tensor *rk_self_state(rk_ctx *ctx, const rk_self_state_in *in);
+
+enum { RK_ROUTE_GENERATIONS = 16 };
+typedef struct rk_route_form {
+    int64_t block, best; /* columns of a block; how many blocks of a generation stay */
+    int n_generations;
+    int64_t ends[RK_ROUTE_GENERATIONS]; /* columns up to the end of each generation */
+} rk_route_form;
+/* relu(p)^2 of p (..., F), but 0 outside the blocks whose mean is largest, of each generation of columns
+ * apart. The choice has no gradient. */
+rk_tensor *rk_route(rk_ctx *ctx, rk_tensor *p, const rk_route_form *form);
 
 /* ---- segments, recomputation and gradients ---- */
 

@@ -41,7 +41,8 @@ typedef struct rk_tensor {
     void *grad;          /* as data; of a root tensor only, see rk_grad */
     uint64_t grad_unset; /* parts of grad not written to yet, see rk_grad_fresh */
     const rk_streams
-        *streams; /* of a state (B, ...) instead of data: only wkv6 and wkv7 take these */
+        *streams; /* of a state (B, ...) instead of data: only wkv6, wkv7, self_state and copy
+                   * take these */
     const rk_growing *growing; /* of a state (B, T, ...) that T rows are added to, instead of data:
                                 * see rk_growing_row */
     const rk_dot8_matrix *packed; /* the same matrix laid out for 8-bit activations, or NULL */

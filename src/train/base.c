@@ -41,7 +41,10 @@ rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err)
                                                 rk_trained_names(p->train_only, "state-pair"),
                                  .beside = p->init_state,
                                  .tuned_shift = rk_trained_names(p->train_only, "state-shift"),
-                                 .tuned_basis = rk_trained_names(p->train_only, "state-basis")};
+                                 .tuned_basis = rk_trained_names(p->train_only, "state-basis"),
+                                 .as = p->arch ? rk_arch_find(p->arch) : NULL,
+                                 .sizes = p->sizes,
+                                 .n_sizes = p->n_sizes};
     rk_model *m = NULL;
     rk_status st = rk_model_open_with(&m, p->init_from, &add, err);
     if (st == RK_OK)

@@ -87,10 +87,11 @@ static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
                              {"n_attention_kv_head", 2},
                              {"attention_head_size", 2}};
     rk_size all[RK_COUNT(sizes) + FORM_MAX];
-    size_t n = RK_COUNT(sizes);
-    memcpy(all, sizes, sizeof sizes);
-    for (int i = 0; form && i < FORM_MAX && form[i].name; i++)
+    size_t n = 0;
+    for (int i = 0; form && i < FORM_MAX && form[i].name; i++) /* the first of a name counts */
         all[n++] = form[i];
+    memcpy(all + n, sizes, sizeof sizes);
+    n += RK_COUNT(sizes);
     rk_hparams hp = test_hparams_kept(arch, all, n, kept);
     rk_error err = {0};
     hp.tuned_state = hp.tuned_shift = hp.tuned_basis = tuned;
@@ -256,6 +257,11 @@ static void test_forms(void **state)
         {&rk_arch_rwkv7, {{"low_rank", 3}, {"low_rank_form", 1}}},
         {&rk_arch_rwkv7, {{"low_rank", 3}}},
         {&rk_arch_rwkv7a, {{"low_rank", 2}, {"rank_value", 0}}},
+        {&rk_arch_meta7, {{"n_head", 3}, {"meta_heads", 3}, {"removal_scale", 2}}},
+        {&rk_arch_meta7, {{"n_head", 1}, {"meta_extra", 2}, {"meta_heads", 3}, {"meta_norm", 0}}},
+        {&rk_arch_meta7, {{"meta_heads", 2}, {"meta_time", 1}, {"meta_extra", 1}}},
+        {&rk_arch_meta7, {{"meta_heads", 0}, {"route_k", 1}, {"route_block", 5}}},
+        {&rk_arch_meta7, {{"meta_heads", 1}, {"route_k", 2}, {"route_block", 4}}},
     };
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         form = rows[i].form;
