@@ -19,6 +19,7 @@ static const rk_command *const commands[] = {
     &rk_cmd_tune,
     &rk_cmd_distill,
     &rk_cmd_graft,
+    &rk_cmd_grow,
     &rk_cmd_merge,
     &rk_cmd_unmerge,
     &rk_cmd_adapter,

@@ -27,9 +27,7 @@ static int64_t own(const rk_hparams *hp, int i)
     return hp->own[i].n;
 }
 
-/* The i-th head that is asked where nothing says which: the first ones, in which memory is longest, and
- * behind them those that are there for nothing else. */
-static int64_t usual_head(const rk_hparams *hp, int64_t i)
+int64_t rk_meta7_usual_head(const rk_hparams *hp, int64_t i)
 {
     const int64_t plain = rk_max_i64(own(hp, RK_META7_HEADS) - own(hp, RK_META7_EXTRA), 0);
     return i < plain ? i : hp->n_head + i - plain;
@@ -57,7 +55,7 @@ static rk_status init_heads(const rk_init *p, rk_error *err)
 {
     (void)err;
     for (int64_t i = 0; i < p->cols; i++)
-        p->x[i] = (float)usual_head(p->hp, i);
+        p->x[i] = (float)rk_meta7_usual_head(p->hp, i);
     return RK_OK;
 }
 
@@ -125,17 +123,19 @@ static const rk_io_spec carry[] = {{"v_first", "BTEN", false}};
 
 /* ---- sizes ---- */
 
-/* Beside the tensors that are its own: heads that are not those of the width. */
+/* Beside the tensors that are its own: whole heads, as many as are read or more, that are not those of the
+ * width. */
 static bool detect(const rk_file *f)
 {
     const rk_file_tensor *key = rk_file_find(f, "blocks.0.att.key.weight");
-    const rk_file_tensor *emb = rk_file_find(f, "emb.weight");
-    if (!rk_file_find(f, "blocks.0.att.r_k"))
+    const rk_file_tensor *r_k = rk_file_find(f, "blocks.0.att.r_k");
+    if (!r_k)
         return false;
     return rk_file_find(f, "blocks.0.ffn.meta_gamma") ||
            rk_file_find(f, "blocks.0.meta_generations") ||
-           (key && emb && key->n_dims == 2 && emb->n_dims == 2 && key->dims[1] == emb->dims[1] &&
-            key->dims[0] != emb->dims[1]);
+           (key && key->n_dims == 2 && r_k->n_dims == 2 && key->dims[0] != key->dims[1] &&
+            r_k->dims[1] > 0 && key->dims[0] % r_k->dims[1] == 0 &&
+            key->dims[0] / r_k->dims[1] >= r_k->dims[0]);
 }
 
 static double heads_of_width(const rk_hparams *hp, double arg)
@@ -210,8 +210,7 @@ static rk_status settle_file(rk_hparams *hp, const rk_file *file, rk_error *err)
     return RK_OK;
 }
 
-/* Sizes that follow, in models of any origin, and whether they fit each other. */
-static rk_status settle_all(rk_hparams *hp, const char *where, rk_status code, rk_error *err)
+rk_status rk_meta7_settle(rk_hparams *hp, const char *where, rk_status code, rk_error *err)
 {
     const int64_t asked = own(hp, RK_META7_HEADS), n = hp->head_size;
     hp->own[RK_META7_STATES].n = hp->n_head + own(hp, RK_META7_EXTRA);
@@ -316,8 +315,8 @@ static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file
     if (!file)
         hp->own[RK_META7_LISTED].n = own(hp, RK_META7_HEADS);
     if (st == RK_OK)
-        st = settle_all(hp, file ? rk_file_name(file) : arch->name,
-                        file ? RK_ERR_FORMAT : RK_ERR_ARG, err);
+        st = rk_meta7_settle(hp, file ? rk_file_name(file) : arch->name,
+                             file ? RK_ERR_FORMAT : RK_ERR_ARG, err);
     for (int64_t l = 0; file && l < hp->n_layer && st == RK_OK; l++) {
         st = check_heads(hp, file, l, err);
         if (st == RK_OK)
@@ -341,7 +340,7 @@ static rk_status adopt(rk_hparams *hp, const rk_size *given, int64_t n, rk_error
                      file.n_head, file.head_size);
     hp->own[RK_META7_LISTED].n = own(hp, RK_META7_HEADS);
     hp->own[RK_META7_ADOPTED].n = 1;
-    return st == RK_OK ? settle_all(hp, "meta7", RK_ERR_ARG, err) : st;
+    return st == RK_OK ? rk_meta7_settle(hp, "meta7", RK_ERR_ARG, err) : st;
 }
 
 /* ---- forward ---- */
@@ -351,15 +350,16 @@ static double real_at(const rk_tensor *t, int64_t i)
     return t->dtype == RK_F64 ? ((const double *)t->data)[i] : (double)((const float *)t->data)[i];
 }
 
-/* The heads that a layer asks. A plan reads no data, and takes them for the usual ones. */
+/* The heads that a layer asks: the nearest numbers. A plan reads no data, and takes them for the usual ones. */
 static rk_self_state_form asks_of(const rk_ctx *ctx, const rk_model *m, const layer *p)
 {
     rk_self_state_form f = {.n_heads = (int)own(&m->hp, RK_META7_HEADS),
+                            .n_read = m->hp.n_head,
                             .norm = own(&m->hp, RK_META7_NORM) != 0,
                             .before = own(&m->hp, RK_META7_TIME) != 0};
     for (int i = 0; i < f.n_heads; i++) {
-        const double x =
-            p->heads && !ctx->planning ? real_at(p->heads, i) : (double)usual_head(&m->hp, i);
+        const double x = p->heads && !ctx->planning ? nearbyint(real_at(p->heads, i))
+                                                    : (double)rk_meta7_usual_head(&m->hp, i);
         f.heads[i] = x >= 0 && x < (double)own(&m->hp, RK_META7_STATES) ? (int32_t)x : -1;
     }
     return f;
@@ -371,7 +371,7 @@ static bool route_of(const rk_ctx *ctx, const rk_model *m, const layer *p, rk_ro
     *f = (rk_route_form){.block = own(&m->hp, RK_META7_ROUTE_BLOCK),
                          .best = own(&m->hp, RK_META7_ROUTE_K)};
     for (int64_t g = 0; p->born && !ctx->planning && g < own(&m->hp, RK_META7_GENERATIONS); g++) {
-        const double end = real_at(p->born, g * RK_META7_BORN + RK_META7_BORN_TOKENS);
+        const double end = nearbyint(real_at(p->born, g * RK_META7_BORN + RK_META7_BORN_TOKENS));
         const int64_t last = f->n_generations ? f->ends[f->n_generations - 1] : 0;
         if (end > (double)last && end < (double)m->hp.dim_ffn)
             f->ends[f->n_generations++] = (int64_t)end;

@@ -25,4 +25,11 @@ enum {
 /* A row of a layer's generations: 0 before the layer was there. */
 enum { RK_META7_BORN_TOKENS, RK_META7_BORN_HEADS, RK_META7_BORN_META, RK_META7_BORN };
 
+/* The i-th head that is asked where nothing says which: the first ones, in which memory is longest, and
+ * behind them those that are there for nothing else. */
+int64_t rk_meta7_usual_head(const rk_hparams *hp, int64_t i);
+/* Sizes that follow from the others, in models of any origin, and whether they fit each other; where and code are
+ * of the error. */
+rk_status rk_meta7_settle(rk_hparams *hp, const char *where, rk_status code, rk_error *err);
+
 #endif

@@ -153,7 +153,8 @@ static void self_state_shape(rk_ctx *ctx, rk_node *n)
 /* The first channel of the block of the i-th head asked. */
 static int64_t block_of(const job *j, int64_t i)
 {
-    return j->form->heads[i] % (j->width / j->size) * j->size;
+    const int64_t h = j->form->heads[i], n = j->form->n_read;
+    return (n > 0 && h >= n ? h - n : h) % (j->width / j->size) * j->size;
 }
 static void *row_of(const job *j, const void *data, int64_t row, int64_t i)
 {

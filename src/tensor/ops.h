@@ -275,8 +275,10 @@ enum { RK_SELF_STATE_HEADS = 256 }; /* that are asked, at most */
 typedef struct rk_self_state_form {
     int n_heads;
     int32_t heads[RK_SELF_STATE_HEADS]; /* no two alike */
-    bool norm;                          /* answers are normalised */
-    bool before;                        /* states are asked before they learn of the token */
+    int64_t
+        n_read;  /* heads behind so many are counted from 0 again to find their blocks; 0: none */
+    bool norm;   /* answers are normalised */
+    bool before; /* states are asked before they learn of the token */
 } rk_self_state_form;
 
 typedef struct rk_self_state_in {
