@@ -7,22 +7,26 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "format/format.h"
-#include "tune/grow.h"
+#include "train/grow_run.h"
 
 typedef struct grow_options {
     rk_common_options common;
-    const char *model, *out;
+    const char *model, *run, *out;
     const char *tokens, *heads, *meta_heads, *layers, *head_size, *n_embd;
     int64_t truncate, seed;
     int start;
-    bool force;
+    bool force, freeze_old;
 } grow_options;
 
 #define AT(member) offsetof(grow_options, member)
 
 static const rk_option rows[] = {
     RK_MODEL_OPERAND(grow_options, model),
-    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED, "an rwkv7 or meta7 model"},
+    {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, "needed without --run",
+     "an rwkv7 or meta7 model"},
+    {"run", 0, RK_OPT_TEXT, "DIR", AT(run), 0, 0, NULL,
+     "a training run instead, with its moments: OUT is a folder, where rwkv train --resume goes "
+     "on"},
     {"out", 'o', RK_OPT_TEXT, "OUT", AT(out), 0, 0, RK_REQUIRED,
      "what to write: a .safetensors, .pth or .gguf file"},
     {"tokens", 0, RK_OPT_TEXT, "+N", AT(tokens), 0, 0, "+0",
@@ -34,6 +38,8 @@ static const rk_option rows[] = {
      "more layers, behind the first L of those there are; without @L behind all"},
     {"start", 0, RK_OPT_CHOICE, "random|copy|zero", AT(start), 0, 0, "random",
      "keys of new parameter tokens: as in a new model, or copies of old ones with noise"},
+    {"freeze-old", 0, RK_OPT_FLAG, NULL, AT(freeze_old), 0, 0, NULL,
+     "of --run: it goes on with what is new alone"},
     {"truncate", 0, RK_OPT_INT, "GENERATION", AT(truncate), 0, INT32_MAX, "off",
      "the model that it was before it grew, with the values that its parts have now; 0 is the "
      "first"},
@@ -119,8 +125,33 @@ static rk_dtype type_of(const rk_model *m)
     return RK_F32;
 }
 
+static rk_status grow_run(const grow_options *o, rk_error *err)
+{
+    rk_growth how;
+    rk_grown_info info;
+    rk_status st = read_growth(o, &how, err);
+    if (st == RK_OK && o->truncate >= 0)
+        st = rk_fail(err, RK_ERR_ARG, "--truncate is of models, not of runs");
+    if (st == RK_OK && o->model)
+        st = rk_fail(err, RK_ERR_ARG, "-m and --run: a model or a run");
+    if (st == RK_OK)
+        st = rk_grow_run(o->run, o->out, &how, o->freeze_old, NULL, &info, err);
+    if (st == RK_OK && !o->common.quiet)
+        fprintf(stderr,
+                "%s: step %" PRId64 " with %" PRId64 " parameters, %s had %" PRId64
+                "; 'rwkv train --resume --out %s' goes on\n",
+                o->out, info.step, info.after, o->run, info.before, o->out);
+    return st;
+}
+
 static rk_status grow(const grow_options *o, rk_error *err)
 {
+    if (o->run)
+        return grow_run(o, err);
+    if (!o->model)
+        return rk_fail(err, RK_ERR_ARG, "-m FILE or --run DIR is missing");
+    if (o->freeze_old)
+        return rk_fail(err, RK_ERR_ARG, "--freeze-old is of --run, and of rwkv train");
     rk_model *m = NULL, *made = NULL;
     rk_tokenizer *vocabulary = NULL;
     rk_growth how;
@@ -157,7 +188,8 @@ static int grow_main(int argc, char **argv)
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_grow, argc, argv, &o, &status))
         return status;
-    rk_command_note_model(&o.common, o.model);
+    if (o.model)
+        rk_command_note_model(&o.common, o.model);
     const rk_status st = grow(&o, &err);
     return st == RK_OK ? 0 : rk_command_fail(&err);
 }

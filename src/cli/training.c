@@ -62,6 +62,8 @@ static const rk_option rows[] = {
      "given several times"},
     {"freeze", 0, RK_OPT_LIST, "PATTERN", offsetof(rk_training_options, freeze), 0, 0, "none",
      "leave such parameters as they are; wins over --train-only"},
+    {"freeze-old", 0, RK_OPT_FLAG, NULL, offsetof(rk_training_options, freeze_old), 0, 0, NULL,
+     "train what a model has grown by last (rwkv grow) alone; the same as --freeze old"},
     {"quant", 0, RK_OPT_TEXT, "TYPE", RUN(quant), 0, 0, "none",
      "hold frozen matrices of --init-from in nf4, fp4 (4bit), int8, fp8, q8_0, q4_0 or q4_k"},
     {"quant-all", 0, RK_OPT_FLAG, NULL, RUN(quant_all), 0, 0, NULL,
@@ -203,6 +205,18 @@ static rk_status take_data(rk_training_options *o, rk_error *err)
     return rk_training_words(&o->data_weight, o->data_weight_words, &o->run.data_weight, err);
 }
 
+/* One more word. */
+static rk_status freeze_old(rk_training_options *o, rk_error *err)
+{
+    static const char word[] = "old";
+    const size_t n = strlen(o->freeze_words);
+    if (n + sizeof word + 1 > sizeof o->freeze_words)
+        return rk_fail(err, RK_ERR_ARG, "patterns of more than %d bytes",
+                       RK_TRAINING_WORDS_MAX - 1);
+    snprintf(o->freeze_words + n, sizeof o->freeze_words - n, "%s%s", n ? "," : "", word);
+    return RK_OK;
+}
+
 rk_status rk_training_settle(rk_training_options *o, rk_error *err)
 {
     rk_train_params *m = &o->run.model;
@@ -221,6 +235,8 @@ rk_status rk_training_settle(rk_training_options *o, rk_error *err)
         st = rk_training_words(&o->train_only, o->train_only_words, &m->train_only, err);
     if (st == RK_OK)
         st = rk_training_words(&o->freeze, o->freeze_words, &m->freeze, err);
+    if (st == RK_OK && o->freeze_old)
+        st = freeze_old(o, err);
     return st == RK_OK ? rk_training_words(&o->lr_scale, o->lr_scale_words, &m->lr_scale, err) : st;
 }
 

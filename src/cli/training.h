@@ -18,6 +18,7 @@ typedef struct rk_training_options {
     int dtype; /* position in the choices of its row */
     rk_opt_list data, data_weight, train_only, freeze, lr_scale;
     char data_weight_words[RK_TRAINING_WORDS_MAX]; /* with commas between them */
+    bool freeze_old;
     char train_only_words[RK_TRAINING_WORDS_MAX], freeze_words[RK_TRAINING_WORDS_MAX],
         lr_scale_words[RK_TRAINING_WORDS_MAX];
     bool json;

@@ -257,6 +257,11 @@ void rk_checkpoint_close(rk_checkpoint *c)
     free(c);
 }
 
+const rk_saved_state *rk_checkpoint_state(const rk_checkpoint *c)
+{
+    return c->state;
+}
+
 const char *rk_checkpoint_path(const rk_checkpoint *c)
 {
     return c->path;

@@ -71,6 +71,8 @@ rk_status rk_checkpoint_find_base(char **path, const char *dir, rk_error *err);
 /* The value of an option of the run in DIR, from its newest checkpoint that can be read; NULL when there
  * is none or it does not say so; to be freed. */
 rk_status rk_checkpoint_find_option(char **value, const char *dir, const char *name, rk_error *err);
+/* All that its state.json says (run_state.h). */
+const struct rk_saved_state *rk_checkpoint_state(const rk_checkpoint *c);
 const char *rk_checkpoint_path(const rk_checkpoint *c);
 int64_t rk_checkpoint_step(const rk_checkpoint *c);
 int64_t rk_checkpoint_skipped_in_row(const rk_checkpoint *c);

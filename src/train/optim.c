@@ -18,6 +18,7 @@ typedef struct piece_job {
     double lr, weight_decay;
     const rk_optim_step *step;
     double *partial;
+    int64_t first; /* element that the piece at 0 begins with */
 } piece_job;
 
 /* ---- AdamW, with decoupled decay ---- */
@@ -29,24 +30,37 @@ static void adamw_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_update *u = j->u;
     (void)worker;
+    lo += j->first;
+    hi += j->first;
     j->kern->adamw(hi - lo, &j->adamw, u->grad + lo, u->state[ADAMW_M] + lo, u->state[ADAMW_V] + lo,
                    u->weight + lo);
 }
 
-void rk_adamw_update(rk_ctx *ctx, const rk_update *u, const rk_optim_step *s)
+/* Elements [lo, hi), which have been updated count - 1 times. */
+static void adamw_span(rk_ctx *ctx, const rk_update *u, const rk_optim_step *s, int64_t lo,
+                       int64_t hi, int64_t count)
 {
     const rk_train_params *p = s->p;
-    const double count = (double)s->count;
     const rk_adamw a = {.lr = s->lr * u->lr_scale,
                         .beta1 = p->beta1,
                         .beta2 = p->beta2,
                         .eps = p->eps,
                         .weight_decay = u->decay ? p->weight_decay : 0.0,
-                        .correct1 = 1.0 - pow(p->beta1, count),
-                        .correct2 = 1.0 - pow(p->beta2, count),
+                        .correct1 = 1.0 - pow(p->beta1, (double)count),
+                        .correct2 = 1.0 - pow(p->beta2, (double)count),
                         .grad_scale = s->grad_scale};
-    piece_job j = {.kern = ctx->kernels, .u = u, .adamw = a};
-    rk_parallel_whole(ctx, u->n, PIECE, adamw_piece, &j);
+    piece_job j = {.kern = ctx->kernels, .u = u, .adamw = a, .first = lo};
+    rk_parallel_whole(ctx, hi - lo, PIECE, adamw_piece, &j);
+}
+
+void rk_adamw_update(rk_ctx *ctx, const rk_update *u, const rk_optim_step *s)
+{
+    if (!u->spans)
+        adamw_span(ctx, u, s, 0, u->n, s->count);
+    for (int64_t i = 0, lo = 0; i < u->n_spans; lo = u->spans[i++].end)
+        if (!u->spans[i].frozen)
+            adamw_span(ctx, u, s, lo, u->spans[i].end,
+                       rk_max_i64(1, s->count - u->spans[i].before));
 }
 
 static void adamw(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step *s)
@@ -64,19 +78,32 @@ static void sgd_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const piece_job *j = arg;
     const rk_update *u = j->u;
     (void)worker;
+    lo += j->first;
+    hi += j->first;
     j->kern->sgd(hi - lo, j->lr, j->step->p->momentum, j->weight_decay, j->step->grad_scale,
                  u->grad + lo, u->state[SGD_M] + lo, u->weight + lo);
+}
+
+static void sgd_span(rk_ctx *ctx, const rk_update *u, const rk_optim_step *s, int64_t lo,
+                     int64_t hi)
+{
+    piece_job j = {.kern = ctx->kernels,
+                   .u = u,
+                   .lr = s->lr * u->lr_scale,
+                   .weight_decay = u->decay ? s->p->weight_decay : 0.0,
+                   .step = s,
+                   .first = lo};
+    rk_parallel_whole(ctx, hi - lo, PIECE, sgd_piece, &j);
 }
 
 static void sgd(rk_ctx *ctx, const rk_update *u, int64_t n, const rk_optim_step *s)
 {
     for (int64_t i = 0; i < n; i++) {
-        piece_job j = {.kern = ctx->kernels,
-                       .u = &u[i],
-                       .lr = s->lr * u[i].lr_scale,
-                       .weight_decay = u[i].decay ? s->p->weight_decay : 0.0,
-                       .step = s};
-        rk_parallel_whole(ctx, u[i].n, PIECE, sgd_piece, &j);
+        if (!u[i].spans)
+            sgd_span(ctx, &u[i], s, 0, u[i].n);
+        for (int64_t k = 0, lo = 0; k < u[i].n_spans; lo = u[i].spans[k++].end)
+            if (!u[i].spans[k].frozen)
+                sgd_span(ctx, &u[i], s, lo, u[i].spans[k].end);
     }
 }
 

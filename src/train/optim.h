@@ -9,6 +9,12 @@
 
 enum { RK_OPTIM_STATES_MAX = 2, RK_OPTIM_OPTIONS_MAX = 6 };
 
+/* Elements of a parameter up to `end` that have been there since so many updates were made (grown.h). */
+typedef struct rk_update_span {
+    int64_t end, before;
+    bool frozen; /* they stay as they are */
+} rk_update_span;
+
 /* A parameter with what its update needs; the arrays have its tensor's n elements. */
 typedef struct rk_update {
     const rk_param *param; /* its name and role */
@@ -19,6 +25,8 @@ typedef struct rk_update {
     float *average;                                    /* its running mean (ema.h); NULL: none */
     double lr_scale;                                   /* of its group */
     bool decay;                                        /* its group decays */
+    const rk_update_span *spans; /* of a parameter that has grown, n_spans; NULL: all alike */
+    int64_t n_spans;
 } rk_update;
 
 /* One update: rates that are the same for all parameters. */

@@ -3,6 +3,8 @@
  * group. */
 #include "train/trained.h"
 
+#include "train/grown.h"
+
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +70,18 @@ static rk_status refuse_word(const rk_model *m, const char *option, const char *
     return st;
 }
 
+/* Parameters none of whose elements are new: the trainer leaves the old elements of the others. */
+static rk_status freeze_old(rk_model *m, rk_error *err)
+{
+    if (rk_grown_generations(m) < 2)
+        return rk_fail(err, RK_ERR_ARG,
+                       "freeze: nothing of the model is new: it has not grown (rwkv grow)");
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (!rk_grown_is_new(m, &m->params[i]))
+            m->params[i].trained = false;
+    return RK_OK;
+}
+
 static void set_trained(rk_param *p, double x)
 {
     p->trained = x != 0.0;
@@ -102,6 +116,13 @@ static rk_status mark(rk_model *m, const char *option, const char *words, const 
         double value = x ? *x : 0.0;
         int64_t found = 0;
         snprintf(word, sizeof word, "%.*s", (int)n, at);
+        if (!strcmp(option, "freeze") && !strcmp(word, RK_GROWN_OLD)) {
+            const rk_status st = freeze_old(m, err);
+            if (st != RK_OK)
+                return st;
+            at += n;
+            continue;
+        }
         if (!x && cut_factor(word, option, &value, err) != RK_OK)
             return RK_ERR_ARG;
         for (int64_t i = 0; i < m->n_params; i++)

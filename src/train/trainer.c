@@ -16,6 +16,7 @@
 #include "train/base.h"
 #include "train/ema.h"
 #include "train/examples.h"
+#include "train/grown.h"
 #include "train/memory.h"
 #include "train/schedule.h"
 #include "train/task_next.h"
@@ -32,8 +33,9 @@ struct rk_trainer {
     rk_ctx ctx;
     rk_batch batch;
     rk_train_memory memory;
-    double *partial;      /* of the gradient's norm */
-    rk_state_step *state; /* NULL: none */
+    double *partial;       /* of the gradient's norm */
+    rk_update_span *spans; /* of what has grown; NULL: nothing */
+    rk_state_step *state;  /* NULL: none */
     rk_noise noise;
     bool shows_average;
     int64_t step;
@@ -160,6 +162,10 @@ static rk_status settle(const rk_training *s, rk_train_params *p, rk_error *err)
 {
     *p = *s->params;
     rk_status st = rk_train_settle(p, err);
+    if (st == RK_OK && rk_trained_names(p->freeze, RK_GROWN_OLD) && !strcmp(p->optimizer, "muon"))
+        st = rk_fail(err, RK_ERR_ARG,
+                     "muon updates whole matrices, of which old rows cannot be frozen: adamw and "
+                     "sgd can");
     if (st == RK_OK)
         st = rk_lr_scales_set(s->model, p, err);
     return st == RK_OK ? rk_trained_set(s->model, p, err) : st;
@@ -280,6 +286,11 @@ static rk_status allocate(rk_trainer *t, const rk_training *s, rk_error *err)
     const rk_status st = rk_train_memory_init(&t->memory, t->model, &keeps, t->p.seed, err);
     if (st != RK_OK)
         return st;
+    const rk_status grown =
+        rk_grown_spans(&t->spans, t->model, rk_trained_names(t->p.freeze, RK_GROWN_OLD),
+                       t->memory.update, t->memory.n_update, err);
+    if (grown != RK_OK)
+        return grown;
     const int64_t n = rk_optim_norm_parts(t->memory.update, t->memory.n_update);
     t->partial = calloc((size_t)n, sizeof *t->partial);
     return t->partial ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the norm's parts");
@@ -355,6 +366,7 @@ void rk_trainer_free(rk_trainer *t)
     rk_ctx_deinit(&t->ctx);
     rk_train_memory_deinit(&t->memory);
     rk_batch_deinit(&t->batch);
+    free(t->spans);
     free(t->partial);
     rk_task_close(t->own_task);
     rk_model_close(t->own_model);
@@ -401,6 +413,7 @@ static void end_gradients(rk_trainer *t)
 {
     for (int64_t i = 0; i < t->memory.n_update; i++)
         rk_grad(&t->ctx, t->memory.update[i].tensor);
+    rk_grown_clear(t->memory.update, t->memory.n_update);
 }
 
 static double grad_norm(rk_trainer *t, int64_t *at)

@@ -4,7 +4,7 @@
 #include <float.h>
 
 #include "infer/engine.h"
-#include "train/optim.h"
+#include "train/grown.h"
 
 enum { GROUPS = 3 };
 static const int64_t sizes[GROUPS] = {7, 16384 + 5, 40};
@@ -155,6 +155,47 @@ static void test_sgd(void **state)
     }
     end(&f);
     test_end(&t);
+}
+
+/* Elements that were there from the start, some that are two updates old, and some that are frozen, of which only
+ * gradients are cleared. */
+static void test_spans(void **state)
+{
+    (void)state;
+    enum { NEW = 7, FROZEN = 16384 };
+    static const rk_update_span spans[] = {
+        {NEW, 0, false}, {FROZEN, 5, false}, {16384 + 5, 0, true}};
+    static const char *const names[] = {"adamw", "sgd"};
+    const rk_train_params p = {
+        .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .momentum = 0.9, .weight_decay = 0.1};
+    for (size_t i = 0; i < RK_COUNT(names); i++) {
+        test_ctx t = test_begin(1), t7 = test_begin(1), t2 = test_begin(1);
+        fixture f, at7, at2;
+        begin(&t, &f, 2);
+        begin(&t7, &at7, 2);
+        begin(&t2, &at2, 2);
+        rk_update *u = &f.u[1];
+        const float *before = test_copy_f32(&t, u->weight, u->n);
+        u->spans = spans;
+        u->n_spans = RK_COUNT(spans);
+        rk_grown_clear(f.u, GROUPS);
+        assert_true(u->grad[FROZEN] == 0 && u->grad[FROZEN - 1] != 0);
+        update(names[i], &f, &(rk_optim_step){&p, 1e-2, 1.0, 7});
+        update(names[i], &at7, &(rk_optim_step){&p, 1e-2, 1.0, 7});
+        update(names[i], &at2, &(rk_optim_step){&p, 1e-2, 1.0, 2});
+        test_same(&t, "old", at7.u[1].weight, u->weight, NEW * sizeof *before);
+        test_same(&t, "new", at2.u[1].weight + NEW, u->weight + NEW,
+                  (size_t)(FROZEN - NEW) * sizeof *before);
+        test_same(&t, "frozen", before + FROZEN, u->weight + FROZEN,
+                  (size_t)(u->n - FROZEN) * sizeof *before);
+        test_same(&t, "others", at7.u[0].weight, f.u[0].weight, sizeof(float) * (size_t)f.u[0].n);
+        end(&f);
+        end(&at7);
+        end(&at2);
+        test_end(&t);
+        test_end(&t7);
+        test_end(&t2);
+    }
 }
 
 /* ---- muon ---- */
@@ -362,9 +403,9 @@ static void test_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_adamw),  cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_sgd),    cmocka_unit_test(test_norm),
-        cmocka_unit_test(test_muon),   cmocka_unit_test(test_muon_evens),
-        cmocka_unit_test(test_options)};
+        cmocka_unit_test(test_adamw),      cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_sgd),        cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_norm),       cmocka_unit_test(test_muon),
+        cmocka_unit_test(test_muon_evens), cmocka_unit_test(test_options)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
