@@ -108,7 +108,7 @@ bool rk_scheme_name(const rk_scheme *s, const char *foreign, char canonical[RK_T
     for (int i = 0; i < s->n_rows; i++)
         if (fits(s->rows[i].foreign, words, &m))
             return s->rows[i].canonical && !is_piece(&s->rows[i]) &&
-                   s->rows[i].form != RK_FORM_PAIRS && fill(s->rows[i].canonical, &m, canonical);
+                   fill(s->rows[i].canonical, &m, canonical);
     memcpy(canonical, words, sizeof words);
     return true;
 }
@@ -119,7 +119,8 @@ bool rk_scheme_foreign_name(const rk_scheme *s, const char *canonical,
     match m;
     for (int i = 0; i < s->n_rows; i++)
         if (fits(s->rows[i].canonical, canonical, &m))
-            return (s->rows[i].form == RK_FORM_SAME || s->rows[i].form == RK_FORM_RESCALED) &&
+            return (s->rows[i].form == RK_FORM_SAME || s->rows[i].form == RK_FORM_RESCALED ||
+                    s->rows[i].form == RK_FORM_PAIRS) &&
                    fill(s->rows[i].foreign, &m, foreign);
     return false;
 }

@@ -116,10 +116,10 @@ void rk_arch_full_name(const rk_model *m, const char *plain, char *name);
 rk_status rk_scheme_import(rk_file **f, rk_error *err);
 
 /* The canonical name of one tensor of a foreign file, which may lie there in another way. False: the name
- * is too long, that of a stack of several, or its rows are in another order. */
+ * is too long, or that of a stack of several. */
 bool rk_scheme_name(const rk_scheme *s, const char *foreign, char canonical[RK_TENSOR_NAME_MAX]);
-/* What foreign files call a tensor that they hold as it is here, or would where nothing is rescaled. False:
- * there is none. */
+/* What foreign files call a tensor that they hold as it is here, or would where nothing is rescaled, or but
+ * for the order of its rows (rk_scheme_reorders). False: there is none. */
 bool rk_scheme_foreign_name(const rk_scheme *s, const char *canonical,
                             char foreign[RK_TENSOR_NAME_MAX]);
 

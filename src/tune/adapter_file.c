@@ -240,5 +240,12 @@ rk_status rk_adapter_save(const rk_adapter_set *s, const char *path, const rk_ad
 {
     const rk_adapter_format_row *row =
         how->format == RK_ADAPTER_BY_ENDING ? format_of_path(path) : formats[how->format];
+    for (int64_t i = 0; i < s->n_parts; i++)
+        if (s->parts[i].paired)
+            return rk_fail(
+                err, RK_ERR_ARG,
+                "%s: the rows of '%s' lie in llama.cpp's order; -m names the model, whose "
+                "heads say how",
+                path, s->parts[i].name);
     return row->write(s, path, how, err);
 }

@@ -35,12 +35,18 @@ static rk_status expect(const rk_file *f, const char *key, const char *value, rk
                    found ? found : "", value);
 }
 
+typedef struct reading {
+    const rk_scheme *scheme;
+    double alpha;
+} reading;
+
 static rk_status settle(void *user, rk_adapter_part *p, const char *module, rk_error *err)
 {
-    const double alpha = *(const double *)user;
+    const reading *r = user;
     (void)module;
     (void)err;
-    p->scale = alpha != 0 ? alpha / (double)p->rank : 1;
+    p->scale = r->alpha != 0 ? r->alpha / (double)p->rank : 1;
+    p->paired = rk_scheme_reorders(r->scheme, p->name);
     return RK_OK;
 }
 
@@ -58,7 +64,7 @@ static rk_status read_gguf(rk_adapter_set *s, const char *path, const rk_file *f
                            const rk_adapter_reading *how, rk_error *err)
 {
     const char *arch = rk_file_meta(f, key_arch);
-    double alpha = 0;
+    reading r = {0};
     (void)how;
     rk_status st = expect(f, key_type, "adapter", err);
     if (st == RK_OK)
@@ -69,12 +75,12 @@ static rk_status read_gguf(rk_adapter_set *s, const char *path, const rk_file *f
                      "llama",
                      path, arch ? arch : "");
     if (st == RK_OK)
-        st = read_alpha(f, &alpha, err);
+        st = read_alpha(f, &r.alpha, err);
     if (st != RK_OK)
         return st;
-    const rk_adapter_collecting collecting = {
-        .gguf = scheme_of(arch), .settle = settle, .user = &alpha};
-    s->alpha = alpha;
+    r.scheme = scheme_of(arch);
+    const rk_adapter_collecting collecting = {.gguf = r.scheme, .settle = settle, .user = &r};
+    s->alpha = r.alpha;
     snprintf(s->arch, sizeof s->arch, "%s", arch);
     snprintf(s->method, sizeof s->method, "lora");
     return rk_adapter_collect(s, f, &collecting, err);
@@ -102,9 +108,10 @@ static rk_status check_set(const rk_adapter_set *s, const char *path, rk_error *
             err, RK_ERR_ARG,
             "%s: the adapter does not say which architecture it is for; -m names its model", path);
     if (!scheme_of(arch))
-        return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "%s: llama.cpp has no adapters for %s, only for rwkv6 and rwkv7", path,
-                       arch);
+        return rk_fail(
+            err, RK_ERR_UNSUPPORTED,
+            "%s: llama.cpp has no adapters for %s, only for rwkv6, rwkv7, qwen2 and llama", path,
+            arch);
     if (s->n_whole > 0)
         return rk_fail(
             err, RK_ERR_UNSUPPORTED,
@@ -149,6 +156,20 @@ static double settle_alpha(rk_adapter_set *s)
     return same ? alpha : 0;
 }
 
+/* Rows of B in the order of the matrix's, which llama.cpp has in another one for a llama model's q and k. */
+static rk_status order_rows(rk_adapter_part *p, const rk_scheme *scheme, int64_t head_size,
+                            const char *path, rk_error *err)
+{
+    if (!rk_scheme_reorders(scheme, p->name))
+        return RK_OK;
+    if (head_size == 0)
+        return rk_fail(err, RK_ERR_ARG,
+                       "%s: llama.cpp has the rows of '%s' in another order, which the size of its "
+                       "heads says; -m names its model",
+                       path, p->name);
+    return rk_part_move_pairs(p, head_size, false, err);
+}
+
 static rk_status put_part(rk_file *f, const rk_adapter_part *p, const rk_scheme *scheme,
                           rk_error *err)
 {
@@ -156,12 +177,6 @@ static rk_status put_part(rk_file *f, const rk_adapter_part *p, const rk_scheme 
     char matrix[RK_TENSOR_NAME_MAX], name[RK_TENSOR_NAME_MAX + 8];
     int64_t dims[RK_MAX_DIMS];
     rk_status st = RK_OK;
-    if (rk_scheme_reorders(scheme, p->name))
-        return rk_fail(
-            err, RK_ERR_UNSUPPORTED,
-            "%s: the rows of '%s' lie in another order in llama.cpp's files, which is not "
-            "done to adapters; 'rwkv merge' puts one into a model's file",
-            rk_file_name(f), p->name);
     if (!rk_scheme_foreign_name(scheme, p->name, matrix) || !strcmp(matrix, "token_embd.weight"))
         return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: llama.cpp computes no adapter of '%s'",
                        rk_file_name(f), p->name);
@@ -201,8 +216,11 @@ static rk_status write_gguf(const rk_adapter_set *s, const char *path,
     if (st == RK_OK)
         st = rk_file_new(&f, "gguf", path, err);
     const double alpha = st == RK_OK ? settle_alpha(lora) : 0;
-    for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
-        st = put_part(f, &lora->parts[i], scheme_of(arch_of(s)), err);
+    for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++) {
+        st = order_rows(&lora->parts[i], scheme_of(arch_of(s)), s->head_size, path, err);
+        if (st == RK_OK)
+            st = put_part(f, &lora->parts[i], scheme_of(arch_of(s)), err);
+    }
     if (st == RK_OK)
         st = write_file(f, arch_of(s), alpha, path, how->overwrite, err);
     rk_file_close(f);

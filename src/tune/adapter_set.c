@@ -125,6 +125,27 @@ rk_status rk_part_make_start(rk_adapter_part *p, rk_error *err)
                : rk_fail(err, RK_ERR_NOMEM, "out of memory for the start of %s", p->name);
 }
 
+rk_status rk_part_move_pairs(rk_adapter_part *p, int64_t head_size, bool apart, rk_error *err)
+{
+    const size_t row = (size_t)p->rank;
+    if (head_size < 2 || head_size % 2 != 0 || p->out % head_size != 0)
+        return rk_fail(err, RK_ERR_ARG,
+                       "'%s' has %" PRId64 " outputs, expected heads of an even size, not %" PRId64,
+                       p->name, p->out, head_size);
+    float *b = malloc((size_t)p->out * row * sizeof *b);
+    if (!b)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %s", p->name);
+    for (int64_t r = 0; r < p->out; r++) {
+        const int64_t in = r % head_size, far = r - in + in / 2 + in % 2 * (head_size / 2);
+        memcpy(b + (size_t)(apart ? far : r) * row, p->tensors[1] + (size_t)(apart ? r : far) * row,
+               row * sizeof *b);
+    }
+    free(p->tensors[1]);
+    p->tensors[1] = b;
+    p->paired = !apart;
+    return RK_OK;
+}
+
 /* ---- sets ---- */
 
 rk_status rk_adapter_set_new(rk_adapter_set **out, rk_error *err)
@@ -272,7 +293,7 @@ static rk_status check_part(rk_adapter_part *a, const rk_model *m, const char *n
     a->out = out;
     const char *expected = misfit(a);
     if (!expected)
-        return RK_OK;
+        return a->paired ? rk_part_move_pairs(a, m->hp.head_size, true, err) : RK_OK;
     *a = before;
     return rk_fail(err, RK_ERR_FORMAT,
                    "%s: %s of rank %" PRId64 " and width %" PRId64 " for '%s' (%" PRId64
@@ -311,5 +332,6 @@ rk_status rk_adapter_set_check(rk_adapter_set *s, const rk_model *m, const char 
                      name, s->fingerprint, m->fingerprint);
     if (st == RK_OK && !s->arch[0])
         snprintf(s->arch, sizeof s->arch, "%s", m->arch->name);
+    s->head_size = m->hp.head_size;
     return st;
 }

@@ -57,6 +57,9 @@ typedef struct rk_adapter_part {
     /* Of PiSSA, OLoRA and LoRA-GA: A and B that the training began with, shaped as tensors[0] and [1].
      * The part then stands beside W - scale B0 A0. NULL: it stands beside W. Owned. */
     float *start[2];
+    /* Of lora: rows of B lie as llama.cpp has those of a llama model's q and k. rk_adapter_set_check, which
+     * knows the heads, puts them right. */
+    bool paired;
 } rk_adapter_part;
 
 /* A parameter that takes the place of the model's: trained norms, a head, an initial state. */
@@ -73,6 +76,7 @@ typedef struct rk_adapter_set {
     bool rslora;  /* scale is alpha / sqrt(r) */
     char arch[RK_ADAPTER_ARCH_MAX]; /* of the model; "": the file does not say */
     uint64_t fingerprint; /* rk_model_info's of the model that it was made for; 0: unknown */
+    int64_t head_size;    /* of the model's softmax attention; 0: unknown */
     rk_adapter_part *parts;
     int64_t n_parts;
     rk_adapter_whole *whole;
@@ -92,6 +96,9 @@ rk_status rk_adapter_set_add_whole(rk_adapter_set *s, const char *name, int n_di
                                    const int64_t *dims, rk_adapter_whole **out, rk_error *err);
 /* Give a part of lora start values, of zeros. */
 rk_status rk_part_make_start(rk_adapter_part *p, rk_error *err);
+/* Put the rows of B that are half a head apart side by side, as llama.cpp has them, or apart again.
+ * Errors  RK_ERR_ARG: outputs that are no heads of this size; RK_ERR_NOMEM. */
+rk_status rk_part_move_pairs(rk_adapter_part *p, int64_t head_size, bool apart, rk_error *err);
 /* NULL when there is none for the matrix of this name. */
 rk_adapter_part *rk_adapter_set_find(const rk_adapter_set *s, const char *name);
 

@@ -54,4 +54,30 @@ refused 'alpha' 2 convert "$data/lora.pth" -o none
 refused 'No such file' 1 info none.pth
 refused 'which architecture' 2 convert "$data/lora.pth" -o none.gguf --alpha 8
 
+# Of a llama model llama.cpp has the rows of q and k in another order, which the model's heads say.
+mkdir pairs
+cd pairs
+i=0
+while [ $i -lt 40 ]; do
+    echo "$i: to be, or not to be, that is the question"
+    i=$((i + 1))
+done >text.txt
+rwkv train --arch llama --data text.txt --tokenizer byte --out llama --n-layer 1 --n-embd 32 --n-head 2 --n-kv-head 1 \
+    --ctx-len 16 --batch 2 --steps 2 --seed 1 -q
+rwkv tune -m llama/model.safetensors --data text.txt --tokenizer byte --method lora --rank 2 --targets q_proj,k_proj,v_proj \
+    --steps 3 --lr 1e-2 --ctx-len 16 --batch 2 --out tuned -q
+rwkv adapter convert tuned -o tuned.gguf -m llama/model.safetensors
+rwkv adapter convert tuned.gguf -o again.pth -m llama/model.safetensors
+rwkv adapter convert tuned -o first.pth -m llama/model.safetensors
+same first.pth again.pth
+for adapter in tuned tuned.gguf; do
+    rwkv logits -m llama/model.safetensors --adapter $adapter --tokens 1,2,3,4,5 --all -o $adapter.npy -q
+done
+same tuned.npy tuned.gguf.npy
+LC_ALL=C sed 's/llama/qwen2/' tuned.gguf >qwen2.gguf # whose rows lie there as they do here
+rwkv adapter convert qwen2.gguf -o qwen2.pth
+cmp -s first.pth qwen2.pth && complain "the rows of q and k lie in llama.cpp's file as they do here"
+refused "order, which the size of its heads says; -m names its model" 2 convert tuned -o none.gguf
+refused "lie in llama.cpp's order; -m names the model" 2 convert tuned.gguf -o none.pth
+
 exit $failures

@@ -3,7 +3,7 @@
 
     tests/oracle/llama_adapters.py PROGRAM WORK_FOLDER [PROMPTS TOKENS]    (needs llama-cpp-python and numpy of PyPI)
 
-Tunes the bundled model (rwkv7) and a small rwkv6 that is trained here, one adapter of each kind, and lets both
+Tunes the bundled model (rwkv7) and small models of rwkv6, llama and qwen2 that are trained here, one adapter of each kind, and lets both
 programs go on greedily after 20 prompts: llama.cpp with the adapter's GGUF beside the model, `rwkv run` with the
 folder that `rwkv tune` left; and both with the merged model. Prints a table, fails where a token differs.
 """
@@ -18,6 +18,7 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUNDLED = os.path.join(ROOT, "models/rwkv7-byte-5.4m.safetensors")
 METHODS = {"lora": ["--rank", "8"], "miss": ["--rank", "8"]}
+TRAINED = {"rwkv6": ["--head-size", "64"], "llama": ["--n-head", "4", "--n-kv-head", "2"], "qwen2": ["--n-head", "4", "--n-kv-head", "2"]}
 TEXT = "docs/tuning.md", "docs/training.md", "docs/design.md"
 
 
@@ -91,12 +92,14 @@ def compare(w, name, base):
 def main():
     program, folder = sys.argv[1:3]
     w = Work(program, folder, *(map(int, sys.argv[3:5]) if len(sys.argv) > 3 else (20, 32)))
-    rwkv6 = w.path("rwkv6")
-    w.rwkv("train", "--data", w.path("text.txt"), "--tokenizer", "byte", "--out", rwkv6, "--arch", "rwkv6", "--n-layer", "3",
-           "--n-embd", "128", "--head-size", "64", "--ctx-len", "64", "--batch", "8", "--steps", "60", "--lr", "3e-3", "--seed", "1")
     print("| model | method | llama.cpp with the adapter | merged, in llama.cpp | rwkv with the GGUF | without the adapter |")
     print("|---|---|---|---|---|---|")
-    wrong = compare(w, "rwkv6", os.path.join(rwkv6, "model.safetensors")) + compare(w, "rwkv7", BUNDLED)
+    wrong = compare(w, "rwkv7", BUNDLED)
+    for arch, sizes in TRAINED.items():
+        out = w.path(arch)
+        w.rwkv("train", "--data", w.path("text.txt"), "--tokenizer", "byte", "--out", out, "--arch", arch, "--n-layer", "3", "--n-embd",
+               "128", *sizes, "--ctx-len", "64", "--batch", "8", "--steps", "60", "--lr", "3e-3", "--seed", "1")
+        wrong += compare(w, arch, os.path.join(out, "model.safetensors"))
     sys.exit(1 if wrong else 0)
 
 
