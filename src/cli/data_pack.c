@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/meter.h"
 #include "data/pack.h"
+#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 typedef struct pack_options {
@@ -32,7 +33,8 @@ static const rk_option rows[] = {
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(tokenizer), 0, 0, NULL, "the same as --tokenizer"},
     {"doc-boundary", 0, RK_OPT_CHOICE, "auto|token|none", AT(boundary), 0, 0, "auto",
      "token 0 behind each document; auto: of text, unless one .txt is all there is"},
-    {"template", 0, RK_OPT_TEXT, "NAME", AT(chat_format), 0, 0, RK_CHAT_DEFAULT,
+    {"template", 0, RK_OPT_TEXT, "NAME", AT(chat_format), 0, 0,
+     "the vocabulary's, else " RK_CHAT_DEFAULT,
      "of messages, prompts and responses: those of chat; none: prompt and response as they are"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite existing outputs"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print the result as one JSON object"},
@@ -107,13 +109,15 @@ static rk_status pack(const pack_options *o, rk_interrupt *interrupt, rk_pool *p
 {
     vocabulary v = {0};
     const rk_chat_format *chat = NULL;
+    rk_chat_format format;
+    rk_buf room = {0};
     const double begun = rk_now_s();
     rk_meter meter = rk_meter_begin("packing", "MB", 1e6, o->common.quiet);
     const rk_log log = rk_command_log(&o->common);
     rk_pack_result result = {0};
     rk_status st = find_vocabulary(&v, o, err);
-    if (st == RK_OK && (!o->chat_format || strcmp(o->chat_format, "none") != 0))
-        st = rk_chat_format_find(&chat, o->chat_format ? o->chat_format : RK_CHAT_DEFAULT, err);
+    if (st == RK_OK)
+        st = rk_chat_template_choose(&chat, &format, &room, o->chat_format, v.tok, err);
     const rk_pack_params p = {.paths = o->in.at,
                               .n_paths = o->in.n,
                               .out = o->out,
@@ -134,6 +138,7 @@ static rk_status pack(const pack_options *o, rk_interrupt *interrupt, rk_pool *p
     rk_meter_end(&meter);
     *signal = result.signal;
     rk_tokenizer_free(v.tok);
+    rk_buf_deinit(&room);
     return st == RK_OK ? print(o, &result, rk_now_s() - begun, err) : st;
 }
 

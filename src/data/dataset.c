@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "io/checksum.h"
+#include "text/chat_template.h"
 
 /* ---- vocabularies ---- */
 
@@ -85,12 +86,16 @@ static rk_status encode(rk_corpus **out, const char *path, const rk_data_options
 {
     rk_text_how how = {.tokenizer = tok, .ends = o->boundary == RK_BOUNDARY_TOKEN};
     const bool as_kind = o->boundary == RK_BOUNDARY_AUTO || o->boundary == RK_BOUNDARY_RESET;
-    const char *chat = o->chat_format ? o->chat_format : RK_CHAT_DEFAULT;
+    rk_chat_format chat;
+    rk_buf room = {0};
     if (!tok)
         return rk_fail(err, RK_ERR_ARG, "%s: is text, --tokenizer has to say what tokens it is of",
                        path);
-    rk_status st = strcmp(chat, "none") ? rk_chat_format_find(&how.chat, chat, err) : RK_OK;
-    return st == RK_OK ? rk_corpus_encode(out, path, &how, as_kind, err) : st;
+    rk_status st = rk_chat_template_choose(&how.chat, &chat, &room, o->chat_format, tok, err);
+    if (st == RK_OK)
+        st = rk_corpus_encode(out, path, &how, as_kind, err);
+    rk_buf_deinit(&room);
+    return st;
 }
 
 static rk_status open_source(rk_source *s, const char *path, const rk_data_params *p,

@@ -34,7 +34,8 @@ typedef struct rk_data_options {
     double weights[RK_MIXTURE_MAX]; /* one for each path, */
     int n_weights;                  /* or 0: as much as each has tokens */
     int packing, order, boundary;   /* rk_packing, rk_order, rk_boundary */
-    const char *chat_format; /* NULL: "world"; "none": prompt and response stand as they are */
+    /* NULL: that of the vocabulary's template, else "world"; "none": prompt and response stand as they are */
+    const char *chat_format;
 } rk_data_options;
 
 typedef struct rk_data_params {

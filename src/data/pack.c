@@ -273,6 +273,8 @@ static rk_status source_of(const packer *k, uint64_t tokenizer, uint64_t *source
     if (c) {
         rk_checksum_add(c, options, sizeof options);
         rk_checksum_add(c, chat, strlen(chat) + 1);
+        if (p->chat && p->chat->system)
+            rk_checksum_add(c, p->chat->system, strlen(p->chat->system) + 1);
     }
     for (int i = 0; i < p->n_paths && st == RK_OK; i++) {
         struct stat info = {0};

@@ -160,8 +160,6 @@ static rk_status close_part(reading *r, bool counts, rk_error *err)
 static rk_status put_question(reading *r, rk_chat_role role, bool first, rk_error *err)
 {
     rk_record *const d = r->record;
-    if (first && r->how->chat->begin && d->text.len == 0)
-        rk_buf_puts(&d->text, r->how->chat->begin);
     if (role == RK_CHAT_SYSTEM && first)
         rk_chat_put_system(&d->text, r->how->chat, d->scratch.data, d->scratch.len);
     else
@@ -184,11 +182,23 @@ static rk_status put_answer(reading *r, rk_error *err)
     return close_part(r, true, err);
 }
 
+/* What stands before all messages: where the first is no system text, the format's own, too. */
+static void put_begin(reading *r, rk_chat_role role)
+{
+    const rk_chat_format *f = r->how->chat;
+    if (role != RK_CHAT_SYSTEM)
+        rk_chat_put_begin(&r->record->text, f, "", 0);
+    else
+        rk_buf_puts(&r->record->text, f->begin ? f->begin : "");
+}
+
 /* The scratch buffer's text as a message. */
 static rk_status put_message(reading *r, rk_chat_role role, bool first, rk_error *err)
 {
     rk_buf_add(&r->record->scratch, NULL, 0); /* so that there is a text */
     r->record->marked = r->how->chat->marked;
+    if (r->record->n_parts == 0)
+        put_begin(r, role);
     if (r->record->scratch.failed)
         return out_of_memory(r, err);
     return role == RK_CHAT_ASSISTANT ? put_answer(r, err) : put_question(r, role, first, err);

@@ -99,3 +99,26 @@ rk_status rk_chat_template_fill(rk_chat_format *f, rk_buf *room, const rk_tokeni
     const char *name = jinja ? format_of(jinja) : NULL;
     return name && strcmp(name, f->name) == 0 ? fill(f, room, jinja, err) : RK_OK;
 }
+
+const char *rk_chat_template_name(const rk_tokenizer *t)
+{
+    const char *jinja =
+        t && rk_tokenizer_has_merges(t) ? rk_tokenizer_about(t)->chat_template.data : NULL;
+    return jinja ? format_of(jinja) : NULL;
+}
+
+rk_status rk_chat_template_choose(const rk_chat_format **out, rk_chat_format *f, rk_buf *room,
+                                  const char *name, const rk_tokenizer *t, rk_error *err)
+{
+    const rk_chat_format *row = NULL;
+    const char *own = rk_chat_template_name(t);
+    *out = NULL;
+    if (name && !strcmp(name, "none"))
+        return RK_OK;
+    rk_status st = rk_chat_format_find(&row, name ? name : own ? own : RK_CHAT_DEFAULT, err);
+    if (st != RK_OK)
+        return st;
+    *f = *row;
+    *out = f;
+    return own ? rk_chat_template_fill(f, room, t, err) : RK_OK;
+}

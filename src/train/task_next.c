@@ -11,6 +11,7 @@
 #include "data/dataset.h"
 #include "format/format.h"
 #include "io/path.h"
+#include "text/chat_template.h"
 
 enum { IDS, TARGETS, N_FIELDS, BEGINS = N_FIELDS /* where documents do not see each other */ };
 
@@ -202,13 +203,16 @@ static rk_status find_vocabulary(vocabulary *v, rk_run_params *p, rk_error *err)
     return st;
 }
 
-/* Of a model to begin with. Which conversations it knows its name may tell. */
+/* Of a model to begin with. Which conversations it knows its template tells, or its name may. */
 static rk_status vocabulary_of(vocabulary *v, rk_run_params *p, const rk_model *base, rk_error *err)
 {
     v->n_vocab = base->hp.n_vocab;
+    const rk_status st = rk_model_vocabulary(&v->tok, p->tokenizer, base, p->model.init_from, err);
+    if (st == RK_OK && !p->data.chat_format)
+        p->data.chat_format = rk_chat_template_name(v->tok);
     if (!p->data.chat_format)
         p->data.chat_format = rk_chat_format_guess(p->model.init_from, v->n_vocab)->name;
-    return rk_model_vocabulary(&v->tok, p->tokenizer, base, p->model.init_from, err);
+    return st;
 }
 
 rk_status rk_next_token_open(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err)

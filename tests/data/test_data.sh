@@ -181,4 +181,27 @@ refused 2 'flip.bin: bytes 0 to .* are not those that were packed' data info fli
 rm flip.mask
 refused 2 'flip.mask: is missing' data info flip.bin
 
+# Conversations are what the vocabulary's chat template makes of them, its own system text first where they bring none:
+# the tokens of `tokenize --messages`, in what is packed and in training.
+mkdir talks
+cp "$RK_SOURCE_DIR/tests/data/tokens/qwen2.json" talks/tokenizer.json
+cat >talks/tokenizer_config.json <<'END'
+{"chat_template": "{{ '<|im_start|>system\\nYou are S.<|im_end|>\\n' }}"}
+END
+for first in '' '{"role":"system","content":"Be brief."},' '{"role":"assistant","content":"Hello."},'; do
+    echo '{"messages":['"$first"'{"role":"user","content":"Hi"},{"role":"assistant","content":"Yes."}]}' >talk.jsonl
+    "$RK_PROGRAM" data pack talk.jsonl -o talk.bin --tokenizer talks --doc-boundary none --force -q
+    packed=$(od -An -v -tu2 talk.bin | tr -s ' \n' ',' | sed 's/^,//; s/,$//')
+    [ "$packed" = "$("$RK_PROGRAM" tokenize --vocab talks --messages talk.jsonl)" ] || complain "tokens of $(cat talk.jsonl)"
+done
+for i in 1 2 3 4 5 6 7 8 9; do echo '{"prompt":"What is '$i'?","response":"It is '$i'."}'; done >talks.jsonl
+"$RK_PROGRAM" data pack talks.jsonl -o talks.bin --tokenizer talks -q
+"$RK_PROGRAM" train --arch qwen2 --n-layer 1 --n-embd 32 --n-head 2 --ctx-len 16 --batch 2 --steps 1 --val-frac 0 --data talks.bin \
+    --tokenizer talks --out new -q
+"$RK_PROGRAM" convert new/model.safetensors new.gguf --vocab talks -q
+for data in talks.jsonl talks.bin; do
+    "$RK_PROGRAM" train --init-from new.gguf --data $data --ctx-len 16 --batch 2 --steps 2 --val-frac 0 --out on-$data -q
+done
+cmp on-talks.jsonl/model.safetensors on-talks.bin/model.safetensors || complain "conversations as text and packed"
+
 [ $failures = 0 ]

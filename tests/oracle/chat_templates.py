@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Are a talk's tokens those of transformers' apply_chat_template?
+"""Are a talk's tokens, and those of a talk that is trained on, those of transformers' apply_chat_template?
 
     tests/oracle/chat_templates.py RWKV LLAMA.CPP/models [FILE.gguf...]      (needs transformers, tokenizers, gguf)
 
@@ -46,6 +46,17 @@ def folder_of(path, gguf, template, tokens):
                                                             "chat_template": template, **names}))
 
 
+def packed(rwkv, folder, talk):
+    """The tokens that a talk is in training."""
+    line, out = folder / "talk.jsonl", folder / "talk.bin"
+    line.write_text(json.dumps({"messages": talk}) + "\n")
+    subprocess.run([rwkv, "data", "pack", line, "-o", out, "--tokenizer", folder, "--doc-boundary", "none", "--force", "-q"],
+                   check=True)
+    size = 2 if out.with_suffix(".idx").read_bytes()[17] == 8 else 4  # the number that Megatron has for uint16
+    data = out.read_bytes()
+    return [int.from_bytes(data[i:i + size], "little") for i in range(0, len(data), size)]
+
+
 def check(rwkv, name, gguf, template, talks, tools=None, tokens=()):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -62,6 +73,10 @@ def check(rwkv, name, gguf, template, talks, tools=None, tokens=()):
             got = [int(x) for x in got.split(",")]
             if got != want:
                 sys.exit(f"{name}: {talk}:\n{theirs.decode(got)!r}\nexpected\n{theirs.decode(want)!r}\n{got}\n{want}")
+            want = theirs.apply_chat_template(talk, tools=tools, add_generation_prompt=False, return_dict=False)
+            got = want if tools else packed(rwkv, folder, talk)
+            if got != want:
+                sys.exit(f"{name}, trained on: {talk}:\n{theirs.decode(got)!r}\nexpected\n{theirs.decode(want)!r}")
         print(f"{name}{' with tools' if tools else ''}: {len(talks)} talks, identical")
 
 
