@@ -1,8 +1,8 @@
-/* random_model.c: an RWKV-7 model of a real shape with random weights, for measuring speed without
- * a download.
+/* random_model.c: a model of a real shape with random weights, for measuring speed without a download.
  *
- *     random_model 0.1b|0.4b|1.5b OUT.gguf [ZEROS]      (or .safetensors, .pth)
+ *     random_model 0.1b|0.4b|1.5b|qwen2|arwkv7 OUT.gguf [ZEROS]      (or .safetensors, .pth)
  *
+ * RWKV-7, or of the 0.5B shape of Qwen2.5, without a vocabulary, the transformer and its relative.
  * Matrices are f16 and uniform with the spread that keeps what passes through them of order one,
  * so that both engines of a comparison choose the same tokens; vectors have their initial values.
  * Half of ffn.key's outputs are negative, as chance has it; with ZEROS about so many of a hundred,
@@ -19,37 +19,33 @@
 #include "model/init.h"
 #include "rk.h"
 
-enum { N_SIZES = 7 };
+enum { SIZES_MAX = 8 };
 
-static const struct {
+/* clang-format off */
+static const struct shape {
     const char *name;
-    rk_size sizes[N_SIZES];
+    const rk_arch *arch;
+    const char *vocab; /* NULL: none */
+    rk_size sizes[SIZES_MAX];
 } shapes[] = {
-    {"0.1b",
-     {{"n_vocab", 65536},
-      {"n_layer", 12},
-      {"n_embd", 768},
-      {"rank_w", 64},
-      {"rank_a", 64},
-      {"rank_v", 32},
-      {"rank_g", 128}}},
-    {"0.4b",
-     {{"n_vocab", 65536},
-      {"n_layer", 24},
-      {"n_embd", 1024},
-      {"rank_w", 64},
-      {"rank_a", 64},
-      {"rank_v", 32},
-      {"rank_g", 128}}},
-    {"1.5b",
-     {{"n_vocab", 65536},
-      {"n_layer", 24},
-      {"n_embd", 2048},
-      {"rank_w", 96},
-      {"rank_a", 96},
-      {"rank_v", 64},
-      {"rank_g", 256}}},
+    {"0.1b", &rk_arch_rwkv7, "world",
+     {{"n_vocab", 65536}, {"n_layer", 12}, {"n_embd", 768},
+      {"rank_w", 64}, {"rank_a", 64}, {"rank_v", 32}, {"rank_g", 128}}},
+    {"0.4b", &rk_arch_rwkv7, "world",
+     {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 1024},
+      {"rank_w", 64}, {"rank_a", 64}, {"rank_v", 32}, {"rank_g", 128}}},
+    {"1.5b", &rk_arch_rwkv7, "world",
+     {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 2048},
+      {"rank_w", 96}, {"rank_a", 96}, {"rank_v", 64}, {"rank_g", 256}}},
+    {"qwen2", &rk_arch_qwen2, NULL,
+     {{"n_vocab", 151936}, {"n_layer", 24}, {"n_embd", 896}, {"dim_ffn", 4864},
+      {"n_head", 14}, {"n_kv_head", 2}, {"tied", 1}}},
+    /* llama.cpp knows the plain gate, not the one that begins as 1. */
+    {"arwkv7", &rk_arch_arwkv7, NULL,
+     {{"n_vocab", 151936}, {"n_layer", 24}, {"n_embd", 896}, {"dim_ffn", 4864},
+      {"wkv_gate_mode", 1}}},
 };
+/* clang-format on */
 
 /* Half the width of a matrix's uniform distribution. A linear's inputs are its last dimension,
  * those of a low-rank matrix its first. */
@@ -58,10 +54,12 @@ static double width_of(const rk_param *p)
     const rk_tensor *t = &p->tensor;
     const bool linear = rk_ends_with(p->name, ".weight");
     const double unit = sqrt(3.0 / (double)t->dims[linear ? 1 : 0]);
-    if (rk_param_is_table(p))
+    if (rk_param_is_table(p) && !rk_param_is_product(p))
         return 1.0;
     if (rk_ends_with(p->name, "w2") || rk_ends_with(p->name, "a2") || rk_ends_with(p->name, "v2"))
         return unit / 4.0; /* decay and rates stay where their vectors put them */
+    if (rk_ends_with(p->name, "time_mixer.output.weight"))
+        return unit / 8.0; /* what is read of a state without a norm is larger than of order one */
     return rk_ends_with(p->name, "ffn.value.weight") ? unit / 2.0 : unit;
 }
 
@@ -118,27 +116,29 @@ static rk_status fill(rk_model *m, int64_t index, rk_error *err)
     return st;
 }
 
-static rk_status make(const rk_size *sizes, const char *path, rk_error *err)
+static rk_status make(const struct shape *shape, const char *path, rk_error *err)
 {
-    const rk_arch *arch = &rk_arch_rwkv7;
+    int n_sizes = 0;
     rk_hparams hp;
-    rk_tokenizer *world = NULL;
+    rk_tokenizer *vocab = NULL;
     rk_model *m = NULL;
-    rk_status st = rk_sizes_make(arch, sizes, N_SIZES, &hp, err);
+    while (n_sizes < SIZES_MAX && shape->sizes[n_sizes].name)
+        n_sizes++;
+    rk_status st = rk_sizes_make(shape->arch, shape->sizes, n_sizes, &hp, err);
     if (st == RK_OK)
-        st = rk_model_new(&m, arch, &hp, err);
-    if (st == RK_OK)
-        st = rk_tokenizer_new(&world, "world", err);
+        st = rk_model_new(&m, shape->arch, &hp, err);
+    if (st == RK_OK && shape->vocab)
+        st = rk_tokenizer_new(&vocab, shape->vocab, err);
     const int64_t n = st == RK_OK ? m->n_params : 0;
     for (int64_t i = 0; i < n && st == RK_OK; i++)
         st = fill(m, i, err);
     if (st == RK_OK)
         st = rk_model_save(
-            m, path, &(rk_save_options){.keep_types = true, .tokenizer = world, .overwrite = true},
+            m, path, &(rk_save_options){.keep_types = true, .tokenizer = vocab, .overwrite = true},
             err);
     for (int64_t i = 0; i < n; i++)
         free(m->params[i].tensor.data);
-    rk_tokenizer_free(world);
+    rk_tokenizer_free(vocab);
     rk_model_close(m);
     return st;
 }
@@ -150,11 +150,11 @@ int main(int argc, char **argv)
         if (strcmp(shapes[i].name, argv[1]) != 0)
             continue;
         shift = argc == 4 ? shift_for(atof(argv[3])) : 0;
-        const rk_status st = make(shapes[i].sizes, argv[2], &err);
+        const rk_status st = make(&shapes[i], argv[2], &err);
         if (st != RK_OK)
             fprintf(stderr, "random_model: %s\n", err.msg);
         return st == RK_OK ? 0 : 1;
     }
-    fprintf(stderr, "usage: random_model 0.1b|0.4b|1.5b OUT.gguf [ZEROS]\n");
+    fprintf(stderr, "usage: random_model 0.1b|0.4b|1.5b|qwen2|arwkv7 OUT.gguf [ZEROS]\n");
     return 2;
 }
