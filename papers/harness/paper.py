@@ -32,7 +32,7 @@ class Paper:
         # A small run shows that everything works and is no result: nothing of it is kept here.
         self.page = self.work if self.small else self.home
         os.makedirs(self.work, exist_ok=True)
-        self.making = threading.Lock()
+        self.making = threading.RLock()  # what is shared may need another
         self.store = Store(os.path.join(self.page, "cells.jsonl"))
 
     def path(self, name):

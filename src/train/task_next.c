@@ -203,12 +203,28 @@ static rk_status find_vocabulary(vocabulary *v, rk_run_params *p, rk_error *err)
     return st;
 }
 
+/* Tokens need no vocabulary, and models of synthetic tasks have none. */
+static rk_status open_vocabulary(vocabulary *v, const rk_run_params *p, const rk_model *base,
+                                 rk_error *err)
+{
+    const char *path = p->model.init_from;
+    rk_packed_about about;
+    bool packed, text;
+    rk_status st = rk_data_vocabulary(&about, &packed, &text, &p->data, err);
+    if (st != RK_OK)
+        return st;
+    rk_packed_about_deinit(&about);
+    if (!text && !p->tokenizer && !rk_vocabulary_of_size(v->n_vocab))
+        return rk_model_own_vocabulary(&v->tok, base, path, err);
+    return rk_model_vocabulary(&v->tok, p->tokenizer, base, path, err);
+}
+
 /* Of a model to begin with. Which conversations it knows its template tells, or its name may. */
 static rk_status vocabulary_of(vocabulary *v, rk_run_params *p, const rk_model *base, rk_error *err)
 {
     v->n_vocab = base->hp.n_vocab;
-    const rk_status st = rk_model_vocabulary(&v->tok, p->tokenizer, base, p->model.init_from, err);
-    if (st == RK_OK && !p->data.chat_format)
+    const rk_status st = open_vocabulary(v, p, base, err);
+    if (st == RK_OK && v->tok && !p->data.chat_format)
         p->data.chat_format = rk_chat_template_name(v->tok);
     if (!p->data.chat_format)
         p->data.chat_format = rk_chat_format_guess(p->model.init_from, v->n_vocab)->name;

@@ -82,6 +82,10 @@ train() {
     train 2 '--slots is no parameter of the task next-token' --data x.txt --slots 8 --out none
     train 2 '--data FILE is missing' --out none
     train 2 'easy has 5 tokens, the task swap has 19' $task --init-from easy --out none
+    rwkv 0 '40 samples' data task longbit --distance 3 --symbols 3 -o packed.bin -n 40
+    train 0 'validation loss' --data packed.bin --packing none --val-frac 0.5 --ctx-len 5 --init-from easy --steps 2 --out onward
+    echo text > some.txt
+    train 2 'a model of 5 tokens names no vocabulary' --data some.txt --init-from easy --out none
 }
 [ ! -e none ] || complain "a run that was refused has left a folder"
 grep -q '"val_tracked": ' whole/log.jsonl || complain "no val_tracked in the log"
