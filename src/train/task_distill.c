@@ -19,8 +19,9 @@
 #include "train/task_next.h"
 
 typedef struct distill {
-    rk_task task;   /* comes first: the one is the other */
-    rk_task *inner; /* whose windows they are */
+    rk_task task;          /* comes first: the one is the other */
+    rk_task *inner;        /* whose windows they are, */
+    rk_run_params windows; /* of the options that they were opened with and refer to */
     rk_model *teacher;
     double kl_weight, ce_weight;
     int ids, targets; /* their fields */
@@ -419,10 +420,10 @@ static rk_status freeze_kept(distill *d, rk_run_params *p, const rk_model *m, rk
 /* Windows are of the teacher's tokens: its file or folder brings the vocabulary. */
 static rk_status open_windows(distill *d, rk_run_params *p, rk_error *err)
 {
-    rk_run_params q = *p;
-    q.model.init_from = p->distill.teacher;
-    const rk_status st = rk_next_token_open(&d->inner, &q, d->teacher, err);
-    p->data.chat_format = q.data.chat_format;
+    d->windows = *p;
+    d->windows.model.init_from = p->distill.teacher;
+    const rk_status st = rk_next_token_open(&d->inner, &d->windows, d->teacher, err);
+    p->data.chat_format = d->windows.data.chat_format;
     return st;
 }
 

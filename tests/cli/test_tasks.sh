@@ -84,6 +84,11 @@ train() {
     train 2 'easy has 5 tokens, the task swap has 19' $task --init-from easy --out none
     rwkv 0 '40 samples' data task longbit --distance 3 --symbols 3 -o packed.bin -n 40
     train 0 'validation loss' --data packed.bin --packing none --val-frac 0.5 --ctx-len 5 --init-from easy --steps 2 --out onward
+    words='--seq-len 6 --elements swaps'
+    rwkv 0 'validation loss' train --arch qwen2 --n-layer 2 --n-embd 64 --task s5 $words --steps 1 --batch 2 --out teacher
+    rwkv 0 '9 samples' data task s5 $words -o six.bin -n 9
+    rwkv 0 'validation loss' distill --teacher teacher/model.safetensors --data six.bin --packing none --ctx-len 6 --val-frac 0.3 \
+        --batch 2 --steps 1 --out student
     echo text > some.txt
     train 2 'a model of 5 tokens names no vocabulary' --data some.txt --init-from easy --out none
 }
