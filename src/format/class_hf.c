@@ -18,10 +18,11 @@ typedef enum member_kind {
     CTX_LEN,   /* tokens of a training window; the number where that is not known */
     DIVISOR,   /* of what goes into a group norm of eps 1e-5 */
     RATIO,     /* the size `text` over n_embd */
-    SIZES,     /* an object: sizes from `text` on to the last of the table that it is in */
-    LAYERS,    /* those with a mixer of the architecture's own: `text` for all, or a list */
-    TYPES,     /* of a hybrid: what each layer has */
-    DTYPE,     /* of the weights, in PyTorch's words */
+    SIZES, /* an object: sizes from `text` on to the last of the table that it is in; and where number is
+                * 1 what tensors of places list, layer by layer */
+    LAYERS, /* those with a mixer of the architecture's own: `text` for all, or a list */
+    TYPES,  /* of a hybrid: what each layer has */
+    DTYPE,  /* of the weights, in PyTorch's words */
 } member_kind;
 
 typedef struct member {
@@ -137,6 +138,12 @@ static const member rwkv7qwen2[] = {
 };
 
 static const member wuneng[] = {{"wuneng", SIZES, "state_heads", 0}};
+static const member meta7[] = {
+    {"head_dim", SIZE, "head_size", 0},     {"num_heads", SIZE, "n_head", 0},
+    {"norm_eps", SIZE, "ln_eps", 0},        {"max_position_embeddings", CTX_LEN, NULL, 2048},
+    {"meta_state", SIZES, "meta_extra", 1},
+};
+static const member_table meta7_table = {meta7, RK_COUNT(meta7)};
 static const member_table wuneng_table = {wuneng, RK_COUNT(wuneng)};
 
 static const member_table arwkv7_table = {arwkv7, RK_COUNT(arwkv7)},
@@ -236,6 +243,7 @@ static const rk_hf_class classes[] = {
      "WuNengForCausalLM",
      NULL,
      {&tf_table, &wuneng_table}},
+    {&rk_arch_meta7, NULL, "meta7", "Meta7ForCausalLM", NULL, {&meta7_table, &common_table}},
     {&rk_arch_qwen2, &rk_scheme_tf, "qwen2", "Qwen2ForCausalLM", NULL, {&tf_table}},
     {&rk_arch_llama, &rk_scheme_tf, "llama", "LlamaForCausalLM", NULL, {&tf_table}},
 };
@@ -331,6 +339,42 @@ static void put_types(rk_buf *b, const char *key, const rk_model *m)
     rk_buf_puts(b, "]");
 }
 
+/* The numbers of each layer's tensor of this row, in as many brackets as it has dimensions. */
+static void put_places(rk_buf *b, const char *key, const rk_param_spec *spec, const rk_model *m)
+{
+    const char *between = "[";
+    put_key(b, key);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_tensor *t = &m->params[i].tensor;
+        if (m->params[i].spec != spec || !t->data || t->dtype != RK_F32)
+            continue;
+        const int64_t cols = rk_tensor_cols(t), n = rk_tensor_count(t);
+        rk_buf_printf(b, "%s%s", between, t->n_dims > 1 ? "[" : "");
+        for (int64_t e = 0; e < n; e++)
+            rk_buf_printf(b, "%s%g%s",
+                          e % cols ? ","
+                          : e      ? ",["
+                                   : "[",
+                          (double)((const float *)t->data)[e], e % cols == cols - 1 ? "]" : "");
+        rk_buf_puts(b, t->n_dims > 1 ? "]" : "");
+        between = ",";
+    }
+    rk_buf_puts(b, *between == '[' ? "[]" : "]");
+}
+
+/* The row of places that ends with this; NULL: the model has none. */
+static const rk_param_spec *places_of(const rk_model *m, const char *ending)
+{
+    const size_t n = strlen(ending);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_param_spec *spec = m->params[i].spec;
+        if (spec->role == RK_ROLE_PLACES && strlen(spec->name) > n &&
+            !strcmp(spec->name + strlen(spec->name) - n, ending))
+            return spec;
+    }
+    return NULL;
+}
+
 /* Those that can be given, but for ranks, which shapes show. */
 static void put_sizes(rk_buf *b, const member *r, const rk_model *m)
 {
@@ -340,10 +384,15 @@ static void put_sizes(rk_buf *b, const member *r, const rk_model *m)
         i++;
     put_key(b, r->key);
     rk_json_begin(b);
-    for (; (s = rk_size_at(m->arch, i)); i++)
-        if (s->initial.rule)
+    for (; (s = rk_size_at(m->arch, i)); i++) {
+        const rk_param_spec *listed = r->number == 1 ? places_of(m, s->name) : NULL;
+        if (listed)
+            put_places(b, s->name, listed, m);
+        else if (s->initial.rule)
             put_size(b, s->name, m, s->name);
-    put_layers(b, "layers", m, "all");
+    }
+    if (r->number == 0)
+        put_layers(b, "layers", m, "all");
     rk_json_end(b);
 }
 

@@ -625,7 +625,7 @@ static rk_status save_as(rk_save *s, rk_error *err)
     s->scheme = s->hf ? rk_hf_class_scheme(s->hf) : gguf ? rk_scheme_gguf_of(s->m) : NULL;
     rk_status st = refuse_fused(s, err);
     s->vectors_f32 = gguf;
-    if (st == RK_OK && folder && !s->scheme)
+    if (st == RK_OK && folder && !s->hf)
         st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no %s folders of %s models", s->path,
                      fla ? "fla" : "Hugging Face", s->m->arch->name);
     if (st == RK_OK)

@@ -83,4 +83,6 @@ refused 'nothing can be added with it' grow --truncate 0 --tokens +1
 refused 'exists' rwkv grow -m seven/model.safetensors --tokens +4 -o big.safetensors
 refused 'expected one before the last, 0 to 0' rwkv grow -m big.safetensors --truncate 1 -o no.safetensors
 refused 'is in blocks, which do not grow' rwkv grow -m q8.gguf --tokens +4 -o no.safetensors
+rwkv compress svd -m seven/model.safetensors --rank 4 -o pairs.safetensors -q
+refused 'models with low-rank pairs do not grow' rwkv grow -m pairs.safetensors --tokens +4 -o no.safetensors
 [ $failures -eq 0 ]

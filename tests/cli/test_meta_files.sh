@@ -79,7 +79,13 @@ for to in m.gguf m.pth m.safetensors; do
 done
 rwkv info m.gguf --json | grep -q '"meta_extra":2,"meta_heads":4' || complain 'm.gguf: other sizes'
 rwkv info m.gguf --json | grep -q '"route_k":2,"route_block":32' || complain 'm.gguf: other sizes'
-refused 'no Hugging Face' rwkv convert meta/model.safetensors folder --names hf
+rwkv convert -q meta/model.safetensors folder --names hf
+same folder "a folder"
+python3 -c "
+import json
+m = json.load(open('folder/config.json'))['meta_state']
+assert m['meta_heads'] == [[0, 1, 3, 4]] * 2 and m['meta_time'] == 'before' and m['route_k'] == 2
+" || complain "config.json says something else"
 rwkv run -m m.gguf -p 'line 7' -n 8 --temp 0 --tokenizer byte -q >whole.txt 2>/dev/null
 rwkv run -m m.safetensors -p 'line 7' -n 8 --temp 0 --tokenizer byte -q >part.txt 2>/dev/null
 cmp -s whole.txt part.txt || complain 'another text from another container'
