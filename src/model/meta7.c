@@ -411,7 +411,9 @@ static void block(rk_ctx *ctx, const rk_model *m, int64_t l, double dropout, rk_
     rk_route_form route;
     const bool routed = route_of(ctx, m, p, &route);
     rk_wkv7_in read;
-    if (p->gamma && single && asks.before) /* one token's state is written where it is */
+    /* A state that lies with its stream may be written where it is: by a token, and by the pieces of a prompt
+     * behind the first. */
+    if (p->gamma && (!single || asks.before) && found && found->streams)
         found = rk_copy(ctx, found);
     rk_tensor *ln = rk_norm(ctx, x, norms->ln1_w, norms->ln1_b, 1, m->hp.ln_eps);
     x = time_mix(ctx, m, p, ln, x, p->gamma && !single ? &read : NULL, io);
