@@ -24,7 +24,7 @@ typedef struct job {
     const rk_node *n;
     const rk_self_state_form *form;
     int64_t batch, steps, width, asked, heads, size, slots;
-    bool single, by_steps;
+    bool single, by_steps, cuts;
     void *q, *u, *stats; /* (B, M, T, N) twice, (B, M, T): rstd of u */
     void *saved;         /* states at the segments, or NULL */
     unsigned char *mine; /* scratch of the threads, */
@@ -276,12 +276,35 @@ static void run_at_once(const job *j, int64_t b, int64_t i, const rk_run *run, i
     j->kern->wkv7(&a, j->mine + (size_t)worker * j->thread_bytes);
 }
 
+/* Where prompts may be split (docs/numerics.md): there, too, what is read before its token is asked of the state
+ * itself, so that a split changes no bit. Training does not split. */
+enum { SPLIT = 64 };
+static bool is_cut(const job *j, int64_t t)
+{
+    return j->cuts && t % SPLIT == 0;
+}
+
+static void run_in_pieces(const job *j, int64_t b, int64_t i, const rk_run *run, int worker)
+{
+    const int64_t end = run->first + run->n;
+    for (int64_t t = run->first, to; t < end; t = to) {
+        to = j->cuts ? rk_min_i64(end, (t / SPLIT + 1) * SPLIT) : end;
+        const rk_run piece = {t, to - t, run->anew && t == run->first};
+        if (is_cut(j, t))
+            ask(j, square_of(j, worker, 0), vector_of(j, j->q, b, i, t),
+                vector_of(j, j->u, b, i, t));
+        run_at_once(j, b, i, &piece, worker);
+    }
+}
+
 static void take_answers(const job *j, int64_t b, int64_t i, const int32_t *begins, int worker)
 {
     const rk_tensor *x = j->n->in[X];
     for (int64_t t = 0; t < j->steps; t++) {
         const bool first = t == 0 || (begins && begins[t]);
         void *u = vector_of(j, j->u, b, i, t);
+        if (is_cut(j, t))
+            continue;
         if (j->form->before && first)
             ask(j, given_state(j, b, i), vector_of(j, j->q, b, i, t), u);
         else
@@ -309,7 +332,7 @@ static void ask_head(void *arg, int64_t lo, int64_t hi, int worker)
             if (run.anew || t == 0)
                 memcpy(square_of(j, worker, 0), given_state(j, b, i),
                        rk_reals(j->n->in[X], j->size * j->size));
-            (j->by_steps ? run_by_steps : run_at_once)(j, b, i, &run, worker);
+            (j->by_steps ? run_by_steps : run_in_pieces)(j, b, i, &run, worker);
         }
         if (!j->by_steps)
             take_answers(j, b, i, begins, worker);
@@ -354,6 +377,7 @@ static void self_state_forward(rk_ctx *ctx, rk_node *n)
         j.kernel_bytes = 0;
     lay_out(&j, n->saved ? n->saved : j.mine + threads * j.thread_bytes, n->saved != NULL);
     j.by_steps = !j.saved && !ctx->long_class && j.steps <= RK_WKV_SEGMENT;
+    j.cuts = j.form->before && !j.by_steps && !ctx->recording && !ctx->recomputed;
     rk_parallel(ctx, j.batch * j.asked, 1, ask_head, &j);
     rk_parallel(ctx, j.batch * j.steps, RK_GRAIN_ROWS, add_rows, &j);
 }
