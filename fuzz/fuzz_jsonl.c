@@ -1,7 +1,8 @@
-/* fuzz_jsonl.c: make the lines of a .jsonl file in memory documents of bytes, as conversations and plain. */
+/* fuzz_jsonl.c: make the lines of a .jsonl file in memory documents of bytes, as conversations, plain and as
+ * pairs of answers. */
 #include <stdlib.h>
 
-#include "data/text_file.h"
+#include "data/pairs.h"
 #include "io/json_scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -52,8 +53,32 @@ static void read_file(const uint8_t *data, size_t size)
     rk_text_file_close(&f);
 }
 
+/* What is a pair has targets in both answers, and rows hold bytes. */
+static void read_pairs(const uint8_t *data, size_t size, const rk_tokenizer *tok,
+                       const rk_chat_format *chat)
+{
+    enum { N = 16 };
+    int32_t ids[RK_PAIR_ANSWERS * N], targets[RK_PAIR_ANSWERS * N];
+    const rk_text_how how = {.tokenizer = tok, .chat = chat, .ends = true};
+    rk_pairs p;
+    if (rk_pairs_read_memory(&p, data, size, "input.jsonl", &how, NULL) != RK_OK)
+        return;
+    for (int64_t i = 0; i < p.n; i++) {
+        rk_pairs_get(&p, i, N, ids, targets);
+        for (int k = 0; k < RK_PAIR_ANSWERS * N; k++)
+            if (ids[k] < 0 || ids[k] > 255 || targets[k] < -1 || targets[k] > 255)
+                abort();
+    }
+    rk_pairs_deinit(&p);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static rk_tokenizer *bytes;
+    if (!bytes && rk_tokenizer_new(&bytes, "byte", NULL) != RK_OK)
+        abort();
+    read_pairs(data, size, bytes, NULL);
+    read_pairs(data, size, bytes, rk_chat_formats);
     read_file(data, size);
     read_line(data, size, NULL);
     for (const rk_chat_format *f = rk_chat_formats; f->name; f++)

@@ -11,9 +11,9 @@ typedef struct distill_options {
     int stage, preset;            /* positions in the choices of their rows */
 } distill_options;
 
-enum { ALIGN, DIVERGE, SFT, N_STAGES };
+enum { ALIGN, DIVERGE, SFT, DPO, N_STAGES };
 enum { OWN, PAPER, RADLADS, N_PRESETS };
-#define STAGES "1|2|sft"
+#define STAGES "1|2|sft|dpo"
 #define PRESETS "own|paper|radlads"
 
 #define RUN(member) offsetof(distill_options, training.run.member)
@@ -26,14 +26,13 @@ static const rk_option rows[] = {
      "student to go on with; without, one of --arch (arwkv7) is made, with the teacher's sizes"},
     {"stage", 0, RK_OPT_CHOICE, STAGES, offsetof(distill_options, stage), 0, 0, "1",
      "1: each layer's mixer against the teacher's; 2: the divergence of the next token; sft: "
-     "cross-entropy, without a teacher"},
+     "cross-entropy, without a teacher; dpo: pairs of answers, beside a reference"},
     {"init", 0, RK_OPT_CHOICE, "copy|copy-scaled|random", RUN(distill.start), 0, 0, "copy",
      "what the mixers of a new student begin with: the teacher's projections, these times 0.5, 0.3 "
      "for values, or nothing of it"},
     {"layers", 0, RK_OPT_TEXT, "WHICH", RUN(distill.layers), 0, 0, "all",
-     "layers that are converted: all; a list, 0-3,5; or auto:N, all but the N where the student "
-     "that "
-     "stage 1 has left, -m, is furthest from attention. The others keep the teacher's attention"},
+     "layers that are converted: all; a list, 0-3,5; or auto:N, all but N, those where -m, which "
+     "stage 1 has left, is furthest from attention. The others keep the teacher's attention"},
     {"preset", 0, RK_OPT_CHOICE, PRESETS, offsetof(distill_options, preset), 0, 0, "own",
      "rates, decay and start as here, as in arXiv 2501.15570 or as in 2505.03005; other options "
      "win"},
@@ -41,6 +40,18 @@ static const rk_option rows[] = {
      "stage 2: weight of the divergence"},
     {"ce-weight", 0, RK_OPT_NUMBER, "X", RUN(distill.ce_weight), 0, 1e3, "0",
      "stage 2: weight of the cross-entropy beside it"},
+    {"adaptive-kl", 0, RK_OPT_FLAG, NULL, RUN(distill.adaptive), 0, 0, NULL,
+     "stage 2: both directions of the divergence, weighed by where the models differ"},
+    {"detach-v-first", 0, RK_OPT_FLAG, NULL, RUN(distill.detached), 0, 0, NULL,
+     "stage 2: the first layer's values are passed to the others without a gradient"},
+    {"reference", 0, RK_OPT_TEXT, "MODEL", RUN(distill.reference), 0, 0, "-m",
+     "dpo: the model that stays as it is"},
+    {"beta", 0, RK_OPT_NUMBER, "X", RUN(distill.beta), 0, 1e3, "0.1",
+     "dpo: how much a margin over the reference counts"},
+    {"label-smoothing", 0, RK_OPT_NUMBER, "X", RUN(distill.smoothing), 0, 0.5, "0",
+     "dpo: how likely a pair is the wrong way round"},
+    {"dpo-loss", 0, RK_OPT_CHOICE, "sigmoid|hinge", RUN(distill.hinge), 0, 0, "sigmoid",
+     "dpo: the logistic loss of the margin, or max(0, 1 - beta margin)"},
     {NULL, 0, RK_OPT_MORE, NULL, 0, 0, 0, NULL, NULL},
 };
 
@@ -52,13 +63,16 @@ static const struct {
 } presets[N_PRESETS][N_STAGES] = {
     [OWN] = {{2e-3, 2e-5, 0, "cosine", RK_STUDENT_COPY},
              {1e-3, 1e-4, 0, "cosine", RK_STUDENT_COPY},
-             {1e-4, 1e-5, 0, "cosine", RK_STUDENT_COPY}},
+             {1e-4, 1e-5, 0, "cosine", RK_STUDENT_COPY},
+             {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY}},
     [PAPER] = {{1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
                {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
-               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM}},
+               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-5, 1e-6, 0, "cosine", RK_STUDENT_RANDOM}},
     [RADLADS] = {{1e-3, 1e-5, 0, "cosine", RK_STUDENT_COPY},
                  {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY},
-                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY}},
+                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY},
+                 {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY}},
 };
 
 static const struct {
@@ -90,7 +104,7 @@ static int distill_main(int argc, char **argv);
 const rk_command rk_cmd_distill = {
     .name = "distill",
     .summary = "make a recurrent model of a transformer: layer by layer, then word by word",
-    .usage = "--teacher MODEL --data FILE --out DIR [--stage 1|2|sft] [-m STUDENT] [options]",
+    .usage = "--teacher MODEL --data FILE --out DIR [--stage 1|2|sft|dpo] [-m STUDENT] [options]",
     .options = {rows, RK_COUNT(rows)},
     .more = more_rows,
     .examples = "  rwkv distill --teacher teacher/model.safetensors --arch arwkv7 --data text.txt "
@@ -138,19 +152,24 @@ static distill_options defaults(int argc, char **argv)
 
 static rk_status settle(distill_options *o, rk_error *err)
 {
-    static const char *const tasks[N_STAGES] = {"align", "distill", "next-token"};
+    static const char *const tasks[N_STAGES] = {"align", "distill", "next-token", "dpo"};
     rk_run_params *run = &o->training.run;
     run->task = tasks[o->stage];
     if (run->distill.layers && !run->distill.teacher)
         return rk_fail(err, RK_ERR_ARG, "--layers keeps the attention of a --teacher");
     if (run->distill.layers && !strcmp(run->distill.layers, "all"))
         run->distill.layers = NULL;
-    if (o->stage != SFT && !run->distill.teacher)
+    const bool taught = o->stage == ALIGN || o->stage == DIVERGE;
+    if (taught && !run->distill.teacher)
         return rk_fail(err, RK_ERR_ARG, "--teacher MODEL is missing");
-    if (o->stage == SFT && run->distill.teacher)
-        return rk_fail(err, RK_ERR_ARG, "--stage sft has no teacher");
-    if (o->stage == SFT && !run->model.init_from && !run->resume)
-        return rk_fail(err, RK_ERR_ARG, "--stage sft needs a student: -m MODEL");
+    if (!taught && run->distill.teacher)
+        return rk_fail(err, RK_ERR_ARG, "--stage %s has no teacher",
+                       o->stage == SFT ? "sft" : "dpo");
+    if (!taught && !run->model.init_from && !run->resume)
+        return rk_fail(err, RK_ERR_ARG, "--stage %s needs a student: -m MODEL",
+                       o->stage == SFT ? "sft" : "dpo");
+    if (o->stage != DPO && run->distill.reference)
+        return rk_fail(err, RK_ERR_ARG, "--reference is that of --stage dpo");
     if (o->stage == ALIGN && o->training.train_only.n == 0)
         o->training.train_only.at[o->training.train_only.n++] = "*.self_attn.*";
     return RK_OK;

@@ -180,6 +180,16 @@ static void block_below_tape(rk_ctx *ctx, block_job *j, rk_block_io *io)
     ctx->recomputed = recomputed;
 }
 
+/* What is handed on, without a gradient; a copy, because recording goes on. */
+static void detach(rk_ctx *ctx, const rk_model *m, rk_block_io *io)
+{
+    const bool recording = ctx->recording;
+    ctx->recording = false;
+    for (int i = 0; i < m->arch->n_carry; i++)
+        io->carry[i] = io->carry[i] ? rk_copy(ctx, io->carry[i]) : NULL;
+    ctx->recording = recording;
+}
+
 static bool check_inputs(rk_ctx *ctx, const rk_arch *arch, const rk_forward *f)
 {
     for (int i = 0; i < arch->n_inputs && !rk_ctx_failed(ctx); i++) {
@@ -217,6 +227,8 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
             ctx->layer = l;
             arch->block(ctx, m, l, f->dropout, &io);
         }
+        if (f->detached && ctx->recording && l == rk_first_mixer(&m->hp))
+            detach(ctx, m, &io);
         leave_state(m, l, &io, f->state);
     }
     arch->head(ctx, m, io.x, f);

@@ -83,6 +83,7 @@ typedef struct rk_forward {
     rk_tensor **state;         /* the parts of rk_model.state: before the tokens, then after */
     double dropout;            /* after each residual addition, while recording */
     bool recompute;            /* keep each block's results only; backward computes it again */
+    bool detached;             /* what blocks hand on (rk_arch.carry) has no gradient */
     /* Nobody reads what the states have grown by, so that it need not outlive its block: they may come out
      * as they went in. */
     bool drop_rows;

@@ -241,7 +241,7 @@ static void distance(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out
     out[0] = rk_distance(ctx, in[0], constants(ctx, in[0]->dtype, 38, 7, -1), 0.75);
 }
 
-enum { KL, KL_AND_CE };
+enum { KL, KL_AND_CE, ADAPTIVE };
 static void divergence(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     const rk_dtype real = in[0]->dtype;
@@ -252,8 +252,18 @@ static void divergence(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
                                 .teacher_head = constants(ctx, real, vocab + 2, 3, -1),
                                 .targets = in[2],
                                 .kl_weight = 1.0,
-                                .ce_weight = arg == KL_AND_CE ? 0.25 : 0};
+                                .ce_weight = arg != KL ? 0.25 : 0,
+                                .adaptive = arg == ADAPTIVE};
     out[0] = rk_divergence(ctx, &d);
+}
+
+enum { LOGISTIC, HINGE };
+static void preference(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const int64_t *dims = in[0]->dims;
+    rk_tensor *reference = constants(ctx, in[0]->dtype, dims[0] * dims[1], dims[2], 0.4);
+    const rk_preference_how how = {.beta = 0.3, .smoothing = 0.125, .hinge = arg == HINGE};
+    out[0] = rk_preference(ctx, in[0], rk_view(ctx, reference, 3, dims), &how);
 }
 
 /* Of the rows of x (B, T), which they are multiplied with: they have no gradient. */
@@ -698,6 +708,9 @@ static const rk_op_case cases[] = {
     {"distance", &rk_op_distance, distance, 0, {IN(-1, 1, 38, 7)}},
     {"divergence", &rk_op_divergence, divergence, KL, {IN(-1, 1, 2, 9, 6), IN(-1, 1, 13, 6), IDS(13, true, 2, 9)}},
     {"divergence and cross-entropy, several blocks", &rk_op_divergence, divergence, KL_AND_CE, {IN(-1, 1, 2, 530, 3), IN(-1, 1, 9, 3), IDS(9, true, 2, 530)}},
+    {"divergence both ways", &rk_op_divergence, divergence, ADAPTIVE, {IN(-1, 1, 2, 9, 6), IN(-1, 1, 13, 6), IDS(13, true, 2, 9)}},
+    {"preference", &rk_op_preference, preference, LOGISTIC, {IN(0, 2, 5, 2, 9)}},
+    {"preference, hinge", &rk_op_preference, preference, HINGE, {IN(0, 2, 5, 2, 9)}},
     {"kl", &rk_op_kl, kl, 0, {IN(-2, 2, 3, 5, 7), IN(-2, 2, 3, 5, 7)}},
     {"kl, wide", &rk_op_kl, kl, 0, {IN(-4, 4, 37, 75), IN(-4, 4, 37, 75)}},
     {"shift_mix", &rk_op_shift_mix, shift_mix, 0, {IN(-1, 1, 2, 35, 70), IN(-1, 1, 2, 70), IN(0, 1, 70), IN(0, 1, 70), IN(0, 1, 70)}},

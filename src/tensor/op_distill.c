@@ -112,6 +112,7 @@ enum { HELD = 1 << 24, BLOCK_ROWS = 1024, HELD_ROWS_MIN = 64 };
 
 typedef struct kl_attr {
     double kl_weight, ce_weight, seed;
+    bool adaptive;
     bool announced; /* forward computes the gradients, for this seed */
 } kl_attr;
 
@@ -238,6 +239,141 @@ static double dot(const rk_tensor *like, int64_t n, const void *p, const void *d
     return sum;
 }
 
+/* ---- both directions, weighed by where the two differ ---- */
+
+static const double least = 1e-8, most = 1e3, half = 0.5;
+
+/* The likeliest tokens that together have half: those above a probability, and the first `n_equal` of those
+ * that have it. */
+typedef struct top_set {
+    double above;
+    int64_t n_equal;
+} top_set;
+
+static double mass_from(const rk_tensor *like, int64_t n, const void *p, double x)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double pi = real_at(like, p, i);
+        sum += pi >= x ? pi : 0;
+    }
+    return sum;
+}
+
+/* Between the bits of two numbers there are at most 62 steps, and 30 between those of floats. */
+static top_set find_top(const rk_tensor *like, int64_t n, const void *p)
+{
+    double lo = 0, hi = 1; /* half or more from lo on, less from hi on */
+    if (mass_from(like, n, p, hi) >= half)
+        lo = hi;
+    for (int i = 0; i < 64 && lo < hi; i++) {
+        const double mid = lo > 0 ? sqrt(lo) * sqrt(hi) : hi / 65536;
+        if (!(mid > lo && mid < hi))
+            break;
+        if (mass_from(like, n, p, mid) >= half)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    double least_in = HUGE_VAL, sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double pi = real_at(like, p, i);
+        if (pi >= lo && pi < least_in)
+            least_in = pi;
+    }
+    top_set t = {.above = least_in};
+    for (int64_t i = 0; i < n; i++)
+        sum += real_at(like, p, i) > least_in ? real_at(like, p, i) : 0;
+    for (; sum < half && t.n_equal < n; t.n_equal++)
+        sum += least_in;
+    return t;
+}
+
+/* Is token i one of them? Asked in order; *equal counts those that have the probability itself. */
+static bool in_top(const top_set *t, double p, int64_t *equal)
+{
+    return p > t->above || (p == t->above && (*equal)++ < t->n_equal);
+}
+
+typedef struct both_ways {
+    double forth, back, alpha, gaps; /* the two divergences; the share; the sum that it is of */
+    top_set top;
+} both_ways;
+
+static both_ways measure(const rk_tensor *like, int64_t n, const void *teacher, const void *own)
+{
+    both_ways m = {.top = find_top(like, n, teacher)};
+    double head = 0;
+    int64_t equal = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double p = real_at(like, teacher, i), q = real_at(like, own, i);
+        const double a = fmax(p, least), b = fmax(q, least), gap = fabs(p - q);
+        m.forth += a * log(a / b);
+        m.back += b * log(b / a);
+        m.gaps += gap;
+        head += in_top(&m.top, p, &equal) ? gap : 0;
+    }
+    m.alpha = m.gaps < least ? half : head / m.gaps;
+    return m;
+}
+
+/* Of the loss with respect to q, the own probability. */
+static double slope_at(const both_ways *m, double p, double q, bool top)
+{
+    const double a = fmax(p, least), b = fmax(q, least);
+    double slope = 0;
+    if (q > least && m->forth < most)
+        slope -= m->alpha * a / b;
+    if (q > least && m->back < most)
+        slope += (1 - m->alpha) * (log(b / a) + 1);
+    if (m->gaps >= least && p != q)
+        slope += (fmin(m->forth, most) - fmin(m->back, most)) * (q > p ? 1 : -1) *
+                 ((top ? 1 : 0) - m->alpha) / m->gaps;
+    return slope;
+}
+
+/* The gradient of the logits in the place of the own probabilities, that of the cross-entropy too. */
+static void put_slopes(const rk_tensor *like, int64_t n, const both_ways *m, const void *teacher,
+                       void *own, double weight, double ce_weight)
+{
+    double mean = 0;
+    int64_t equal = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double p = real_at(like, teacher, i), q = real_at(like, own, i);
+        mean += q * slope_at(m, p, q, in_top(&m->top, p, &equal));
+    }
+    equal = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double p = real_at(like, teacher, i), q = real_at(like, own, i);
+        const double slope = slope_at(m, p, q, in_top(&m->top, p, &equal));
+        put_real(like, own, i, q * (weight * (slope - mean) + ce_weight));
+    }
+}
+
+/* As one_row, of which it is the rest: the logits become probabilities, and these the gradient. */
+static void adaptive_row(const kl_job *j, int64_t row, void *own, void *other, rk_ce_row *mine,
+                         rk_ce_row *theirs)
+{
+    const rk_tensor *h = j->n->in[HIDDEN];
+    const kl_attr *a = attr_of(j->n);
+    const int64_t vocab = j->s.vocab;
+    const int32_t target = ((const int32_t *)j->n->in[TARGETS]->data)[row], none = (int32_t)vocab;
+    j->kern->ce_grad(1, vocab, vocab, 0, other, &none, theirs, 1.0, 0.0);
+    j->kern->ce_grad(1, vocab, vocab, 0, own, &none, mine, 1.0, 0.0);
+    const both_ways m = measure(h, vocab, other, own);
+    if (j->losses)
+        put_real(h, j->n->out[0]->data, row,
+                 a->kl_weight *
+                         (m.alpha * fmin(m.forth, most) + (1 - m.alpha) * fmin(m.back, most)) +
+                     a->ce_weight * (lse_of(mine) - mine->target));
+    if (!j->gradients)
+        return;
+    const double slope = slope_of(j, row);
+    put_slopes(h, vocab, &m, other, own, slope * a->kl_weight, slope * a->ce_weight);
+    if (a->ce_weight != 0.0)
+        put_real(h, own, target, real_at(h, own, target) - slope * a->ce_weight);
+}
+
 /* Row r of the block: its loss, and in the place of its logits their gradient. */
 static void one_row(const kl_job *j, int64_t r, void *difference)
 {
@@ -256,6 +392,10 @@ static void one_row(const kl_job *j, int64_t r, void *difference)
     }
     j->kern->ce_block(1, vocab, vocab, 0, own, &target, &mine);
     j->kern->ce_block(1, vocab, vocab, 0, other, &none, &theirs);
+    if (a->adaptive) {
+        adaptive_row(j, row, own, other, &mine, &theirs);
+        return;
+    }
     memcpy(difference, other, rk_reals(h, vocab));
     j->kern->axpy(vocab, -1.0, own, difference);
     j->kern->ce_grad(1, vocab, vocab, 0, other, &none, &theirs, 1.0, 0.0);
@@ -378,6 +518,7 @@ rk_tensor *rk_divergence(rk_ctx *ctx, const rk_divergence_in *in)
     rk_node n = {.op = &rk_op_divergence,
                  .n_in = KL_IN,
                  .in = {in->hidden, in->head, in->teacher_hidden, in->teacher_head, in->targets},
-                 .attr = &(kl_attr){in->kl_weight, in->ce_weight, in->seed, announced}};
+                 .attr =
+                     &(kl_attr){in->kl_weight, in->ce_weight, in->seed, in->adaptive, announced}};
     return rk_apply1(ctx, &n);
 }

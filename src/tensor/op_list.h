@@ -35,6 +35,7 @@
     X(distance)      /* op_distill.c              */ \
     X(divergence)                                    \
     X(kl)            /* op_kl.c                   */ \
+    X(preference)    /* op_preference.c           */ \
     X(previous)      /* op_previous.c             */ \
     X(shift_mix)     /* op_rwkv.c                 */ \
     X(wkv7)                                          \

@@ -128,11 +128,26 @@ typedef struct rk_divergence_in {
     rk_tensor *teacher_hidden, *teacher_head; /* (..., D), (W, D) with W >= V */
     rk_tensor *targets;                       /* i32 (...) */
     double kl_weight, ce_weight;
+    /* In place of the divergence a KL(teacher, model) + (1 - a) KL(model, teacher), each at most 1e3, with
+     * probabilities of at least 1e-8. a is the share of the teacher's likeliest tokens, as few as together have
+     * half, in the sum of the differences of probabilities; it has a gradient, too. */
+    bool adaptive;
     double seed; /* as in rk_cross_entropy_in */
 } rk_divergence_in;
 rk_tensor *rk_divergence(rk_ctx *ctx, const rk_divergence_in *in);
 /* KL(softmax(a) || softmax(b)) of each row of scores (..., V): (...). Both may have gradients. */
 rk_tensor *rk_kl(rk_ctx *ctx, rk_tensor *a, rk_tensor *b);
+
+/* What a model thinks of pairs of answers beside a reference (op_preference.c): losses of the tokens of what
+ * is chosen and of what is rejected, (B, 2, T) of each; out (B). The reference has no gradient. */
+typedef struct rk_preference_how {
+    double beta, smoothing; /* of the margin; how likely a pair is the wrong way round */
+    bool hinge;             /* in place of the logistic loss */
+} rk_preference_how;
+rk_tensor *rk_preference(rk_ctx *ctx, rk_tensor *policy, rk_tensor *reference,
+                         const rk_preference_how *how);
+/* By how much more pair `pair` of the policy prefers what is chosen than the reference does. */
+double rk_preference_margin(const rk_tensor *policy, const rk_tensor *reference, int64_t pair);
 
 /* ---- attention ---- */
 

@@ -48,8 +48,10 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
     rk_batch_tensors(ctx, j->batch, j->task, first, n, fields);
     ctx->adapting = m->adapting;
     ctx->begins = find_field(j->task, fields, "begins");
-    rk_forward f = {
-        .dropout = j->p->dropout, .recompute = j->p->checkpoint_blocks, .drop_rows = true};
+    rk_forward f = {.dropout = j->p->dropout,
+                    .recompute = j->p->checkpoint_blocks,
+                    .detached = j->task->detached,
+                    .drop_rows = true};
     for (int i = 0; i < m->arch->n_inputs && !rk_ctx_failed(ctx); i++)
         f.in[i] = input_named(ctx, j, m->arch->inputs[i].name, fields);
     if (!rk_ctx_failed(ctx))

@@ -24,6 +24,12 @@ typedef struct rk_distill_options {
     int start;           /* what mixers begin with, distill.h */
     const char *layers;  /* that are converted, hybrid.h; NULL: all, or those of the student */
     double kl_weight, ce_weight; /* of the divergence, and of the cross-entropy beside it */
+    bool adaptive;               /* both directions of the divergence (ops.h) */
+    bool detached;               /* what the first layer hands to the others has no gradient */
+    /* Of pairs of answers, rk_preference_how: the model that stays as it is, NULL: the one to begin with. */
+    const char *reference;
+    double beta, smoothing;
+    int hinge;
 } rk_distill_options;
 
 typedef struct rk_run_params {

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/num.h"
 #include "train/task_distill.h"
+#include "train/task_dpo.h"
 #include "train/task_next.h"
 #include "train/task_observer.h"
 #include "train/task_synthetic.h"
@@ -16,6 +17,7 @@ const rk_task_kind rk_task_kinds[] = {
     {"next-token", rk_next_token_open, NULL},
     {"align", rk_distill_open, NULL},
     {"distill", rk_distill_open, NULL},
+    {"dpo", rk_dpo_open, NULL},
     {"mqar", rk_synthetic_open, &rk_gen_mqar},
     {"mqar-filler", rk_synthetic_open, &rk_gen_mqar_filler},
     {"needle", rk_synthetic_open, &rk_gen_needle},

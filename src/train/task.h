@@ -60,6 +60,7 @@ struct rk_task {
     /* How many losses of this example count. NULL: all n_losses. Others are 0. */
     int64_t (*counted)(const rk_task *t, void *const *fields);
     bool runs_model; /* `losses` runs the model itself; there are no outputs */
+    bool detached;   /* what blocks hand on (rk_arch.carry) is passed without a gradient */
     /* Losses of the pass (n * n_losses elements), and its metrics. */
     rk_tensor *(*losses)(rk_ctx *ctx, const rk_task *t, const rk_pass *p);
     /* Where the task trains something beside the model that is none of it, such as maps from its states: put

@@ -24,6 +24,7 @@ typedef struct distill {
     rk_run_params windows; /* of the options that they were opened with and refer to */
     rk_model *teacher;
     double kl_weight, ce_weight;
+    bool adaptive;
     int ids, targets; /* their fields */
     char *frozen;     /* words of what is frozen, where layers are kept in alignment */
 } distill;
@@ -74,6 +75,7 @@ static rk_tensor *divergence(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
                            .targets = p->fields[d->targets],
                            .kl_weight = d->kl_weight,
                            .ce_weight = d->ce_weight,
+                           .adaptive = d->adaptive,
                            .seed = p->share};
     const aside was = step_aside(ctx);
     rk_forward f = {.in = {ids}, .state = first_state(ctx, d->teacher, ids->dims[0])};
@@ -461,6 +463,7 @@ rk_status rk_distill_open(rk_task **out, rk_run_params *p, const rk_model *base,
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a task");
     d->kl_weight = p->distill.kl_weight;
     d->ce_weight = p->distill.ce_weight;
+    d->adaptive = p->distill.adaptive;
     rk_status st = rk_model_open(&d->teacher, p->distill.teacher, err);
     if (st == RK_OK)
         st = check_teacher(d, p, base, align, err);
@@ -470,6 +473,7 @@ rk_status rk_distill_open(rk_task **out, rk_run_params *p, const rk_model *base,
         st = freeze_kept(d, p, base, err);
     if (st == RK_OK) {
         describe(d, align);
+        d->task.detached = p->distill.detached && !align;
         *out = &d->task;
     } else {
         close_task(&d->task);

@@ -155,6 +155,49 @@ bad 's/"linear_attention"/"full_attention"/' "full_attention for layer 1"
 bad 's/"linear_attention"/"mamba"/' "layer_types is mamba"
 bad 's/"num_key_value_heads": 2/"num_key_value_heads": 1/' "num_key_value_heads is 1"
 
+# ---- other losses of stage 2: recomputed and with other threads the same bytes; each is another
+two="-m s1-copy/model.safetensors --stage 2 --steps 5 $small --schedule constant --detach-v-first"
+rwkv distill --teacher $T $two --out detached
+cmp -s p2/model.safetensors detached/model.safetensors && fail "--detach-v-first changes nothing"
+rwkv distill --teacher $T $two --adaptive-kl --ce-weight 0.1 --out both
+"$RK_PROGRAM" distill --teacher $T $two --adaptive-kl --ce-weight 0.1 --recompute --out both-2 -t 2
+cmp -s both/model.safetensors both-2/model.safetensors || fail "the adaptive divergence depends on threads"
+cmp -s detached/model.safetensors both/model.safetensors && fail "--adaptive-kl changes nothing"
+refuses "adaptive-kl" rwkv distill --teacher $T $two --ce-weight 0.1 --out both --resume
+
+# ---- WuNeng's first stage: cross-entropy and half the divergence from its host, which stays as it is
+rwkv graft -m teacher --state-heads 2 --state-head-size 8 --middle-heads 2 -q -o heads
+rwkv distill --teacher $T -m heads --stage 2 --ce-weight 1 --kl-weight 0.5 --train-only '*.wuneng.*' --lr 1e-2 --steps 30 $small --out woken
+less "$(last woken)" "$(first woken)" "heads beside their host"
+
+# ---- pairs of answers
+awk 'BEGIN { for (i = 0; i < 24; i++) printf "{\"prompt\": \"abc %d\", \"chosen\": \"good\", \"rejected\": \"bad\"}\n", i; }' >pairs.jsonl
+dpo="--stage dpo --data pairs.jsonl --ctx-len 48 --batch 4 --lr 1e-3 --warmup 2 -q"
+rwkv distill -m h2/model.safetensors $dpo --steps 12 --out dpo
+less "$(last dpo)" "$(first dpo)" "preference"
+case $(first dpo) in 0.6931471*) ;; *) fail "before a step the loss is $(first dpo), not that of no preference" ;; esac
+tail -2 dpo/log.jsonl | grep -q '"val_margin": [0-9.]*, "val_accuracy": 1,' || fail "$(tail -2 dpo/log.jsonl)"
+dpo="$dpo --schedule constant"
+rwkv distill -m h2/model.safetensors $dpo --steps 6 --out dpo-6
+rwkv distill -m h2/model.safetensors $dpo --steps 3 --out dpo-33
+rwkv distill $dpo --steps 6 --out dpo-33 --resume
+cmp -s dpo-6/model.safetensors dpo-33/model.safetensors || fail "dpo goes on otherwise than it began"
+"$RK_PROGRAM" distill -m h2/model.safetensors $dpo --steps 6 --micro-batch 2 --recompute --out dpo-2 -t 2
+cmp -s dpo-6/model.safetensors dpo-2/model.safetensors || fail "dpo depends on threads or micro-batches"
+rwkv distill -m h2/model.safetensors $dpo --steps 2 --reference h2-q8.gguf --label-smoothing 0.1 --out dpo-s
+rwkv distill -m h2/model.safetensors $dpo --steps 2 --dpo-loss hinge --beta 0.5 --out dpo-h
+[ "$(first dpo-h)" = 1 ] || fail "the hinge's loss is $(first dpo-h) at first"
+echo '{"prompt": "p", "chosen": "a", "rejected": "a"}' >same.jsonl
+echo '{"prompt": "p", "chosen": "a"}' >half.jsonl
+head -1 pairs.jsonl >single.jsonl
+refuses "needs a student" rwkv distill --stage dpo --data pairs.jsonl --out no
+refuses "dpo has no teacher" rwkv distill --stage dpo --teacher $T -m h2/model.safetensors --data pairs.jsonl --out no
+refuses "is that of --stage dpo" rwkv distill --stage sft -m h2/model.safetensors --reference $T --data t.txt --out no
+refuses "what is chosen is what is rejected" rwkv distill --stage dpo -m h2/model.safetensors --data same.jsonl --out no
+refuses 'line 1: no "rejected"' rwkv distill --stage dpo -m h2/model.safetensors --data half.jsonl --out no
+refuses "name ends in .jsonl" rwkv distill --stage dpo -m h2/model.safetensors --data t.txt --out no
+refuses "none is left to train on" rwkv distill --stage dpo -m h2/model.safetensors --data single.jsonl --val-frac 0.9 --out no
+
 # a student teaches, too; and what was learned runs, and is trained on
 rwkv distill --teacher s2/model.safetensors -m s1-copy/model.safetensors --stage 2 --steps 2 $small --out s3
 rwkv distill -m s2/model.safetensors --stage sft --steps 2 $small --out s4

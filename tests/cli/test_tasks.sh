@@ -31,7 +31,7 @@ rwkv 0 '^in  [01] [01] [01]$' data task parity --seq-len 3 --print 1
 cp out first
 rwkv 0 '^out' data task parity --seq-len 3 --print 1 --seed 42
 cmp -s first out || complain "the default seed is not 42"
-rwkv 2 "no task 'mqr'; there are next-token, align, distill, mqar, " data task mqr
+rwkv 2 "no task 'mqr'; there are next-token, align, distill, dpo, mqar, " data task mqr
 rwkv 2 'TASK is missing' data task
 rwkv 2 "the task next-token has no samples of its own" data task next-token
 rwkv 2 '--pairs is 0, expected a whole number from 1 to 65536' data task mqar --pairs 0

@@ -38,7 +38,8 @@ static const double teacher[] = {2, 0.5, -1, 0, 0, 1, 1, 3};
 static const double student[] = {1, 1, -1, 0.5, 0.5, 0.5, 0, 2};
 static const double divergence[] = {0.249115888, 0.072653639};
 
-static rk_tensor *golden(rig *g, int32_t first, int32_t second, double ce_weight)
+static rk_tensor *compared(rig *g, const double *theirs, int32_t first, int32_t second,
+                           double ce_weight, bool adaptive)
 {
     const int64_t rows = 2;
     rk_tensor *targets = rk_new(&g->ctx, RK_I32, 1, &rows);
@@ -46,12 +47,18 @@ static rk_tensor *golden(rig *g, int32_t first, int32_t second, double ce_weight
     ((int32_t *)targets->data)[1] = second;
     rk_divergence_in in = {.hidden = given(g, 2, 4, student),
                            .head = given(g, 4, 4, unit),
-                           .teacher_hidden = given(g, 2, 4, teacher),
+                           .teacher_hidden = given(g, 2, 4, theirs),
                            .teacher_head = given(g, 4, 4, unit),
                            .targets = targets,
                            .kl_weight = 1,
-                           .ce_weight = ce_weight};
+                           .ce_weight = ce_weight,
+                           .adaptive = adaptive};
     return rk_divergence(&g->ctx, &in);
+}
+
+static rk_tensor *golden(rig *g, int32_t first, int32_t second, double ce_weight)
+{
+    return compared(g, teacher, first, second, ce_weight, false);
 }
 
 static void test_golden(void **state)
@@ -69,6 +76,48 @@ static void test_golden(void **state)
     const double lse = log(2 * exp(1) + exp(-1) + exp(0.5));
     const double *with_ce = golden(&g, 0, 1, 2)->data;
     assert_true(fabs(with_ce[0] - (divergence[0] + 2 * (lse - 1))) < 1e-8);
+    end(&g);
+}
+
+/* Both directions: of equally likely tokens the first ones are taken; nothing is larger than 1e3. */
+static void test_both_ways(void **state)
+{
+    (void)state;
+    static const double both[] = {0.255537335, 0.088909397}, even[] = {0, 0, 0, 0, 0, 1, 1, 3},
+                        far[] = {0, 0, 0, 90, 1e6, 0, 0, 0};
+    rig g;
+    begin(&g);
+    const double *got = compared(&g, teacher, 0, 1, 0, true)->data;
+    for (int i = 0; i < 2; i++)
+        assert_true(fabs(got[i] - both[i]) < 1e-8);
+    assert_true(fabs(((double *)compared(&g, even, 0, 1, 0, true)->data)[0] - 0.207838447) < 1e-8);
+    const double lse = log(2 * exp(1) + exp(-1) + exp(0.5));
+    got = compared(&g, teacher, 0, RK_NO_TARGET, 2, true)->data;
+    assert_true(fabs(got[0] - (both[0] + 2 * (lse - 1))) < 1e-8 && got[1] == 0.0);
+    got = compared(&g, far, 0, 1, 0, true)->data;
+    for (int i = 0; i < 2; i++)
+        assert_true(got[i] > 0 && got[i] <= 1e3);
+    end(&g);
+}
+
+/* Pairs of answers: log-probabilities of each of its tokens, less those of the reference. */
+static void test_preference(void **state)
+{
+    (void)state;
+    static const double own[] = {1, 0.5, 0.25, 0.75, 1.5, 0},
+                        before[] = {1.25, 0.75, 0.5, 0.5, 1, 0.125};
+    static const rk_preference_how hows[] = {{0.3, 0, false}, {0.3, 0.1, false}, {0.3, 0.1, true}};
+    static const double want[] = {0.508017603, 0.549267603, 0.5875};
+    const int64_t dims[] = {1, 2, 3};
+    rig g;
+    begin(&g);
+    rk_tensor *policy = rk_view(&g.ctx, given(&g, 2, 3, own), 3, dims),
+              *reference = rk_view(&g.ctx, given(&g, 2, 3, before), 3, dims);
+    assert_true(rk_preference_margin(policy, reference, 0) == 1.375);
+    for (size_t i = 0; i < RK_COUNT(hows); i++) {
+        const double *got = rk_preference(&g.ctx, policy, reference, &hows[i])->data;
+        assert_true(fabs(*got - want[i]) < 1e-8);
+    }
     end(&g);
 }
 
@@ -152,8 +201,9 @@ static void test_no_distance(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden),
-                                       cmocka_unit_test(test_announced),
-                                       cmocka_unit_test(test_no_distance)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_both_ways),
+        cmocka_unit_test(test_preference), cmocka_unit_test(test_announced),
+        cmocka_unit_test(test_no_distance)};
     return cmocka_run_group_tests_name("distill", tests, NULL, NULL);
 }
