@@ -447,12 +447,11 @@ static void put_table(rk_buf *b, const member_table *t, const rk_model *m, rk_dt
         put_member(b, &t->rows[i], m, dtype);
 }
 
-void rk_hf_put_config(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dtype dtype)
+void rk_hf_put_members(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dtype dtype)
 {
     const rk_size_spec *s;
     char type[RK_ARCH_NAME_MAX];
     rk_arch_full_name(m, c->model_type, type);
-    rk_json_begin(b);
     rk_json_str(b, "model_type", type);
     rk_buf_puts(b, ",\"architectures\":[");
     rk_json_quote(b, c->name, strlen(c->name));
@@ -461,6 +460,12 @@ void rk_hf_put_config(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dty
         put_table(b, c->tables[i], m, dtype);
     for (int i = 0; (s = rk_size_marked(m->arch, &m->hp, i)); i++)
         put_size(b, s->name, m, s->name);
+}
+
+void rk_hf_put_config(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dtype dtype)
+{
+    rk_json_begin(b);
+    rk_hf_put_members(b, c, m, dtype);
     rk_json_end(b);
     rk_buf_puts(b, "\n");
 }

@@ -18,7 +18,8 @@ const rk_hf_class *rk_hf_class_of(const rk_arch *arch, bool fla);
 const rk_scheme *rk_hf_class_scheme(const rk_hf_class *c);
 /* What those who read only config.json take a size for that stands in metadata. */
 double rk_hf_class_implies(const rk_hf_class *c, const rk_model *m, const rk_size_spec *size);
-/* The contents of config.json. */
+/* The members of config.json, into an object that grows; and all of it. */
+void rk_hf_put_members(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dtype dtype);
 void rk_hf_put_config(rk_buf *b, const rk_hf_class *c, const rk_model *m, rk_dtype dtype);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/num.h"
+#include "format/config_hf.h"
 #include "io/atomic_file.h"
 #include "io/json_line.h"
 #include "train/checkpoint_dir.h"
@@ -90,11 +91,30 @@ rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *er
     return rk_dir_remove_leftovers(dir, written, RK_COUNT(written), err);
 }
 
+/* What transformers opens the folder by, where the names of the tensors are those that it knows. */
+static void put_class(const rk_model *m, rk_buf *b)
+{
+    const rk_hf_class *c = rk_hf_class_of(m->arch, false);
+    if (c && rk_hf_class_scheme(c) == &rk_scheme_tf)
+        rk_hf_put_members(b, c, m, RK_F32);
+    else
+        rk_json_str(b, "model_type", m->arch->name);
+}
+
+static bool has_member(const rk_buf *b, const char *key)
+{
+    char text[64];
+    snprintf(text, sizeof text, "\"%s\":", key);
+    return b->data && strstr(b->data, text);
+}
+
 static void put_sizes(const rk_model *m, rk_buf *b)
 {
     const rk_size_spec *s;
     for (int i = 0; (s = rk_size_at(m->arch, i)); i++)
-        if (s->at.real)
+        if (has_member(b, s->name))
+            continue;
+        else if (s->at.real)
             rk_json_num(b, s->name, rk_size_value(s, &m->hp));
         else
             rk_json_int(b, s->name, (int64_t)rk_size_value(s, &m->hp));
@@ -113,7 +133,7 @@ static void put_config(const rk_run_params *p, const rk_model *m, const rk_run_o
                        int64_t n_params, const char *numerics, rk_buf *b)
 {
     rk_json_begin(b);
-    rk_json_str(b, "model_type", m->arch->name);
+    put_class(m, b);
     put_sizes(m, b);
     rk_json_int(b, "ctx_len", p->model.ctx_len);
     rk_json_int(b, "n_params", n_params);

@@ -116,6 +116,20 @@ def adapter(program, work, folder, model, ids):
     assert np.abs(want - scores(theirs.unload(), ids)).max() > 1e-2, "the adapter changes nothing"
 
 
+def trained(program, work, ids):
+    """The folder of a run is one that transformers opens."""
+    text, out = os.path.join(work, "run.txt"), os.path.join(work, "run")
+    with open(text, "w") as f:
+        f.write("".join(f"{i}: to be, or not to be, that is the question\n" for i in range(60)))
+    for arch in ("qwen2", "llama"):
+        subprocess.run(["rm", "-rf", out], check=True)
+        subprocess.run([program, "train", "--arch", arch, "--data", text, "--tokenizer", "byte", "--n-layer", "2", "--n-embd", "64",
+                        "--n-head", "4", "--n-kv-head", "2", "--steps", "3", "--ctx-len", "32", "--batch", "2", "--out", out, "-q"],
+                       check=True, stdout=subprocess.DEVNULL)
+        model = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+        near(f"{arch}, a run's folder", scores(model, ids), at_once(out, ids))
+
+
 def main(program, work):
     ids = [int(i) for i in np.random.default_rng(1).integers(0, 256, T)]
     for shape in SHAPES:
@@ -137,6 +151,7 @@ def main(program, work):
         assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before), "HF -> GGUF -> HF"
         if shape is SHAPES[5]:
             adapter(program, work, folder, model, ids)
+    trained(program, work, ids)
     return 1 if failures else 0
 
 
