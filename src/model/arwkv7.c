@@ -192,6 +192,8 @@ static void put_kept_heads(rk_hparams *hp, const rk_tf_heads *h)
 static rk_status settle_kept(rk_hparams *hp, const rk_file *file, rk_error *err)
 {
     static const rk_tf_heads none = {.theta = 1000000};
+    const char *where = file ? rk_file_name(file) : rk_arch_arwkv7.name;
+    const rk_status code = file ? RK_ERR_FORMAT : RK_ERR_ARG;
     int64_t l = 0;
     rk_tf_heads h = kept_heads(hp);
     if (rk_n_kept(hp) == 0) {
@@ -202,17 +204,16 @@ static rk_status settle_kept(rk_hparams *hp, const rk_file *file, rk_error *err)
     while (!rk_layer_in(&hp->kept, l))
         l++;
     if (h.n < 1)
-        return rk_fail(err, RK_ERR_FORMAT,
+        return rk_fail(err, code,
                        "%s: layer %" PRId64
                        " has attention, and nothing says how many heads: expected metadata "
                        "n_attention_head, or a config.json beside it",
-                       file ? rk_file_name(file) : rk_arch_arwkv7.name, l);
+                       where, l);
     rk_status st =
         file ? rk_tf_settle_file(&h, hp->own[RK_TF_DIM_Q].n, hp->own[RK_TF_DIM_KV].n, l, file, err)
              : RK_OK;
     if (st == RK_OK)
-        st = rk_tf_check_heads(&h, file ? rk_file_name(file) : rk_arch_arwkv7.name,
-                               file ? RK_ERR_FORMAT : RK_ERR_ARG, err);
+        st = rk_tf_check_heads(&h, where, code, err);
     put_kept_heads(hp, &h);
     return st;
 }

@@ -92,9 +92,9 @@ typedef struct rk_forward {
 /* What a block works on, in place. */
 typedef struct rk_block_io {
     rk_tensor *x; /* (B, T, C) the residual stream */
-    rk_tensor *
-        carry[RK_CARRY_MAX]; /* as rk_arch.carry: the first block with a mixer of the architecture's
-                                     * leaves them, those behind it read them */
+    /* As rk_arch.carry: the first block with a mixer of the architecture's leaves them, those behind it read
+     * them. */
+    rk_tensor *carry[RK_CARRY_MAX];
     rk_tensor *given[RK_IO_MAX]; /* what the stem leaves for all blocks; only read */
     /* Of this layer, as rk_arch.state: before the tokens, then after; NULL what it does not have. */
     rk_tensor *state[RK_STATE_MAX];
