@@ -13,9 +13,12 @@ complain() {
 }
 turns=200
 
-cat "$RK_SOURCE_DIR"/docs/*.md >text.txt
+# A text that is always the same: how much the answers differ hangs on it.
+awk 'BEGIN {
+    n = split("the river stone over a house light and under morning some bread with green water looked at seven old roads", word, " ")
+    for (i = 0; i < 20000; i++) printf "%s%s", word[1 + i * i % 7919 % n], i * 31 % 17 ? " " : ".\n" }' >text.txt
 "$RK_PROGRAM" train --arch qwen2 --data text.txt --tokenizer "$RK_SOURCE_DIR/tests/data/tokens/qwen2.json" --out run \
-    --n-layer 2 --n-embd 64 --n-head 2 --n-kv-head 1 --ctx-len 64 --batch 4 --steps 4 --lr 0.2 --warmup 0 --seed 1 --val-frac 0 -q
+    --n-layer 2 --n-embd 64 --n-head 2 --n-kv-head 1 --ctx-len 64 --batch 4 --steps 4 --lr 0.5 --warmup 0 --seed 1 --val-frac 0 -q
 
 chat() {
     "$RK_PROGRAM" chat -m run/model.safetensors --vocab "$RK_SOURCE_DIR/tests/data/tokens/qwen2.json" --template chatml \
