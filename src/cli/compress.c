@@ -5,11 +5,12 @@
 #include <sys/stat.h>
 
 /* A new one is a file and a line here. Ends with NULL. */
-static const rk_command *const commands[] = {&rk_cmd_compress_svd, &rk_cmd_compress_dense, NULL};
+static const rk_command *const commands[] = {&rk_cmd_compress_svd, &rk_cmd_compress_head,
+                                             &rk_cmd_compress_dense, NULL};
 
 const rk_command rk_cmd_compress = {
     .name = "compress",
-    .summary = "smaller forms of a model's parts: low-rank pairs of matrices",
+    .summary = "smaller forms of a model's parts: low-rank pairs, a head of clusters",
     .usage = "COMMAND [options]",
     .examples = "  rwkv compress svd -m model.safetensors --rank 1/8 -o small.safetensors\n"
                 "  rwkv compress dense -m small.safetensors -o model.pth",
@@ -32,11 +33,11 @@ rk_status rk_compress_begin(rk_compress_job *j, rk_error *err)
                        j->out);
     rk_status st = rk_save_container_of(j->out, &container, err);
     if (st == RK_OK && container == RK_SAVE_GGUF && j->no_gguf)
-        st =
-            rk_fail(err, RK_ERR_UNSUPPORTED,
-                    "%s: llama.cpp has no low-rank pairs, so that a .gguf file cannot hold them; a "
-                    ".safetensors or .pth file can",
-                    j->out);
+        st = rk_fail(
+            err, RK_ERR_UNSUPPORTED,
+            "%s: llama.cpp has no %s, so that a .gguf file cannot hold it; a .safetensors or "
+            ".pth file can",
+            j->out, j->no_gguf);
     if (st == RK_OK)
         st = rk_command_try_output(j->out, j->force, err);
     if (st == RK_OK)
@@ -52,7 +53,7 @@ rk_status rk_compress_begin(rk_compress_job *j, rk_error *err)
 
 static rk_dtype type_of(void *user, const rk_param *p, rk_dtype own)
 {
-    return rk_low_rank_type(user, p, own);
+    return rk_remade_type(user, p, own);
 }
 
 rk_status rk_compress_save(rk_compress_job *j, const rk_model *made, rk_error *err)

@@ -6,14 +6,15 @@
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/meter.h"
-#include "compress/low_rank.h"
+#include "compress/remade.h"
 #include "infer/engine.h"
 
 typedef struct rk_compress_job {
     const rk_common_options *common;
     const char *model, *out;
     bool force;
-    bool no_gguf; /* refuse a .gguf file: llama.cpp does not have such models */
+    const char
+        *no_gguf; /* what llama.cpp does not have, so that a .gguf file is refused; NULL: nothing */
     rk_interrupt *interrupt;
     rk_engine *engine;
     rk_model *host;

@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "cli/compress.h"
+#include "compress/low_rank.h"
 #include "model/pair.h"
 
 typedef struct svd_options {
@@ -120,7 +121,7 @@ static rk_status compress(const svd_options *o, rk_compress_job *j, rk_error *er
         st = rk_compress_save(j, made, err);
     if (st == RK_OK && !o->common.quiet)
         tell(made, error, o->out);
-    rk_low_rank_close(made);
+    rk_remade_close(made);
     return st;
 }
 
@@ -131,7 +132,7 @@ static rk_status expand(const svd_options *o, rk_compress_job *j, rk_error *err)
     rk_status st = rk_low_rank_whole(&made, j->host, rk_engine_pool(j->engine), err);
     if (st == RK_OK)
         st = rk_compress_save(j, made, err);
-    rk_low_rank_close(made);
+    rk_remade_close(made);
     return st;
 }
 
@@ -148,7 +149,7 @@ static int run(const rk_command *c, work_fn *work, int argc, char **argv)
                          .model = o.model,
                          .out = o.out,
                          .force = o.force,
-                         .no_gguf = work == compress};
+                         .no_gguf = work == compress ? "low-rank pair of matrices" : NULL};
     rk_status st = rk_compress_begin(&j, &err);
     if (st == RK_OK)
         st = work(&o, &j, &err);

@@ -120,7 +120,8 @@ static json_t *sizes(const rk_model *m)
     rk_size size;
     for (int64_t i = 0; m && all && rk_model_get_size(m, i, &size); i++) {
         const double x = size.value;
-        if (m->hp.low_rank == 0 && rk_pair_has_size(size.name))
+        if ((m->hp.low_rank == 0 && rk_pair_has_size(size.name)) ||
+            (m->hp.n_clusters == 0 && !strcmp(size.name, "n_clusters")))
             continue;
         json_t *value = x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
         if (json_object_set_new(all, size.name, value) != 0) {

@@ -9,6 +9,7 @@
 
 #include "base/num.h"
 #include "compress/eigen.h"
+#include "compress/remade.h"
 #include "model/pair.h"
 
 /* A matrix of the host and what becomes of it. */
@@ -158,53 +159,6 @@ static rk_hparams pair_sizes(const rk_model *host, const job *j)
     return hp;
 }
 
-/* Memory for the tensors of m that the host does not have, which are its own. */
-static rk_status take_memory(rk_model *m, const rk_model *host, rk_error *err)
-{
-    size_t n = 0;
-    for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_file_find(host->file, m->params[i].name)
-                 ? 0
-                 : (size_t)rk_tensor_count(&m->params[i].tensor);
-    float *at = m->owned = malloc(n * sizeof *at + 1);
-    if (!at)
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %zu numbers of a model", n);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        rk_param *p = &m->params[i];
-        if (rk_file_find(host->file, p->name))
-            continue;
-        p->tensor.data = at;
-        p->trained = true; /* its values are these */
-        at += rk_tensor_count(&p->tensor);
-    }
-    return RK_OK;
-}
-
-static rk_status new_like(rk_model **out, const rk_model *host, const rk_hparams *hp, rk_error *err)
-{
-    rk_hparams settled = *hp;
-    rk_status st = rk_pair_settle(host->arch, &settled, NULL, err);
-    if (st == RK_OK)
-        st = rk_model_new(out, host->arch, &settled, err);
-    if (st != RK_OK)
-        return st;
-    (*out)->ctx_len = host->ctx_len;
-    (*out)->file = host->file;
-    st = take_memory(*out, host, err);
-    if (st != RK_OK) {
-        rk_low_rank_close(*out);
-        *out = NULL;
-    }
-    return st;
-}
-
-void rk_low_rank_close(rk_model *m)
-{
-    if (m)
-        m->file = NULL; /* the host's */
-    rk_model_close(m);
-}
-
 /* Where the pairs of m lie. */
 static void refer_to_pairs(const rk_model *m, job *j)
 {
@@ -244,7 +198,7 @@ rk_status rk_low_rank_new(rk_model **out, const rk_model *host, const rk_low_ran
         st = decompose_all(&j, 0, first + j.n, err);
     const rk_hparams hp = pair_sizes(host, &j);
     if (st == RK_OK)
-        st = new_like(out, host, &hp, err);
+        st = rk_remade_new(out, host, &hp, err);
     if (st == RK_OK) {
         refer_to_pairs(*out, &j);
         st = decompose_all(&j, first, first + j.n, err);
@@ -252,7 +206,7 @@ rk_status rk_low_rank_new(rk_model **out, const rk_model *host, const rk_low_ran
     *error = error_of(&j);
     free(j.of);
     if (st != RK_OK) {
-        rk_low_rank_close(*out);
+        rk_remade_close(*out);
         *out = NULL;
     }
     return st;
@@ -309,7 +263,7 @@ rk_status rk_low_rank_whole(rk_model **out, const rk_model *host, rk_pool *pool,
                        "the model's pairs are enhanced: there is a square between the two, so that "
                        "no matrix is their product");
     memset(hp.pair_rank, 0, sizeof hp.pair_rank);
-    rk_status st = new_like(out, host, &hp, err);
+    rk_status st = rk_remade_new(out, host, &hp, err);
     if (st != RK_OK)
         return st;
     job j = {.width = hp.n_embd, .of = calloc((size_t)(*out)->n_params, sizeof *j.of)};
@@ -321,35 +275,9 @@ rk_status rk_low_rank_whole(rk_model **out, const rk_model *host, rk_pool *pool,
         st = j.of[i].status;
     free(j.of);
     if (!j.of || st != RK_OK) {
-        rk_low_rank_close(*out);
+        rk_remade_close(*out);
         *out = NULL;
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for whole matrices");
     }
     return RK_OK;
-}
-
-/* ---- files ---- */
-
-rk_dtype rk_low_rank_type(const rk_model *host, const rk_param *p, rk_dtype own)
-{
-    const rk_file_tensor *t = rk_file_find(host->file, p->name);
-    int kind = -1;
-    if (t)
-        return t->dtype;
-    if (rk_tensor_rows(&p->tensor) == 1)
-        return own;
-    const bool part = rk_pair_is_part(p->spec, &kind);
-    if (!part)
-        kind = rk_pair_kind(p->spec);
-    for (int64_t i = 0; kind >= 0 && i < host->n_params; i++) {
-        const rk_param *from = &host->params[i];
-        int from_kind = rk_pair_kind(from->spec);
-        if (!part)
-            rk_pair_is_part(from->spec, &from_kind);
-        if (from_kind != kind || from->layer != p->layer || !from->tensor.data)
-            continue;
-        const rk_dtype dtype = from->tensor.dtype;
-        return rk_dtype_is_blocks(dtype) ? RK_F16 : dtype == RK_F64 ? RK_F32 : dtype;
-    }
-    return own;
 }

@@ -21,7 +21,7 @@ typedef struct rk_low_rank_options {
 
 /* A model like host whose square matrices of the kinds of pair.h are plain pairs, the best ones of their rank:
  * W = U S V^T becomes W2 W1 with W1 = sqrt(S_R) V_R^T, W2 = U_R sqrt(S_R). All other tensors stay the
- * host's, which outlives the model; closed by rk_low_rank_close. *error is |W - W2 W1| over all matrices,
+ * host's, which outlives the model; closed by rk_remade_close. *error is |W - W2 W1| over all matrices,
  * of |W|. The same for any number of threads.
  * Errors  RK_ERR_UNSUPPORTED: the host has no such matrices, or pairs already; RK_ERR_ARG: the rank;
  *         RK_ERR_NUMERIC: a matrix is not finite; RK_ERR_ABORTED; RK_ERR_NOMEM. */
@@ -31,11 +31,5 @@ rk_status rk_low_rank_new(rk_model **out, const rk_model *host, const rk_low_ran
 /* The reverse: whole matrices W2 W1.
  * Errors  RK_ERR_UNSUPPORTED: no pairs, or enhanced ones, which are no matrices; RK_ERR_NOMEM. */
 rk_status rk_low_rank_whole(rk_model **out, const rk_model *host, rk_pool *pool, rk_error *err);
-
-/* The type of a parameter of such a model in a file, where own is that of its values: what was made here has
- * 16 bits if the host's matrix has 16 bits or fewer. */
-rk_dtype rk_low_rank_type(const rk_model *host, const rk_param *p, rk_dtype own);
-
-void rk_low_rank_close(rk_model *m);
 
 #endif

@@ -4,6 +4,7 @@
  * the model's own, because kernels read them as reals and they are small. */
 #include "format/format.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "format/relatives.h"
 #include "format/scheme_forms.h"
 #include "io/checksum.h"
+#include "model/clusters.h"
 
 /* ---- parameters ---- */
 
@@ -188,7 +190,7 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
     rk_checksum_add(c, m->arch->name, strlen(m->arch->name));
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
-        if (!p->used || p->added)
+        if (!p->used || p->added || p->role == RK_ROLE_CLUSTERS) /* of the head: states fit */
             continue;
         rk_checksum_add(c, p->name, strlen(p->name));
         rk_checksum_add(c, p->tensor.dims, (size_t)p->tensor.n_dims * sizeof *p->tensor.dims);
@@ -208,6 +210,31 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
     m->fingerprint = rk_checksum_value(c);
     rk_checksum_free(c);
     return RK_OK;
+}
+
+/* ---- a hierarchical head ---- */
+
+/* The clusters of its tensors, which are f32 in memory. */
+static rk_status take_clusters(rk_model *m, rk_error *err)
+{
+    static const char *const names[] = {"head_l1.weight", "head_l1.bias", "head_clusters"};
+    rk_error why;
+    if (m->hp.n_clusters == 0)
+        return RK_OK;
+    for (size_t i = 0; i < RK_COUNT(names); i++) {
+        const rk_tensor *t = &rk_model_param(m, names[i])->tensor;
+        for (int64_t e = 0; e < rk_tensor_count(t); e++)
+            if (!isfinite(((const float *)t->data)[e]))
+                return rk_fail(err, RK_ERR_FORMAT,
+                               "%s: tensor '%s' holds a number that is not finite",
+                               rk_file_name(m->file), names[i]);
+    }
+    const rk_tensor *of = &rk_model_param(m, "head_clusters")->tensor;
+    const rk_status st =
+        rk_clusters_new(&m->clusters, m->hp.n_clusters, m->hp.n_vocab, of->data, &why);
+    return st == RK_OK
+               ? st
+               : rk_fail(err, st, "%s: tensor 'head_clusters': %s", rk_file_name(m->file), why.msg);
 }
 
 /* ---- the model ---- */
@@ -290,6 +317,8 @@ static rk_status open_file(rk_model **out, rk_file *f, const rk_open_options *o,
     st = bind_params(m, err);
     if (st == RK_OK)
         st = refuse_unknown(m, err);
+    if (st == RK_OK)
+        st = take_clusters(m, err);
     if (st == RK_OK)
         st = fingerprint(m, err);
     if (st != RK_OK) {

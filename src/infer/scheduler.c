@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "infer/cluster_head.h"
 #include "infer/engine.h"
 
 /* ---- streams ---- */
@@ -276,7 +277,10 @@ static void head(rk_scheduler *q, rk_tensor *rows, int64_t n_rows, float *y)
 {
     const int64_t dims[2] = {n_rows, q->model->hp.n_vocab};
     rk_tensor out = rk_tensor_over(RK_F32, 2, dims, y);
-    rk_linear_into(&q->ctx, rows, *q->model->head, &out);
+    if (rk_cluster_head_is_there(q->model))
+        rk_cluster_head(&q->ctx, q->model, rows, y);
+    else
+        rk_linear_into(&q->ctx, rows, *q->model->head, &out);
 }
 
 static void score(rk_scheduler *q, const piece *p, rk_tensor *hidden)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "model/clusters.h"
 #include "model/pack.h"
 #include "model/pair.h"
 
@@ -133,6 +134,8 @@ static bool has_param(const rk_model *m, const rk_param_spec *spec, int64_t laye
         return !hp->tied;
     case RK_SCOPE_LN0:
         return !hp->ln0_fused;
+    case RK_SCOPE_CLUSTERS:
+        return hp->n_clusters > 0;
     case RK_SCOPE_SOME:
         return m->arch->has(hp, spec, layer);
     case RK_SCOPE_KEPT:
@@ -283,6 +286,7 @@ void rk_model_close(rk_model *m)
     free(m->params);
     free(m->layers);
     free(m->pairs);
+    rk_clusters_free(m->clusters);
     free(m->top);
     free(m);
 }

@@ -17,14 +17,15 @@ enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 5 };
 
 typedef enum rk_scope {
     /* Of the model: */
-    RK_SCOPE_MODEL,  /* once; `field` is an offset into the architecture's top struct */
-    RK_SCOPE_LN0,    /* the same, but for models with rk_hparams.ln0_fused, which have none */
-    RK_SCOPE_TIED,   /* the same, where the head is the table of embeddings (rk_hparams.tied), */
-    RK_SCOPE_UNTIED, /* and where it is not */
-    RK_SCOPE_LAYER,  /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
-    RK_SCOPE_SOME,   /* the same, in layers where rk_arch.has says so */
-    RK_SCOPE_MIXER,  /* the same, in layers that are not kept (rk_hparams.kept), */
-    RK_SCOPE_KEPT,   /* and in those that are */
+    RK_SCOPE_MODEL,    /* once; `field` is an offset into the architecture's top struct */
+    RK_SCOPE_LN0,      /* the same, but for models with rk_hparams.ln0_fused, which have none */
+    RK_SCOPE_TIED,     /* the same, where the head is the table of embeddings (rk_hparams.tied), */
+    RK_SCOPE_UNTIED,   /* and where it is not; */
+    RK_SCOPE_CLUSTERS, /* for models with rk_hparams.n_clusters */
+    RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
+    RK_SCOPE_SOME,  /* the same, in layers where rk_arch.has says so */
+    RK_SCOPE_MIXER, /* the same, in layers that are not kept (rk_hparams.kept), */
+    RK_SCOPE_KEPT,  /* and in those that are */
     RK_SCOPE_LATER, /* as MIXER, but the first of them does not use it: a file may lack it or hold a dummy */
     RK_SCOPE_TUNED,       /* as MIXER, where rk_hparams.tuned_state says so, else nowhere */
     RK_SCOPE_TUNED_SHIFT, /* the same of rk_hparams.tuned_shift, */
@@ -185,7 +186,8 @@ struct rk_model {
     rk_low_rank
         *pairs; /* RK_PAIR_KINDS for each layer; those of matrices that are whole are not used */
     rk_weight *head; /* (V, C), of the top struct; its matrix may be the table of embeddings, too */
-    int n_weights;   /* that adapters may be added to: the largest rk_weight.adapted_as */
+    struct rk_clusters *clusters; /* of a hierarchical head, once it is opened; NULL: none */
+    int n_weights; /* that adapters may be added to: the largest rk_weight.adapted_as */
     const struct rk_adapting *adapting; /* adapters that are trained with it; NULL: none */
     /* Where in params U (H, N, rank) of each layer is, and V behind it, whose product is added to the matrices
      * that streams begin with in training (tune/state_pairs.h); NULL: there are none. */
@@ -220,7 +222,7 @@ static inline bool rk_param_is_tuned(const rk_param_spec *spec)
 /* Does a row's parameter belong to the model and not to a layer? */
 static inline bool rk_param_of_model(const rk_param_spec *spec)
 {
-    return spec->scope <= RK_SCOPE_UNTIED;
+    return spec->scope <= RK_SCOPE_CLUSTERS;
 }
 /* What stands before the layer in the names of an architecture's parameters, "blocks."; returns its
  * length. */

@@ -75,6 +75,7 @@ const rk_role_facts rk_roles[RK_ROLE_COUNT] = {
         {.group = "low-rank", .product = true, .low_rank = true, .decays = true, .any_type = true},
     [RK_ROLE_HEADS] = {.group = "matrix", .decays = true},
     [RK_ROLE_PLACES] = {.group = "places", .constant = true},
+    [RK_ROLE_CLUSTERS] = {.group = "clusters", .constant = true},
     [RK_ROLE_EMB_MAP] = {.group = "low-rank",
                          .weight = true,
                          .product = true,

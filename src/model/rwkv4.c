@@ -116,7 +116,7 @@ const rk_arch rk_arch_rwkv4 = {
     .n_state = N_STATE,
     .layer_bytes = sizeof(rwkv4_layer),
     .detect = detect,
-    .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_pairs, &rk_sizes_last},
+    .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_pairs, &rk_sizes_clusters, &rk_sizes_last},
     .settle = settle,
     RK_LM_PARTS,
     .stem = rk_lm_stem,

@@ -31,11 +31,17 @@ static const rk_size_spec last[] = {
     {"ln_x_eps", RK_REAL(ln_x_eps), 0, {0, 1}, {rk_size_constant, RK_LN_X_EPS},
      {RK_FROM_META, NULL, 0, 0}, RK_NO_OPTION},
 };
+
+static const rk_size_spec clusters[] = {
+    {"n_clusters", RK_SIZE(n_clusters), 'q', {0, RK_VOCAB_MAX}, {NULL, 0},
+     {RK_FROM_OPTIONAL, "head_l1.weight", 2, 0}, RK_NO_OPTION},
+};
 /* clang-format on */
 
 const rk_size_table rk_sizes_first = {first, RK_COUNT(first)};
 const rk_size_table rk_sizes_last = {last, RK_COUNT(last) - 1};
 const rk_size_table rk_sizes_last_x = {last, RK_COUNT(last)};
+const rk_size_table rk_sizes_clusters = {clusters, RK_COUNT(clusters)};
 
 const rk_size_spec *rk_size_at(const rk_arch *arch, int i)
 {

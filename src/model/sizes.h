@@ -37,9 +37,10 @@ typedef struct rk_hparams {
     int64_t tied;      /* 1: the head is the table of embeddings */
     /* Of low-rank pairs (pair.h): the largest rank, that of each kind, rk_pair_form. */
     int64_t low_rank, pair_rank[RK_PAIR_KINDS], pair_form;
-    bool tuned_state; /* layers hold the state that streams begin with, */
-    bool tuned_shift; /* and what stands before the first token in the time mix's shift */
-    bool tuned_basis; /* features of a kernel path are in a basis of their own */
+    int64_t n_clusters; /* of tokens, for a hierarchical head (clusters.h); 0: there is none */
+    bool tuned_state;   /* layers hold the state that streams begin with, */
+    bool tuned_shift;   /* and what stands before the first token in the time mix's shift */
+    bool tuned_basis;   /* features of a kernel path are in a basis of their own */
     /* Of a model made of a transformer: the layers that are still as they were there. They have attention,
      * and nothing of what the architecture puts in its place or beside it. */
     rk_layer_set kept;
@@ -189,5 +190,7 @@ enum {
 /* Layers and channels, before an architecture's own; tokens and the norms' eps, behind them; the
  * same with the eps of a group norm. */
 extern const rk_size_table rk_sizes_first, rk_sizes_last, rk_sizes_last_x;
+/* The clusters of a hierarchical head. */
+extern const rk_size_table rk_sizes_clusters;
 
 #endif

@@ -12,7 +12,7 @@
 #include "base/num.h"
 #include "infer/session.h"
 #include "io/pth.h"
-#include "tune/kmeans.h"
+#include "compress/kmeans.h"
 #include "tune/ridge.h"
 
 enum { PIECE = 64 };

@@ -1,5 +1,5 @@
 #!/bin/sh
-# rwkv compress: low-rank pairs under the names of the authors' files, trained on, whole again; what is
+# rwkv compress: hierarchical heads; low-rank pairs under the names of the authors' files, trained on, whole again; what is
 # refused, and files whose pairs do not fit.
 set -eu
 work=$(mktemp -d)
@@ -30,6 +30,17 @@ for arch in rwkv4 rwkv5 rwkv6 rwkv7; do
     rwkv train --arch $arch $small --low-rank 4 --low-rank-form enhanced --steps 2 --out $arch-enhanced
     rwkv run -m $arch-enhanced -p line -n 2 -q >text || complain "$arch: enhanced pairs do not run"
 done
+
+rwkv compress head -m rwkv7 --clusters 6 --data text.txt --tokens 300 --steps 20 -o head.safetensors -q
+rwkv compress head -m rwkv7 --clusters 6 --data text.txt --tokens 300 --steps 20 -o head3.safetensors -q -t 3
+cmp head.safetensors head3.safetensors || complain 'a head: other bits with three threads'
+rwkv compress svd -m head.safetensors --rank 4 -o both.safetensors -q
+rwkv info both.safetensors | grep -q 'n_clusters' || complain 'pairs have taken the head away'
+rwkv run -m both.safetensors -p line -n 3 -q >text || complain 'pairs and a head do not run'
+# shellcheck disable=SC2086
+rwkv train --init-from both.safetensors $data --steps 2 --out head-on
+rwkv info head-on | grep -q 'n_clusters' || complain 'training has taken the head away'
+rwkv eval -m head.safetensors --ppl text.txt --json -q >text || complain 'a head: no perplexity'
 
 cat >check.py <<'EOF'
 import json, struct, sys
@@ -89,7 +100,33 @@ CASES = (
     ("type", lambda h: h[key + "1.weight"].update(dtype="I32"), "tensor 'blocks.1.att.key1.weight'"),
     ("both", lambda h: renamed(h, key + "_diag", key + ".weight"), "tensor 'blocks.1.att.key"),
 )
+def values(name, *x):
+    def change(head, data):
+        a, _ = head[name]["data_offsets"]
+        return data[:a] + struct.pack("<%df" % len(x), *x) + data[a + 4 * len(x):]
+    return change
+nan, inf = float("nan"), float("inf")
+HEADS = (
+    ("number", values("head_clusters", 99.0), "token 0 is in cluster 99, expected a whole number"),
+    ("half", values("head_clusters", 0.0, 0.5), "token 1 is in cluster 0.5"),
+    ("below", values("head_clusters", -1.0), "token 0 is in cluster -1"),
+    ("nowhere", values("head_clusters", nan), "'head_clusters' holds a number that is not finite"),
+    ("empty", values("head_clusters", *[0.0] * 256), "cluster 1 has no tokens"),
+    ("weight", values("head_l1.weight", inf), "'head_l1.weight' holds a number that is not finite"),
+    ("bias", values("head_l1.bias", nan), "'head_l1.bias' holds a number that is not finite"),
+    ("table", lambda h, d: shaped(h, "head_clusters", [2, 128]), "tensor 'head_clusters' is"),
+    ("wide-head", lambda h, d: shaped(h, "head_l1.weight", h["head_l1.weight"]["shape"][::-1]),
+     "tensor 'head_l1."),
+    ("no-table", lambda h, d: renamed(h, "head_clusters", "x"), "no tensor 'head_clusters'"),
+    ("no-bias", lambda h, d: renamed(h, "head_l1.bias", "x"), "no tensor 'head_l1.bias'"),
+    ("no-product", lambda h, d: renamed(h, "head_l1.weight", "x"), "is none of an rwkv7 model's"),
+)
 with open("cases", "w") as out:
+    for name, change, sentence in HEADS:
+        head, data = read("head.safetensors")
+        data = change(head, data) or data
+        write("bad-%s.safetensors" % name, head, data)
+        out.write("bad-%s.safetensors %s\n" % (name, sentence))
     for name, change, sentence in CASES:
         head, data = read("rwkv7-enhanced/model.safetensors")
         change(head)
@@ -114,7 +151,11 @@ refused() { # SENTENCE COMMAND...
 refused 'has low-rank pairs already, of rank 4' compress svd -m rwkv7-pairs.pth -o none.safetensors
 refused 'no low-rank pairs' compress dense -m rwkv7 -o none.safetensors
 refused 'pairs are enhanced' compress dense -m rwkv5-enhanced -o none.safetensors
-refused 'llama.cpp has no low-rank pairs' compress svd -m rwkv7 -o none.gguf
+refused 'llama.cpp has no low-rank pair of matrices' compress svd -m rwkv7 -o none.gguf
+refused 'has a hierarchical head already' compress head -m head.safetensors --data text.txt -o none.safetensors
+refused 'expected at least one for each' compress head -m rwkv7 --data text.txt --tokens 5 --clusters 6 -o none.safetensors
+refused 'expected 2 to n_vocab, 256' compress head -m rwkv7 --data text.txt --clusters 300 -o none.safetensors
+refused 'llama.cpp has no hierarchical head' compress head -m rwkv7 --data text.txt -o none.gguf
 refused "no name in gguf files" convert rwkv7-pairs.pth none.gguf
 refused "--rank '1/0'" compress svd -m rwkv7 --rank 1/0 -o none.safetensors
 refused "--rank '0'" compress svd -m rwkv7 --rank 0 -o none.safetensors

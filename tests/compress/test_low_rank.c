@@ -4,6 +4,7 @@
 
 #include "compress/eigen.h"
 #include "compress/low_rank.h"
+#include "compress/remade.h"
 #include "infer/engine.h"
 #include "model/pair.h"
 
@@ -154,7 +155,7 @@ static void check_lost(test_ctx *t, const rk_model *m, int64_t rank)
                 fail_msg("%s, rank %d, %s of layer %d: %g lost, want %g", t->shape, (int)rank,
                          rk_pair_name(k), (int)l, sqrt(found), sqrt(behind));
         }
-    rk_low_rank_close(made);
+    rk_remade_close(made);
 }
 
 static void eval(const rk_model *m, int64_t piece, float *logits)
@@ -204,9 +205,9 @@ static void check_full(test_ctx *t, const rk_model *m)
             test_close(t, rk_pair_name(k), a->data, b->data, (int64_t)C * C, 1e-5f);
     }
     rk_pool_free(pool);
-    rk_low_rank_close(whole);
+    rk_remade_close(whole);
     rk_model_close(read);
-    rk_low_rank_close(made);
+    rk_remade_close(made);
 }
 
 static void test_svd(void **state)
@@ -256,8 +257,8 @@ static void test_threads(void **state)
         }
         assert_true(needed);
     }
-    rk_low_rank_close(three);
-    rk_low_rank_close(one);
+    rk_remade_close(three);
+    rk_remade_close(one);
     rk_model_close(f.model);
     test_end(&t);
 }

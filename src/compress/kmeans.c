@@ -1,5 +1,5 @@
 /* kmeans.c: plain k-means of some thousand points. */
-#include "tune/kmeans.h"
+#include "compress/kmeans.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -76,14 +76,42 @@ static int64_t nearest_centre(const rk_kmeans *q, const float *x)
     return best;
 }
 
+enum { POINTS_OF_A_TASK = 64 };
+
+typedef struct labelling {
+    const rk_kmeans *q;
+    int32_t *labels;
+} labelling;
+
+static void label_some(void *arg, int64_t task, int worker)
+{
+    const labelling *l = arg;
+    const rk_kmeans *q = l->q;
+    const int64_t lo = task * POINTS_OF_A_TASK, hi = rk_min_i64(lo + POINTS_OF_A_TASK, q->n);
+    (void)worker;
+    for (int64_t i = lo; i < hi; i++)
+        l->labels[i] = (int32_t)nearest_centre(q, q->x + i * q->dim);
+}
+
+void rk_kmeans_label(const rk_kmeans *q, int32_t *labels)
+{
+    labelling l = {q, labels};
+    const int64_t tasks = rk_ceil_div(q->n, POINTS_OF_A_TASK);
+    if (q->pool)
+        rk_pool_run_whole(q->pool, tasks, label_some, &l);
+    for (int64_t i = 0; i < tasks && !q->pool; i++)
+        label_some(&l, i, 0);
+}
+
 /* Centres become the means of the points that are nearest to them; one without points stays. */
-static void improve(const rk_kmeans *q, double *sums, int64_t *counts)
+static void improve(const rk_kmeans *q, double *sums, int64_t *counts, int32_t *labels)
 {
     memset(sums, 0, (size_t)(q->k * q->dim) * sizeof *sums);
     memset(counts, 0, (size_t)q->k * sizeof *counts);
+    rk_kmeans_label(q, labels);
     for (int64_t i = 0; i < q->n; i++) {
         const float *x = q->x + i * q->dim;
-        const int64_t c = nearest_centre(q, x);
+        const int64_t c = labels[i];
         counts[c]++;
         for (int64_t j = 0; j < q->dim; j++)
             sums[c * q->dim + j] += (double)x[j];
@@ -98,11 +126,13 @@ bool rk_kmeans_run(const rk_kmeans *q, int n_iterations, uint64_t seed)
     float *nearest = malloc((size_t)q->n * sizeof *nearest);
     double *sums = malloc((size_t)(q->k * q->dim) * sizeof *sums);
     int64_t *counts = malloc((size_t)q->k * sizeof *counts);
-    const bool ok = nearest && sums && counts && all_finite(q);
+    int32_t *labels = malloc((size_t)q->n * sizeof *labels);
+    const bool ok = nearest && sums && counts && labels && all_finite(q);
     if (ok)
         begin(q, nearest, seed);
     for (int i = 0; ok && i < n_iterations; i++)
-        improve(q, sums, counts);
+        improve(q, sums, counts, labels);
+    free(labels);
     free(nearest);
     free(sums);
     free(counts);

@@ -1,0 +1,77 @@
+/* remade.c: a model that shares a host's file and holds new tensors of its own. */
+#include "compress/remade.h"
+
+#include <stdlib.h>
+
+#include "model/pair.h"
+
+/* Memory for the tensors of m that the host does not have, which are its own. */
+static rk_status take_memory(rk_model *m, const rk_model *host, rk_error *err)
+{
+    size_t n = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        n += rk_file_find(host->file, m->params[i].name)
+                 ? 0
+                 : (size_t)rk_tensor_count(&m->params[i].tensor);
+    float *at = m->owned = malloc(n * sizeof *at + 1);
+    if (!at)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for %zu numbers of a model", n);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        rk_param *p = &m->params[i];
+        if (rk_file_find(host->file, p->name))
+            continue;
+        p->tensor.data = at;
+        p->trained = true; /* its values are these */
+        at += rk_tensor_count(&p->tensor);
+    }
+    return RK_OK;
+}
+
+rk_status rk_remade_new(rk_model **out, const rk_model *host, const rk_hparams *hp, rk_error *err)
+{
+    rk_hparams settled = *hp;
+    rk_status st = rk_pair_settle(host->arch, &settled, NULL, err);
+    if (st == RK_OK)
+        st = rk_model_new(out, host->arch, &settled, err);
+    if (st != RK_OK)
+        return st;
+    (*out)->ctx_len = host->ctx_len;
+    (*out)->file = host->file;
+    st = take_memory(*out, host, err);
+    if (st != RK_OK) {
+        rk_remade_close(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
+void rk_remade_close(rk_model *m)
+{
+    if (m)
+        m->file = NULL; /* the host's */
+    rk_model_close(m);
+}
+
+rk_dtype rk_remade_type(const rk_model *host, const rk_param *p, rk_dtype own)
+{
+    const rk_file_tensor *t = rk_file_find(host->file, p->name);
+    int kind = -1;
+    if (t)
+        return t->dtype;
+    if (rk_tensor_rows(&p->tensor) == 1)
+        return own;
+    const bool part = rk_pair_is_part(p->spec, &kind);
+    if (!part)
+        kind = rk_pair_kind(p->spec);
+    for (int64_t i = 0; kind >= 0 && i < host->n_params; i++) {
+        const rk_param *from = &host->params[i];
+        int from_kind = rk_pair_kind(from->spec);
+        if (!part)
+            rk_pair_is_part(from->spec, &from_kind);
+        if (from_kind != kind || from->layer != p->layer || !from->tensor.data)
+            continue;
+        const rk_dtype dtype = from->tensor.dtype;
+        return rk_dtype_is_blocks(dtype) ? RK_F16 : dtype == RK_F64 ? RK_F32 : dtype;
+    }
+    return own;
+}
