@@ -333,6 +333,11 @@ static rk_status larger_sizes(const rk_model *m, const rk_growth *how, rk_hparam
 static rk_status check_places(const rk_grow_map *map, rk_error *err)
 {
     int64_t n = 0;
+    if (map->small->hp.n_clusters > 0)
+        return rk_fail(
+            err, RK_ERR_UNSUPPORTED,
+            "models with a hierarchical head do not grow: expected the model that it was "
+            "made for");
     for (int64_t i = 0; i < map->big->n_params; i++)
         n += rk_grow_source(map, &map->big->params[i]) != NULL;
     for (int64_t i = 0; i < map->small->n_params; i++)

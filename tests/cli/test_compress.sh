@@ -153,6 +153,7 @@ refused 'no low-rank pairs' compress dense -m rwkv7 -o none.safetensors
 refused 'pairs are enhanced' compress dense -m rwkv5-enhanced -o none.safetensors
 refused 'llama.cpp has no low-rank pair of matrices' compress svd -m rwkv7 -o none.gguf
 refused 'has a hierarchical head already' compress head -m head.safetensors --data text.txt -o none.safetensors
+refused 'hierarchical head do not grow' grow -m head.safetensors --tokens +8 -o none.safetensors
 refused 'expected at least one for each' compress head -m rwkv7 --data text.txt --tokens 5 --clusters 6 -o none.safetensors
 refused 'expected 2 to n_vocab, 256' compress head -m rwkv7 --data text.txt --clusters 300 -o none.safetensors
 refused 'llama.cpp has no hierarchical head' compress head -m rwkv7 --data text.txt -o none.gguf
