@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "compress/kmeans.h"
 #include "infer/session.h"
 #include "io/pth.h"
-#include "compress/kmeans.h"
 #include "tune/ridge.h"
 
 enum { PIECE = 64 };
