@@ -4,8 +4,8 @@
 #     tools/alloc_campaign.sh PROGRAM [step] > table.md
 #
 # Commands: a training run, its resuming, the same of a run that begins with a model, info, run, convert (into every container) and quantize on the
-# model it made, info and convert of a file that cannot be run, and merges. n goes through all
-# numbers up to 2000 (or each step-th, default 1), then grows by a tenth. Each call must end with a
+# model it made, info and convert of a file that cannot be run, tuning and merging, distillation, and what
+# makes a model larger or smaller. n goes through all numbers up to 2000 (or each step-th, default 1), then grows by a tenth. Each call must end with a
 # sentence and status 1, or do its work because it could do without the memory; it must not crash, nor
 # keep more blocks than a call that ends well.
 #
@@ -53,10 +53,11 @@ campaign() {
         rm -rf out report && cp -r "$folder" out
         echo "0 0" >report
         call "$n" "$@"
-        if [ $got -ne 0 ] && [ "$folder" = empty ] && [ "${2:-}" != --data ] && [ -n "$(ls -A out)" ]; then
+        # A run keeps what it has done so far.
+        if [ $got -ne 0 ] && [ "$folder" = empty ] && [ ! -e out/run/config.json ] && [ -n "$(ls -A out)" ]; then
             bad=$((bad + 1))
             echo "$name, allocation $n: left behind: $(ls -A out)" >&2
-        elif [ $got -eq 0 ] && [ "$folder" = empty ] && [ "${2:-}" != --data ] && ! diff -r whole out >&2; then
+        elif [ $got -eq 0 ] && [ "$folder" = empty ] && [ ! -e out/run/config.json ] && ! diff -r whole out >&2; then
             bad=$((bad + 1))
             echo "$name, allocation $n: another output" >&2
         elif [ $got -eq 0 ]; then
@@ -115,4 +116,26 @@ if command -v python3 >/dev/null; then
     campaign "info of a relative" empty info -m r.gguf
     campaign "convert a relative" empty convert r.gguf out/m.safetensors --type f32
 fi
+# shellcheck disable=SC2086
+{
+    steps="--steps 2 --ctx-len 16 --batch 2 -t 1 -q"
+    model="-m trained/model.safetensors"
+    campaign tune empty tune $model --data text.txt --out out/run --method miss --rank 4 $steps
+    "$program" tune $model --data text.txt --out adapter --method miss --rank 4 $steps
+    campaign merge empty merge $model --adapter adapter -o out/m.safetensors -q
+    campaign grow empty grow $model --tokens +16 --heads +1 --meta-heads +1 --layers +1 -o out/m.safetensors
+    campaign "grow --run" empty grow --run trained --tokens +16 -o out/run
+    campaign "compress svd" empty compress svd $model --rank 1/4 -o out/m.safetensors -t 1
+    campaign "compress head" empty compress head $model --clusters 8 --data text.txt --steps 2 -o out/m.safetensors -t 1
+    "$program" train --arch qwen2 --n-layer 2 --n-embd 64 --data text.txt --out teacher $steps
+    teacher="--teacher teacher/model.safetensors"
+    campaign "distill" empty distill $teacher --data text.txt --out out/run $steps
+    "$program" distill $teacher --data text.txt --out student $steps
+    campaign "distill --layers" empty distill $teacher -m student/model.safetensors --layers auto:1 --data text.txt \
+        --stage 2 --out out/run $steps
+    echo '{"prompt": "It is", "chosen": " a truth", "rejected": " not"}' >pairs.jsonl
+    campaign "distill --stage dpo" empty distill -m student/model.safetensors --stage dpo --data pairs.jsonl \
+        --val-frac 0 --out out/run $steps
+    campaign graft empty graft -m teacher/model.safetensors --state-heads 1 --state-head-size 16 --middle-heads 1 -o out/m.safetensors
+}
 exit $((failures > 0))

@@ -127,6 +127,7 @@ static rk_dtype type_of(const rk_model *m)
 
 static rk_status grow_run(const grow_options *o, rk_error *err)
 {
+    const rk_log log = rk_command_log(&o->common);
     rk_growth how;
     rk_grown_info info;
     rk_status st = read_growth(o, &how, err);
@@ -135,7 +136,7 @@ static rk_status grow_run(const grow_options *o, rk_error *err)
     if (st == RK_OK && o->model)
         st = rk_fail(err, RK_ERR_ARG, "-m and --run: a model or a run");
     if (st == RK_OK)
-        st = rk_grow_run(o->run, o->out, &how, o->freeze_old, NULL, &info, err);
+        st = rk_grow_run(o->run, o->out, &how, o->freeze_old, &log, &info, err);
     if (st == RK_OK && !o->common.quiet)
         fprintf(stderr,
                 "%s: step %" PRId64 " with %" PRId64 " parameters, %s had %" PRId64

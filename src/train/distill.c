@@ -361,7 +361,11 @@ rk_status rk_distill_start(rk_run_params *p, const rk_run_env *env, rk_distill_b
     rk_status st = file ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir);
     if (st == RK_OK && !(p->resume && access(file, R_OK) == 0))
         st = write_start(p, env, file, begun, err);
-    if (st == RK_OK && (begun->path = realpath(file, NULL)))
+    if (st == RK_OK && !(begun->path = realpath(file, NULL))) {
+        st = rk_fail(err, RK_ERR_IO, "%s: cannot be found", file);
+        unlink(file);
+    }
+    if (st == RK_OK)
         p->model.init_from = begun->path;
     free(file);
     return st;
@@ -369,12 +373,8 @@ rk_status rk_distill_start(rk_run_params *p, const rk_run_env *env, rk_distill_b
 
 void rk_distill_end(rk_distill_begun *begun, const rk_run_params *p)
 {
-    rk_error ignored;
-    if (begun->made && begun->path && rk_run_dir_check(p->dir, false, &ignored) == RK_OK) {
-        unlink(begun->path);
-        if (begun->made_folder)
-            rmdir(p->dir);
-    }
+    if (begun->made || begun->made_folder)
+        rk_run_dir_abandon(p->dir, begun->made ? begun->path : NULL, begun->made_folder);
     free(begun->path);
     *begun = (rk_distill_begun){0};
 }

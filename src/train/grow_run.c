@@ -15,8 +15,10 @@
 #include "base/num.h"
 #include "format/format.h"
 #include "format/scheme.h"
+#include "io/atomic_file.h"
 #include "io/path.h"
 #include "train/base.h"
+#include "train/checkpoint_dir.h"
 #include "train/ema.h"
 #include "train/grown.h"
 #include "train/run_dir.h"
@@ -194,8 +196,10 @@ static rk_status write_start(growing *g, rk_error *err)
     const rk_save_options o = {.dtype = RK_F32, .meta = &meta, .n_meta = 1, .overwrite = true};
     rk_status st = path ? rk_model_save(g->big, path, &o, err)
                         : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", g->to);
-    if (st == RK_OK && !(g->base = realpath(path, NULL)))
+    if (st == RK_OK && !(g->base = realpath(path, NULL))) {
         st = rk_fail(err, RK_ERR_IO, "%s: cannot be found", path);
+        unlink(path);
+    }
     if (st == RK_OK)
         st = rk_model_open(&g->start, g->base, err);
     if (st == RK_OK)
@@ -351,9 +355,21 @@ static int64_t n_params_of(const rk_model *m)
     return info.n_params;
 }
 
+/* Nothing stays of a run that could not be written whole; a folder that was entered held none. */
+static void take_back(const growing *g, bool entered, bool made_folder)
+{
+    rk_error ignored;
+    char *checkpoint = entered ? rk_checkpoint_dir_path(g->to, rk_checkpoint_step(g->c)) : NULL;
+    if (checkpoint)
+        rk_dir_remove(checkpoint, &ignored);
+    free(checkpoint);
+    rk_run_dir_abandon(g->to, g->base, made_folder);
+}
+
 rk_status rk_grow_run(const char *dir, const char *to, const rk_growth *how, bool freeze_old,
                       const rk_log *log, rk_grown_info *info, rk_error *err)
 {
+    const bool made_folder = access(to, F_OK) != 0;
     growing g = {.to = to};
     int lock = -1;
     rk_status st = open_run(&g, dir, log, err);
@@ -374,6 +390,8 @@ rk_status rk_grow_run(const char *dir, const char *to, const rk_growth *how, boo
         st = write_run(&g, log, err);
     if (st == RK_OK)
         *info = (rk_grown_info){rk_checkpoint_step(g.c), n_params_of(g.small), n_params_of(g.big)};
+    else
+        take_back(&g, lock >= 0, made_folder);
     if (lock >= 0)
         close(lock);
     close_all(&g);

@@ -501,6 +501,7 @@ static rk_status work(run *r, rk_error *err)
 rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
                       const rk_run_env *env, rk_run_result *result, rk_error *err)
 {
+    const bool new_folder = access(p->dir, F_OK) != 0;
     run *r = calloc(1, sizeof *r);
     if (!r)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory");
@@ -519,6 +520,8 @@ rk_status rk_run_task(rk_model *m, const rk_task *task, const rk_run_params *p,
                      p->model.batch * task->n_losses);
     if (st == RK_OK)
         st = work(r, err);
+    else if (new_folder)
+        rk_run_dir_abandon(p->dir, NULL, true);
     r->result.step = r->step;
     *result = r->result;
 

@@ -91,6 +91,17 @@ rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *er
     return rk_dir_remove_leftovers(dir, written, RK_COUNT(written), err);
 }
 
+void rk_run_dir_abandon(const char *dir, const char *file, bool made_folder)
+{
+    rk_error ignored;
+    if (rk_run_dir_check(dir, false, &ignored) != RK_OK)
+        return;
+    if (file)
+        unlink(file);
+    if (made_folder)
+        rmdir(dir);
+}
+
 /* What transformers opens the folder by, where the names of the tensors are those that it knows. */
 static void put_class(const rk_model *m, rk_buf *b)
 {

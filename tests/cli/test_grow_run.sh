@@ -57,6 +57,14 @@ done
 logits big got.npy
 cmp -s want.npy got.npy && complain 'training changed nothing'
 
+# A checkpoint that is damaged is passed over.
+cp -r seven hurt
+cp -r seven/checkpoint-4 hurt/checkpoint-5
+echo x >hurt/checkpoint-5/state.json
+# shellcheck disable=SC2086
+rwkv grow --run hurt $more -o healed >out.txt 2>&1 || complain "grow --run of a damaged run: $(cat out.txt)"
+grep -q 'passing over .*checkpoint-5' out.txt || complain "nothing is said of the damaged checkpoint: $(cat out.txt)"
+
 # Grown again: three generations.
 rwkv grow --run big --tokens +8 -o bigger -q
 logits big want.npy

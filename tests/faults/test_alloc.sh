@@ -6,4 +6,4 @@ if [ -n "${RK_SANITIZE:-}" ]; then
     echo "skipped: a preloaded allocator and sanitizers do not go together"
     exit 77
 fi
-CC=$RK_CC "$RK_SOURCE_DIR/tools/alloc_campaign.sh" "$RK_PROGRAM" 5
+CC=$RK_CC "$RK_SOURCE_DIR/tools/alloc_campaign.sh" "$RK_PROGRAM" 9
