@@ -10,6 +10,7 @@
 #include <langinfo.h>
 #include <limits.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-enum { HISTORY_LINES = 1000 };
+enum { HISTORY_LINES = 1000, SIZE_MS = 250 };
 
 /* Terminals put marks around a paste when they are asked to, and stop when the line is read. */
 static const char paste_on[] = "\x1b[?2004h", paste_off[] = "\x1b[?2004l";
@@ -80,7 +81,7 @@ static unsigned char on_suspend(EditLine *edit, int key)
 /* ---- a window of another size ----
  *
  * libedit notes the new size and draws nothing. A signal handler that does nothing is enough to be
- * told: it ends the read, and then the size is asked for. */
+ * told: it ends the wait, and then the size is asked for. */
 
 static void on_resize(int number)
 {
@@ -129,6 +130,16 @@ static void redraw_resized(rk_line *l)
     el_set(l->edit, EL_REFRESH);
 }
 
+/* The signal of a new size may come just before the wait, or to another thread: the size is also looked at
+ * now and then. */
+static void wait_for_key(rk_line *l)
+{
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+    int n;
+    while ((n = poll(&p, 1, SIZE_MS)) == 0 || (n < 0 && errno == EINTR))
+        redraw_resized(l);
+}
+
 /* A character of the terminal; bytes that are none are dropped. As libedit's own, but for resizing.
  */
 static int read_key(EditLine *edit, wchar_t *c)
@@ -136,11 +147,10 @@ static int read_key(EditLine *edit, wchar_t *c)
     char bytes[MB_LEN_MAX];
     size_t n = 0;
     for (;;) {
+        wait_for_key(line_of(edit));
         const ssize_t got = read(STDIN_FILENO, &bytes[n], 1);
-        if (got < 0 && errno == EINTR) {
-            redraw_resized(line_of(edit));
+        if (got < 0 && errno == EINTR)
             continue;
-        }
         if (got <= 0)
             return (int)got;
         mbstate_t state = {0};
