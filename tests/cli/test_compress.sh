@@ -1,21 +1,10 @@
 #!/bin/sh
 # rwkv compress: hierarchical heads; low-rank pairs under the names of the authors' files, trained on, whole again; what is
 # refused, and files whose pairs do not fit.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 rwkv() { "$RK_PROGRAM" "$@"; }
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
-i=0
-while [ $i -lt 60 ]; do
-    echo "line $i says that it is number $((i * i)) of them all, and no other line says so"
-    i=$((i + 1))
-done >text.txt
+write_lines text.txt
 data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 -q -t 1"
 small="$data --n-layer 2 --n-embd 32 --head-size 8"
 for arch in rwkv4 rwkv5 rwkv6 rwkv7; do

@@ -1,15 +1,7 @@
 #!/bin/sh
 # What a model with attention keeps of a text: how much, in what numbers, in a state file, in a talk.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 # expect STATUS PATTERN WORD...: run the program; out and err are what it said
 expect() {

@@ -1,16 +1,8 @@
 #!/bin/sh
 # rwkv convert between containers, for a model of every architecture that rwkv train has made in a
 # moment: what comes back has the bytes that went in, and computes the same.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 same() {
     cmp -s "$2" "$3" || complain "$1: expected the same bytes in $2 and $3"

@@ -1,15 +1,7 @@
 #!/bin/sh
 # A model in a folder, whole or in the files of an index, and what is answered to a bad index.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 # refused PATTERN FILE: one sentence, status 2
 refused() {

@@ -1,21 +1,10 @@
 #!/bin/sh
 # rwkv graft: the host's logits to the bit, also of a host in blocks; what is trained beside it can be
 # dropped again; more heads change nothing; heads from an RWKV-7 model; and what is refused.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 rwkv() { "$RK_PROGRAM" "$@"; }
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
-i=0
-while [ $i -lt 60 ]; do
-    echo "line $i says that it is number $((i * i)) of them all, and no other line says so"
-    i=$((i + 1))
-done >text.txt
+write_lines text.txt
 small="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --n-layer 2 --n-embd 32 --val-frac 0.2 -q -t 1"
 # shellcheck disable=SC2086
 rwkv train --arch qwen2 $small --n-head 4 --n-kv-head 2 --steps 12 --out host

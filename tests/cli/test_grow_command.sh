@@ -1,16 +1,9 @@
 #!/bin/sh
 # rwkv grow: the logits stay, of plain RWKV-7 files and of models that have grown, and what was added comes off
 # again; what would not be exact is refused.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 rwkv() { "$RK_PROGRAM" "$@"; }
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
 refused() { # TEXT, then a command
     text=$1
     shift
@@ -21,11 +14,7 @@ refused() { # TEXT, then a command
     fi
     [ ! -e no.safetensors ] || complain "'$*' has left a file"
 }
-i=0
-while [ $i -lt 60 ]; do
-    echo "line $i says that it is number $((i * i)) of them all, and no other line says so"
-    i=$((i + 1))
-done >text.txt
+write_lines text.txt
 data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 -q -t 1"
 logits() { # MODEL OUT
     rwkv logits -m "$1" --tokens 76,105,110,101,32,55,32,115,97,121,115 --all -o "$2" --force -q

@@ -1,16 +1,9 @@
 #!/bin/sh
 # rwkv grow --run: a training run goes on with a larger model, killed and resumed to the bit; with --freeze-old what
 # the model was before is there again afterwards; and what cannot grow.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 rwkv() { "$RK_PROGRAM" "$@"; }
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
 refused() { # TEXT, then a command
     text=$1
     shift
@@ -21,11 +14,7 @@ refused() { # TEXT, then a command
     fi
     [ ! -e no ] || complain "'$*' has left a folder"
 }
-i=0
-while [ $i -lt 60 ]; do
-    echo "line $i says that it is number $((i * i)) of them all, and no other line says so"
-    i=$((i + 1))
-done >text.txt
+write_lines text.txt
 data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 --lr 0.01 -q -t 1"
 model="--n-layer 2 --n-embd 32 --head-size 8"
 logits() { # MODEL OUT

@@ -2,16 +2,8 @@
 # Files as other programs leave them: byte order marks, UTF-16, git-lfs pointers and web pages under a
 # model's name; numbers that are none, or too large for the type that is asked for; endings that
 # name no container.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 # expect STATUS PATTERN WORD...: run the program; out and err are what it said
 expect() {

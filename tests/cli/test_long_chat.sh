@@ -2,18 +2,11 @@
 # A talk of 200 turns with a small transformer, whose state grows with the text: questions that are taken back,
 # copies of the talk that go elsewhere, saving and loading leave the answers and the state of a talk
 # without them, bit for bit.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 turns=200
 
-# A text that is always the same: how much the answers differ hangs on it.
+# A text that is always the same: how much the answers differ depends on it.
 awk 'BEGIN {
     n = split("the river stone over a house light and under morning some bread with green water looked at seven old roads", word, " ")
     for (i = 0; i < 20000; i++) printf "%s%s", word[1 + i * i % 7919 % n], i * 31 % 17 ? " " : ".\n" }' >text.txt

@@ -1,16 +1,8 @@
 #!/bin/sh
 # rwkv merge and unmerge: a model with an adapter in it computes what it does with the adapter beside it,
 # in every container, and is itself again without it; what is refused leaves nothing behind.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 refused() { # what, what the sentence names; then the command
     what=$1 named=$2

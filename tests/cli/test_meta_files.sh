@@ -1,21 +1,10 @@
 #!/bin/sh
 # Meta-State: an RWKV-7 file goes on as one without a change, resumed to the bit; its own files pass through
 # every container; what is asked of files that do not fit is a sentence.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 rwkv() { "$RK_PROGRAM" "$@"; }
-failures=0
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
-i=0
-while [ $i -lt 60 ]; do
-    echo "line $i says that it is number $((i * i)) of them all, and no other line says so"
-    i=$((i + 1))
-done >text.txt
+write_lines text.txt
 data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 -q -t 1"
 small="$data --n-layer 2 --n-embd 32 --head-size 8"
 prompt="--tokens 76,105,110,101,32,55,32,115,97,121,115"

@@ -1,16 +1,8 @@
 #!/bin/sh
 # The manual page and the completion of shells: each option of each command is in all of them, and
 # the shells that are here can read them.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 for page in man bash zsh; do
     "$RK_PROGRAM" completion $page >$page || complain "completion $page: status $?"

@@ -1,16 +1,8 @@
 #!/bin/sh
 # rwkv quantize: every type and recipe, the same bits for any number of threads, what it says, and
 # what it refuses without leaving a file behind.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 refused() { # what, what the sentence names; then the command
     what=$1 named=$2

@@ -1,16 +1,8 @@
 #!/bin/sh
 # RWKV-7 with removal_scale 2: it trains, goes through every container that can say so with the same
 # scores, and no file of it can be taken for a plain model.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 seq -f '%g: to be, or not to be, that is the question' 24 >text.txt
 train() {

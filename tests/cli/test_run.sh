@@ -1,15 +1,7 @@
 #!/bin/sh
 # rwkv run, logits, info and selftest on a model that rwkv train has made in a moment.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 # expect STATUS PATTERN WORD...: run the program; out and err are what it said
 expect() {

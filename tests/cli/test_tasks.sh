@@ -1,15 +1,7 @@
 #!/bin/sh
 # Synthetic tasks: looking at samples, training on them, resuming, measuring.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 # rwkv STATUS PATTERN WORD...: what it says must match PATTERN
 rwkv() {

@@ -1,15 +1,7 @@
 #!/bin/sh
 # rwkv train beyond the plain run: optimisers, what is trained and what is not, models to begin with.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 i=0
 while [ $i -lt 40 ]; do

@@ -1,16 +1,8 @@
 #!/bin/sh
 # rwkv data pack and info, and training on what they make: the files are what Megatron's readers expect,
 # do not depend on threads or on being killed, and give the bits of the text that they were made from.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 # refused STATUS PATTERN WORD...: one sentence, and nothing left under the name bad.*
 refused() {

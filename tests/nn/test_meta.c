@@ -185,7 +185,7 @@ static void test_growth(void **state)
     rig_deinit(&g);
 }
 
-/* What a token sees does not hang on those behind it. */
+/* What a token sees does not depend on those behind it. */
 static void test_causal(void **state)
 {
     (void)state;
