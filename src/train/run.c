@@ -576,6 +576,18 @@ static rk_status recall_recipe(rk_run_params *p, rk_error *err)
     return st;
 }
 
+/* A run that began with a vocabulary of its own keeps it where it goes on from a model, as when it has grown.
+ * *name is to be freed. */
+static rk_status recall_tokenizer(rk_run_params *p, char **name, rk_error *err)
+{
+    if (!p->resume || !p->model.init_from || p->tokenizer)
+        return RK_OK;
+    const rk_status st = rk_checkpoint_find_option(name, p->dir, "tokenizer", err);
+    if (*name && strcmp(*name, RK_TOKENIZER_OF_MODEL) != 0)
+        p->tokenizer = *name;
+    return st;
+}
+
 /* What is left open where there is no model to begin with. */
 static void fill_defaults(rk_run_params *p)
 {
@@ -638,13 +650,15 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
                        rk_error *err)
 {
     rk_run_params p = *params;
-    char *base = NULL;
+    char *base = NULL, *vocabulary = NULL;
     rk_distill_begun begun = {0};
     rk_status st = rk_run_dir_check(p.dir, p.resume, err);
     if (st == RK_OK)
         st = find_base(&p, &base, err);
     if (st == RK_OK)
         st = recall_recipe(&p, err);
+    if (st == RK_OK)
+        st = recall_tokenizer(&p, &vocabulary, err);
     if (st == RK_OK)
         st = rk_tuning_settle(&p, err);
     rk_train_params settled = p.model;
@@ -659,5 +673,6 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
         st = open_and_run(&p, env, result, err);
     rk_distill_end(&begun, &p);
     free(base);
+    free(vocabulary);
     return st;
 }

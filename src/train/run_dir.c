@@ -149,7 +149,7 @@ static void put_config(const rk_run_params *p, const rk_model *m, const rk_run_o
     rk_json_int(b, "ctx_len", p->model.ctx_len);
     rk_json_int(b, "n_params", n_params);
     rk_json_int(b, "flops_per_token", flops_per_token(m));
-    rk_json_str(b, "tokenizer", p->tokenizer ? p->tokenizer : "of the model");
+    rk_json_str(b, "tokenizer", p->tokenizer ? p->tokenizer : RK_TOKENIZER_OF_MODEL);
     rk_json_str(b, "version", rk_version());
     rk_json_str(b, "numerics", numerics);
     for (int64_t i = 0; i < o->n; i++) {

@@ -264,7 +264,7 @@ static void put_all(rk_run_options *o, const rk_run_params *p, const char *task,
         put_value(o->values[i], rows[i].kind, (const char *)p + rows[i].offset);
         o->pairs[i] = (rk_pair){rows[i].name, o->values[i]};
         if (rows[i].kind == STRING)
-            o->pairs[i].value = text_at(p, rows[i].offset, "of the model");
+            o->pairs[i].value = text_at(p, rows[i].offset, RK_TOKENIZER_OF_MODEL);
         if (rows[i].kind == WORDS)
             o->pairs[i].value = text_at(p, rows[i].offset, "");
     }

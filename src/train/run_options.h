@@ -32,6 +32,9 @@ typedef struct rk_distill_options {
     int hinge;
 } rk_distill_options;
 
+/* How a run's record names the vocabulary of the model that it began with. */
+#define RK_TOKENIZER_OF_MODEL "of the model"
+
 typedef struct rk_run_params {
     rk_train_params model; /* its sizes are not looked at, but these: */
     rk_size sizes[RK_RUN_SIZES_MAX];

@@ -15,7 +15,7 @@ refused() { # TEXT, then a command
     [ ! -e no ] || complain "'$*' has left a folder"
 }
 write_lines text.txt
-data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 --lr 0.01 -q -t 1"
+data="--data text.txt --ctx-len 32 --batch 4 --val-frac 0.2 --lr 0.01 -q -t 1"
 model="--n-layer 2 --n-embd 32 --head-size 8"
 logits() { # MODEL OUT
     rwkv logits -m "$1" --tokens 76,105,110,101,32,55,32,115,97,121,115 --all -o "$2" --force -q
@@ -33,7 +33,7 @@ rwkv grow --run seven $more -o big -q
 same big/start.safetensors 'a run that has grown'
 cp -r big part
 # shellcheck disable=SC2086
-rwkv train --resume --out big $data --ema 0.9 --steps 8
+rwkv train --resume --out big $data --tokenizer byte --ema 0.9 --steps 8
 # The same, killed behind step 6: the folder has moved, and what it began with is still where it was.
 # shellcheck disable=SC2086
 rwkv train --resume --out part $data --ema 0.9 --steps 8 --save-every 2
