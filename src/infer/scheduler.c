@@ -14,6 +14,7 @@
 #include "base/num.h"
 #include "infer/cluster_head.h"
 #include "infer/engine.h"
+#include "model/residence.h"
 
 /* ---- streams ---- */
 
@@ -280,7 +281,7 @@ static void head(rk_scheduler *q, rk_tensor *rows, int64_t n_rows, float *y)
     if (rk_cluster_head_is_there(q->model))
         rk_cluster_head(&q->ctx, q->model, rows, y);
     else
-        rk_linear_into(&q->ctx, rows, *q->model->head, &out);
+        rk_model_head_into(&q->ctx, q->model, rows, &out);
 }
 
 static void score(rk_scheduler *q, const piece *p, rk_tensor *hidden)

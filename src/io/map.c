@@ -127,6 +127,39 @@ rk_status rk_map_check(const rk_map *m, rk_error *err)
     return RK_OK;
 }
 
+rk_status rk_map_read(const rk_map *m, size_t at, void *to, size_t bytes, rk_error *err)
+{
+    size_t done = 0;
+    if (m->fd < 0) {
+        memcpy(to, m->data + at, bytes);
+        return RK_OK;
+    }
+    while (done < bytes) {
+        const ssize_t n =
+            pread(m->fd, (unsigned char *)to + done, bytes - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return rk_fail(err, RK_ERR_IO, "%s: %s", m->name, strerror(errno));
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    if (done == bytes)
+        return RK_OK;
+    const rk_status st = rk_map_check(m, err);
+    return st != RK_OK ? st
+                       : rk_fail(err, RK_ERR_IO, "%s: %zu bytes at %zu, %zu could be read", m->name,
+                                 bytes, at, done);
+}
+
+void rk_map_will_need(const rk_map *m, const void *from, size_t bytes)
+{
+    if (m->fd >= 0) /* a hint: whether it was taken makes no difference */
+        (void)posix_fadvise(m->fd, (off_t)((const unsigned char *)from - m->data), (off_t)bytes,
+                            POSIX_FADV_WILLNEED);
+}
+
 /* What follows runs in a signal handler: no stdio, no allocation, only open, read, write. */
 
 /* One line of /proc/self/maps: "begin-end perms offset device inode      path". */

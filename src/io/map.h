@@ -44,6 +44,13 @@ void rk_map_drop(const rk_map *m, const void *from, size_t bytes);
  * and there in a file that is larger than memory. */
 void rk_map_drop_around(const rk_map *m, const void *from, size_t bytes);
 
+/* Read bytes into memory of the caller's instead of touching pages of the mapping.
+ * Errors  RK_ERR_IO: the system's reason, or the file ends before them. */
+rk_status rk_map_read(const rk_map *m, size_t at, void *to, size_t bytes, rk_error *err);
+/* Ask the system to have these bytes in its memory soon; they do not count as the process's. Returns at
+ * once. */
+void rk_map_will_need(const rk_map *m, const void *from, size_t bytes);
+
 /* For a program's SIGBUS handler: touching a page that was cut off a mapped file raises SIGBUS,
  * with the page's address in si_addr. When that address lies in a mapped file this writes the
  * message "PREFIX: PATH was cut ..." to stderr and returns true; the handler then ends with

@@ -452,13 +452,22 @@ const char *rk_file_container(const rk_file *f)
     return f->container;
 }
 
+const rk_map *rk_file_map_of(const rk_file *f, const void *data)
+{
+    const unsigned char *p = data;
+    const rk_map *found = NULL;
+    if (f->map.data && p >= f->map.data && p < f->map.data + f->map.size)
+        return &f->map;
+    for (int64_t i = 0; i < f->n_parts && !found; i++)
+        found = rk_file_map_of(f->parts[i], data);
+    return found;
+}
+
 void rk_file_drop(const rk_file *f, const void *from, size_t bytes)
 {
-    const unsigned char *p = from;
-    if (f->map.data && p >= f->map.data && p < f->map.data + f->map.size)
-        rk_map_drop(&f->map, from, bytes);
-    for (int64_t i = 0; i < f->n_parts; i++)
-        rk_file_drop(f->parts[i], from, bytes);
+    const rk_map *map = rk_file_map_of(f, from);
+    if (map)
+        rk_map_drop(map, from, bytes);
 }
 
 rk_status rk_file_check(const rk_file *f, rk_error *err)

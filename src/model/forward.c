@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/model.h"
+#include "model/residence.h"
 
 /* A block's inputs and results as the arrays that segments take. */
 enum {
@@ -218,6 +219,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
     io.x = rk_dropout(ctx, io.x, f->dropout, 0);
     for (int64_t l = 0; l < m->hp.n_layer && !rk_ctx_failed(ctx); l++) {
         jobs[l] = (block_job){m, l, f->dropout, f->drop_rows};
+        rk_residence_enter(ctx, m, l);
         rk_block_take_state(m, l, f->state, &io);
         if (ctx->recording && is_below_tape(m, l, &io))
             block_below_tape(ctx, &jobs[l], &io);
@@ -230,6 +232,7 @@ rk_tensor *rk_model_forward(rk_ctx *ctx, const rk_model *m, rk_forward *f)
         if (f->detached && ctx->recording && l == rk_first_mixer(&m->hp))
             detach(ctx, m, &io);
         leave_state(m, l, &io, f->state);
+        rk_residence_leave(ctx, m, l);
     }
     arch->head(ctx, m, io.x, f);
     return rk_ctx_failed(ctx) ? NULL : f->out[0];

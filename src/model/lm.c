@@ -1,13 +1,15 @@
 /* lm.c: stem, block and head of language models. */
 #include "model/lm.h"
 
+#include "model/residence.h"
+
 const rk_io_spec rk_lm_inputs[RK_LM_N_INPUTS] = {{"ids", "BT", true}};
 const rk_io_spec rk_lm_outputs[RK_LM_N_OUTPUTS] = {{"hidden", "BTC", false}};
 
 void rk_lm_stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io *io)
 {
     const rk_lm_top *p = m->top;
-    rk_tensor *emb = rk_embedding(ctx, p->emb, f->in[0]);
+    rk_tensor *emb = rk_model_embed(ctx, m, p->emb, f->in[0]);
     io->x = p->ln0_w ? rk_norm(ctx, emb, p->ln0_w, p->ln0_b, 1, m->hp.ln_eps) : emb;
 }
 

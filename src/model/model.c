@@ -11,6 +11,7 @@
 #include "model/clusters.h"
 #include "model/pack.h"
 #include "model/pair.h"
+#include "model/residence.h"
 
 /* ---- shapes and names ---- */
 
@@ -278,6 +279,7 @@ void rk_model_close(rk_model *m)
         return;
     for (int64_t i = 0; m->params && i < m->n_params; i++)
         free(m->params[i].owned);
+    rk_residence_free(m->residence);
     rk_file_close(m->file);
     rk_packs_free(m->packs);
     rk_state_layout_deinit(&m->state);

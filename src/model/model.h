@@ -195,8 +195,10 @@ struct rk_model {
     rk_state_layout state;
     int64_t ctx_len;
     uint64_t fingerprint;
-    rk_file *file;          /* that weights are mapped from; NULL for a trainer's model */
-    void *owned;            /* memory of tensors that are not in the file's pages */
+    rk_file *file; /* that weights are mapped from; NULL for a trainer's model */
+    void *owned;   /* memory of tensors that are not in the file's pages */
+    struct rk_residence
+        *residence;         /* what of the file is held (residence.h); NULL: all that is used */
     struct rk_packs *packs; /* matrices laid out again, see pack.h; NULL: none yet */
 };
 

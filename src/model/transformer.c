@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "base/num.h"
+#include "model/residence.h"
 
 /* ---- sizes ---- */
 
@@ -140,7 +141,7 @@ const rk_io_spec rk_tf_outputs[1] = {{"hidden", "BTC", false}};
 void rk_tf_stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_io *io)
 {
     const rk_tf_top *p = m->top;
-    io->x = rk_embedding(ctx, p->emb ? p->emb : p->head.matrix, f->in[0]);
+    io->x = rk_model_embed(ctx, m, p->emb ? p->emb : p->head.matrix, f->in[0]);
 }
 
 void rk_tf_block(rk_ctx *ctx, const rk_model *m, int64_t layer, double dropout, rk_block_io *io)

@@ -543,3 +543,12 @@ rk_tensor *rk_weight_matrix(rk_ctx *ctx, const rk_weight *w)
                 "this kind of adapter is not computed for a whole matrix, such as the head's");
     return rk_ctx_failed(ctx) ? NULL : all;
 }
+
+bool rk_weight_is_adapted(const rk_ctx *ctx, const rk_weight *w)
+{
+    const struct rk_adapting *s = ctx->adapting;
+    for (int i = 0; s && i < s->n; i++)
+        if (adapter_of(w, &s->rows[i]))
+            return true;
+    return false;
+}

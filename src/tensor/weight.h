@@ -88,5 +88,7 @@ rk_tensor *rk_as_reals(rk_ctx *ctx, rk_tensor *w);
  * than its products: the matrix itself where nothing is added.
  * Fails with RK_ERR_UNSUPPORTED where an adapter is no product of two steps. */
 rk_tensor *rk_weight_matrix(rk_ctx *ctx, const rk_weight *w);
+/* Does a stream of this forward have an adapter of this weight? */
+bool rk_weight_is_adapted(const rk_ctx *ctx, const rk_weight *w);
 
 #endif

@@ -1,0 +1,248 @@
+/* residence.c: caches and pages of a model that is not held whole.
+ *
+ * A block that passes is used in the pages of the file's mapping and dropped behind it: what the system has
+ * read ahead is its own memory until it is touched, so the process holds one block, and the system's copy of
+ * the next is the second buffer. A buffer of our own, filled by a thread, was the alternative: it copies
+ * every byte once more, counts twice, and needs weights whose place changes under those who read them. */
+#include "model/residence.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "kernels/blocks.h"
+#include "tensor/ops.h"
+
+/* ---- what can be limited ---- */
+
+static const rk_map *map_of(const rk_model *m, const rk_tensor *t)
+{
+    return m->file && t->data && !t->packed ? rk_file_map_of(m->file, t->data) : NULL;
+}
+
+bool rk_residence_can_cache(const rk_model *m, const rk_tensor *table)
+{
+    return table->n_dims == 2 && rk_tensor_is_contiguous(table) && table->dtype != RK_F64 &&
+           table->dims[0] <= INT32_MAX && map_of(m, table);
+}
+
+static bool is_of_layer(const rk_param *p, int64_t layer)
+{
+    return !rk_param_of_model(p->spec) && p->layer == layer && p->tensor.data;
+}
+
+bool rk_residence_can_pass(const rk_model *m)
+{
+    if (!m->file)
+        return false;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (rk_dtype_is_blocks(m->params[i].tensor.dtype))
+            return false;
+    return true;
+}
+
+size_t rk_residence_row_bytes(const rk_tensor *table)
+{
+    return (size_t)(table->dims[1] / rk_dtype_block(table->dtype)) * rk_dtype_bytes(table->dtype);
+}
+
+/* ---- made and freed ---- */
+
+void rk_residence_free(struct rk_residence *r)
+{
+    if (!r)
+        return;
+    rk_row_cache_free(r->emb);
+    rk_row_cache_free(r->head);
+    free(r);
+}
+
+void rk_model_drop_pages(const rk_model *m)
+{
+    const rk_map *last = NULL;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_map *map = map_of(m, &m->params[i].tensor);
+        if (map && map != last)
+            rk_map_drop(map, map->data, map->size);
+        last = map;
+    }
+}
+
+static rk_status make_cache(rk_row_cache **out, const rk_model *m, const rk_tensor *table,
+                            int64_t rows, rk_error *err)
+{
+    if (rows == 0 || !rk_residence_can_cache(m, table))
+        return RK_OK;
+    return rk_row_cache_new(out, map_of(m, table), table->data, rk_residence_row_bytes(table),
+                            table->dims[0], rows, err);
+}
+
+rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err)
+{
+    const rk_param *emb = rk_model_param(m, "emb.weight");
+    struct rk_residence *r = calloc(1, sizeof *r);
+    rk_residence_free(m->residence);
+    m->residence = NULL;
+    if (!r)
+        return rk_fail(err, RK_ERR_NOMEM, "out of memory for caches");
+    r->hold = *hold;
+    if (!rk_residence_can_pass(m))
+        r->hold.layers = m->hp.n_layer;
+    if (!rk_residence_can_cache(m, m->head->matrix) || m->clusters)
+        r->hold.head_at_once = 0;
+    rk_status st = emb ? make_cache(&r->emb, m, &emb->tensor, hold->emb_rows, err) : RK_OK;
+    if (st == RK_OK && m->clusters)
+        st = make_cache(&r->head, m, m->head->matrix, hold->head_rows, err);
+    if (st != RK_OK) {
+        rk_residence_free(r);
+        return st;
+    }
+    m->residence = r;
+    rk_model_drop_pages(m);
+    return RK_OK;
+}
+
+/* ---- embeddings ---- */
+
+static void widen_row(rk_ctx *ctx, const rk_tensor *table, const void *row, float *y)
+{
+    if (rk_dtype_is_blocks(table->dtype))
+        rk_blocks_widen(table->dtype, table->dims[1], row, y);
+    else
+        ctx->kernels->widen(table->dims[1], row, table->dtype, y);
+}
+
+/* In pieces of what fits into the cache at once. */
+static rk_status fetch_rows(rk_ctx *ctx, rk_row_cache *c, const rk_tensor *table,
+                            const int32_t *ids, int64_t n, float *y, rk_error *err)
+{
+    enum { AT_ONCE = 64 };
+    const void *rows[AT_ONCE];
+    rk_status st = RK_OK;
+    rk_row_cache_lock(c);
+    while (n > 0 && st == RK_OK) {
+        int64_t found = 0;
+        st = rk_row_cache_fetch(c, ids, rk_min_i64(n, AT_ONCE), rows, &found, err);
+        for (int64_t i = 0; i < found && st == RK_OK; i++, y += table->dims[1])
+            widen_row(ctx, table, rows[i], y);
+        ids += found;
+        n -= found;
+    }
+    rk_row_cache_unlock(c);
+    return st;
+}
+
+static bool are_rows(rk_ctx *ctx, const rk_tensor *table, const rk_tensor *ids)
+{
+    const int32_t *id = ids->data;
+    for (int64_t i = 0; i < rk_tensor_count(ids); i++)
+        if (id[i] < 0 || id[i] >= table->dims[0]) {
+            rk_ctx_fail(ctx, RK_ERR_ARG, "token %lld is %d: expected 0 to %lld", (long long)i,
+                        id[i], (long long)table->dims[0] - 1);
+            return false;
+        }
+    return true;
+}
+
+rk_tensor *rk_model_embed(rk_ctx *ctx, const rk_model *m, rk_tensor *table, rk_tensor *ids)
+{
+    rk_row_cache *c = m->residence ? m->residence->emb : NULL;
+    rk_error err = {0};
+    if (!c || ctx->recording || rk_ctx_failed(ctx))
+        return rk_embedding(ctx, table, ids);
+    int64_t dims[RK_MAX_DIMS];
+    memcpy(dims, ids->dims, sizeof dims);
+    dims[ids->n_dims] = table->dims[1];
+    rk_tensor *y = rk_new(ctx, RK_F32, ids->n_dims + 1, dims);
+    if (!y || ctx->planning || !are_rows(ctx, table, ids))
+        return y;
+    const rk_status st = fetch_rows(ctx, c, table, ids->data, rk_tensor_count(ids), y->data, &err);
+    if (st != RK_OK)
+        rk_ctx_fail(ctx, st, "%s", err.msg);
+    return y;
+}
+
+/* ---- blocks ---- */
+
+static bool passes(const rk_ctx *ctx, const rk_model *m, int64_t layer)
+{
+    return m->residence && !ctx->planning && layer >= m->residence->hold.layers;
+}
+
+static void ask_for(const rk_model *m, int64_t layer)
+{
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_tensor *t = &m->params[i].tensor;
+        const rk_map *map = is_of_layer(&m->params[i], layer) ? map_of(m, t) : NULL;
+        if (map)
+            rk_map_will_need(map, t->data, rk_tensor_bytes(t));
+    }
+}
+
+/* The next block that passes is read while this one is computed, and the first one behind the last. */
+void rk_residence_enter(const rk_ctx *ctx, const rk_model *m, int64_t layer)
+{
+    const int64_t next = layer + 1 < m->hp.n_layer ? layer + 1 : 0;
+    if (m->residence && !ctx->planning && m->residence->hold.layers < m->hp.n_layer)
+        ask_for(m, rk_max_i64(next, m->residence->hold.layers));
+}
+
+void rk_residence_leave(const rk_ctx *ctx, const rk_model *m, int64_t layer)
+{
+    if (!passes(ctx, m, layer))
+        return;
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const rk_tensor *t = &m->params[i].tensor;
+        const rk_map *map = is_of_layer(&m->params[i], layer) ? map_of(m, t) : NULL;
+        if (map)
+            rk_map_drop_around(map, t->data, rk_tensor_bytes(t));
+    }
+}
+
+/* ---- a whole head in pieces ---- */
+
+/* Columns [lo, lo + n) of the scores, which go to y where they are a row, and else by way of `piece`. */
+static void head_piece(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, int64_t lo, int64_t n,
+                       float *piece, rk_tensor *y)
+{
+    const rk_tensor *w = m->head->matrix;
+    const size_t row_bytes = rk_residence_row_bytes(w);
+    const int64_t n_rows = rk_tensor_rows(rows), n_vocab = w->dims[0];
+    const int64_t part[2] = {n, w->dims[1]}, scores[2] = {n_rows, n};
+    unsigned char *at = w->data ? (unsigned char *)w->data + (size_t)lo * row_bytes : NULL;
+    float *to = n_rows == 1 && y->data ? (float *)y->data + lo : piece;
+    rk_tensor matrix = rk_tensor_over(w->dtype, 2, part, at);
+    rk_tensor out = rk_tensor_over(RK_F32, 2, scores, to);
+    rk_linear_into(ctx, rows, rk_weight_of(&matrix, RK_OUT_IN), &out);
+    if (ctx->planning || rk_ctx_failed(ctx))
+        return;
+    for (int64_t r = 0; r < n_rows && to == piece; r++)
+        memcpy((float *)y->data + r * n_vocab + lo, piece + r * n, (size_t)n * sizeof *piece);
+    const rk_map *map = map_of(m, w);
+    if (lo + n < n_vocab)
+        rk_map_will_need(map, at + (size_t)n * row_bytes, (size_t)n * row_bytes);
+    rk_map_drop_around(map, at, (size_t)n * row_bytes);
+}
+
+void rk_model_head_into(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, rk_tensor *y)
+{
+    const int64_t at_once = m->residence ? m->residence->hold.head_at_once : 0;
+    const int64_t n_vocab = m->head->matrix->dims[0];
+    if (at_once == 0 || at_once >= n_vocab || rk_ctx_failed(ctx)) {
+        rk_linear_into(ctx, rows, *m->head, y);
+        return;
+    }
+    if (rk_weight_is_adapted(ctx, m->head)) {
+        rk_ctx_fail(ctx, RK_ERR_UNSUPPORTED,
+                    "an adapter of the head needs all of it in memory: more than --mem-max allows");
+        return;
+    }
+    const int64_t n_rows = rk_tensor_rows(rows);
+    float *piece =
+        n_rows > 1 ? rk_ctx_alloc(ctx, (size_t)(n_rows * at_once) * sizeof *piece) : NULL;
+    for (int64_t lo = 0; lo < n_vocab && !rk_ctx_failed(ctx); lo += at_once) {
+        const rk_arena_mark mark = rk_arena_get_mark(&ctx->data);
+        head_piece(ctx, m, rows, lo, rk_min_i64(at_once, n_vocab - lo), piece, y);
+        rk_arena_release(&ctx->data, mark);
+    }
+}

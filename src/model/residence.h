@@ -1,0 +1,52 @@
+/* residence.h: what of a model's file is held in memory, for a model that is to take little of it.
+ *
+ * Without this (rk_model.residence is NULL) the pages of a file come as they are used, and stay. With it rows of
+ * the embeddings and of a hierarchical head come through caches (io/row_cache.h), the blocks that are not
+ * held give their pages back once they are computed, while the system reads the next one ahead, and so do
+ * pieces of a head that is computed whole. Results have the same bits: the same operations read the same
+ * numbers from other places. */
+#ifndef RK_MODEL_RESIDENCE_H
+#define RK_MODEL_RESIDENCE_H
+
+#include "io/row_cache.h"
+#include "model/model.h"
+
+/* What is held; 0 in all of these: nothing comes through caches, and no block is held. */
+typedef struct rk_hold {
+    int64_t emb_rows;     /* of the embeddings, through a cache; 0: the table where it lies */
+    int64_t head_rows;    /* of a hierarchical head, likewise */
+    int64_t layers;       /* the first blocks stay, those behind them pass */
+    int64_t head_at_once; /* rows of a whole head that stay while they are computed; 0: all */
+} rk_hold;
+
+struct rk_residence {
+    rk_hold hold;
+    rk_row_cache *emb, *head; /* NULL: none */
+};
+
+/* Can rows of this table come through a cache? They lie in a file as they are used. */
+bool rk_residence_can_cache(const rk_model *m, const rk_tensor *table);
+/* Do the model's blocks lie in the pages of its file, none of them packed? */
+bool rk_residence_can_pass(const rk_model *m);
+/* Bytes of a row of a table as it lies in its file. */
+size_t rk_residence_row_bytes(const rk_tensor *table);
+
+/* Hold no more than this from now on, and give back all pages that the model has touched. No forward may
+ * be running. Limits that rk_residence_can_* do not allow are ignored.
+ * Errors  RK_ERR_NOMEM: it is then as without limits. */
+rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err);
+void rk_residence_free(struct rk_residence *r);
+/* Give the pages of all the model's tensors back. */
+void rk_model_drop_pages(const rk_model *m);
+
+/* ---- while computing ---- */
+
+/* rk_embedding, its rows through the cache where there is one. */
+rk_tensor *rk_model_embed(rk_ctx *ctx, const rk_model *m, rk_tensor *table, rk_tensor *ids);
+/* A block is about to be computed, and has been. */
+void rk_residence_enter(const rk_ctx *ctx, const rk_model *m, int64_t layer);
+void rk_residence_leave(const rk_ctx *ctx, const rk_model *m, int64_t layer);
+/* rk_linear_into of the whole head, in pieces where it does not stay. */
+void rk_model_head_into(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, rk_tensor *y);
+
+#endif
