@@ -182,6 +182,8 @@ static const rk_size_spec sizes[] = {
     {"meta_time", RK_OWN_WORD(RK_META7_TIME, "after|before"), 0, {0, 1}, {rk_size_constant, 0}, {RK_FROM_META, NULL, 0, 0}, {"meta-time", "after", "whether states are asked after or before they learn of a token"}},
     {"route_k", RK_OWN_SIZE(RK_META7_ROUTE_K), 0, {0, RK_FFN_MAX}, {rk_size_constant, 0}, {RK_FROM_META, NULL, 0, 0}, {"route-k", "0", "blocks of parameter tokens that a token uses; 0: all"}},
     {"route_block", RK_OWN_SIZE(RK_META7_ROUTE_BLOCK), 0, {1, RK_FFN_MAX}, {rk_size_constant, 256}, {RK_FROM_META, NULL, 0, 0}, {"route-block", "256", "parameter tokens of a block"}},
+    {"route_gate", RK_OWN_SIZE(RK_META7_ROUTE_GATE), 0, {0, 1}, {rk_size_constant, 0}, {RK_FROM_META, NULL, 0, 0}, {"route-gate", "0", "1: what a block gives is multiplied by the sigmoid of its score"}},
+    {"route_balance", RK_OWN_REAL_WITH_MIN(RK_META7_ROUTE_BALANCE), 0, {0, 1e3}, {rk_size_constant, 0.01}, {RK_FROM_META, NULL, 0, 0}, {"route-balance", "0.01", "weight of a loss that has blocks used alike"}},
 };
 /* clang-format on */
 static const rk_size_table table = {sizes, RK_COUNT(sizes)};
@@ -369,7 +371,9 @@ static rk_self_state_form asks_of(const rk_ctx *ctx, const rk_model *m, const la
 static bool route_of(const rk_ctx *ctx, const rk_model *m, const layer *p, rk_route_form *f)
 {
     *f = (rk_route_form){.block = own(&m->hp, RK_META7_ROUTE_BLOCK),
-                         .best = own(&m->hp, RK_META7_ROUTE_K)};
+                         .best = own(&m->hp, RK_META7_ROUTE_K),
+                         .gate = own(&m->hp, RK_META7_ROUTE_GATE) != 0,
+                         .balance = m->hp.own[RK_META7_ROUTE_BALANCE].x};
     for (int64_t g = 0; p->born && !ctx->planning && g < own(&m->hp, RK_META7_GENERATIONS); g++) {
         const double end = nearbyint(real_at(p->born, g * RK_META7_BORN + RK_META7_BORN_TOKENS));
         const int64_t last = f->n_generations ? f->ends[f->n_generations - 1] : 0;

@@ -18,6 +18,8 @@ enum {
     RK_META7_TIME,
     RK_META7_ROUTE_K,
     RK_META7_ROUTE_BLOCK,
+    RK_META7_ROUTE_GATE,
+    RK_META7_ROUTE_BALANCE,
     RK_META7_ADOPTED, /* 1: made of a model of another architecture, and to begin as it */
     RK_META7_OWN
 };

@@ -67,7 +67,7 @@ static const rk_size_spec sizes[] = {
     RANK("rank_value", 2, 'x', "att.value"),
     RANK("rank_gate", 3, 'y', "att.gate"),
     RANK("rank_ffn_receptance", 4, 'z', "ffn.receptance"),
-    {"low_rank_form", {offsetof(rk_hparams, pair_form), false, "plain|enhanced"}, 0, {0, 1},
+    {"low_rank_form", {offsetof(rk_hparams, pair_form), false, "plain|enhanced", false}, 0, {0, 1},
      {rk_size_constant, 0}, {RK_FROM_PRESENCE, "blocks.0.att.receptance_diag", 0, 0},
      {"low-rank-form", "plain", "enhanced: a square of positives between the two, and a diagonal"}},
 };

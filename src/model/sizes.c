@@ -79,7 +79,8 @@ static void put(const rk_size_spec *s, rk_hparams *hp, double value)
 
 static bool in_range(const rk_size_spec *s, double x)
 {
-    return (s->at.real ? x > s->range.min : x >= s->range.min) && x <= s->range.max;
+    const bool above = s->at.real && !s->at.with_min;
+    return (above ? x > s->range.min : x >= s->range.min) && x <= s->range.max;
 }
 
 size_t rk_size_word(const rk_size_spec *s, int place, const char **word)

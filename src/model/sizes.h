@@ -86,12 +86,13 @@ typedef struct rk_size_spec {
         size_t offset; /* in rk_hparams */
         bool real;     /* a double is there; else an int64_t */
         const char
-            *words; /* the size is one of these, "none|plain", and its value the word's place;
+            *words;    /* the size is one of these, "none|plain", and its value the word's place;
                             * NULL: a number */
+        bool with_min; /* a real may be the least of its range, too */
     } at;
     char letter; /* in shape formulas; 0: in none */
     struct {
-        double min, max; /* both included, but for the least of reals */
+        double min, max; /* both included, but for the least of most reals */
     } range;
     struct {
         rk_size_rule *rule; /* NULL: it follows from other sizes and cannot be given */
@@ -110,11 +111,12 @@ typedef struct rk_size_spec {
 /* Parts of a row. Places: a member that all have, and one of the architecture's own.
  * NOLINTBEGIN(bugprone-macro-parentheses) */
 /* clang-format off */
-#define RK_SIZE(member) {offsetof(rk_hparams, member), false, NULL}
-#define RK_REAL(member) {offsetof(rk_hparams, member), true, NULL}
-#define RK_OWN_SIZE(i) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false, NULL}
-#define RK_OWN_WORD(i, words) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false, words}
-#define RK_OWN_REAL(i) {offsetof(rk_hparams, own) + (i) * sizeof(double), true, NULL}
+#define RK_SIZE(member) {offsetof(rk_hparams, member), false, NULL, false}
+#define RK_REAL(member) {offsetof(rk_hparams, member), true, NULL, false}
+#define RK_OWN_SIZE(i) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false, NULL, false}
+#define RK_OWN_WORD(i, words) {offsetof(rk_hparams, own) + (i) * sizeof(int64_t), false, words, false}
+#define RK_OWN_REAL(i) {offsetof(rk_hparams, own) + (i) * sizeof(double), true, NULL, false}
+#define RK_OWN_REAL_WITH_MIN(i) {offsetof(rk_hparams, own) + (i) * sizeof(double), true, NULL, true}
 #define RK_NO_OPTION {NULL, NULL, NULL}
 #define RK_HEAD_SIZE_OPTION {"head-size", "64", "channels of a head"}
 #define RK_DIM_FFN_OPTION {"dim-ffn", "by the architecture", "channels inside the channel mix"}

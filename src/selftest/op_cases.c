@@ -355,10 +355,15 @@ static void self_state(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
     out[0] = rk_self_state(ctx, &s);
 }
 
+enum { GATED = 8 };
 static void route(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     const int64_t f = in[0] ? in[0]->dims[in[0]->n_dims - 1] : 0;
-    const rk_route_form form = {.block = 8, .best = arg, .n_generations = 2, .ends = {20, f}};
+    const rk_route_form form = {.block = 8,
+                                .best = arg & ~GATED,
+                                .n_generations = 2,
+                                .ends = {20, f},
+                                .gate = (arg & GATED) != 0};
     out[0] = rk_route(ctx, in[0], &form);
 }
 
@@ -792,6 +797,7 @@ static const rk_op_case cases[] = {
     {"self_state, one token", &rk_op_self_state, self_state, 0, {IN(-1, 1, 3, 1, 9), IN(-1, 1, 2, 4), IN(-1, 1, 3, 3, 4, 4)}},
     {"route", &rk_op_route, route, 1, {IN(-1, 1, 2, 11, 75)}},
     {"route, two blocks", &rk_op_route, route, 2, {IN(-1, 1, 37, 33)}},
+    {"route, gated", &rk_op_route, route, 1 | GATED, {IN(-1, 1, 2, 11, 75)}},
     {"rwkv7_heads, one step", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(1)},
     {"rwkv7_heads, five steps", &rk_op_rwkv7_heads, heads, 0, HEADS_IN(5)},
     {"features", &rk_op_features, features, GAUSS, {FEATURES_IN(2, 7, 2, 5)}},

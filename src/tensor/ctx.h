@@ -52,8 +52,9 @@ typedef struct rk_ctx {
      * layer; may be NULL. rates, the iclr, and removal, -kk, are RWKV-7's. */
     void (*watch)(void *user, int64_t layer, const rk_recurrence *x);
     void *watch_user;
-    int64_t layer; /* whose block runs, for those who watch */
-    rk_error err;  /* the first error */
+    int64_t layer;     /* whose block runs, for those who watch */
+    double loss_share; /* in the backward pass: its seed, what a position's loss counts */
+    rk_error err;      /* the first error */
 } rk_ctx;
 
 typedef struct rk_ctx_params {

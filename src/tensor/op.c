@@ -246,6 +246,7 @@ void rk_backward(rk_ctx *ctx, rk_tensor *t, double seed)
     void *grad = rk_grad(ctx, t);
     if (grad)
         fill_grad(t, grad, seed);
+    ctx->loss_share = seed;
     walk_back(ctx);
 }
 

@@ -314,8 +314,13 @@ typedef struct rk_route_form {
     int64_t block, best; /* columns of a block; how many blocks of a generation stay */
     int n_generations;
     int64_t ends[RK_ROUTE_GENERATIONS]; /* columns up to the end of each generation */
+    bool gate;                          /* a chosen block's columns times sigmoid(its mean) */
+    /* Times this, n_b sum_b f_b P_b is added to the loss of each sequence of a generation of n_b blocks, but to
+     * the gradient only: f_b is the share of positions that chose block b, P_b the mean over them of the
+     * softmax of the blocks' means. */
+    double balance;
 } rk_route_form;
-/* relu(p)^2 of p (..., F), but 0 outside the blocks whose mean is largest, of each generation of columns
+/* relu(p)^2 of p (..., T, F), but 0 outside the blocks whose mean is largest, of each generation of columns
  * apart. The choice has no gradient. */
 rk_tensor *rk_route(rk_ctx *ctx, rk_tensor *p, const rk_route_form *form);
 

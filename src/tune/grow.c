@@ -301,6 +301,7 @@ static void settle_plain(rk_hparams *hp)
         hp->own[i].n = 0;
     hp->own[RK_META7_NORM].n = 1;
     hp->own[RK_META7_ROUTE_BLOCK].n = 256;
+    hp->own[RK_META7_ROUTE_BALANCE].x = 0.01;
 }
 
 static rk_status larger_sizes(const rk_model *m, const rk_growth *how, rk_hparams *hp,

@@ -260,8 +260,10 @@ static void test_forms(void **state)
         {&rk_arch_meta7, {{"n_head", 3}, {"meta_heads", 3}, {"removal_scale", 2}}},
         {&rk_arch_meta7, {{"n_head", 1}, {"meta_extra", 2}, {"meta_heads", 3}, {"meta_norm", 0}}},
         {&rk_arch_meta7, {{"meta_heads", 2}, {"meta_time", 1}, {"meta_extra", 1}}},
-        {&rk_arch_meta7, {{"meta_heads", 0}, {"route_k", 1}, {"route_block", 5}}},
-        {&rk_arch_meta7, {{"meta_heads", 1}, {"route_k", 2}, {"route_block", 4}}},
+        {&rk_arch_meta7,
+         {{"meta_heads", 0}, {"route_k", 1}, {"route_block", 5}, {"route_balance", 0}}},
+        {&rk_arch_meta7,
+         {{"route_gate", 1}, {"route_k", 2}, {"route_block", 4}, {"route_balance", 0}}},
     };
     for (size_t i = 0; i < RK_COUNT(rows); i++) {
         form = rows[i].form;

@@ -3,6 +3,7 @@
  * bits of several, before and after the token, one stream or two; causality; and what routing leaves out. */
 #include "test_util.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "nn/meta.h"
@@ -304,6 +305,64 @@ static void test_route(void **state)
     rig_deinit(&g);
 }
 
+/* n sum_b f_b P_b of each sequence, from its definition; f as the scores p0 have chosen. */
+static double balance(const double *p0, const double *p)
+{
+    enum { LEN = 3, BLOCKS = 3, WIDTH = 2 };
+    double loss = 0;
+    for (int s = 0; s < 2; s++) {
+        double f[BLOCKS] = {0}, mean[BLOCKS] = {0};
+        for (int t = 0; t < LEN; t++) {
+            const int64_t row = (s * LEN + t) * BLOCKS * WIDTH;
+            double was[BLOCKS], e[BLOCKS], sum = 0;
+            int best = 0;
+            for (int b = 0; b < BLOCKS; b++) {
+                was[b] = p0[row + 2 * b] + p0[row + 2 * b + 1];
+                best = was[b] > was[best] ? b : best;
+                sum += e[b] = exp((p[row + 2 * b] + p[row + 2 * b + 1]) / WIDTH);
+            }
+            f[best] += 1.0 / LEN;
+            for (int b = 0; b < BLOCKS; b++)
+                mean[b] += e[b] / sum / LEN;
+        }
+        for (int b = 0; b < BLOCKS; b++)
+            loss += BLOCKS * f[b] * mean[b] / 2;
+    }
+    return loss;
+}
+
+/* Where nothing is asked of the outputs the gradient is the balance's: twice as large for weight 2, as if the
+ * mean of its value over the sequences had joined a loss of which each position has its share. */
+static void test_balance(void **state)
+{
+    (void)state;
+    enum { COUNT = 2 * 3 * 6 };
+    rig g;
+    rig_init(&g, &rk_kernels_ref_f32);
+    rk_tensor *p = rk_new(&g.ctx, RK_F64, DIMS(2, 3, 6));
+    for (int i = 0; i < COUNT; i++)
+        ((double *)p->data)[i] = sin(3.0 * i);
+    p->requires_grad = true;
+    const rk_route_form form = {
+        .block = 2, .best = 1, .n_generations = 1, .ends = {6}, .balance = 2.0};
+    g.ctx.recording = true;
+    rk_tensor *y = rk_scale(&g.ctx, rk_route(&g.ctx, p, &form), 0.0);
+    assert_non_null(y);
+    rk_backward(&g.ctx, y, 1.0 / 6);
+    const double *got = rk_grad(&g.ctx, p);
+    double p0[COUNT], at[COUNT], want[COUNT];
+    memcpy(p0, p->data, sizeof p0);
+    for (int i = 0; i < COUNT; i++) {
+        memcpy(at, p0, sizeof at);
+        at[i] = p0[i] + 1e-5;
+        want[i] = balance(p0, at);
+        at[i] = p0[i] - 1e-5;
+        want[i] = 2.0 * (want[i] - balance(p0, at)) / 2e-5;
+    }
+    test_close_f64(&g.t, "balance", want, got, COUNT, 1e-7);
+    rig_deinit(&g);
+}
+
 /* Heads that are not there, or asked twice, are a sentence. */
 static void test_refused(void **state)
 {
@@ -331,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_values), cmocka_unit_test(test_growth),
         cmocka_unit_test(test_causal),       cmocka_unit_test(test_steps),
-        cmocka_unit_test(test_route),        cmocka_unit_test(test_refused)};
+        cmocka_unit_test(test_route),        cmocka_unit_test(test_balance),
+        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
