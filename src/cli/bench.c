@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "base/random.h"
 #include "cli/interrupt.h"
+#include "cli/mem_max.h"
 
 #define AT(member) offsetof(bench_options, member)
 
@@ -50,6 +51,7 @@ static const rk_option rows[] = {
     {"rounds", 'r', RK_OPT_INT, "N", AT(n_rounds), 1, BENCH_ROUNDS_MAX, "5",
      "rounds; each figure is their median"},
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
+    RK_MEM_ROWS(bench_options, common),
     RK_CACHE_ROWS(bench_options, common),
     RK_COMMON_ROWS(bench_options, common),
 };
@@ -151,7 +153,13 @@ static rk_status check(const bench_options *o, rk_error *err)
         return rk_fail(err, RK_ERR_ARG, "give a model with -m FILE, or --train");
     if (o->train && o->n_streams)
         return rk_fail(err, RK_ERR_ARG, "--streams goes with -m, not with --train");
-    return RK_OK;
+    size_t limit;
+    rk_status st = rk_mem_max(&o->common, &limit, err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->train, "--train", err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->adapter.files.n > 0, "--adapter", err);
+    return st;
 }
 
 static rk_status work(const bench_options *o, double peak_bytes, rk_interrupt *interrupt,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/bench.h"
+#include "cli/mem_max.h"
 
 typedef struct answer {
     rk_status status;
@@ -46,6 +47,8 @@ static rk_status work(const bench_options *o, rk_error *err)
     rk_status st = rk_command_engine(&e, &o->common, NULL, NULL, err);
     if (st == RK_OK)
         st = rk_model_open(&m, o->model, err);
+    if (st == RK_OK)
+        st = rk_mem_max_apply(&o->common, m, e, &(rk_mem_use){1, 0, 1, 0}, err);
     if (st == RK_OK)
         st = serve(o, e, m, err);
     rk_model_close(m);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "cli/bench.h"
+#include "cli/mem_max.h"
 #include "infer/engine.h"
 #include "infer/token_rows.h"
 #include "kernels/peak.h"
@@ -159,7 +160,10 @@ static rk_status open_all(job *j, rk_error *err)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " streams", n_streams);
     bench_tokens(j->tokens, n, n_vocab);
     j->n_steps = rk_ceil_div(o->n_gen, 4);
-    st = rk_session_new(&j->one, j->model, j->engine, err);
+    st = rk_mem_max_apply(&o->common, j->model, j->engine,
+                          &(rk_mem_use){1 + o->n_streams, 0, n_streams, 0}, err);
+    if (st == RK_OK)
+        st = rk_session_new(&j->one, j->model, j->engine, err);
     if (st == RK_OK && o->adapter.files.n > 0)
         st = rk_session_new(&j->adapted, j->model, j->engine, err);
     if (st == RK_OK)

@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "cli/chat.h"
+#include "cli/mem_max.h"
 #include "infer/speculate.h"
 #include "text/chat_template.h"
 
@@ -62,6 +63,7 @@ static const rk_option rows[] = {
      "an object a line for each answer: text, tokens, seed, timings"},
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
      "with --json: log-probability of each token and of the N likeliest"},
+    RK_MEM_ROWS(chat_options, common),
     RK_CACHE_ROWS(chat_options, common),
     RK_COMMON_ROWS(chat_options, common),
 };
@@ -464,6 +466,10 @@ static rk_status open_model(chat *c, rk_error *err)
     if (st == RK_OK)
         st = renew_sampler(c, &c->o.sampling, err);
     if (st == RK_OK)
+        st = rk_mem_max_apply(&c->o.common, c->model, c->engine,
+                              &(rk_mem_use){1, RK_TALK_STATES_LEAST, 8 + RK_TALK_STATES_LEAST, 0},
+                              err);
+    if (st == RK_OK)
         st = rk_session_new(&c->session, c->model, c->engine, err);
     if (st == RK_OK)
         st = rk_adapter_in_use(&c->adapters, &c->o.adapter, c->model, c->session,
@@ -480,7 +486,8 @@ static rk_status open_talk(chat *c, rk_error *err)
                               .model = c->model,
                               .tokenizer = c->tokenizer,
                               .format = &c->format,
-                              .meter = &c->meter};
+                              .meter = &c->meter,
+                              .few_turns = c->o.common.mem_max != NULL};
     rk_status st = rk_talks_new(&c->talks, &p, err);
     if (st == RK_OK && !c->messages &&
         !c->o.state_in.file) /* which have a beginning of their own */
@@ -541,7 +548,13 @@ static rk_status check_options(const chat_options *o, rk_error *err)
         return rk_fail(err, RK_ERR_ARG, "--logprobs needs --json, which shows them");
     if (o->system && o->state_in.file)
         return rk_fail(err, RK_ERR_ARG, "a talk begins with --system or with a state, not both");
-    return RK_OK;
+    size_t limit;
+    rk_status st = rk_mem_max(&o->common, &limit, err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->draft.file, "--draft", err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->adapter.files.n > 0, "--adapter", err);
+    return st;
 }
 
 static rk_status work(chat *c, rk_error *err)

@@ -14,6 +14,7 @@
 #include "cli/command.h"
 #include "cli/eval_task.h"
 #include "cli/interrupt.h"
+#include "cli/mem_max.h"
 #include "cli/meter.h"
 #include "cli/state_in.h"
 #include "cli/task_options.h"
@@ -71,6 +72,7 @@ static const rk_option rows[] = {
     RK_STATE_IN_ROWS(eval_options, state_in),
     RK_ADAPTER_IN_ROWS(eval_options, adapter),
     {"json", 0, RK_OPT_FLAG, NULL, AT(json), 0, 0, NULL, "print one JSON object"},
+    RK_MEM_ROWS(eval_options, common),
     RK_CACHE_ROWS(eval_options, common),
     RK_COMMON_ROWS(eval_options, common),
 };
@@ -114,11 +116,9 @@ typedef struct eval {
     int64_t n_line; /* of the file of questions, at hand */
 } eval;
 
-static rk_status open_stream(eval *e, stream *s, const char *path, rk_error *err)
+static rk_status open_stream(eval *e, stream *s, rk_error *err)
 {
-    rk_status st = rk_state_in_model(&s->model, &e->o->common, path, &e->o->state_in, err);
-    if (st == RK_OK)
-        st = rk_session_new(&s->session, s->model, e->engine, err);
+    const rk_status st = rk_session_new(&s->session, s->model, e->engine, err);
     if (st != RK_OK)
         return st;
     s->logits = malloc((size_t)(PIECE + SHORT) * (size_t)s->model->hp.n_vocab * sizeof(float));
@@ -169,6 +169,16 @@ static rk_status open_text(eval *e, rk_error *err)
                        o->vocab           ? "--vocab"
                        : o->state_in.file ? "--state-in"
                                           : "--adapter");
+    size_t limit;
+    rk_status st = rk_mem_max(&o->common, &limit, err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->kl_base, "--kl-base", err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->adapter.files.n > 0, "--adapter", err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->task.task, "--task", err);
+    if (st != RK_OK)
+        return st;
     if (!o->task.task && o->task.params.n > 0)
         return rk_fail(err, RK_ERR_ARG, "--%s goes with --task only", o->task.params.at[0].name);
     return o->task.task ? RK_OK : rk_text_input_open(&e->text, file, o->common.quiet, err);
@@ -179,21 +189,28 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
     const eval_options *o = e->o;
     rk_status st = rk_command_engine(&e->engine, &o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
-        st = open_stream(e, &e->model, o->model, err);
+        st = rk_state_in_model(&e->model.model, &o->common, o->model, &o->state_in, err);
+    if (st == RK_OK)
+        st = rk_command_tokenizer(&e->tokenizer, &o->common, o->vocab, e->model.model, o->model,
+                                  err);
+    if (st == RK_OK)
+        st = rk_mem_max_apply(&o->common, e->model.model, e->engine,
+                              &(rk_mem_use){1, 1, PIECE + SHORT, 0}, err);
+    if (st == RK_OK)
+        st = open_stream(e, &e->model, err);
     if (st == RK_OK)
         st = rk_adapter_in_use(&e->model.adapters, &o->adapter, e->model.model, e->model.session,
                                o->state_in.force_base, err);
     if (st == RK_OK && o->state_in.file)
         st = load_state(o, &e->model, err);
     if (st == RK_OK && o->kl_base)
-        st = open_stream(e, &e->base, o->kl_base, err);
+        st = rk_state_in_model(&e->base.model, &o->common, o->kl_base, &o->state_in, err);
+    if (st == RK_OK && o->kl_base)
+        st = open_stream(e, &e->base, err);
     if (st == RK_OK && o->kl_base && e->base.model->hp.n_vocab != e->model.model->hp.n_vocab)
         st = rk_fail(err, RK_ERR_ARG, "%s has %lld tokens, %s has %lld", o->kl_base,
                      (long long)e->base.model->hp.n_vocab, o->model,
                      (long long)e->model.model->hp.n_vocab);
-    if (st == RK_OK)
-        st = rk_command_tokenizer(&e->tokenizer, &o->common, o->vocab, e->model.model, o->model,
-                                  err);
     return st;
 }
 

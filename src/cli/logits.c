@@ -8,6 +8,7 @@
 #include "cli/adapter_in.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/mem_max.h"
 #include "cli/state_in.h"
 #include "io/npy.h"
 #include "model/model.h"
@@ -34,6 +35,7 @@ static const rk_option rows[] = {
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite the file of -o"},
     RK_STATE_IN_ROWS(logits_options, state_in),
     RK_ADAPTER_IN_ROWS(logits_options, adapter),
+    RK_MEM_ROWS(logits_options, common),
     RK_CACHE_ROWS(logits_options, common),
     RK_COMMON_ROWS(logits_options, common),
 };
@@ -94,9 +96,14 @@ static rk_status open_all(job *j, rk_interrupt *interrupt, rk_error *err)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens");
     rk_status st = parse_tokens(j->o->tokens, j->tokens, &j->n_tokens, err);
     if (st == RK_OK)
+        st = rk_mem_max_alone(&j->o->common, j->o->adapter.files.n > 0, "--adapter", err);
+    if (st == RK_OK)
         st = rk_command_engine(&j->engine, &j->o->common, rk_interrupt_came, interrupt, err);
     if (st == RK_OK)
         st = rk_state_in_model(&j->model, &j->o->common, j->o->model, &j->o->state_in, err);
+    if (st == RK_OK)
+        st = rk_mem_max_apply(&j->o->common, j->model, j->engine,
+                              &(rk_mem_use){1, 1, j->o->all ? j->n_tokens : 1, 0}, err);
     if (st == RK_OK)
         st = rk_session_new(&j->session, j->model, j->engine, err);
     if (st == RK_OK)

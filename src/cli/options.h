@@ -77,11 +77,12 @@ typedef struct rk_option {
 
 /* Options that every command has. */
 typedef struct rk_common_options {
-    int64_t n_threads; /* 0: usable cores */
-    const char *path;  /* NULL: best here */
-    const char *act;   /* NULL: q8 */
-    int cache;         /* rk_cache; of commands with RK_CACHE_ROWS, as the next one */
-    int64_t ctx_size;  /* 0: no limit */
+    int64_t n_threads;   /* 0: usable cores */
+    const char *path;    /* NULL: best here */
+    const char *act;     /* NULL: q8 */
+    int cache;           /* rk_cache; of commands with RK_CACHE_ROWS, as the next one */
+    int64_t ctx_size;    /* 0: no limit */
+    const char *mem_max; /* of commands with RK_MEM_ROWS; NULL: no limit */
     bool verbose, quiet;
 } rk_common_options;
 

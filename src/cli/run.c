@@ -13,6 +13,7 @@
 #include "cli/draft.h"
 #include "cli/generate.h"
 #include "cli/interrupt.h"
+#include "cli/mem_max.h"
 #include "cli/prefill.h"
 #include "cli/prompt.h"
 #include "cli/sampling.h"
@@ -70,6 +71,7 @@ static const rk_option rows[] = {
     {"logprobs", 0, RK_OPT_INT, "N", AT(logprobs), 0, 1000, "0",
      "with --json: log-probability of each token and of the N likeliest"},
     RK_SAMPLING_ROWS(run_options, sampling, "1", "0.85", "0", "0"),
+    RK_MEM_ROWS(run_options, common),
     RK_CACHE_ROWS(run_options, common),
     RK_COMMON_ROWS(run_options, common),
 };
@@ -122,6 +124,14 @@ static rk_status check_options(const run_options *o, rk_error *err)
         return rk_fail(err, RK_ERR_ARG, "a prompt by -p or by -f, not by both");
     if (o->logprobs > 0 && !o->json)
         return rk_fail(err, RK_ERR_ARG, "--logprobs needs --json, which shows them");
+    size_t limit;
+    rk_status st = rk_mem_max(&o->common, &limit, err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->draft.file, "--draft", err);
+    if (st == RK_OK)
+        st = rk_mem_max_alone(&o->common, o->adapter.files.n > 0, "--adapter", err);
+    if (st != RK_OK)
+        return st;
     return o->state_out ? rk_command_try_output(o->state_out, o->force, err) : RK_OK;
 }
 
@@ -244,6 +254,8 @@ static rk_status open_all(run *r, rk_error *err)
         st = rk_command_tokenizer(&r->tokenizer, &o->common, o->vocab, r->model, o->model, err);
     if (st == RK_OK)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
+    if (st == RK_OK)
+        st = rk_mem_max_apply(&o->common, r->model, r->engine, &(rk_mem_use){1, 1, 8, 0}, err);
     if (st == RK_OK)
         st = rk_session_new(&r->session, r->model, r->engine, err);
     if (st == RK_OK)

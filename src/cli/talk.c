@@ -17,8 +17,7 @@
 #include "text/utf8.h"
 
 enum {
-    TURNS_MIN = 4, /* turns that /undo can remove, */
-    TURNS_MAX = 64 /* as many as fit in these bytes: */
+    TURNS_MAX = 64 /* turns that /undo can remove, as many as fit in these bytes: */
 };
 static const size_t turn_bytes_max = (size_t)512 << 20;
 
@@ -229,7 +228,9 @@ rk_status rk_talks_new(rk_talks **out, const rk_talk_params *p, rk_error *err)
     t->p = *p;
     t->n = 1;
     const int64_t fit = (int64_t)(turn_bytes_max / (2 * place_bytes(t) + 1));
-    t->turns_max = (int)rk_min_i64(rk_max_i64(fit, TURNS_MIN), TURNS_MAX);
+    t->turns_max = (int)rk_min_i64(rk_max_i64(fit, RK_TALK_TURNS_LEAST), TURNS_MAX);
+    if (p->few_turns)
+        t->turns_max = RK_TALK_TURNS_LEAST;
     const rk_status st = place_new(t, &t->held, err);
     if (st != RK_OK) {
         rk_talks_free(t);

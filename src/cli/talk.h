@@ -14,7 +14,11 @@
 #include "model/model.h"
 #include "text/chat_format.h"
 
-enum { RK_TALKS_MAX = 16 };
+enum {
+    RK_TALKS_MAX = 16,
+    RK_TALK_TURNS_LEAST = 4,                           /* that can be undone, */
+    RK_TALK_STATES_LEAST = 2 * RK_TALK_TURNS_LEAST + 3 /* and the states of a talk of so many */
+};
 
 typedef struct rk_talk_params {
     rk_session *session;       /* borrowed; not to be used otherwise meanwhile */
@@ -23,6 +27,7 @@ typedef struct rk_talk_params {
     const rk_tokenizer *tokenizer;
     const rk_chat_format *format;
     rk_meter *meter; /* of a long question; NULL: none */
+    bool few_turns;  /* keep the states of few turns, to save memory */
 } rk_talk_params;
 
 /* Several conversations, one of which is the current one. */

@@ -138,6 +138,7 @@ static rk_status bind_found(rk_model *m, rk_param *p, const rk_file_tensor *foun
     }
     p->tensor.data = *at;
     rk_file_floats(&t, 0, rk_tensor_count(&p->tensor), *at);
+    rk_file_drop_around(m->file, t.data, t.bytes); /* the matrices beside it are not used yet */
     *at += rk_tensor_count(&p->tensor);
     return RK_OK;
 }

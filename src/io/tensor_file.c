@@ -470,6 +470,13 @@ void rk_file_drop(const rk_file *f, const void *from, size_t bytes)
         rk_map_drop(map, from, bytes);
 }
 
+void rk_file_drop_around(const rk_file *f, const void *from, size_t bytes)
+{
+    const rk_map *map = rk_file_map_of(f, from);
+    if (map)
+        rk_map_drop_around(map, from, bytes);
+}
+
 rk_status rk_file_check(const rk_file *f, rk_error *err)
 {
     rk_status st = f->map.data ? rk_map_check(&f->map, err) : RK_OK;

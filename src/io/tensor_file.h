@@ -77,6 +77,8 @@ rk_status rk_file_check(const rk_file *f, rk_error *err);
 /* Tell the system that the whole pages of these bytes of a tensor are not needed any more; they
  * stay readable. */
 void rk_file_drop(const rk_file *f, const void *from, size_t bytes);
+/* The same of all pages that reading these bytes has brought in (rk_map_drop_around). */
+void rk_file_drop_around(const rk_file *f, const void *from, size_t bytes);
 /* The mapping that a tensor's data lie in; NULL: they were copied. */
 const rk_map *rk_file_map_of(const rk_file *f, const void *data);
 

@@ -70,25 +70,44 @@ static bool is_narrow(const rk_param *p)
            t->dims[rk_param_inputs(p)] % rk_dtype_block(RK_Q8_0) == 0;
 }
 
+static bool any_in_blocks(const rk_model *m)
+{
+    bool any = false;
+    for (int64_t i = 0; i < m->n_params && !any; i++)
+        any = is_in_blocks(&m->params[i]);
+    return any;
+}
+
+/* Of a model any of whose matrices is in blocks; n 0: none. */
+static rk_dot8_matrix form_of(const rk_param *p)
+{
+    const int in = rk_param_inputs(p);
+    if (!is_in_blocks(p) && !is_narrow(p))
+        return (rk_dot8_matrix){.n = 0};
+    return (rk_dot8_matrix){.dtype = is_narrow(p) ? RK_Q8_0 : p->tensor.dtype,
+                            .n = p->tensor.dims[1 - in],
+                            .k = p->tensor.dims[in]};
+}
+
 /* The packed form of every parameter that has one; returns the bytes of all. */
 static size_t choose_forms(const rk_model *m)
 {
+    const bool any = any_in_blocks(m);
     size_t bytes = 0;
-    bool any = false;
-    for (int64_t i = 0; i < m->n_params; i++)
-        any = any || is_in_blocks(&m->params[i]);
     for (int64_t i = 0; i < m->n_params && any; i++) {
-        const rk_param *p = &m->params[i];
-        const int in = rk_param_inputs(p);
-        if (!is_in_blocks(p) && !is_narrow(p))
+        const rk_dot8_matrix form = form_of(&m->params[i]);
+        if (form.n == 0)
             continue;
-        rk_dot8_matrix *form = &m->packs->of[i].form;
-        *form = (rk_dot8_matrix){.dtype = is_narrow(p) ? RK_Q8_0 : p->tensor.dtype,
-                                 .n = p->tensor.dims[1 - in],
-                                 .k = p->tensor.dims[in]};
-        bytes += rk_dot8_bytes(form);
+        m->packs->of[i].form = form;
+        bytes += rk_dot8_bytes(&form);
     }
     return bytes;
+}
+
+size_t rk_model_packed_bytes(const rk_model *m, int64_t i)
+{
+    const rk_dot8_matrix form = form_of(&m->params[i]);
+    return form.n > 0 && any_in_blocks(m) ? rk_dot8_bytes(&form) : 0;
 }
 
 /* ---- packing ---- */

@@ -23,6 +23,8 @@ rk_status rk_model_pack(const rk_model *m, const double *zeros, rk_pool *pool, r
 /* After the first call: may parameter i profit from the columns form, so that its share of zeros is
  * needed? */
 bool rk_model_pack_asks(const rk_model *m, int64_t i);
+/* Bytes of the packed form that parameter i has or will have; 0: it has none. */
+size_t rk_model_packed_bytes(const rk_model *m, int64_t i);
 /* The share of zeros that was given for parameter i. */
 double rk_model_pack_zeros(const rk_model *m, int64_t i);
 /* Bytes of the packed form of parameter i that are read for a token, at that share of zeros. */

@@ -1,0 +1,218 @@
+/* Memory plans: RWKV-Lite's own formulas on shapes alone, what is chosen for which room, and what a process
+ * then takes. */
+#include "infer/test_model_util.h"
+
+#include <sys/wait.h>
+
+#include "base/memory.h"
+#include "infer/memory_plan.h"
+#include "model/pair.h"
+
+/* ---- shapes of RWKV-5.2 ---- */
+
+static const struct shape {
+    int64_t layers, embd, ffn;
+    double vanilla, pairs; /* MB, by the paper's accounting */
+} shapes[] = {
+    {12, 768, 2688, 385.6, 332.6},
+    {24, 1024, 3584, 923.4, 734.9},
+    {24, 2048, 7168, 3155.5, 2401.0},
+    {32, 2560, 8960, 6126.0, 4554.0},
+};
+
+static rk_model *shape_of(const struct shape *s, bool pairs)
+{
+    const rk_size sizes[] = {{"n_vocab", 65536},
+                             {"n_layer", (double)s->layers},
+                             {"n_embd", (double)s->embd},
+                             {"dim_ffn", (double)s->ffn},
+                             {"low_rank", pairs ? (double)s->embd / 8 : 0},
+                             {"low_rank_form", RK_PAIR_ENHANCED}};
+    rk_hparams hp;
+    rk_model *m = NULL;
+    rk_error err = {0};
+    test_ok(rk_sizes_make(&rk_arch_rwkv5, sizes, RK_COUNT(sizes), &hp, &err), &err);
+    test_ok(rk_model_new(&m, &rk_arch_rwkv5, &hp, &err), &err);
+    return m;
+}
+
+static double held_mb(const rk_model *m)
+{
+    rk_memory_parts parts;
+    rk_memory_parts_of(m, RK_F16, false, &parts);
+    return (double)rk_memory_held(m, &parts, &(rk_hold){.layers = m->hp.n_layer}) / 1e6;
+}
+
+static void within(const test_ctx *t, const char *what, double want, double got, double share)
+{
+    if (!(fabs(got - want) <= share * want))
+        fail_msg("%s, %s: %.2f, expected %.2f within %.1f %%", t->shape, what, got, want,
+                 100 * share);
+}
+
+static void test_formula(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(1);
+    for (size_t i = 0; i < RK_COUNT(shapes); i++) {
+        rk_model *dense = shape_of(&shapes[i], false), *pairs = shape_of(&shapes[i], true);
+        test_shape(&t, "width %" PRId64, shapes[i].embd);
+        within(&t, "whole", shapes[i].vanilla, held_mb(dense), 0.005);
+        within(&t, "low-rank pairs", shapes[i].pairs, held_mb(pairs), 0.005);
+        rk_model_close(dense);
+        rk_model_close(pairs);
+    }
+    test_end(&t);
+}
+
+/* ---- choosing ---- */
+
+/* More room holds no less, and never more than there is; below the least nothing does. */
+static void test_choice(void **state)
+{
+    (void)state;
+    test_ctx t = test_begin(2);
+    test_n_vocab = 3000;
+    test_model m = test_model_open(&t, 5, 6, 128, RK_F16);
+    test_n_vocab = 97;
+    rk_memory_parts parts;
+    rk_memory_plan p = {0};
+    rk_memory_parts_of(m.model, RK_F16, false, &parts);
+    const size_t all = rk_memory_held(m.model, &parts, &(rk_hold){.layers = 6});
+    assert_false(rk_memory_choose(m.model, &parts, 0, &p));
+    const size_t least = p.weights;
+    size_t before = 0;
+    int64_t layers = 0;
+    assert_true(least < all / 2);
+    assert_false(rk_memory_choose(m.model, &parts, least - 1, &p));
+    for (size_t room = least; room < all; room += all / 97) {
+        assert_true(rk_memory_choose(m.model, &parts, room, &p));
+        assert_true(p.weights <= room && !p.whole && p.hold.layers >= layers);
+        assert_true(p.weights >= before || p.hold.emb_rows > 16);
+        before = p.weights;
+        layers = p.hold.layers;
+    }
+    assert_true(rk_memory_choose(m.model, &parts, all, &p));
+    assert_true(p.whole && p.weights == all);
+    rk_model_close(m.model);
+    test_end(&t);
+}
+
+/* ---- what a process takes ---- */
+
+typedef struct taken {
+    rk_status st;
+    rk_memory_plan plan;
+    rk_memory bare, end;
+    rk_error err;
+    double sum; /* of the last scores */
+} taken;
+
+/* Reads a long prompt and some tokens under a limit; `over` above what the process takes without a model, 0:
+ * none. */
+static void serve(const char *path, size_t over, taken *x)
+{
+    enum { N = 700, STEPS = 20 };
+    rk_engine *e = test_engine(1);
+    rk_model *m = NULL;
+    rk_session *s = NULL;
+    test_ctx t = test_begin(9);
+    rk_memory_now(&x->bare);
+    x->st = rk_model_open(&m, path, &x->err);
+    const rk_memory_limit limit = {.bytes = x->bare.resident + over, .n_streams = 1};
+    if (x->st == RK_OK && over > 0)
+        x->st = rk_model_limit(m, e, &limit, &x->plan, &x->err);
+    if (x->st == RK_OK)
+        x->st = rk_session_new(&s, m, e, &x->err);
+    const int64_t v = x->st == RK_OK ? m->hp.n_vocab : 1;
+    const int32_t *tokens = test_tokens(&t, N, v);
+    float *logits = test_alloc(&t, (size_t)v * sizeof *logits);
+    if (x->st == RK_OK)
+        x->st = rk_session_eval(s, tokens, N - STEPS, logits, &x->err);
+    for (int i = N - STEPS; i < N && x->st == RK_OK; i++)
+        x->st = rk_session_eval(s, tokens + i, 1, logits, &x->err);
+    for (int64_t i = 0; i < v && x->st == RK_OK; i++)
+        x->sum += (double)logits[i] * (double)(i % 7 + 1);
+    rk_memory_now(&x->end);
+    rk_session_free(s);
+    rk_model_close(m);
+    rk_engine_free(e);
+    test_end(&t);
+}
+
+/* In a process of its own: the peak is that of this work alone. */
+static taken serve_apart(const char *path, size_t over)
+{
+    int ends[2], status = 0;
+    taken x = {0};
+    assert_int_equal(pipe(ends), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        serve(path, over, &x);
+        _exit(write(ends[1], &x, sizeof x) == (ssize_t)sizeof x ? 0 : 1);
+    }
+    assert_int_equal(read(ends[0], &x, sizeof x), sizeof x);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(ends[0]);
+    close(ends[1]);
+    return x;
+}
+
+static bool is_sanitized(void)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#else
+    return getenv("RK_SANITIZE") != NULL;
+#endif
+}
+
+static void check_taken(test_ctx *t, const char *path, size_t over, double sum)
+{
+    const taken x = serve_apart(path, over);
+    test_ok(x.st, &x.err);
+    test_shape(t, "%.1f MB, %" PRId64 " blocks held", (double)over / 1e6, x.plan.hold.layers);
+    assert_true(x.sum == sum);
+    assert_true(x.plan.total <= x.bare.resident + over);
+    if (is_sanitized())
+        return;
+    if (x.end.peak > x.bare.resident + over)
+        fail_msg("%s: %.2f MB above bare", t->shape, (double)(x.end.peak - x.bare.resident) / 1e6);
+    within(t, "peak", (double)(x.plan.total - x.bare.resident) / 1e6,
+           (double)(x.end.peak - x.bare.resident) / 1e6, 0.1);
+}
+
+static void test_process(void **state)
+{
+    (void)state;
+    static const size_t overs[] = {60000000, 44000000, 32000000, 26000000};
+    test_ctx t = test_begin(3);
+    test_n_vocab = 16384;
+    test_model m = test_model_open(&t, 5, 8, 384, RK_F16);
+    test_n_vocab = 97;
+    rk_model_close(m.model);
+    const taken whole = serve_apart(m.path, 0);
+    test_ok(whole.st, &whole.err);
+    for (size_t i = 0; i < RK_COUNT(overs); i++)
+        check_taken(&t, m.path, overs[i], whole.sum);
+    const taken none = serve_apart(m.path, 1000000);
+    assert_int_equal(none.st, RK_ERR_ARG);
+    assert_non_null(strstr(none.err.msg, "the least that works is"));
+    /* what is named does work */
+    const double least = atof(strstr(none.err.msg, "works is") + strlen("works is")) * 1e6;
+    const taken some = serve_apart(m.path, (size_t)least - none.bare.resident + 200000);
+    test_ok(some.st, &some.err);
+    assert_true(some.sum == whole.sum);
+    test_end(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_formula),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_process),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
