@@ -23,3 +23,38 @@ write_lines() {
         i=$((i + 1))
     done >"$1"
 }
+
+# refused TEXT COMMAND...: the command fails, with a sentence that holds the text
+refused() {
+    text=$1
+    shift
+    if "$@" >out.txt 2>&1; then
+        complain "'$*' was not refused"
+    elif ! grep -q "$text" out.txt; then
+        complain "'$*': no '$text' in: $(cat out.txt)"
+    fi
+}
+
+# damage FROM TO CODE: a .safetensors file of f32 changed by Python, in which t is {name: [shape, floats]} and meta
+# the metadata
+damage() {
+    python3 - "$1" "$2" "$3" <<'PY' || complain 'python3 failed'
+import json, struct, sys
+with open(sys.argv[1], "rb") as f:
+    n = struct.unpack("<Q", f.read(8))[0]
+    head, data = json.loads(f.read(n)), f.read()
+meta = head.pop("__metadata__")
+t = {k: [v["shape"], list(struct.unpack("<%df" % ((v["data_offsets"][1] - v["data_offsets"][0]) // 4),
+     data[v["data_offsets"][0]:v["data_offsets"][1]]))] for k, v in head.items()}
+exec(sys.argv[3])
+out, at, body = {"__metadata__": meta}, 0, b""
+for k, (shape, x) in t.items():
+    out[k] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * len(x)]}
+    body += struct.pack("<%df" % len(x), *x)
+    at += 4 * len(x)
+text = json.dumps(out).encode()
+text += b" " * (-len(text) % 8)
+with open(sys.argv[2], "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + body)
+PY
+}

@@ -143,6 +143,8 @@ static const member meta7[] = {
     {"norm_eps", SIZE, "ln_eps", 0},        {"max_position_embeddings", CTX_LEN, NULL, 2048},
     {"meta_state", SIZES, "meta_extra", 1},
 };
+static const member rrwkv[] = {{"rrwkv", SIZES, "medium_interval", 0}};
+static const member_table rrwkv_table = {rrwkv, RK_COUNT(rrwkv)};
 static const member_table meta7_table = {meta7, RK_COUNT(meta7)};
 static const member_table wuneng_table = {wuneng, RK_COUNT(wuneng)};
 
@@ -244,6 +246,12 @@ static const rk_hf_class classes[] = {
      NULL,
      {&tf_table, &wuneng_table}},
     {&rk_arch_meta7, NULL, "meta7", "Meta7ForCausalLM", NULL, {&meta7_table, &common_table}},
+    {&rk_arch_rrwkv,
+     NULL,
+     "rrwkv",
+     "RrwkvForCausalLM",
+     NULL,
+     {&rwkv_table, &rrwkv_table, &common_table}},
     {&rk_arch_qwen2, &rk_scheme_tf, "qwen2", "Qwen2ForCausalLM", NULL, {&tf_table}},
     {&rk_arch_llama, &rk_scheme_tf, "llama", "LlamaForCausalLM", NULL, {&tf_table}},
 };

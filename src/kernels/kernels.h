@@ -21,6 +21,7 @@ typedef enum rk_unary {
     RK_EXP,
     RK_RELU2, /* max(x, 0)^2 */
     RK_SILU,  /* x sigmoid(x) */
+    RK_RELU,  /* max(x, 0) */
     RK_UNARY_COUNT,
     RK_UNARY_NONE = RK_UNARY_COUNT /* where one may be left out */
 } rk_unary;

@@ -35,10 +35,16 @@ static int n_carried(const block_job *j)
     return j->layer == rk_first_mixer(&j->m->hp) ? j->m->arch->n_carry : 0;
 }
 
+/* The place of part i of a layer's state in a forward; -1: its block has none. */
+static int place_of(const rk_model *m, int64_t layer, int i)
+{
+    return m->arch->state[i].in == RK_IN_STEM ? -1 : rk_state_part_at(m, layer, i);
+}
+
 void rk_block_take_state(const rk_model *m, int64_t layer, rk_tensor *const *state, rk_block_io *io)
 {
     for (int i = 0; i < m->arch->n_state; i++) {
-        const int place = rk_state_part_at(m, layer, i);
+        const int place = place_of(m, layer, i);
         io->state[i] = place < 0 ? NULL : state[place];
     }
 }
@@ -46,7 +52,7 @@ void rk_block_take_state(const rk_model *m, int64_t layer, rk_tensor *const *sta
 static void leave_state(const rk_model *m, int64_t layer, const rk_block_io *io, rk_tensor **state)
 {
     for (int i = 0; i < m->arch->n_state; i++) {
-        const int place = rk_state_part_at(m, layer, i);
+        const int place = place_of(m, layer, i);
         if (place >= 0)
             state[place] = io->state[i];
     }

@@ -13,7 +13,7 @@
 #include "model/sizes.h"
 #include "model/state.h"
 
-enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 5 };
+enum { RK_PARAM_NAME_MAX = 64, RK_STATE_MAX = 10 };
 
 typedef enum rk_scope {
     /* Of the model: */
@@ -155,7 +155,7 @@ extern const rk_arch *const rk_archs[]; /* ends with NULL */
 extern const rk_arch rk_arch_rwkv4, rk_arch_rwkv5_0, rk_arch_rwkv5_0_first, rk_arch_rwkv5_1,
     rk_arch_rwkv5_1_first, rk_arch_rwkv5_first, rk_arch_rwkv5, rk_arch_rwkv6, rk_arch_rwkv7,
     rk_arch_rwkv7a, rk_arch_rwkv7_kernel, rk_arch_qwen2, rk_arch_llama, rk_arch_arwkv7,
-    rk_arch_rwkv6qwen2, rk_arch_rwkv7qwen2, rk_arch_wuneng, rk_arch_meta7;
+    rk_arch_rwkv6qwen2, rk_arch_rwkv7qwen2, rk_arch_wuneng, rk_arch_meta7, rk_arch_rrwkv;
 /* NULL when there is none of this name. */
 const rk_arch *rk_arch_find(const char *name);
 /* That which a file under canonical names is of; NULL: of none here. */

@@ -29,6 +29,7 @@ typedef enum rk_role {
     RK_ROLE_HEADS,         /* a small matrix for each head, (n, out, in) */
     RK_ROLE_PLACES,        /* numbers of heads, which do not change */
     RK_ROLE_CLUSTERS,      /* of a hierarchical head, which a rule of its own makes */
+    RK_ROLE_SQUEEZE,       /* one of two narrow matrices of a gate, (out, in) */
     RK_ROLE_EMB_MAP,       /* (elements of a small matrix, in): what is added to a row of a table */
     RK_ROLE_ADAPTER,       /* what is trained beside a matrix (nn/adapter.h) */
     RK_ROLE_ADAPTER_START, /* what it began with, which does not change */

@@ -1,20 +1,12 @@
 /* rwkv4.c: RWKV-4 "Dove" (arXiv 2305.13048; BlinkDL/RWKV-LM, RWKV-v4neo). */
-#include "nn/rwkv4.h"
+#include "model/rwkv4.h"
+
 #include "base/num.h"
-#include "model/lm.h"
 #include "model/pair.h"
 
-typedef struct rwkv4_layer {
-    rk_lm_layer norms;
-    rk_rwkv4_time_mix att;
-    rk_gated_channel_mix ffn;
-    /* What streams begin with, at pp = 0; may be NULL. (C) each: aa, bb, and the row before the first. */
-    rk_tensor *time_state, *time_state_sum, *ts_state;
-} rwkv4_layer;
-
-#define LAYER(f) RK_SCOPE_LAYER, offsetof(rwkv4_layer, f)
-#define TUNED(f) RK_SCOPE_TUNED, offsetof(rwkv4_layer, f)
-#define TUNED_SHIFT(f) RK_SCOPE_TUNED_SHIFT, offsetof(rwkv4_layer, f)
+#define LAYER(f) RK_SCOPE_LAYER, offsetof(rk_rwkv4_layer, f)
+#define TUNED(f) RK_SCOPE_TUNED, offsetof(rk_rwkv4_layer, f)
+#define TUNED_SHIFT(f) RK_SCOPE_TUNED_SHIFT, offsetof(rk_rwkv4_layer, f)
 
 static const rk_param_spec params[] = {
     RK_LM_FIRST_PARAMS,
@@ -47,17 +39,7 @@ static const rk_param_spec params[] = {
     RK_LM_LAST_PARAMS,
 };
 
-enum { ATT_SHIFT, ATT_AA, ATT_BB, ATT_PP, FFN_SHIFT, N_STATE };
-static const rk_state_spec state[N_STATE] = {
-    [ATT_SHIFT] = {.name = "att.shift", .shape = "C", .tuned = offsetof(rwkv4_layer, ts_state)},
-    [ATT_AA] = {.name = "att.aa", .shape = "C", .tuned = offsetof(rwkv4_layer, time_state)},
-    [ATT_BB] = {.name = "att.bb", .shape = "C", .tuned = offsetof(rwkv4_layer, time_state_sum)},
-    [ATT_PP] = {.name = "att.pp",
-                .shape = "C",
-                .initial = -1e30, /* no -inf: differences */
-                .zero_if_tuned = true},
-    [FFN_SHIFT] = {.name = "ffn.shift", .shape = "C"},
-};
+static const rk_state_spec state[] = {RK_RWKV4_STATE};
 
 static bool detect(const rk_file *f)
 {
@@ -66,8 +48,7 @@ static bool detect(const rk_file *f)
            !rk_file_find(f, "blocks.0.att.ln_x.weight");
 }
 
-/* Channels are on their own here: one head that is as wide as the model, whatever size is given.
- * Name, place, letter, range, default; where a file shows it; option. */
+/* Name, place, letter, range, default; where a file shows it; option. */
 /* clang-format off */
 static const rk_size_spec own[] = {
     {"n_head", RK_SIZE(n_head), 'H', {1, 1}, {NULL, 0}, {RK_FROM_OTHERS, NULL, 0, 0}, RK_NO_OPTION},
@@ -77,9 +58,9 @@ static const rk_size_spec own[] = {
      {RK_FROM_TENSOR, "blocks.0.ffn.key.weight", 2, 0}, RK_DIM_FFN_OPTION},
 };
 /* clang-format on */
-static const rk_size_table own_sizes = {own, RK_COUNT(own)};
+const rk_size_table rk_rwkv4_sizes = {own, RK_COUNT(own)};
 
-static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
+rk_status rk_rwkv4_settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
 {
     hp->n_head = 1;
     hp->head_size = hp->n_embd;
@@ -89,23 +70,23 @@ static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file
 static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                            rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv4_layer *p = rk_model_layer(m, layer);
+    const rk_rwkv4_layer *p = rk_model_layer(m, layer);
     rk_tensor **s = io->state;
-    rk_rwkv4_state att = {s[ATT_SHIFT], s[ATT_AA], s[ATT_BB], s[ATT_PP]};
+    rk_rwkv4_state att = {s[RK_RWKV4_ATT_SHIFT], s[RK_RWKV4_AA], s[RK_RWKV4_BB], s[RK_RWKV4_PP]};
     x = rk_rwkv4_time_mix_forward(ctx, &p->att, x, residual, &att);
-    s[ATT_SHIFT] = att.shift;
-    s[ATT_AA] = att.aa;
-    s[ATT_BB] = att.bb;
-    s[ATT_PP] = att.pp;
+    s[RK_RWKV4_ATT_SHIFT] = att.shift;
+    s[RK_RWKV4_AA] = att.aa;
+    s[RK_RWKV4_BB] = att.bb;
+    s[RK_RWKV4_PP] = att.pp;
     return x;
 }
 
 static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_tensor *x,
                               rk_tensor *residual, rk_block_io *io)
 {
-    const rwkv4_layer *p = rk_model_layer(m, layer);
+    const rk_rwkv4_layer *p = rk_model_layer(m, layer);
     return rk_gated_channel_mix_forward(ctx, &p->ffn, RK_MIX_CURRENT, x, residual,
-                                        &io->state[FFN_SHIFT]);
+                                        &io->state[RK_RWKV4_FFN_SHIFT]);
 }
 
 const rk_arch rk_arch_rwkv4 = {
@@ -113,11 +94,12 @@ const rk_arch rk_arch_rwkv4 = {
     .params = params,
     .n_params = RK_COUNT(params),
     .state = state,
-    .n_state = N_STATE,
-    .layer_bytes = sizeof(rwkv4_layer),
+    .n_state = RK_RWKV4_N_STATE,
+    .layer_bytes = sizeof(rk_rwkv4_layer),
     .detect = detect,
-    .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_pairs, &rk_sizes_clusters, &rk_sizes_last},
-    .settle = settle,
+    .sizes = {&rk_sizes_first, &rk_rwkv4_sizes, &rk_sizes_pairs, &rk_sizes_clusters,
+              &rk_sizes_last},
+    .settle = rk_rwkv4_settle,
     RK_LM_PARTS,
     .stem = rk_lm_stem,
     .time_mix = time_mix,

@@ -11,6 +11,8 @@
 
 static bool has_part(const rk_model *m, const rk_state_spec *spec, int64_t layer)
 {
+    if (spec->in == RK_IN_STEM)
+        return layer == 0;
     return spec->in == RK_IN_ALL || (spec->in == RK_IN_KEPT) == rk_layer_in(&m->hp.kept, layer);
 }
 

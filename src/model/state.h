@@ -16,8 +16,9 @@ typedef enum rk_state_kind {
 } rk_state_kind;
 
 /* Which layers have a part: all, those with a mixer of the architecture's, those that are kept as they
- * were in a transformer (rk_hparams.kept). */
-typedef enum rk_state_where { RK_IN_ALL, RK_IN_MIXERS, RK_IN_KEPT } rk_state_where;
+ * were in a transformer (rk_hparams.kept); or none, where it belongs to the stem, which replaces it in
+ * rk_forward.state: it lies with layer 0, and blocks do not see it. */
+typedef enum rk_state_where { RK_IN_ALL, RK_IN_MIXERS, RK_IN_KEPT, RK_IN_STEM } rk_state_where;
 
 /* A part of a layer's state: f32 (B, shape), every element of which starts at `initial`, or as the
  * parameter of scope TUNED says that stands at offset `tuned` of the layer struct (0: none). That

@@ -17,6 +17,28 @@ static rk_tensor *part(rk_ctx *ctx, rk_tensor *state, int64_t i)
     return rk_copy(ctx, rk_index(ctx, rk_transpose(ctx, state, 0, 1), i));
 }
 
+rk_tensor *rk_rwkv4_decay(rk_ctx *ctx, rk_tensor *decay, int64_t batch)
+{
+    return rk_scale(ctx, rk_unary_op(ctx, RK_EXP, rk_for_each_row(ctx, decay, batch)), -1.0);
+}
+
+rk_wkv4_in rk_rwkv4_recurrence(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk_tensor *k, rk_tensor *v,
+                               const rk_rwkv4_state *s)
+{
+    return (rk_wkv4_in){.k = k,
+                        .v = v,
+                        .w = rk_rwkv4_decay(ctx, p->time_decay, k ? k->dims[0] : 1),
+                        .u = p->time_first,
+                        .state = join_state(ctx, s)};
+}
+
+void rk_rwkv4_take_state(rk_ctx *ctx, rk_tensor *state, rk_rwkv4_state *s)
+{
+    s->aa = part(ctx, state, 0);
+    s->bb = part(ctx, state, 1);
+    s->pp = part(ctx, state, 2);
+}
+
 rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk_tensor *x,
                                      rk_tensor *residual, rk_rwkv4_state *s)
 {
@@ -29,17 +51,8 @@ rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk
                                    {xv, p->value, RK_UNARY_NONE}};
     rk_tensor *q[3];
     rk_linears(ctx, reads, 3, q);
-    rk_tensor *decay = rk_for_each_row(ctx, p->time_decay, x ? x->dims[0] : 1);
-    const rk_wkv4_in in = {
-        .k = q[1],
-        .v = q[2],
-        .w = rk_scale(ctx, rk_unary_op(ctx, RK_EXP, decay), -1.0),
-        .u = p->time_first,
-        .state = join_state(ctx, s),
-    };
+    const rk_wkv4_in in = rk_rwkv4_recurrence(ctx, p, q[1], q[2], s);
     rk_tensor *state = NULL, *y = rk_wkv4(ctx, &in, &state);
-    s->aa = part(ctx, state, 0);
-    s->bb = part(ctx, state, 1);
-    s->pp = part(ctx, state, 2);
+    rk_rwkv4_take_state(ctx, state, s);
     return rk_linear(ctx, rk_mul(ctx, q[0], y), p->output, residual);
 }

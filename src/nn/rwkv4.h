@@ -22,6 +22,13 @@ typedef struct rk_rwkv4_state {
 rk_tensor *rk_rwkv4_time_mix_forward(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk_tensor *x,
                                      rk_tensor *residual, rk_rwkv4_state *s);
 
+/* Its steps, for mixes that do more. -e^decay for each row of a batch; what rk_wkv4 takes; and the state that
+ * it leaves. */
+rk_tensor *rk_rwkv4_decay(rk_ctx *ctx, rk_tensor *decay, int64_t batch);
+rk_wkv4_in rk_rwkv4_recurrence(rk_ctx *ctx, const rk_rwkv4_time_mix *p, rk_tensor *k, rk_tensor *v,
+                               const rk_rwkv4_state *s);
+void rk_rwkv4_take_state(rk_ctx *ctx, rk_tensor *state, rk_rwkv4_state *s);
+
 /* ---- RWKV-5 (arXiv 2404.05892), in the forms that were released ---- */
 
 typedef struct rk_rwkv5_time_mix {

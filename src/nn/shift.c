@@ -27,12 +27,9 @@ rk_tensor *rk_mix_rows(rk_ctx *ctx, rk_mix_of of, rk_tensor *x, rk_tensor *prev,
     return of == RK_MIX_CURRENT ? rk_lerp(ctx, prev, x, w) : rk_lerp(ctx, x, prev, w);
 }
 
-rk_tensor *rk_gated_channel_mix_forward(rk_ctx *ctx, const rk_gated_channel_mix *p, rk_mix_of of,
-                                        rk_tensor *x, rk_tensor *residual, rk_tensor **shift)
+rk_tensor *rk_gated_channel_mix_of(rk_ctx *ctx, const rk_gated_channel_mix *p, rk_tensor *xk,
+                                   rk_tensor *xr, rk_tensor *residual)
 {
-    rk_tensor *prev = rk_previous_rows(ctx, x, shift);
-    rk_tensor *xk = rk_mix_rows(ctx, of, x, prev, p->mix_k);
-    rk_tensor *xr = rk_mix_rows(ctx, of, x, prev, p->mix_r);
     enum { K, R, N_READS };
     const rk_linears_in reads[N_READS] = {
         [K] = {xk, p->key, RK_RELU2}, [R] = {xr, p->receptance, RK_SIGMOID}};
@@ -40,4 +37,13 @@ rk_tensor *rk_gated_channel_mix_forward(rk_ctx *ctx, const rk_gated_channel_mix 
     rk_linears(ctx, reads, N_READS, read);
     rk_tensor *v = rk_linear(ctx, read[K], p->value, NULL);
     return rk_add(ctx, residual, rk_mul(ctx, read[R], v));
+}
+
+rk_tensor *rk_gated_channel_mix_forward(rk_ctx *ctx, const rk_gated_channel_mix *p, rk_mix_of of,
+                                        rk_tensor *x, rk_tensor *residual, rk_tensor **shift)
+{
+    rk_tensor *prev = rk_previous_rows(ctx, x, shift);
+    rk_tensor *xk = rk_mix_rows(ctx, of, x, prev, p->mix_k);
+    rk_tensor *xr = rk_mix_rows(ctx, of, x, prev, p->mix_r);
+    return rk_gated_channel_mix_of(ctx, p, xk, xr, residual);
 }

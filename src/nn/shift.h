@@ -29,5 +29,8 @@ rk_tensor *rk_mix_rows(rk_ctx *ctx, rk_mix_of of, rk_tensor *x, rk_tensor *prev,
 /* residual + sigmoid(W_r x_r) * (W_v relu(W_k x_k)^2); *shift as above. */
 rk_tensor *rk_gated_channel_mix_forward(rk_ctx *ctx, const rk_gated_channel_mix *p, rk_mix_of of,
                                         rk_tensor *x, rk_tensor *residual, rk_tensor **shift);
+/* The same of inputs that are mixed already. */
+rk_tensor *rk_gated_channel_mix_of(rk_ctx *ctx, const rk_gated_channel_mix *p, rk_tensor *xk,
+                                   rk_tensor *xr, rk_tensor *residual);
 
 #endif

@@ -408,6 +408,81 @@ static void wkv4(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
     out[1] = rk_wkv4(ctx, &w, &w.state);
 }
 
+/* Rows of tokens with a medium every three, from places of all kinds: nothing before, a block that the first
+ * token ends, finished mediums. x (B, T + M, C). */
+enum { INTERVAL = 3 };
+static rk_medium_rows mediums_of(rk_ctx *ctx, int how, const rk_tensor *x, rk_dtype real)
+{
+    rk_tensor tokens = *x, *after;
+    while (tokens.dims[1] + (tokens.dims[1] + INTERVAL - 1) / INTERVAL > x->dims[1])
+        tokens.dims[1]--;
+    rows_of(ctx, &tokens, how);
+    rk_tensor *place = rk_new_zeros(ctx, real, 2, (int64_t[]){x->dims[0], 2});
+    for (int64_t i = 0; place && place->data && i < 2 * x->dims[0]; i++) {
+        const double at = i == 3 ? INTERVAL - 1 : (double)(i / 2);
+        if (real == RK_F64)
+            ((double *)place->data)[i] = at;
+        else
+            ((float *)place->data)[i] = (float)at;
+    }
+    return rk_medium_walk(ctx, place, tokens.dims[1], INTERVAL, &after);
+}
+
+/* in x (B,T,C), start, pool (B,C), rows (B,T+M,1), which say how many there are and are added. */
+static void medium_insert(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_medium_rows rows = mediums_of(ctx, arg, in[3], in[0]->dtype);
+    out[0] = rk_medium_insert(ctx, &rows, INTERVAL, in[0], in[1], in[2], &out[1]);
+    out[2] = rk_scale(ctx, in[3], 0.5);
+}
+
+static void medium_previous(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_medium_rows rows = mediums_of(ctx, arg, in[0], in[0]->dtype);
+    out[0] = rk_medium_previous(ctx, &rows, in[0], in[1], &out[1]);
+}
+
+/* in rows (B,T+M,C), whose mediums count, and sum (B,C). */
+static void medium_mean(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_medium_rows rows = mediums_of(ctx, arg, in[0], in[0]->dtype);
+    rk_tensor *e = rk_copy(ctx, rk_slice(ctx, in[0], 1, rows.n_tokens, in[0]->dims[1]));
+    out[0] = rk_medium_mean(ctx, &rows, e, in[1], &out[1]);
+    out[2] = rk_scale(ctx, in[0], 0.5);
+}
+
+/* The exponents of the state are constants of its gradient, as in wkv4. */
+static rk_tensor *wkv4_state(rk_ctx *ctx, rk_tensor *aa, rk_tensor *bb)
+{
+    rk_tensor *const parts[] = {aa, bb, rk_scale(ctx, aa, 0.0)};
+    return rk_concat(ctx, parts, 3, 1);
+}
+
+static void medium_wkv(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_medium_rows rows = mediums_of(ctx, arg, in[0], in[0]->dtype);
+    rk_wkv4_in w = {
+        .k = in[0], .v = in[1], .w = in[2], .u = in[3], .state = wkv4_state(ctx, in[4], in[5])};
+    out[0] = rk_medium_wkv(ctx, &rows, &w, &w.state);
+    out[1] = rk_medium_wkv(ctx, &rows, &w, &w.state);
+}
+
+/* The state is looked at by RWKV-4's recurrence. */
+static void medium_read(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_medium_rows rows = mediums_of(ctx, arg, in[0], in[0]->dtype);
+    const rk_medium_read_in r = {
+        .k = in[0], .v = in[1], .w = in[2], .y = in[3], .state = wkv4_state(ctx, in[4], in[5])};
+    rk_wkv4_in w = {.w = in[2]};
+    out[0] = rk_medium_read(ctx, &rows, &r, &w.state);
+    if (rk_ctx_failed(ctx))
+        return;
+    w.k = rk_copy(ctx, rk_slice(ctx, in[0], 1, 0, rows.n_tokens));
+    w.v = rk_copy(ctx, rk_slice(ctx, in[1], 1, 0, rows.n_tokens));
+    w.u = constants(ctx, in[0]->dtype, 1, in[0]->dims[2], 0.5);
+    out[1] = rk_wkv4(ctx, &w, &w.state);
+}
+
 static void prepare(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     (void)arg;
@@ -628,6 +703,8 @@ static void arithmetic(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
 #define FEATURES_IN(...)                                                                           \
     IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), IN(-1, 1, __VA_ARGS__), \
     IN(0.1, 0.9, __VA_ARGS__), IN(0.6, 0.99, __VA_ARGS__)
+#define MEDIUM_WKV(b, r, a) IN(-2, 2, b, r, a), IN(-1, 1, b, r, a), IN(-1.5, -0.05, b, a)
+#define MEDIUM_STATE(b, a) IN(-1, 1, b, 1, a), IN(0.2, 2, b, 1, a)
 #define HEADS_IN(t)                                                                                \
     {ROWS_OF(27), ROWS_OF(2, t, 3, 9), IN(-1, 1, 27), IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 2, t, 3, 9), \
      IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 2, t, 3, 9), IN(-1, 1, 27), IN(-1, 1, 27), IN(-1, 1, 27),    \
@@ -636,7 +713,7 @@ static void arithmetic(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **o
 #define OUTPUT_IN IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 2, 37, 3, 25)
 
 static const rk_op_case cases[] = {
-    UNARY(RK_SIGMOID, -4, 4), UNARY(RK_TANH, -4, 4), UNARY(RK_EXP, -4, 2), UNARY(RK_RELU2, -2, 2), UNARY(RK_SILU, -4, 4),
+    UNARY(RK_SIGMOID, -4, 4), UNARY(RK_TANH, -4, 4), UNARY(RK_EXP, -4, 2), UNARY(RK_RELU2, -2, 2), UNARY(RK_SILU, -4, 4), UNARY(RK_RELU, -2, 2),
     {"unary of 20000", &rk_op_unary, unary, RK_TANH, {IN(-2, 2, 20000)}},
     {"add", &rk_op_add, add, 0, {IN(-1, 1, 3, 4, 5), IN(-1, 1, 3, 4, 5)}},
     {"add, 20000", &rk_op_add, add, 0, {IN(-1, 1, 4, 5000), IN(-1, 1, 4, 5000)}},
@@ -788,6 +865,18 @@ static const rk_op_case cases[] = {
     {"rwkv7_output, gate", &rk_op_rwkv7_output, output_of, GATE, {OUTPUT_IN, IN(-1, 1, 2, 37, 3, 25)}},
     {"rwkv7_output, one_plus gate and bonus", &rk_op_rwkv7_output, output_of, GATE | BONUS | ONE_PLUS, {OUTPUT_IN, IN(-1, 1, 2, 37, 3, 25), IN(-1, 1, 75)}},
     {"rwkv7_output, bonus and norm", &rk_op_rwkv7_output, output_of, BONUS | NORM, {OUTPUT_IN, IN(-1, 1, 75), IN(-1, 1, 75), IN(-1, 1, 75)}},
+    {"medium_insert", &rk_op_medium_insert, medium_insert, 0, {IN(-1, 1, 3, 7, 5), IN(-1, 1, 3, 5), IN(-1, 1, 3, 5), IN(-1, 1, 3, 10, 1)}},
+    {"medium_insert, several sequences", &rk_op_medium_insert, medium_insert, SEVERAL, {IN(-1, 1, 3, 50, 75), IN(-1, 1, 3, 75), IN(-1, 1, 3, 75), IN(-1, 1, 3, 67, 1)}},
+    {"medium_previous", &rk_op_medium_previous, medium_previous, 0, {IN(-1, 1, 3, 10, 5), IN(-1, 1, 3, 5)}},
+    {"medium_previous, several sequences", &rk_op_medium_previous, medium_previous, SEVERAL, {IN(-1, 1, 3, 67, 75), IN(-1, 1, 3, 75)}},
+    {"medium_mean", &rk_op_medium_mean, medium_mean, 0, {IN(-1, 1, 3, 10, 5), IN(-1, 1, 3, 5)}},
+    {"medium_mean, several sequences", &rk_op_medium_mean, medium_mean, SEVERAL, {IN(-1, 1, 3, 67, 75), IN(-1, 1, 3, 75)}},
+    {"medium_wkv", &rk_op_medium_wkv, medium_wkv, 0, {MEDIUM_WKV(3, 10, 5), IN(-1, 1, 5), MEDIUM_STATE(3, 5)}},
+    {"medium_wkv, one token", &rk_op_medium_wkv, medium_wkv, 0, {MEDIUM_WKV(3, 2, 5), IN(-1, 1, 5), MEDIUM_STATE(3, 5)}},
+    {"medium_wkv, several sequences", &rk_op_medium_wkv, medium_wkv, SEVERAL, {MEDIUM_WKV(3, 67, 75), IN(-1, 1, 75), MEDIUM_STATE(3, 75)}},
+    {"medium_read", &rk_op_medium_read, medium_read, 0, {MEDIUM_WKV(3, 10, 5), IN(-1, 1, 3, 10, 5), MEDIUM_STATE(3, 5)}},
+    {"medium_read, one token", &rk_op_medium_read, medium_read, 0, {MEDIUM_WKV(3, 2, 5), IN(-1, 1, 3, 2, 5), MEDIUM_STATE(3, 5)}},
+    {"medium_read, several sequences", &rk_op_medium_read, medium_read, SEVERAL, {MEDIUM_WKV(3, 67, 75), IN(-1, 1, 3, 67, 75), MEDIUM_STATE(3, 75)}},
     {"self_state", &rk_op_self_state, self_state, 0, SELF_STATE_IN(2, 5, 4)},
     {"self_state, long", &rk_op_self_state, self_state, 0, SELF_STATE_IN(2, 37, 8)},
     {"self_state, before the token", &rk_op_self_state, self_state, BEFORE, SELF_STATE_IN(2, 37, 5)},

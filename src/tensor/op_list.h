@@ -41,6 +41,11 @@
     X(wkv7)                                          \
     X(wkv4)          /* op_wkv.c                  */ \
     X(wkv6)                                          \
+    X(medium_insert)   /* op_medium.c             */ \
+    X(medium_previous)                               \
+    X(medium_mean)                                   \
+    X(medium_wkv)      /* op_medium_wkv.c         */ \
+    X(medium_read)                                   \
     X(rwkv7_prepare) /* op_rwkv7.c                */ \
     X(rwkv7_output)                                  \
     X(rwkv7_heads)   /* op_rwkv7_heads.c          */ \

@@ -283,6 +283,56 @@ typedef struct rk_rwkv7_heads_in {
  * path its recurrence adds to y before the output. */
 rk_tensor *rk_rwkv7_heads(rk_ctx *ctx, const rk_rwkv7_heads_in *in, rk_tensor **state_out);
 
+/* ---- mediums (docs/rrwkv.md) ----
+ *
+ * Behind the T tokens of each row of a batch stand M rows of mediums, each of which belongs behind the last
+ * token of a block. Which they are is the walk through the row's blocks: pieces of tokens that are computed
+ * with the same finished mediums, from the row's beginning to its end. A sequence that begins inside a row
+ * has no mediums before it, whatever the row was given. Rows of mediums that are not there, behind those that
+ * are, hold nothing that counts. */
+
+typedef struct rk_medium_rows {
+    rk_tensor *walk; /* i32 (B, blocks at most, RK_WALK_FIELDS) */
+    int64_t n_tokens, n_mediums;
+} rk_medium_rows;
+
+enum {
+    RK_WALK_END,   /* the token behind the block's last one */
+    RK_WALK_KNOWN, /* mediums finished before it, also in earlier calls */
+    RK_WALK_SLOT, /* how many of this call stand before it; 0 also where a sequence begins with it */
+    RK_WALK_MEDIUM, /* the medium that ends it, as a row behind the tokens; -1: none */
+    RK_WALK_FIELDS
+};
+
+/* The walk of n_tokens tokens of each row, a medium every `interval` tokens of a sequence. place (B, 2):
+ * mediums that are finished, tokens of the block that is not; *after: the same behind the tokens. While
+ * recording or planning n_mediums follows from the shape, else it is the most that a row has. */
+rk_medium_rows rk_medium_walk(rk_ctx *ctx, rk_tensor *place, int64_t n_tokens, int64_t interval,
+                              rk_tensor **after);
+
+/* x (B, T, C) with the mediums behind it, (B, T + M, C): `start` (B, C) plus the mean of the block's rows.
+ * pool (B, C): the sum of those of the block that is not finished; *pool_out. */
+rk_tensor *rk_medium_insert(rk_ctx *ctx, const rk_medium_rows *rows, int64_t interval, rk_tensor *x,
+                            rk_tensor *start, rk_tensor *pool, rk_tensor **pool_out);
+/* The token before each row of x (B, T + M, C), of a medium the last of its block; before the first
+ * `shift` (B, C); *shift_out: the last token. */
+rk_tensor *rk_medium_previous(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *x,
+                              rk_tensor *shift, rk_tensor **shift_out);
+/* For each row the mean of e (B, M, C) over the mediums finished before it, 0 where there are none:
+ * (B, T + M, C). sum (B, C): of earlier calls; *sum_out. e may be NULL where M is 0. */
+rk_tensor *rk_medium_mean(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *e, rk_tensor *sum,
+                          rk_tensor **sum_out);
+/* rk_wkv4 over the tokens; a medium reads what they have left and leaves nothing. */
+rk_tensor *rk_medium_wkv(rk_ctx *ctx, const rk_medium_rows *rows, const rk_wkv4_in *in,
+                         rk_tensor **state_out);
+/* What RWKV-4's average over the mediums finished before each row is; y (B, T + M, A) where there are none.
+ * k, v, w and the state as in rk_wkv4, of the mediums' rows alone; the state's beginning does not count. */
+typedef struct rk_medium_read_in {
+    rk_tensor *y, *k, *v, *w, *state;
+} rk_medium_read_in;
+rk_tensor *rk_medium_read(rk_ctx *ctx, const rk_medium_rows *rows, const rk_medium_read_in *in,
+                          rk_tensor **state_out);
+
 /* ---- channel mixes that read states (docs/meta-state.md) ---- */
 
 enum { RK_SELF_STATE_HEADS = 256 }; /* that are asked, at most */

@@ -29,7 +29,8 @@ static inline rk_model *test_model_make(uint64_t seed, int64_t n_layer, int64_t 
                              {"head_size", (double)test_head_size},
                              {"n_attention_head", 2},
                              {"n_attention_kv_head", 2},
-                             {"attention_head_size", 16}};
+                             {"attention_head_size", 16},
+                             {"medium_interval", 5}};
     rk_hparams hp = test_hparams_kept(test_arch, sizes, RK_COUNT(sizes), test_kept);
     rk_model *m = NULL;
     rk_error err = {0};

@@ -64,7 +64,8 @@ static void on_each_path(kernel_test *test)
 
 /* --------------------------------------------------------------------------------- functions */
 
-static const char *const unary_names[RK_UNARY_COUNT] = {"sigmoid", "tanh", "exp", "relu2", "silu"};
+static const char *const unary_names[RK_UNARY_COUNT] = {"sigmoid", "tanh", "exp",
+                                                        "relu2",   "silu", "relu"};
 
 static void check_unary(test_ctx *t, const rk_kernels *k, int64_t n)
 {

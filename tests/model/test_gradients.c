@@ -85,7 +85,9 @@ static fixture begin(const rk_arch *arch, bool tuned, bool recompute)
                              {"state_heads", 2},
                              {"n_attention_head", 4},
                              {"n_attention_kv_head", 2},
-                             {"attention_head_size", 2}};
+                             {"attention_head_size", 2},
+                             {"medium_interval", 2},
+                             {"medium_rank", 3}};
     rk_size all[RK_COUNT(sizes) + FORM_MAX];
     size_t n = 0;
     for (int i = 0; form && i < FORM_MAX && form[i].name; i++) /* the first of a name counts */
@@ -257,6 +259,13 @@ static void test_forms(void **state)
         {&rk_arch_rwkv7, {{"low_rank", 3}, {"low_rank_form", 1}}},
         {&rk_arch_rwkv7, {{"low_rank", 3}}},
         {&rk_arch_rwkv7a, {{"low_rank", 2}, {"rank_value", 0}}},
+        {&rk_arch_rrwkv, {{"medium_interval", 1}}},
+        {&rk_arch_rrwkv, {{"medium_interval", 3}, {"low_rank", 3}, {"low_rank_form", 1}}},
+        {&rk_arch_rrwkv, {{"medium_interval", 32}}},
+        {&rk_arch_rrwkv, {{"medium_tau", 0}}},
+        {&rk_arch_rrwkv, {{"medium_mix", 0}}},
+        {&rk_arch_rrwkv, {{"medium_se", 0}}},
+        {&rk_arch_rrwkv, {{"medium_tau", 0}, {"medium_mix", 0}}},
         {&rk_arch_meta7, {{"n_head", 3}, {"meta_heads", 3}, {"removal_scale", 2}}},
         {&rk_arch_meta7, {{"n_head", 1}, {"meta_extra", 2}, {"meta_heads", 3}, {"meta_norm", 0}}},
         {&rk_arch_meta7, {{"meta_heads", 2}, {"meta_time", 1}, {"meta_extra", 1}}},

@@ -18,6 +18,8 @@ static real unary_value(rk_unary op, real x)
         return x > 0 ? x * x : 0 * x; /* 0 * x keeps a NaN */
     case RK_SILU:
         return x * sigmoid(x);
+    case RK_RELU:
+        return x > 0 ? x : 0 * x;
     default:
         assert(false && "a unary operation");
         return 0;
@@ -38,6 +40,8 @@ static real unary_slope(rk_unary op, real x, real y)
         return x > 0 ? 2 * x : 0 * x;
     case RK_SILU:
         return sigmoid(x) * (1 + x * (1 - sigmoid(x)));
+    case RK_RELU:
+        return x > 0 ? 1 : 0 * x;
     default:
         assert(false && "a unary operation");
         return 0;

@@ -17,6 +17,8 @@ static inline vf unary_value(rk_unary op, vf x)
         const vf pos = vf_max(vf_zero(), x);
         return vf_mul(pos, pos);
     }
+    case RK_RELU:
+        return vf_max(vf_zero(), x);
     default:
         return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_sub(vf_zero(), x)))); /* silu */
     }
@@ -42,6 +44,8 @@ static inline vf unary_slope(rk_unary op, vf x, vf y)
         return y;
     case RK_RELU2:
         return vf_mul(vf_set1(2.0f), vf_max(vf_zero(), x));
+    case RK_RELU:
+        return vf_select(vf_lt(vf_zero(), x), one, vf_zero());
     default: { /* silu: s (1 + x (1 - s)) */
         const vf s = vf_sigmoid(x);
         return vf_mul(s, vf_fma(x, vf_sub(one, s), one));
