@@ -48,8 +48,8 @@ typedef struct rk_command {
 } rk_command;
 
 extern const rk_command rk_cmd_run, rk_cmd_merge, rk_cmd_unmerge, rk_cmd_chat, rk_cmd_train,
-    rk_cmd_convert, rk_cmd_quantize, rk_cmd_logits, rk_cmd_info, rk_cmd_eval, rk_cmd_tokenize,
-    rk_cmd_bench, rk_cmd_selftest, rk_cmd_data, rk_cmd_data_pack, rk_cmd_data_info,
+    rk_cmd_convert, rk_cmd_quantize, rk_cmd_logits, rk_cmd_reach, rk_cmd_info, rk_cmd_eval,
+    rk_cmd_tokenize, rk_cmd_bench, rk_cmd_selftest, rk_cmd_data, rk_cmd_data_pack, rk_cmd_data_info,
     rk_cmd_data_task, rk_cmd_tune, rk_cmd_tune_observer, rk_cmd_tune_test_time, rk_cmd_adapter,
     rk_cmd_adapter_info, rk_cmd_adapter_convert, rk_cmd_distill, rk_cmd_graft, rk_cmd_grow,
     rk_cmd_compress, rk_cmd_compress_svd, rk_cmd_compress_dense, rk_cmd_compress_head;

@@ -30,6 +30,7 @@ static const rk_command *const commands[] = {
     &rk_cmd_info,
     &rk_cmd_eval,
     &rk_cmd_logits,
+    &rk_cmd_reach,
     &rk_cmd_tokenize,
     &rk_cmd_bench,
     &rk_cmd_selftest,

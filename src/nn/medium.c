@@ -30,8 +30,8 @@ static rk_tensor *looking_back(rk_ctx *ctx, const rk_squeeze *p, const rk_medium
 static rk_tensor *mixed(rk_ctx *ctx, rk_tensor *x, rk_tensor *prev, rk_tensor *mix, rk_tensor *z,
                         rk_tensor *mix_z)
 {
-    rk_tensor *y = rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, mix);
-    return z ? rk_add(ctx, y, rk_mul(ctx, z, mix_z)) : y;
+    const rk_medium_mix_in in = {prev, x, mix, z, mix_z};
+    return mix_z ? rk_medium_mix(ctx, &in) : rk_mix_rows(ctx, RK_MIX_CURRENT, x, prev, mix);
 }
 
 /* What mediums say in place of y where there are some, `tau` of it. */

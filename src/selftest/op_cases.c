@@ -451,6 +451,13 @@ static void medium_mean(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **
     out[2] = rk_scale(ctx, in[0], 0.5);
 }
 
+static void medium_mix(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
+{
+    const rk_medium_mix_in m = {in[0], in[1], in[2], in[3], in[4]};
+    (void)arg;
+    out[0] = rk_medium_mix(ctx, &m);
+}
+
 /* The exponents of the state are constants of its gradient, as in wkv4. */
 static rk_tensor *wkv4_state(rk_ctx *ctx, rk_tensor *aa, rk_tensor *bb)
 {
@@ -871,6 +878,8 @@ static const rk_op_case cases[] = {
     {"medium_previous, several sequences", &rk_op_medium_previous, medium_previous, SEVERAL, {IN(-1, 1, 3, 67, 75), IN(-1, 1, 3, 75)}},
     {"medium_mean", &rk_op_medium_mean, medium_mean, 0, {IN(-1, 1, 3, 10, 5), IN(-1, 1, 3, 5)}},
     {"medium_mean, several sequences", &rk_op_medium_mean, medium_mean, SEVERAL, {IN(-1, 1, 3, 67, 75), IN(-1, 1, 3, 75)}},
+    {"medium_mix", &rk_op_medium_mix, medium_mix, 0, {IN(-1, 1, 2, 3, 5), IN(-1, 1, 2, 3, 5), IN(-1, 1, 5), IN(-1, 1, 2, 3, 5), IN(-1, 1, 5)}},
+    {"medium_mix, wide", &rk_op_medium_mix, medium_mix, 0, {IN(-1, 1, 2, 37, 75), IN(-1, 1, 2, 37, 75), IN(-1, 1, 75), IN(-1, 1, 2, 37, 75), IN(-1, 1, 75)}},
     {"medium_wkv", &rk_op_medium_wkv, medium_wkv, 0, {MEDIUM_WKV(3, 10, 5), IN(-1, 1, 5), MEDIUM_STATE(3, 5)}},
     {"medium_wkv, one token", &rk_op_medium_wkv, medium_wkv, 0, {MEDIUM_WKV(3, 2, 5), IN(-1, 1, 5), MEDIUM_STATE(3, 5)}},
     {"medium_wkv, several sequences", &rk_op_medium_wkv, medium_wkv, SEVERAL, {MEDIUM_WKV(3, 67, 75), IN(-1, 1, 75), MEDIUM_STATE(3, 75)}},

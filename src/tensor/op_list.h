@@ -44,6 +44,7 @@
     X(medium_insert)   /* op_medium.c             */ \
     X(medium_previous)                               \
     X(medium_mean)                                   \
+    X(medium_mix)      /* op_medium_mix.c         */ \
     X(medium_wkv)      /* op_medium_wkv.c         */ \
     X(medium_read)                                   \
     X(rwkv7_prepare) /* op_rwkv7.c                */ \

@@ -322,6 +322,11 @@ rk_tensor *rk_medium_previous(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor
  * (B, T + M, C). sum (B, C): of earlier calls; *sum_out. e may be NULL where M is 0. */
 rk_tensor *rk_medium_mean(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *e, rk_tensor *sum,
                           rk_tensor **sum_out);
+/* prev + (x - prev) mix + z mix_z of rows (..., C); mix, mix_z of C elements. */
+typedef struct rk_medium_mix_in {
+    rk_tensor *prev, *x, *mix, *z, *mix_z;
+} rk_medium_mix_in;
+rk_tensor *rk_medium_mix(rk_ctx *ctx, const rk_medium_mix_in *in);
 /* rk_wkv4 over the tokens; a medium reads what they have left and leaves nothing. */
 rk_tensor *rk_medium_wkv(rk_ctx *ctx, const rk_medium_rows *rows, const rk_wkv4_in *in,
                          rk_tensor **state_out);

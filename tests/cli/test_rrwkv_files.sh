@@ -91,7 +91,11 @@ logits usual want.npy
 same usual.pth 'the usual interval needs no metadata'
 # shellcheck disable=SC2086
 rwkv tune --method lora -m me/model.safetensors $data --steps 2 --out tuned
-logits me want.npy
+
+# How far gradients reach.
+rwkv reach -m me --data text.txt --ctx 40 --n 2 --json -q | grep -q '"n_windows":2,"reach":\[\[0,.*\[32,' ||
+    complain 'reach: other bands'
+refused 'expected more than a window of 100000' rwkv reach -m me --data text.txt --ctx 100000 -q
 
 # Files that do not fit.
 wrong() { # CODE TEXT
