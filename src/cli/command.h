@@ -52,7 +52,8 @@ extern const rk_command rk_cmd_run, rk_cmd_merge, rk_cmd_unmerge, rk_cmd_chat, r
     rk_cmd_tokenize, rk_cmd_bench, rk_cmd_selftest, rk_cmd_data, rk_cmd_data_pack, rk_cmd_data_info,
     rk_cmd_data_task, rk_cmd_tune, rk_cmd_tune_observer, rk_cmd_tune_test_time, rk_cmd_adapter,
     rk_cmd_adapter_info, rk_cmd_adapter_convert, rk_cmd_distill, rk_cmd_graft, rk_cmd_grow,
-    rk_cmd_compress, rk_cmd_compress_svd, rk_cmd_compress_dense, rk_cmd_compress_head;
+    rk_cmd_compress, rk_cmd_compress_svd, rk_cmd_compress_dense, rk_cmd_compress_head,
+    rk_cmd_compress_predictor;
 
 /* The last word of a command's name: "info" of "data info". */
 const char *rk_command_word(const rk_command *c);

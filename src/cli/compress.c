@@ -1,16 +1,22 @@
 /* compress.c: `rwkv compress`: smaller forms of a model's parts, and what its commands share. */
 #include "cli/compress.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/num.h"
+#include "cli/text_input.h"
+
 /* A new one is a file and a line here. Ends with NULL. */
-static const rk_command *const commands[] = {&rk_cmd_compress_svd, &rk_cmd_compress_head,
-                                             &rk_cmd_compress_dense, NULL};
+static const rk_command *const commands[] = {&rk_cmd_compress_svd, &rk_cmd_compress_predictor,
+                                             &rk_cmd_compress_head, &rk_cmd_compress_dense, NULL};
 
 const rk_command rk_cmd_compress = {
     .name = "compress",
-    .summary = "smaller forms of a model's parts: low-rank pairs, a head of clusters",
+    .summary =
+        "smaller forms of a model's parts: low-rank pairs, sparse records, a head of clusters",
     .usage = "COMMAND [options]",
     .examples = "  rwkv compress svd -m model.safetensors --rank 1/8 -o small.safetensors\n"
                 "  rwkv compress dense -m small.safetensors -o model.pth",
@@ -48,6 +54,26 @@ rk_status rk_compress_begin(rk_compress_job *j, rk_error *err)
         st = rk_command_model(&j->host, j->common, j->model, err);
     if (st == RK_OK && container == RK_SAVE_GGUF)
         st = rk_command_gguf_vocab(&j->tokenizer, j->common, j->host, j->model, NULL, err);
+    return st;
+}
+
+rk_status rk_compress_tokens(const rk_compress_job *j, const char *data, const char *vocab,
+                             int64_t most, int32_t **ids, int64_t *n, rk_error *err)
+{
+    rk_text_input text;
+    rk_tokenizer *tokenizer = NULL;
+    rk_status st = rk_text_input_open(&text, data, j->common->quiet, err);
+    *ids = malloc((size_t)most * sizeof **ids);
+    if (st == RK_OK)
+        st = *ids ? rk_command_tokenizer(&tokenizer, j->common, vocab, j->host, j->model, err)
+                  : rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " tokens", most);
+    if (st == RK_OK) {
+        *n = rk_min_i64(rk_tokenizer_encode(tokenizer, text.text, text.n, *ids, most), most);
+        if (*n < 0)
+            st = rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens of a text");
+    }
+    rk_tokenizer_free(tokenizer);
+    rk_text_input_close(&text);
     return st;
 }
 

@@ -23,6 +23,10 @@ typedef struct rk_compress_job {
 
 /* Look at the output, then open the model, host. rk_compress_end follows, whatever came. */
 rk_status rk_compress_begin(rk_compress_job *j, rk_error *err);
+/* The first `most` tokens of a text (n, to be freed), in the vocabulary `vocab` or, where that is NULL, the
+ * host's. */
+rk_status rk_compress_tokens(const rk_compress_job *j, const char *data, const char *vocab,
+                             int64_t most, int32_t **ids, int64_t *n, rk_error *err);
 /* Write what was made of host, tensors in the types that they have there. */
 rk_status rk_compress_save(rk_compress_job *j, const rk_model *made, rk_error *err);
 /* Free everything but the model that was made; returns the exit status. */

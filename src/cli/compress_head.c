@@ -4,7 +4,6 @@
 
 #include "base/num.h"
 #include "cli/compress.h"
-#include "cli/text_input.h"
 #include "compress/head.h"
 
 enum { CTX_DEFAULT = 512 }; /* of windows, where the model does not say */
@@ -51,28 +50,6 @@ const rk_command rk_cmd_compress_head = {
     .main = head_main,
 };
 
-/* The first tokens of the text, to be freed. */
-static rk_status read_tokens(const head_options *o, const rk_compress_job *j, int32_t **ids,
-                             int64_t *n, rk_error *err)
-{
-    rk_text_input text;
-    rk_tokenizer *tokenizer = NULL;
-    rk_status st = rk_text_input_open(&text, o->data, o->common.quiet, err);
-    *ids = malloc((size_t)o->n_tokens * sizeof **ids);
-    if (st == RK_OK)
-        st = *ids ? rk_command_tokenizer(&tokenizer, &o->common, o->vocab, j->host, o->model, err)
-                  : rk_fail(err, RK_ERR_NOMEM, "out of memory for %" PRId64 " tokens", o->n_tokens);
-    if (st == RK_OK) {
-        *n = rk_min_i64(rk_tokenizer_encode(tokenizer, text.text, text.n, *ids, o->n_tokens),
-                        o->n_tokens);
-        if (*n < 0)
-            st = rk_fail(err, RK_ERR_NOMEM, "out of memory for the tokens of a text");
-    }
-    rk_tokenizer_free(tokenizer);
-    rk_text_input_close(&text);
-    return st;
-}
-
 static void tell(const rk_head_facts *f, const char *out)
 {
     fprintf(stderr,
@@ -89,7 +66,7 @@ static rk_status make(const head_options *o, rk_compress_job *j, rk_error *err)
     rk_head_facts facts = {0};
     int32_t *ids = NULL;
     int64_t n = 0;
-    rk_status st = read_tokens(o, j, &ids, &n, err);
+    rk_status st = rk_compress_tokens(j, o->data, o->vocab, o->n_tokens, &ids, &n, err);
     rk_meter meter = rk_meter_begin("learning", "tokens", 1, o->common.quiet);
     if (st == RK_OK)
         st = rk_head_new(

@@ -1,5 +1,5 @@
 /* compress_svd.c: `rwkv compress svd` and `rwkv compress dense`: square matrices as low-rank pairs, and
- * back. */
+ * whole matrices again. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "cli/compress.h"
 #include "compress/low_rank.h"
+#include "compress/whole.h"
 #include "model/pair.h"
 
 typedef struct svd_options {
@@ -41,7 +42,7 @@ static const rk_option svd_rows[] = {
 static const rk_option dense_rows[] = {
     RK_MODEL_OPERAND(svd_options, model),
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
-     "a model with plain low-rank pairs"},
+     "a model with plain low-rank pairs or records"},
     {"out", 'o', RK_OPT_TEXT, "OUT", AT(out), 0, 0, RK_REQUIRED,
      "what to write: .safetensors, .pth or .gguf"},
     FORCE_ROW,
@@ -63,7 +64,7 @@ const rk_command rk_cmd_compress_svd = {
 
 const rk_command rk_cmd_compress_dense = {
     .name = "compress dense",
-    .summary = "whole matrices again, the products of plain low-rank pairs",
+    .summary = "whole matrices again, of plain low-rank pairs and of records",
     .usage = "-m MODEL -o OUT",
     .options = {dense_rows, RK_COUNT(dense_rows)},
     .examples = "  rwkv compress dense -m small.safetensors -o whole.safetensors\n"
@@ -129,7 +130,7 @@ static rk_status expand(const svd_options *o, rk_compress_job *j, rk_error *err)
 {
     rk_model *made = NULL;
     (void)o;
-    rk_status st = rk_low_rank_whole(&made, j->host, rk_engine_pool(j->engine), err);
+    rk_status st = rk_whole_new(&made, j->host, rk_engine_pool(j->engine), err);
     if (st == RK_OK)
         st = rk_compress_save(j, made, err);
     rk_remade_close(made);

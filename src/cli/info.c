@@ -10,6 +10,7 @@
 #include "format/relatives.h"
 #include "format/survey.h"
 #include "model/pair.h"
+#include "model/records.h"
 
 typedef struct info_options {
     rk_common_options common;
@@ -112,7 +113,7 @@ static json_t *warnings(const rk_survey *s)
     return all;
 }
 
-/* All sizes by their names, those of pairs of a model that has some; of a file whose architecture is not
+/* All sizes by their names, those of pairs and records of a model that has some; of a file whose architecture is not
  * one of ours none. */
 static json_t *sizes(const rk_model *m)
 {
@@ -121,6 +122,7 @@ static json_t *sizes(const rk_model *m)
     for (int64_t i = 0; m && all && rk_model_get_size(m, i, &size); i++) {
         const double x = size.value;
         if ((m->hp.low_rank == 0 && rk_pair_has_size(size.name)) ||
+            (!m->hp.ffn_records && rk_records_has_size(size.name)) ||
             (m->hp.n_clusters == 0 && !strcmp(size.name, "n_clusters")))
             continue;
         json_t *value = x == floor(x) ? json_integer((json_int_t)x) : json_real(x);

@@ -14,7 +14,7 @@
 
 /* A matrix of the host and what becomes of it. */
 typedef struct matrix {
-    const rk_param *p; /* the host's; of rk_low_rank_whole the first factor's */
+    const rk_param *p; /* the host's; of rk_low_rank_multiply the first factor's */
     int kind;
     rk_tensor *down, *up, *whole;
     int64_t rank;         /* that the share asks for */
@@ -252,32 +252,16 @@ static void refer_to_whole(const rk_model *m, const rk_model *host, job *j)
     }
 }
 
-rk_status rk_low_rank_whole(rk_model **out, const rk_model *host, rk_pool *pool, rk_error *err)
+rk_status rk_low_rank_multiply(rk_model *made, const rk_model *host, rk_pool *pool, rk_error *err)
 {
-    rk_hparams hp = host->hp;
-    *out = NULL;
-    if (hp.low_rank == 0)
-        return rk_fail(err, RK_ERR_UNSUPPORTED, "the model has no low-rank pairs");
-    if (hp.pair_form == RK_PAIR_ENHANCED)
-        return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "the model's pairs are enhanced: there is a square between the two, so that "
-                       "no matrix is their product");
-    memset(hp.pair_rank, 0, sizeof hp.pair_rank);
-    rk_status st = rk_remade_new(out, host, &hp, err);
-    if (st != RK_OK)
-        return st;
-    job j = {.width = hp.n_embd, .of = calloc((size_t)(*out)->n_params, sizeof *j.of)};
+    job j = {.width = host->hp.n_embd, .of = calloc((size_t)made->n_params, sizeof *j.of)};
+    rk_status st = j.of ? RK_OK : RK_ERR_NOMEM;
     if (j.of) {
-        refer_to_whole(*out, host, &j);
+        refer_to_whole(made, host, &j);
         rk_pool_run_whole(pool, j.n, multiply, &j);
     }
     for (int64_t i = 0; i < j.n && st == RK_OK; i++)
         st = j.of[i].status;
     free(j.of);
-    if (!j.of || st != RK_OK) {
-        rk_remade_close(*out);
-        *out = NULL;
-        return rk_fail(err, RK_ERR_NOMEM, "out of memory for whole matrices");
-    }
-    return RK_OK;
+    return st == RK_OK ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for whole matrices");
 }

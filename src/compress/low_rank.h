@@ -28,8 +28,7 @@ typedef struct rk_low_rank_options {
 rk_status rk_low_rank_new(rk_model **out, const rk_model *host, const rk_low_rank_options *o,
                           double *error, rk_error *err);
 
-/* The reverse: whole matrices W2 W1.
- * Errors  RK_ERR_UNSUPPORTED: no pairs, or enhanced ones, which are no matrices; RK_ERR_NOMEM. */
-rk_status rk_low_rank_whole(rk_model **out, const rk_model *host, rk_pool *pool, rk_error *err);
+/* The reverse: the whole matrices W2 W1 of made, from the plain pairs of host, where it has some. */
+rk_status rk_low_rank_multiply(rk_model *made, const rk_model *host, rk_pool *pool, rk_error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "model/pair.h"
+#include "model/records.h"
 
 /* Memory for the tensors of m that the host does not have, which are its own. */
 static rk_status take_memory(rk_model *m, const rk_model *host, rk_error *err)
@@ -32,6 +33,8 @@ rk_status rk_remade_new(rk_model **out, const rk_model *host, const rk_hparams *
     rk_hparams settled = *hp;
     rk_status st = rk_pair_settle(host->arch, &settled, NULL, err);
     if (st == RK_OK)
+        st = rk_records_settle(host->arch, &settled, NULL, err);
+    if (st == RK_OK)
         st = rk_model_new(out, host->arch, &settled, err);
     if (st != RK_OK)
         return st;
@@ -52,23 +55,28 @@ void rk_remade_close(rk_model *m)
     rk_model_close(m);
 }
 
+/* What a new tensor was made of: that of a pair, of a matrix, of records, in the same layer. */
+static bool is_made_of(const rk_param *p, const rk_param *from)
+{
+    int kind = rk_pair_kind(p->spec), from_kind = rk_pair_kind(from->spec);
+    rk_pair_is_part(p->spec, &kind);
+    rk_pair_is_part(from->spec, &from_kind);
+    const bool of_pair = kind >= 0 && kind == from_kind;
+    const bool of_mix = (rk_records_is_part(p->spec) || rk_records_place_of(p->spec)) &&
+                        (from->role == RK_ROLE_RECORDS || rk_records_place_of(from->spec));
+    return p->layer == from->layer && (of_pair || of_mix);
+}
+
 rk_dtype rk_remade_type(const rk_model *host, const rk_param *p, rk_dtype own)
 {
     const rk_file_tensor *t = rk_file_find(host->file, p->name);
-    int kind = -1;
     if (t)
         return t->dtype;
-    if (rk_tensor_rows(&p->tensor) == 1)
+    if (rk_tensor_rows(&p->tensor) == 1 || !rk_roles[p->role].any_type)
         return own;
-    const bool part = rk_pair_is_part(p->spec, &kind);
-    if (!part)
-        kind = rk_pair_kind(p->spec);
-    for (int64_t i = 0; kind >= 0 && i < host->n_params; i++) {
+    for (int64_t i = 0; i < host->n_params; i++) {
         const rk_param *from = &host->params[i];
-        int from_kind = rk_pair_kind(from->spec);
-        if (!part)
-            rk_pair_is_part(from->spec, &from_kind);
-        if (from_kind != kind || from->layer != p->layer || !from->tensor.data)
+        if (!from->tensor.data || !is_made_of(p, from))
             continue;
         const rk_dtype dtype = from->tensor.dtype;
         return rk_dtype_is_blocks(dtype) ? RK_F16 : dtype == RK_F64 ? RK_F32 : dtype;

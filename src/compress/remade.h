@@ -12,7 +12,8 @@ rk_status rk_remade_new(rk_model **out, const rk_model *host, const rk_hparams *
 void rk_remade_close(rk_model *m);
 
 /* The type of a parameter of such a model in a file, where own is that of its values: the host's where it is
- * the host's; pairs, and matrices made of pairs, have 16 bits if what they were made of has 16 or fewer. */
+ * the host's; what is made of a matrix, and matrices that are made again, have 16 bits if what they were made of has 16
+ * or fewer. */
 rk_dtype rk_remade_type(const rk_model *host, const rk_param *p, rk_dtype own);
 
 #endif

@@ -14,6 +14,7 @@
 #include "format/scheme_forms.h"
 #include "io/checksum.h"
 #include "model/clusters.h"
+#include "model/records.h"
 
 /* ---- parameters ---- */
 
@@ -54,15 +55,20 @@ rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *e
                    ? rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
                              rk_file_name(m->file), p->name, m->arch->name)
                    : RK_OK;
-    const bool type = is_float(t->dtype) || (rk_dtype_is_blocks(t->dtype) && stays_mapped(p, t));
+    const bool bits = p->role == RK_ROLE_PLANES;
+    const bool type =
+        bits ? t->dtype == RK_U8
+             : is_float(t->dtype) || (rk_dtype_is_blocks(t->dtype) && stays_mapped(p, t) &&
+                                      !rk_records_is_part(p->spec));
     if (!p->used || (type && same_squeezed(t, &p->tensor)))
         return RK_OK;
     rk_tensor shape = {.dtype = t->dtype};
     shape.n_dims = t->n_dims < RK_MAX_DIMS ? t->n_dims : RK_MAX_DIMS;
     memcpy(shape.dims, t->dims, (size_t)shape.n_dims * sizeof *shape.dims);
-    return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s of a float type",
+    return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' is %s, expected %s of %s",
                    rk_file_name(m->file), p->name, rk_tensor_describe(&shape, found, sizeof found),
-                   strchr(rk_tensor_describe(&p->tensor, expected, sizeof expected), '('));
+                   strchr(rk_tensor_describe(&p->tensor, expected, sizeof expected), '('),
+                   bits ? "u8" : "a float type");
 }
 
 /* Check every tensor and count the floats that must be widened. */
@@ -182,6 +188,21 @@ static void add_size(rk_checksum *c, const rk_size_spec *s, double x)
     rk_checksum_add(c, &x, sizeof x);
 }
 
+/* What the matrix in whose place records stand would add: states fit both. */
+static void add_records(rk_checksum *c, const rk_model *m, const rk_param *p)
+{
+    const rk_records_place place = rk_records_begins(p->spec);
+    const rk_param_spec *spec = rk_records_matrix(m->arch, place);
+    char name[RK_PARAM_NAME_MAX];
+    int64_t dims[RK_MAX_DIMS];
+    if (place == RK_RECORDS_NOWHERE)
+        return;
+    rk_param_name(spec, p->layer, name);
+    rk_checksum_add(c, name, strlen(name));
+    rk_checksum_add(c, dims,
+                    (size_t)rk_shape_dims(m->arch, &m->hp, spec->shape, dims) * sizeof *dims);
+}
+
 /* Of architecture, marked and stated sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
 static rk_status fingerprint(rk_model *m, rk_error *err)
 {
@@ -193,6 +214,10 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
         const rk_param *p = &m->params[i];
         if (!p->used || p->added || p->role == RK_ROLE_CLUSTERS) /* of the head: states fit */
             continue;
+        if (rk_records_is_part(p->spec)) {
+            add_records(c, m, p);
+            continue;
+        }
         rk_checksum_add(c, p->name, strlen(p->name));
         rk_checksum_add(c, p->tensor.dims, (size_t)p->tensor.n_dims * sizeof *p->tensor.dims);
         if (rk_tensor_rows(&p->tensor) != 1)
@@ -320,6 +345,8 @@ static rk_status open_file(rk_model **out, rk_file *f, const rk_open_options *o,
         st = refuse_unknown(m, err);
     if (st == RK_OK)
         st = take_clusters(m, err);
+    if (st == RK_OK)
+        st = rk_records_check(m, err);
     if (st == RK_OK)
         st = fingerprint(m, err);
     if (st != RK_OK) {

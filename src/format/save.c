@@ -358,7 +358,7 @@ bool rk_save_is_vector(const rk_param *p)
 static rk_dtype type_of(const rk_save *s, const rk_param *p, rk_dtype own)
 {
     const rk_save_options *o = s->o;
-    if (!p)
+    if (!p || own == RK_U8) /* bits */
         return own;
     if (s->vectors_f32 && rk_save_is_vector(p))
         return RK_F32;

@@ -384,6 +384,17 @@ typedef struct rk_kernels {
     void (*gemv_axpy)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
                       rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
 
+    /* A sparse channel mix. y[j] = the sum of those of x (k) whose bit in row j is set; rows of ceil(k / 8)
+     * bytes, `stride` apart, the first element in the lowest bit. */
+    void (*sum_where)(int64_t n, int64_t k, const void *x, const uint8_t *bits, int64_t stride,
+                      void *y);
+    /* Rows (k) that lie anywhere: y[j] = x . rows[j], as gemv_dot; y (k) += a[j] rows[j] one after the
+     * other. */
+    void (*gather_dot)(int64_t n, int64_t k, const void *x, const void *const *rows, rk_dtype wt,
+                       void *y);
+    void (*gather_axpy)(int64_t n, int64_t k, const void *a, const void *const *rows, rk_dtype wt,
+                        void *y);
+
     /* The kernel path (ref/features.h), of the reference alone: heads of tokens [lo, hi).
      * features_gain_bwd returns the gradient of alpha that the i-th adds. */
     size_t (*features_scratch)(int64_t head_size, int64_t n_features);

@@ -11,7 +11,9 @@
 #include "model/clusters.h"
 #include "model/pack.h"
 #include "model/pair.h"
+#include "model/records.h"
 #include "model/residence.h"
+#include "tensor/sparse_mix.h"
 
 /* ---- shapes and names ---- */
 
@@ -63,7 +65,8 @@ int64_t rk_arch_layer_of(const rk_arch *arch, const char *name, const char **res
 /* The table's role, but of a matrix of one row. */
 static rk_role role_of(const rk_param_spec *spec, const rk_tensor *t)
 {
-    return rk_roles[spec->role].any_type && rk_tensor_rows(t) == 1 ? RK_ROLE_VECTOR : spec->role;
+    const bool vector = rk_roles[spec->role].any_type && rk_tensor_rows(t) == 1;
+    return vector && spec->role != RK_ROLE_PLANES ? RK_ROLE_VECTOR : spec->role;
 }
 
 static rk_low_rank *pair_at(const rk_model *m, int64_t layer, int kind)
@@ -71,13 +74,15 @@ static rk_low_rank *pair_at(const rk_model *m, int64_t layer, int kind)
     return &m->pairs[layer * RK_PAIR_KINDS + kind];
 }
 
-/* Where the top or layer struct, or a pair, refers to a parameter. */
+/* Where the top or layer struct, or what stands in a matrix's place, refers to a parameter. */
 static void *place_of(const rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     int kind;
     void *owner = rk_param_of_model(spec) ? m->top : rk_model_layer(m, layer);
     if (rk_pair_is_part(spec, &kind))
         owner = pair_at(m, layer, kind);
+    if (rk_records_is_part(spec))
+        owner = &m->mixes[layer];
     return (unsigned char *)owner + spec->field;
 }
 
@@ -104,7 +109,7 @@ static rk_param *append_param(rk_model *m, const rk_param_spec *spec, int64_t la
     const int n_dims = rk_shape_dims(m->arch, &m->hp, spec->shape, dims);
     *p = (rk_param){.spec = spec, .layer = layer};
     rk_param_name(spec, layer, p->name);
-    p->tensor = rk_tensor_over(RK_F32, n_dims, dims, NULL);
+    p->tensor = rk_tensor_over(spec->role == RK_ROLE_PLANES ? RK_U8 : RK_F32, n_dims, dims, NULL);
     p->role = role_of(spec, &p->tensor);
     return p;
 }
@@ -119,6 +124,20 @@ static void add_pair(rk_model *m, const rk_param_spec *spec, int64_t layer, int 
         if (part == RK_PAIR_DIAGONAL && m->hp.pair_form != RK_PAIR_ENHANCED)
             continue;
         rk_param *p = append_param(m, rk_pair_spec(kind, (rk_pair_part)part), layer);
+        p->used = true;
+        refer_to(m, p);
+    }
+}
+
+/* In the place of ffn.key or ffn.value. */
+static void add_records(rk_model *m, const rk_param_spec *spec, int64_t layer,
+                        rk_records_place place)
+{
+    const rk_param_spec *row;
+    if (place == RK_RECORDS_KEY)
+        *(rk_weight *)place_of(m, spec, layer) = (rk_weight){.records = &m->mixes[layer]};
+    for (int i = 0; (row = rk_records_spec(&m->hp, place, i)); i++) {
+        rk_param *p = append_param(m, row, layer);
         p->used = true;
         refer_to(m, p);
     }
@@ -160,8 +179,14 @@ static bool has_param(const rk_model *m, const rk_param_spec *spec, int64_t laye
 static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
 {
     const int kind = m->hp.low_rank > 0 ? rk_pair_kind(spec) : -1;
+    const rk_records_place place =
+        m->hp.ffn_records ? rk_records_place_of(spec) : RK_RECORDS_NOWHERE;
     if (!has_param(m, spec, layer))
         return;
+    if (place != RK_RECORDS_NOWHERE) {
+        add_records(m, spec, layer, place);
+        return;
+    }
     if (kind >= 0 && m->hp.pair_rank[kind] > 0) {
         add_pair(m, spec, layer, kind);
         return;
@@ -176,8 +201,8 @@ static void add_param(rk_model *m, const rk_param_spec *spec, int64_t layer)
         m->head = rk_param_weight(m, p);
 }
 
-/* What pairs have more than the matrices in whose place they are. */
-enum { PAIR_PARAMS = RK_PAIR_KINDS * (RK_PAIR_PARTS - 1) };
+/* What pairs and records have more than the matrices in whose place they are. */
+enum { MORE_PARAMS = RK_PAIR_KINDS * (RK_PAIR_PARTS - 1) + RK_RECORDS_PARAMS - 2 };
 
 static size_t n_specs(const rk_arch *arch)
 {
@@ -224,9 +249,10 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
         m->top = calloc(1, arch->top_bytes);
         m->layers = calloc(layers, arch->layer_bytes);
         m->pairs = calloc(layers * RK_PAIR_KINDS, sizeof *m->pairs);
-        m->params = calloc((layers + 1) * (n_specs(arch) + PAIR_PARAMS), sizeof *m->params);
+        m->mixes = calloc(layers, sizeof *m->mixes);
+        m->params = calloc((layers + 1) * (n_specs(arch) + MORE_PARAMS), sizeof *m->params);
     }
-    if (!m || !m->top || !m->layers || !m->pairs || !m->params) {
+    if (!m || !m->top || !m->layers || !m->pairs || !m->mixes || !m->params) {
         rk_model_close(m);
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a model of %zu layers", layers);
     }
@@ -288,6 +314,7 @@ void rk_model_close(rk_model *m)
     free(m->params);
     free(m->layers);
     free(m->pairs);
+    free(m->mixes);
     rk_clusters_free(m->clusters);
     free(m->top);
     free(m);

@@ -185,6 +185,8 @@ struct rk_model {
     void *layers;     /* n_layer of its layer structs */
     rk_low_rank
         *pairs; /* RK_PAIR_KINDS for each layer; those of matrices that are whole are not used */
+    struct rk_sparse_mix
+        *mixes;      /* of each layer, where the channel mix is in records; else not used */
     rk_weight *head; /* (V, C), of the top struct; its matrix may be the table of embeddings, too */
     struct rk_clusters *clusters; /* of a hierarchical head, once it is opened; NULL: none */
     int n_weights; /* that adapters may be added to: the largest rk_weight.adapted_as */

@@ -6,30 +6,34 @@
 #include "tensor/ops.h"
 
 typedef enum rk_role {
-    RK_ROLE_VECTOR,        /* norms, mixes, biases; (H,N) with an entry a channel too */
-    RK_ROLE_STATE,         /* what streams begin with: what the recurrence holds, */
-    RK_ROLE_STATE_SUM,     /* a sum of weights in it, */
-    RK_ROLE_STATE_PAIR,    /* a factor of what is added to it in training, */
-    RK_ROLE_SHIFT,         /* the token before the first */
-    RK_ROLE_KERNEL,        /* the initial state and the gain of a kernel path, */
-    RK_ROLE_FEATURES,      /* its features, which no gradient changes, */
-    RK_ROLE_BASIS,         /* and the basis they are in, which a rule of its own changes */
-    RK_ROLE_EMB,           /* a row a token */
-    RK_ROLE_HEAD,          /* (V,C) */
-    RK_ROLE_TIED,          /* both in one */
-    RK_ROLE_ATT_READ,      /* receptance, gate */
-    RK_ROLE_ATT_WRITE,     /* key, value */
-    RK_ROLE_ATT_OUT,       /* back to the residual stream */
-    RK_ROLE_FFN_IN,        /* key and receptance of the channel mix */
-    RK_ROLE_FFN_OUT,       /* its value, most of whose inputs a relu made zero, */
-    RK_ROLE_FFN_DOWN,      /* or behind a gate that leaves none zero */
-    RK_ROLE_LOW_RANK,      /* (in, rank) or (rank, out): mixes, decay, rates, gate */
-    RK_ROLE_LOW_RANKS,     /* several of these in one tensor, (n, rank, out) */
-    RK_ROLE_FACTOR,        /* one of a pair in the place of a square matrix, (out, in): pair.h */
-    RK_ROLE_HEADS,         /* a small matrix for each head, (n, out, in) */
-    RK_ROLE_PLACES,        /* numbers of heads, which do not change */
-    RK_ROLE_CLUSTERS,      /* of a hierarchical head, which a rule of its own makes */
-    RK_ROLE_SQUEEZE,       /* one of two narrow matrices of a gate, (out, in) */
+    RK_ROLE_VECTOR,           /* norms, mixes, biases; (H,N) with an entry a channel too */
+    RK_ROLE_STATE,            /* what streams begin with: what the recurrence holds, */
+    RK_ROLE_STATE_SUM,        /* a sum of weights in it, */
+    RK_ROLE_STATE_PAIR,       /* a factor of what is added to it in training, */
+    RK_ROLE_SHIFT,            /* the token before the first */
+    RK_ROLE_KERNEL,           /* the initial state and the gain of a kernel path, */
+    RK_ROLE_FEATURES,         /* its features, which no gradient changes, */
+    RK_ROLE_BASIS,            /* and the basis they are in, which a rule of its own changes */
+    RK_ROLE_EMB,              /* a row a token */
+    RK_ROLE_HEAD,             /* (V,C) */
+    RK_ROLE_TIED,             /* both in one */
+    RK_ROLE_ATT_READ,         /* receptance, gate */
+    RK_ROLE_ATT_WRITE,        /* key, value */
+    RK_ROLE_ATT_OUT,          /* back to the residual stream */
+    RK_ROLE_FFN_IN,           /* key and receptance of the channel mix */
+    RK_ROLE_FFN_OUT,          /* its value, most of whose inputs a relu made zero, */
+    RK_ROLE_FFN_DOWN,         /* or behind a gate that leaves none zero */
+    RK_ROLE_LOW_RANK,         /* (in, rank) or (rank, out): mixes, decay, rates, gate */
+    RK_ROLE_LOW_RANKS,        /* several of these in one tensor, (n, rank, out) */
+    RK_ROLE_FACTOR,           /* one of a pair in the place of a square matrix, (out, in): pair.h */
+    RK_ROLE_HEADS,            /* a small matrix for each head, (n, out, in) */
+    RK_ROLE_PLACES,           /* numbers of heads, which do not change */
+    RK_ROLE_CLUSTERS,         /* of a hierarchical head, which a rule of its own makes */
+    RK_ROLE_SQUEEZE,          /* one of two narrow matrices of a gate, (out, in) */
+    RK_ROLE_RECORDS,          /* key and value of the channel mix, a record a neuron (records.h), */
+    RK_ROLE_PREDICTOR,        /* numbers of a predictor of which neurons are active, */
+    RK_ROLE_PREDICTOR_MATRIX, /* its matrices, */
+    RK_ROLE_PLANES,           /* and bits of weights, in u8 */
     RK_ROLE_EMB_MAP,       /* (elements of a small matrix, in): what is added to a row of a table */
     RK_ROLE_ADAPTER,       /* what is trained beside a matrix (nn/adapter.h) */
     RK_ROLE_ADAPTER_START, /* what it began with, which does not change */

@@ -3,6 +3,7 @@
 
 #include "base/num.h"
 #include "model/pair.h"
+#include "model/records.h"
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rk_rwkv4_layer, f)
 #define TUNED(f) RK_SCOPE_TUNED, offsetof(rk_rwkv4_layer, f)
@@ -98,7 +99,7 @@ const rk_arch rk_arch_rwkv4 = {
     .layer_bytes = sizeof(rk_rwkv4_layer),
     .detect = detect,
     .sizes = {&rk_sizes_first, &rk_rwkv4_sizes, &rk_sizes_pairs, &rk_sizes_clusters,
-              &rk_sizes_last},
+              &rk_sizes_records, &rk_sizes_last},
     .settle = rk_rwkv4_settle,
     RK_LM_PARTS,
     .stem = rk_lm_stem,

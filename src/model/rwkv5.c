@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "model/lm.h"
 #include "model/pair.h"
+#include "model/records.h"
 #include "nn/rwkv4.h"
 
 typedef struct rwkv5_layer {
@@ -199,8 +200,8 @@ static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t layer, rk_
         .name = (arch_name), .old = (is_old), .params = params_##form,                             \
         .n_params = RK_COUNT(params_##form), .state = state, .n_state = N_STATE,                   \
         .layer_bytes = sizeof(rwkv5_layer), .detect = detect_##form,                               \
-        .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_pairs, &rk_sizes_clusters,                \
-                  &rk_sizes_last_x},                                                               \
+        .sizes = {&rk_sizes_first,    &own_sizes,        &rk_sizes_pairs,                          \
+                  &rk_sizes_clusters, &rk_sizes_records, &rk_sizes_last_x},                        \
         .settle = rk_settle_heads, RK_LM_PARTS, .stem = rk_lm_stem, .time_mix = time_mix,          \
         .channel_mix = channel_mix,                                                                \
     }

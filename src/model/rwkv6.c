@@ -2,6 +2,7 @@
 #include "base/num.h"
 #include "model/lm.h"
 #include "model/pair.h"
+#include "model/records.h"
 #include "nn/rwkv4.h"
 
 typedef struct rwkv6_layer {
@@ -133,7 +134,8 @@ const rk_arch rk_arch_rwkv6 = {
     .n_state = N_STATE,
     .layer_bytes = sizeof(rwkv6_layer),
     .detect = detect,
-    .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_pairs, &rk_sizes_clusters, &rk_sizes_last_x},
+    .sizes = {&rk_sizes_first, &own_sizes, &rk_sizes_pairs, &rk_sizes_clusters, &rk_sizes_records,
+              &rk_sizes_last_x},
     .settle = settle,
     RK_LM_PARTS,
     .stem = rk_lm_stem,

@@ -145,7 +145,7 @@ const rk_arch rk_arch_rwkv7 = {
     .layer_bytes = sizeof(rk_rwkv7_layer),
     .detect = detect,
     .sizes = {&rk_sizes_first, &rk_rwkv7_sizes, &rk_sizes_pairs, &rk_sizes_clusters,
-              &rk_sizes_last_x},
+              &rk_sizes_records, &rk_sizes_last_x},
     .settle = rk_settle_heads,
     .carry = rk_rwkv7_carry,
     .n_carry = RK_RWKV7_N_CARRY,

@@ -4,6 +4,7 @@
 
 #include "model/lm.h"
 #include "model/pair.h"
+#include "model/records.h"
 #include "nn/rwkv7.h"
 
 typedef struct rk_rwkv7_layer {

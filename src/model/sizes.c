@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "model/pair.h"
+#include "model/records.h"
 
 /* ---- rows ---- */
 
@@ -278,16 +279,19 @@ static rk_status read_tensor(const rk_arch *arch, const rk_file *f, const rk_siz
     char name[RK_PARAM_NAME_MAX];
     const rk_file_tensor *t =
         shown_by(f, s, s->file.from == RK_FROM_LATER ? mixer + 1 : 0, hp->n_layer, name);
+    const rk_file_tensor *records = t ? NULL : rk_records_shows(arch, f, s->file.tensor);
+    const int n_dims = records ? 3 : s->file.n_dims;
     *value = s->file.from == RK_FROM_LATER ? 1 : 0;
+    t = records ? records : t;
     if (!t && (s->file.from == RK_FROM_OPTIONAL ||
                (s->file.from == RK_FROM_LATER && hp->n_layer - rk_n_kept(hp) < 2)))
         return RK_OK;
     if (!t)
         return rk_fail(err, RK_ERR_FORMAT, "%s: no tensor '%s', which an %s model has",
                        rk_file_name(f), name, arch->name);
-    if (t->n_dims != (s->file.n_dims ? s->file.n_dims : rk_max_i64(t->n_dims, 1)))
+    if (t->n_dims != (n_dims ? n_dims : rk_max_i64(t->n_dims, 1)))
         return rk_fail(err, RK_ERR_FORMAT, "%s: tensor '%s' has %d dimensions, expected %d",
-                       rk_file_name(f), t->name, t->n_dims, s->file.n_dims ? s->file.n_dims : 1);
+                       rk_file_name(f), t->name, t->n_dims, n_dims ? n_dims : 1);
     *value = (double)t->dims[s->file.axis];
     return check_dims(f, t, s, err);
 }
@@ -458,8 +462,10 @@ rk_status rk_settle_heads(const rk_arch *arch, rk_hparams *hp, const rk_file *fi
         hp->n_head = hp->n_embd / hp->head_size;
     if (hp->head_size == 0)
         hp->head_size = hp->n_embd / hp->n_head;
-    if (hp->n_head * hp->head_size == hp->n_embd)
-        return rk_pair_settle(arch, hp, file, err);
+    if (hp->n_head * hp->head_size == hp->n_embd) {
+        const rk_status st = rk_pair_settle(arch, hp, file, err);
+        return st == RK_OK ? rk_records_settle(arch, hp, file, err) : st;
+    }
     if (file)
         return rk_fail(
             err, RK_ERR_FORMAT,

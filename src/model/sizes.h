@@ -12,7 +12,7 @@
 
 struct rk_arch;
 
-enum { RK_SIZE_TABLES = 6, RK_OWN_SIZES = 32, RK_PAIR_KINDS = 5, RK_LAYERS_MAX = 1024 };
+enum { RK_SIZE_TABLES = 7, RK_OWN_SIZES = 32, RK_PAIR_KINDS = 5, RK_LAYERS_MAX = 1024 };
 
 /* Some of a model's layers. */
 typedef struct rk_layer_set {
@@ -38,9 +38,12 @@ typedef struct rk_hparams {
     /* Of low-rank pairs (pair.h): the largest rank, that of each kind, rk_pair_form. */
     int64_t low_rank, pair_rank[RK_PAIR_KINDS], pair_form;
     int64_t n_clusters; /* of tokens, for a hierarchical head (clusters.h); 0: there is none */
-    bool tuned_state;   /* layers hold the state that streams begin with, */
-    bool tuned_shift;   /* and what stands before the first token in the time mix's shift */
-    bool tuned_basis;   /* features of a kernel path are in a basis of their own */
+    /* 1: the channel mix is in records; the predictors beside them, 0 where there is none: planes of bits,
+     * bytes of a row of these, what the small product has in the middle (records.h). */
+    int64_t ffn_records, plane_bits, plane_bytes, predictor_size;
+    bool tuned_state; /* layers hold the state that streams begin with, */
+    bool tuned_shift; /* and what stands before the first token in the time mix's shift */
+    bool tuned_basis; /* features of a kernel path are in a basis of their own */
     /* Of a model made of a transformer: the layers that are still as they were there. They have attention,
      * and nothing of what the architecture puts in its place or beside it. */
     rk_layer_set kept;

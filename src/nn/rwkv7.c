@@ -7,6 +7,8 @@
  * a gate, a group norm. */
 #include "nn/rwkv7.h"
 
+#include "tensor/sparse_mix.h"
+
 #include <string.h>
 
 #include "nn/grouped.h"
@@ -168,6 +170,9 @@ rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix 
                                         rk_tensor **shift)
 {
     rk_tensor *mixed = rk_shift_mix(ctx, x, *shift, &p->x_k, 1, shift);
+    if (p->key.records)
+        return rk_add(ctx, residual,
+                      rk_sparse_mix_forward(ctx, p->key.records, rk_index(ctx, mixed, 0)));
     const rk_linears_in key = {rk_index(ctx, mixed, 0), p->key, RK_RELU2};
     rk_tensor *k = NULL;
     rk_linears(ctx, &key, 1, &k);

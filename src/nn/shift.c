@@ -1,6 +1,8 @@
 /* shift.c: token shift and the channel mix that RWKV-4, -5 and -6 share. */
 #include "nn/shift.h"
 
+#include "tensor/sparse_mix.h"
+
 rk_tensor *rk_previous_rows(rk_ctx *ctx, rk_tensor *x, rk_tensor **shift)
 {
     if (rk_ctx_failed(ctx))
@@ -31,6 +33,12 @@ rk_tensor *rk_gated_channel_mix_of(rk_ctx *ctx, const rk_gated_channel_mix *p, r
                                    rk_tensor *xr, rk_tensor *residual)
 {
     enum { K, R, N_READS };
+    if (p->key.records) {
+        rk_tensor *gate;
+        rk_linears(ctx, &(rk_linears_in){xr, p->receptance, RK_SIGMOID}, 1, &gate);
+        rk_tensor *mix = rk_sparse_mix_forward(ctx, p->key.records, xk);
+        return rk_add(ctx, residual, rk_mul(ctx, gate, mix));
+    }
     const rk_linears_in reads[N_READS] = {
         [K] = {xk, p->key, RK_RELU2}, [R] = {xr, p->receptance, RK_SIGMOID}};
     rk_tensor *read[N_READS];

@@ -24,6 +24,9 @@ typedef struct rk_weight {
     rk_tensor *matrix; /* NULL: the low-rank pair replaces it */
     rk_layout layout;
     const rk_low_rank *low_rank; /* NULL: none */
+    /* The products with this weight and with the one behind it are one, of records (sparse_mix.h); NULL:
+     * they are not. */
+    const struct rk_sparse_mix *records;
     int adapted_as; /* where adapters of this weight stand in rk_adapted_rows.of; 0: it has none */
 } rk_weight;
 

@@ -49,6 +49,11 @@ rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err)
     rk_status st = rk_model_open_with(&m, p->init_from, &add, err);
     if (st == RK_OK)
         st = check_sizes(m, p, err);
+    if (st == RK_OK && m->hp.ffn_records)
+        st = rk_fail(err, RK_ERR_UNSUPPORTED,
+                     "%s: its channel mix is in records, which have no gradient; expected whole "
+                     "matrices, which `rwkv compress dense` makes of it",
+                     p->init_from);
     if (st == RK_OK)
         *out = m;
     else

@@ -339,6 +339,10 @@ static rk_status check_places(const rk_grow_map *map, rk_error *err)
             err, RK_ERR_UNSUPPORTED,
             "models with a hierarchical head do not grow: expected the model that it was "
             "made for");
+    if (map->small->hp.ffn_records)
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "models whose channel mix is in records do not grow: expected the model "
+                       "with whole matrices");
     for (int64_t i = 0; i < map->big->n_params; i++)
         n += rk_grow_source(map, &map->big->params[i]) != NULL;
     for (int64_t i = 0; i < map->small->n_params; i++)

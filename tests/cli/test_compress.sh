@@ -31,6 +31,25 @@ rwkv train --init-from both.safetensors $data --steps 2 --out head-on
 rwkv info head-on | grep -q 'n_clusters' || complain 'training has taken the head away'
 rwkv eval -m head.safetensors --ppl text.txt --json -q >text || complain 'a head: no perplexity'
 
+rwkv compress predictor -m rwkv7 --data text.txt --tokens 300 --hidden 8 --steps 10 --bits 2 -o mix.safetensors -q
+rwkv compress predictor -m rwkv7 --data text.txt --tokens 300 --hidden 8 --steps 10 --bits 2 -o mix3.safetensors -q -t 3
+cmp mix.safetensors mix3.safetensors || complain 'records: other bits with three threads'
+rwkv compress svd -m mix.safetensors --rank 32 -o pairs-mix.safetensors -q
+rwkv compress head -m pairs-mix.safetensors --clusters 6 --data text.txt --tokens 300 --steps 20 -o lite.safetensors -q
+rwkv run -m lite.safetensors -p line -n 3 -q >text || complain 'all parts do not run together'
+rwkv compress dense -m mix.safetensors -o mix-whole.safetensors -q
+rwkv run -m rwkv7 -p line -n 8 -q --seed 1 >text
+rwkv run -m mix-whole.safetensors -p line -n 8 -q --seed 1 >text2
+cmp -s text text2 || complain 'records are not made whole'
+rwkv compress dense -m lite.safetensors -o lite-whole.safetensors -q
+rwkv info lite-whole.safetensors | grep -q 'ffn_records' && complain 'records stay'
+rwkv convert mix.safetensors mix.pth --type f16 -q
+rwkv run -m mix.pth -p line -n 3 -q >text || complain 'records in a .pth file do not run'
+for arch in rwkv4 rwkv5 rwkv6; do
+    rwkv compress predictor -m $arch --data text.txt --tokens 60 --hidden 4 --steps 2 --p 0.9x1,0.5 -o $arch-mix.pth -q
+    rwkv run -m $arch-mix.pth -p line -n 3 -q >text || complain "$arch: records do not run"
+done
+
 cat >check.py <<'EOF'
 import json, struct, sys
 
@@ -110,7 +129,49 @@ HEADS = (
     ("no-bias", lambda h, d: renamed(h, "head_l1.bias", "x"), "no tensor 'head_l1.bias'"),
     ("no-product", lambda h, d: renamed(h, "head_l1.weight", "x"), "is none of an rwkv7 model's"),
 )
+mix = "blocks.1.ffn."
+def byte_type(head, name):
+    head[name]["dtype"] = "I32"
+def without_records(head, data):
+    t = head.pop("blocks.0.ffn.records")
+    a, b = t["data_offsets"]
+    f, _, c = t["shape"]
+    head["blocks.0.ffn.key.weight"] = dict(t, shape=[f, c], data_offsets=[a, (a + b) // 2])
+    head["blocks.0.ffn.value.weight"] = dict(t, shape=[c, f], data_offsets=[(a + b) // 2, b])
+MIXES = (
+    ("theta", values(mix + "limits", nan, 0.5), "'blocks.1.ffn.limits': theta is nan, expected 0 to 1"),
+    ("p-below", values(mix + "limits", 0.5, -0.1), "p is -0.1, expected 0 to 1"),
+    ("p-above", values("blocks.0.ffn.limits", 0.5, 1.5), "'blocks.0.ffn.limits': p is 1.5"),
+    ("p-inf", values(mix + "limits", 0.5, inf), "p is inf"),
+    ("scale", values(mix + "plane_scale", inf), "'blocks.1.ffn.plane_scale' holds a number that is not"),
+    ("offset", values(mix + "plane_offset", nan), "'blocks.1.ffn.plane_offset' holds a number that is not"),
+    ("records", lambda h, d: shaped(h, mix + "records", [64, 2, 64]), "tensor 'blocks.1.ffn.records' is"),
+    ("flat-records", lambda h, d: shaped(h, "blocks.0.ffn.records", [256, 32]),
+     "'blocks.0.ffn.records' has 2 dimensions, expected 3"),
+    ("three", lambda h, d: shaped(h, "blocks.0.ffn.records", [64, 4, 32]), "tensor 'blocks.0.ffn."),
+    ("no-records", lambda h, d: renamed(h, mix + "records", "x"), "no tensor 'blocks.1.ffn.records'"),
+    ("no-first", lambda h, d: renamed(h, "blocks.0.ffn.records", "x"), "no tensor 'blocks.0.ffn.key.weight'"),
+    ("alone", without_records, "predictors of active neurons, and no 'blocks.0.ffn.records'"),
+    ("no-limits", lambda h, d: renamed(h, mix + "limits", "x"), "no tensor 'blocks.1.ffn.limits'"),
+    ("no-fc2", lambda h, d: renamed(h, mix[:-4] + "mlp.fc2.weight", "x"), "no tensor 'blocks.1.mlp.fc2.weight'"),
+    ("no-fc1", lambda h, d: renamed(h, "blocks.0.mlp.fc1.weight", "x"), "is none of an rwkv7 model's"),
+    ("fc2", lambda h, d: shaped(h, mix[:-4] + "mlp.fc2.weight", [8, 128]), "tensor 'blocks.1.mlp.fc2.weight' is"),
+    ("fc1", lambda h, d: shaped(h, "blocks.0.mlp.fc1.weight", [256]), "has 1 dimensions, expected 2"),
+    ("planes", lambda h, d: shaped(h, mix + "planes", [1, 128, 8]), "tensor 'blocks.1.ffn.planes' is"),
+    ("wide-planes", lambda h, d: shaped(h, "blocks.0.ffn.planes", [16, 16, 4]), "expected 1 to 8"),
+    ("plane-type", lambda h, d: (byte_type(h, mix + "planes"), shaped(h, mix + "planes", [2, 32, 4])),
+     "tensor 'blocks.1.ffn.planes' is"),
+    ("no-planes", lambda h, d: renamed(h, "blocks.0.ffn.planes", "x"), "is none of an rwkv7 model's"),
+    ("no-scale", lambda h, d: renamed(h, mix + "plane_scale", "x"), "no tensor 'blocks.1.ffn.plane_scale'"),
+    ("key-too", lambda h, d: renamed(h, mix + "plane_offset", mix + "key.weight"), "tensor 'blocks.1.ffn."),
+)
 with open("cases", "w") as out:
+    for name, change, sentence in MIXES:
+        head, data = read("mix.safetensors")
+        changed = change(head, data)
+        data = changed if isinstance(changed, bytes) else data
+        write("bad-%s.safetensors" % name, head, data)
+        out.write("bad-%s.safetensors %s\n" % (name, sentence))
     for name, change, sentence in HEADS:
         head, data = read("head.safetensors")
         data = change(head, data) or data
@@ -147,6 +208,21 @@ refused 'expected at least one for each' compress head -m rwkv7 --data text.txt 
 refused 'expected 2 to n_vocab, 256' compress head -m rwkv7 --data text.txt --clusters 300 -o none.safetensors
 refused 'llama.cpp has no hierarchical head' compress head -m rwkv7 --data text.txt -o none.gguf
 refused "no name in gguf files" convert rwkv7-pairs.pth none.gguf
+refused 'records already' compress predictor -m mix.safetensors --data text.txt -o none.safetensors
+refused 'llama.cpp has no channel mix in records' compress predictor -m rwkv7 --data text.txt -o none.gguf
+refused 'expected 0, 1, 2 or 4' compress predictor -m rwkv7 --data text.txt --bits 3 -o none.safetensors
+refused 'expected a predictor of at least one' compress predictor -m rwkv7 --data text.txt --bits 0 --hidden 0 -o none.safetensors
+refused 'numbers from 0 to 1' compress predictor -m rwkv7 --data text.txt --p 0.9,1.1 -o none.safetensors
+refused 'numbers from 0 to 1' compress predictor -m rwkv7 --data text.txt --p 0.9x -o none.safetensors
+refused 'expected one of them' compress predictor -m rwkv7 --data text.txt --p 0.9 --share 0.3 -o none.safetensors
+refused '--theta' compress predictor -m rwkv7 --data text.txt --theta 1.5 -o none.safetensors
+printf 'abc' >short.txt
+refused 'a text of 3 tokens, expected 5 at least' compress predictor -m rwkv7 --data short.txt -o none.safetensors
+refused 'no name in gguf files' convert mix.safetensors none.gguf
+refused 'no name in gguf files' quantize mix.safetensors none.gguf --type q8_0
+refused 'in records do not grow' grow -m mix.safetensors --tokens +8 -o none.safetensors
+# shellcheck disable=SC2086
+refused 'in records, which have no gradient' train --init-from mix.safetensors $data --steps 1 --out no
 refused "--rank '1/0'" compress svd -m rwkv7 --rank 1/0 -o none.safetensors
 refused "--rank '0'" compress svd -m rwkv7 --rank 0 -o none.safetensors
 refused "--rank 'x'" compress svd -m rwkv7 --rank x -o none.safetensors

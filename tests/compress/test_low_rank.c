@@ -5,6 +5,7 @@
 #include "compress/eigen.h"
 #include "compress/low_rank.h"
 #include "compress/remade.h"
+#include "compress/whole.h"
 #include "infer/engine.h"
 #include "model/pair.h"
 
@@ -197,7 +198,7 @@ static void check_full(test_ctx *t, const rk_model *m)
     eval(read, TOKENS, got);
     test_close(t, "logits", want, got, V, 1e-4f);
     test_ok(rk_pool_new(&pool, 2, NULL, NULL, NULL, &err), &err);
-    test_ok(rk_low_rank_whole(&whole, read, pool, &err), &err);
+    test_ok(rk_whole_new(&whole, read, pool, &err), &err);
     for (int k = 0; k < RK_PAIR_KINDS; k++) {
         const rk_tensor *a = matrix_of(m, 1, k), *b = matrix_of(whole, 1, k);
         assert_int_equal(a != NULL, b != NULL);
@@ -306,7 +307,7 @@ static void test_enhanced(void **state)
         test_close(&t, "pieces", want, got, V, 1e-4f);
         eval(m, 1, got);
         test_close(&t, "tokens", want, got, V, 1e-4f);
-        assert_int_equal(rk_low_rank_whole(&whole, m, NULL, &err), RK_ERR_UNSUPPORTED);
+        assert_int_equal(rk_whole_new(&whole, m, NULL, &err), RK_ERR_UNSUPPORTED);
         assert_non_null(strstr(err.msg, "enhanced"));
         rk_model_close(m);
         test_end(&t);

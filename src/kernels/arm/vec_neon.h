@@ -114,6 +114,12 @@ static inline vf vf_select(vm m, vf a, vf b)
 {
     return vbslq_f32(m, a, b);
 }
+static inline vf vf_keep(vf a, unsigned bits)
+{
+    static const uint32_t each[4] = {1, 2, 4, 8};
+    const uint32x4_t set = vtstq_u32(vdupq_n_u32(bits), vld1q_u32(each));
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), set));
+}
 static inline unsigned vm_bits(vm m)
 {
     static const uint32_t weight[4] = {1, 2, 4, 8};

@@ -11,6 +11,7 @@
 #include "kernels/ref/optim.h"
 #include "kernels/ref/rwkv7.h"
 #include "kernels/ref/shift.h"
+#include "kernels/ref/sparse.h"
 #include "kernels/ref/wkv4.h"
 #include "kernels/ref/wkv6.h"
 #include "kernels/ref/wkv7.h"
@@ -43,6 +44,7 @@
     .widen = widen, .narrow = narrow,                                                              \
     .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
     .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
+    .sum_where = sum_where, .gather_dot = gather_dot, .gather_axpy = gather_axpy,                  \
     .features_scratch = features_scratch, .features = features, .features_bwd = features_bwd, .feature_vector = feature_vector,      \
     .features_read = features_read, .features_read_bwd = features_read_bwd,                        \
     .features_gain_bwd = features_gain_bwd,                                                        \

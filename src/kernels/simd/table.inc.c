@@ -17,6 +17,7 @@
 #include "kernels/simd/optim.inc.c"
 #include "kernels/simd/rwkv7.inc.c"
 #include "kernels/simd/shift.inc.c"
+#include "kernels/simd/sparse.inc.c"
 #include "kernels/simd/wkv4.inc.c"
 #include "kernels/simd/wkv6.inc.c"
 #include "kernels/simd/wkv7.inc.c"
@@ -53,6 +54,7 @@
     .adamw = adamw, .sgd = sgd,                                                                    \
     .widen = widen, .narrow = narrow,                                                              \
     .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
-    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy, more                                             \
+    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
+    .sum_where = sum_where, .gather_dot = gather_dot, .gather_axpy = gather_axpy, more             \
 }
 /* clang-format on */

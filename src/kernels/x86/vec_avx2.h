@@ -132,6 +132,13 @@ static inline vf vf_select(vm m, vf a, vf b)
 {
     return _mm256_blendv_ps(b, a, m);
 }
+/* Lanes whose bit is set, zeros elsewhere. */
+static inline vf vf_keep(vf a, unsigned bits)
+{
+    const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32((int)bits), each);
+    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, each)));
+}
 /* Lane i as bit i. */
 static inline unsigned vm_bits(vm m)
 {

@@ -121,6 +121,10 @@ static inline vf vf_select(vm m, vf a, vf b)
 {
     return _mm512_mask_blend_ps(m, b, a);
 }
+static inline vf vf_keep(vf a, unsigned bits)
+{
+    return _mm512_maskz_mov_ps((__mmask16)bits, a);
+}
 static inline unsigned vm_bits(vm m)
 {
     return m;
