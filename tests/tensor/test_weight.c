@@ -496,10 +496,10 @@ static void test_streams(void **state)
         for (int i = 0; i < N_INPUTS; i++)
             r.in[i] = reals(&r, z.x[i], dims[i]);
         rk_linears_in in[2] = {{reals(&r, z.x[DENSE], several),
-                                {matrix_of(&r, &z, true), RK_OUT_IN, NULL, 1},
+                                {.matrix = matrix_of(&r, &z, true), .adapted_as = 1},
                                 RK_RELU2},
                                {reals(&r, z.x[DENSE] + 99, several),
-                                {matrix_of(&r, &z, false), RK_OUT_IN, NULL, 1},
+                                {.matrix = matrix_of(&r, &z, false), .adapted_as = 1},
                                 RK_UNARY_NONE}};
         at_once(&r, &z, kinds, in, 2, all);
         for (int i = 0; i < N_STREAMS; i++) {
