@@ -245,7 +245,7 @@ static rk_status settle(rk_model *m, rk_engine *e, const rk_memory_limit *limit,
     const size_t taken = p->base + p->states + p->scratch + p->more;
     *fits = rk_memory_choose(m, parts, limit->bytes > taken ? limit->bytes - taken : 0, p);
     p->total = taken + p->weights;
-    return p->whole ? RK_OK : rk_model_hold(m, &p->hold, err);
+    return p->whole && !m->residence ? RK_OK : rk_model_hold(m, &p->hold, err);
 }
 
 rk_status rk_model_limit(rk_model *m, rk_engine *e, const rk_memory_limit *limit, rk_memory_plan *p,

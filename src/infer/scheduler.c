@@ -119,16 +119,16 @@ typedef struct piece {
     bool whole;
 } piece;
 
-static int64_t piece_tokens(const rk_call *c)
+static int64_t piece_tokens(const rk_scheduler *q, const rk_call *c)
 {
-    return rk_min_i64(RK_PIECE, c->n - c->n_done);
+    return rk_min_i64(q->piece, c->n - c->n_done);
 }
 
 /* May c join those of p? */
 static bool fits(const rk_scheduler *q, const piece *p, const rk_call *c)
 {
     return !p->long_class && p->n_streams < q->streams_max && p->n_tokens <= q->tokens_max &&
-           piece_tokens(c) == p->n_tokens && c->whole == p->whole;
+           piece_tokens(q, c) == p->n_tokens && c->whole == p->whole;
 }
 
 /* The next forward; without streams when nobody waits. */
@@ -139,7 +139,7 @@ static piece choose(rk_scheduler *q)
     piece p = {.long_class = long_class};
     rk_call *before = NULL, *c = l->first;
     if (c) {
-        p.n_tokens = piece_tokens(c);
+        p.n_tokens = piece_tokens(q, c);
         p.whole = c->whole;
     }
     while (c) {
@@ -392,7 +392,7 @@ static rk_status plan(rk_scheduler *q, const piece *p, size_t n, bool keep, rk_e
 rk_status rk_scheduler_reserve(rk_scheduler *q, int64_t n_streams, int64_t n_tokens, rk_error *err)
 {
     const piece largest[] = {
-        {.n_streams = 1, .n_tokens = RK_PIECE, .long_class = true},
+        {.n_streams = 1, .n_tokens = q->piece, .long_class = true},
         {.n_streams = 1, .n_tokens = RK_SHORT_MAX},
         {.n_streams = n_streams, .n_tokens = n_tokens},
     };
@@ -512,7 +512,10 @@ rk_status rk_scheduler_init(rk_scheduler *q, const rk_model *m, rk_engine *e, rk
                              .dot8 = rk_engine_dot8(e),
                              .abort = rk_engine_abort_flag(e),
                              .data_kind = RK_ARENA_FIXED};
-    *q = (rk_scheduler){.model = m, .engine = e, .was_long = true};
+    *q = (rk_scheduler){.model = m,
+                        .engine = e,
+                        .piece = m->residence ? RK_PIECE_LEAN : RK_PIECE,
+                        .was_long = true};
     rk_status st = rk_ctx_init(&q->ctx, &p, err);
     if (st != RK_OK)
         return st;

@@ -18,7 +18,8 @@
 
 enum {
     RK_SHORT_MAX = 16, /* tokens of a call of the short class, docs/numerics.md */
-    RK_PIECE = 128     /* tokens of a call computed at once, a multiple of 64 */
+    RK_PIECE = 128,    /* tokens of a call computed at once, a multiple of 64, */
+    RK_PIECE_LEAN = 64 /* and where memory is limited: half the scratch, the same bits */
 };
 
 /* What a call changes. A call of one token does so in place. One of several leaves what follows in
@@ -64,6 +65,7 @@ enum { RK_PLANS_MAX = 8 };
 typedef struct rk_scheduler {
     const rk_model *model;
     rk_engine *engine;
+    int64_t piece;       /* tokens of a call that a forward computes */
     rk_ctx ctx;          /* scratch of a forward; its data arena is as large as planned */
     rk_tensor **parts;   /* the states of a forward */
     int64_t streams_max; /* short calls that share a forward, */

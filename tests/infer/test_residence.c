@@ -4,7 +4,7 @@
 #include "infer/engine.h"
 #include "model/residence.h"
 
-enum { LAYERS = 3, EMBD = 32, K = 9, LONG = 40, STEPS = 30, TOKENS = 10000 };
+enum { LAYERS = 3, EMBD = 32, K = 9, LONG = 150, STEPS = 30, TOKENS = 10000 };
 
 /* Scores of a prompt of the long class, of one of the short class, and of tokens one by one. */
 static void score(const rk_model *m, rk_engine *e, const int32_t *tokens, float *out)
