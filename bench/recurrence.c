@@ -40,7 +40,7 @@ static void ask_caches(watch *w, layer *l, int64_t n)
     for (int i = 0; i < CACHES; i++) {
         int64_t found = 0;
         for (int64_t from = 0; from < n; from += found)
-            rk_row_cache_fetch(l->caches[i], w->list + from, n - from, w->rows, &found, NULL);
+            rk_row_cache_fetch(l->caches[i], NULL, w->list + from, n - from, w->rows, &found, NULL);
     }
 }
 

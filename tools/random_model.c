@@ -1,25 +1,39 @@
 /* random_model.c: a model of a real shape with random weights, for measuring speed without a download.
  *
- *     random_model 0.1b|0.4b|1.5b|qwen2|arwkv7 OUT.gguf [ZEROS]      (or .safetensors, .pth)
+ *     random_model 0.1b|0.4b|1.5b|v5-0.1b|v5-0.4b|v5-1.5b|qwen2|arwkv7 OUT.gguf [ZEROS|lite]
+ *                                                                      (or .safetensors, .pth)
  *
- * RWKV-7, or of the 0.5B shape of Qwen2.5, without a vocabulary, the transformer and its relative.
+ * RWKV-7, RWKV-5.2, or of the 0.5B shape of Qwen2.5, without a vocabulary, the transformer and its relative.
  * Matrices are f16 and uniform with the spread that keeps what passes through them of order one,
  * so that both engines of a comparison choose the same tokens; vectors have their initial values.
  * Half of ffn.key's outputs are negative, as chance has it; with ZEROS about so many of a hundred,
  * as in trained models. The same shape gives the same bytes. Takes the memory of the f16 file and
- * of one f32 matrix. */
+ * of one f32 matrix.
+ *
+ * lite: all parts of RWKV-Lite (docs/lite.md). Pairs of rank C / 8; records of which the predictor of one bit
+ * keeps a fifth; 200 clusters of which so many are chosen that a token reads about 13 % of the head's rows.
+ * What a token meets agrees with what the token before met to a share RECURS, so that about a third of the
+ * neurons come again: bench/recurrence shows that of the bundled model's 11.8 % a quarter does, which is
+ * the same correlation. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
+#include "base/random.h"
 #include "base/str.h"
 #include "format/format.h"
 #include "model/init.h"
+#include "model/records.h"
 #include "rk.h"
 
-enum { SIZES_MAX = 8 };
+enum { SIZES_MAX = 8, CLUSTERS = 200, HIDDEN = 64 };
+static const double recurs = 0.3, kept_not = 0.8; /* p of the predictor of one bit */
+/* Standard deviation of the clusters' scores of which 13 % have 95 % of the probability: a normal score stands
+ * 1.126 deviations above the mean for the first, and as many less 1.645 below its shifted mean for the second. */
+static const double cluster_spread = 2.77;
+static bool lite;
 
 /* clang-format off */
 static const struct shape {
@@ -37,6 +51,12 @@ static const struct shape {
     {"1.5b", &rk_arch_rwkv7, "world",
      {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 2048},
       {"rank_w", 96}, {"rank_a", 96}, {"rank_v", 64}, {"rank_g", 256}}},
+    {"v5-0.1b", &rk_arch_rwkv5, "world",
+     {{"n_vocab", 65536}, {"n_layer", 12}, {"n_embd", 768}, {"dim_ffn", 2688}}},
+    {"v5-0.4b", &rk_arch_rwkv5, "world",
+     {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 1024}, {"dim_ffn", 3584}}},
+    {"v5-1.5b", &rk_arch_rwkv5, "world",
+     {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 2048}, {"dim_ffn", 7168}}},
     {"qwen2", &rk_arch_qwen2, NULL,
      {{"n_vocab", 151936}, {"n_layer", 24}, {"n_embd", 896}, {"dim_ffn", 4864},
       {"n_head", 14}, {"n_kv_head", 2}, {"tied", 1}}},
@@ -54,6 +74,8 @@ static double width_of(const rk_param *p)
     const rk_tensor *t = &p->tensor;
     const bool linear = rk_ends_with(p->name, ".weight");
     const double unit = sqrt(3.0 / (double)t->dims[linear ? 1 : 0]);
+    if (p->role == RK_ROLE_RECORDS)
+        return sqrt(3.0 / (double)t->dims[2]);
     if (rk_param_is_table(p) && !rk_param_is_product(p))
         return 1.0;
     if (rk_ends_with(p->name, "w2") || rk_ends_with(p->name, "a2") || rk_ends_with(p->name, "v2"))
@@ -85,11 +107,87 @@ static void shift_keys(const rk_param *p, int64_t n, float *x)
             x[i] = bias;
 }
 
+/* ---- lite ---- */
+
+/* Before a channel mix and the head, what is the same for all tokens has this share of the variance. */
+static void let_recur(const rk_param *p, int64_t n, float *x)
+{
+    const bool ln2 = rk_ends_with(p->name, "ln2.weight"),
+               out = rk_ends_with(p->name, "ln_out.weight");
+    const bool bias2 = rk_ends_with(p->name, "ln2.bias"),
+               bias_out = rk_ends_with(p->name, "ln_out.bias");
+    for (int64_t i = 0; i < n && (ln2 || out); i++)
+        x[i] = (float)sqrt(1 - recurs);
+    for (int64_t i = 0; i < n && (bias2 || bias_out); i++)
+        x[i] =
+            (float)(sqrt(3 * recurs) *
+                    (2 * (double)rk_rng_f32(7, RK_RNG_TEST, (uint64_t)p->layer, (uint64_t)i) - 1));
+}
+
+static void fill_small(const rk_param *p, int64_t n, float *x)
+{
+    const bool of = rk_ends_with(p->name, "head_clusters"),
+               limits = rk_ends_with(p->name, "limits");
+    const bool scores = rk_ends_with(p->name, "head_l1.weight");
+    const double width = cluster_spread * sqrt(3.0 / (double)rk_tensor_cols(&p->tensor));
+    for (int64_t i = 0; i < n; i++)
+        if (of)
+            x[i] = (float)(i % CLUSTERS);
+        else if (limits)
+            x[i] = i == 0 ? 0.99f : (float)kept_not;
+        else if (scores)
+            x[i] = (float)(width * (2 * (double)rk_rng_f32(8, RK_RNG_TEST, 0, (uint64_t)i) - 1));
+}
+
+/* The second row of a record is of ffn.value, which is narrower. */
+static void narrow_values(const rk_param *p, float *x)
+{
+    const int64_t f = p->tensor.dims[0], c = p->tensor.dims[2];
+    const float factor = (float)(sqrt((double)c / (double)f) / 2);
+    for (int64_t i = 0; i < f; i++)
+        for (int64_t k = 0; k < c; k++)
+            x[(2 * i + 1) * c + k] *= factor;
+}
+
+/* Signs of the keys, whose mean size is half the width of their distribution. */
+static void fill_planes(const rk_model *m, const rk_param *p)
+{
+    char name[RK_PARAM_NAME_MAX];
+    snprintf(name, sizeof name, "blocks.%lld.ffn.records", (long long)p->layer);
+    const rk_tensor *records = &rk_model_param(m, name)->tensor;
+    const int64_t f = records->dims[0], c = records->dims[2], row = p->tensor.dims[2];
+    const uint16_t *half = records->data;
+    unsigned char *bits = p->tensor.data;
+    for (int64_t i = 0; i < f; i++)
+        for (int64_t k = 0; k < c; k++)
+            bits[i * row + k / 8] |= (unsigned char)(half[2 * i * c + k] >> 15 ? 0 : 1 << (k % 8));
+}
+
+static rk_status fill_bits(const rk_model *m, rk_param *p, rk_error *err)
+{
+    p->tensor.dtype = RK_U8;
+    p->tensor.data = calloc((size_t)rk_tensor_count(&p->tensor), 1);
+    if (!p->tensor.data)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->name);
+    fill_planes(m, p);
+    return RK_OK;
+}
+
+/* ---- all ---- */
+
+static bool is_f16(const rk_param *p)
+{
+    return rk_param_is_product(p) || rk_param_is_table(p) || p->role == RK_ROLE_RECORDS ||
+           p->role == RK_ROLE_PREDICTOR_MATRIX;
+}
+
 /* A parameter in its final type, made in f32. */
 static rk_status fill(rk_model *m, int64_t index, rk_error *err)
 {
     rk_param *p = &m->params[index];
-    const bool matrix = rk_param_is_product(p) || rk_param_is_table(p);
+    const bool matrix = is_f16(p);
+    if (p->role == RK_ROLE_PLANES)
+        return fill_bits(m, p, err);
     const int64_t n = rk_tensor_count(&p->tensor);
     float *x = calloc((size_t)n, sizeof *x);
     const rk_init init = {.hp = &m->hp,
@@ -105,6 +203,14 @@ static rk_status fill(rk_model *m, int64_t index, rk_error *err)
         st = (matrix ? rk_init_uniform : p->spec->init)(&init, err);
     if (st == RK_OK)
         shift_keys(p, n, x);
+    if (st == RK_OK && lite) {
+        let_recur(p, n, x);
+        fill_small(p, n, x);
+    }
+    if (st == RK_OK && p->role == RK_ROLE_RECORDS)
+        narrow_values(p, x);
+    for (int64_t i = 0; st == RK_OK && rk_ends_with(p->name, "plane_scale") && i < n; i++)
+        x[i] = (float)(sqrt(3.0 / (double)m->hp.n_embd) / 2);
     p->tensor.dtype = matrix ? RK_F16 : RK_F32;
     p->tensor.data = x;
     for (int64_t i = 0; matrix && x && i < n; i++) { /* in place: what is written has been read */
@@ -116,15 +222,29 @@ static rk_status fill(rk_model *m, int64_t index, rk_error *err)
     return st;
 }
 
+static void make_lite(rk_hparams *hp)
+{
+    hp->n_clusters = CLUSTERS;
+    hp->ffn_records = hp->plane_bits = 1;
+    hp->plane_bytes = rk_ceil_div(hp->n_embd, 8);
+    hp->predictor_size = HIDDEN;
+}
+
 static rk_status make(const struct shape *shape, const char *path, rk_error *err)
 {
     int n_sizes = 0;
+    rk_size all[SIZES_MAX + 1];
     rk_hparams hp;
     rk_tokenizer *vocab = NULL;
     rk_model *m = NULL;
     while (n_sizes < SIZES_MAX && shape->sizes[n_sizes].name)
         n_sizes++;
-    rk_status st = rk_sizes_make(shape->arch, shape->sizes, n_sizes, &hp, err);
+    memcpy(all, shape->sizes, sizeof shape->sizes);
+    if (lite)
+        all[n_sizes++] = (rk_size){"low_rank", all[2].value / 8};
+    rk_status st = rk_sizes_make(shape->arch, all, n_sizes, &hp, err);
+    if (lite)
+        make_lite(&hp);
     if (st == RK_OK)
         st = rk_model_new(&m, shape->arch, &hp, err);
     if (st == RK_OK && shape->vocab)
@@ -149,12 +269,15 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < RK_COUNT(shapes) && (argc == 3 || argc == 4); i++) {
         if (strcmp(shapes[i].name, argv[1]) != 0)
             continue;
-        shift = argc == 4 ? shift_for(atof(argv[3])) : 0;
+        lite = argc == 4 && !strcmp(argv[3], "lite");
+        shift = argc == 4 && !lite ? shift_for(atof(argv[3])) : 0;
         const rk_status st = make(&shapes[i], argv[2], &err);
         if (st != RK_OK)
             fprintf(stderr, "random_model: %s\n", err.msg);
         return st == RK_OK ? 0 : 1;
     }
-    fprintf(stderr, "usage: random_model 0.1b|0.4b|1.5b|qwen2|arwkv7 OUT.gguf [ZEROS]\n");
+    fprintf(stderr,
+            "usage: random_model 0.1b|0.4b|1.5b|v5-0.1b|v5-0.4b|v5-1.5b|qwen2|arwkv7 OUT.gguf "
+            "[ZEROS|lite]\n");
     return 2;
 }

@@ -255,7 +255,8 @@ static rk_status open_all(run *r, rk_error *err)
     if (st == RK_OK)
         st = rk_sampling_new(&r->sampler, &o->sampling, r->model->hp.n_vocab, r->tokenizer, err);
     if (st == RK_OK)
-        st = rk_mem_max_apply(&o->common, r->model, r->engine, &(rk_mem_use){1, o->state_out != NULL, 8, 0}, err);
+        st = rk_mem_max_apply(&o->common, r->model, r->engine,
+                              &(rk_mem_use){1, o->state_out != NULL, 6, 0}, err);
     if (st == RK_OK)
         st = rk_session_new(&r->session, r->model, r->engine, err);
     if (st == RK_OK)

@@ -89,8 +89,8 @@ static void flush_list(rk_ctx *ctx, listed *l)
     rk_status st = RK_OK;
     int64_t found = 0;
     for (l->from = 0; l->from < l->n && !rk_ctx_failed(ctx); l->from += found) {
-        st = rk_row_cache_fetch(l->cache, l->tokens + l->from, l->n - l->from, l->rows, &found,
-                                &err);
+        st = rk_row_cache_fetch(l->cache, ctx->pool, l->tokens + l->from, l->n - l->from, l->rows,
+                                &found, &err);
         if (st != RK_OK)
             rk_ctx_fail(ctx, st, "%s", err.msg);
         else

@@ -18,9 +18,11 @@ enum {
     EMB_ROWS = 1000,        /* that RWKV-Lite holds, */
     EMB_ROWS_LEAST = 16,    /* and those without which most tokens would be read again */
     HEAD_ROWS_LEAST = 256,  /* of a hierarchical head, and of a whole one at once */
+    RECORDS_LEAST = 64,     /* of a layer */
+    RECORDS_AT_ONCE = 512,  /* that a prompt reads of a sparse channel mix */
     HEAD_AT_ONCE = 4 << 20, /* bytes of a whole head */
-    AROUND = 256 * 1024,    /* pages around those that are asked for */
-    OWN = 768 * 1024,       /* tables of tensors, stacks, what lies around what is allocated */
+    AROUND = 512 * 1024,    /* pages around those that pass */
+    OWN = 512 * 1024,       /* tables of tensors, stacks, what lies around what is allocated */
 };
 
 /* ---- parts ---- */
@@ -44,6 +46,8 @@ static size_t param_bytes(const rk_model *m, const rk_memory_parts *parts, int64
     const size_t packed = parts->packs ? rk_model_packed_bytes(m, i) : 0;
     if (!p->used)
         return 0;
+    if (!p->tensor.data && p->role == RK_ROLE_PLANES)
+        return (size_t)rk_tensor_count(&p->tensor);
     if (!p->tensor.data)
         return (size_t)rk_tensor_count(&p->tensor) * rk_dtype_bytes(parts->type);
     if (packed > 0)
@@ -55,7 +59,8 @@ static size_t block_bytes(const rk_model *m, const rk_memory_parts *parts, int64
 {
     size_t bytes = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        if (!rk_param_of_model(m->params[i].spec) && m->params[i].layer == layer)
+        if (!rk_param_of_model(m->params[i].spec) && m->params[i].layer == layer &&
+            m->params[i].role != RK_ROLE_RECORDS)
             bytes += param_bytes(m, parts, i);
     return bytes;
 }
@@ -75,6 +80,10 @@ void rk_memory_parts_of(const rk_model *m, rk_dtype type, bool packs, rk_memory_
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         const size_t bytes = param_bytes(m, out, i);
+        if (p->role == RK_ROLE_RECORDS) {
+            out->records += bytes;
+            out->record = bytes / (size_t)p->tensor.dims[0];
+        }
         if (!rk_param_of_model(p->spec))
             continue;
         if (&p->tensor == head)
@@ -127,14 +136,24 @@ static size_t head_held(const rk_model *m, const rk_memory_parts *parts, const r
     return 0;
 }
 
+static size_t records_held(const rk_model *m, const rk_memory_parts *parts, const rk_hold *h)
+{
+    const int64_t f = m->hp.dim_ffn;
+    if (parts->records == 0 || h->records == 0)
+        return parts->records;
+    return (size_t)m->hp.n_layer * rk_row_cache_bytes(parts->record, f, rk_min_i64(h->records, f));
+}
+
 /* What passes does so one after the other: the largest piece of it counts. */
 size_t rk_memory_held(const rk_model *m, const rk_memory_parts *parts, const rk_hold *h)
 {
     size_t passing = 0;
     const size_t blocks = blocks_held(m, parts, h->layers, &passing);
     const size_t head = head_held(m, parts, h, &passing);
-    return parts->clusters + parts->rest + emb_held(m, parts, h) + head + blocks + passing +
-           (passing > 0 ? AROUND : 0);
+    if (h->records > 0 && passing < RECORDS_AT_ONCE * parts->record)
+        passing = RECORDS_AT_ONCE * parts->record;
+    return parts->clusters + parts->rest + emb_held(m, parts, h) + head +
+           records_held(m, parts, h) + blocks + passing + (passing > 0 ? AROUND : 0);
 }
 
 /* ---- choosing ---- */
@@ -142,7 +161,7 @@ size_t rk_memory_held(const rk_model *m, const rk_memory_parts *parts, const rk_
 /* Rows of this size that fill `room` bytes, from `least` to `most` of them. */
 static int64_t rows_in(size_t room, size_t row, int64_t least, int64_t most)
 {
-    return rk_min_i64(rk_max_i64((int64_t)(room / (row + 16)), least), most);
+    return rk_min_i64(rk_max_i64((int64_t)(room / row), least), most);
 }
 
 /* Does it fit with h? */
@@ -154,44 +173,79 @@ static bool try_hold(const rk_model *m, const rk_memory_parts *parts, size_t roo
     return p->weights <= room;
 }
 
-/* Caches as large as there is room beside what p holds. */
+/* Bytes that a row more takes in a cache. */
+static size_t row_cost(size_t row)
+{
+    return rk_row_cache_bytes(row, 0, 2) - rk_row_cache_bytes(row, 0, 1);
+}
+
+/* Let *rows grow to a share of all, in hundredths, as far as there is room; a row more takes `row` bytes. */
+static void grow(size_t left, size_t row, int64_t all, int64_t share, int64_t *rows)
+{
+    const int64_t most = rk_max_i64(*rows, rk_ceil_div(all * share, 100));
+    *rows = rk_min_i64(most, *rows + (int64_t)(left / row));
+}
+
+/* Caches as large as there is room beside what p holds: what most tokens use first, of records and then of the head. */
 static void grow_caches(const rk_model *m, const rk_memory_parts *parts, size_t room,
                         rk_memory_plan *p)
 {
+    static const int64_t shares[] = {25, 100};
+    const size_t record = (size_t)m->hp.n_layer * row_cost(parts->record);
     rk_hold h = p->hold;
-    if (m->hp.n_clusters == 0 || h.head_rows == 0)
-        return;
-    const size_t rest = room - p->weights + (size_t)h.head_rows * (parts->head_row + 16);
-    h.head_rows = rows_in(rest, parts->head_row, h.head_rows, m->head->matrix->dims[0]);
+    for (size_t i = 0; i < RK_COUNT(shares); i++) {
+        if (h.records > 0)
+            grow(room - p->weights, record, m->hp.dim_ffn, shares[i], &h.records);
+        try_hold(m, parts, room, h, p);
+        if (h.head_rows > 0)
+            grow(room - p->weights, row_cost(parts->head_row), m->hp.n_vocab, shares[i],
+                 &h.head_rows);
+        try_hold(m, parts, room, h, p);
+    }
+    if (h.emb_rows > 0 && h.emb_rows < EMB_ROWS) /* a token reads one */
+        h.emb_rows =
+            rk_min_i64(rk_min_i64(EMB_ROWS, m->hp.n_vocab),
+                       h.emb_rows + (int64_t)((room - p->weights) / row_cost(parts->emb_row)));
     try_hold(m, parts, room, h, p);
+}
+
+/* The least of what can come through caches. */
+static void least_caches(const rk_model *m, rk_hold *h)
+{
+    h->emb_rows = rk_min_i64(h->emb_rows, EMB_ROWS_LEAST);
+    if (rk_residence_can_cache_records(m))
+        h->records = rk_min_i64(RECORDS_LEAST, m->hp.dim_ffn);
+    if (m->hp.n_clusters > 0 && rk_residence_can_cache(m, m->head->matrix))
+        h->head_rows = rk_min_i64(HEAD_ROWS_LEAST, m->hp.n_vocab);
+}
+
+/* What passes: the head in pieces, then as few blocks as will do. */
+static void let_pass(const rk_model *m, const rk_memory_parts *parts, size_t room, rk_hold h,
+                     rk_memory_plan *p)
+{
+    const int64_t n_vocab = m->hp.n_vocab;
+    if (m->hp.n_clusters == 0 && rk_residence_can_cache(m, m->head->matrix))
+        h.head_at_once = rows_in(HEAD_AT_ONCE, parts->head_row, HEAD_ROWS_LEAST, n_vocab) / 64 * 64;
+    if (h.head_at_once > 0 && rk_residence_can_cache(m, embeddings(m)))
+        h.emb_rows = rk_min_i64(EMB_ROWS_LEAST, n_vocab);
+    while (!try_hold(m, parts, room, h, p) && h.layers > 0 && rk_residence_can_pass(m))
+        h.layers--;
 }
 
 bool rk_memory_choose(const rk_model *m, const rk_memory_parts *parts, size_t room,
                       rk_memory_plan *p)
 {
-    const int64_t n_vocab = embeddings(m)->dims[0];
-    const bool emb = rk_residence_can_cache(m, embeddings(m));
-    const bool head = rk_residence_can_cache(m, m->head->matrix);
     rk_hold h = {.layers = m->hp.n_layer};
     p->whole = try_hold(m, parts, room, h, p);
     if (p->whole)
         return true;
-    if (emb && !is_tied(m))
-        h.emb_rows = rk_min_i64(EMB_ROWS, n_vocab);
+    if (!is_tied(m) && rk_residence_can_cache(m, embeddings(m)))
+        h.emb_rows = rk_min_i64(EMB_ROWS, m->hp.n_vocab);
     if (try_hold(m, parts, room, h, p))
         return true;
-    if (head && m->hp.n_clusters > 0)
-        h.head_rows = rk_min_i64(HEAD_ROWS_LEAST, n_vocab);
-    if (head && m->hp.n_clusters == 0)
-        h.head_at_once = rows_in(HEAD_AT_ONCE, parts->head_row, HEAD_ROWS_LEAST, n_vocab) / 64 * 64;
-    if (emb && h.head_at_once > 0)
-        h.emb_rows = rk_min_i64(EMB_ROWS, n_vocab);
-    while (!try_hold(m, parts, room, h, p) && h.layers > 0 && rk_residence_can_pass(m))
-        h.layers--;
-    if (p->weights > room && h.emb_rows > EMB_ROWS_LEAST) {
-        h.emb_rows = EMB_ROWS_LEAST;
-        try_hold(m, parts, room, h, p);
-    }
+    least_caches(m, &h);
+    if (!try_hold(m, parts, room, h, p))
+        let_pass(m, parts, room, h, p);
     if (p->weights > room)
         return false;
     grow_caches(m, parts, room, p);
@@ -270,14 +324,14 @@ rk_status rk_model_limit(rk_model *m, rk_engine *e, const rk_memory_limit *limit
         st = settle(m, e, limit, &parts, p, &fits, err);
     if (st == RK_OK && (!fits || now.peak > limit->bytes))
         st = refuse(m, limit, now.peak > p->total ? now.peak : p->total, err);
-    return st;
+    return st == RK_OK && m->residence ? rk_model_bring_in(m, err) : st;
 }
 
 /* ---- in words ---- */
 
 static int add_rows(char *text, size_t size, const char *name, int64_t n, int64_t all)
 {
-    return snprintf(text, size, "%s %" PRId64 " of %" PRId64 " rows, ", name, n, all);
+    return snprintf(text, size, "%" PRId64 " of %" PRId64 " %s, ", n, all, name);
 }
 
 void rk_memory_describe(const rk_model *m, const rk_memory_plan *p, char text[RK_MEMORY_TEXT_MAX])
@@ -292,7 +346,11 @@ void rk_memory_describe(const rk_model *m, const rk_memory_plan *p, char text[RK
     if (h->emb_rows > 0)
         at += add_rows(text, RK_MEMORY_TEXT_MAX, "embeddings", h->emb_rows, n_vocab);
     if (h->head_rows > 0)
-        at += add_rows(text + at, RK_MEMORY_TEXT_MAX - (size_t)at, "head", h->head_rows, n_vocab);
+        at += add_rows(text + at, RK_MEMORY_TEXT_MAX - (size_t)at, "rows of the head", h->head_rows,
+                       n_vocab);
+    if (h->records > 0)
+        at += add_rows(text + at, RK_MEMORY_TEXT_MAX - (size_t)at, "neurons of each layer",
+                       h->records, m->hp.dim_ffn);
     if (h->head_at_once > 0)
         at += snprintf(text + at, RK_MEMORY_TEXT_MAX - (size_t)at,
                        "head %" PRId64 " rows at a time, ", h->head_at_once);

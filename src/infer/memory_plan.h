@@ -10,13 +10,14 @@
 
 /* Bytes of a model's weights, without those that opening it has copied (vectors), which are there already. */
 typedef struct rk_memory_parts {
-    rk_dtype type;         /* of tensors without data */
-    bool packs;            /* matrices in blocks are packed */
-    size_t emb, emb_row;   /* a table that is the head, too, counts as the head */
-    size_t head, head_row; /* the matrix of all tokens */
-    size_t clusters;       /* product and bias of a hierarchical head */
-    size_t blocks, block_max;
-    size_t rest; /* of no block */
+    rk_dtype type;          /* of tensors without data */
+    bool packs;             /* matrices in blocks are packed */
+    size_t emb, emb_row;    /* a table that is the head, too, counts as the head */
+    size_t head, head_row;  /* the matrix of all tokens */
+    size_t clusters;        /* product and bias of a hierarchical head */
+    size_t records, record; /* of all sparse channel mixes; one */
+    size_t blocks;          /* all else in layers */
+    size_t rest;            /* of no block */
 } rk_memory_parts;
 
 /* type: of all tensors of a model that has shapes only; those with data have their own. packs: does the engine

@@ -104,11 +104,14 @@ void rk_map_drop(const rk_map *m, const void *from, size_t bytes)
 
 void rk_map_drop_around(const rk_map *m, const void *from, size_t bytes)
 {
-    /* A fault brings in what the system already holds of this many bytes around it. */
-    enum { AROUND = 64 * 1024 };
-    const size_t lo = (size_t)((const unsigned char *)from - m->data) / AROUND * AROUND;
-    const size_t hi = rk_align_up((size_t)((const unsigned char *)from - m->data) + bytes, AROUND);
-    rk_map_drop(m, m->data + lo, (hi < m->size ? hi : m->size) - lo);
+    /* A fault brings in what the system already holds around it: 64 KiB by default, more where it holds files in
+     * larger pieces, and never beyond what a page of page tables covers. */
+    enum { AROUND = 2 * 1024 * 1024 };
+    const uintptr_t first = (uintptr_t)m->data, end = first + m->size;
+    const uintptr_t lo = (uintptr_t)from / AROUND * AROUND;
+    const uintptr_t hi = rk_align_up((uintptr_t)from + bytes, AROUND);
+    const size_t at = lo > first ? lo - first : 0;
+    rk_map_drop(m, m->data + at, (hi < end ? hi - first : m->size) - at);
 }
 
 rk_status rk_map_check(const rk_map *m, rk_error *err)

@@ -6,12 +6,13 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, ROWS_OF_A_TASK = 64 };
 
 typedef struct place {
     int32_t row, newer, older; /* neighbours in age */
@@ -26,6 +27,8 @@ struct rk_row_cache {
     unsigned char *data; /* (capacity) rows */
     place *places;       /* (capacity) */
     int32_t *place_of;   /* (n_rows): place + 1, 0: not held */
+    int32_t *missing;    /* (capacity): places to be filled */
+    int64_t n_missing;
     int32_t newest, oldest;
     uint32_t fetch; /* counts, from 1 on */
     rk_row_stats stats;
@@ -33,7 +36,7 @@ struct rk_row_cache {
 
 size_t rk_row_cache_bytes(size_t row_bytes, int64_t n_rows, int64_t capacity)
 {
-    return sizeof(rk_row_cache) + (size_t)capacity * (row_bytes + sizeof(place)) +
+    return sizeof(rk_row_cache) + (size_t)capacity * (row_bytes + sizeof(place) + sizeof(int32_t)) +
            (size_t)n_rows * sizeof(int32_t);
 }
 
@@ -52,8 +55,9 @@ rk_status rk_row_cache_new(rk_row_cache **out, const rk_map *map, const void *ro
         c->data = aligned_alloc(ALIGN, rk_align_up((size_t)c->capacity * row_bytes, ALIGN));
         c->places = malloc((size_t)c->capacity * sizeof *c->places);
         c->place_of = calloc((size_t)n_rows, sizeof *c->place_of);
+        c->missing = malloc((size_t)c->capacity * sizeof *c->missing);
     }
-    if (turn && c->data && c->places && c->place_of) {
+    if (turn && c->data && c->places && c->place_of && c->missing) {
         *out = c;
         return RK_OK;
     }
@@ -73,6 +77,7 @@ void rk_row_cache_free(rk_row_cache *c)
     free(c->data);
     free(c->places);
     free(c->place_of);
+    free(c->missing);
     free(c);
 }
 
@@ -114,14 +119,14 @@ static void link_newest(rk_row_cache *c, int32_t i)
     c->newest = i;
 }
 
-/* A place for a row that is not held: an empty one, or the oldest row's; -1 where this fetch wants all that
- * are held. */
-static int32_t take_place(rk_row_cache *c)
+/* A place for a row that is not held: an empty one, or the oldest row's. Rows that this fetch wants, too, are the
+ * last to go, from the end of its list; before them it returns -1 unless it must. */
+static int32_t take_place(rk_row_cache *c, bool must)
 {
     if (c->n_held < c->capacity)
         return (int32_t)c->n_held++;
     const int32_t i = c->oldest;
-    if (c->places[i].fetch == c->fetch)
+    if (c->places[i].fetch == c->fetch && !must)
         return -1;
     c->place_of[c->places[i].row] = 0;
     unlink_place(c, i);
@@ -143,33 +148,79 @@ static void *data_of(const rk_row_cache *c, int32_t i)
     return c->data + (size_t)i * c->row_bytes;
 }
 
-/* Bring a row that is not held into place i. */
-static rk_status bring_in(rk_row_cache *c, int32_t row, int32_t i, rk_error *err)
+/* Wanted are the rows of ids that are held, the first one most of all. */
+static void keep_wanted(rk_row_cache *c, const int32_t *ids, int64_t n)
 {
-    const rk_status st =
-        rk_map_read(c->map, c->at + (size_t)row * c->row_bytes, data_of(c, i), c->row_bytes, err);
-    if (st != RK_OK)
-        return st;
+    for (int64_t k = n - 1; k >= 0; k--) {
+        const int32_t i = c->place_of[ids[k]] - 1;
+        if (i < 0)
+            continue;
+        unlink_place(c, i);
+        link_newest(c, i);
+    }
+}
+
+/* Place of a row, one that is to be filled where it is not held; -1: there is none left for this fetch. */
+static int32_t find(rk_row_cache *c, int32_t row, bool must)
+{
+    int32_t i = c->place_of[row] - 1;
+    if (i >= 0) {
+        unlink_place(c, i);
+        link_newest(c, i);
+        c->stats.hits++;
+        return i;
+    }
+    i = take_place(c, must);
+    if (i < 0)
+        return -1;
     c->places[i].row = row;
     c->place_of[row] = i + 1;
     link_newest(c, i);
+    c->missing[c->n_missing++] = i;
     c->stats.misses++;
     c->stats.bytes_read += (int64_t)c->row_bytes;
-    return RK_OK;
+    return i;
 }
 
-/* Place of a row, brought in where it is not held; -1: there is none left for this fetch. */
-static rk_status find(rk_row_cache *c, int32_t row, int32_t *i, rk_error *err)
+/* Reading what is missing, in tasks; the first error counts. */
+typedef struct filling {
+    rk_row_cache *c;
+    atomic_int failed;
+    pthread_mutex_t turn; /* of err */
+    rk_error err;
+} filling;
+
+static void fill_some(void *arg, int64_t task, int worker)
 {
-    *i = c->place_of[row] - 1;
-    if (*i < 0) {
-        *i = take_place(c);
-        return *i < 0 ? RK_OK : bring_in(c, row, *i, err);
+    filling *f = arg;
+    const rk_row_cache *c = f->c;
+    const int64_t lo = task * ROWS_OF_A_TASK, hi = rk_min_i64(lo + ROWS_OF_A_TASK, c->n_missing);
+    rk_error err;
+    (void)worker;
+    for (int64_t k = lo; k < hi && !atomic_load(&f->failed); k++) {
+        const int32_t i = c->missing[k];
+        if (rk_map_read(c->map, c->at + (size_t)c->places[i].row * c->row_bytes, data_of(c, i),
+                        c->row_bytes, &err) == RK_OK)
+            continue;
+        pthread_mutex_lock(&f->turn);
+        f->err = err;
+        atomic_store(&f->failed, 1);
+        pthread_mutex_unlock(&f->turn);
     }
-    unlink_place(c, *i);
-    link_newest(c, *i);
-    c->stats.hits++;
-    return RK_OK;
+}
+
+static rk_status fill(rk_row_cache *c, rk_pool *pool, rk_error *err)
+{
+    filling f = {.c = c, .turn = PTHREAD_MUTEX_INITIALIZER};
+    const int64_t n = rk_ceil_div(c->n_missing, ROWS_OF_A_TASK);
+    if (pool && n > 1)
+        rk_pool_run_whole(pool, n, fill_some, &f);
+    for (int64_t i = 0; i < n && !(pool && n > 1); i++)
+        fill_some(&f, i, 0);
+    pthread_mutex_destroy(&f.turn);
+    if (!atomic_load(&f.failed))
+        return c->n_missing > 0 ? rk_map_check(c->map, err) : RK_OK;
+    return rk_fail(err, f.err.code, "%s", f.err.msg);
 }
 
 /* Counts of fetches that have come round must not be taken for this one. */
@@ -182,22 +233,23 @@ static void begin_fetch(rk_row_cache *c)
     c->fetch = 1;
 }
 
-rk_status rk_row_cache_fetch(rk_row_cache *c, const int32_t *ids, int64_t n, const void **rows,
-                             int64_t *n_found, rk_error *err)
+rk_status rk_row_cache_fetch(rk_row_cache *c, rk_pool *pool, const int32_t *ids, int64_t n,
+                             const void **rows, int64_t *n_found, rk_error *err)
 {
-    const int64_t misses = c->stats.misses;
-    rk_status st = RK_OK;
+    /* A list that is too long gives its later rows up for so many of its first ones, so that pieces are not
+     * too small. */
+    const int64_t least = rk_max_i64(c->capacity / 4, 1);
     int64_t k = 0;
+    c->n_missing = 0;
     begin_fetch(c);
+    keep_wanted(c, ids, n);
     for (; k < n; k++) {
-        int32_t i = -1;
-        st = find(c, ids[k], &i, err);
-        if (st != RK_OK || i < 0)
+        const int32_t i = find(c, ids[k], k < least);
+        if (i < 0)
             break;
         rows[k] = data_of(c, i);
     }
-    if (st == RK_OK && c->stats.misses > misses)
-        st = rk_map_check(c->map, err);
+    const rk_status st = fill(c, pool, err);
     if (st != RK_OK)
         forget_all(c);
     *n_found = k;

@@ -11,7 +11,9 @@
 
 #include "base/num.h"
 #include "kernels/blocks.h"
+#include "model/pack.h"
 #include "tensor/ops.h"
+#include "tensor/sparse_mix.h"
 
 /* ---- what can be limited ---- */
 
@@ -26,9 +28,11 @@ bool rk_residence_can_cache(const rk_model *m, const rk_tensor *table)
            table->dims[0] <= INT32_MAX && map_of(m, table);
 }
 
+/* Does a parameter's place in the file go with its layer? Records have ways of their own. */
 static bool is_of_layer(const rk_param *p, int64_t layer)
 {
-    return !rk_param_of_model(p->spec) && p->layer == layer && p->tensor.data;
+    return !rk_param_of_model(p->spec) && p->layer == layer && p->tensor.data &&
+           p->role != RK_ROLE_RECORDS;
 }
 
 bool rk_residence_can_pass(const rk_model *m)
@@ -41,19 +45,39 @@ bool rk_residence_can_pass(const rk_model *m)
     return true;
 }
 
+bool rk_residence_can_cache_records(const rk_model *m)
+{
+    for (int64_t l = 0; l < m->hp.n_layer && m->hp.ffn_records; l++) {
+        const rk_tensor *t = m->mixes[l].records;
+        if (!rk_tensor_is_contiguous(t) || !map_of(m, t))
+            return false;
+    }
+    return m->hp.ffn_records != 0;
+}
+
 size_t rk_residence_row_bytes(const rk_tensor *table)
 {
-    return (size_t)(table->dims[1] / rk_dtype_block(table->dtype)) * rk_dtype_bytes(table->dtype);
+    return rk_tensor_bytes(table) / (size_t)table->dims[0];
 }
 
 /* ---- made and freed ---- */
+
+/* A tensor that was brought in, and its place in the file. */
+typedef struct rk_moved {
+    rk_tensor *tensor;
+    void *from;
+} rk_moved;
 
 void rk_residence_free(struct rk_residence *r)
 {
     if (!r)
         return;
+    for (int64_t l = 0; l < RK_LAYERS_MAX; l++)
+        rk_row_cache_free(r->records[l]);
     rk_row_cache_free(r->emb);
     rk_row_cache_free(r->head);
+    free(r->moved);
+    free(r->memory);
     free(r);
 }
 
@@ -77,10 +101,40 @@ static rk_status make_cache(rk_row_cache **out, const rk_model *m, const rk_tens
                             table->dims[0], rows, err);
 }
 
+/* Records come through these caches from now on; NULL: from where they lie. */
+static void use_records(rk_model *m, const struct rk_residence *r)
+{
+    for (int64_t l = 0; l < m->hp.n_layer && m->hp.ffn_records; l++) {
+        m->mixes[l].cache = r ? r->records[l] : NULL;
+        m->mixes[l].map = m->mixes[l].cache ? map_of(m, m->mixes[l].records) : NULL;
+    }
+}
+
+static rk_status make_records(struct rk_residence *r, const rk_model *m, rk_error *err)
+{
+    rk_status st = RK_OK;
+    if (r->hold.records == 0 || !rk_residence_can_cache_records(m))
+        return RK_OK;
+    for (int64_t l = 0; l < m->hp.n_layer && st == RK_OK; l++) {
+        const rk_tensor *t = m->mixes[l].records;
+        st = rk_row_cache_new(&r->records[l], map_of(m, t), t->data, rk_residence_row_bytes(t),
+                              t->dims[0], r->hold.records, err);
+    }
+    return st;
+}
+
+static void put_back(const struct rk_residence *r)
+{
+    for (int64_t i = 0; r && i < r->n_moved; i++)
+        r->moved[i].tensor->data = r->moved[i].from;
+}
+
 rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err)
 {
     const rk_param *emb = rk_model_param(m, "emb.weight");
     struct rk_residence *r = calloc(1, sizeof *r);
+    use_records(m, NULL);
+    put_back(m->residence);
     rk_residence_free(m->residence);
     m->residence = NULL;
     if (!r)
@@ -93,13 +147,76 @@ rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err)
     rk_status st = emb ? make_cache(&r->emb, m, &emb->tensor, hold->emb_rows, err) : RK_OK;
     if (st == RK_OK && m->clusters)
         st = make_cache(&r->head, m, m->head->matrix, hold->head_rows, err);
+    if (st == RK_OK)
+        st = make_records(r, m, err);
     if (st != RK_OK) {
         rk_residence_free(r);
         return st;
     }
     m->residence = r;
+    use_records(m, r);
     rk_model_drop_pages(m);
     return RK_OK;
+}
+
+/* ---- bringing in ---- */
+
+/* Is it to be in memory all the time? What is packed comes from the file once more. */
+static bool is_held(const rk_model *m, int64_t i)
+{
+    const struct rk_residence *r = m->residence;
+    const rk_param *p = &m->params[i];
+    if (!p->used || !map_of(m, &p->tensor) || rk_model_packed_bytes(m, i) > 0)
+        return false;
+    if (p->role == RK_ROLE_RECORDS)
+        return !r->records[p->layer];
+    if (!rk_param_of_model(p->spec))
+        return p->layer < r->hold.layers;
+    if (&p->tensor == m->head->matrix)
+        return !r->head && r->hold.head_at_once == 0;
+    return !r->emb || strcmp(p->name, "emb.weight") != 0;
+}
+
+static size_t held_bytes(const rk_model *m)
+{
+    size_t bytes = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (is_held(m, i))
+            bytes += rk_align_up(rk_tensor_bytes(&m->params[i].tensor), RK_ARENA_ALIGN);
+    return bytes;
+}
+
+static rk_status bring(struct rk_residence *r, const rk_map *map, rk_tensor *t, void *to,
+                       rk_error *err)
+{
+    const size_t at = (size_t)((const unsigned char *)t->data - map->data);
+    const rk_status st = rk_map_read(map, at, to, rk_tensor_bytes(t), err);
+    if (st != RK_OK)
+        return st;
+    r->moved[r->n_moved++] = (rk_moved){t, t->data};
+    t->data = to;
+    return rk_map_check(map, err);
+}
+
+rk_status rk_model_bring_in(rk_model *m, rk_error *err)
+{
+    struct rk_residence *r = m->residence;
+    const size_t bytes = held_bytes(m);
+    rk_status st = RK_OK;
+    r->moved = calloc((size_t)m->n_params, sizeof *r->moved);
+    r->memory = aligned_alloc(RK_ARENA_ALIGN, bytes + RK_ARENA_ALIGN);
+    unsigned char *at = r->memory;
+    if (!r->moved || !at)
+        return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for %zu bytes", rk_file_name(m->file),
+                       bytes);
+    for (int64_t i = 0; i < m->n_params && st == RK_OK; i++) {
+        rk_tensor *t = &m->params[i].tensor;
+        if (!is_held(m, i))
+            continue;
+        st = bring(r, map_of(m, t), t, at, err);
+        at += rk_align_up(rk_tensor_bytes(t), RK_ARENA_ALIGN);
+    }
+    return st;
 }
 
 /* ---- embeddings ---- */
@@ -122,7 +239,7 @@ static rk_status fetch_rows(rk_ctx *ctx, rk_row_cache *c, const rk_tensor *table
     rk_row_cache_lock(c);
     while (n > 0 && st == RK_OK) {
         int64_t found = 0;
-        st = rk_row_cache_fetch(c, ids, rk_min_i64(n, AT_ONCE), rows, &found, err);
+        st = rk_row_cache_fetch(c, ctx->pool, ids, rk_min_i64(n, AT_ONCE), rows, &found, err);
         for (int64_t i = 0; i < found && st == RK_OK; i++, y += table->dims[1])
             widen_row(ctx, table, rows[i], y);
         ids += found;

@@ -15,26 +15,37 @@
 typedef struct rk_hold {
     int64_t emb_rows;     /* of the embeddings, through a cache; 0: the table where it lies */
     int64_t head_rows;    /* of a hierarchical head, likewise */
+    int64_t records;      /* of each layer's sparse channel mix, likewise */
     int64_t layers;       /* the first blocks stay, those behind them pass */
     int64_t head_at_once; /* rows of a whole head that stay while they are computed; 0: all */
 } rk_hold;
 
 struct rk_residence {
     rk_hold hold;
-    rk_row_cache *emb, *head; /* NULL: none */
+    rk_row_cache *emb, *head;             /* NULL: none */
+    rk_row_cache *records[RK_LAYERS_MAX]; /* of layers; they stand in rk_model.mixes, too */
+    void *memory;                         /* of what was brought in */
+    struct rk_moved *moved;               /* (n_moved) tensors, and where they lay before */
+    int64_t n_moved;
 };
 
 /* Can rows of this table come through a cache? They lie in a file as they are used. */
 bool rk_residence_can_cache(const rk_model *m, const rk_tensor *table);
+/* The same of the records of its channel mixes; false where it has none. */
+bool rk_residence_can_cache_records(const rk_model *m);
 /* Do the model's blocks lie in the pages of its file, none of them packed? */
 bool rk_residence_can_pass(const rk_model *m);
-/* Bytes of a row of a table as it lies in its file. */
+/* Bytes of a row of a table, or of a record, as it lies in its file. */
 size_t rk_residence_row_bytes(const rk_tensor *table);
 
 /* Hold no more than this from now on, and give back all pages that the model has touched. No forward may
  * be running. Limits that rk_residence_can_* do not allow are ignored.
  * Errors  RK_ERR_NOMEM: it is then as without limits. */
 rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err);
+/* Read what is held into memory of the process's own, after rk_model_hold: in the file's pages neighbours that
+ * are not to be held would come along.
+ * Errors  RK_ERR_IO: the file is not what it was; RK_ERR_NOMEM. */
+rk_status rk_model_bring_in(rk_model *m, rk_error *err);
 void rk_residence_free(struct rk_residence *r);
 /* Give the pages of all the model's tensors back. */
 void rk_model_drop_pages(const rk_model *m);

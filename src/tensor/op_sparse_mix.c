@@ -38,6 +38,8 @@ typedef struct job {
     int32_t *n_list;       /* (rows) */
     int32_t *any;          /* (F): the neurons of all lists */
     const void **at;       /* (F): records */
+    const void **found;    /* (F): those of a fetch, */
+    int64_t lo, hi;        /* which are of the neurons from lo to hi */
     float *block;          /* (rows, BLOCK) */
     void *gemm;
 } job;
@@ -226,7 +228,7 @@ static void read_keys(void *arg, int64_t lo, int64_t hi, int worker)
     const rk_dtype type = j->m->records->dtype;
     (void)worker;
     for (int64_t r = 0; r < j->rows; r++) {
-        const int64_t first = place_of(j, r, lo), n = place_of(j, r, hi) - first;
+        const int64_t first = place_of(j, r, j->lo + lo), n = place_of(j, r, j->lo + hi) - first;
         const void *rows[NEURONS];
         float *z = j->mlp + r * j->f + first;
         for (int64_t i = 0; i < n; i++)
@@ -262,21 +264,48 @@ static void read_values(void *arg, int64_t lo, int64_t hi, int worker)
     const job *j = arg;
     (void)worker;
     for (int64_t r0 = 0; r0 < j->rows; r0 += ROWS_AT_ONCE) {
-        int64_t at[ROWS_AT_ONCE] = {0};
+        int64_t at[ROWS_AT_ONCE];
         const int64_t n = rk_min_i64(j->rows - r0, ROWS_AT_ONCE);
-        for (int64_t r = 0; r < n; r++)
-            memset(j->y + (r0 + r) * j->c + lo, 0, (size_t)(hi - lo) * sizeof *j->y);
-        for (int64_t f = 0; f < j->f; f += NEURONS)
+        for (int64_t r = 0; r < n; r++) {
+            at[r] = place_of(j, r0 + r, j->lo);
+            if (j->lo == 0)
+                memset(j->y + (r0 + r) * j->c + lo, 0, (size_t)(hi - lo) * sizeof *j->y);
+        }
+        for (int64_t f = j->lo; f < j->hi; f += NEURONS)
             for (int64_t r = 0; r < n; r++)
-                add_values(j, r0 + r, &at[r], f + NEURONS, lo, hi);
+                add_values(j, r0 + r, &at[r], rk_min_i64(f + NEURONS, j->hi), lo, hi);
     }
 }
 
+/* The records of neurons list[0 .. n), as many as can be had at once; returns how many. */
+static int64_t fetch_some(job *j, const int32_t *list, int64_t n)
+{
+    rk_error err = {0};
+    int64_t found = 0;
+    const rk_status st = rk_records_fetch(j->m, j->ctx->pool, list, n, j->found, &found, &err);
+    if (st != RK_OK)
+        rk_ctx_fail(j->ctx, st, "%s", err.msg);
+    for (int64_t i = 0; i < found && st == RK_OK; i++)
+        j->at[list[i]] = j->found[i];
+    return found;
+}
+
+/* In pieces of the records that a cache holds at once; the chains go on from piece to piece. */
 static void by_lists(job *j)
 {
-    rk_records_fetch(j->m, j->any, unite(j), j->at);
-    rk_parallel(j->ctx, j->f, NEURONS, read_keys, j);
-    rk_parallel(j->ctx, j->c, j->columns, read_values, j);
+    const int64_t n = unite(j);
+    int64_t done = 0;
+    rk_records_begin(j->m);
+    do {
+        done += fetch_some(j, j->any + done, n - done);
+        if (rk_ctx_failed(j->ctx))
+            break;
+        j->lo = j->hi;
+        j->hi = done < n ? j->any[done] : j->f;
+        rk_parallel(j->ctx, j->hi - j->lo, NEURONS, read_keys, j);
+        rk_parallel(j->ctx, j->c, j->columns, read_values, j);
+    } while (done < n && !rk_ctx_failed(j->ctx));
+    rk_records_end(j->m);
 }
 
 /* ---- long class: all records, masked ---- */
@@ -326,6 +355,7 @@ static void by_blocks(job *j)
         rk_gemm_on(j->ctx, RK_F32, j->gemm, (rk_gemm_shape){j->rows, j->c, b.n},
                    (rk_matrix){j->block, RK_F32, b.n, 1}, (rk_matrix){value, type, 2 * j->c, 1},
                    j->y, j->c, lo > 0);
+        rk_records_used(j->m, lo, b.n);
     }
 }
 
@@ -378,6 +408,7 @@ static job job_of(rk_ctx *ctx, const rk_node *n, room *r)
     } else {
         j.any = take(r, j.f, sizeof *j.any);
         j.at = take(r, j.f, sizeof *j.at);
+        j.found = take(r, j.f, sizeof *j.found);
     }
     return j;
 }

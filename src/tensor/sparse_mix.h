@@ -9,6 +9,7 @@
 #ifndef RK_SPARSE_MIX_H
 #define RK_SPARSE_MIX_H
 
+#include "io/row_cache.h"
 #include "tensor/ctx.h"
 
 struct rk_sparse_mix {
@@ -18,6 +19,10 @@ struct rk_sparse_mix {
      * weight. (bits, F, ceil(C / 8)) in u8, (bits, F), (F); NULL: there is none. */
     rk_tensor *planes, *plane_scale, *plane_offset;
     rk_tensor *fc1, *fc2; /* A: M1 (h, C), M2 (F, h) of any floating type; NULL: there is none */
+    /* What comes through a cache is not mapped, and ranges give the pages of this file back; NULL: records
+     * are used where they lie, and stay. */
+    rk_row_cache *cache;
+    const rk_map *map;
 };
 typedef struct rk_sparse_mix rk_sparse_mix;
 
@@ -27,11 +32,17 @@ rk_tensor *rk_sparse_mix_forward(rk_ctx *ctx, const rk_sparse_mix *m, rk_tensor 
 
 /* ---- records: the only place that knows where they lie ---- */
 
-/* at[f] = record f, for the n neurons f of list, rising. They stay where they are until this thread asks
- * again. */
-void rk_records_fetch(const rk_sparse_mix *m, const int32_t *list, int64_t n, const void **at);
-/* Records [lo, lo + n), one behind the other. */
+/* Whoever fetches does so between these two. */
+void rk_records_begin(const rk_sparse_mix *m);
+void rk_records_end(const rk_sparse_mix *m);
+/* at[i] = record list[i] of the first *n_found of n neurons: all of them where no cache is in between, else as
+ * many as it holds, 1 at least. They stay until the next fetch.
+ * Errors  those of rk_row_cache_fetch. */
+rk_status rk_records_fetch(const rk_sparse_mix *m, rk_pool *pool, const int32_t *list, int64_t n,
+                           const void **at, int64_t *n_found, rk_error *err);
+/* Records [lo, lo + n), one behind the other; when they have been used, and those behind them are next. */
 const void *rk_records_range(const rk_sparse_mix *m, int64_t lo, int64_t n);
+void rk_records_used(const rk_sparse_mix *m, int64_t lo, int64_t n);
 
 /* ---- what predictors compute, for those who make and judge them ---- */
 

@@ -27,7 +27,8 @@ write_lines text.txt
 "$RK_PROGRAM" convert made/model.safetensors m.safetensors --type f16 -q
 "$RK_PROGRAM" quantize made/model.safetensors q.gguf --type q8_0 -q
 "$RK_PROGRAM" compress head -m m.safetensors --data text.txt --tokens 64 --steps 2 --clusters 40 \
-    -o lite.safetensors -q >out
+    -o head.safetensors -q >out
+"$RK_PROGRAM" compress predictor -m head.safetensors --data text.txt --tokens 64 --steps 2 -o lite.safetensors -q >out
 
 # ---- sizes
 for bad in '' 0 -5M x 80X '80 M' 1e999 nan M 0x10M 80MM 9999999999G; do

@@ -13,12 +13,15 @@
 static const struct shape {
     int64_t layers, embd, ffn;
     double vanilla, pairs; /* MB, by the paper's accounting */
+    double lite[3];        /* with .15, .2 and .3 of the records */
+    double ratio;          /* of vanilla to .2, 0.1 around it */
 } shapes[] = {
-    {12, 768, 2688, 385.6, 332.6},
-    {24, 1024, 3584, 923.4, 734.9},
-    {24, 2048, 7168, 3155.5, 2401.0},
-    {32, 2560, 8960, 6126.0, 4554.0},
+    {12, 768, 2688, 385.6, 332.6, {70.4, 75.4, 85.3}, 5.1},
+    {24, 1024, 3584, 923.4, 734.9, {212.1, 229.7, 265.0}, 4.0},
+    {24, 2048, 7168, 3155.5, 2401.0, {778.4, 848.9, 989.8}, 3.7},
+    {32, 2560, 8960, 6126.0, 4554.0, {1576.0, 1722.8, 2016.4}, 3.6},
 };
+static const double rhos[] = {0.15, 0.2, 0.3};
 
 static rk_model *shape_of(const struct shape *s, bool pairs)
 {
@@ -34,6 +37,31 @@ static rk_model *shape_of(const struct shape *s, bool pairs)
     test_ok(rk_sizes_make(&rk_arch_rwkv5, sizes, RK_COUNT(sizes), &hp, &err), &err);
     test_ok(rk_model_new(&m, &rk_arch_rwkv5, &hp, &err), &err);
     return m;
+}
+
+/* The same with records, predictors and clusters. */
+static rk_model *lite_of(const struct shape *s)
+{
+    rk_model *m = NULL, *pairs = shape_of(s, true);
+    rk_hparams hp = pairs->hp;
+    rk_error err = {0};
+    rk_model_close(pairs);
+    hp.n_clusters = 200;
+    hp.ffn_records = hp.plane_bits = 1;
+    hp.plane_bytes = hp.n_embd / 8;
+    hp.predictor_size = 64;
+    test_ok(rk_model_new(&m, &rk_arch_rwkv5, &hp, &err), &err);
+    return m;
+}
+
+/* Rows of records, embeddings and head that the paper counts, without the tables of caches. */
+static double lite_mb(const rk_model *m, double rho)
+{
+    rk_memory_parts p;
+    rk_memory_parts_of(m, RK_F16, false, &p);
+    return ((double)p.blocks + (double)p.rest + (double)p.clusters + rho * (double)p.records +
+            1000 * (double)p.emb_row + 0.13 * (double)p.head) /
+           1e6;
 }
 
 static double held_mb(const rk_model *m)
@@ -59,8 +87,13 @@ static void test_formula(void **state)
         test_shape(&t, "width %" PRId64, shapes[i].embd);
         within(&t, "whole", shapes[i].vanilla, held_mb(dense), 0.005);
         within(&t, "low-rank pairs", shapes[i].pairs, held_mb(pairs), 0.005);
+        rk_model *lite = lite_of(&shapes[i]);
+        for (size_t k = 0; k < RK_COUNT(rhos); k++)
+            within(&t, "lite", shapes[i].lite[k], lite_mb(lite, rhos[k]), 0.005);
+        assert_true(fabs(held_mb(dense) / lite_mb(lite, 0.2) - shapes[i].ratio) <= 0.1);
         rk_model_close(dense);
         rk_model_close(pairs);
+        rk_model_close(lite);
     }
     test_end(&t);
 }

@@ -22,9 +22,9 @@ static void score(const rk_model *m, rk_engine *e, const int32_t *tokens, float 
 
 static const rk_hold holds[] = {
     {.emb_rows = 1, .layers = LAYERS},
-    {.emb_rows = 10, .head_rows = 1, .layers = 1, .head_at_once = 16},
-    {.emb_rows = 1000, .head_rows = 20, .layers = 0, .head_at_once = 48},
-    {.layers = 2, .head_rows = 1000},
+    {.emb_rows = 10, .head_rows = 1, .records = 1, .layers = 1, .head_at_once = 16},
+    {.emb_rows = 1000, .head_rows = 20, .records = 25, .layers = 0, .head_at_once = 48},
+    {.layers = 2, .head_rows = 1000, .records = 1000},
 };
 
 static void check_model(test_ctx *t, rk_model *m)
@@ -39,9 +39,13 @@ static void check_model(test_ctx *t, rk_model *m)
     for (size_t i = 0; i < RK_COUNT(holds); i++) {
         test_shape(t, "%s, what is held: %zu", m->arch->name, i);
         test_ok(rk_model_hold(m, &holds[i], &err), &err);
-        memset(got, 0, n * sizeof *got);
-        score(m, e, tokens, got);
-        test_same(t, "scores", want, got, n * sizeof *got);
+        for (int brought_in = 0; brought_in < 2; brought_in++) {
+            if (brought_in)
+                test_ok(rk_model_bring_in(m, &err), &err);
+            memset(got, 0, n * sizeof *got);
+            score(m, e, tokens, got);
+            test_same(t, "scores", want, got, n * sizeof *got);
+        }
     }
     rk_engine_free(e);
 }
@@ -63,44 +67,71 @@ static void test_archs(void **state)
     test_arch = &rk_arch_rwkv7;
 }
 
-/* A model with a hierarchical head, in a file. */
-static rk_model *clustered(test_ctx *t)
+/* ---- all parts of RWKV-Lite ---- */
+
+static float lite_value(const rk_param *p, int64_t i, int64_t k)
+{
+    if (!strcmp(p->name, "head_clusters"))
+        return (float)(k % K);
+    const float u = rk_rng_f32(5, RK_RNG_TEST, (uint64_t)i, (uint64_t)k);
+    return strstr(p->name, ".limits") ? 0.6f + 0.1f * (float)k : 2 * u - 1;
+}
+
+static float *lite_fill(rk_param *p, int64_t i, float *at)
+{
+    const int64_t n = rk_tensor_count(&p->tensor);
+    p->tensor.data = at;
+    if (p->role == RK_ROLE_PLANES) {
+        p->tensor.dtype = RK_U8;
+        for (int64_t k = 0; k < n; k++)
+            ((unsigned char *)at)[k] = (unsigned char)(k * 89 + i);
+        return at + n;
+    }
+    for (int64_t k = 0; k < n; k++)
+        at[k] = lite_value(p, i, k);
+    return at + n;
+}
+
+/* A model with a hierarchical head and a channel mix in records, in a file. */
+static rk_model *lite_model(test_ctx *t, const rk_arch *arch)
 {
     const rk_size sizes[] = {
-        {"n_vocab", 97}, {"n_layer", LAYERS}, {"n_embd", EMBD}, {"head_size", 16}};
-    rk_hparams hp = test_hparams(&rk_arch_rwkv7, sizes, RK_COUNT(sizes));
+        {"n_vocab", 97}, {"n_layer", LAYERS}, {"n_embd", EMBD}, {"head_size", 16}, {"low_rank", 4}};
+    rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
     rk_model *m = NULL;
     rk_error err = {0};
     int64_t n = 0;
     hp.n_clusters = K;
-    test_ok(rk_model_new(&m, &rk_arch_rwkv7, &hp, &err), &err);
+    hp.ffn_records = hp.plane_bits = 1;
+    hp.plane_bytes = EMBD / 8;
+    hp.predictor_size = 8;
+    test_ok(rk_model_new(&m, arch, &hp, &err), &err);
     for (int64_t i = 0; i < m->n_params; i++)
         n += rk_tensor_count(&m->params[i].tensor);
     float *at = m->owned = calloc((size_t)n, sizeof *at);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        rk_param *p = &m->params[i];
-        const bool of = !strcmp(p->name, "head_clusters");
-        p->tensor.data = at;
-        for (int64_t k = 0; k < rk_tensor_count(&p->tensor); k++)
-            *at++ =
-                of ? (float)(k % K) : rk_rng_f32(5, RK_RNG_TEST, (uint64_t)i, (uint64_t)k) - 0.5f;
-    }
+    for (int64_t i = 0; i < m->n_params; i++)
+        at = lite_fill(&m->params[i], i, at);
     const char *path = test_path(t, test_temp_dir(t), "lite.safetensors");
     test_ok(rk_model_save(m, path, &(rk_save_options){.dtype = RK_F16}, &err), &err);
     rk_model_close(m);
     test_ok(rk_model_open(&m, path, &err), &err);
-    assert_non_null(m->clusters);
+    assert_true(m->clusters && m->hp.ffn_records);
     return m;
 }
 
-static void test_clusters(void **state)
+static void test_lite(void **state)
 {
     (void)state;
-    test_ctx t = test_begin(1);
-    rk_model *m = clustered(&t);
-    check_model(&t, m);
-    rk_model_close(m);
-    test_end(&t);
+    static const rk_arch *const archs[] = {&rk_arch_rwkv5, &rk_arch_rwkv7};
+    for (size_t i = 0; i < RK_COUNT(archs); i++) {
+        test_ctx t = test_begin(1);
+        rk_model *m = lite_model(&t, archs[i]);
+        check_model(&t, m);
+        const rk_row_stats s = rk_row_cache_stats(m->residence->records[0]);
+        assert_true(s.misses > 0 && s.hits > 0);
+        rk_model_close(m);
+        test_end(&t);
+    }
 }
 
 /* Rows of the embeddings are those of the table, and never more than were allowed are held. */
@@ -124,7 +155,8 @@ static void test_embeddings(void **state)
     for (size_t i = 0; i < RK_COUNT(capacities); i++) {
         rk_tensor ids = rk_tensor_over(RK_I32, 2, dims, tokens);
         const rk_tensor *want = rk_embedding(&ctx, table, &ids);
-        test_ok(rk_model_hold(m.model, &(rk_hold){capacities[i], 0, 1, 0}, &err), &err);
+        test_ok(rk_model_hold(m.model, &(rk_hold){.emb_rows = capacities[i], .layers = 1}, &err),
+                &err);
         const rk_tensor *got = rk_model_embed(&ctx, m.model, table, &ids);
         test_ok(rk_ctx_status(&ctx, &err), &err);
         test_same(&t, "rows", want->data, got->data, rk_tensor_bytes(want));
@@ -178,7 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_archs),
-        cmocka_unit_test(test_clusters),
+        cmocka_unit_test(test_lite),
         cmocka_unit_test(test_embeddings),
         cmocka_unit_test(test_cut),
     };
