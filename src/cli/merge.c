@@ -18,10 +18,10 @@
 
 typedef struct merge_options {
     rk_common_options common;
-    const char *model, *out, *state, *quant, *vocab;
+    const char *model, *out, *quant, *vocab;
     rk_adapter_in adapters;
-    int type;   /* position in TYPES */
-    int layout; /* position in RK_STATE_LAYOUTS */
+    rk_state_in state; /* its files and layout are options here */
+    int type;          /* position in TYPES */
     bool quant_all, force, force_base;
 } merge_options;
 
@@ -58,9 +58,10 @@ static const rk_option merge_rows[] = {
     RK_MODEL_OPERAND(merge_options, model),
     MODEL_ROW("the model that the adapters were trained beside"),
     RK_ADAPTER_IN_ROWS(merge_options, adapters),
-    {"state", 0, RK_OPT_TEXT, "FILE", AT(state), 0, 0, NULL,
-     "tuned initial states, which streams of OUT begin with (.pth, .safetensors, .state)"},
-    {"state-layout", 0, RK_OPT_CHOICE, RK_STATE_LAYOUTS, AT(layout), 0, 0, "auto",
+    {"state", 0, RK_OPT_LIST, "FILE[:X]", AT(state.files), 0, 0, NULL,
+     "tuned initial states, which streams of OUT begin with (.pth, .safetensors, .state), times X; "
+     "several add up"},
+    {"state-layout", 0, RK_OPT_CHOICE, RK_STATE_LAYOUTS, AT(state.layout), 0, 0, "auto",
      "they are [value, key] or [key, value]; auto: kv of .state and .st files, else vk"},
     {"quant", 0, RK_OPT_TEXT, "TYPE", AT(quant), 0, 0, NULL,
      "the matrices first take the values that they had in training with --quant TYPE"},
@@ -92,7 +93,7 @@ static int unmerge_main(int argc, char **argv);
 const rk_command rk_cmd_merge = {
     .name = "merge",
     .summary = "write a model with adapters and an initial state in it",
-    .usage = "-m MODEL [--adapter DIR[:X]]... [--state FILE] -o OUT",
+    .usage = "-m MODEL [--adapter DIR[:X]]... [--state FILE[:X]]... -o OUT",
     .options = {merge_rows, RK_COUNT(merge_rows)},
     .examples =
         "  rwkv merge -m model.safetensors --adapter runs/miss -o tuned.safetensors\n"
@@ -140,13 +141,14 @@ static rk_status open_adapters(job *j, rk_error *err)
 /* A file without a header is read by the sizes of the model, which is then opened with what it holds. */
 static rk_status open_state(job *j, rk_error *err)
 {
-    const char *path = j->o->state;
+    const char *path = j->o->state.file;
     rk_model *m = NULL;
     if (!path)
         return RK_OK;
     rk_status st = rk_model_open(&m, j->o->model, err);
     if (st == RK_OK)
-        st = rk_tuned_file_open(&j->state, path, rk_state_layout_chosen(j->o->layout), m, err);
+        st =
+            rk_tuned_file_open(&j->state, path, rk_state_layout_chosen(j->o->state.layout), m, err);
     rk_model_close(m);
     if (st == RK_OK && j->state && !rk_file_is_tuned_state(j->state))
         st = rk_fail(err, RK_ERR_FORMAT,
@@ -177,7 +179,7 @@ static rk_status open_model(job *j, rk_error *err)
 {
     const rk_open_options add = {.tuned_state = holds(j, ".time_state"),
                                  .tuned_shift = holds(j, ".ts_state"),
-                                 .beside = is_kernel_path(j) ? j->o->state : NULL};
+                                 .beside = is_kernel_path(j) ? j->o->state.file : NULL};
     rk_command_note_model(&j->o->common, j->o->model);
     rk_status st = rk_model_open_with(&j->model, j->o->model, &add, err);
     for (int i = 0; i < j->o->adapters.files.n && st == RK_OK; i++)
@@ -207,7 +209,7 @@ static rk_status check_options(job *j, rk_error *err)
     rk_dtype type;
     if (j->take_out && o->adapters.files.n != 1)
         return rk_fail(err, RK_ERR_ARG, "--adapter: expected the one adapter that is taken out");
-    if (!j->take_out && o->adapters.files.n == 0 && !o->state)
+    if (!j->take_out && o->adapters.files.n == 0 && !o->state.file)
         return rk_fail(err, RK_ERR_ARG, "expected --adapter or --state: what is to be merged");
     rk_status st = o->quant ? rk_quant_find(o->quant, &type, err) : RK_OK;
     if (st == RK_OK)
@@ -275,7 +277,9 @@ static int run(const rk_command *c, bool take_out, int argc, char **argv)
     rk_error err = {0};
     if (!rk_command_options(c, argc, argv, &o, &status))
         return status;
-    rk_status st = check_options(&j, &err);
+    rk_status st = o.state.files.n ? rk_state_in_settle(&o.state, NULL, &err) : RK_OK;
+    if (st == RK_OK)
+        st = check_options(&j, &err);
     if (st == RK_OK)
         st = rk_interrupt_open(&interrupt, &err);
     if (st == RK_OK)

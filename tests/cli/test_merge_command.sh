@@ -65,6 +65,9 @@ tune again -m rwkv7.safetensors --method state --seed 2 --lr 3
 "$RK_PROGRAM" merge -m both.safetensors --state again/state.pth -o again.safetensors -q
 renewed=$(bits rwkv7.safetensors --adapter miss --state again/state.pth)
 near "$begun" "$renewed" && complain "two states do the same: $begun"
+"$RK_PROGRAM" merge -m rwkv7.safetensors --state state/state.pth:0.5 --state again/state.pth:0.25 -o sum.safetensors -q
+near "$(bits rwkv7.safetensors --state state/state.pth:0.5 --state again/state.pth:0.25)" "$(bits sum.safetensors)" ||
+    complain "two states that add up: $(bits sum.safetensors)"
 near "$renewed" "$(bits again.safetensors)" || complain "a state in the place of another: $renewed, $(bits again.safetensors)"
 
 # Other containers and types, which know the model under other names and lay it out otherwise.
