@@ -323,7 +323,7 @@ static rk_status begin(packer *k, rk_error *err)
                            .n_vocab = p->n_vocab,
                            .overwrite = p->overwrite};
     bool resumed = false;
-    k->how = (rk_text_how){p->tokenizer, p->chat, ends_documents(p)};
+    k->how = (rk_text_how){.tokenizer = p->tokenizer, .chat = p->chat, .ends = ends_documents(p)};
     k->type = rk_id_type_for(p->n_vocab);
     rk_status st = p->tokenizer
                        ? rk_packed_tokenizer_checksum(p->tokenizer, &head.tokenizer_checksum, err)

@@ -14,7 +14,7 @@
 
 enum { DEPTH_MAX = 64 };
 
-/* The members that are looked for, where they lie in the line: with their quotes. */
+/* The members that are looked for, where they lie in the line: with their quotes or brackets. */
 enum { SYSTEM, PROMPT, CHOSEN, REJECTED, MEMBERS };
 static const char *const names[MEMBERS] = {"system", "prompt", "chosen", "rejected"};
 
@@ -26,6 +26,7 @@ typedef struct span {
 typedef struct reading {
     const char *file;
     int64_t number; /* of the line */
+    int64_t n;      /* pairs so far */
     char *text;     /* room for any string of the file */
     rk_buf out;
 } reading;
@@ -52,7 +53,8 @@ static bool take_members(reading *r, rk_json_scan *s, span *found)
         while (s->p < s->end && strchr(" \t\r", *s->p))
             s->p++;
         const unsigned char *const begin = s->p;
-        if (m < 0 ? !rk_json_skip(s, DEPTH_MAX) : !rk_json_string(s, NULL, &n))
+        const bool list = m >= 0 && m != SYSTEM && s->p < s->end && *s->p == '[';
+        if (m < 0 || list ? !rk_json_skip(s, DEPTH_MAX) : !rk_json_string(s, NULL, &n))
             return false;
         if (m >= 0)
             found[m] = (span){begin, (size_t)(s->p - begin)};
@@ -60,23 +62,92 @@ static bool take_members(reading *r, rk_json_scan *s, span *found)
     return rk_json_take(s, '}') && rk_json_at_end(s);
 }
 
-static void put_member(rk_buf *b, const char *key, span value)
+static bool is_list(span x)
+{
+    return x.at && *x.at == '[';
+}
+
+/* What stands between the brackets of a list. */
+static span inside(span list)
+{
+    return (span){list.at + 1, list.bytes - 2};
+}
+
+/* Elements of a list that has been read before. */
+static int64_t length(span list)
+{
+    rk_json_scan s = {list.at, list.at + list.bytes, NULL};
+    int64_t n = 0;
+    rk_json_take(&s, '[');
+    if (rk_json_peek_take(&s, ']'))
+        return 0;
+    do
+        n++;
+    while (rk_json_skip(&s, DEPTH_MAX) && rk_json_peek_take(&s, ','));
+    return n;
+}
+
+static void put_key(rk_buf *b, const char *key)
 {
     rk_buf_printf(b, "%s\"%s\":", b->len && b->data[b->len - 1] != '\n' ? "," : "{", key);
+}
+
+static void put_member(rk_buf *b, const char *key, span value)
+{
+    put_key(b, key);
     rk_buf_add(b, value.at, value.bytes);
 }
 
-static rk_status read_line(reading *r, const unsigned char *line, size_t bytes, rk_error *err)
+/* The messages of a list, or a text as the message of a role, behind those that are there. */
+static void put_messages(rk_buf *b, const char *role, span x)
 {
-    rk_json_scan s = {line, line + bytes, NULL};
-    span found[MEMBERS] = {{NULL, 0}};
-    if (rk_json_at_end(&s))
-        return RK_OK;
-    s = (rk_json_scan){line, line + bytes, NULL};
-    if (!take_members(r, &s, found))
-        return rk_fail(err, RK_ERR_FORMAT, "%s: line %" PRId64 ", byte %zu: expected %s", r->file,
-                       r->number, (size_t)(s.p - line), s.expected ? s.expected : "JSON");
-    for (int m = PROMPT; m < MEMBERS; m++)
+    if (!x.at || (is_list(x) && length(x) == 0))
+        return;
+    if (b->len && b->data[b->len - 1] != '[')
+        rk_buf_puts(b, ",");
+    if (is_list(x)) {
+        rk_buf_add(b, inside(x).at, inside(x).bytes);
+        return;
+    }
+    rk_buf_printf(b, "{\"role\":\"%s\",\"content\":", role);
+    rk_buf_add(b, x.at, x.bytes);
+    rk_buf_puts(b, "}");
+}
+
+/* An answer that is a list of several messages begins with the prompt. */
+static bool is_whole(span answer)
+{
+    return is_list(answer) && length(answer) > 1;
+}
+
+static void put_conversation(rk_buf *b, const span *found, span answer)
+{
+    put_key(b, "messages");
+    rk_buf_puts(b, "[");
+    put_messages(b, "system", found[SYSTEM]);
+    if (!is_whole(answer))
+        put_messages(b, "user", found[PROMPT]);
+    put_messages(b, "assistant", answer);
+    rk_buf_puts(b, "]}\n");
+}
+
+static void put_texts(rk_buf *b, const span *found, span answer)
+{
+    if (found[SYSTEM].at)
+        put_member(b, "system", found[SYSTEM]);
+    put_member(b, "prompt", found[PROMPT]);
+    put_member(b, "response", answer);
+    rk_buf_puts(b, "}\n");
+}
+
+static rk_status check_members(const reading *r, const span *found, rk_error *err)
+{
+    for (int m = CHOSEN; m < MEMBERS; m++)
+        if (is_list(found[m]) && length(found[m]) == 0)
+            return rk_fail(err, RK_ERR_FORMAT, "%s: line %" PRId64 ": \"%s\" has no message",
+                           r->file, r->number, names[m]);
+    const bool whole = is_whole(found[CHOSEN]) && is_whole(found[REJECTED]);
+    for (int m = whole ? CHOSEN : PROMPT; m < MEMBERS; m++)
         if (!found[m].at)
             return rk_fail(err, RK_ERR_FORMAT,
                            "%s: line %" PRId64
@@ -87,14 +158,28 @@ static rk_status read_line(reading *r, const unsigned char *line, size_t bytes, 
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: line %" PRId64 ": what is chosen is what is rejected", r->file,
                        r->number);
-    for (int m = CHOSEN; m < MEMBERS; m++) {
-        if (found[SYSTEM].at)
-            put_member(&r->out, "system", found[SYSTEM]);
-        put_member(&r->out, "prompt", found[PROMPT]);
-        put_member(&r->out, "response", found[m]);
-        rk_buf_puts(&r->out, "}\n");
-    }
     return RK_OK;
+}
+
+static rk_status read_line(reading *r, const unsigned char *line, size_t bytes, rk_error *err)
+{
+    rk_json_scan s = {line, line + bytes, NULL};
+    span found[MEMBERS] = {{NULL, 0}};
+    if (rk_json_at_end(&s)) {
+        rk_buf_puts(&r->out, "\n\n"); /* so that lines keep their numbers */
+        return RK_OK;
+    }
+    s = (rk_json_scan){line, line + bytes, NULL};
+    if (!take_members(r, &s, found))
+        return rk_fail(err, RK_ERR_FORMAT, "%s: line %" PRId64 ", byte %zu: expected %s", r->file,
+                       r->number, (size_t)(s.p - line), s.expected ? s.expected : "JSON");
+    const rk_status st = check_members(r, found, err);
+    const bool texts =
+        !is_list(found[PROMPT]) && !is_list(found[CHOSEN]) && !is_list(found[REJECTED]);
+    for (int m = CHOSEN; m < MEMBERS && st == RK_OK; m++)
+        (texts ? put_texts : put_conversation)(&r->out, found, found[m]);
+    r->n += st == RK_OK;
+    return st;
 }
 
 /* The file's pairs as lines of question and answer. */
@@ -110,7 +195,7 @@ static rk_status read_lines(reading *r, const rk_text_file *f, rk_error *err)
     }
     if (st == RK_OK && r->out.failed)
         st = rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for its lines", r->file);
-    if (st == RK_OK && r->out.len == 0)
+    if (st == RK_OK && r->n == 0)
         st = rk_fail(err, RK_ERR_FORMAT, "%s: holds no pair of answers", r->file);
     return st;
 }
@@ -119,10 +204,12 @@ static rk_status encode(rk_pairs *p, const rk_buf *lines, const char *path, cons
                         rk_error *err)
 {
     rk_text_file f;
+    rk_text_how two = *how;
+    two.pairs = true;
     rk_status st = rk_text_file_open_memory(&f, lines->data, lines->len, path, err);
     if (st != RK_OK)
         return st;
-    st = rk_text_file_encode(&f, how, &p->list, err);
+    st = rk_text_file_encode(&f, &two, &p->list, err);
     rk_text_file_close(&f);
     return st;
 }

@@ -1,6 +1,7 @@
-/* pairs.h: preferences: a .jsonl file of which each line is {"prompt": P, "chosen": A, "rejected": B}, texts.
- * A "system" text may stand before the prompt; other members are passed over. Each answer is encoded as the
- * documents of record.h are: prompt and answer in the chat format, what ends an answer counting with it. */
+/* pairs.h: preferences: a .jsonl file of which each line is {"prompt": P, "chosen": A, "rejected": B}, each a text
+ * or a list of messages. Answers that are lists of several are whole conversations, prompt included. A "system"
+ * text may stand before all; other members are passed over. Each answer is encoded as the documents of record.h
+ * are: prompt and answer in the chat format, the last answer alone counting, and what ends it. */
 #ifndef RK_DATA_PAIRS_H
 #define RK_DATA_PAIRS_H
 

@@ -293,6 +293,20 @@ static rk_status needs_format(const reading *r, rk_error *err)
                    r->line->file, r->line->number);
 }
 
+/* Of several answers the last is what counts. */
+static rk_status count_last(reading *r, rk_error *err)
+{
+    rk_record_part *parts = r->record->parts;
+    const int64_t last = r->record->n_parts - 1;
+    if (!parts[last].counts)
+        return rk_fail(err, RK_ERR_FORMAT,
+                       "%s: line %" PRId64 ": the last message is not the assistant's",
+                       r->line->file, r->line->number);
+    for (int64_t i = 0; i < last; i++)
+        parts[i].counts = false;
+    return RK_OK;
+}
+
 static rk_status put_messages(reading *r, rk_json_scan at, rk_error *err)
 {
     if (!r->how->chat)
@@ -310,7 +324,7 @@ static rk_status put_messages(reading *r, rk_json_scan at, rk_error *err)
     if (!rk_json_take(&r->scan, ']'))
         return fail_scan(r, err);
     cut_last_end(r);
-    return RK_OK;
+    return r->how->last ? count_last(r, err) : RK_OK;
 }
 
 /* The strings of these members, a line feed between those that are not empty, to a buffer. */

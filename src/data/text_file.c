@@ -119,15 +119,15 @@ static rk_status encode_record(const rk_record *r, const rk_text_how *how, rk_te
 static rk_status encode_jsonl(const rk_text_chunk *c, const rk_text_how *how, rk_text_encoder *e,
                               rk_token_list *out, rk_error *err)
 {
-    const rk_record_how parts = {how->chat, how->ends};
+    const rk_record_how parts = {how->chat, how->ends, how->pairs};
     int64_t number = c->from.line;
     rk_status st = RK_OK;
     for (size_t done = 0; done < c->bytes && st == RK_OK; number++) {
         const char *text = text_at(c->file, c->from.at + done);
         const size_t n = line_bytes(text, c->bytes - done);
         const size_t feed = n > 0 && text[n - 1] == '\n';
-        const rk_record_line line = {c->file->map.name, number, (const unsigned char *)text,
-                                     n - feed};
+        const rk_record_line line = {c->file->map.name, how->pairs ? (number + 1) / 2 : number,
+                                     (const unsigned char *)text, n - feed};
         bool blank;
         st = rk_record_read(&e->record, &line, &parts, &blank, err);
         if (st == RK_OK && !blank)

@@ -16,6 +16,7 @@ typedef struct rk_text_how {
     const rk_tokenizer *tokenizer;
     const rk_chat_format *chat; /* as of rk_record_how */
     bool ends;                  /* token 0 follows each document */
+    bool pairs; /* two lines stand for one of the file (pairs.h); last of rk_record_how */
 } rk_text_how;
 
 struct rk_text_kind;

@@ -100,6 +100,53 @@ static void test_chat(void **state)
     test_end(&t);
 }
 
+/* Lists of messages, in the forms that data sets have, are the same conversation; the last answer counts alone. */
+static void test_messages(void **state)
+{
+    (void)state;
+#define SAYS(role, text) "{\"role\": \"" role "\", \"content\": \"" text "\"}"
+#define BEFORE SAYS("user", "P") ", " SAYS("assistant", "first") ", " SAYS("user", "Q")
+    static const char *const lines[] = {
+        "{\"prompt\": [" BEFORE "], \"chosen\": \"good\", \"rejected\": \"bad\"}",
+        "{\"prompt\": [" BEFORE "], \"chosen\": [" SAYS(
+            "assistant", "good") "], \"rejected\": [" SAYS("assistant", "bad") "]}",
+        "{\"chosen\": [" BEFORE ", " SAYS("assistant", "good") "], \"rejected\": [" BEFORE
+                                                               ", " SAYS("assistant", "bad") "]}",
+        "{\"prompt\": \"Q\", \"chosen\": [" BEFORE
+        ", " SAYS("assistant", "good") "], \"rejected\": [" BEFORE
+                                       ", " SAYS("assistant", "bad") "]}",
+    };
+    test_ctx t = test_begin(3);
+    enum { LEN = 96 };
+    int32_t want[RK_PAIR_ANSWERS * LEN], ids[RK_PAIR_ANSWERS * LEN], targets[RK_PAIR_ANSWERS * LEN];
+    for (size_t i = 0; i < RK_COUNT(lines); i++) {
+        rk_pairs p;
+        rk_error err = {0};
+        test_ok(read_pairs(&t, &p, "a.jsonl", lines[i], "world", &err), &err);
+        rk_pairs_get(&p, 0, LEN, ids, targets);
+        if (i == 0)
+            memcpy(want, ids, sizeof want);
+        assert_memory_equal(ids, want, sizeof want);
+        int n = 0;
+        for (int k = 0; k < LEN; k++)
+            n += targets[k] >= 0;
+        assert_int_equal(n, strlen(" good") + 1);
+        rk_pairs_deinit(&p);
+    }
+    test_end(&t);
+}
+
+static void refuses(test_ctx *t, const char *name, const char *text, const char *chat,
+                    const char *says)
+{
+    rk_pairs p;
+    rk_error err = {0};
+    const rk_status st = read_pairs(t, &p, name, text, chat, &err);
+    if (st == RK_OK || !strstr(err.msg, says))
+        fail_msg("%s: %s: '%s', expected '%s'", name, text, err.msg, says);
+    assert_int_equal(p.n, 0);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -108,6 +155,8 @@ static void test_refused(void **state)
         const char *name, *text, *says;
     } cases[] = {
         {"a.jsonl", "", "empty"},
+        {"a.jsonl", "{\"prompt\": [], \"chosen\": [], \"rejected\": \"b\"}",
+         "\"chosen\" has no message"},
         {"a.jsonl", "\n \n", "holds no pair of answers"},
         {"a.jsonl", GOOD "{\"prompt\": \"p\", \"chosen\": \"a\"}", "line 2: no \"rejected\""},
         {"a.jsonl", "{\"chosen\": \"a\", \"rejected\": \"b\"}", "line 1: no \"prompt\""},
@@ -115,7 +164,8 @@ static void test_refused(void **state)
         {"a.jsonl", "[]", "line 1, byte 0: expected '{'"},
         {"a.jsonl", GOOD GOOD "{\"prompt\": 3, \"chosen\": \"a\", \"rejected\": \"b\"}",
          "line 3, byte 11"},
-        {"a.jsonl", "{\"prompt\": [{}], \"chosen\": \"a\", \"rejected\": \"b\"}", "byte 11"},
+        {"a.jsonl", GOOD "\n{\"prompt\": [{}], \"chosen\": \"a\", \"rejected\": \"b\"}",
+         "line 3: messages need a chat format"},
         {"a.jsonl", "{\"prompt\": null, \"chosen\": \"a\", \"rejected\": \"b\"}", "byte 11"},
         {"a.jsonl", "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"", "expected"},
         {"a.jsonl", "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"b\"} x", "expected"},
@@ -126,21 +176,20 @@ static void test_refused(void **state)
         {"jsonl", GOOD, "name ends in .jsonl"},
     };
     test_ctx t = test_begin(3);
-    for (size_t i = 0; i < RK_COUNT(cases); i++) {
-        rk_pairs p;
-        rk_error err = {0};
-        const rk_status st = read_pairs(&t, &p, cases[i].name, cases[i].text, NULL, &err);
-        if (st == RK_OK || !strstr(err.msg, cases[i].says))
-            fail_msg("%s: %s: '%s', expected '%s'", cases[i].name, cases[i].text, err.msg,
-                     cases[i].says);
-        assert_int_equal(p.n, 0);
-    }
+    for (size_t i = 0; i < RK_COUNT(cases); i++)
+        refuses(&t, cases[i].name, cases[i].text, NULL, cases[i].says);
+    refuses(&t, "a.jsonl", GOOD GOOD "{\"prompt\": \"p\", \"chosen\": [1], \"rejected\": \"b\"}",
+            "world", "line 3, byte");
+    refuses(&t, "a.jsonl",
+            GOOD "{\"prompt\": \"p\", \"chosen\": [" SAYS("user", "a") "], \"rejected\": \"b\"}",
+            "world", "line 2: the last message is not the assistant's");
     test_end(&t);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_chat),
+                                       cmocka_unit_test(test_messages),
                                        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
