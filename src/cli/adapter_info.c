@@ -142,12 +142,23 @@ static void print_matrices(const rk_adapter_set *s)
                s->parts[i].scale);
 }
 
-static bool holds_kernel(const rk_adapter_set *s)
+static bool holds(const rk_adapter_set *s, const char *word)
 {
     for (int64_t i = 0; i < s->n_whole; i++)
-        if (strstr(s->whole[i].name, ".att.kernel_"))
+        if (strstr(s->whole[i].name, word))
             return true;
     return false;
+}
+
+static bool holds_kernel(const rk_adapter_set *s)
+{
+    return holds(s, ".att.kernel_");
+}
+
+/* Whole parameters without anything that says whose they are may be those of a model. */
+static bool is_something(const rk_adapter_set *s)
+{
+    return s->n_parts > 0 || *s->method || holds(s, "_state") || holds_kernel(s);
 }
 
 static void print_text(const char *path, const rk_adapter_set *s)
@@ -176,6 +187,8 @@ rk_status rk_adapter_show(const char *path, bool json, rk_error *err)
 {
     rk_adapter_set *s = NULL;
     rk_status st = rk_adapter_open(&s, path, NULL, err);
+    if (st == RK_OK && !is_something(s))
+        st = rk_fail(err, RK_ERR_FORMAT, "%s: neither an adapter nor initial states", path);
     json_t *all = st == RK_OK && json ? describe(path, s) : NULL;
     if (st == RK_OK && json && !all)
         st = rk_fail(err, RK_ERR_NOMEM, "%s: its path is not UTF-8, or memory ran out", path);

@@ -357,10 +357,12 @@ static rk_status read_size(const rk_arch *arch, const rk_file *f, const rk_size_
     case RK_FROM_OTHERS:
         break;
     }
+    if (st != RK_OK)
+        return st;
     put(s, hp, value);
     if (s->file.from == RK_FROM_LAYERS)
         read_kept(arch, f, hp);
-    return st;
+    return RK_OK;
 }
 
 /* Does the file hold the first parameter of this scope in the first layer that may have it? */

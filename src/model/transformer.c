@@ -88,7 +88,7 @@ rk_status rk_tf_settle_file(rk_tf_heads *h, int64_t dim_q, int64_t dim_kv, int64
                             const rk_file *file, rk_error *err)
 {
     h->size = dim_q / h->n;
-    if (h->size * h->n != dim_q || h->size > RK_HEAD_MAX)
+    if (h->size < 1 || h->size * h->n != dim_q || h->size > RK_HEAD_MAX)
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: n_head is %" PRId64 ", which does not divide the %" PRId64
                        " rows of 'model.layers.%" PRId64

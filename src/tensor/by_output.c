@@ -329,7 +329,8 @@ static size_t cut(products_job *j, int i, char *at)
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
 {
     products_job j; /* large: what belongs to products that are not there is not cleared */
-    char *at = scratch;
+    char nothing;
+    char *at = scratch ? scratch : &nothing; /* of which no byte is asked for then */
     int64_t tasks = 0, rows = 0;
     bool any = false;
     j.ctx = ctx;
