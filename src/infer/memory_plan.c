@@ -80,6 +80,8 @@ void rk_memory_parts_of(const rk_model *m, rk_dtype type, bool packs, rk_memory_
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         const size_t bytes = param_bytes(m, out, i);
+        if (packs && rk_model_packed_bytes(m, i) > 0 && rk_tensor_bytes(&p->tensor) > out->packing)
+            out->packing = rk_tensor_bytes(&p->tensor);
         if (p->role == RK_ROLE_RECORDS) {
             out->records += bytes;
             out->record = bytes / (size_t)p->tensor.dims[0];
@@ -152,7 +154,7 @@ size_t rk_memory_held(const rk_model *m, const rk_memory_parts *parts, const rk_
     const size_t head = head_held(m, parts, h, &passing);
     if (h->records > 0 && passing < RECORDS_AT_ONCE * parts->record)
         passing = RECORDS_AT_ONCE * parts->record;
-    return parts->clusters + parts->rest + emb_held(m, parts, h) + head +
+    return parts->clusters + parts->rest + parts->packing + emb_held(m, parts, h) + head +
            records_held(m, parts, h) + blocks + passing + (passing > 0 ? AROUND : 0);
 }
 
@@ -224,7 +226,7 @@ static void let_pass(const rk_model *m, const rk_memory_parts *parts, size_t roo
                      rk_memory_plan *p)
 {
     const int64_t n_vocab = m->hp.n_vocab;
-    if (m->hp.n_clusters == 0 && rk_residence_can_cache(m, m->head->matrix))
+    if (rk_residence_can_cut_head(m))
         h.head_at_once = rows_in(HEAD_AT_ONCE, parts->head_row, HEAD_ROWS_LEAST, n_vocab) / 64 * 64;
     if (h.head_at_once > 0 && rk_residence_can_cache(m, embeddings(m)))
         h.emb_rows = rk_min_i64(EMB_ROWS_LEAST, n_vocab);

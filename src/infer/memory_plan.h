@@ -18,6 +18,7 @@ typedef struct rk_memory_parts {
     size_t records, record; /* of all sparse channel mixes; one */
     size_t blocks;          /* all else in layers */
     size_t rest;            /* of no block */
+    size_t packing; /* of the largest matrix that is packed: its pages are there meanwhile */
 } rk_memory_parts;
 
 /* type: of all tensors of a model that has shapes only; those with data have their own. packs: does the engine

@@ -55,6 +55,12 @@ bool rk_residence_can_cache_records(const rk_model *m)
     return m->hp.ffn_records != 0;
 }
 
+bool rk_residence_can_cut_head(const rk_model *m)
+{
+    const rk_tensor *t = m->head->matrix;
+    return m->hp.n_clusters == 0 && !rk_dtype_is_blocks(t->dtype) && rk_residence_can_cache(m, t);
+}
+
 size_t rk_residence_row_bytes(const rk_tensor *table)
 {
     return rk_tensor_bytes(table) / (size_t)table->dims[0];
@@ -142,7 +148,7 @@ rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err)
     r->hold = *hold;
     if (!rk_residence_can_pass(m))
         r->hold.layers = m->hp.n_layer;
-    if (!rk_residence_can_cache(m, m->head->matrix) || m->clusters)
+    if (!rk_residence_can_cut_head(m))
         r->hold.head_at_once = 0;
     rk_status st = emb ? make_cache(&r->emb, m, &emb->tensor, hold->emb_rows, err) : RK_OK;
     if (st == RK_OK && m->clusters)

@@ -33,6 +33,8 @@ struct rk_residence {
 bool rk_residence_can_cache(const rk_model *m, const rk_tensor *table);
 /* The same of the records of its channel mixes; false where it has none. */
 bool rk_residence_can_cache_records(const rk_model *m);
+/* Can the head be computed in pieces? It has no clusters, and is not packed. */
+bool rk_residence_can_cut_head(const rk_model *m);
 /* Do the model's blocks lie in the pages of its file, none of them packed? */
 bool rk_residence_can_pass(const rk_model *m);
 /* Bytes of a row of a table, or of a record, as it lies in its file. */
