@@ -27,15 +27,9 @@ enum {
 
 /* ---- parts ---- */
 
-static const rk_tensor *embeddings(const rk_model *m)
-{
-    const rk_param *p = rk_model_param(m, "emb.weight");
-    return p && p->used ? &p->tensor : m->head->matrix;
-}
-
 static bool is_tied(const rk_model *m)
 {
-    return embeddings(m) == m->head->matrix;
+    return rk_residence_table(m) == m->head->matrix;
 }
 
 /* Bytes of a parameter once a session is made, and whether they are in the file's pages or will be the
@@ -72,7 +66,7 @@ static size_t row_bytes(const rk_tensor *t, rk_dtype type)
 
 void rk_memory_parts_of(const rk_model *m, rk_dtype type, bool packs, rk_memory_parts *out)
 {
-    const rk_tensor *emb = embeddings(m), *head = m->head->matrix;
+    const rk_tensor *emb = rk_residence_table(m), *head = m->head->matrix;
     *out = (rk_memory_parts){.type = type,
                              .packs = packs,
                              .emb_row = row_bytes(emb, type),
@@ -120,8 +114,9 @@ static size_t blocks_held(const rk_model *m, const rk_memory_parts *parts, int64
 
 static size_t emb_held(const rk_model *m, const rk_memory_parts *parts, const rk_hold *h)
 {
-    return h->emb_rows > 0 ? rk_row_cache_bytes(parts->emb_row, embeddings(m)->dims[0], h->emb_rows)
-                           : parts->emb;
+    return h->emb_rows > 0
+               ? rk_row_cache_bytes(parts->emb_row, rk_residence_table(m)->dims[0], h->emb_rows)
+               : parts->emb;
 }
 
 /* Of a head that is computed in pieces nothing stays, and *most grows to a piece. */
@@ -228,7 +223,7 @@ static void let_pass(const rk_model *m, const rk_memory_parts *parts, size_t roo
     const int64_t n_vocab = m->hp.n_vocab;
     if (rk_residence_can_cut_head(m))
         h.head_at_once = rows_in(HEAD_AT_ONCE, parts->head_row, HEAD_ROWS_LEAST, n_vocab) / 64 * 64;
-    if (h.head_at_once > 0 && rk_residence_can_cache(m, embeddings(m)))
+    if (h.head_at_once > 0 && rk_residence_can_cache(m, rk_residence_table(m)))
         h.emb_rows = rk_min_i64(EMB_ROWS_LEAST, n_vocab);
     while (!try_hold(m, parts, room, h, p) && h.layers > 0 && rk_residence_can_pass(m))
         h.layers--;
@@ -241,7 +236,7 @@ bool rk_memory_choose(const rk_model *m, const rk_memory_parts *parts, size_t ro
     p->whole = try_hold(m, parts, room, h, p);
     if (p->whole)
         return true;
-    if (!is_tied(m) && rk_residence_can_cache(m, embeddings(m)))
+    if (!is_tied(m) && rk_residence_can_cache(m, rk_residence_table(m)))
         h.emb_rows = rk_min_i64(EMB_ROWS, m->hp.n_vocab);
     if (try_hold(m, parts, room, h, p))
         return true;

@@ -54,7 +54,7 @@ bool rk_memory_choose(const rk_model *m, const rk_memory_parts *parts, size_t ro
  *         not tell what the process takes, or a state grows without a limit; RK_ERR_NOMEM. */
 rk_status rk_model_limit(rk_model *m, rk_engine *e, const rk_memory_limit *limit, rk_memory_plan *p,
                          rk_error *err);
-/* "embeddings 1000 of 65536 rows, blocks 8 of 12 held": what is held, for a line of text. */
+/* "1000 of 65536 embeddings, 8 of 12 blocks in memory": what is held, for a line of text. */
 enum { RK_MEMORY_TEXT_MAX = 256 };
 void rk_memory_describe(const rk_model *m, const rk_memory_plan *p, char text[RK_MEMORY_TEXT_MAX]);
 

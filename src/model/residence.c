@@ -22,6 +22,15 @@ static const rk_map *map_of(const rk_model *m, const rk_tensor *t)
     return m->file && t->data && !t->packed ? rk_file_map_of(m->file, t->data) : NULL;
 }
 
+const rk_tensor *rk_residence_table(const rk_model *m)
+{
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (rk_param_of_model(m->params[i].spec) && m->params[i].used &&
+            rk_param_is_table(&m->params[i]))
+            return &m->params[i].tensor;
+    return m->head->matrix;
+}
+
 bool rk_residence_can_cache(const rk_model *m, const rk_tensor *table)
 {
     return table->n_dims == 2 && rk_tensor_is_contiguous(table) && table->dtype != RK_F64 &&
@@ -137,7 +146,6 @@ static void put_back(const struct rk_residence *r)
 
 rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err)
 {
-    const rk_param *emb = rk_model_param(m, "emb.weight");
     struct rk_residence *r = calloc(1, sizeof *r);
     use_records(m, NULL);
     put_back(m->residence);
@@ -150,7 +158,7 @@ rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err)
         r->hold.layers = m->hp.n_layer;
     if (!rk_residence_can_cut_head(m))
         r->hold.head_at_once = 0;
-    rk_status st = emb ? make_cache(&r->emb, m, &emb->tensor, hold->emb_rows, err) : RK_OK;
+    rk_status st = make_cache(&r->emb, m, rk_residence_table(m), hold->emb_rows, err);
     if (st == RK_OK && m->clusters)
         st = make_cache(&r->head, m, m->head->matrix, hold->head_rows, err);
     if (st == RK_OK)
@@ -180,7 +188,7 @@ static bool is_held(const rk_model *m, int64_t i)
         return p->layer < r->hold.layers;
     if (&p->tensor == m->head->matrix)
         return !r->head && r->hold.head_at_once == 0;
-    return !r->emb || strcmp(p->name, "emb.weight") != 0;
+    return !r->emb || &p->tensor != rk_residence_table(m);
 }
 
 static size_t held_bytes(const rk_model *m)

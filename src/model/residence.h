@@ -29,6 +29,8 @@ struct rk_residence {
     int64_t n_moved;
 };
 
+/* The table of embeddings, by its role, as architectures call it by several names; it may be the head, too. */
+const rk_tensor *rk_residence_table(const rk_model *m);
 /* Can rows of this table come through a cache? They lie in a file as they are used. */
 bool rk_residence_can_cache(const rk_model *m, const rk_tensor *table);
 /* The same of the records of its channel mixes; false where it has none. */

@@ -46,6 +46,8 @@ static void check_model(test_ctx *t, rk_model *m)
             score(m, e, tokens, got);
             test_same(t, "scores", want, got, n * sizeof *got);
         }
+        if (holds[i].emb_rows > 0)
+            assert_true(rk_row_cache_stats(m->residence->emb).misses > 0);
     }
     rk_engine_free(e);
 }
