@@ -34,7 +34,7 @@ MODELS = {
     "rrwkv": ["--arch", "rrwkv", *SIZES, "--medium-interval", 3],
     "meta7": ["--arch", "meta7", *HEADS, "--route-k", 1, "--route-block", 8],
 }
-LISTS = ("meta_heads", "meta_generations", "head_clusters", "middle_pairs")
+LISTS = ("meta_heads", "meta_generations", "head_clusters", "middle_pairs", "ffn.limits")
 
 
 def page(path):
@@ -79,6 +79,8 @@ def main(program, folder):
         run("compress", "head", "-m", os.path.join(bytes_model, "model.safetensors"), "--clusters", 4, "--data", text, "--tokens", 64,
             "--steps", 2, "-o", made, "--force")
         write("rwkv7-head", made)
+        run("compress", "predictor", "-m", os.path.join(bytes_model, "model.safetensors"), "--data", text, "-o", made, "--tokens", 64, "--steps", 2, "--force")
+        write("rwkv7-sparse", made)
         teacher, hybrid = os.path.join(work, "teacher"), os.path.join(work, "hybrid")
         run("train", "--data", text, "--arch", "qwen2", *ATTENTION, "--ctx-len", 8, "--batch", 1, "--steps", 1, "--out", teacher)
         run("distill", "--teacher", os.path.join(teacher, "model.safetensors"), "--arch", "arwkv7", "--head-size", 4, "--layers", 0,

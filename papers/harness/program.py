@@ -26,6 +26,13 @@ class Program:
 
     def run(self, *args):
         """Standard output of a call."""
+        return self.call(*args)[0]
+
+    def said(self, *args):
+        """What a call says on the way: its standard error."""
+        return self.call(*args)[1]
+
+    def call(self, *args):
         if self.stopping:
             raise Stopped
         child = subprocess.Popen([self.path, *map(str, args)], stdout=subprocess.PIPE,
@@ -37,7 +44,7 @@ class Program:
             raise Stopped
         if child.returncode != 0:
             raise Failed(f"{' '.join(child.args)}\n{err.strip()}")
-        return out
+        return out, err
 
     def json(self, *args):
         return json.loads(self.run(*args, "--json"))

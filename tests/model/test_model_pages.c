@@ -61,7 +61,7 @@ static void test_pages(void **state)
         n_pages++;
     }
     closedir(d);
-    assert_true(n_pages >= 17);
+    assert_true(n_pages >= 19);
     test_end(&t);
 }
 
