@@ -19,7 +19,7 @@ enum {
     OUTPUTS_HIDDEN = 16, /* of M1, of a task */
     OUTPUTS_MLP = 64,    /* of M2 */
     NEURONS_GUESS = 128, /* of z~ */
-    NEURONS = 64,        /* whose records a task reads */
+    NEURONS = 256,       /* whose records a task reads before the next row's */
     COLUMNS = 32,        /* a piece of outputs is a multiple of these */
     BLOCK = 512          /* neurons of a packed product */
 };

@@ -114,11 +114,16 @@ static inline vf vf_select(vm m, vf a, vf b)
 {
     return vbslq_f32(m, a, b);
 }
-static inline vf vf_keep(vf a, unsigned bits)
+typedef uint32x4_t vb;
+static inline vb vb_set(uint32_t bits)
+{
+    return vdupq_n_u32(bits);
+}
+static inline vf vf_keep(vf a, vb bits, int part)
 {
     static const uint32_t each[4] = {1, 2, 4, 8};
-    const uint32x4_t set = vtstq_u32(vdupq_n_u32(bits), vld1q_u32(each));
-    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), set));
+    const uint32x4_t mine = vshlq_u32(vld1q_u32(each), vdupq_n_s32(part * VF));
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), vtstq_u32(bits, mine)));
 }
 static inline unsigned vm_bits(vm m)
 {

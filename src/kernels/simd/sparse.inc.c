@@ -7,73 +7,87 @@
  *   gather_axpy  one chain of fused multiply-adds over the rows in order; rows are read in groups, so that
  *                an output is loaded and stored once for several of them */
 
-/* The bits of elements [i, i + VF), i a multiple of VF. */
-RK_INLINE unsigned bits_at(const uint8_t *row, int64_t i)
+enum { WORD = 32, SUM_ROWS = 8 };
+
+/* The bits of elements [at, at + n), at a multiple of WORD, n <= WORD. */
+RK_INLINE vb word_at(const uint8_t *row, int64_t at, int64_t n)
 {
-    if (VF == 4)
-        return row[i / 8] >> (i & 4) & 15u;
-    return VF == 8 ? row[i / 8] : row[i / 8] | (unsigned)row[i / 8 + 1] << 8;
+    uint32_t bits = 0;
+    memcpy(&bits, row + at / 8, (size_t)(n + 7) / 8); /* in the order of little-endian machines */
+    return vb_set(bits);
 }
 
-/* Those of the last n < VF. */
-RK_INLINE unsigned bits_at_n(const uint8_t *row, int64_t i, int n)
+/* sum[b] += those of x (n) whose bits are set. */
+RK_INLINE void add_word(int64_t n, const float *x, const uint8_t *const *row, int64_t at, vf *sum)
 {
-    unsigned bits = (unsigned)row[i / 8] >> (i & 7);
-    if ((i & 7) + n > 8)
-        bits |= (unsigned)row[i / 8 + 1] << 8;
-    return bits & ((1u << n) - 1);
-}
-
-static void sum_where(int64_t n, int64_t k, const void *x_, const uint8_t *bits, int64_t stride,
-                      void *y)
-{
-    enum { ROWS = 8 };
-    const float *x = x_;
-    for (int64_t j = 0; j < n; j += ROWS) {
-        const uint8_t *row[ROWS];
-        vf sum[ROWS];
-        float out[ROWS];
-        int64_t l = 0;
-        for (int b = 0; b < ROWS; b++) {
-            row[b] = bits + rk_min_i64(j + b, n - 1) * stride;
-            sum[b] = vf_zero();
-        }
-        for (; l + VF <= k; l += VF) {
-            const vf xl = vf_load(x + l);
-            for (int b = 0; b < ROWS; b++)
-                sum[b] = vf_add(sum[b], vf_keep(xl, bits_at(row[b], l)));
-        }
-        if (l < k) {
-            const vf xl = vf_load_n(x + l, (int)(k - l));
-            for (int b = 0; b < ROWS; b++)
-                sum[b] = vf_add(sum[b], vf_keep(xl, bits_at_n(row[b], l, (int)(k - l))));
-        }
-        vf_sum4(sum[0], sum[1], sum[2], sum[3], out);
-        vf_sum4(sum[4], sum[5], sum[6], sum[7], out + 4);
-        memcpy((float *)y + j, out, (size_t)rk_min_i64(n - j, ROWS) * sizeof *out);
+    vb bits[SUM_ROWS];
+    for (int b = 0; b < SUM_ROWS; b++)
+        bits[b] = word_at(row[b], at, n);
+    for (int part = 0; part * VF < n; part++) {
+        const int64_t left = n - part * VF;
+        const float *from = x + at + part * VF;
+        const vf xl = left >= VF ? vf_load(from) : vf_load_n(from, (int)left);
+        for (int b = 0; b < SUM_ROWS; b++)
+            sum[b] = vf_add(sum[b], vf_keep(xl, bits[b], part));
     }
 }
 
-/* y[0 .. n) of n <= 4 rows; the last stands for those that are missing. */
-RK_INLINE void gather_dot4(int64_t n, int64_t k, const float *x, const void *const *rows,
+static void sum_where(int64_t n, int64_t k, const void *x, const uint8_t *bits, int64_t stride,
+                      void *y)
+{
+    for (int64_t j = 0; j < n; j += SUM_ROWS) {
+        const uint8_t *row[SUM_ROWS];
+        vf sum[SUM_ROWS];
+        float out[SUM_ROWS];
+        int64_t at = 0;
+        for (int b = 0; b < SUM_ROWS; b++) {
+            row[b] = bits + rk_min_i64(j + b, n - 1) * stride;
+            sum[b] = vf_zero();
+        }
+        for (; at + WORD <= k; at += WORD)
+            add_word(WORD, x, row, at, sum);
+        if (at < k)
+            add_word(k - at, x, row, at, sum);
+        vf_sum4(sum[0], sum[1], sum[2], sum[3], out);
+        vf_sum4(sum[4], sum[5], sum[6], sum[7], out + 4);
+        memcpy((float *)y + j, out, (size_t)rk_min_i64(n - j, SUM_ROWS) * sizeof *out);
+    }
+}
+
+/* Rows lie anywhere, so the processor does not know which comes next: while one group is computed the next one
+ * is fetched, line by line. */
+RK_INLINE void fetch_ahead(int n, const void *const *rows, rk_dtype wt, int64_t at)
+{
+    const int64_t line = wt == RK_F32 ? 16 : 32; /* elements */
+    if (at % line == 0)
+        for (int b = 0; b < n; b++)
+            __builtin_prefetch((const char *)rows[b] + at * (wt == RK_F32 ? 4 : 2));
+}
+
+enum { DOT_ROWS = 4, AXPY_ROWS = 8 };
+
+/* y[0 .. n) of n <= DOT_ROWS rows; the last stands for those that are missing. more: rows behind them. */
+RK_INLINE void gather_dots(int64_t n, int64_t k, const float *x, const void *const *rows, bool more,
                            rk_dtype wt, float *y)
 {
-    const void *row[4];
-    vf sum[4];
-    float out[4];
+    const void *row[DOT_ROWS];
+    vf sum[DOT_ROWS];
+    float out[DOT_ROWS];
     int64_t l = 0;
-    for (int b = 0; b < 4; b++) {
+    for (int b = 0; b < DOT_ROWS; b++) {
         row[b] = rows[rk_min_i64(b, n - 1)];
         sum[b] = vf_zero();
     }
     for (; l + VF <= k; l += VF) {
         const vf xl = vf_load(x + l);
-        for (int b = 0; b < 4; b++)
+        if (more)
+            fetch_ahead(DOT_ROWS, rows + DOT_ROWS, wt, l);
+        for (int b = 0; b < DOT_ROWS; b++)
             sum[b] = vf_fma(xl, weights(row[b], wt, l), sum[b]);
     }
     if (l < k) {
         const vf xl = vf_load_n(x + l, (int)(k - l));
-        for (int b = 0; b < 4; b++)
+        for (int b = 0; b < DOT_ROWS; b++)
             sum[b] = vf_fma(xl, weights_n(row[b], wt, l, (int)(k - l)), sum[b]);
     }
     vf_sum4(sum[0], sum[1], sum[2], sum[3], out);
@@ -83,8 +97,8 @@ RK_INLINE void gather_dot4(int64_t n, int64_t k, const float *x, const void *con
 RK_INLINE void gather_dot_of(int64_t n, int64_t k, const float *x, const void *const *rows,
                              rk_dtype wt, float *y)
 {
-    for (int64_t j = 0; j < n; j += 4)
-        gather_dot4(rk_min_i64(n - j, 4), k, x, rows + j, wt, y + j);
+    for (int64_t j = 0; j < n; j += DOT_ROWS)
+        gather_dots(rk_min_i64(n - j, DOT_ROWS), k, x, rows + j, j + 2 * DOT_ROWS <= n, wt, y + j);
 }
 
 static void gather_dot(int64_t n, int64_t k, const void *x, const void *const *rows, rk_dtype wt,
@@ -99,12 +113,14 @@ static void gather_dot(int64_t n, int64_t k, const void *x, const void *const *r
 }
 
 /* y += the sum of a[b] rows[b], `n` a constant of the caller's. */
-RK_INLINE void gather_axpy_group(int n, int64_t k, const float *a, const void *const *rows,
-                                 rk_dtype wt, float *y)
+RK_INLINE void gather_axpys(int n, int64_t k, const float *a, const void *const *rows, bool more,
+                            rk_dtype wt, float *y)
 {
     int64_t l = 0;
     for (; l + VF <= k; l += VF) {
         vf sum = vf_load(y + l);
+        if (more)
+            fetch_ahead(n, rows + n, wt, l);
         for (int b = 0; b < n; b++)
             sum = vf_fma(vf_set1(a[b]), weights(rows[b], wt, l), sum);
         vf_store(y + l, sum);
@@ -122,10 +138,10 @@ RK_INLINE void gather_axpy_of(int64_t n, int64_t k, const float *a, const void *
                               rk_dtype wt, float *y)
 {
     int64_t j = 0;
-    for (; j + 8 <= n; j += 8)
-        gather_axpy_group(8, k, a + j, rows + j, wt, y);
+    for (; j + AXPY_ROWS <= n; j += AXPY_ROWS)
+        gather_axpys(AXPY_ROWS, k, a + j, rows + j, j + 2 * AXPY_ROWS <= n, wt, y);
     for (; j < n; j++)
-        gather_axpy_group(1, k, a + j, rows + j, wt, y);
+        gather_axpys(1, k, a + j, rows + j, false, wt, y);
 }
 
 static void gather_axpy(int64_t n, int64_t k, const void *a, const void *const *rows, rk_dtype wt,

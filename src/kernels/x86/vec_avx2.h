@@ -132,12 +132,18 @@ static inline vf vf_select(vm m, vf a, vf b)
 {
     return _mm256_blendv_ps(b, a, m);
 }
-/* Lanes whose bit is set, zeros elsewhere. */
-static inline vf vf_keep(vf a, unsigned bits)
+/* 32 bits, and the lanes of a whose bit is set, zeros elsewhere: lane i's is bit part VF + i. */
+typedef __m256i vb;
+static inline vb vb_set(uint32_t bits)
 {
-    const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    const __m256i set = _mm256_and_si256(_mm256_set1_epi32((int)bits), each);
-    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, each)));
+    return _mm256_set1_epi32((int)bits);
+}
+static inline vf vf_keep(vf a, vb bits, int part)
+{
+    const __m256i up = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+    const __m256i sign =
+        _mm256_sllv_epi32(bits, _mm256_sub_epi32(up, _mm256_set1_epi32(part * VF)));
+    return _mm256_blendv_ps(_mm256_setzero_ps(), a, _mm256_castsi256_ps(sign));
 }
 /* Lane i as bit i. */
 static inline unsigned vm_bits(vm m)

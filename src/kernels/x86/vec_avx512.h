@@ -121,9 +121,14 @@ static inline vf vf_select(vm m, vf a, vf b)
 {
     return _mm512_mask_blend_ps(m, b, a);
 }
-static inline vf vf_keep(vf a, unsigned bits)
+typedef uint32_t vb;
+static inline vb vb_set(uint32_t bits)
 {
-    return _mm512_maskz_mov_ps((__mmask16)bits, a);
+    return bits;
+}
+static inline vf vf_keep(vf a, vb bits, int part)
+{
+    return _mm512_maskz_mov_ps((__mmask16)(bits >> part * VF), a);
 }
 static inline unsigned vm_bits(vm m)
 {
