@@ -177,21 +177,18 @@ static void stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_i
 static rk_medium_rows rows_of(const rk_block_io *io, const rk_tensor *x)
 {
     const int64_t n_tokens = io->given[TOKENS]->dims[1];
-    return (rk_medium_rows){io->given[WALK], n_tokens, x ? x->dims[1] - n_tokens : 0};
+    return (rk_medium_rows){io->given[WALK], n_tokens, x->dims[1] - n_tokens};
 }
 
-static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t l, rk_tensor *x,
-                           rk_tensor *residual, rk_block_io *io)
+static rk_tensor *time_mix(rk_ctx *ctx, const layer *p, const rk_squeeze *squeeze,
+                           const rk_medium_rows *rows, rk_tensor *x, rk_tensor *residual,
+                           rk_tensor **s)
 {
-    const layer *p = rk_model_layer(m, l);
-    const rk_medium_rows rows = rows_of(io, x);
-    rk_tensor **s = io->state;
     rk_medium_state att = {
         .tokens = {s[RK_RWKV4_ATT_SHIFT], s[RK_RWKV4_AA], s[RK_RWKV4_BB], s[RK_RWKV4_PP]},
         .average = s[AVERAGE],
         .sum = s[ATT_SUM]};
-    x = rk_medium_time_mix_forward(ctx, &p->body.att, &p->att, &p->squeeze, &rows, x, residual,
-                                   &att);
+    x = rk_medium_time_mix_forward(ctx, &p->body.att, &p->att, squeeze, rows, x, residual, &att);
     s[RK_RWKV4_ATT_SHIFT] = att.tokens.shift;
     s[RK_RWKV4_AA] = att.tokens.aa;
     s[RK_RWKV4_BB] = att.tokens.bb;
@@ -201,14 +198,24 @@ static rk_tensor *time_mix(rk_ctx *ctx, const rk_model *m, int64_t l, rk_tensor 
     return x;
 }
 
-static rk_tensor *channel_mix(rk_ctx *ctx, const rk_model *m, int64_t l, rk_tensor *x,
-                              rk_tensor *residual, rk_block_io *io)
+/* rk_lm_block, whose mixes share the gate of mediums. */
+static void block(rk_ctx *ctx, const rk_model *m, int64_t l, double dropout, rk_block_io *io)
 {
     const layer *p = rk_model_layer(m, l);
+    const rk_lm_layer *norms = &p->body.norms;
+    const uint64_t drop = 2 * (uint64_t)l;
+    rk_tensor *x = io->x;
+    if (rk_ctx_failed(ctx))
+        return;
     const rk_medium_rows rows = rows_of(io, x);
-    return rk_medium_channel_mix_forward(ctx, &p->body.ffn, &p->ffn, &p->squeeze, &rows, x,
-                                         residual, &io->state[RK_RWKV4_FFN_SHIFT],
-                                         &io->state[FFN_SUM]);
+    const rk_squeeze squeeze = rk_squeeze_rows(ctx, &p->squeeze, x->dims[0]);
+    rk_tensor *ln = rk_norm(ctx, x, norms->ln1_w, norms->ln1_b, 1, m->hp.ln_eps);
+    x = time_mix(ctx, p, &squeeze, &rows, ln, x, io->state);
+    x = rk_dropout(ctx, x, dropout, drop + 1);
+    ln = rk_norm(ctx, x, norms->ln2_w, norms->ln2_b, 1, m->hp.ln_eps);
+    x = rk_medium_channel_mix_forward(ctx, &p->body.ffn, &p->ffn, &squeeze, &rows, ln, x,
+                                      &io->state[RK_RWKV4_FFN_SHIFT], &io->state[FFN_SUM]);
+    io->x = rk_dropout(ctx, x, dropout, drop + 2);
 }
 
 static void head(rk_ctx *ctx, const rk_model *m, rk_tensor *x, rk_forward *f)
@@ -240,9 +247,7 @@ const rk_arch rk_arch_rrwkv = {
     .outputs = rk_lm_outputs,
     .n_outputs = RK_LM_N_OUTPUTS,
     .stem = stem,
-    .block = rk_lm_block,
+    .block = block,
     .head = head,
-    .time_mix = time_mix,
-    .channel_mix = channel_mix,
     .l2wrap = 1e-4,
 };

@@ -3,20 +3,44 @@
  * reads, and that is in the operations of mediums (tensor/ops.h). */
 #include "nn/medium.h"
 
+static rk_tensor *matrix_rows(rk_ctx *ctx, const rk_weight *w, int64_t batch)
+{
+    if (!ctx->recording || rk_ctx_failed(ctx) || !w->matrix || !w->matrix->requires_grad)
+        return NULL;
+    const int64_t dims[] = {batch, w->matrix->dims[0], w->matrix->dims[1]};
+    return rk_view(ctx, rk_for_each_row(ctx, w->matrix, batch), 3, dims);
+}
+
+rk_squeeze rk_squeeze_rows(rk_ctx *ctx, const rk_squeeze *p, int64_t batch)
+{
+    rk_squeeze q = *p;
+    q.down_rows = matrix_rows(ctx, &p->down, batch);
+    q.up_rows = matrix_rows(ctx, &p->up, batch);
+    return q;
+}
+
+static rk_tensor *product(rk_ctx *ctx, rk_tensor *x, const rk_weight *w, rk_tensor *rows,
+                          rk_unary after)
+{
+    const rk_linears_in in = {x, *w, after};
+    rk_tensor *y = NULL;
+    if (rows)
+        return rk_unary_op(ctx, after, rk_matmul(ctx, x, rk_transpose(ctx, rows, 1, 2)));
+    rk_linears(ctx, &in, 1, &y);
+    return y;
+}
+
 /* The mediums' rows of x (B, T + M, C), squeezed: (B, M, C); NULL: there are none. */
 static rk_tensor *squeezed(rk_ctx *ctx, const rk_squeeze *p, const rk_medium_rows *rows,
                            rk_tensor *x)
 {
     if (rk_ctx_failed(ctx) || rows->n_mediums == 0)
         return NULL;
-    rk_tensor *n = rk_copy(ctx, rk_slice(ctx, x, 1, rows->n_tokens, x->dims[1])), *gate = NULL;
+    rk_tensor *n = rk_copy(ctx, rk_slice(ctx, x, 1, rows->n_tokens, x->dims[1]));
     if (!rk_weight_is_there(&p->down))
         return n;
-    const rk_linears_in down = {n, p->down, RK_RELU};
-    rk_linears(ctx, &down, 1, &gate);
-    const rk_linears_in up = {gate, p->up, RK_SIGMOID};
-    rk_linears(ctx, &up, 1, &gate);
-    return rk_mul(ctx, n, gate);
+    rk_tensor *narrow = product(ctx, n, &p->down, p->down_rows, RK_RELU);
+    return rk_mul(ctx, n, product(ctx, narrow, &p->up, p->up_rows, RK_SIGMOID));
 }
 
 /* The mean of all finished mediums for each row; NULL where nothing takes it. */

@@ -8,7 +8,13 @@
 /* sigmoid(up relu(down n)) n; without weights, n. */
 typedef struct rk_squeeze {
     rk_weight down, up; /* (E,C), (C,E) */
+    /* (B,E,C), (B,C,E): the same for each row of a batch, where their gradients are wanted; else NULL */
+    rk_tensor *down_rows, *up_rows;
 } rk_squeeze;
+
+/* For both mixes of a layer, whose gradients then add up row by row of the batch and not mix by mix: an order
+ * that the size of a micro-batch does not change. */
+rk_squeeze rk_squeeze_rows(rk_ctx *ctx, const rk_squeeze *p, int64_t batch);
 
 /* What looks back beside RWKV-4's time mix; NULL: that does not. */
 typedef struct rk_medium_time_mix {

@@ -20,11 +20,15 @@ static const rk_arch *arch = &rk_arch_rwkv7;
 static const rk_size small_sizes[] = {
     {"n_vocab", N_VOCAB}, {"n_layer", 2}, {"n_embd", 32}, {"head_size", 16}};
 
+/* Blocks that end inside a window. */
+static const rk_size small_blocks[] = {
+    {"n_vocab", N_VOCAB}, {"n_layer", 2}, {"n_embd", 32}, {"medium_interval", 5}};
+
 static rk_train_params small(void)
 {
     rk_train_params p = rk_train_defaults();
     p.arch = arch->name;
-    p.sizes = small_sizes;
+    p.sizes = arch == &rk_arch_rrwkv ? small_blocks : small_sizes;
     p.n_sizes = RK_COUNT(small_sizes) - (arch == &rk_arch_rwkv4);
     p.ctx_len = CTX_LEN;
     p.batch = BATCH;
