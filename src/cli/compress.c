@@ -10,8 +10,9 @@
 #include "cli/text_input.h"
 
 /* A new one is a file and a line here. Ends with NULL. */
-static const rk_command *const commands[] = {&rk_cmd_compress_svd, &rk_cmd_compress_predictor,
-                                             &rk_cmd_compress_head, &rk_cmd_compress_dense, NULL};
+static const rk_command *const commands[] = {&rk_cmd_compress_svd,   &rk_cmd_compress_predictor,
+                                             &rk_cmd_compress_head,  &rk_cmd_compress_all,
+                                             &rk_cmd_compress_dense, NULL};
 
 const rk_command rk_cmd_compress = {
     .name = "compress",

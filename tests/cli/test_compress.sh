@@ -50,6 +50,12 @@ for arch in rwkv4 rwkv5 rwkv6; do
     rwkv run -m $arch-mix.pth -p line -n 3 -q >text || complain "$arch: records do not run"
 done
 
+rwkv compress all -m rwkv5 --data text.txt --rank 1/4 --train-steps 2 --rho 0.5 --clusters 6 -o all.pth -q >out ||
+    complain 'all parts are not made'
+[ "$(grep -c '^ppl' out)" = 5 ] || complain "all parts: $(cat out)"
+rwkv info all.pth | grep -q n_clusters || complain 'all parts: no head'
+[ "$(echo all.pth*)" = all.pth ] || complain 'all parts: a folder is left'
+
 cat >check.py <<'EOF'
 import json, struct, sys
 
@@ -223,6 +229,11 @@ refused 'no name in gguf files' quantize mix.safetensors none.gguf --type q8_0
 refused 'in records do not grow' grow -m mix.safetensors --tokens +8 -o none.safetensors
 # shellcheck disable=SC2086
 refused 'in records, which have no gradient' train --init-from mix.safetensors $data --steps 1 --out no
+refused 'llama.cpp has no such parts' compress all -m rwkv7 --data text.txt -o none.gguf
+refused 'expected --train-steps' compress all -m rwkv7 --data text.txt --rank 1/4 -o none.safetensors
+refused 'expected 40 at least' compress all -m rwkv7 --data short.txt -o none.safetensors
+refused 'records already' compress all -m mix.safetensors --data text.txt -o none.safetensors
+[ "$(echo none.*)" = 'none.*' ] || complain 'a folder of parts is left'
 refused "--rank '1/0'" compress svd -m rwkv7 --rank 1/0 -o none.safetensors
 refused "--rank '0'" compress svd -m rwkv7 --rank 0 -o none.safetensors
 refused "--rank 'x'" compress svd -m rwkv7 --rank x -o none.safetensors
