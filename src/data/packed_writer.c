@@ -227,6 +227,9 @@ static rk_status begin(rk_packed_writer *w, rk_packed_place *place, bool *resume
     *resumed = read_state(w);
     if (!w->overwrite && !w->counts[DONE])
         st = check_outputs(w, err);
+    rk_error unsaid;
+    if (st != RK_OK && !*resumed) /* what a call left that was killed when it removed the folder */
+        rk_dir_remove(w->dir, &unsaid);
     for (int i = 0; i < N_PARTS && st == RK_OK && !w->counts[DONE]; i++)
         if (i != MASK || w->counts[MASKED])
             st = open_part(w, i, err);

@@ -87,9 +87,14 @@ for signal in KILL INT KILL; do
     sleep 0.08
     kill -$signal $pid 2>/dev/null || true
     wait $pid 2>/dev/null || true
-    [ ! -e got.bin ] || [ ! -e got.bin.packing ] || complain "got.bin before it was whole"
+    [ ! -e got.bin ] || cmp -s got.bin want.bin || complain "got.bin before it was whole"
 done
-[ -e got.bin ] || "$RK_PROGRAM" data pack big.txt b.jsonl -o got.bin --tokenizer world -q
+[ -e got.bin ] && [ ! -e got.bin.packing ] ||
+    "$RK_PROGRAM" data pack big.txt b.jsonl -o got.bin --tokenizer world -q 2>err || grep -q 'exists already' err ||
+    complain "after kills: $(cat err)"
+mkdir want.bin.packing
+"$RK_PROGRAM" data pack big.txt b.jsonl -o want.bin --tokenizer world -q 2>err && complain "want.bin is there, and was written"
+[ ! -e want.bin.packing ] || complain "what a call left that was killed at its very end stays"
 for ending in bin idx mask json; do
     cmp want.$ending got.$ending || complain "after kills got.$ending differs"
 done
