@@ -25,7 +25,7 @@ enum {
 typedef struct all_options {
     rk_common_options common;
     const char *model, *out, *data, *rank;
-    int64_t train_steps, clusters;
+    int64_t train_steps, clusters, emb_rows;
     double share;
     bool force;
 } all_options;
@@ -48,6 +48,8 @@ static const rk_option rows[] = {
      "share of the channel mix's records that a token reads"},
     {"clusters", 0, RK_OPT_INT, "N", AT(clusters), 2, RK_VOCAB_MAX,
      "the root of n_vocab, at most 200", "of the hierarchical head"},
+    {"emb-rows", 0, RK_OPT_INT, "N", AT(emb_rows), 1, RK_VOCAB_MAX, "1000",
+     "embeddings that are held where --mem-max does not let all of them be"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
     RK_COMMON_ROWS(all_options, common),
 };
@@ -223,11 +225,15 @@ static int records(job *j)
 
 static int head(job *j)
 {
-    char to[PATH_SIZE], clusters[32];
+    char to[PATH_SIZE], clusters[32], rows_held[32];
     path_in(j, "head", j->ending, to);
     snprintf(clusters, sizeof clusters, "%" PRId64, j->clusters);
-    const int status = CALL(j, &rk_cmd_compress_head, "-m", j->model, "--data", j->train,
-                            "--clusters", clusters, "-o", to);
+    snprintf(rows_held, sizeof rows_held, "%" PRId64, j->o->emb_rows);
+    const int status = j->o->emb_rows > 0
+                           ? CALL(j, &rk_cmd_compress_head, "-m", j->model, "--data", j->train,
+                                  "--clusters", clusters, "-o", to, "--emb-rows", rows_held)
+                           : CALL(j, &rk_cmd_compress_head, "-m", j->model, "--data", j->train,
+                                  "--clusters", clusters, "-o", to);
     return status == 0 ? step_to(j, to, "hierarchical head") : status;
 }
 

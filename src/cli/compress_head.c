@@ -11,7 +11,7 @@ enum { CTX_DEFAULT = 512 }; /* of windows, where the model does not say */
 typedef struct head_options {
     rk_common_options common;
     const char *model, *out, *data, *vocab;
-    int64_t n_clusters, n_tokens, steps, seed;
+    int64_t n_clusters, n_tokens, steps, emb_rows, seed;
     bool force;
 } head_options;
 
@@ -29,6 +29,8 @@ static const rk_option rows[] = {
      "of tokens; those above four times the mean size are cut in two, so that there may be more"},
     {"tokens", 0, RK_OPT_INT, "N", AT(n_tokens), 2, 1e9, "8192", "of the text at most"},
     {"steps", 0, RK_OPT_INT, "N", AT(steps), 0, 1e6, "1000", "of learning, of 256 tokens each"},
+    {"emb-rows", 0, RK_OPT_INT, "N", AT(emb_rows), 1, RK_VOCAB_MAX, "1000",
+     "embeddings that are held where --mem-max does not let all of them be"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(vocab), 0, 0, "the model's",
      "byte, world or a file: the vocabulary of the text"},
     {"seed", 0, RK_OPT_INT, "N", AT(seed), 0, INT32_MAX, "0", "of clusters and batches"},
@@ -77,6 +79,7 @@ static rk_status make(const head_options *o, rk_compress_job *j, rk_error *err)
                                .ctx_len = j->host->ctx_len > 0 ? j->host->ctx_len : CTX_DEFAULT,
                                .steps = o->steps,
                                .seed = (uint64_t)o->seed,
+                               .emb_rows = o->emb_rows,
                                .progress = rk_meter_progress,
                                .progress_user = &meter,
                                .abort = rk_interrupt_came,

@@ -115,15 +115,22 @@ static json_t *warnings(const rk_survey *s)
 
 /* All sizes by their names, those of pairs and records of a model that has some; of a file whose architecture is not
  * one of ours none. */
+/* Sizes of a part that a model lacks say nothing. */
+static bool is_of_nothing(const rk_model *m, const rk_size *s)
+{
+    return (m->hp.low_rank == 0 && rk_pair_has_size(s->name)) ||
+           (!m->hp.ffn_records && rk_records_has_size(s->name)) ||
+           (m->hp.n_clusters == 0 && !strcmp(s->name, "n_clusters")) ||
+           (m->hp.emb_rows == 0 && !strcmp(s->name, "emb_rows"));
+}
+
 static json_t *sizes(const rk_model *m)
 {
     json_t *all = json_object();
     rk_size size;
     for (int64_t i = 0; m && all && rk_model_get_size(m, i, &size); i++) {
         const double x = size.value;
-        if ((m->hp.low_rank == 0 && rk_pair_has_size(size.name)) ||
-            (!m->hp.ffn_records && rk_records_has_size(size.name)) ||
-            (m->hp.n_clusters == 0 && !strcmp(size.name, "n_clusters")))
+        if (is_of_nothing(m, &size))
             continue;
         json_t *value = x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
         if (json_object_set_new(all, size.name, value) != 0) {

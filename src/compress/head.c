@@ -337,10 +337,12 @@ static void put(const rk_model *m, const char *name, const float *x)
     memcpy(p->tensor.data, x, rk_tensor_bytes(&p->tensor));
 }
 
-static rk_status put_all(rk_model **out, const work *j, const float *cluster_of, rk_error *err)
+static rk_status put_all(rk_model **out, const work *j, int64_t emb_rows, const float *cluster_of,
+                         rk_error *err)
 {
     rk_hparams hp = j->host->hp;
     hp.n_clusters = j->k;
+    hp.emb_rows = emb_rows > 0 ? emb_rows : hp.emb_rows;
     const rk_status st = rk_remade_new(out, j->host, &hp, err);
     if (st != RK_OK)
         return st;
@@ -398,7 +400,7 @@ rk_status rk_head_new(rk_model **out, const rk_model *host, rk_engine *e, const 
         st = make_product(&j, o, e, facts, err);
     if (st == RK_OK) {
         take_sizes(j.clusters, facts);
-        st = put_all(out, &j, cluster_of, err);
+        st = put_all(out, &j, o->emb_rows, cluster_of, err);
     }
     free_work(&j);
     free(cluster_of);

@@ -12,6 +12,7 @@ typedef struct rk_head_options {
     int64_t n_tokens, ctx_len;
     int64_t steps; /* of learning */
     uint64_t seed;
+    int64_t emb_rows;         /* of rk_hparams; 0: the host's */
     rk_progress_fn *progress; /* parts of the work, of all; may be NULL */
     void *progress_user;
     rk_abort_fn *abort; /* may be NULL */

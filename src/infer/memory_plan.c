@@ -112,6 +112,12 @@ static size_t blocks_held(const rk_model *m, const rk_memory_parts *parts, int64
     return held;
 }
 
+/* Embeddings that are held where not all of them are. */
+static int64_t emb_rows_of(const rk_model *m)
+{
+    return rk_min_i64(m->hp.emb_rows > 0 ? m->hp.emb_rows : EMB_ROWS, m->hp.n_vocab);
+}
+
 static size_t emb_held(const rk_model *m, const rk_memory_parts *parts, const rk_hold *h)
 {
     return h->emb_rows > 0
@@ -199,10 +205,9 @@ static void grow_caches(const rk_model *m, const rk_memory_parts *parts, size_t 
                  &h.head_rows);
         try_hold(m, parts, room, h, p);
     }
-    if (h.emb_rows > 0 && h.emb_rows < EMB_ROWS) /* a token reads one */
-        h.emb_rows =
-            rk_min_i64(rk_min_i64(EMB_ROWS, m->hp.n_vocab),
-                       h.emb_rows + (int64_t)((room - p->weights) / row_cost(parts->emb_row)));
+    if (h.emb_rows > 0 && h.emb_rows < emb_rows_of(m)) /* a token reads one */
+        h.emb_rows = rk_min_i64(
+            emb_rows_of(m), h.emb_rows + (int64_t)((room - p->weights) / row_cost(parts->emb_row)));
     try_hold(m, parts, room, h, p);
 }
 
@@ -237,7 +242,7 @@ bool rk_memory_choose(const rk_model *m, const rk_memory_parts *parts, size_t ro
     if (p->whole)
         return true;
     if (!is_tied(m) && rk_residence_can_cache(m, rk_residence_table(m)))
-        h.emb_rows = rk_min_i64(EMB_ROWS, m->hp.n_vocab);
+        h.emb_rows = emb_rows_of(m);
     if (try_hold(m, parts, room, h, p))
         return true;
     least_caches(m, &h);

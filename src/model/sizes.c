@@ -36,6 +36,8 @@ static const rk_size_spec last[] = {
 static const rk_size_spec clusters[] = {
     {"n_clusters", RK_SIZE(n_clusters), 'q', {0, RK_VOCAB_MAX}, {NULL, 0},
      {RK_FROM_OPTIONAL, "head_l1.weight", 2, 0}, RK_NO_OPTION},
+    {"emb_rows", RK_SIZE(emb_rows), 0, {0, RK_VOCAB_MAX}, {rk_size_constant, 0},
+     {RK_FROM_META, NULL, 0, 0}, RK_NO_OPTION},
 };
 /* clang-format on */
 

@@ -38,6 +38,7 @@ typedef struct rk_hparams {
     /* Of low-rank pairs (pair.h): the largest rank, that of each kind, rk_pair_form. */
     int64_t low_rank, pair_rank[RK_PAIR_KINDS], pair_form;
     int64_t n_clusters; /* of tokens, for a hierarchical head (clusters.h); 0: there is none */
+    int64_t emb_rows;   /* embeddings that are held under a limit on memory; 0: the usual number */
     /* 1: the channel mix is in records; the predictors beside them, 0 where there is none: planes of bits,
      * bytes of a row of these, what the small product has in the middle (records.h). */
     int64_t ffn_records, plane_bits, plane_bytes, predictor_size;

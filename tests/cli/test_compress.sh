@@ -22,6 +22,8 @@ done
 
 rwkv compress head -m rwkv7 --clusters 6 --data text.txt --tokens 300 --steps 20 -o head.safetensors -q
 rwkv compress head -m rwkv7 --clusters 6 --data text.txt --tokens 300 --steps 20 -o head3.safetensors -q -t 3
+rwkv compress head -m rwkv7 --clusters 6 --data text.txt --tokens 300 --steps 2 --emb-rows 7 -o rows.safetensors -q
+rwkv info rows.safetensors --json | grep -q '"emb_rows":7' || complain '--emb-rows is not in the file'
 cmp head.safetensors head3.safetensors || complain 'a head: other bits with three threads'
 rwkv compress svd -m head.safetensors --rank 4 -o both.safetensors -q
 rwkv info both.safetensors | grep -q 'n_clusters' || complain 'pairs have taken the head away'

@@ -27,7 +27,7 @@ write_lines text.txt
 "$RK_PROGRAM" convert made/model.safetensors m.safetensors --type f16 -q
 "$RK_PROGRAM" quantize made/model.safetensors q.gguf --type q8_0 -q
 "$RK_PROGRAM" compress head -m m.safetensors --data text.txt --tokens 64 --steps 2 --clusters 40 \
-    -o head.safetensors -q >out
+    --emb-rows 7 -o head.safetensors -q >out
 "$RK_PROGRAM" compress predictor -m head.safetensors --data text.txt --tokens 64 --steps 2 -o lite.safetensors -q >out
 
 # ---- sizes
@@ -59,6 +59,8 @@ for m in m.safetensors lite.safetensors q.gguf; do
         same "$m, $size" want got
         [ "$(grep -c '^rwkv: memory: [0-9.]* of [0-9.]* MB planned: ' err)" -eq 1 ] ||
             complain "$m, $size: expected a line on what is held: $(cat err)"
+        [ "$m" != lite.safetensors ] || [ "$size" = 1G ] || grep -q ' 7 of 65536 embeddings' err ||
+            complain "$m: expected as many embeddings as it says: $(cat err)"
     done
 done
 grep -q "planned: all of it in memory" err || complain "1G: $(cat err)"
