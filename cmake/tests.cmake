@@ -25,14 +25,17 @@ set(RK_PROGRAM ${CMAKE_BINARY_DIR}/rwkv)
 set(RK_TEST_ENVIRONMENT RK_SOURCE_DIR=${CMAKE_SOURCE_DIR} RK_BINARY_DIR=${CMAKE_BINARY_DIR}
   RK_PROGRAM=${RK_PROGRAM} RK_CC=${CMAKE_C_COMPILER} RK_SANITIZE=${RK_SANITIZE})
 
+# Instrumented, some tests take minutes.
 set(RK_TEST_TIMEOUT 300)
+if(RK_COVERAGE OR RK_SANITIZE)
+  set(RK_TEST_TIMEOUT 1500)
+endif()
 
 # What a user links with librk.a of a build that counts has to bring the counters' library, whose
-# symbols librk.so exports. Without optimisation some tests take minutes.
+# symbols librk.so exports.
 if(RK_COVERAGE)
   list(APPEND RK_TEST_ENVIRONMENT "RK_CC=${CMAKE_C_COMPILER} --coverage")
   list(FILTER TEST_SCRIPTS EXCLUDE REGEX "/test_symbols[.]sh$")
-  set(RK_TEST_TIMEOUT 1500)
 endif()
 
 function(rk_label_test name file)
