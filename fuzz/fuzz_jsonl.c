@@ -28,9 +28,9 @@ static void read_line(const uint8_t *data, size_t size, const rk_chat_format *ch
 {
     rk_record record = {0};
     const rk_record_line line = {"input.jsonl", 1, data, size};
+    const rk_record_how how = {.chat = chat, .ends = true, .last = size % 2};
     bool blank;
-    if (rk_record_read(&record, &line, &(rk_record_how){chat, true}, &blank, NULL) == RK_OK &&
-        !blank)
+    if (rk_record_read(&record, &line, &how, &blank, NULL) == RK_OK && !blank)
         check_record(&record);
     rk_record_deinit(&record);
 }

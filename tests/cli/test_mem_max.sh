@@ -86,7 +86,10 @@ size=$(limited $talk)
 # shellcheck disable=SC2086
 printf 'one\ntwo\n' | "$RK_PROGRAM" $talk --mem-max "$size" >got
 same chat want got
-"$RK_PROGRAM" bench -m m.safetensors -t 1 -p 20 -n 4 --rounds 1 -q --mem-max "$(limited bench -m m.safetensors -t 1 -p 20 -n 4 --rounds 1 -q)" >got ||
-    complain "bench: $(cat got)"
+# What a sanitizer takes beside a process differs from one to the next.
+if [ -z "${RK_SANITIZE:-}" ]; then
+    "$RK_PROGRAM" bench -m m.safetensors -t 1 -p 20 -n 4 --rounds 1 -q --mem-max "$(limited bench -m m.safetensors -t 1 -p 20 -n 4 --rounds 1 -q)" >got ||
+        complain "bench: $(cat got)"
+fi
 
 exit $failures
