@@ -9,6 +9,8 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 failures=0
 
+rwkv() { "$RK_PROGRAM" "$@"; }
+
 # complain TEXT...: say what is wrong and go on; the script's last line turns $failures into its status
 complain() {
     echo "$*"
@@ -33,6 +35,18 @@ refused() {
     elif ! grep -q "$text" out.txt; then
         complain "'$*': no '$text' in: $(cat out.txt)"
     fi
+}
+
+# logits MODEL OUT: the logits behind each token of "Line 7 says that"
+tokens=76,105,110,101,32,55,32,115,97,121,115,32,116,104,97,116
+logits() {
+    rwkv logits -m "$1" --tokens $tokens --all -o "$2" --force -q
+}
+
+# same MODEL WHAT: its logits are, bit for bit, those in want.npy
+same() {
+    logits "$1" got.npy
+    cmp -s want.npy got.npy || complain "$2: other logits"
 }
 
 # damage FROM TO CODE: a .safetensors file of f32 changed by Python, in which t is {name: [shape, floats]} and meta

@@ -62,10 +62,11 @@ rk_stem_fn rk_lm_stem;
 rk_block_fn rk_lm_block;
 rk_head_fn rk_lm_head;
 
-/* The parts above as members of an rk_arch; BlinkDL/RWKV-LM trains all of them with L2Wrap. */
-#define RK_LM_PARTS                                                                                \
+/* Members of an rk_arch: inputs, outputs and what its top holds, for one with a block and a head of its own; and the
+ * parts above, too. BlinkDL/RWKV-LM trains all of them with L2Wrap. */
+#define RK_LM_FACE                                                                                 \
     .top_bytes = sizeof(rk_lm_top), .inputs = rk_lm_inputs, .n_inputs = RK_LM_N_INPUTS,            \
-    .outputs = rk_lm_outputs, .n_outputs = RK_LM_N_OUTPUTS, .block = rk_lm_block,                  \
-    .head = rk_lm_head, .l2wrap = 1e-4
+    .outputs = rk_lm_outputs, .n_outputs = RK_LM_N_OUTPUTS, .l2wrap = 1e-4
+#define RK_LM_PARTS RK_LM_FACE, .block = rk_lm_block, .head = rk_lm_head
 
 #endif

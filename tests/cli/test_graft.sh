@@ -3,20 +3,12 @@
 # dropped again; more heads change nothing; heads from an RWKV-7 model; and what is refused.
 # shellcheck source=tests/script.sh
 . "$RK_SOURCE_DIR/tests/script.sh"
-rwkv() { "$RK_PROGRAM" "$@"; }
 write_lines text.txt
 small="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --n-layer 2 --n-embd 32 --val-frac 0.2 -q -t 1"
 # shellcheck disable=SC2086
 rwkv train --arch qwen2 $small --n-head 4 --n-kv-head 2 --steps 12 --out host
 # shellcheck disable=SC2086
 rwkv train --arch rwkv7 $small --head-size 8 --steps 2 --out seven
-logits() { # MODEL OUT
-    rwkv logits -m "$1" --tokens 76,105,110,101,32,55,32,115,97,121,115 --all -o "$2" --force -q
-}
-same() { # MODEL WHAT
-    logits "$1" got.npy
-    cmp -s want.npy got.npy || complain "$2: the logits are not the host's"
-}
 logits host want.npy
 heads="--state-heads 2 --state-head-size 8 --middle-heads 2 -q"
 for mode in gate concat add add_query; do

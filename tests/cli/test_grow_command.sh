@@ -3,7 +3,6 @@
 # again; what would not be exact is refused.
 # shellcheck source=tests/script.sh
 . "$RK_SOURCE_DIR/tests/script.sh"
-rwkv() { "$RK_PROGRAM" "$@"; }
 refused() { # TEXT, then a command
     text=$1
     shift
@@ -16,9 +15,6 @@ refused() { # TEXT, then a command
 }
 write_lines text.txt
 data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 -q -t 1"
-logits() { # MODEL OUT
-    rwkv logits -m "$1" --tokens 76,105,110,101,32,55,32,115,97,121,115 --all -o "$2" --force -q
-}
 near() { # MODEL WHAT
     logits "$1" got.npy
     python3 - <<'PY' || complain "$2: other logits"

@@ -3,7 +3,6 @@
 # the model was before is there again afterwards; and what cannot grow.
 # shellcheck source=tests/script.sh
 . "$RK_SOURCE_DIR/tests/script.sh"
-rwkv() { "$RK_PROGRAM" "$@"; }
 refused() { # TEXT, then a command
     text=$1
     shift
@@ -17,13 +16,6 @@ refused() { # TEXT, then a command
 write_lines text.txt
 data="--data text.txt --ctx-len 32 --batch 4 --val-frac 0.2 --lr 0.01 -q -t 1"
 model="--n-layer 2 --n-embd 32 --head-size 8"
-logits() { # MODEL OUT
-    rwkv logits -m "$1" --tokens 76,105,110,101,32,55,32,115,97,121,115 --all -o "$2" --force -q
-}
-same() { # MODEL WHAT
-    logits "$1" got.npy
-    cmp -s want.npy got.npy || complain "$2: other logits"
-}
 # shellcheck disable=SC2086
 rwkv train --arch rwkv7 $data $model --ema 0.9 --steps 4 --out seven
 logits seven want.npy

@@ -3,19 +3,9 @@
 # containers; state files of other intervals and what does not fit are a sentence.
 # shellcheck source=tests/script.sh
 . "$RK_SOURCE_DIR/tests/script.sh"
-rwkv() { "$RK_PROGRAM" "$@"; }
 write_lines text.txt
 data="--data text.txt --tokenizer byte --ctx-len 32 --batch 4 --val-frac 0.2 -q -t 1"
 small="$data --n-layer 2 --n-embd 32"
-prompt="--tokens 76,105,110,101,32,55,32,115,97,121,115,32,116,104,97,116"
-# shellcheck disable=SC2086
-logits() { # MODEL OUT
-    rwkv logits -m "$1" $prompt --all -o "$2" --force -q
-}
-same() { # MODEL WHAT
-    logits "$1" got.npy
-    cmp -s want.npy got.npy || complain "$2: other logits"
-}
 
 # What trains on from RWKV-4 begins as it, from any container, also where its matrices are low-rank pairs.
 # shellcheck disable=SC2086

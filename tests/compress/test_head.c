@@ -194,28 +194,6 @@ static void check_logits(test_ctx *t, rk_model *m, const float *want)
     test_close(t, "one token at a time", some, one, TOKENS * V, 1e-4f);
 }
 
-/* Several streams in one call: the bits that each has alone. */
-static void check_batch(test_ctx *t, const rk_model *m)
-{
-    enum { STREAMS = 3 };
-    rk_engine *e = test_engine(2);
-    rk_session *s[STREAMS], *alone;
-    float *together = test_alloc_f32(t, STREAMS * V), *own = test_alloc_f32(t, V);
-    const int32_t tokens[STREAMS] = {5, 60, 5};
-    rk_error err = {0};
-    for (int i = 0; i < STREAMS; i++)
-        test_ok(rk_session_new(&s[i], m, e, &err), &err);
-    test_ok(rk_session_eval_batch(s, STREAMS, tokens, together, &err), &err);
-    for (int i = 0; i < STREAMS; i++) {
-        test_ok(rk_session_new(&alone, m, e, &err), &err);
-        test_ok(rk_session_eval(alone, &tokens[i], 1, own, &err), &err);
-        assert_memory_equal(own, together + (size_t)i * V, V * sizeof *own);
-        rk_session_free(alone);
-        rk_session_free(s[i]);
-    }
-    rk_engine_free(e);
-}
-
 static void test_models(void **state)
 {
     (void)state;
@@ -240,7 +218,7 @@ static void test_models(void **state)
         assert_true(one.n_clusters >= K && one.smallest > 0 && one.largest <= 4 * V / K);
         rk_model *read = reopened(&t, made, f.model);
         check_logits(&t, read, want);
-        check_batch(&t, read);
+        test_batch_alone(&t, read);
         rk_model_close(read);
         rk_remade_close(again);
         rk_remade_close(made);

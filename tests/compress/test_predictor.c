@@ -320,28 +320,6 @@ static rk_model *reopened(test_ctx *t, const rk_model *m, const char *name, cons
     return read;
 }
 
-/* Several streams in one call: the bits that each has alone. */
-static void check_batch(test_ctx *t, const rk_model *m)
-{
-    enum { STREAMS = 3 };
-    rk_engine *e = test_engine(2);
-    rk_session *s[STREAMS], *alone;
-    float *together = test_alloc_f32(t, STREAMS * V), *own = test_alloc_f32(t, V);
-    const int32_t tokens[STREAMS] = {5, 60, 5};
-    rk_error err = {0};
-    for (int i = 0; i < STREAMS; i++)
-        test_ok(rk_session_new(&s[i], m, e, &err), &err);
-    test_ok(rk_session_eval_batch(s, STREAMS, tokens, together, &err), &err);
-    for (int i = 0; i < STREAMS; i++) {
-        test_ok(rk_session_new(&alone, m, e, &err), &err);
-        test_ok(rk_session_eval(alone, &tokens[i], 1, own, &err), &err);
-        assert_memory_equal(own, together + (size_t)i * V, V * sizeof *own);
-        rk_session_free(alone);
-        rk_session_free(s[i]);
-    }
-    rk_engine_free(e);
-}
-
 static void check_same(const rk_model *a, const rk_model *b)
 {
     for (int64_t i = 0; i < a->n_params; i++)
@@ -413,7 +391,7 @@ static void test_models(void **state)
         test_same(&t, "three threads", want, got, TOKENS * V * sizeof *got);
         eval(read, 1, 2, got);
         test_close(&t, "token by token", want, got, TOKENS * V, 1e-4f);
-        check_batch(&t, read);
+        test_batch_alone(&t, read);
         rk_model_close(read);
         rk_remade_close(again);
         rk_remade_close(made);

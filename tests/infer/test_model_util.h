@@ -87,4 +87,28 @@ static inline rk_engine *test_engine(int n_threads)
     return e;
 }
 
+/* Several streams in one call: the bits that each has alone. */
+static inline void test_batch_alone(test_ctx *t, const rk_model *m)
+{
+    enum { STREAMS = 3 };
+    rk_engine *e = test_engine(2);
+    rk_session *s[STREAMS], *alone;
+    const size_t v = (size_t)m->hp.n_vocab;
+    float *together = test_alloc_f32(t, STREAMS * m->hp.n_vocab);
+    float *own = test_alloc_f32(t, m->hp.n_vocab);
+    const int32_t tokens[STREAMS] = {5, 60, 5};
+    rk_error err = {0};
+    for (int i = 0; i < STREAMS; i++)
+        test_ok(rk_session_new(&s[i], m, e, &err), &err);
+    test_ok(rk_session_eval_batch(s, STREAMS, tokens, together, &err), &err);
+    for (int i = 0; i < STREAMS; i++) {
+        test_ok(rk_session_new(&alone, m, e, &err), &err);
+        test_ok(rk_session_eval(alone, &tokens[i], 1, own, &err), &err);
+        assert_memory_equal(own, together + (size_t)i * v, v * sizeof *own);
+        rk_session_free(alone);
+        rk_session_free(s[i]);
+    }
+    rk_engine_free(e);
+}
+
 #endif

@@ -1,7 +1,7 @@
 /* A layer with mediums against known values, worked out in double from its equations (docs/rrwkv.md); without
  * weights it is a layer of RWKV-4; wherever tokens are split, and whichever streams are computed together, the
  * rows are the same; causality; documents that begin inside a row; and states from outside that say nonsense. */
-#include "test_util.h"
+#include "nn/test_layer.h"
 
 #include <string.h>
 
@@ -9,47 +9,6 @@
 
 enum { C = 4, F = 8, T = 7, INTERVAL = 3, E = 2, MEDIUMS = T / INTERVAL };
 
-typedef struct rig {
-    test_ctx t;
-    rk_pool *pool;
-    rk_ctx ctx;
-    uint64_t lcg;
-} rig;
-
-static void rig_init(rig *g)
-{
-    rk_error err = {0};
-    *g = (rig){.t = test_begin(1), .lcg = 3};
-    test_ok(rk_pool_new(&g->pool, 2, NULL, NULL, NULL, &err), &err);
-    const rk_ctx_params p = {
-        .kernels = &rk_kernels_ref_f32, .pool = g->pool, .data_kind = RK_ARENA_GROWING};
-    test_ok(rk_ctx_init(&g->ctx, &p, &err), &err);
-}
-
-static void rig_deinit(rig *g)
-{
-    rk_ctx_deinit(&g->ctx);
-    rk_pool_free(g->pool);
-    test_end(&g->t);
-}
-
-#define DIMS(...)                                                                                  \
-    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[])                   \
-    {                                                                                              \
-        __VA_ARGS__                                                                                \
-    }
-
-/* base + scale (2u - 1), u the next numbers of the generator. */
-static rk_tensor *draw(rig *g, double base, double scale, int n_dims, const int64_t *dims)
-{
-    rk_tensor *x = rk_new(&g->ctx, RK_F64, n_dims, dims);
-    assert_non_null(x);
-    for (int64_t i = 0; i < rk_tensor_count(x); i++) {
-        g->lcg = g->lcg * 6364136223846793005u + 1442695040888963407u;
-        ((double *)x->data)[i] = base + scale * (2 * (double)(g->lcg >> 11) * 0x1p-53 - 1);
-    }
-    return x;
-}
 static rk_weight matrix(rig *g, int64_t rows, int64_t cols)
 {
     return rk_weight_of(draw(g, 0, 0.6, DIMS(rows, cols)), RK_OUT_IN);
@@ -164,7 +123,7 @@ static void test_known_values(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     carried s = begin(&g, 1);
     const rk_tensor *h = forward(&g, &l, l.x, &s);
@@ -196,7 +155,7 @@ static void test_identity(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
     layer l = draw_layer(&g);
     const double *want = plain(&g, &l);
     test_close_f64(&g.t, "t = 6", plain_6, want + 6 * C, C, 1e-6);
@@ -222,7 +181,7 @@ static void test_splits(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     carried s = begin(&g, 1);
     const double *want = reals(forward(&g, &l, l.x, &s));
@@ -249,7 +208,7 @@ static void test_together(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     rk_tensor *const x = draw(&g, 0, 1, DIMS(1, 4 * T, C));
     carried alone[2] = {begin(&g, 1), begin(&g, 1)}, both = begin(&g, 2);
@@ -302,7 +261,7 @@ static void test_causal(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     carried s = begin(&g, 1), again = begin(&g, 1);
     enum { CHANGED = 4 };
@@ -320,7 +279,7 @@ static void test_documents(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     enum { FIRST = 5 };
     rk_tensor *const x = draw(&g, 0, 1, DIMS(1, FIRST + T, C));
@@ -344,7 +303,7 @@ static void test_nonsense(void **state)
         {-1, 0}, {0, -3}, {0, INTERVAL}, {(double)NAN, (double)NAN}, {1e300, 1e9}, {0.5, 2.9}};
     for (size_t i = 0; i < RK_COUNT(wrong); i++) {
         rig g;
-        rig_init(&g);
+        rig_init(&g, 3, 2, &rk_kernels_ref_f32);
         const layer l = draw_layer(&g);
         carried s = begin(&g, 1);
         memcpy(s.place->data, wrong[i], sizeof wrong[i]);

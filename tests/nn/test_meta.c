@@ -1,7 +1,7 @@
 /* The channel mix that asks states against known values, worked out in double from its equations
  * (docs/meta-state.md); what more parameter tokens and more heads leave as it was; a token at a time gives the
  * bits of several, before and after the token, one stream or two; causality; and what routing leaves out. */
-#include "test_util.h"
+#include "nn/test_layer.h"
 
 #include <math.h>
 #include <string.h>
@@ -10,49 +10,6 @@
 
 enum { C = 8, T = 6, H = 2, N = 4, F = 12 };
 
-typedef struct rig {
-    test_ctx t;
-    rk_pool *pool;
-    rk_ctx ctx;
-    uint64_t lcg;
-} rig;
-
-static void rig_init(rig *g, const rk_kernels *kernels)
-{
-    rk_error err = {0};
-    *g = (rig){.t = test_begin(1), .lcg = 2};
-    test_ok(rk_pool_new(&g->pool, 2, NULL, NULL, NULL, &err), &err);
-    const rk_ctx_params p = {.kernels = kernels, .pool = g->pool, .data_kind = RK_ARENA_GROWING};
-    test_ok(rk_ctx_init(&g->ctx, &p, &err), &err);
-}
-
-static void rig_deinit(rig *g)
-{
-    rk_ctx_deinit(&g->ctx);
-    rk_pool_free(g->pool);
-    test_end(&g->t);
-}
-
-#define DIMS(...)                                                                                  \
-    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[])                   \
-    {                                                                                              \
-        __VA_ARGS__                                                                                \
-    }
-
-/* base + scale (2u - 1), u the next numbers of the generator. */
-static double next(rig *g, double base, double scale)
-{
-    g->lcg = g->lcg * 6364136223846793005u + 1442695040888963407u;
-    return base + scale * (2 * (double)(g->lcg >> 11) * 0x1p-53 - 1);
-}
-static rk_tensor *draw(rig *g, double base, double scale, int n_dims, const int64_t *dims)
-{
-    rk_tensor *x = rk_new(&g->ctx, RK_F64, n_dims, dims);
-    assert_non_null(x);
-    for (int64_t i = 0; i < rk_tensor_count(x); i++)
-        ((double *)x->data)[i] = next(g, base, scale);
-    return x;
-}
 static double *reals(const rk_tensor *t)
 {
     return t->data;
@@ -133,7 +90,7 @@ static void test_known_values(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g, &rk_kernels_ref_f32);
+    rig_init(&g, 2, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     rk_tensor *after = NULL;
     test_close_f64(&g.t, "x", x_0, reals(l.x), C, 1e-8);
@@ -170,7 +127,7 @@ static void test_growth(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g, &rk_kernels_ref_f32);
+    rig_init(&g, 2, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     const double *o = forward(&g, &l, &l.mix, &first_head);
     rk_meta_mix more = l.mix;
@@ -191,7 +148,7 @@ static void test_causal(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g, &rk_kernels_ref_f32);
+    rig_init(&g, 2, 2, &rk_kernels_ref_f32);
     const layer l = draw_layer(&g);
     enum { CHANGED = 3 };
     for (int before = 0; before < 2; before++) {
@@ -265,7 +222,7 @@ static void test_steps(void **state)
     for (int k = 0; (kernels = rk_kernels_at(k)); k++)
         for (int way = 0; way < 4; way++) {
             rig g;
-            rig_init(&g, kernels);
+            rig_init(&g, 2, 2, kernels);
             test_shape(&g.t, "%s, way %d", kernels->name, way);
             const int64_t heads[] = {BATCH, STEPS, HEADS, SIZE};
             const rk_wkv7_in wkv = {.r = noise(&g, 0, 1, 4, heads),
@@ -292,7 +249,7 @@ static void test_route(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g, &rk_kernels_ref_f32);
+    rig_init(&g, 2, 2, &rk_kernels_ref_f32);
     rk_tensor *p = rk_new(&g.ctx, RK_F64, DIMS(2, 8));
     const double scores[] = {1, 2, 3, 3, -4, 1, -9, 1, /* of the second row: equal ones */
                              1, 1, 1, 1, 1,  1, 2,  2};
@@ -338,7 +295,7 @@ static void test_balance(void **state)
     (void)state;
     enum { COUNT = 2 * 3 * 6 };
     rig g;
-    rig_init(&g, &rk_kernels_ref_f32);
+    rig_init(&g, 2, 2, &rk_kernels_ref_f32);
     rk_tensor *p = rk_new(&g.ctx, RK_F64, DIMS(2, 3, 6));
     for (int i = 0; i < COUNT; i++)
         ((double *)p->data)[i] = sin(3.0 * i);
@@ -375,7 +332,7 @@ static void test_refused(void **state)
     for (size_t i = 0; i < RK_COUNT(wrong); i++) {
         rig g;
         rk_error err = {0};
-        rig_init(&g, &rk_kernels_ref_f32);
+        rig_init(&g, 2, 2, &rk_kernels_ref_f32);
         const layer l = draw_layer(&g);
         const rk_self_state_in in = {
             .x = l.x, .gamma = l.mix.gamma, .state = l.state, .wkv = &l.wkv, .form = wrong[i]};

@@ -1,53 +1,10 @@
 /* State heads and middle heads against known values, worked out in double from their equations; the same
  * results however the tokens are cut; gradients against central differences. */
-#include "test_util.h"
+#include "nn/test_layer.h"
 
 #include "nn/wuneng.h"
 
 enum { C = 8, T = 6, D = 8, H = 2, N = 4, RANK = 2, TAPS = 2 };
-
-typedef struct rig {
-    test_ctx t;
-    rk_pool *pool;
-    rk_ctx ctx;
-    uint64_t lcg;
-} rig;
-
-static void rig_init(rig *g)
-{
-    rk_error err = {0};
-    *g = (rig){.t = test_begin(1), .lcg = 1};
-    test_ok(rk_pool_new(&g->pool, 1, NULL, NULL, NULL, &err), &err);
-    const rk_ctx_params p = {
-        .kernels = &rk_kernels_ref_f32, .pool = g->pool, .data_kind = RK_ARENA_GROWING};
-    test_ok(rk_ctx_init(&g->ctx, &p, &err), &err);
-}
-
-static void rig_deinit(rig *g)
-{
-    rk_ctx_deinit(&g->ctx);
-    rk_pool_free(g->pool);
-    test_end(&g->t);
-}
-
-#define DIMS(...)                                                                                  \
-    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[])                   \
-    {                                                                                              \
-        __VA_ARGS__                                                                                \
-    }
-
-/* base + scale (2u - 1), u the next numbers of the generator. */
-static rk_tensor *draw(rig *g, double base, double scale, int n_dims, const int64_t *dims)
-{
-    rk_tensor *x = rk_new(&g->ctx, RK_F64, n_dims, dims);
-    assert_non_null(x);
-    for (int64_t i = 0; i < rk_tensor_count(x); i++) {
-        g->lcg = g->lcg * 6364136223846793005u + 1442695040888963407u;
-        ((double *)x->data)[i] = base + scale * (2 * (double)(g->lcg >> 11) * 0x1p-53 - 1);
-    }
-    x->requires_grad = true;
-    return x;
-}
 
 static rk_weight matrix(rig *g, rk_layout layout, int64_t rows, int64_t cols)
 {
@@ -126,7 +83,7 @@ static void test_state_heads(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 1, 1, &rk_kernels_ref_f32);
     const mixer m = draw_mixer(&g);
     test_close_f64(&g.t, "x[0]", x_0, m.x->data, C, 1e-8);
     rk_state_heads_io io = first_state(&g);
@@ -142,7 +99,7 @@ static void test_two_hops(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 1, 1, &rk_kernels_ref_f32);
     mixer m = draw_mixer(&g);
     m.state.hop = m.hop;
     rk_state_heads_io io = first_state(&g);
@@ -158,7 +115,7 @@ static void test_cut(void **state)
     static const int64_t cuts[][T + 1] = {{0, 3, 6}, {0, 1, 2, 3, 4, 5, 6}, {0, 1, 6}};
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 1, 1, &rk_kernels_ref_f32);
     const mixer m = draw_mixer(&g);
     rk_state_heads_io io = first_state(&g);
     const rk_tensor *whole = rk_state_heads_forward(&g.ctx, &m.state, m.x, &io);
@@ -212,7 +169,7 @@ static void test_middle_heads(void **state)
 {
     (void)state;
     rig g;
-    rig_init(&g);
+    rig_init(&g, 1, 1, &rk_kernels_ref_f32);
     const mixer m = draw_mixer(&g);
     rk_state_heads_io io = first_state(&g);
     rk_tensor *a = attend(&g, &m), *r = rk_state_heads_forward(&g.ctx, &m.state, m.x, &io);
