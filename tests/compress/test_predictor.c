@@ -212,6 +212,40 @@ static double recall_of(mix *x, const float *z, const float *guess, double share
     return (double)hits / (double)n;
 }
 
+/* z~ is the product with the weights that the planes stand for, one by one. */
+static void test_guess(void **state)
+{
+    enum { INPUTS = 53, NEURONS = 150 };
+    (void)state;
+    for (int64_t bits = 1; bits <= 4; bits *= 2) {
+        test_ctx t = test_begin((uint64_t)bits);
+        mix x;
+        float z[NEURONS], want[NEURONS];
+        begin(&t, &x, NEURONS, INPUTS, bits, 0, bits == 2);
+        const float *in = test_uniform(&t, INPUTS, 0, 1); /* whose sum is far from 0 */
+        const float *scale = x.m.plane_scale->data, *offset = x.m.plane_offset->data;
+        const uint8_t *planes = x.m.planes->data;
+        const int64_t row = x.m.planes->dims[2];
+        for (int64_t i = 0; i < NEURONS; i++) {
+            double sum = 0;
+            for (int64_t k = 0; k < INPUTS; k++) {
+                double w = (double)offset[i];
+                for (int64_t b = 0; b < bits; b++) {
+                    const bool set = planes[(b * NEURONS + i) * row + k / 8] >> k % 8 & 1;
+                    w += set ? (double)scale[b * NEURONS + i] : -(double)scale[b * NEURONS + i];
+                }
+                sum += w * (double)in[k];
+            }
+            want[i] = (float)sum;
+        }
+        for (int path = 0; rk_kernels_at(path); path++) {
+            rk_sparse_mix_guess(rk_kernels_at(path), &x.m, in, 0, NEURONS, z);
+            test_close(&t, "z~", want, z, NEURONS, 1e-4f);
+        }
+        test_end(&t);
+    }
+}
+
 /* The table of rwkv-lite.md, 4.5: one bit and two of one range find about the same; levels of each neuron find
  * more with two. */
 static void test_recall(void **state)
@@ -420,8 +454,8 @@ static void test_share(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mixes), cmocka_unit_test(test_ties),
-                                       cmocka_unit_test(test_recall), cmocka_unit_test(test_models),
-                                       cmocka_unit_test(test_share)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mixes),  cmocka_unit_test(test_ties),
+                                       cmocka_unit_test(test_guess),  cmocka_unit_test(test_recall),
+                                       cmocka_unit_test(test_models), cmocka_unit_test(test_share)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
