@@ -27,7 +27,7 @@ static const rk_option rows[] = {
     {"stage", 0, RK_OPT_CHOICE, STAGES, offsetof(distill_options, stage), 0, 0, "1",
      "1: each layer's mixer against the teacher's; 2: the divergence of the next token; sft: "
      "cross-entropy, without a teacher; dpo: pairs of answers, beside a reference"},
-    {"init", 0, RK_OPT_CHOICE, "copy|copy-scaled|random", RUN(distill.start), 0, 0, "copy",
+    {"init", 0, RK_OPT_CHOICE, "copy|copy-scaled|random", RUN(distill.start), 0, 0, "copy-scaled",
      "what the mixers of a new student begin with: the teacher's projections, these times 0.5, 0.3 "
      "for values, or nothing of it"},
     {"layers", 0, RK_OPT_TEXT, "WHICH", RUN(distill.layers), 0, 0, "all",
@@ -61,10 +61,10 @@ static const struct {
     const char *schedule;
     int start;
 } presets[N_PRESETS][N_STAGES] = {
-    [OWN] = {{2e-3, 2e-5, 0, "cosine", RK_STUDENT_COPY},
-             {1e-3, 1e-4, 0, "cosine", RK_STUDENT_COPY},
-             {1e-4, 1e-5, 0, "cosine", RK_STUDENT_COPY},
-             {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY}},
+    [OWN] = {{2e-3, 2e-5, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-3, 1e-4, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-4, 1e-5, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY_SCALED}},
     [PAPER] = {{1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
                {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
                {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
@@ -108,7 +108,7 @@ const rk_command rk_cmd_distill = {
     .options = {rows, RK_COUNT(rows)},
     .more = more_rows,
     .examples = "  rwkv distill --teacher teacher/model.safetensors --arch arwkv7 --data text.txt "
-                "--stage 1 --init copy --steps 300 --out s1\n"
+                "--stage 1 --steps 300 --out s1\n"
                 "  rwkv distill --teacher teacher/model.safetensors -m s1/model.safetensors --data "
                 "text.txt --stage 2 --freeze '*.mlp.*' --steps 500 --out s2",
     .main = distill_main,

@@ -90,7 +90,7 @@ for arch in rwkv6qwen2 rwkv7qwen2; do
     less "$(last $arch-2)" "$(first $arch-2)" "$arch, divergence"
 done
 # ---- hybrids: a list of layers, and those where alignment is worst; in every kind of student
-rwkv distill --teacher $T --head-size 16 --layers 1 --stage 1 --steps 8 $small --out h1
+rwkv distill --teacher $T --head-size 16 --init copy --layers 1 --stage 1 --steps 8 $small --out h1
 less "$(last h1)" "$(first h1)" "alignment of one layer"
 rwkv info h1/model.safetensors | grep -q "attention only *in layers 0$" || fail "layer 0 is not kept"
 rwkv distill --teacher $T -m h1/model.safetensors --stage 2 --steps 8 $small --out h2
