@@ -26,6 +26,7 @@ typedef enum rk_purpose {
     RK_RNG_SKETCH = 12,    /* vectors that a matrix is multiplied with to find its largest ones */
     RK_RNG_POSITIONS = 14, /* of a batch that are looked at; step = training step */
     RK_RNG_CHAIN = 15,     /* tokens of attempts at problems; step = number of the attempt */
+    RK_RNG_MEDIUM = 16,    /* tokens of a block that a medium ends; step = number of the medium */
 } rk_purpose;
 
 /* 32 random bits. */

@@ -22,7 +22,7 @@ typedef struct layer {
 } layer;
 
 /* Places in rk_hparams.own. ADOPTED: made of an RWKV-4, and to begin as it. */
-enum { INTERVAL, RANK, SQUEEZES, AVERAGES, MIXES, ADOPTED };
+enum { INTERVAL, RANDOM, RANK, SQUEEZES, AVERAGES, MIXES, ADOPTED };
 
 static int64_t own(const rk_hparams *hp, int i)
 {
@@ -113,6 +113,7 @@ enum { INTERVAL_MAX = 1 << 20 };
 /* clang-format off */
 static const rk_size_spec sizes[] = {
     {"medium_interval", RK_OWN_SIZE(INTERVAL), 0, {1, INTERVAL_MAX}, {rk_size_constant, 32}, {RK_FROM_MARK, NULL, 0, 0}, {"medium-interval", "32", "tokens from one medium to the next"}},
+    {"medium_random", RK_OWN_SIZE(RANDOM), 0, {0, 1}, {rk_size_constant, 0}, {RK_FROM_MARK, NULL, 0, 0}, {"medium-random", "0", "1: after half of --medium-interval up to three halves of it, drawn once and for all"}},
     {"medium_rank", RK_OWN_SIZE(RANK), 'E', {0, RK_RANK_MAX}, {usual_rank, 4}, {RK_FROM_OPTIONAL, "blocks.0.squeeze.down.weight", 2, 0}, {"medium-rank", "n-embd / 16, at least 4", "channels inside the gate of mediums"}},
     {"medium_se", RK_OWN_SIZE(SQUEEZES), 0, {0, 1}, {rk_size_constant, 1}, {RK_FROM_PRESENCE, "blocks.%d.squeeze.down.weight", 0, 0}, {"medium-se", "1", "0: mediums pass no gate before their mean is taken"}},
     {"medium_tau", RK_OWN_SIZE(AVERAGES), 0, {0, 1}, {rk_size_constant, 1}, {RK_FROM_PRESENCE, "blocks.%d.att.medium_tau", 0, 0}, {"medium-tau", "1", "0: the time mix does not read an average over mediums"}},
@@ -163,13 +164,13 @@ static void stem(rk_ctx *ctx, const rk_model *m, const rk_forward *f, rk_block_i
     const layer *p = rk_model_layer(m, 0);
     rk_tensor **pool = &f->state[rk_state_part_at(m, 0, POOL)];
     rk_tensor **place = &f->state[rk_state_part_at(m, 0, PLACE)];
-    const int64_t interval = own(&m->hp, INTERVAL);
+    const rk_medium_places places = {own(&m->hp, INTERVAL), own(&m->hp, RANDOM) != 0};
     rk_lm_stem(ctx, m, f, io);
     if (rk_ctx_failed(ctx))
         return;
-    const rk_medium_rows rows = rk_medium_walk(ctx, *place, io->x->dims[1], interval, place);
+    const rk_medium_rows rows = rk_medium_walk(ctx, *place, io->x->dims[1], places, place);
     rk_tensor *start = rk_for_each_row(ctx, p->start, io->x->dims[0]);
-    io->x = rk_medium_insert(ctx, &rows, interval, io->x, start, *pool, pool);
+    io->x = rk_medium_insert(ctx, &rows, io->x, start, *pool, pool);
     io->given[WALK] = rows.walk;
     io->given[TOKENS] = f->in[0];
 }

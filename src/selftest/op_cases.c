@@ -425,14 +425,14 @@ static rk_medium_rows mediums_of(rk_ctx *ctx, int how, const rk_tensor *x, rk_dt
         else
             ((float *)place->data)[i] = (float)at;
     }
-    return rk_medium_walk(ctx, place, tokens.dims[1], INTERVAL, &after);
+    return rk_medium_walk(ctx, place, tokens.dims[1], (rk_medium_places){INTERVAL, false}, &after);
 }
 
 /* in x (B,T,C), start, pool (B,C), rows (B,T+M,1), which say how many there are and are added. */
 static void medium_insert(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     const rk_medium_rows rows = mediums_of(ctx, arg, in[3], in[0]->dtype);
-    out[0] = rk_medium_insert(ctx, &rows, INTERVAL, in[0], in[1], in[2], &out[1]);
+    out[0] = rk_medium_insert(ctx, &rows, in[0], in[1], in[2], &out[1]);
     out[2] = rk_scale(ctx, in[3], 0.5);
 }
 

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/num.h"
+#include "base/random.h"
 #include "tensor/runs.h"
 
 /* Where a row stands: mediums finished, tokens of the block that is not. */
@@ -36,26 +37,40 @@ static int64_t count_at(const rk_tensor *t, int64_t i, int64_t below)
     return x >= 0 && x < (double)below ? (int64_t)x : 0;
 }
 
-static medium_place place_at(const rk_tensor *place, int64_t b, int64_t interval)
+/* Tokens of the shortest block, and of the one behind so many mediums. */
+static int64_t shortest(rk_medium_places p)
 {
-    return (medium_place){count_at(place, 2 * b, KNOWN_MAX), count_at(place, 2 * b + 1, interval)};
+    return p.random ? rk_ceil_div(p.interval, 2) : p.interval;
+}
+static int64_t length_of(rk_medium_places p, int64_t known)
+{
+    const uint64_t more =
+        p.random ? rk_rng_below(0, RK_RNG_MEDIUM, (uint64_t)known, 0, (uint64_t)p.interval) : 0;
+    return shortest(p) + (int64_t)more;
+}
+
+static medium_place place_at(const rk_tensor *place, int64_t b, rk_medium_places p)
+{
+    const int64_t known = count_at(place, 2 * b, KNOWN_MAX);
+    return (medium_place){known, count_at(place, 2 * b + 1, length_of(p, known))};
 }
 
 /* The blocks of a row, which begins at `given` and ends at *at. to (blocks, RK_WALK_FIELDS), or NULL: only
  * counted. Returns how many mediums there are. */
-static int64_t walk_row(const int32_t *begins, int64_t n_tokens, int64_t interval,
+static int64_t walk_row(const int32_t *begins, int64_t n_tokens, rk_medium_places p,
                         medium_place given, medium_place *at, int32_t *to)
 {
     int64_t n = 0;
     bool anew = true; /* no medium of this call belongs to the sequence */
     *at = given;
     for (int64_t t = 0; t < n_tokens;) {
-        const int64_t full = t + interval - at->filled;
+        const int64_t length = length_of(p, at->known), full = t + length - at->filled;
         const int64_t end = rk_sequence_end(begins, t, rk_min_i64(full, n_tokens));
         const bool finished = end == full;
         if (to) {
             to[RK_WALK_END] = (int32_t)end;
             to[RK_WALK_KNOWN] = (int32_t)at->known;
+            to[RK_WALK_LENGTH] = (int32_t)length;
             to[RK_WALK_SLOT] = anew ? 0 : (int32_t)n;
             to[RK_WALK_MEDIUM] = finished ? (int32_t)n : -1;
             to += RK_WALK_FIELDS;
@@ -74,35 +89,35 @@ static int64_t walk_row(const int32_t *begins, int64_t n_tokens, int64_t interva
 /* Those of the row that has most. Training takes what the shape alone allows, so that rows of a micro-batch
  * do not hang on its others. */
 static int64_t mediums_of(const rk_ctx *ctx, const rk_tensor *place, int64_t n_tokens,
-                          int64_t interval)
+                          rk_medium_places p)
 {
     int64_t most = 0;
     if (ctx->planning || ctx->recording)
-        return rk_ceil_div(n_tokens, interval);
+        return rk_ceil_div(n_tokens, shortest(p));
     for (int64_t b = 0; b < place->dims[0]; b++) {
         medium_place at;
-        const int64_t n = walk_row(rk_begins_of(ctx, b, n_tokens), n_tokens, interval,
-                                   place_at(place, b, interval), &at, NULL);
+        const int64_t n =
+            walk_row(rk_begins_of(ctx, b, n_tokens), n_tokens, p, place_at(place, b, p), &at, NULL);
         most = rk_max_i64(most, n);
     }
     return most;
 }
 
-rk_medium_rows rk_medium_walk(rk_ctx *ctx, rk_tensor *place, int64_t n_tokens, int64_t interval,
+rk_medium_rows rk_medium_walk(rk_ctx *ctx, rk_tensor *place, int64_t n_tokens, rk_medium_places p,
                               rk_tensor **after)
 {
     rk_medium_rows r = {.n_tokens = n_tokens};
     *after = NULL;
     if (rk_ctx_failed(ctx))
         return r;
-    r.n_mediums = mediums_of(ctx, place, n_tokens, interval);
+    r.n_mediums = mediums_of(ctx, place, n_tokens, p);
     const int64_t blocks = r.n_mediums + (ctx->begins ? n_tokens : 1);
     r.walk = rk_new(ctx, RK_I32, 3, (const int64_t[]){place->dims[0], blocks, RK_WALK_FIELDS});
     *after = rk_new_like(ctx, place);
     for (int64_t b = 0; !rk_ctx_failed(ctx) && !ctx->planning && b < place->dims[0]; b++) {
         medium_place at;
-        walk_row(rk_begins_of(ctx, b, n_tokens), n_tokens, interval, place_at(place, b, interval),
-                 &at, (int32_t *)r.walk->data + b * blocks * RK_WALK_FIELDS);
+        walk_row(rk_begins_of(ctx, b, n_tokens), n_tokens, p, place_at(place, b, p), &at,
+                 (int32_t *)r.walk->data + b * blocks * RK_WALK_FIELDS);
         put_real(*after, 2 * b, at.known);
         put_real(*after, 2 * b + 1, at.filled);
     }
@@ -135,6 +150,7 @@ rk_medium_block rk_medium_block_at(const rk_medium_rows *r, int64_t b, int64_t i
     return (rk_medium_block){.first = i ? (at - RK_WALK_FIELDS)[RK_WALK_END] : 0,
                              .end = at[RK_WALK_END],
                              .known = at[RK_WALK_KNOWN],
+                             .length = at[RK_WALK_LENGTH],
                              .slot = at[RK_WALK_SLOT],
                              .medium = at[RK_WALK_MEDIUM]};
 }

@@ -6,7 +6,7 @@
 
 /* Tokens [first, end) of a row; the others as the fields of a walk. */
 typedef struct rk_medium_block {
-    int64_t first, end, known, slot, medium;
+    int64_t first, end, known, length, slot, medium;
 } rk_medium_block;
 
 /* Of every row: tokens with the mediums behind them. */

@@ -5,17 +5,12 @@
 
 #include "tensor/medium.h"
 
-typedef struct medium_attr {
-    rk_medium_rows rows;
-    int64_t interval;
-} medium_attr;
-
 typedef struct job {
     rk_ctx *ctx;
     const rk_node *n;
     const rk_kernels *kern;
     const rk_medium_rows *rows;
-    int64_t interval, width;
+    int64_t width;
     const void *dy, *dstate; /* of the two results */
     void *dx[3];             /* of the inputs; NULL: not wanted */
     unsigned char *scratch;
@@ -23,13 +18,11 @@ typedef struct job {
 
 static job job_of(rk_ctx *ctx, const rk_node *n)
 {
-    const medium_attr *a = n->attr;
     const rk_tensor *state = n->out[1];
     return (job){.ctx = ctx,
                  .n = n,
                  .kern = rk_ctx_kernels(ctx, state->dtype),
-                 .rows = &a->rows,
-                 .interval = a->interval,
+                 .rows = n->attr,
                  .width = state->dims[1],
                  .scratch = n->scratch};
 }
@@ -97,15 +90,15 @@ static void backward_of(rk_ctx *ctx, rk_node *n, rk_range_fn *rows)
 /* The shapes of all three: results (B, T + M, C) and as the state. */
 static void shapes(rk_ctx *ctx, rk_node *n, const rk_tensor *state, bool ok, const char *expected)
 {
-    const medium_attr *a = n->attr;
-    ok = ok && a->rows.walk && state->dims[0] == a->rows.walk->dims[0];
+    const rk_medium_rows *rows = n->attr;
+    ok = ok && rows->walk && state->dims[0] == rows->walk->dims[0];
     if (!rk_expect_plain(ctx, n) || !rk_expect(ctx, n, ok, expected))
         return;
     n->scratch_bwd_bytes = 2 * rk_tensor_bytes(state);
     n->n_out = 2;
     n->out[0] =
         rk_new(ctx, state->dtype, 3,
-               (const int64_t[]){state->dims[0], rk_medium_row_count(&a->rows), state->dims[1]});
+               (const int64_t[]){state->dims[0], rk_medium_row_count(rows), state->dims[1]});
     n->out[1] = rk_new_like(ctx, state);
 }
 
@@ -124,9 +117,9 @@ enum { X, START, POOL };
 
 static void insert_shape(rk_ctx *ctx, rk_node *n)
 {
-    const medium_attr *a = n->attr;
+    const rk_medium_rows *rows = n->attr;
     const rk_tensor *x = n->in[X], *start = n->in[START], *pool = n->in[POOL];
-    const bool ok = start && pool && x->n_dims == 3 && x->dims[1] == a->rows.n_tokens &&
+    const bool ok = start && pool && x->n_dims == 3 && x->dims[1] == rows->n_tokens &&
                     pool->n_dims == 2 && pool->dims[1] == x->dims[2] &&
                     rk_tensor_same_shape(start, pool);
     shapes(ctx, n, pool, ok, "(B,T,C), (B,C) and (B,C)");
@@ -156,7 +149,7 @@ static void insert_rows(void *arg, int64_t lo, int64_t hi, int worker)
                 continue;
             void *m = row_at(j, y, b, j->rows->n_tokens + k.medium);
             memcpy(m, state_at(j, start->data, b), row_bytes(j));
-            j->kern->axpy(j->width, 1.0 / (double)j->interval, pool, m);
+            j->kern->axpy(j->width, 1.0 / (double)k.length, pool, m);
             memset(pool, 0, row_bytes(j));
         }
         clear_rest(j, y, b);
@@ -170,13 +163,13 @@ static void insert_forward(rk_ctx *ctx, rk_node *n)
 }
 
 /* From a medium to its start and to the pool, which it has emptied. */
-static void insert_medium_bwd(const job *j, int64_t b, int64_t medium, void *g)
+static void insert_medium_bwd(const job *j, int64_t b, const rk_medium_block *k, void *g)
 {
-    const void *dm = row_at(j, j->dy, b, j->rows->n_tokens + medium);
+    const void *dm = row_at(j, j->dy, b, j->rows->n_tokens + k->medium);
     if (j->dx[START])
         add_to(j, dm, state_at(j, j->dx[START], b));
     memset(g, 0, row_bytes(j));
-    j->kern->axpy(j->width, 1.0 / (double)j->interval, dm, g);
+    j->kern->axpy(j->width, 1.0 / (double)k->length, dm, g);
 }
 
 static void insert_rows_bwd(void *arg, int64_t lo, int64_t hi, int worker)
@@ -189,7 +182,7 @@ static void insert_rows_bwd(void *arg, int64_t lo, int64_t hi, int worker)
         for (int64_t i = rk_medium_n_blocks(j->rows, b); i-- > 0;) {
             const rk_medium_block k = rk_medium_block_at(j->rows, b, i);
             if (k.medium >= 0)
-                insert_medium_bwd(j, b, k.medium, g);
+                insert_medium_bwd(j, b, &k, g);
             for (int64_t t = k.first; j->dx[X] && t < k.end; t++) {
                 add_to(j, row_at(j, j->dy, b, t), token_at(j, j->dx[X], b, t));
                 add_to(j, g, token_at(j, j->dx[X], b, t));
@@ -208,14 +201,13 @@ const rk_op rk_op_medium_insert = {
     .name = "medium_insert",
     .shape = insert_shape,
     .on[RK_CPU] = {insert_forward, insert_backward},
-    .attr_bytes = sizeof(medium_attr),
+    .attr_bytes = sizeof(rk_medium_rows),
 };
 
-rk_tensor *rk_medium_insert(rk_ctx *ctx, const rk_medium_rows *rows, int64_t interval, rk_tensor *x,
-                            rk_tensor *start, rk_tensor *pool, rk_tensor **pool_out)
+rk_tensor *rk_medium_insert(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *x, rk_tensor *start,
+                            rk_tensor *pool, rk_tensor **pool_out)
 {
-    const medium_attr attr = {*rows, interval};
-    rk_node n = {.op = &rk_op_medium_insert, .n_in = 3, .in = {x, start, pool}, .attr = &attr};
+    rk_node n = {.op = &rk_op_medium_insert, .n_in = 3, .in = {x, start, pool}, .attr = rows};
     return apply(ctx, &n, pool_out);
 }
 
@@ -225,10 +217,10 @@ enum { SHIFT = 1 };
 
 static void previous_shape(rk_ctx *ctx, rk_node *n)
 {
-    const medium_attr *a = n->attr;
+    const rk_medium_rows *rows = n->attr;
     const rk_tensor *x = n->in[X], *shift = n->in[SHIFT];
     const bool ok =
-        shift && rk_medium_fits(&a->rows, x) && shift->n_dims == 2 && shift->dims[1] == x->dims[2];
+        shift && rk_medium_fits(rows, x) && shift->n_dims == 2 && shift->dims[1] == x->dims[2];
     shapes(ctx, n, shift, ok, "(B,T+M,C) and (B,C)");
 }
 
@@ -301,14 +293,13 @@ const rk_op rk_op_medium_previous = {
     .name = "medium_previous",
     .shape = previous_shape,
     .on[RK_CPU] = {previous_forward, previous_backward},
-    .attr_bytes = sizeof(medium_attr),
+    .attr_bytes = sizeof(rk_medium_rows),
 };
 
 rk_tensor *rk_medium_previous(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *x,
                               rk_tensor *shift, rk_tensor **shift_out)
 {
-    const medium_attr attr = {*rows, 0};
-    rk_node n = {.op = &rk_op_medium_previous, .n_in = 2, .in = {x, shift}, .attr = &attr};
+    rk_node n = {.op = &rk_op_medium_previous, .n_in = 2, .in = {x, shift}, .attr = rows};
     return apply(ctx, &n, shift_out);
 }
 
@@ -318,12 +309,12 @@ enum { SUM, E };
 
 static void mean_shape(rk_ctx *ctx, rk_node *n)
 {
-    const medium_attr *a = n->attr;
+    const rk_medium_rows *rows = n->attr;
     const rk_tensor *e = n->in[E], *sum = n->in[SUM];
     const bool ok =
         sum->n_dims == 2 && (e ? e->n_dims == 3 && e->dims[0] == sum->dims[0] &&
-                                     e->dims[1] == a->rows.n_mediums && e->dims[2] == sum->dims[1]
-                               : a->rows.n_mediums == 0);
+                                     e->dims[1] == rows->n_mediums && e->dims[2] == sum->dims[1]
+                               : rows->n_mediums == 0);
     shapes(ctx, n, sum, ok, "(B,C) and (B,M,C)");
 }
 
@@ -407,13 +398,12 @@ const rk_op rk_op_medium_mean = {
     .name = "medium_mean",
     .shape = mean_shape,
     .on[RK_CPU] = {mean_forward, mean_backward},
-    .attr_bytes = sizeof(medium_attr),
+    .attr_bytes = sizeof(rk_medium_rows),
 };
 
 rk_tensor *rk_medium_mean(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *e, rk_tensor *sum,
                           rk_tensor **sum_out)
 {
-    const medium_attr attr = {*rows, 0};
-    rk_node n = {.op = &rk_op_medium_mean, .n_in = 2, .in = {sum, e}, .attr = &attr};
+    rk_node n = {.op = &rk_op_medium_mean, .n_in = 2, .in = {sum, e}, .attr = rows};
     return apply(ctx, &n, sum_out);
 }

@@ -297,23 +297,31 @@ typedef struct rk_medium_rows {
 } rk_medium_rows;
 
 enum {
-    RK_WALK_END,   /* the token behind the block's last one */
-    RK_WALK_KNOWN, /* mediums finished before it, also in earlier calls */
+    RK_WALK_END,    /* the token behind the block's last one */
+    RK_WALK_KNOWN,  /* mediums finished before it, also in earlier calls */
+    RK_WALK_LENGTH, /* tokens of the whole block, also those of other calls */
     RK_WALK_SLOT, /* how many of this call stand before it; 0 also where a sequence begins with it */
     RK_WALK_MEDIUM, /* the medium that ends it, as a row behind the tokens; -1: none */
     RK_WALK_FIELDS
 };
 
-/* The walk of n_tokens tokens of each row, a medium every `interval` tokens of a sequence. place (B, 2):
- * mediums that are finished, tokens of the block that is not; *after: the same behind the tokens. While
- * recording or planning n_mediums follows from the shape, else it is the most that a row has. */
-rk_medium_rows rk_medium_walk(rk_ctx *ctx, rk_tensor *place, int64_t n_tokens, int64_t interval,
+/* A medium behind every `interval` tokens of a sequence; random: behind half as many up to three halves, numbers
+ * that are drawn once and for all, so that a place follows from how many mediums stand before it. */
+typedef struct rk_medium_places {
+    int64_t interval;
+    bool random;
+} rk_medium_places;
+
+/* The walk of n_tokens tokens of each row. place (B, 2): mediums that are finished, tokens of the block that
+ * is not; *after: the same behind the tokens. While recording or planning n_mediums follows from the shape,
+ * else it is the most that a row has. */
+rk_medium_rows rk_medium_walk(rk_ctx *ctx, rk_tensor *place, int64_t n_tokens, rk_medium_places p,
                               rk_tensor **after);
 
 /* x (B, T, C) with the mediums behind it, (B, T + M, C): `start` (B, C) plus the mean of the block's rows.
  * pool (B, C): the sum of those of the block that is not finished; *pool_out. */
-rk_tensor *rk_medium_insert(rk_ctx *ctx, const rk_medium_rows *rows, int64_t interval, rk_tensor *x,
-                            rk_tensor *start, rk_tensor *pool, rk_tensor **pool_out);
+rk_tensor *rk_medium_insert(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *x, rk_tensor *start,
+                            rk_tensor *pool, rk_tensor **pool_out);
 /* The token before each row of x (B, T + M, C), of a medium the last of its block; before the first
  * `shift` (B, C); *shift_out: the last token. */
 rk_tensor *rk_medium_previous(rk_ctx *ctx, const rk_medium_rows *rows, rk_tensor *x,

@@ -42,20 +42,23 @@ cmp -s still/model.safetensors whole/model.safetensors && complain 'training cha
 
 # From scratch; in every container, quantised, in a talk that is saved.
 # shellcheck disable=SC2086
-rwkv train --arch rrwkv --medium-interval 7 --medium-rank 3 $small --steps 12 --lr 3e-3 --out me
+rwkv train --arch rrwkv --medium-interval 7 --medium-random 1 --medium-rank 3 $small --steps 12 --lr 3e-3 --out me
+# shellcheck disable=SC2086
+rwkv train --arch rrwkv --medium-interval 7 --medium-random 1 --medium-rank 3 $small --steps 12 --lr 3e-3 --micro-batch 1 --out micro
+cmp me/model.safetensors micro/model.safetensors || complain 'a micro-batch changes bits'
 logits me want.npy
 refused 'm.pth: a .pth file cannot hold' rwkv convert -q me/model.safetensors m.pth
 for to in m.gguf m.safetensors; do
     rwkv convert -q me/model.safetensors $to
     same $to "$to"
 done
-rwkv info m.gguf --json | grep -q '"medium_interval":7,"medium_rank":3' || complain 'm.gguf: other sizes'
+rwkv info m.gguf --json | grep -q '"medium_interval":7,"medium_random":1,"medium_rank":3' || complain 'm.gguf: other sizes'
 rwkv convert -q me/model.safetensors folder --names hf
 same folder 'a folder'
 python3 -c "
 import json
 c = json.load(open('folder/config.json'))
-assert c['rrwkv']['medium_interval'] == 7 and c['rrwkv']['medium_se'] == 1 and c['model_type'] == 'rrwkv+medium_interval'
+assert c['rrwkv']['medium_interval'] == 7 and c['rrwkv']['medium_se'] == 1 and c['model_type'] == 'rrwkv+medium_interval+medium_random'
 " || complain "config.json says something else"
 rwkv quantize -q me/model.safetensors q.gguf --type q8_0
 generate="--temp 0 --tokenizer byte -q -t 1 --no-display-prompt"
@@ -96,6 +99,8 @@ wrong "meta['medium_interval'] = '0'" 'medium_interval'
 wrong "meta['medium_interval'] = 'often'" "medium_interval 'often', expected a whole number"
 wrong "meta['medium_interval'] = '1e9'" 'medium_interval'
 wrong "del meta['medium_interval']" "tensor 'medium_interval' says that there is metadata"
+wrong "t['medium_random'] = [[1], [0.0]]" "tensor 'medium_random' says that there is metadata"
+wrong "meta['medium_random'] = '2'" 'medium_random'
 wrong "t['medium_emb'] = [[31], [0.0] * 31]" "'medium_emb' is f32 (31), expected (32)"
 wrong "del t['medium_emb']" "'blocks.0.att.medium_decay'"
 wrong "del t['blocks.1.att.medium_tau']" "no tensor 'blocks.1.att.medium_tau'"

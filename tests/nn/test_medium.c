@@ -3,11 +3,15 @@
  * rows are the same; causality; documents that begin inside a row; and states from outside that say nonsense. */
 #include "nn/test_layer.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "nn/medium.h"
 
 enum { C = 4, F = 8, T = 7, INTERVAL = 3, E = 2, MEDIUMS = T / INTERVAL };
+
+/* Of every layer here: regular, but where a test says otherwise. */
+static rk_medium_places places = {INTERVAL, false};
 
 static rk_weight matrix(rig *g, int64_t rows, int64_t cols)
 {
@@ -90,10 +94,10 @@ static rk_tensor *forward(rig *g, const layer *l, rk_tensor *x, carried *s)
 {
     rk_ctx *ctx = &g->ctx;
     rk_error err = {0};
-    const rk_medium_rows rows = rk_medium_walk(ctx, s->place, x->dims[1], INTERVAL, &s->place);
+    const rk_medium_rows rows = rk_medium_walk(ctx, s->place, x->dims[1], places, &s->place);
     const int64_t flat = C;
     rk_tensor *start = rk_for_each_row(ctx, rk_view(ctx, l->start, 1, &flat), x->dims[0]);
-    x = rk_medium_insert(ctx, &rows, INTERVAL, x, start, s->pool, &s->pool);
+    x = rk_medium_insert(ctx, &rows, x, start, s->pool, &s->pool);
     rk_tensor *ln = rk_norm(ctx, x, l->ln1_w, l->ln1_b, 1, 1e-5);
     x = rk_medium_time_mix_forward(ctx, &l->att, &l->back, &l->squeeze, &rows, ln, x, &s->att);
     ln = rk_norm(ctx, x, l->ln2_w, l->ln2_b, 1, 1e-5);
@@ -308,10 +312,82 @@ static void test_nonsense(void **state)
         carried s = begin(&g, 1);
         memcpy(s.place->data, wrong[i], sizeof wrong[i]);
         const rk_tensor *h = forward(&g, &l, l.x, &s);
-        assert_true(h->dims[1] >= T && h->dims[1] <= T + (T + INTERVAL - 1) / INTERVAL);
-        assert_true(reals(s.place)[1] >= 0 && reals(s.place)[1] < INTERVAL);
+        assert_true(h->dims[1] >= T && h->dims[1] <= T + (T + 1) / 2);
+        assert_true(reals(s.place)[1] >= 0 && reals(s.place)[1] <= INTERVAL);
         rig_deinit(&g);
     }
+}
+
+/* The lengths of blocks are drawn around the interval, each time the same ones, and a medium is made of its own. */
+static void test_random_places(void **state)
+{
+    (void)state;
+    enum { LONG = 2000, EIGHT = 8, SHORTEST = 4, LONGEST = 11 };
+    rig g;
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
+    rk_tensor *x = draw(&g, 0, 1, DIMS(1, LONG, 1)), *start = draw(&g, 0, 1, DIMS(1, 1));
+    rk_tensor *place = rk_new_zeros(&g.ctx, RK_F64, DIMS(1, 2)),
+              *pool = rk_new_zeros(&g.ctx, RK_F64, DIMS(1, 1));
+    const rk_medium_rows rows =
+        rk_medium_walk(&g.ctx, place, LONG, (rk_medium_places){EIGHT, true}, &place);
+    const rk_tensor *y = rk_medium_insert(&g.ctx, &rows, x, start, pool, &pool);
+    const int32_t *at = rows.walk->data;
+    int seen[LONGEST + 1] = {0};
+    int64_t first = 0;
+    for (int64_t m = 0; m < rows.n_mediums; m++, at += RK_WALK_FIELDS) {
+        const int64_t length = at[RK_WALK_END] - first;
+        double sum = 0;
+        for (; first < at[RK_WALK_END]; first++)
+            sum += reals(x)[first];
+        assert_true(length == at[RK_WALK_LENGTH] && length >= SHORTEST && length <= LONGEST);
+        assert_true(fabs(reals(y)[LONG + m] - reals(start)[0] - sum / (double)length) < 1e-12);
+        seen[length]++;
+    }
+    for (int n = SHORTEST; n <= LONGEST; n++)
+        assert_true(seen[n] > rows.n_mediums / 16 && seen[n] < rows.n_mediums / 5);
+    assert_true(reals(place)[0] == (double)rows.n_mediums &&
+                reals(place)[1] == (double)(LONG - first));
+    rig_deinit(&g);
+}
+
+static rk_medium_rows walk_from(rig *g, rk_medium_places p, double behind, double filled, int64_t n)
+{
+    rk_tensor *place = rk_new_zeros(&g->ctx, RK_F64, DIMS(1, 2)), *after;
+    reals(place)[0] = behind;
+    reals(place)[1] = filled;
+    return rk_medium_walk(&g->ctx, place, n, p, &after);
+}
+
+/* Training takes room for as many mediums as there can be, wherever a row begins: at the last token of a block, too. */
+static void test_room(void **state)
+{
+    (void)state;
+    rig g;
+    rig_init(&g, 3, 2, &rk_kernels_ref_f32);
+    for (int64_t interval = 1; interval < 10; interval++)
+        for (int behind = 0; behind < 40; behind++)
+            for (int64_t n = 1; n < 30; n++) {
+                const rk_medium_places p = {interval, true};
+                const int32_t *first = walk_from(&g, p, behind, 0, 1).walk->data;
+                const int64_t there =
+                    walk_from(&g, p, behind, first[RK_WALK_LENGTH] - 1, n).n_mediums;
+                g.ctx.recording = true;
+                assert_true(there <= walk_from(&g, p, behind, 0, n).n_mediums);
+                g.ctx.recording = false;
+            }
+    rig_deinit(&g);
+}
+
+/* What holds of regular places holds of these. */
+static void test_random_rows(void **state)
+{
+    places.random = true;
+    test_splits(state);
+    test_together(state);
+    test_causal(state);
+    test_documents(state);
+    test_nonsense(state);
+    places.random = false;
 }
 
 int main(void)
@@ -320,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_known_values), cmocka_unit_test(test_identity),
         cmocka_unit_test(test_splits),       cmocka_unit_test(test_together),
         cmocka_unit_test(test_causal),       cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_nonsense)};
+        cmocka_unit_test(test_nonsense),     cmocka_unit_test(test_random_places),
+        cmocka_unit_test(test_random_rows),  cmocka_unit_test(test_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
