@@ -74,12 +74,19 @@ rk_status rk_state_in_model(rk_model **out, const rk_common_options *c, const ch
     rk_file *f = NULL;
     rk_error unsaid; /* what is wrong with the file is said when it is loaded */
     const bool opens = o->file && rk_file_open(&f, o->file, &unsaid) == RK_OK;
-    const bool kernel = opens && rk_file_is_kernel_state(f);
+    const char *named = opens ? rk_file_meta(f, RK_STATE_KERNEL) : NULL;
+    const char *kernel = opens && rk_file_is_kernel_state(f) ? o->file : named;
+    if (kernel)
+        rk_command_note_model(c, path);
+    rk_error why = {0};
+    rk_status st = kernel
+                       ? rk_model_open_with(out, path, &(rk_open_options){.beside = kernel}, &why)
+                       : rk_command_model(out, c, path, err);
+    if (kernel && st != RK_OK)
+        st = kernel == named ? rk_fail(err, st, "%s: goes with a kernel path: %s", o->file, why.msg)
+                             : rk_fail(err, st, "%s", why.msg);
     rk_file_close(f);
-    if (!kernel)
-        return rk_command_model(out, c, path, err);
-    rk_command_note_model(c, path);
-    return rk_model_open_with(out, path, &(rk_open_options){.beside = o->file}, err);
+    return st;
 }
 
 rk_status rk_state_in_load(rk_session *s, const rk_state_in *o, rk_error *err)

@@ -21,6 +21,9 @@
 
 /* Parameters that a model is to have where its file lacks them: they start with their initial values and
  * are no part of its fingerprint. */
+/* Metadata of a model's file while it is open: where what lies beside it came from (rk_open_options.beside). */
+#define RK_OPENED_BESIDE "opened_beside"
+
 typedef struct rk_open_options {
     bool tuned_state, tuned_shift, tuned_basis; /* as in rk_hparams */
     /* A file with more tensors, as if the model's held them: the states that streams begin with, or a

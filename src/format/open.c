@@ -2,6 +2,7 @@
  *
  * A file's matrices stay in its pages, whatever their type; vectors are widened to f32 in memory of
  * the model's own, because kernels read them as reals and they are small. */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "format/format.h"
 
 #include <math.h>
@@ -378,6 +379,10 @@ static rk_status add_beside(rk_file *f, const char *path, rk_error *err)
     st = rk_file_own(f, more, err);
     for (int64_t i = 0; i < n && st == RK_OK; i++)
         st = rk_file_add(f, rk_file_at(more, i), err);
+    char *full = realpath(path, NULL);
+    if (st == RK_OK)
+        st = rk_file_add_meta(f, RK_OPENED_BESIDE, full ? full : path, err);
+    free(full);
     return st == RK_OK ? rk_file_finish(f, err) : st;
 }
 

@@ -33,6 +33,8 @@ rk_status rk_session_state_read(rk_session *s, const rk_file *f, bool force, rk_
 
 /* Does the file hold tuned initial states and nothing else? */
 bool rk_file_is_tuned_state(const rk_file *f);
+/* Metadata of a state file: the kernel path that its model was opened with. */
+#define RK_STATE_KERNEL "kernel"
 /* Does it hold a kernel path, which a model is opened with (rk_open_options.beside)? */
 bool rk_file_is_kernel_state(const rk_file *f);
 /* The model's initial state with those of the file in place of its matrices: f32, f64, bf16 or f16

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/format.h"
 #include "infer/session.h"
 #include "infer/tuned_file.h"
 
@@ -70,6 +71,12 @@ static rk_status write_parts(const rk_session *s, const char *path, rk_file_tens
     return st;
 }
 
+/* The file of the kernel path that a model was opened with; NULL: none. */
+static const char *kernel_of(const rk_model *m)
+{
+    return m->file ? rk_file_meta(m->file, RK_OPENED_BESIDE) : NULL;
+}
+
 rk_status rk_session_state_write(const rk_session *s, const char *path,
                                  const rk_file_contents *more, bool overwrite, rk_error *err)
 {
@@ -77,14 +84,17 @@ rk_status rk_session_state_write(const rk_session *s, const char *path,
     char fingerprint[FINGERPRINT_CHARS];
     rk_file_tensor *tensors = calloc((size_t)(n_parts + more->n_tensors), sizeof *tensors);
     part_name *names = calloc((size_t)n_parts, sizeof *names);
-    rk_pair *pairs = calloc((size_t)(PAIRS + more->n_meta), sizeof *pairs);
+    rk_pair *pairs = calloc((size_t)(PAIRS + more->n_meta + 1), sizeof *pairs);
+    const char *kernel = kernel_of(s->scheduler.model);
     const rk_file_contents all = {.tensors = tensors,
                                   .n_tensors = n_parts + more->n_tensors,
                                   .meta = pairs,
-                                  .n_meta = PAIRS + more->n_meta};
+                                  .n_meta = PAIRS + more->n_meta + (kernel != NULL)};
     rk_status st = RK_ERR_NOMEM;
     fingerprint_text(s, fingerprint);
     if (tensors && names && pairs) {
+        if (kernel)
+            pairs[all.n_meta - 1] = (rk_pair){RK_STATE_KERNEL, kernel};
         pairs[0] = (rk_pair){"arch", s->scheduler.model->arch->name};
         pairs[1] = (rk_pair){"fingerprint", fingerprint};
         pairs[2] = (rk_pair){"format", "rwkv-state"};
@@ -117,7 +127,14 @@ static rk_status check_meta(const rk_session *s, const rk_file *f, bool force, r
     const char *found = rk_file_meta(f, "fingerprint"), *found_version = rk_file_meta(f, "version");
     const char *layout = found_version ? layout_2 : layout_1;
     char want[FINGERPRINT_CHARS];
+    const char *kernel = rk_file_meta(f, RK_STATE_KERNEL);
     fingerprint_text(s, want);
+    if (kernel && !kernel_of(s->scheduler.model))
+        return rk_fail(
+            err, RK_ERR_FORMAT,
+            "%s: goes with the kernel path %.120s, which the model has to be opened with "
+            "(--state)",
+            rk_file_name(f), kernel);
     if (arch && strcmp(arch, s->scheduler.model->arch->name) != 0)
         return rk_fail(err, RK_ERR_FORMAT, "%s: a state of architecture '%.32s', the model is %s",
                        rk_file_name(f), arch, s->scheduler.model->arch->name);

@@ -148,6 +148,21 @@ cmp straight undone || fail "/undo with a kernel path"
 cmp straight forked || fail "/fork with a kernel path"
 cmp -s straight more && fail "talks of kernel paths are all alike"
 
+# A talk names its kernel path, which is found again; without it there is a sentence.
+# shellcheck disable=SC2086
+talk_of() { printf '%s\n' "$1" | "$rwkv" chat -m base-rwkv7 -n 6 --temp 0 --seed 3 -q $2; }
+printf 'st\n/save %s\n' "$dir/kept" | "$rwkv" chat -m base-rwkv7 --state kernel/state.pth -n 6 --temp 0 --seed 3 -q >/dev/null
+"$rwkv" info kept | grep -q "metadata kernel: .*/kernel/state.pth" || fail "a talk does not name its kernel path"
+talk_of 'uv' "--state kept" >named
+talk_of "/load $dir/kept
+uv" "--state kernel/state.pth" >loaded
+cmp named loaded || fail "a talk does not go on with its kernel path"
+talk_of "/load $dir/kept" '' >out 2>err && fail "a talk with a kernel path is loaded without it"
+grep -q 'goes with the kernel path .*/kernel/state.pth' err || { cat err; fail "no word of the kernel path"; }
+mv kernel moved
+refuses 1 'kept: goes with a kernel path: .*kernel/state.pth' "$rwkv" run -m base-rwkv7 --state-in kept -p x -n 1
+mv moved kernel
+
 for what in 'both:an adapter of' 'kernel/state.pth:a kernel state of' 'm-state/state.pth:initial states of'; do
     "$rwkv" info "${what%%:*}" >info
     grep -q ": ${what#*:} [0-9]* parameters" info || { cat info; fail "info of $what"; }
