@@ -397,6 +397,9 @@ typedef struct rk_train_params {
     /* A file of initial states, or of a kernel path, that the model is opened with as if its own file held
      * them (docs/state-tuning.md). NULL: none. */
     const char *init_state;
+    /* Of a run whose model has grown (rwkv grow --run): the schedule begins again there, with so many steps of
+     * warm-up; 0: it goes on. */
+    int64_t rewarm;
 } rk_train_params;
 
 /* The defaults of docs/reference.md, of the sizes too. */

@@ -79,7 +79,8 @@ class _TrainParams(c.Structure):
                            ("decay_frac", c.c_double), ("ema", c.c_double),
                            ("train_only", c.c_char_p), ("freeze", c.c_char_p),
                            ("lr_scale", c.c_char_p),
-                           ("init_from", c.c_char_p), ("init_state", c.c_char_p)]
+                           ("init_from", c.c_char_p), ("init_state", c.c_char_p),
+                           ("rewarm", c.c_int64)]
 
 
 class _AdapterSource(c.Structure):

@@ -8,12 +8,14 @@
 #include "cli/command.h"
 #include "format/format.h"
 #include "train/grow_run.h"
+#include "train/grown.h"
 
 typedef struct grow_options {
     rk_common_options common;
     const char *model, *run, *out;
     const char *tokens, *heads, *meta_heads, *layers, *head_size, *n_embd;
-    int64_t truncate, seed;
+    int64_t truncate, seed, rewarm;
+    double lr, lr_final;
     int start;
     bool force, freeze_old;
 } grow_options;
@@ -40,6 +42,12 @@ static const rk_option rows[] = {
      "keys of new parameter tokens: as in a new model, or copies of old ones with noise"},
     {"freeze-old", 0, RK_OPT_FLAG, NULL, AT(freeze_old), 0, 0, NULL,
      "of --run: it goes on with what is new alone"},
+    {"rewarm", 0, RK_OPT_INT, "N", AT(rewarm), 0, INT32_MAX, "0",
+     "of --run: the schedule begins again, with so many steps of rising rate"},
+    {"lr", 0, RK_OPT_NUMBER, "X", AT(lr), 0, 10, "the run's",
+     "of --run: the rate that it goes on with"},
+    {"lr-final", 0, RK_OPT_NUMBER, "X", AT(lr_final), 0, 10, "lr / 10 with --lr",
+     "of --run: the rate at its end"},
     {"truncate", 0, RK_OPT_INT, "GENERATION", AT(truncate), 0, INT32_MAX, "off",
      "the model that it was before it grew, with the values that its parts have now; 0 is the "
      "first"},
@@ -128,6 +136,11 @@ static rk_dtype type_of(const rk_model *m)
 static rk_status grow_run(const grow_options *o, rk_error *err)
 {
     const rk_log log = rk_command_log(&o->common);
+    const rk_grown_training with = {.freeze_old = o->freeze_old,
+                                    .rewarm = o->rewarm,
+                                    .lr = o->lr,
+                                    .lr_final =
+                                        o->lr >= 0 && o->lr_final < 0 ? o->lr / 10 : o->lr_final};
     rk_growth how;
     rk_grown_info info;
     rk_status st = read_growth(o, &how, err);
@@ -136,7 +149,7 @@ static rk_status grow_run(const grow_options *o, rk_error *err)
     if (st == RK_OK && o->model)
         st = rk_fail(err, RK_ERR_ARG, "-m and --run: a model or a run");
     if (st == RK_OK)
-        st = rk_grow_run(o->run, o->out, &how, o->freeze_old, &log, &info, err);
+        st = rk_grow_run(o->run, o->out, &how, &with, &log, &info, err);
     if (st == RK_OK && !o->common.quiet)
         fprintf(stderr,
                 "%s: step %" PRId64 " with %" PRId64 " parameters, %s had %" PRId64
@@ -153,9 +166,12 @@ static rk_status grow(const grow_options *o, rk_error *err)
         return rk_fail(err, RK_ERR_ARG, "-m FILE or --run DIR is missing");
     if (o->freeze_old)
         return rk_fail(err, RK_ERR_ARG, "--freeze-old is of --run, and of rwkv train");
+    if (o->rewarm > 0 || o->lr >= 0 || o->lr_final >= 0)
+        return rk_fail(err, RK_ERR_ARG, "--rewarm, --lr and --lr-final are of --run");
     rk_model *m = NULL, *made = NULL;
     rk_tokenizer *vocabulary = NULL;
     rk_growth how;
+    char trained[RK_GROWN_TEXT_MAX];
     rk_status st = read_growth(o, &how, err);
     if (st == RK_OK)
         st = rk_model_open(&m, o->model, err);
@@ -164,9 +180,15 @@ static rk_status grow(const grow_options *o, rk_error *err)
                               : rk_grow_new(&made, m, &how, err);
     if (st == RK_OK)
         st = rk_model_tokenizer(&vocabulary, m, err);
+    if (st == RK_OK)
+        st = rk_grown_trained_on(m, 0, 0, o->truncate, trained, err);
     if (st == RK_OK) {
-        const rk_save_options save = {
-            .dtype = type_of(m), .overwrite = o->force, .tokenizer = vocabulary};
+        const rk_pair meta = {RK_TRAINED_TOKENS, trained};
+        const rk_save_options save = {.dtype = type_of(m),
+                                      .overwrite = o->force,
+                                      .meta = &meta,
+                                      .n_meta = rk_grown_counts(made->arch),
+                                      .tokenizer = vocabulary};
         st = rk_model_save(made, o->out, &save, err);
     }
     if (st == RK_OK && !o->common.quiet) {
@@ -184,7 +206,7 @@ static rk_status grow(const grow_options *o, rk_error *err)
 
 static int grow_main(int argc, char **argv)
 {
-    grow_options o = {.seed = 42, .truncate = -1};
+    grow_options o = {.seed = 42, .truncate = -1, .lr = -1, .lr_final = -1};
     int status = 0;
     rk_error err = {0};
     if (!rk_command_options(&rk_cmd_grow, argc, argv, &o, &status))

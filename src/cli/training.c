@@ -96,6 +96,10 @@ static const rk_option rows[] = {
      "times"},
     {"warmup", 0, RK_OPT_INT, "N", MODEL(warmup), 0, STEPS_MAX_OPTION, "10",
      "steps of rising learning rate"},
+    {"rewarm", 0, RK_OPT_INT, "N", MODEL(rewarm), 0, STEPS_MAX_OPTION, "0",
+     "of a run that rwkv grow --rewarm N has made: the schedule begins again where it grew, with "
+     "so many of "
+     "them"},
     {"weight-decay", 0, RK_OPT_NUMBER, "X", MODEL(weight_decay), 0, 10, "0.1",
      "of matrices named .weight"},
     {"optimizer", 0, RK_OPT_TEXT, "NAME", MODEL(optimizer), 0, 0, "adamw",

@@ -383,6 +383,16 @@ static const rk_param_spec *places_of(const rk_model *m, const char *ending)
     return NULL;
 }
 
+/* What the model's file says of its generations, if that is numbers. */
+static void put_trained(rk_buf *b, const rk_model *m)
+{
+    const char *text = m->file ? rk_file_meta(m->file, RK_TRAINED_TOKENS) : NULL;
+    if (!text || !*text || text[strspn(text, "0123456789,")])
+        return;
+    put_key(b, RK_TRAINED_TOKENS);
+    rk_buf_printf(b, "[%s]", text);
+}
+
 /* Those that can be given, but for ranks, which shapes show. */
 static void put_sizes(rk_buf *b, const member *r, const rk_model *m)
 {
@@ -401,6 +411,8 @@ static void put_sizes(rk_buf *b, const member *r, const rk_model *m)
     }
     if (r->number == 0)
         put_layers(b, "layers", m, "all");
+    else
+        put_trained(b, m);
     rk_json_end(b);
 }
 

@@ -49,6 +49,10 @@ bool rk_model_knows(const rk_model *m, const char *name);
 
 /* ---- saving ---- */
 
+/* Metadata of models that grow: tokens that each generation was trained for, as far as files say, with commas
+ * between. What a file says stays where its model is saved again and rk_save_options.meta says nothing else. */
+#define RK_TRAINED_TOKENS "trained_tokens"
+
 /* The type in which each parameter is written, and the weights of errors in quantising. */
 typedef struct rk_save_plan {
     rk_dtype (*type)(void *user, const rk_param *p, rk_dtype own);

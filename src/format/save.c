@@ -521,6 +521,14 @@ static const rk_size_spec *unshown_size(const rk_save *s, int i)
     return NULL;
 }
 
+static bool is_given(const rk_save_options *o, const char *key)
+{
+    for (int64_t i = 0; i < o->n_meta; i++)
+        if (!strcmp(o->meta[i].key, key))
+            return true;
+    return false;
+}
+
 int rk_save_pairs(const rk_save *s, rk_pair *pairs, char (*text)[RK_SAVE_TEXT_MAX])
 {
     const rk_size_spec *size;
@@ -529,6 +537,9 @@ int rk_save_pairs(const rk_save *s, rk_pair *pairs, char (*text)[RK_SAVE_TEXT_MA
         put_pair(&pairs[n], text[n], "ctx_len", (double)s->m->ctx_len);
         n++;
     }
+    const char *trained = s->m->file ? rk_file_meta(s->m->file, RK_TRAINED_TOKENS) : NULL;
+    if (trained && !is_given(s->o, RK_TRAINED_TOKENS))
+        pairs[n++] = (rk_pair){RK_TRAINED_TOKENS, trained};
     for (int i = 0; n < RK_SAVE_PAIRS_MAX && (size = unshown_size(s, i)); i++, n++)
         put_size(&pairs[n], text[n], size, rk_size_value(size, &s->m->hp));
     return n;

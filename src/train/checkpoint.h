@@ -22,6 +22,7 @@ typedef struct rk_named_array {
 
 typedef struct rk_run_state {
     int64_t step;
+    int64_t tokens;         /* that the steps were made of */
     int64_t skipped_in_row; /* steps without an update at the end of those made */
     rk_noise noise;
     const char *numerics;   /* instruction-set path the run is on */

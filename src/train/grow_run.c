@@ -25,7 +25,7 @@
 #include "train/run_state.h"
 
 #define START_NAME "start.safetensors"
-enum { VALUE_MAX = 64, OPTIONS_MAX = RK_SAVED_MEMBERS_MAX + RK_RUN_SIZES_MAX };
+enum { VALUE_MAX = 64, N_RATES = 3, OPTIONS_MAX = RK_SAVED_MEMBERS_MAX + RK_RUN_SIZES_MAX };
 
 typedef struct growing {
     const char *to;
@@ -37,9 +37,9 @@ typedef struct growing {
     rk_grow_map map;
     char *base;
     uint64_t base_checksum;
-    char steps[256];              /* RK_GROWN_STEPS of the new run */
-    rk_pair options[OPTIONS_MAX]; /* of the new run */
-    char values[RK_RUN_SIZES_MAX][VALUE_MAX];
+    char steps[RK_GROWN_TEXT_MAX], trained[RK_GROWN_TEXT_MAX]; /* metadata of the new run's model */
+    rk_pair options[OPTIONS_MAX];                              /* of the new run */
+    char values[RK_RUN_SIZES_MAX + N_RATES][VALUE_MAX];
     int64_t n_options, n_values;
     rk_run_arrays arrays;
     rk_named_array *room; /* of all sets, one behind the other */
@@ -189,11 +189,19 @@ static void list_steps(growing *g)
     snprintf(g->steps + at, sizeof g->steps - at, "%" PRId64, rk_checkpoint_step(g->c));
 }
 
+static rk_status list_trained(growing *g, rk_error *err)
+{
+    const int64_t step = rk_checkpoint_step(g->c);
+    const int64_t tokens = step > 0 ? g->state->tokens / step : 0;
+    return rk_grown_trained_on(g->small, step, tokens, -1, g->trained, err);
+}
+
 static rk_status write_start(growing *g, rk_error *err)
 {
-    const rk_pair meta = {RK_GROWN_STEPS, g->steps};
+    const rk_pair meta[] = {{RK_GROWN_STEPS, g->steps}, {RK_TRAINED_TOKENS, g->trained}};
     char *path = rk_path_join(g->to, START_NAME);
-    const rk_save_options o = {.dtype = RK_F32, .meta = &meta, .n_meta = 1, .overwrite = true};
+    const rk_save_options o = {
+        .dtype = RK_F32, .meta = meta, .n_meta = RK_COUNT(meta), .overwrite = true};
     rk_status st = path ? rk_model_save(g->big, path, &o, err)
                         : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", g->to);
     if (st == RK_OK && !(g->base = realpath(path, NULL))) {
@@ -303,26 +311,39 @@ static void put_option(growing *g, const char *key, const char *value)
     g->n_options = rk_max_i64(g->n_options, i + 1);
 }
 
-/* The run's own, but for its architecture, its sizes and what is frozen. */
-static void list_options(growing *g, bool freeze_old)
+static void put_number(growing *g, const char *key, double x)
 {
+    char *text = g->values[g->n_values++];
+    snprintf(text, VALUE_MAX, "%.17g", x);
+    put_option(g, key, text);
+}
+
+/* The run's own, but for its architecture, its sizes, what is frozen and what is said of its rates. */
+static void list_options(growing *g, const rk_grown_training *with)
+{
+    const struct {
+        const char *key;
+        double x;
+    } rates[N_RATES] = {
+        {"rewarm", (double)with->rewarm}, {"lr", with->lr}, {"lr-final", with->lr_final}};
     const rk_size_spec *s;
     for (int64_t i = 0; i < g->state->n_members; i++)
         if (!strncmp(g->state->members[i].key, "--", 2))
             put_option(g, g->state->members[i].key + 2, g->state->members[i].value);
     put_option(g, "arch", g->big->arch->name);
-    put_option(g, "freeze", freeze_old ? RK_GROWN_OLD : "");
+    put_option(g, "freeze", with->freeze_old ? RK_GROWN_OLD : "");
+    for (int i = 0; i < N_RATES; i++)
+        if (rates[i].x >= 0)
+            put_number(g, rates[i].key, rates[i].x);
     for (int i = 0; (s = rk_size_at(g->big->arch, i)); i++)
-        if (s->option.name && s->initial.rule && g->n_values < RK_RUN_SIZES_MAX) {
-            char *text = g->values[g->n_values++];
-            snprintf(text, VALUE_MAX, "%.17g", rk_size_value(s, &g->big->hp));
-            put_option(g, s->option.name, text);
-        }
+        if (s->option.name && s->initial.rule && g->n_values < RK_RUN_SIZES_MAX)
+            put_number(g, s->option.name, rk_size_value(s, &g->big->hp));
 }
 
 static rk_status write_run(growing *g, const rk_log *log, rk_error *err)
 {
     const rk_run_state s = {.step = rk_checkpoint_step(g->c),
+                            .tokens = g->state->tokens,
                             .skipped_in_row = rk_checkpoint_skipped_in_row(g->c),
                             .noise = rk_checkpoint_noise(g->c),
                             .numerics = rk_checkpoint_numerics(g->c),
@@ -366,8 +387,9 @@ static void take_back(const growing *g, bool entered, bool made_folder)
     rk_run_dir_abandon(g->to, g->base, made_folder);
 }
 
-rk_status rk_grow_run(const char *dir, const char *to, const rk_growth *how, bool freeze_old,
-                      const rk_log *log, rk_grown_info *info, rk_error *err)
+rk_status rk_grow_run(const char *dir, const char *to, const rk_growth *how,
+                      const rk_grown_training *with, const rk_log *log, rk_grown_info *info,
+                      rk_error *err)
 {
     const bool made_folder = access(to, F_OK) != 0;
     growing g = {.to = to};
@@ -378,14 +400,16 @@ rk_status rk_grow_run(const char *dir, const char *to, const rk_growth *how, boo
     if (st == RK_OK)
         st = rk_grow_map_init(&g.map, g.small, g.big, err);
     if (st == RK_OK)
-        st = make_arrays(&g, freeze_old, err);
+        st = make_arrays(&g, with->freeze_old, err);
     if (st == RK_OK)
         st = rk_run_dir_enter(to, false, &lock, err);
     if (st == RK_OK) {
         list_steps(&g);
-        list_options(&g, freeze_old);
-        st = write_start(&g, err);
+        list_options(&g, with);
+        st = list_trained(&g, err);
     }
+    if (st == RK_OK)
+        st = write_start(&g, err);
     if (st == RK_OK)
         st = write_run(&g, log, err);
     if (st == RK_OK)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "format/format.h"
 #include "model/meta7.h"
 
 int64_t rk_grown_generations(const rk_model *m)
@@ -133,24 +134,32 @@ bool rk_grown_is_new(const rk_model *m, const rk_param *p)
 
 /* ---- spans of updates ---- */
 
-/* Updates made before each generation, as the model's file says it; all 0 where it does not. */
-static rk_status read_steps(const rk_model *m, int64_t *steps, bool *said, rk_error *err)
+/* A number for each generation, as the model's file says it; all 0 where it does not. */
+static rk_status read_list(const rk_model *m, const char *key, int64_t *x, bool *said,
+                           rk_error *err)
 {
-    const char *text = m->file ? rk_file_meta(m->file, RK_GROWN_STEPS) : NULL;
+    const char *text = m->file ? rk_file_meta(m->file, key) : NULL;
     const int64_t n = rk_grown_generations(m);
     char *end = NULL;
     *said = text != NULL;
     for (int64_t g = 0; g < n; g++)
-        steps[g] = 0;
+        x[g] = 0;
     for (int64_t g = 0; text && g < n; g++, text = *end ? end + 1 : end) {
-        steps[g] = strtoll(text, &end, 10);
-        if (end == text || steps[g] < 0 || *end != (g < n - 1 ? ',' : '\0'))
+        x[g] = strtoll(text, &end, 10);
+        if (end == text || x[g] < 0 || *end != (g < n - 1 ? ',' : '\0'))
             return rk_fail(err, RK_ERR_FORMAT,
                            "%s: %s is '%.64s', expected %" PRId64 " numbers with commas between",
-                           rk_file_name(m->file), RK_GROWN_STEPS,
-                           rk_file_meta(m->file, RK_GROWN_STEPS), n);
+                           rk_file_name(m->file), key, rk_file_meta(m->file, key), n);
     }
     return RK_OK;
+}
+
+rk_status rk_grown_at(const rk_model *m, int64_t *step, bool *said, rk_error *err)
+{
+    int64_t steps[RK_ROUTE_GENERATIONS];
+    const rk_status st = read_list(m, RK_GROWN_STEPS, steps, said, err);
+    *step = steps[rk_grown_generations(m) - 1];
+    return st;
 }
 
 rk_status rk_grown_spans(rk_update_span **out, const rk_model *m, bool freeze_old, rk_update *u,
@@ -160,7 +169,7 @@ rk_status rk_grown_spans(rk_update_span **out, const rk_model *m, bool freeze_ol
     const int64_t last = rk_grown_generations(m) - 1;
     bool said;
     *out = NULL;
-    rk_status st = read_steps(m, steps, &said, err);
+    rk_status st = read_list(m, RK_GROWN_STEPS, steps, &said, err);
     if (st != RK_OK || last < 1 || (!said && !freeze_old))
         return st;
     for (int64_t i = 0; i < n && st == RK_OK; i++) {
@@ -196,4 +205,56 @@ void rk_grown_clear(const rk_update *u, int64_t n)
         for (int64_t s = 0, from = 0; s < u[i].n_spans; from = u[i].spans[s++].end)
             if (u[i].spans[s].frozen)
                 memset(u[i].grad + from, 0, (size_t)(u[i].spans[s].end - from) * sizeof *u[i].grad);
+}
+
+/* ---- tokens ---- */
+
+bool rk_grown_counts(const rk_arch *arch)
+{
+    return arch == &rk_arch_meta7;
+}
+
+static void put_list(const int64_t *x, int64_t n, char text[RK_GROWN_TEXT_MAX])
+{
+    int at = 0;
+    for (int64_t g = 0; g < n && at < RK_GROWN_TEXT_MAX; g++)
+        at +=
+            snprintf(text + at, (size_t)(RK_GROWN_TEXT_MAX - at), "%s%" PRId64, g ? "," : "", x[g]);
+}
+
+/* Of each of the model's generations. */
+static rk_status count_tokens(const rk_model *m, int64_t step, int64_t tokens, int64_t *x,
+                              rk_error *err)
+{
+    int64_t before[RK_ROUTE_GENERATIONS];
+    const int64_t last = rk_grown_generations(m) - 1;
+    bool said;
+    rk_status st = read_list(m, RK_TRAINED_TOKENS, x, &said, err);
+    if (st == RK_OK)
+        st = read_list(m, RK_GROWN_STEPS, before, &said, err);
+    if (st == RK_OK)
+        x[last] += rk_max_i64(step - before[last], 0) * tokens;
+    return st;
+}
+
+rk_status rk_grown_trained(const rk_model *m, int64_t step, int64_t tokens,
+                           char text[RK_GROWN_TEXT_MAX], rk_error *err)
+{
+    int64_t x[RK_ROUTE_GENERATIONS];
+    const rk_status st = count_tokens(m, step, tokens, x, err);
+    if (st == RK_OK)
+        put_list(x, rk_grown_generations(m), text);
+    return st;
+}
+
+rk_status rk_grown_trained_on(const rk_model *m, int64_t step, int64_t tokens, int64_t back_at,
+                              char text[RK_GROWN_TEXT_MAX], rk_error *err)
+{
+    int64_t x[RK_ROUTE_GENERATIONS + 1];
+    const int64_t n = rk_grown_generations(m);
+    const rk_status st = count_tokens(m, step, tokens, x, err);
+    x[n] = 0;
+    if (st == RK_OK)
+        put_list(x, back_at < 0 ? n + 1 : rk_min_i64(back_at + 1, n), text);
+    return st;
 }

@@ -9,6 +9,7 @@
 #define RK_GROWN_OLD "old"
 /* Metadata of a file that a run goes on from: updates made before each generation, with commas. */
 #define RK_GROWN_STEPS "grown_steps"
+enum { RK_GROWN_TEXT_MAX = 320 }; /* of a list of numbers, one for each generation */
 
 /* Which elements of a parameter are of the same generation, in order. */
 typedef struct rk_grown_run {
@@ -21,6 +22,17 @@ rk_status rk_grown_runs(rk_grown_run **out, int64_t *n, const rk_model *m, const
                         rk_error *err);
 /* Generations of a model; 1 where nothing says more. */
 int64_t rk_grown_generations(const rk_model *m);
+/* Do files of this architecture say how long its generations were trained? Those that may have grown do. */
+bool rk_grown_counts(const rk_arch *arch);
+/* RK_TRAINED_TOKENS of a model after `step` updates of `tokens` each, of which its last generation made those since
+ * it grew: what its file says, and these. Errors  RK_ERR_FORMAT: what the file says. */
+rk_status rk_grown_trained(const rk_model *m, int64_t step, int64_t tokens,
+                           char text[RK_GROWN_TEXT_MAX], rk_error *err);
+/* The same of the model that m becomes: with a generation more, or back at an earlier one (not below 0). */
+rk_status rk_grown_trained_on(const rk_model *m, int64_t step, int64_t tokens, int64_t back_at,
+                              char text[RK_GROWN_TEXT_MAX], rk_error *err);
+/* Updates made before the last generation, where the model's file says it. Errors  RK_ERR_FORMAT: what it says. */
+rk_status rk_grown_at(const rk_model *m, int64_t *step, bool *said, rk_error *err);
 /* Has the parameter elements of the last generation? */
 bool rk_grown_is_new(const rk_model *m, const rk_param *p);
 

@@ -258,9 +258,15 @@ static rk_status draw_curve(const run *r, rk_error *err)
     return rk_curve_write(r->p.dir, &curve, err);
 }
 
+static int64_t tokens_of_step(const run *r)
+{
+    return r->p.model.batch * r->task->n_losses;
+}
+
 static rk_status save_checkpoint(run *r, rk_error *err)
 {
     const rk_run_state s = {.step = r->step,
+                            .tokens = r->step * tokens_of_step(r),
                             .skipped_in_row = r->skipped_in_row,
                             .noise = rk_trainer_noise(r->trainer),
                             .numerics = rk_engine_path(r->env->engine),
@@ -404,7 +410,7 @@ static rk_status guard(run *r, const rk_step_info *info, rk_error *err)
 static rk_status note_step(run *r, const rk_step_info *info, const double *metrics, double seconds,
                            rk_error *err)
 {
-    const int64_t tokens = r->p.model.batch * r->task->n_losses;
+    const int64_t tokens = tokens_of_step(r);
     const rk_log_entry e = {.step = r->step,
                             .tokens = r->step * tokens,
                             .loss = info->loss,

@@ -56,6 +56,7 @@ static const struct {
     MODEL("lr", REAL, lr),
     MODEL("lr-final", REAL, lr_final),
     MODEL("warmup", INTEGER, warmup),
+    MODEL("rewarm", INTEGER, rewarm),
     MODEL("weight-decay", REAL, weight_decay),
     MODEL("beta1", REAL, beta1),
     MODEL("beta2", REAL, beta2),

@@ -42,6 +42,7 @@ static void put_state(const rk_run_state *s, const rk_saved_file files[RK_SAVED_
     rk_json_begin(b);
     rk_json_int(b, "format", FORMAT);
     rk_json_int(b, "step", s->step);
+    rk_json_int(b, "tokens", s->tokens);
     rk_json_int(b, "skipped_in_row", s->skipped_in_row);
     put_real(b, "noise grad", s->noise.grad);
     put_real(b, "noise spread", s->noise.spread);
@@ -171,7 +172,7 @@ static double get_real(const rk_saved_state *s, const char *key)
 
 static bool get_members(rk_saved_state *s)
 {
-    uint64_t step, skipped;
+    uint64_t step, skipped, tokens;
     s->numerics = find_member(s, "numerics");
     if (!s->numerics || !get_number(s, "step", 10, &step) || step > INT64_MAX ||
         !get_number(s, "skipped_in_row", 10, &skipped) || skipped > INT64_MAX)
@@ -180,6 +181,7 @@ static bool get_members(rk_saved_state *s)
     if (s->base && !get_number(s, "base xxh3", 16, &s->base_checksum))
         return false;
     s->step = (int64_t)step;
+    s->tokens = get_number(s, "tokens", 10, &tokens) && tokens <= INT64_MAX ? (int64_t)tokens : 0;
     s->skipped_in_row = (int64_t)skipped;
     s->noise = (rk_noise){get_real(s, "noise grad"), get_real(s, "noise spread")};
     for (int i = 0; i < RK_SAVED_COUNT; i++)

@@ -15,6 +15,7 @@ typedef struct rk_saved_file {
 /* What state.json said. */
 typedef struct rk_saved_state {
     int64_t step, skipped_in_row;
+    int64_t tokens; /* 0: earlier versions did not say it */
     rk_noise noise;
     const char *numerics;
     const char *base; /* NULL: none */

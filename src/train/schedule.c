@@ -85,10 +85,18 @@ rk_status rk_schedule_check(const char *name, rk_error *err)
     return rk_fail(err, RK_ERR_ARG, "no schedule '%s'; there are %s", name, names);
 }
 
-double rk_schedule_lr(const rk_schedule *s, int64_t done)
+/* Of one that began at the first step. */
+static double rate_after(const rk_schedule *s, int64_t done)
 {
     const double rate = s->kind->rate(s, (double)done);
     if (done >= s->warmup)
         return rate;
     return rate * (0.01 + 0.99 * (double)done / (double)s->warmup);
+}
+
+double rk_schedule_lr(const rk_schedule *s, int64_t done)
+{
+    rk_schedule own = *s;
+    own.steps -= s->from;
+    return rate_after(&own, done - s->from);
 }

@@ -15,6 +15,7 @@ typedef struct rk_schedule_kind {
 struct rk_schedule {
     double lr, lr_final;
     int64_t warmup, steps;
+    int64_t from; /* steps made before it began */
     const rk_schedule_kind *kind;
     double decay_frac; /* of wsd: the share of all steps in which the rate falls */
 };

@@ -38,7 +38,7 @@ struct rk_trainer {
     rk_state_step *state;  /* NULL: none */
     rk_noise noise;
     bool shows_average;
-    int64_t step;
+    int64_t step, grown_at; /* grown_at: the step at which the model of a grown run grew */
 };
 
 /* ---- options ---- */
@@ -87,6 +87,7 @@ rk_status rk_train_settle(rk_train_params *p, rk_error *err)
         {"grad_slices", (double)p->grad_slices, 1, 1 << 16},
         {"steps", (double)p->steps, 1, 1e15},
         {"warmup", (double)p->warmup, 0, 1e15},
+        {"rewarm", (double)p->rewarm, 0, 1e15},
         {"lr", p->lr, 0, 1e3},
         {"lr_final", p->lr_final, -1e3, 1e3},
         {"weight_decay", p->weight_decay, 0, 1e3},
@@ -296,10 +297,24 @@ static rk_status allocate(rk_trainer *t, const rk_training *s, rk_error *err)
     return t->partial ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "out of memory for the norm's parts");
 }
 
+/* Rates rise again where the model grew, and nowhere else. */
+static rk_status find_growth(rk_trainer *t, rk_error *err)
+{
+    bool said = false;
+    const rk_status st = rk_grown_at(t->model, &t->grown_at, &said, err);
+    if (st != RK_OK || said || t->p.rewarm == 0)
+        return st;
+    return rk_fail(
+        err, RK_ERR_ARG,
+        "rewarm is of a run whose model has grown (rwkv grow --run); warmup is of others");
+}
+
 static rk_status prepare(rk_trainer *t, const rk_training *s, rk_error *err)
 {
     size_t bytes = 0;
     rk_status st = settle(s, &t->p, err);
+    if (st == RK_OK)
+        st = find_growth(t, err);
     if (st == RK_OK)
         st = plan_step(s, &t->p, t->engine, &bytes, err);
     if (st == RK_OK)
@@ -455,8 +470,9 @@ static double rate_of(const rk_trainer *t)
     const rk_train_params *p = &t->p;
     const rk_schedule s = {.lr = p->lr,
                            .lr_final = p->lr_final,
-                           .warmup = p->warmup,
+                           .warmup = p->rewarm > 0 ? p->rewarm : p->warmup,
                            .steps = p->steps,
+                           .from = p->rewarm > 0 ? t->grown_at : 0,
                            .kind = rk_schedule_find(p->schedule),
                            .decay_frac = p->decay_frac};
     return rk_schedule_lr(&s, t->step);
@@ -632,10 +648,21 @@ bool rk_trainer_keeps_blocks(const rk_trainer *t)
 
 rk_status rk_trainer_save_model(const rk_trainer *t, const char *path, rk_error *err)
 {
+    const int64_t tokens = t->p.batch * t->task->n_losses;
+    char trained[RK_GROWN_TEXT_MAX];
+    const bool counts = rk_grown_counts(t->model->arch);
+    const rk_pair meta = {RK_TRAINED_TOKENS, trained};
+    if (counts) {
+        const rk_status st = rk_grown_trained(t->model, t->step, tokens, trained, err);
+        if (st != RK_OK)
+            return st;
+    }
     const rk_save_plan plan = {.type = saved_type};
     const rk_save_options o = {.plan = &plan,
                                .container =
                                    rk_trainer_keeps_blocks(t) ? RK_SAVE_GGUF : RK_SAVE_SAFETENSORS,
+                               .meta = &meta,
+                               .n_meta = counts,
                                .overwrite = true};
     return rk_model_save(t->model, path, &o, err);
 }

@@ -41,6 +41,28 @@ rwkv info first.safetensors --json | grep -q '"arch":"rwkv7"' || complain 'no RW
 logits first.safetensors got.npy
 cmp -s want.npy got.npy || complain 'taken off again: other logits'
 
+# Tokens that generations were trained for stay where the model is written again.
+trained() { # FILE NUMBERS
+    found=$(rwkv info "$1" | sed -n 's/^metadata trained_tokens: //p')
+    [ "$found" = "$2" ] || complain "$1: trained for '$found', expected '$2'"
+}
+# shellcheck disable=SC2086
+rwkv train --init-from big.safetensors $data --steps 8 --lr 0 --out still
+trained big.safetensors 0,0
+trained still/model.safetensors 0,1024
+trained first.safetensors ''
+rwkv grow -m still/model.safetensors --tokens 8 --layers +1 -o bigger.gguf --force -q
+trained bigger.gguf 0,1024,0
+rwkv grow -m bigger.gguf --truncate 1 -o second.safetensors -q
+trained second.safetensors 0,1024
+rwkv convert -q bigger.gguf again.safetensors
+trained again.safetensors 0,1024,0
+rwkv convert -q again.safetensors folder --names hf
+trained folder 0,1024,0
+grep -q '"trained_tokens":\[0,1024,0\]' folder/config.json || complain "config.json: $(cat folder/config.json)"
+damage big.safetensors bad.safetensors "meta['trained_tokens'] = '7'"
+refused "trained_tokens is '7', expected 2 numbers" rwkv grow -m bad.safetensors --tokens +4 -o no.safetensors
+
 # What is grown is used as any model is.
 rwkv quantize big.safetensors q8.gguf --type q8_0 -q >out.txt 2>&1 ||
     complain "quantize: $(cat out.txt)"

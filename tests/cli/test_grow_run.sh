@@ -54,6 +54,39 @@ same bigger/start.safetensors 'grown again'
 rwkv train --resume --out bigger $data --ema 0.9 --steps 9
 rwkv info bigger/model.safetensors --json | grep -q '"generations":3' || complain 'other generations'
 
+# Tokens that each generation was trained for: 4 rows of 32 a step.
+trained() { # FILE NUMBERS
+    found=$(rwkv info "$1" | sed -n 's/^metadata trained_tokens: //p')
+    [ "$found" = "$2" ] || complain "$1: trained for '$found', expected '$2'"
+}
+trained seven/model.safetensors ''
+trained big/start.safetensors 512,0
+trained big/model.safetensors 512,512
+trained part/model-ema.safetensors 512,512
+trained bigger/start.safetensors 512,512,0
+trained bigger/model.safetensors 512,512,128
+
+# The rate rises again where the model grew, killed and resumed or not.
+rwkv grow --run seven --tokens +24 --rewarm 2 --lr 0.02 -o warm -q
+warm="--data text.txt --ctx-len 32 --batch 4 --val-frac 0.2 --lr 0.02 --rewarm 2 --ema 0.9 --schedule linear -q -t 1"
+# shellcheck disable=SC2086
+refused 'schedule' rwkv train --resume --out warm $warm --steps 8
+warm="--data text.txt --ctx-len 32 --batch 4 --val-frac 0.2 --lr 0.02 --rewarm 2 --ema 0.9 -q -t 1"
+cp -r warm cold
+# shellcheck disable=SC2086
+rwkv train --resume --out warm $warm --steps 8
+# shellcheck disable=SC2086
+rwkv train --resume --out cold $warm --steps 8 --save-every 3
+rm -r cold/checkpoint-8 cold/model.safetensors
+# shellcheck disable=SC2086
+rwkv train --resume --out cold $warm --steps 8
+cmp warm/model.safetensors cold/model.safetensors || complain 'resumed while it warms up: another model'
+rates=$(grep -o '"step": *[5-8],.*"lr": *[0-9.e-]*' warm/log.jsonl | sed 's/.*"lr": *//' | tr '\n' ' ')
+[ "$rates" = '0.0002 0.0101 0.02 0.011 ' ] || complain "rates are $rates"
+# shellcheck disable=SC2086
+refused 'rewarm is of a run whose model has grown' rwkv train $data $model --rewarm 2 --steps 1 --out no
+refused 'are of --run' rwkv grow -m seven/model.safetensors --tokens +4 --rewarm 3 -o no
+
 # New parts alone, in a run and of a file.
 logits seven want.npy
 rwkv grow --run seven --tokens +24 --heads +2 --layers +1 --freeze-old -o frozen -q
@@ -62,6 +95,8 @@ rwkv train --resume --out frozen $data --ema 0.9 --freeze-old --steps 8
 rwkv grow -m seven/model.safetensors --tokens +24 --meta-heads +1 -o more.safetensors -q
 # shellcheck disable=SC2086
 rwkv train --init-from more.safetensors $data --freeze-old --optimizer sgd --steps 4 --out frozen-file
+trained more.safetensors 0,0
+trained frozen-file/model.safetensors 0,512
 for run in frozen frozen-file; do
     logits $run got.npy
     cmp -s want.npy got.npy && complain "$run: training changed nothing"

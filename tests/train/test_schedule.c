@@ -31,6 +31,25 @@ static void test_by_hand(void **state)
         assert_true(fabs(rk_schedule_lr(&s, rows[i].done) - rows[i].lr) < 1e-17);
 }
 
+/* One that begins at step 50 is the same, 50 steps later. */
+static void test_later(void **state)
+{
+    (void)state;
+    for (int k = 0; k < rk_n_schedules; k++) {
+        const rk_schedule s = {.lr = 1e-3,
+                               .lr_final = 1e-4,
+                               .warmup = 10,
+                               .steps = 110,
+                               .kind = &rk_schedules[k],
+                               .decay_frac = 0.2};
+        rk_schedule later = s;
+        later.from = 50;
+        later.steps += 50;
+        for (int64_t done = 0; done < 120; done++)
+            assert_true(rk_schedule_lr(&later, done + 50) == rk_schedule_lr(&s, done));
+    }
+}
+
 static void test_edges(void **state)
 {
     (void)state;
@@ -109,10 +128,8 @@ static void test_longer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_others),
-        cmocka_unit_test(test_longer),
+        cmocka_unit_test(test_by_hand), cmocka_unit_test(test_later),  cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_others),  cmocka_unit_test(test_longer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
