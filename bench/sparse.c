@@ -98,7 +98,7 @@ static void whole(rk_ctx *ctx, const layer *l, rk_tensor *x)
 
 static void sparse(rk_ctx *ctx, const layer *l, rk_tensor *x)
 {
-    rk_sparse_mix_forward(ctx, &l->mix, x);
+    rk_sparse_mix_forward(ctx, &l->mix, x, NULL);
 }
 
 typedef void mix_fn(rk_ctx *ctx, const layer *l, rk_tensor *x);

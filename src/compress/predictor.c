@@ -29,8 +29,9 @@ typedef struct work {
     const rk_kernels *kern;
     rk_pool *pool;
     int64_t n, n_learned, f, c, layers;
-    float *x;      /* (layers, n, C): the rows that are learned from, then the others */
-    int64_t *seen; /* (layers): rows that are there */
+    float *x;       /* (layers, n, C): the rows that are learned from, then the others */
+    int64_t *seen;  /* (layers): rows that are there */
+    int64_t n_read; /* tokens of the call */
     /* Of the layer at hand: */
     const rk_sparse_mix *mix;
     float *key;   /* (F, C) */
@@ -62,10 +63,11 @@ static int64_t n_held(const work *j)
 
 /* ---- the text ---- */
 
+/* Rows of mediums (rrwkv) are behind those of the tokens. */
 static void observe(void *user, const rk_tensor *w, const rk_tensor *x)
 {
     work *j = user;
-    const int64_t n = rk_tensor_rows(x);
+    const int64_t n = rk_min_i64(rk_tensor_rows(x), j->n_read);
     for (int64_t l = 0; l < j->layers; l++) {
         const rk_param *p = matrix_of(j->host, l, RK_RECORDS_KEY);
         if (p->tensor.data != w->data || rk_tensor_cols(x) != j->c || j->seen[l] + n > j->n)
@@ -104,6 +106,7 @@ static rk_status read_text(work *j, rk_session *s, rk_error *err)
         const int64_t n = rk_min_i64(rk_min_i64(PIECE, in_window), j->n - at);
         if (at % o->ctx_len == 0)
             rk_session_reset(s);
+        j->n_read = n;
         st = is_aborted(j) ? rk_fail(err, RK_ERR_ABORTED, "stopped on request")
                            : rk_session_eval(s, o->tokens + at, n, logits, err);
         at += n;
@@ -396,12 +399,18 @@ static rk_status check(const rk_model *host, const rk_predictor_options *o, rk_e
 {
     if (host->hp.ffn_records)
         return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "the model's channel mix is in records already; expected whole matrices");
+                       "%s: its channel mix is in records already; expected whole matrices",
+                       rk_model_name(host));
     if (!rk_size_find(host->arch, "ffn_records"))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "%s models have no channel mix that can be in records here; those of rwkv4, "
-                       "rwkv5, rwkv6 and rwkv7 have",
+                       "%s models have no channel mix that can be in records here; those of rwkv4 "
+                       "to rwkv7, rwkv7a, rrwkv and meta7 have",
                        host->arch->name);
+    rk_hparams hp = host->hp;
+    hp.ffn_records = 1;
+    const rk_status st = rk_records_settle(host->arch, &hp, NULL, err);
+    if (st != RK_OK)
+        return st;
     if (o->n_tokens >= HELD_OUT)
         return RK_OK;
     return rk_fail(err, RK_ERR_ARG, "a text of %" PRId64 " tokens, expected %d at least",

@@ -616,15 +616,39 @@ rk_save_container rk_save_container_used(const rk_save *s)
     return by_ending;
 }
 
-/* Only our own names can say that there is no ln0; others' readers would miss it, or apply it again. */
-static rk_status refuse_fused(const rk_save *s, rk_error *err)
+/* Only our own names can say that there is no ln0; others' readers would miss it, or apply it again. GGUF
+ * has no type for the bits of a predictor, nor blocks for what is read record by record. */
+static rk_status refuse_parts(const rk_save *s, rk_error *err)
 {
     const bool folder = s->o->names != RK_SAVE_OWN;
-    if (!s->m->hp.ln0_fused || (!folder && rk_save_container_used(s) != RK_SAVE_GGUF))
+    const bool gguf = !folder && rk_save_container_used(s) == RK_SAVE_GGUF;
+    const char *part = s->m->hp.ln0_fused && (folder || gguf) ? "ln0_fused of 1"
+                       : s->m->hp.ffn_records && gguf         ? "channel mix in records"
+                                                              : NULL;
+    if (!part)
         return RK_OK;
     return rk_fail(err, RK_ERR_UNSUPPORTED,
-                   "%s: a %s cannot hold the model's ln0_fused of 1; a .safetensors file can",
-                   s->path, folder ? "Hugging Face folder" : ".gguf file");
+                   "%s: a %s cannot hold the model's %s; a .safetensors file can", s->path,
+                   folder ? "Hugging Face folder" : ".gguf file", part);
+}
+
+/* Readers of other files know no bytes with ranges; and what is added to a matrix does not fit in them. */
+static rk_status refuse_ranges(const rk_save *s, rk_error *err)
+{
+    const bool folder = s->o->names != RK_SAVE_OWN;
+    if (rk_model_has_ranges(s->m) && (folder || rk_save_container_used(s) != RK_SAVE_SAFETENSORS))
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "%s: matrices of bytes with ranges are written to .safetensors files only; "
+                       "'rwkv compress dense' makes floats of them",
+                       s->path);
+    for (int64_t i = 0; i < s->m->n_params; i++)
+        if (rk_ranges_has(s->m, &s->m->params[i]) && is_changed(s, &s->m->params[i]))
+            return rk_fail(
+                err, RK_ERR_UNSUPPORTED,
+                "%s: tensor '%s' is of bytes with ranges, which nothing can be added to; "
+                "'rwkv compress dense' makes floats of them",
+                s->path, s->m->params[i].name);
+    return RK_OK;
 }
 
 static rk_status save_as(rk_save *s, rk_error *err)
@@ -634,7 +658,9 @@ static rk_status save_as(rk_save *s, rk_error *err)
     const bool gguf = !folder && as == RK_SAVE_GGUF, pth = !folder && as == RK_SAVE_PTH;
     s->hf = folder ? rk_hf_class_of(s->m->arch, fla) : NULL;
     s->scheme = s->hf ? rk_hf_class_scheme(s->hf) : gguf ? rk_scheme_gguf_of(s->m) : NULL;
-    rk_status st = refuse_fused(s, err);
+    rk_status st = refuse_parts(s, err);
+    if (st == RK_OK)
+        st = refuse_ranges(s, err);
     s->vectors_f32 = gguf;
     if (st == RK_OK && folder && !s->hf)
         st = rk_fail(err, RK_ERR_UNSUPPORTED, "%s: there are no %s folders of %s models", s->path,

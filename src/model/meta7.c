@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "model/records.h"
 #include "nn/meta.h"
 
 typedef struct layer {
@@ -319,6 +320,8 @@ static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file
     if (st == RK_OK)
         st = rk_meta7_settle(hp, file ? rk_file_name(file) : arch->name,
                              file ? RK_ERR_FORMAT : RK_ERR_ARG, err);
+    if (st == RK_OK)
+        st = rk_records_settle(arch, hp, file, err);
     for (int64_t l = 0; file && l < hp->n_layer && st == RK_OK; l++) {
         st = check_heads(hp, file, l, err);
         if (st == RK_OK)
@@ -443,7 +446,7 @@ const rk_arch rk_arch_meta7 = {
     .layer_bytes = sizeof(layer),
     .has = has,
     .detect = detect,
-    .sizes = {&rk_sizes_first, &rk_sizes_last_x, &table},
+    .sizes = {&rk_sizes_first, &rk_sizes_records, &rk_sizes_last_x, &table},
     .settle = settle,
     .adopts = &rk_arch_rwkv7,
     .adopt = adopt,

@@ -291,6 +291,11 @@ rk_status rk_model_add_params(rk_model *m, const rk_param *added, int64_t n, rk_
     return RK_OK;
 }
 
+const char *rk_model_name(const rk_model *m)
+{
+    return m->file ? rk_file_name(m->file) : "the model";
+}
+
 rk_param *rk_model_param(const rk_model *m, const char *name)
 {
     for (int64_t i = 0; i < m->n_params; i++)

@@ -216,6 +216,8 @@ rk_status rk_param_init(const rk_model *m, int64_t i, uint64_t seed, float *to,
  * name, spec, layer, initial values (n elements, which outlive the model) and its tensor's shape are
  * taken. Parameters move: pointers to them and to their tensors are to be asked for again. */
 rk_status rk_model_add_params(rk_model *m, const rk_param *added, int64_t n, rk_error *err);
+/* Of its file; "the model" where it has none. */
+const char *rk_model_name(const rk_model *m);
 /* NULL when there is none of this name. */
 rk_param *rk_model_param(const rk_model *m, const char *name);
 /* Is a row's parameter what streams begin with, which a model has or not? */

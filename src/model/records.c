@@ -65,10 +65,26 @@ const rk_file_tensor *rk_records_shows(const rk_arch *arch, const rk_file *f, co
                : NULL;
 }
 
+/* Which blocks of neurons a token uses is chosen by the scores of all of them. */
+static rk_status refuse_routed(const rk_arch *arch, const rk_hparams *hp, const rk_file *file,
+                               rk_error *err)
+{
+    const rk_size_spec *routed = rk_size_find(arch, "route_k");
+    if (!hp->ffn_records || !routed || rk_size_value(routed, hp) == 0)
+        return RK_OK;
+    return rk_fail(err, file ? RK_ERR_FORMAT : RK_ERR_UNSUPPORTED,
+                   "%s: parameter tokens that are routed (route_k) cannot be in records: blocks "
+                   "are chosen by the scores of all of them",
+                   file ? rk_file_name(file) : arch->name);
+}
+
 rk_status rk_records_settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
 {
     if (!rk_size_find(arch, "ffn_records"))
         return RK_OK;
+    const rk_status st = refuse_routed(arch, hp, file, err);
+    if (st != RK_OK)
+        return st;
     if (file && !hp->ffn_records && (hp->plane_bits > 0 || hp->predictor_size > 0))
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: predictors of active neurons, and no 'blocks.0.ffn.records'",

@@ -34,7 +34,8 @@ rk_records_place rk_records_begins(const rk_param_spec *spec);
 const rk_param_spec *rk_records_matrix(const rk_arch *arch, rk_records_place place);
 
 /* Bytes of a row of bits; sizes of predictors without records become 0.
- * Errors  RK_ERR_FORMAT: a predictor without records, half a predictor. */
+ * Errors  RK_ERR_FORMAT: a predictor without records, half a predictor; RK_ERR_UNSUPPORTED, of a file
+ *         RK_ERR_FORMAT: records of neurons that are routed. */
 rk_status rk_records_settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file,
                             rk_error *err);
 /* Are the numbers of a model that was opened possible ones?

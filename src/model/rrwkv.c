@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "model/pair.h"
+#include "model/records.h"
 #include "model/rwkv4.h"
 #include "nn/medium.h"
 
@@ -239,8 +240,8 @@ const rk_arch rk_arch_rrwkv = {
     .detect = detect,
     .adopts = &rk_arch_rwkv4,
     .adopt = adopt,
-    .sizes = {&rk_sizes_first, &rk_rwkv4_sizes, &rk_sizes_pairs, &rk_sizes_clusters, &rk_sizes_last,
-              &own_sizes},
+    .sizes = {&rk_sizes_first, &rk_rwkv4_sizes, &rk_sizes_pairs, &rk_sizes_clusters,
+              &rk_sizes_records, &rk_sizes_last, &own_sizes},
     .settle = settle,
     RK_LM_FACE,
     .stem = stem,

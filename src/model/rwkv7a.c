@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "base/num.h"
+#include "model/records.h"
 #include "model/rwkv7.h"
 
 #define LAYER(f) RK_SCOPE_LAYER, offsetof(rk_rwkv7_layer, f)
@@ -66,7 +67,7 @@ const rk_arch rk_arch_rwkv7a = {
     .layer_bytes = sizeof(rk_rwkv7_layer),
     .detect = detect,
     .sizes = {&rk_sizes_first, &rk_rwkv7_sizes, &own_sizes, &rk_sizes_pairs, &rk_sizes_clusters,
-              &rk_sizes_last_x},
+              &rk_sizes_records, &rk_sizes_last_x},
     .settle = settle,
     .carry = rk_rwkv7_carry,
     .n_carry = RK_RWKV7_N_CARRY,

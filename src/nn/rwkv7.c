@@ -169,14 +169,15 @@ rk_tensor *rk_rwkv7_channel_mix_forward(rk_ctx *ctx, const rk_rwkv7_channel_mix 
                                         rk_tensor *emb, rk_tensor *x, rk_tensor *residual,
                                         rk_tensor **shift)
 {
-    rk_tensor *mixed = rk_shift_mix(ctx, x, *shift, &p->x_k, 1, shift);
+    rk_tensor *mixed = rk_shift_mix(ctx, x, *shift, &p->x_k, 1, shift),
+              *xk = rk_index(ctx, mixed, 0);
+    rk_tensor *factor = p->s_emb ? deep_embed(ctx, p, ids, emb, x) : NULL;
     if (p->key.records)
-        return rk_add(ctx, residual,
-                      rk_sparse_mix_forward(ctx, p->key.records, rk_index(ctx, mixed, 0)));
-    const rk_linears_in key = {rk_index(ctx, mixed, 0), p->key, RK_RELU2};
+        return rk_add(ctx, residual, rk_sparse_mix_forward(ctx, p->key.records, xk, factor));
+    const rk_linears_in key = {xk, p->key, RK_RELU2};
     rk_tensor *k = NULL;
     rk_linears(ctx, &key, 1, &k);
-    if (p->s_emb)
-        k = rk_mul(ctx, k, deep_embed(ctx, p, ids, emb, x));
+    if (factor)
+        k = rk_mul(ctx, k, factor);
     return rk_linear(ctx, k, p->value, residual);
 }

@@ -36,7 +36,7 @@ rk_tensor *rk_gated_channel_mix_of(rk_ctx *ctx, const rk_gated_channel_mix *p, r
     if (p->key.records) {
         rk_tensor *gate;
         rk_linears(ctx, &(rk_linears_in){xr, p->receptance, RK_SIGMOID}, 1, &gate);
-        rk_tensor *mix = rk_sparse_mix_forward(ctx, p->key.records, xk);
+        rk_tensor *mix = rk_sparse_mix_forward(ctx, p->key.records, xk, NULL);
         return rk_add(ctx, residual, rk_mul(ctx, gate, mix));
     }
     const rk_linears_in reads[N_READS] = {

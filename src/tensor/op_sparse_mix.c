@@ -31,6 +31,7 @@ typedef struct job {
     int64_t rows, f, c, h; /* h: 0 without A */
     int64_t columns;       /* of a piece */
     const float *x;        /* (rows, C) */
+    const float *factor;   /* (rows, F); NULL: none */
     float *y;              /* (rows, C) */
     float *hidden;         /* (rows, h) */
     float *guess, *mlp;    /* (rows, F): z~; M2 relu(M1 x), then z^2 of the list's neurons */
@@ -236,6 +237,8 @@ static void read_keys(void *arg, int64_t lo, int64_t hi, int worker)
         j->kern->gather_dot(n, j->c, j->x + r * j->c, rows, type, z);
         for (int64_t i = 0; i < n; i++)
             z[i] = z[i] <= 0 ? 0 : z[i] * z[i]; /* NaN passes */
+        for (int64_t i = 0; i < n && j->factor; i++)
+            z[i] *= j->factor[r * j->f + j->list[r * j->f + first + i]];
     }
 }
 
@@ -337,6 +340,8 @@ static void mask_rows(void *arg, int64_t lo, int64_t hi, int worker)
         j->kern->unary(RK_RELU2, b->n, z, z);
         for (int64_t i = 0; i < b->n; i++)
             z[i] = j->guess[r * j->f + b->first + i] != 0 ? z[i] : 0;
+        if (j->factor)
+            j->kern->mul(b->n, z, j->factor + r * j->f + b->first, z);
     }
 }
 
@@ -394,6 +399,7 @@ static job job_of(rk_ctx *ctx, const rk_node *n, room *r)
              .c = m->records->dims[2],
              .h = m->fc1 ? m->fc1->dims[0] : 0,
              .x = x->data,
+             .factor = n->in[1] ? n->in[1]->data : NULL,
              .y = n->out[0] ? n->out[0]->data : NULL};
     /* Pieces of outputs change no bit: an output is a chain of its own. */
     j.columns = rk_ceil_div(rk_ceil_div(j.c, rk_pool_n_threads(ctx->pool)), COLUMNS) * COLUMNS;
@@ -424,6 +430,13 @@ static void sparse_mix_shape(rk_ctx *ctx, rk_node *n)
                        rk_tensor_cols(x) == m->records->dims[2],
                    "contiguous f32 with the records' inputs in the last dimension"))
         return;
+    const rk_tensor *factor = n->in[1];
+    if (factor && !rk_expect(ctx, n,
+                             factor->dtype == RK_F32 && rk_tensor_is_contiguous(factor) &&
+                                 rk_tensor_cols(factor) == m->records->dims[0] &&
+                                 rk_tensor_rows(factor) == rk_tensor_rows(x),
+                             "factors in contiguous f32, one for each neuron of each row"))
+        return;
     n->out[0] = rk_new_like(ctx, x);
     job_of(ctx, n, &r);
     n->scratch_bytes = r.used;
@@ -448,12 +461,13 @@ static const rk_op op_sparse_mix = {
     .on[RK_CPU] = {sparse_mix_run, NULL},
 };
 
-rk_tensor *rk_sparse_mix_forward(rk_ctx *ctx, const rk_sparse_mix *m, rk_tensor *x)
+rk_tensor *rk_sparse_mix_forward(rk_ctx *ctx, const rk_sparse_mix *m, rk_tensor *x,
+                                 rk_tensor *factor)
 {
     if (ctx->recording && x && x->requires_grad)
         rk_ctx_fail(ctx, RK_ERR_UNSUPPORTED,
                     "a channel mix of records has no gradient: expected a model with whole "
                     "matrices, which `rwkv compress dense` makes");
-    rk_node n = {.op = &op_sparse_mix, .n_in = 1, .in = {x}, .attr = m};
+    rk_node n = {.op = &op_sparse_mix, .n_in = factor ? 2 : 1, .in = {x, factor}, .attr = m};
     return rk_apply1(ctx, &n);
 }

@@ -26,9 +26,10 @@ struct rk_sparse_mix {
 };
 typedef struct rk_sparse_mix rk_sparse_mix;
 
-/* The mix of x (..., C): (..., C). Every row has the bits that it has alone, in each class. It has no
- * gradient. */
-rk_tensor *rk_sparse_mix_forward(rk_ctx *ctx, const rk_sparse_mix *m, rk_tensor *x);
+/* The mix of x (..., C): (..., C). factor (..., F): what z^2 of each neuron is multiplied with, token by token;
+ * NULL: nothing. Every row has the bits that it has alone, in each class. It has no gradient. */
+rk_tensor *rk_sparse_mix_forward(rk_ctx *ctx, const rk_sparse_mix *m, rk_tensor *x,
+                                 rk_tensor *factor);
 
 /* ---- records: the only place that knows where they lie ---- */
 

@@ -80,7 +80,9 @@ static void active_of(const mix *x, const float *in, bool *active)
     }
 }
 
-static void dense(const mix *x, const float *in, const bool *active, float *out)
+/* factor (F); NULL: none. */
+static void dense(const mix *x, const float *in, const float *factor, const bool *active,
+                  float *out)
 {
     const int64_t f = x->m.records->dims[0], c = x->m.records->dims[2];
     const float *r = x->m.records->data;
@@ -89,15 +91,16 @@ static void dense(const mix *x, const float *in, const bool *active, float *out)
         double z = 0;
         for (int64_t k = 0; k < c; k++)
             z += (double)x->w[i * c + k] * (double)in[k];
+        const double square = z * z * (factor ? (double)factor[i] : 1);
         for (int64_t k = 0; k < c && active[i] && z > 0; k++)
-            sum[k] += z * z * (double)r[(i * 2 + 1) * c + k];
+            sum[k] += square * (double)r[(i * 2 + 1) * c + k];
     }
     for (int64_t k = 0; k < c; k++)
         out[k] = (float)sum[k];
 }
 
 static void run(const mix *x, const rk_kernels *kern, int threads, int64_t rows, bool is_long,
-                const float *in, float *out)
+                const float *in, const float *factor, float *out)
 {
     rk_ctx ctx;
     rk_pool *pool = NULL;
@@ -111,7 +114,9 @@ static void run(const mix *x, const rk_kernels *kern, int threads, int64_t rows,
                     &err),
         &err);
     ctx.long_class = is_long;
-    const rk_tensor *y = rk_sparse_mix_forward(&ctx, &x->m, &t);
+    const int64_t factors[2] = {rows, x->m.records->dims[0]};
+    rk_tensor of_rows = rk_tensor_over(RK_F32, 2, factors, (float *)(uintptr_t)factor);
+    const rk_tensor *y = rk_sparse_mix_forward(&ctx, &x->m, &t, factor ? &of_rows : NULL);
     test_ok(rk_ctx_status(&ctx, &err), &err);
     memcpy(out, y->data, rk_tensor_bytes(y));
     rk_ctx_deinit(&ctx);
@@ -119,25 +124,26 @@ static void run(const mix *x, const rk_kernels *kern, int threads, int64_t rows,
 }
 
 /* Any mask: the dense product with masked neurons; rows, threads and neighbours change no bit of a class. */
-static void check_mix(test_ctx *t, const mix *x, const rk_kernels *kern)
+static void check_mix(test_ctx *t, const mix *x, const rk_kernels *kern, bool has_factor)
 {
     enum { ROWS = 19 };
-    const int64_t c = x->m.records->dims[2];
+    const int64_t c = x->m.records->dims[2], f = x->m.records->dims[0];
     const float *in = test_uniform(t, ROWS * c, -1, 1);
+    const float *factor = has_factor ? test_uniform(t, ROWS * f, -1, 2) : NULL;
     float *want = test_alloc_f32(t, ROWS * c), *got = test_alloc_f32(t, ROWS * c);
     float *again = test_alloc_f32(t, ROWS * c);
     for (int64_t r = 0; r < ROWS; r++) {
         bool active[F];
         active_of(x, in + r * c, active);
-        dense(x, in + r * c, active, want + r * c);
+        dense(x, in + r * c, factor ? factor + r * f : NULL, active, want + r * c);
     }
     for (int is_long = 0; is_long < 2; is_long++) {
-        run(x, kern, 1, ROWS, is_long, in, got);
+        run(x, kern, 1, ROWS, is_long, in, factor, got);
         test_close(t, is_long ? "long" : "short", want, got, ROWS * c, 2e-5f);
-        run(x, kern, 3, ROWS, is_long, in, again);
+        run(x, kern, 3, ROWS, is_long, in, factor, again);
         test_same(t, "three threads", got, again, (size_t)(ROWS * c) * sizeof *got);
         for (int64_t r = 0; r < ROWS; r += 3) {
-            run(x, kern, 2, 1, is_long, in + r * c, again);
+            run(x, kern, 2, 1, is_long, in + r * c, factor ? factor + r * f : NULL, again);
             test_same(t, "a row alone", got + r * c, again, (size_t)c * sizeof *got);
         }
     }
@@ -161,7 +167,8 @@ static void test_mixes(void **state)
             ((float *)x.m.limits->data)[0] = rows[i].theta;
             ((float *)x.m.limits->data)[1] = rows[i].p;
             test_shape(&t, "%s, row %zu", kern->name, i);
-            check_mix(&t, &x, kern);
+            check_mix(&t, &x, kern, false);
+            check_mix(&t, &x, kern, true);
             test_end(&t);
         }
 }
@@ -386,8 +393,9 @@ static void check_whole(test_ctx *t, rk_model *read, const rk_model *host)
 
 static void test_models(void **state)
 {
-    static const rk_arch *const archs[] = {&rk_arch_rwkv4, &rk_arch_rwkv5, &rk_arch_rwkv6,
-                                           &rk_arch_rwkv7, &rk_arch_rwkv7_kernel};
+    static const rk_arch *const archs[] = {&rk_arch_rwkv4,  &rk_arch_rwkv5,        &rk_arch_rwkv6,
+                                           &rk_arch_rwkv7,  &rk_arch_rwkv7_kernel, &rk_arch_rrwkv,
+                                           &rk_arch_rwkv7a, &rk_arch_meta7};
     static const double all[LAYERS] = {0}, some[LAYERS] = {0.5, 0.6};
     (void)state;
     for (size_t a = 0; a < RK_COUNT(archs); a++) {
@@ -436,6 +444,34 @@ static void test_models(void **state)
 }
 
 /* A share that is asked for is not exceeded by more than single neurons. */
+/* An RWKV-4 as one with mediums that say nothing: its tokens' neurons, and none of the mediums'. */
+static void test_mediums(void **state)
+{
+    static const double some[LAYERS] = {0.5, 0.6};
+    (void)state;
+    test_ctx t = test_begin(1);
+    rk_predictor_facts four[LAYERS], with[LAYERS];
+    rk_model *m = NULL;
+    rk_error err = {0};
+    test_arch = &rk_arch_rwkv4;
+    test_model f = test_model_open(&t, 3, LAYERS, C, RK_F32);
+    test_ok(rk_model_open_with(&m, f.path,
+                               &(rk_open_options){.as = &rk_arch_rrwkv,
+                                                  .sizes = &(rk_size){"medium_interval", 5},
+                                                  .n_sizes = 1},
+                               &err),
+            &err);
+    rk_remade_close(records_of(f.model, 1, 1, some, 0, four));
+    rk_remade_close(records_of(m, 1, 1, some, 0, with));
+    for (int l = 0; l < LAYERS; l++) /* A begins with other numbers */
+        if (four[l].active != with[l].active || four[l].recall_b != with[l].recall_b)
+            fail_msg("layer %d: %g active, %g found, with mediums %g and %g", l, four[l].active,
+                     four[l].recall_b, with[l].active, with[l].recall_b);
+    rk_model_close(m);
+    rk_model_close(f.model);
+    test_end(&t);
+}
+
 static void test_share(void **state)
 {
     (void)state;
@@ -454,8 +490,10 @@ static void test_share(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_mixes),  cmocka_unit_test(test_ties),
-                                       cmocka_unit_test(test_guess),  cmocka_unit_test(test_recall),
-                                       cmocka_unit_test(test_models), cmocka_unit_test(test_share)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mixes),  cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_guess),  cmocka_unit_test(test_recall),
+        cmocka_unit_test(test_models), cmocka_unit_test(test_mediums),
+        cmocka_unit_test(test_share)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
