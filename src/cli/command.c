@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "format/scheme.h"
 #include "io/atomic_file.h"
 #include "io/path.h"
 #include "io/text_mark.h"
@@ -196,6 +197,14 @@ rk_status rk_command_gguf_vocab(rk_tokenizer **out, const rk_common_options *o, 
     if (st != RK_OK || (!name && !own && !rk_vocabulary_of_size(m->hp.n_vocab)))
         return st;
     return rk_command_tokenizer(out, o, name, m, from, err);
+}
+
+void rk_command_note_gguf(const rk_common_options *o, const rk_model *m, const char *path)
+{
+    rk_save_container as;
+    if (!o->quiet && rk_save_container_of(path, &as, NULL) == RK_OK && as == RK_SAVE_GGUF &&
+        !rk_scheme_gguf_of(m))
+        fprintf(stderr, "%s: llama.cpp has no such models: only rwkv opens this file\n", path);
 }
 
 rk_status rk_command_try_output(const char *path, bool overwrite, rk_error *err)

@@ -97,6 +97,8 @@ rk_status rk_compress_save(rk_compress_job *j, const rk_model *made, rk_error *e
                                   .abort_user = j->interrupt};
     const rk_status st = rk_model_save(made, j->out, &save, err);
     rk_meter_end(&meter);
+    if (st == RK_OK)
+        rk_command_note_gguf(j->common, made, j->out);
     return st;
 }
 

@@ -95,7 +95,11 @@ static rk_status convert(const convert_options *o, rk_interrupt *interrupt, rk_m
     if (st == RK_OK)
         st = rk_model_save(*m, o->out, &options, err);
     rk_meter_end(&meter);
-    return st == RK_OK ? rk_file_check((*m)->file, err) : st;
+    if (st == RK_OK)
+        st = rk_file_check((*m)->file, err);
+    if (st == RK_OK && o->names == RK_SAVE_OWN)
+        rk_command_note_gguf(&o->common, *m, o->out);
+    return st;
 }
 
 /* What has been refused as a model, into another container as it is, if that can be done. */

@@ -143,6 +143,8 @@ static rk_status work(job *j, rk_interrupt *interrupt, rk_error *err)
         st = rk_file_check(j->model->file, err);
     if (st == RK_OK && !o->common.quiet)
         print_sizes(j);
+    if (st == RK_OK)
+        rk_command_note_gguf(&o->common, j->model, o->out);
     return st;
 }
 

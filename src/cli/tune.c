@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "cli/command.h"
 #include "cli/training.h"
+#include "model/adaptable.h"
 
 typedef struct tune_options {
     rk_training_options training; /* comes first: what is common takes the one for the other */
@@ -150,15 +151,23 @@ static rk_status settle(tune_options *o, rk_error *err)
 
 /* ---- counting ---- */
 
-/* "blocks.*.att.key.weight" of a parameter's row. */
-static void kind_of(const rk_param *p, char *text)
+/* The row of a part's matrix. */
+static const rk_param_spec *row_of(const rk_model *m, const rk_adapter_part *part)
 {
-    const char *mark = strstr(p->spec->name, "%d");
+    rk_adaptable a = {0};
+    rk_adaptable_named(m, part->name, &a);
+    return a.spec;
+}
+
+/* "blocks.*.att.key.weight" of a row. */
+static void kind_of(const rk_param_spec *spec, char *text)
+{
+    const char *mark = strstr(spec->name, "%d");
     if (mark)
-        snprintf(text, RK_PARAM_NAME_MAX, "%.*s*%s", (int)(mark - p->spec->name), p->spec->name,
+        snprintf(text, RK_PARAM_NAME_MAX, "%.*s*%s", (int)(mark - spec->name), spec->name,
                  mark + 2);
     else
-        snprintf(text, RK_PARAM_NAME_MAX, "%s", p->spec->name);
+        snprintf(text, RK_PARAM_NAME_MAX, "%s", spec->name);
 }
 
 static int64_t count_part(const rk_adapter_part *part)
@@ -202,11 +211,11 @@ static void print_kinds(const rk_model *m, const rk_adapter_set *s)
 {
     char name[RK_PARAM_NAME_MAX];
     for (int64_t i = 0; i < s->n_parts; i++) {
-        const rk_param *p = rk_model_param(m, s->parts[i].name);
+        const rk_param_spec *row = row_of(m, &s->parts[i]);
         int64_t n = 0, all = 0;
         bool first = true;
         for (int64_t q = 0; q < s->n_parts; q++) {
-            if (rk_model_param(m, s->parts[q].name)->spec != p->spec)
+            if (row_of(m, &s->parts[q]) != row)
                 continue;
             first = first && q >= i;
             n++;
@@ -214,7 +223,7 @@ static void print_kinds(const rk_model *m, const rk_adapter_set *s)
         }
         if (!first)
             continue;
-        kind_of(p, name);
+        kind_of(row, name);
         printf("  %-36s %3" PRId64 " of (%" PRId64 ", %" PRId64 "), %" PRId64 "\n", name, n,
                s->parts[i].out, s->parts[i].in, all);
     }

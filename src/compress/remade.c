@@ -6,20 +6,27 @@
 #include "model/pair.h"
 #include "model/records.h"
 
+/* Does the host's file hold this tensor of m? It may hold a pair of another rank. */
+static bool is_hosts(const rk_model *host, const rk_param *p)
+{
+    const rk_file_tensor *t = rk_file_find(host->file, p->name);
+    int kind;
+    return t && (!rk_pair_is_part(p->spec, &kind) ||
+                 rk_file_tensor_count(t) == rk_tensor_count(&p->tensor));
+}
+
 /* Memory for the tensors of m that the host does not have, which are its own. */
 static rk_status take_memory(rk_model *m, const rk_model *host, rk_error *err)
 {
     size_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_file_find(host->file, m->params[i].name)
-                 ? 0
-                 : (size_t)rk_tensor_count(&m->params[i].tensor);
+        n += is_hosts(host, &m->params[i]) ? 0 : (size_t)rk_tensor_count(&m->params[i].tensor);
     float *at = m->owned = malloc(n * sizeof *at + 1);
     if (!at)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for %zu numbers of a model", n);
     for (int64_t i = 0; i < m->n_params; i++) {
         rk_param *p = &m->params[i];
-        if (rk_file_find(host->file, p->name))
+        if (is_hosts(host, p))
             continue;
         p->tensor.data = at;
         p->trained = true; /* its values are these */

@@ -288,7 +288,7 @@ const rk_scheme *rk_scheme_gguf_of_arch(const rk_arch *arch)
 
 const rk_scheme *rk_scheme_gguf_of(const rk_model *m)
 {
-    return rk_size_marked(m->arch, &m->hp, 0) || rk_n_kept(&m->hp) > 0
+    return rk_size_marked(m->arch, &m->hp, 0) || rk_n_kept(&m->hp) > 0 || m->hp.low_rank > 0
                ? NULL
                : rk_scheme_gguf_of_arch(m->arch);
 }

@@ -31,13 +31,13 @@ static rk_dtype main_type(const rk_save *s)
     return best;
 }
 
-/* Layers that are kept are a part as well, that llama.cpp does not have. */
+/* Layers that are kept and low-rank pairs are parts as well, that llama.cpp does not have. */
 static void name_arch(const rk_save *s, char *name)
 {
     rk_arch_full_name(s->m, s->m->arch->name, name);
     const size_t n = strlen(name);
-    if (rk_n_kept(&s->m->hp) > 0)
-        snprintf(name + n, RK_ARCH_NAME_MAX - n, "+hybrid");
+    snprintf(name + n, RK_ARCH_NAME_MAX - n, "%s%s", rk_n_kept(&s->m->hp) > 0 ? "+hybrid" : "",
+             s->m->hp.low_rank > 0 ? "+low_rank" : "");
 }
 
 static void put_sizes(rk_gguf_meta *m, const rk_save *s)

@@ -119,7 +119,8 @@ static void add_pair(rk_model *m, const rk_param_spec *spec, int64_t layer, int 
 {
     rk_low_rank *pair = pair_at(m, layer, kind);
     *pair = rk_pair_new(&m->hp);
-    *(rk_weight *)place_of(m, spec, layer) = (rk_weight){.low_rank = pair};
+    *(rk_weight *)place_of(m, spec, layer) =
+        (rk_weight){.low_rank = pair, .adapted_as = ++m->n_weights};
     for (int part = 0; part < RK_PAIR_PARTS; part++) {
         if (part == RK_PAIR_DIAGONAL && m->hp.pair_form != RK_PAIR_ENHANCED)
             continue;

@@ -134,15 +134,18 @@ bool rk_pair_is_part(const rk_param_spec *spec, int *kind)
     return false;
 }
 
-bool rk_pair_has(const rk_arch *arch, int kind)
+const rk_param_spec *rk_pair_matrix(const rk_arch *arch, int kind)
 {
-    if (!rk_size_find(arch, "low_rank"))
-        return false;
     for (; arch; arch = arch->base)
         for (int i = 0; i < arch->n_params; i++)
             if (rk_pair_kind(&arch->params[i]) == kind)
-                return true;
-    return false;
+                return &arch->params[i];
+    return NULL;
+}
+
+bool rk_pair_has(const rk_arch *arch, int kind)
+{
+    return rk_size_find(arch, "low_rank") && rk_pair_matrix(arch, kind);
 }
 
 rk_low_rank rk_pair_new(const rk_hparams *hp)

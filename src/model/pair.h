@@ -35,6 +35,8 @@ const char *rk_pair_name(int kind);
 const rk_param_spec *rk_pair_spec(int kind, rk_pair_part part);
 /* Is this such a row? Of which kind: *kind. */
 bool rk_pair_is_part(const rk_param_spec *spec, int *kind);
+/* The row of the matrix in whose place such a pair is; NULL: the architecture has none. */
+const rk_param_spec *rk_pair_matrix(const rk_arch *arch, int kind);
 /* Does the architecture have this kind's matrices, so that they can be pairs? */
 bool rk_pair_has(const rk_arch *arch, int kind);
 /* A pair without its tensors. */

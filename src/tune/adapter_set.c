@@ -7,13 +7,14 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "model/adaptable.h"
 
 const rk_form_facts rk_forms[RK_PART_FORMS] = {
-    [RK_PART_LORA] = {"lora", {{"lora_A", "ri"}, {"lora_B", "or"}}, 2},
-    [RK_PART_DORA] = {"dora", {{"lora_A", "ri"}, {"lora_B", "or"}, {"magnitude", "o"}}, 3},
-    [RK_PART_MISS] = {"miss", {{"miss", "rw"}}, 1},
-    [RK_PART_BAT_IN] = {"bat-in", {{"bat", "Irr"}}, 1},
-    [RK_PART_BAT_OUT] = {"bat-out", {{"bat", "Orr"}}, 1},
+    [RK_PART_LORA] = {"lora", {{"lora_A", "ri"}, {"lora_B", "or"}}, 2, false},
+    [RK_PART_DORA] = {"dora", {{"lora_A", "ri"}, {"lora_B", "or"}, {"magnitude", "o"}}, 3, true},
+    [RK_PART_MISS] = {"miss", {{"miss", "rw"}}, 1, false},
+    [RK_PART_BAT_IN] = {"bat-in", {{"bat", "Irr"}}, 1, true},
+    [RK_PART_BAT_OUT] = {"bat-out", {{"bat", "Orr"}}, 1, true},
 };
 
 /* ---- parts ---- */
@@ -274,12 +275,16 @@ static const rk_param *param_named(const rk_model *m, const char *name)
 
 static rk_status check_part(rk_adapter_part *a, const rk_model *m, const char *name, rk_error *err)
 {
-    const rk_param *p = param_named(m, a->name);
-    if (!p || !rk_roles[p->spec->role].weight)
+    rk_adaptable to;
+    if (!rk_adaptable_named(m, a->name, &to))
         return rk_fail(err, RK_ERR_FORMAT, "%s: changes '%s', which is no matrix of this %s model",
                        name, a->name, m->arch->name);
-    const int inputs = rk_param_inputs(p);
-    const int64_t in = p->tensor.dims[inputs], out = p->tensor.dims[1 - inputs];
+    if (to.pair && rk_forms[a->form].matrix)
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "%s: %s computes with the matrix '%s', which is a low-rank pair in this "
+                       "model; lora and miss can stand beside pairs",
+                       name, rk_forms[a->form].name, a->name);
+    const int64_t in = to.in, out = to.out;
     if ((a->in && a->in != in) || (a->out && a->out != out))
         return rk_fail(err, RK_ERR_FORMAT,
                        "%s: is for '%s' with %" PRId64 " inputs and %" PRId64

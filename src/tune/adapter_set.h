@@ -39,6 +39,7 @@ typedef struct rk_form_facts {
     const char *name;
     rk_form_tensor tensors[RK_PART_TENSORS_MAX];
     int n_tensors;
+    bool matrix; /* what is added depends on W: it cannot stand beside a low-rank pair */
 } rk_form_facts;
 
 extern const rk_form_facts rk_forms[RK_PART_FORMS];
@@ -115,7 +116,7 @@ void rk_part_tensor_name(const rk_adapter_part *p, int i, char *name, size_t siz
  * Sizes and an architecture that the set does not know become the model's. name is the adapter's in sentences. force:
  * another fingerprint is taken.
  * Errors  RK_ERR_FORMAT: which matrix, what was found, what was expected; RK_ERR_ARG: the alpha of its LoRA
- *         is not known. */
+ *         is not known; RK_ERR_UNSUPPORTED: a form that asks for the matrix, beside a low-rank pair. */
 rk_status rk_adapter_set_check(rk_adapter_set *s, const rk_model *m, const char *name, bool force,
                                rk_error *err);
 

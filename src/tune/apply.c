@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "base/pages.h"
 #include "infer/session.h"
+#include "model/adaptable.h"
 #include "tune/adapter_file.h"
 #include "tune/attach.h"
 #include "tune/merge.h"
@@ -309,11 +310,12 @@ rk_status rk_adapters_apply(rk_adapters **out, const rk_model *m, const rk_adapt
     rk_status st = a && u ? rooms(a, m, uses, n, err)
                           : rk_fail(err, RK_ERR_NOMEM, "out of memory for adapters");
     for (int64_t i = 0; st == RK_OK && i < m->n_params; i++) {
-        const rk_weight *w = rk_param_weight(m, &m->params[i]);
+        rk_adaptable to;
         int64_t n_dora;
-        const int64_t used = w ? uses_for(uses, n, m->params[i].name, u, &n_dora) : 0;
+        const int64_t used =
+            rk_adaptable_at(m, i, &to) ? uses_for(uses, n, to.name, u, &n_dora) : 0;
         if (used > 0)
-            st = apply_to(a, w, u, used, n_dora, low_rank, err);
+            st = apply_to(a, to.weight, u, used, n_dora, low_rank, err);
     }
     free(u);
     if (st == RK_OK) {

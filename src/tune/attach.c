@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/adaptable.h"
+
 static const rk_param_spec trained_spec = {
     .name = "adapter", .role = RK_ROLE_ADAPTER, .scope = RK_SCOPE_LAYER, .lr_scale = 1};
 static const rk_param_spec start_spec = {
@@ -30,9 +32,9 @@ struct rk_attached {
 
 static const char *const start_names[2] = {"start_A", "start_B"};
 
-static rk_param param_of(const rk_adapter_part *part, int i, const rk_param *matrix)
+static rk_param param_of(const rk_adapter_part *part, int i, int64_t layer)
 {
-    rk_param p = {.spec = &trained_spec, .layer = matrix->layer, .initial = part->tensors[i]};
+    rk_param p = {.spec = &trained_spec, .layer = layer, .initial = part->tensors[i]};
     int64_t dims[RK_MAX_DIMS];
     const int n = rk_part_dims(part, i, dims);
     rk_part_tensor_name(part, i, p.name, sizeof p.name);
@@ -40,14 +42,22 @@ static rk_param param_of(const rk_adapter_part *part, int i, const rk_param *mat
     return p;
 }
 
-static rk_param start_of(const rk_adapter_part *part, int i, const rk_param *matrix)
+static rk_param start_of(const rk_adapter_part *part, int i, int64_t layer)
 {
-    rk_param p = param_of(part, i, matrix);
+    rk_param p = param_of(part, i, layer);
     p.spec = &start_spec;
     p.initial = part->start[i];
     char *dot = strrchr(p.name, '.');
     snprintf(dot + 1, sizeof p.name - (size_t)(dot + 1 - p.name), "%s", start_names[i]);
     return p;
+}
+
+/* What a part stands beside, which has been checked to be there. */
+static rk_adaptable beside(const rk_model *m, const rk_adapter_part *part)
+{
+    rk_adaptable a = {0};
+    rk_adaptable_named(m, part->name, &a);
+    return a;
 }
 
 static rk_status add_params(rk_model *m, const rk_adapter_set *s, rk_error *err)
@@ -59,11 +69,11 @@ static rk_status add_params(rk_model *m, const rk_adapter_set *s, rk_error *err)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for the parameters of an adapter");
     for (int64_t i = 0; i < s->n_parts; i++) {
         const rk_adapter_part *part = &s->parts[i];
-        const rk_param *matrix = rk_model_param(m, part->name);
+        const int64_t layer = beside(m, part).layer;
         for (int q = 0; q < rk_forms[part->form].n_tensors; q++)
-            added[n++] = param_of(part, q, matrix);
+            added[n++] = param_of(part, q, layer);
         for (int q = 0; q < 2 && part->start[0]; q++)
-            added[n++] = start_of(part, q, matrix);
+            added[n++] = start_of(part, q, layer);
     }
     const rk_status st = rk_model_add_params(m, added, n, err);
     free(added);
@@ -81,7 +91,7 @@ static rk_tensor *tensor_of(const rk_model *m, const rk_adapter_part *part, int 
 
 static rk_tensor *start_tensor(const rk_model *m, const rk_adapter_part *part, int i)
 {
-    const rk_param p = start_of(part, i, rk_model_param(m, part->name));
+    const rk_param p = start_of(part, i, 0);
     return &rk_model_param(m, p.name)->tensor;
 }
 
@@ -144,7 +154,7 @@ static rk_status make_all(rk_attached *a, rk_model *m, const rk_adapter_set *s, 
     rk_status st = RK_OK;
     for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++) {
         attached_part *part = &a->parts[i];
-        const int as = rk_param_weight(m, rk_model_param(m, s->parts[i].name))->adapted_as;
+        const int as = beside(m, &s->parts[i]).weight->adapted_as;
         st = make_part(part, m, &s->parts[i], residual, dropout, (uint64_t)(DROPOUT_FIRST + as),
                        err);
         a->of[as] = part->start.up ? &part->start : &part->trained;
@@ -182,7 +192,7 @@ rk_status rk_adapters_attach(rk_attached **out, rk_model *m, const rk_adapter_se
 static rk_status take_norms(attached_part *a, const rk_model *m, rk_adapter_part *part,
                             rk_error *err)
 {
-    const rk_weight *w = rk_param_weight(m, rk_model_param(m, part->name));
+    const rk_weight *w = beside(m, part).weight;
     float *row = malloc((size_t)part->in * sizeof *row);
     if (!row)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for the norms of a matrix");

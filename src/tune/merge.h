@@ -28,6 +28,10 @@ rk_status rk_part_merge(const rk_adapter_part *p, double scale, float *w, rk_poo
 rk_status rk_part_unmerge(const rk_adapter_part *p, double scale, float *w, rk_pool *pool,
                           rk_error *err);
 
+/* Add the part to a set as a lora of the same effect, see below. The set's architecture and method are not
+ * touched.
+ * Errors  RK_ERR_UNSUPPORTED: dora and bat; RK_ERR_NOMEM. */
+rk_status rk_part_add_as_lora(rk_adapter_set *to, const rk_adapter_part *p, rk_error *err);
 /* An adapter of lora alone, beside the original matrices and of the same effect: miss as
  * A (tiled identities) and B = D^T; a pair with start values as (A; A0) and (B, -B0), of twice the
  * rank and of the same scale. What is lora already, and whole parameters, are copied.

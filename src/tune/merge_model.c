@@ -1,12 +1,15 @@
 /* merge_model.c: adapters and models as files: a plan for saving (format.h) that changes matrices on their
- * way. Whole parameters become the model's, as a trainer's would. */
+ * way. Whole parameters become the model's, as a trainer's would. What stands beside low-rank pairs makes these
+ * wider before (merge_pairs.h). */
 #include "tune/merge_model.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "compress/in_memory.h"
+#include "compress/remade.h"
 #include "tune/merge.h"
+#include "tune/merge_pairs.h"
 
 typedef struct merge_job {
     const rk_model *m;
@@ -121,11 +124,15 @@ static rk_status change(void *user, const rk_param *p, float *x, rk_error *err)
 
 /* ---- types, whole parameters ---- */
 
-/* As in rk_save_options; a parameter of a set has the type of the one that it replaces. */
+/* As in rk_save_options; a parameter of a set has the type of the one that it replaces, but where a wider pair's
+ * rows are no whole blocks of it. */
 static rk_dtype type_of(void *user, const rk_param *p, rk_dtype own)
 {
     const merge_job *j = user;
     const rk_file_tensor *t = j->m->file ? rk_file_find(j->m->file, p->name) : NULL;
+    if (j->how->keep_types && t && p->role == RK_ROLE_FACTOR &&
+        rk_tensor_cols(&p->tensor) % rk_dtype_block(t->dtype) != 0)
+        return RK_F16;
     if (j->how->keep_types)
         return t ? t->dtype : own;
     return rk_tensor_rows(&p->tensor) == 1 ? RK_F32 : j->how->dtype;
@@ -166,8 +173,8 @@ static rk_status check_quant(const rk_merge *how, rk_error *err)
     return how->quant ? rk_quant_find(how->quant, &type, err) : RK_OK;
 }
 
-rk_status rk_model_merge(rk_model *m, const char *path, const rk_merge *how,
-                         const rk_save_options *o, rk_error *err)
+static rk_status merge(rk_model *m, const char *path, const rk_merge *how, const rk_save_options *o,
+                       rk_error *err)
 {
     merge_job j = {.m = m,
                    .how = how,
@@ -182,5 +189,16 @@ rk_status rk_model_merge(rk_model *m, const char *path, const rk_merge *how,
     if (st == RK_OK)
         st = rk_model_save(m, path, &with, err);
     free(j.uses);
+    return st;
+}
+
+rk_status rk_model_merge(rk_model *m, const char *path, const rk_merge *how,
+                         const rk_save_options *o, rk_error *err)
+{
+    rk_model *wider = NULL;
+    rk_status st = rk_merge_pairs(&wider, m, how, err);
+    if (st == RK_OK)
+        st = merge(wider ? wider : m, path, how, o, err);
+    rk_remade_close(wider);
     return st;
 }

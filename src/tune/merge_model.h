@@ -20,7 +20,8 @@ typedef struct rk_merge {
 /* Write m with its matrices changed and whole parameters of the sets in the place of its own, one matrix
  * after the other: more than the largest is never in memory. The parameters that are replaced become m's,
  * so m and the sets are good for nothing else afterwards. Of o the types and the plan are not looked at.
- * Errors  RK_ERR_UNSUPPORTED: what cannot be taken out (merge.h, and whole parameters);
+ * Errors  RK_ERR_UNSUPPORTED: what cannot be taken out (merge.h, and whole parameters), what a low-rank pair
+ *         cannot hold (merge_pairs.h);
  *         RK_ERR_ARG: no such type for quant; those of rk_model_save. */
 rk_status rk_model_merge(rk_model *m, const char *path, const rk_merge *how,
                          const rk_save_options *o, rk_error *err);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/num.h"
+#include "model/adaptable.h"
 
 /* Rates are those of small models; what is trained from zeros takes more. */
 const rk_tune_method rk_tune_methods[] = {
@@ -128,6 +129,12 @@ static const rk_tune_method *adapter_of(const rk_tune_options *o)
     return rk_tune_choose(o, &adapter, &state, NULL) == RK_OK ? adapter : NULL;
 }
 
+/* Does it compute with the matrix that it stands beside, or begin with it? */
+static bool asks_for_matrix(const rk_tune_method *t)
+{
+    return rk_forms[t->form].matrix || rk_starts[t->start].weight || rk_starts[t->start].gradient;
+}
+
 /* ---- targets ---- */
 
 /* "blocks.0.att.key" of "blocks.0.att.key.weight". */
@@ -163,16 +170,17 @@ bool rk_tune_is_target(const char *words, const char *name)
 }
 
 /* A head that is the table of embeddings, too, is none: what is merged into it would change both. */
-static bool can_be_target(const rk_param *p)
+static bool target_at(const rk_model *m, int64_t i, rk_adaptable *out)
 {
-    return p->used && rk_roles[p->spec->role].weight && !rk_param_is_table(p);
+    return !rk_param_is_table(&m->params[i]) && rk_adaptable_at(m, i, out);
 }
 
-static bool is_target(const rk_tune_options *o, const rk_param *p)
+/* Where nothing is said, all that the method can stand beside. */
+static bool is_target(const rk_tune_options *o, const rk_tune_method *t, const rk_adaptable *a)
 {
-    if (!can_be_target(p))
-        return false;
-    return o->targets ? rk_tune_is_target(o->targets, p->name) : rk_param_is_hidden(p);
+    if (o->targets)
+        return rk_tune_is_target(o->targets, a->name);
+    return rk_roles[a->spec->role].hidden && !(a->pair && asks_for_matrix(t));
 }
 
 /* Every word means a matrix. */
@@ -182,8 +190,9 @@ static rk_status check_words(const rk_model *m, const char *option, const char *
     for (const char *at = words ? words : ""; *at; at += strspn(at, ",")) {
         const size_t n = strcspn(at, ",="), all = strcspn(at, ",");
         bool found = false;
+        rk_adaptable a;
         for (int64_t i = 0; i < m->n_params && !found; i++)
-            found = can_be_target(&m->params[i]) && is_meant(at, n, m->params[i].name);
+            found = target_at(m, i, &a) && is_meant(at, n, a.name);
         if (!found)
             return rk_fail(err, RK_ERR_ARG, "%s: '%.*s' means no matrix of this %s model", option,
                            (int)n, at, m->arch->name);
@@ -225,16 +234,17 @@ static rk_adapter_form form_of(const rk_tune_method *t, const rk_tune_options *o
     return t->form == RK_PART_BAT_IN && o->bat_blocks == RK_BAT_OUT ? RK_PART_BAT_OUT : t->form;
 }
 
-static rk_status add_part(rk_adapter_set *s, const rk_param *p, const rk_tune_method *t,
+static rk_status add_part(rk_adapter_set *s, const rk_adaptable *a, const rk_tune_method *t,
                           const rk_tune_options *o, rk_error *err)
 {
-    const int inputs = rk_param_inputs(p);
-    rk_adapter_part part = {.form = form_of(t, o),
-                            .in = p->tensor.dims[inputs],
-                            .out = p->tensor.dims[1 - inputs]},
-                    *made;
-    snprintf(part.name, sizeof part.name, "%s", p->name);
-    rk_status st = rank_of(o, p->name, &part.rank, err);
+    rk_adapter_part part = {.form = form_of(t, o), .in = a->in, .out = a->out}, *made;
+    if (a->pair && asks_for_matrix(t))
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "method %s asks for the matrix '%s', which is a low-rank pair in this "
+                       "model; lora, lora+, rslora, miss and bone can stand beside pairs",
+                       t->name, a->name);
+    snprintf(part.name, sizeof part.name, "%s", a->name);
+    rk_status st = rank_of(o, a->name, &part.rank, err);
     part.width = o->miss_init == RK_MISS_MINI ? o->mini_width : part.out;
     part.scale = scale_of(t, o, part.rank);
     if (st == RK_OK)
@@ -249,9 +259,10 @@ static rk_status make_parts(rk_adapter_set *s, const rk_model *m, const rk_tune_
     rk_status st = check_words(m, "targets", o->targets, err);
     if (st == RK_OK)
         st = check_words(m, "rank pattern", o->rank_pattern, err);
+    rk_adaptable a;
     for (int64_t i = 0; t && i < m->n_params && st == RK_OK; i++)
-        if (is_target(o, &m->params[i]))
-            st = add_part(s, &m->params[i], t, o, err);
+        if (target_at(m, i, &a) && is_target(o, t, &a))
+            st = add_part(s, &a, t, o, err);
     return st;
 }
 

@@ -61,7 +61,8 @@ double rk_tune_rate(const rk_tune_options *o, const rk_tune_method *method);
 
 /* Parts for a model's matrices that are targeted, with tensors of zeros, in the order of parameters. The
  * model needs no data.
- * Errors  RK_ERR_ARG: a word means no matrix, or a rank does not fit; RK_ERR_NOMEM. */
+ * Errors  RK_ERR_ARG: a word means no matrix, or a rank does not fit; RK_ERR_UNSUPPORTED: a target is a
+ *         low-rank pair, and the method asks for its matrix; RK_ERR_NOMEM. */
 rk_status rk_tune_make(rk_adapter_set **out, const rk_model *m, const rk_tune_options *o,
                        rk_error *err);
 /* Give part i of the set what it begins with. weight (out, in): the matrix, may be NULL where

@@ -33,7 +33,7 @@ static void put_both(const rk_adapter_part *p, rk_adapter_part *out)
         }
 }
 
-static rk_status convert_part(rk_adapter_set *to, const rk_adapter_part *p, rk_error *err)
+rk_status rk_part_add_as_lora(rk_adapter_set *to, const rk_adapter_part *p, rk_error *err)
 {
     rk_adapter_part like = *p, *out;
     if (p->form != RK_PART_LORA && p->form != RK_PART_MISS)
@@ -85,7 +85,7 @@ rk_status rk_adapter_set_to_lora(rk_adapter_set **out, const rk_adapter_set *s, 
     rk_adapter_set *to = NULL;
     rk_status st = rk_adapter_set_new(&to, err);
     for (int64_t i = 0; i < s->n_parts && st == RK_OK; i++)
-        st = convert_part(to, &s->parts[i], err);
+        st = rk_part_add_as_lora(to, &s->parts[i], err);
     for (int64_t i = 0; i < s->n_whole && st == RK_OK; i++)
         st = copy_whole(to, &s->whole[i], err);
     if (st != RK_OK) {
