@@ -81,6 +81,9 @@ def main(program, folder):
         write("rwkv7-head", made)
         run("compress", "predictor", "-m", os.path.join(bytes_model, "model.safetensors"), "--data", text, "-o", made, "--tokens", 64, "--steps", 2, "--force")
         write("rwkv7-sparse", made)
+        for arch, name in (("rwkv5", "rwkv5-int8"), ("bytes", "rwkv7-int8")):
+            run("compress", "int8", "-m", os.path.join(work, arch, "model.safetensors"), "-o", made, "--force")
+            write(name, made)
         teacher, hybrid = os.path.join(work, "teacher"), os.path.join(work, "hybrid")
         run("train", "--data", text, "--arch", "qwen2", *ATTENTION, "--ctx-len", 8, "--batch", 1, "--steps", 1, "--out", teacher)
         run("distill", "--teacher", os.path.join(teacher, "model.safetensors"), "--arch", "arwkv7", "--head-size", 4, "--layers", 0,

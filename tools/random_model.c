@@ -1,9 +1,9 @@
 /* random_model.c: a model of a real shape with random weights, for measuring speed without a download.
  *
- *     random_model 0.1b|0.4b|1.5b|v5-0.1b|v5-0.4b|v5-1.5b|qwen2|arwkv7 OUT.gguf [ZEROS|lite]
- *                                                                      (or .safetensors, .pth)
+ *     random_model SHAPE OUT.gguf [ZEROS|lite]          (or .safetensors, .pth)
  *
- * RWKV-7, RWKV-5.2, or of the 0.5B shape of Qwen2.5, without a vocabulary, the transformer and its relative.
+ * Shapes: 0.1b to 2.9b are RWKV-7's, v5-0.1b to v5-3b RWKV-5.2's; qwen2 is the transformer of the 0.5B shape of Qwen2.5, arwkv7
+ * its relative, both without a vocabulary.
  * Matrices are f16 and uniform with the spread that keeps what passes through them of order one,
  * so that both engines of a comparison choose the same tokens; vectors have their initial values.
  * Half of ffn.key's outputs are negative, as chance has it; with ZEROS about so many of a hundred,
@@ -14,7 +14,7 @@
  * keeps a fifth; 200 clusters of which so many are chosen that a token reads about 13 % of the head's rows.
  * What a token meets agrees with what the token before met to a share RECURS, so that about a third of the
  * neurons come again: bench/recurrence shows that of the bundled model's 11.8 % a quarter does, which is
- * the same correlation. */
+ * the same correlation. Clusters that come again cost what others do, as none are kept. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,12 +51,17 @@ static const struct shape {
     {"1.5b", &rk_arch_rwkv7, "world",
      {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 2048},
       {"rank_w", 96}, {"rank_a", 96}, {"rank_v", 64}, {"rank_g", 256}}},
+    {"2.9b", &rk_arch_rwkv7, "world",
+     {{"n_vocab", 65536}, {"n_layer", 32}, {"n_embd", 2560},
+      {"rank_w", 96}, {"rank_a", 96}, {"rank_v", 64}, {"rank_g", 320}}},
     {"v5-0.1b", &rk_arch_rwkv5, "world",
      {{"n_vocab", 65536}, {"n_layer", 12}, {"n_embd", 768}, {"dim_ffn", 2688}}},
     {"v5-0.4b", &rk_arch_rwkv5, "world",
      {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 1024}, {"dim_ffn", 3584}}},
     {"v5-1.5b", &rk_arch_rwkv5, "world",
      {{"n_vocab", 65536}, {"n_layer", 24}, {"n_embd", 2048}, {"dim_ffn", 7168}}},
+    {"v5-3b", &rk_arch_rwkv5, "world",
+     {{"n_vocab", 65536}, {"n_layer", 32}, {"n_embd", 2560}, {"dim_ffn", 8960}}},
     {"qwen2", &rk_arch_qwen2, NULL,
      {{"n_vocab", 151936}, {"n_layer", 24}, {"n_embd", 896}, {"dim_ffn", 4864},
       {"n_head", 14}, {"n_kv_head", 2}, {"tied", 1}}},
@@ -276,8 +281,9 @@ int main(int argc, char **argv)
             fprintf(stderr, "random_model: %s\n", err.msg);
         return st == RK_OK ? 0 : 1;
     }
-    fprintf(stderr,
-            "usage: random_model 0.1b|0.4b|1.5b|v5-0.1b|v5-0.4b|v5-1.5b|qwen2|arwkv7 OUT.gguf "
-            "[ZEROS|lite]\n");
+    fprintf(stderr, "usage: random_model SHAPE OUT.gguf [ZEROS|lite], a shape of:");
+    for (size_t i = 0; i < RK_COUNT(shapes); i++)
+        fprintf(stderr, " %s", shapes[i].name);
+    fputc('\n', stderr);
     return 2;
 }

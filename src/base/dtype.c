@@ -20,7 +20,7 @@ static const struct {
     [RK_Q4_K] = {"q4_k", 144, 256, GGML}, [RK_Q5_K] = {"q5_k", 176, 256, GGML},
     [RK_Q6_K] = {"q6_k", 210, 256, GGML}, [RK_NF4] = {"nf4", 36, 64, CODES},
     [RK_FP4] = {"fp4", 36, 64, CODES},    [RK_INT8] = {"int8", 68, 64, CODES},
-    [RK_FP8] = {"fp8", 1, 1, CODES},
+    [RK_FP8] = {"fp8", 1, 1, CODES},      [RK_RANGED] = {"u8 with ranges", 1, 1, PLAIN},
 };
 
 size_t rk_dtype_bytes(rk_dtype t)

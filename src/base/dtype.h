@@ -32,6 +32,8 @@ typedef enum rk_dtype {
     RK_FP4,
     RK_INT8,
     RK_FP8,
+    /* Bytes with ranges of their rows and columns (kernels/ranges.h), which lie beside them: in a file u8. */
+    RK_RANGED,
     RK_DTYPE_COUNT
 } rk_dtype;
 
@@ -43,6 +45,11 @@ int64_t rk_dtype_block(rk_dtype t);
 bool rk_dtype_is_blocks(rk_dtype t);
 /* Is it a quantised type that files have? */
 bool rk_dtype_is_ggml(rk_dtype t);
+/* Is it a quantised type of either kind, blocks or RK_RANGED, whose rows are widened before they are reals? */
+static inline bool rk_dtype_is_quantised(rk_dtype t)
+{
+    return t == RK_RANGED || rk_dtype_is_blocks(t);
+}
 /* "f32", "bf16", ... for messages. */
 const char *rk_dtype_name(rk_dtype t);
 

@@ -53,7 +53,7 @@ extern const rk_command rk_cmd_run, rk_cmd_merge, rk_cmd_unmerge, rk_cmd_chat, r
     rk_cmd_data_task, rk_cmd_tune, rk_cmd_tune_observer, rk_cmd_tune_test_time, rk_cmd_adapter,
     rk_cmd_adapter_info, rk_cmd_adapter_convert, rk_cmd_distill, rk_cmd_graft, rk_cmd_grow,
     rk_cmd_compress, rk_cmd_compress_svd, rk_cmd_compress_dense, rk_cmd_compress_head,
-    rk_cmd_compress_predictor, rk_cmd_compress_all;
+    rk_cmd_compress_predictor, rk_cmd_compress_int8, rk_cmd_compress_all;
 
 /* The last word of a command's name: "info" of "data info". */
 const char *rk_command_word(const rk_command *c);

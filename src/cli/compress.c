@@ -10,14 +10,18 @@
 #include "cli/text_input.h"
 
 /* A new one is a file and a line here. Ends with NULL. */
-static const rk_command *const commands[] = {&rk_cmd_compress_svd,   &rk_cmd_compress_predictor,
-                                             &rk_cmd_compress_head,  &rk_cmd_compress_all,
-                                             &rk_cmd_compress_dense, NULL};
+static const rk_command *const commands[] = {&rk_cmd_compress_svd,
+                                             &rk_cmd_compress_predictor,
+                                             &rk_cmd_compress_head,
+                                             &rk_cmd_compress_int8,
+                                             &rk_cmd_compress_all,
+                                             &rk_cmd_compress_dense,
+                                             NULL};
 
 const rk_command rk_cmd_compress = {
     .name = "compress",
-    .summary =
-        "smaller forms of a model's parts: low-rank pairs, sparse records, a head of clusters",
+    .summary = "smaller forms of a model's parts: low-rank pairs, sparse records, a head of "
+               "clusters, bytes",
     .usage = "COMMAND [options]",
     .examples = "  rwkv compress svd -m model.safetensors --rank 1/8 -o small.safetensors\n"
                 "  rwkv compress dense -m small.safetensors -o model.pth",

@@ -27,7 +27,7 @@ typedef struct all_options {
     const char *model, *out, *data, *rank;
     int64_t train_steps, clusters, emb_rows;
     double share;
-    bool force;
+    bool int8, force;
 } all_options;
 
 #define AT(member) offsetof(all_options, member)
@@ -50,6 +50,8 @@ static const rk_option rows[] = {
      "the root of n_vocab, at most 200", "of the hierarchical head"},
     {"emb-rows", 0, RK_OPT_INT, "N", AT(emb_rows), 1, RK_VOCAB_MAX, "1000",
      "embeddings that are held where --mem-max does not let all of them be"},
+    {"int8", 0, RK_OPT_FLAG, NULL, AT(int8), 0, 0, NULL,
+     "and then large matrices in bytes, as compress int8 makes them; OUT is .safetensors"},
     {"force", 0, RK_OPT_FLAG, NULL, AT(force), 0, 0, NULL, "overwrite OUT"},
     RK_COMMON_ROWS(all_options, common),
 };
@@ -59,7 +61,7 @@ static int all_main(int argc, char **argv);
 const rk_command rk_cmd_compress_all = {
     .name = "compress all",
     .summary = "all parts one after the other, with the perplexity after each",
-    .usage = "-m MODEL --data TEXT [--rank R --train-steps N] [--rho X] -o OUT",
+    .usage = "-m MODEL --data TEXT [--rank R --train-steps N] [--rho X] [--int8] -o OUT",
     .options = {rows, RK_COUNT(rows)},
     .examples =
         "  rwkv compress all -m model.safetensors --data text.txt -o lite.safetensors\n"
@@ -134,6 +136,10 @@ static rk_status begin(job *j, rk_error *err)
         st = rk_fail(err, RK_ERR_UNSUPPORTED,
                      "%s: llama.cpp has no such parts, so that a .gguf file cannot hold them; a "
                      ".safetensors or .pth file can",
+                     j->o->out);
+    if (st == RK_OK && j->o->int8 && container != RK_SAVE_SAFETENSORS)
+        st = rk_fail(err, RK_ERR_UNSUPPORTED,
+                     "%s: matrices of bytes with ranges are written to .safetensors files only",
                      j->o->out);
     if (st == RK_OK)
         st = rk_command_try_output(j->o->out, j->o->force, err);
@@ -237,6 +243,14 @@ static int head(job *j)
     return status == 0 ? step_to(j, to, "hierarchical head") : status;
 }
 
+static int bytes(job *j)
+{
+    char to[PATH_SIZE];
+    path_in(j, "int8", j->ending, to);
+    const int status = CALL(j, &rk_cmd_compress_int8, "-m", j->model, "-o", to);
+    return status == 0 ? step_to(j, to, "bytes with ranges") : status;
+}
+
 static int all_main(int argc, char **argv)
 {
     all_options o = {0};
@@ -254,6 +268,8 @@ static int all_main(int argc, char **argv)
         status = records(&j);
     if (st == RK_OK && status == 0)
         status = head(&j);
+    if (st == RK_OK && status == 0 && o.int8)
+        status = bytes(&j);
     if (st == RK_OK && status == 0 && rename(j.model, o.out) != 0)
         st = rk_fail(&err, RK_ERR_IO, "%s: cannot be written", o.out);
     if (j.folder[0])

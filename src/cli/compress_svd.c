@@ -42,7 +42,7 @@ static const rk_option svd_rows[] = {
 static const rk_option dense_rows[] = {
     RK_MODEL_OPERAND(svd_options, model),
     {"model", 'm', RK_OPT_TEXT, "FILE", AT(model), 0, 0, RK_REQUIRED,
-     "a model with plain low-rank pairs or records"},
+     "a model with plain low-rank pairs, records or matrices of bytes"},
     {"out", 'o', RK_OPT_TEXT, "OUT", AT(out), 0, 0, RK_REQUIRED,
      "what to write: .safetensors, .pth or .gguf"},
     FORCE_ROW,
@@ -64,7 +64,9 @@ const rk_command rk_cmd_compress_svd = {
 
 const rk_command rk_cmd_compress_dense = {
     .name = "compress dense",
-    .summary = "whole matrices again, of plain low-rank pairs and of records",
+    .summary =
+        "whole matrices of floats again, of plain low-rank pairs, records, a hierarchical head "
+        "and bytes",
     .usage = "-m MODEL -o OUT",
     .options = {dense_rows, RK_COUNT(dense_rows)},
     .examples = "  rwkv compress dense -m small.safetensors -o whole.safetensors\n"
@@ -146,11 +148,7 @@ static int run(const rk_command *c, work_fn *work, int argc, char **argv)
     rk_error err = {0};
     if (!rk_command_options(c, argc, argv, &o, &status))
         return status;
-    rk_compress_job j = {.common = &o.common,
-                         .model = o.model,
-                         .out = o.out,
-                         .force = o.force,
-                         .no_gguf = work == compress ? "low-rank pair of matrices" : NULL};
+    rk_compress_job j = {.common = &o.common, .model = o.model, .out = o.out, .force = o.force};
     rk_status st = rk_compress_begin(&j, &err);
     if (st == RK_OK)
         st = work(&o, &j, &err);

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "cli/adapter_in.h"
 #include "cli/command.h"
+#include "format/ranges.h"
 #include "format/relatives.h"
 #include "format/survey.h"
 #include "model/pair.h"
@@ -153,6 +154,15 @@ static json_t *kept_layers(const rk_model *m)
     return all;
 }
 
+/* Matrices of bytes with ranges. */
+static int64_t ranged_matrices(const rk_survey *s)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; s->model && i < s->model->n_params; i++)
+        n += rk_ranges_has(s->model, &s->model->params[i]);
+    return n;
+}
+
 /* Everything there is to say; the text output reads it too. NULL: memory ran out. */
 static json_t *describe(const char *path, const rk_survey *s)
 {
@@ -160,18 +170,18 @@ static json_t *describe(const char *path, const rk_survey *s)
     const rk_model_info *i = &s->info;
     if (s->model)
         snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64, i->fingerprint);
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, "
-                     "s:s, s:b, s:o, s:o, s:o}",
-                     "path", path, "arch", s->arch, "n_vocab", (json_int_t)i->n_vocab, "n_embd",
-                     (json_int_t)i->n_embd, "n_layer", (json_int_t)i->n_layer, "n_head",
-                     (json_int_t)i->n_head, "head_size", (json_int_t)i->head_size, "dim_ffn",
-                     (json_int_t)i->dim_ffn, "ctx_len", (json_int_t)i->ctx_len, "n_params",
-                     (json_int_t)i->n_params, "state_bytes", (json_int_t)i->state_bytes,
-                     "bytes_per_token", (json_int_t)s->bytes_per_token, "fingerprint", fingerprint,
-                     "types", types(s->file), "metadata", metadata(s->file), "container",
-                     rk_file_container(s->file), "runs", s->model != NULL, "warnings", warnings(s),
-                     "kept_layers", kept_layers(s->model ? s->model : s->skeleton), "sizes",
-                     sizes(s->model ? s->model : s->skeleton));
+    return json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o, "
+        "s:s, s:b, s:o, s:o, s:o, s:I}",
+        "path", path, "arch", s->arch, "n_vocab", (json_int_t)i->n_vocab, "n_embd",
+        (json_int_t)i->n_embd, "n_layer", (json_int_t)i->n_layer, "n_head", (json_int_t)i->n_head,
+        "head_size", (json_int_t)i->head_size, "dim_ffn", (json_int_t)i->dim_ffn, "ctx_len",
+        (json_int_t)i->ctx_len, "n_params", (json_int_t)i->n_params, "state_bytes",
+        (json_int_t)i->state_bytes, "bytes_per_token", (json_int_t)s->bytes_per_token,
+        "fingerprint", fingerprint, "types", types(s->file), "metadata", metadata(s->file),
+        "container", rk_file_container(s->file), "runs", s->model != NULL, "warnings", warnings(s),
+        "kept_layers", kept_layers(s->model ? s->model : s->skeleton), "sizes",
+        sizes(s->model ? s->model : s->skeleton), "int8_matrices", (json_int_t)ranged_matrices(s));
 }
 
 /* ---- printing ---- */
@@ -245,6 +255,9 @@ static void print_sizes(const json_t *o)
                json_integer_value(json_array_get(kept, i)));
     if (json_array_size(kept) > 0)
         putchar('\n');
+    if (number(o, "int8_matrices") > 0)
+        printf("  %-16s %" JSON_INTEGER_FORMAT " matrices are bytes with ranges\n", "int8",
+               number(o, "int8_matrices"));
     if (number(o, "state_bytes") > 0)
         printf("  %-16s %" JSON_INTEGER_FORMAT " bytes a stream\n", "state",
                number(o, "state_bytes"));

@@ -314,7 +314,8 @@ static rk_status take_memory(work *j, int64_t threads, rk_error *err)
 static rk_status check_host(const rk_model *host, const rk_head_options *o, rk_error *err)
 {
     if (host->clusters)
-        return rk_fail(err, RK_ERR_UNSUPPORTED, "the model has a hierarchical head already");
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: has a hierarchical head already",
+                       rk_model_name(host));
     if (!rk_size_find(host->arch, "n_clusters"))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
                        "%s models have no hierarchical head here; those of rwkv4, rwkv5, rwkv6 and "
@@ -337,6 +338,15 @@ static void put(const rk_model *m, const char *name, const float *x)
     memcpy(p->tensor.data, x, rk_tensor_bytes(&p->tensor));
 }
 
+/* The head's rows, cluster by cluster. */
+static void put_rows(const rk_model *m, const work *j)
+{
+    const rk_weight *head = j->host->head;
+    float *rows = m->head->matrix->data;
+    for (int64_t i = 0; i < j->clusters->n_vocab; i++)
+        rk_matrix_row(head->matrix, head->layout, j->clusters->tokens[i], rows + i * j->width);
+}
+
 static rk_status put_all(rk_model **out, const work *j, int64_t emb_rows, const float *cluster_of,
                          rk_error *err)
 {
@@ -349,7 +359,16 @@ static rk_status put_all(rk_model **out, const work *j, int64_t emb_rows, const 
     put(*out, "head_l1.weight", j->weight);
     put(*out, "head_l1.bias", j->bias);
     put(*out, "head_clusters", cluster_of);
+    put_rows(*out, j);
     return RK_OK;
+}
+
+void rk_head_unpack(rk_model *made, const rk_model *host)
+{
+    const rk_clusters *c = host->clusters;
+    float *rows = made->head->matrix->data;
+    for (int64_t i = 0; c && i < c->n_vocab; i++)
+        rk_matrix_row(host->head->matrix, RK_OUT_IN, i, rows + c->tokens[i] * host->hp.n_embd);
 }
 
 static void take_sizes(const rk_clusters *c, rk_head_facts *facts)

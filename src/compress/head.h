@@ -25,11 +25,13 @@ typedef struct rk_head_facts {
     double rows; /* share of the head's rows that a token of the text reads */
 } rk_head_facts;
 
-/* A model like host with the head beside its own; the rest as for rk_low_rank_new. The same for any number of
+/* A model like host with the head in the place of its own; the rest as for rk_low_rank_new. The same for any number of
  * threads.
  * Errors  RK_ERR_UNSUPPORTED: the host's architecture has no place for it, or it has one; RK_ERR_ARG: fewer
  *         tokens than clusters; RK_ERR_NUMERIC: a number is not finite; RK_ERR_ABORTED; RK_ERR_NOMEM. */
 rk_status rk_head_new(rk_model **out, const rk_model *host, rk_engine *e, const rk_head_options *o,
                       rk_head_facts *facts, rk_error *err);
+/* The reverse: the whole head of made, from the rows of host's clusters, where it has some. */
+void rk_head_unpack(rk_model *made, const rk_model *host);
 
 #endif

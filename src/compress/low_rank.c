@@ -136,9 +136,9 @@ static rk_status check_host(const rk_model *host, rk_error *err)
 {
     if (host->hp.low_rank > 0)
         return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "the model has low-rank pairs already, of rank %" PRId64
+                       "%s: has low-rank pairs already, of rank %" PRId64
                        "; expected whole matrices",
-                       host->hp.low_rank);
+                       rk_model_name(host), host->hp.low_rank);
     if (matrices_of(host, NULL) > 0)
         return RK_OK;
     return rk_fail(err, RK_ERR_UNSUPPORTED,

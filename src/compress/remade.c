@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "format/scheme.h"
 #include "model/pair.h"
 #include "model/records.h"
 
@@ -62,21 +63,24 @@ void rk_remade_close(rk_model *m)
     rk_model_close(m);
 }
 
-/* What a new tensor was made of: that of a pair, of a matrix, of records, in the same layer. */
+/* What a new tensor was made of: that of a pair, of a matrix, of records, in the same layer; of a head. */
 static bool is_made_of(const rk_param *p, const rk_param *from)
 {
     int kind = rk_pair_kind(p->spec), from_kind = rk_pair_kind(from->spec);
     rk_pair_is_part(p->spec, &kind);
     rk_pair_is_part(from->spec, &from_kind);
     const bool of_pair = kind >= 0 && kind == from_kind;
+    const bool of_head = rk_roles[p->role].head && rk_roles[from->role].head;
     const bool of_mix = (rk_records_is_part(p->spec) || rk_records_place_of(p->spec)) &&
                         (from->role == RK_ROLE_RECORDS || rk_records_place_of(from->spec));
-    return p->layer == from->layer && (of_pair || of_mix);
+    return p->layer == from->layer && (of_pair || of_mix || of_head);
 }
 
 rk_dtype rk_remade_type(const rk_model *host, const rk_param *p, rk_dtype own)
 {
     const rk_file_tensor *t = rk_file_find(host->file, p->name);
+    if (t && t->dtype == RK_U8 && own != RK_U8) /* bytes with ranges that became numbers again */
+        return RK_F16;
     if (t)
         return t->dtype;
     if (rk_tensor_rows(&p->tensor) == 1 || !rk_roles[p->role].any_type)
@@ -86,7 +90,7 @@ rk_dtype rk_remade_type(const rk_model *host, const rk_param *p, rk_dtype own)
         if (!from->tensor.data || !is_made_of(p, from))
             continue;
         const rk_dtype dtype = from->tensor.dtype;
-        return rk_dtype_is_blocks(dtype) ? RK_F16 : dtype == RK_F64 ? RK_F32 : dtype;
+        return rk_dtype_is_quantised(dtype) ? RK_F16 : dtype == RK_F64 ? RK_F32 : dtype;
     }
     return own;
 }

@@ -5,9 +5,9 @@
 #include "base/pool.h"
 #include "model/model.h"
 
-/* A model like host with the products of its plain low-rank pairs and the matrices of its records, as
- * rk_remade_new makes it.
- * Errors  RK_ERR_UNSUPPORTED: it has neither, or enhanced pairs; RK_ERR_NOMEM. */
+/* A model like host with the products of its plain low-rank pairs, the matrices of its records, a whole head and
+ * floats in the place of bytes with ranges, as rk_remade_new makes it. Enhanced pairs stay where bytes became floats.
+ * Errors  RK_ERR_UNSUPPORTED: it has none of these, or enhanced pairs alone; RK_ERR_NOMEM. */
 rk_status rk_whole_new(rk_model **out, const rk_model *host, rk_pool *pool, rk_error *err);
 
 #endif

@@ -11,10 +11,12 @@
 
 #include "base/num.h"
 #include "format/header.h"
+#include "format/ranges.h"
 #include "format/relatives.h"
 #include "format/scheme_forms.h"
 #include "io/checksum.h"
 #include "model/clusters.h"
+#include "model/lm.h"
 #include "model/records.h"
 
 /* ---- parameters ---- */
@@ -57,12 +59,13 @@ rk_status rk_model_check_param(const rk_model *m, const rk_param *p, rk_error *e
                              rk_file_name(m->file), p->name, m->arch->name)
                    : RK_OK;
     const bool bits = p->role == RK_ROLE_PLANES;
-    const bool type =
-        bits ? t->dtype == RK_U8
-             : is_float(t->dtype) || (rk_dtype_is_blocks(t->dtype) && stays_mapped(p, t) &&
-                                      !rk_records_is_part(p->spec));
+    const bool ranged = t->dtype == RK_U8 && rk_ranges_may(p) && !t->exchanged;
+    const bool type = bits ? t->dtype == RK_U8
+                           : is_float(t->dtype) || ranged ||
+                                 (rk_dtype_is_blocks(t->dtype) && stays_mapped(p, t) &&
+                                  !rk_records_is_part(p->spec));
     if (!p->used || (type && same_squeezed(t, &p->tensor)))
-        return RK_OK;
+        return ranged ? rk_ranges_check(m, p, err) : RK_OK;
     rk_tensor shape = {.dtype = t->dtype};
     shape.n_dims = t->n_dims < RK_MAX_DIMS ? t->n_dims : RK_MAX_DIMS;
     memcpy(shape.dims, t->dims, (size_t)shape.n_dims * sizeof *shape.dims);
@@ -84,6 +87,8 @@ static rk_status check_params(const rk_model *m, size_t *floats, rk_error *err)
             return st;
         if (p->added || (t && p->used && !stays_mapped(p, t)))
             *floats += (size_t)rk_tensor_count(&p->tensor);
+        else if (rk_ranges_has(m, p))
+            *floats += (size_t)rk_ranges_floats(p);
     }
     return RK_OK;
 }
@@ -97,19 +102,18 @@ bool rk_model_knows(const rk_model *m, const char *name)
     for (int64_t i = 0; i < m->n_params; i++)
         if (!m->params[i].added && !strcmp(m->params[i].name, name))
             return true;
-    return false;
+    return rk_ranges_knows(m, name);
 }
 
 /* A tensor that the architecture does not have means that it is another model. */
 static rk_status refuse_unknown(const rk_model *m, rk_error *err)
 {
-    if (rk_file_count(m->file) <= m->n_params) {
-        int64_t known = 0;
-        for (int64_t i = 0; i < m->n_params; i++)
-            known += rk_file_find(m->file, m->params[i].name) != NULL;
-        if (known == rk_file_count(m->file))
-            return RK_OK;
-    }
+    int64_t known = 0;
+    for (int64_t i = 0; i < m->n_params; i++)
+        known += (rk_file_find(m->file, m->params[i].name) != NULL) +
+                 (rk_ranges_has(m, &m->params[i]) ? RK_RANGES_PARTS : 0);
+    if (known == rk_file_count(m->file))
+        return RK_OK;
     for (int64_t i = 0; i < rk_file_count(m->file); i++)
         if (!rk_model_knows(m, rk_file_at(m->file, i)->name))
             return rk_fail(err, RK_ERR_UNSUPPORTED, "%s: tensor '%s' is none of an %s model's",
@@ -129,16 +133,23 @@ static void bind_mapped(rk_tensor *to, const rk_file_tensor *t)
 }
 
 /* Only products read what lies transposed; for others it is copied into the order of its
- * dimensions. Vectors go to *at, which moves on. */
-static rk_status bind_found(rk_model *m, rk_param *p, const rk_file_tensor *found, float **at,
+ * dimensions. Vectors, those of ranges too, go to *at, which moves on. */
+static rk_status bind_found(rk_model *m, int64_t i, const rk_file_tensor *found, float **at,
                             rk_error *err)
 {
+    rk_param *p = &m->params[i];
     rk_file_tensor t = *found;
     const bool mapped = stays_mapped(p, &t);
     const rk_status st =
         mapped && rk_roles[p->role].product ? RK_OK : rk_form_straighten(m->file, &t, err);
     if (st != RK_OK)
         return st;
+    if (mapped && rk_ranges_has(m, p)) {
+        float *const vectors = *at;
+        *at += rk_ranges_floats(p);
+        bind_mapped(&p->tensor, &t);
+        return rk_ranges_take(m, i, vectors, err);
+    }
     if (mapped) {
         bind_mapped(&p->tensor, &t);
         return RK_OK;
@@ -165,7 +176,7 @@ static rk_status bind_param(rk_model *m, int64_t i, float **at, rk_error *err)
     const rk_file_tensor *found = rk_file_find(m->file, p->name);
     if (p->added)
         return bind_added(m, i, at, err);
-    return found && p->used ? bind_found(m, p, found, at, err) : RK_OK;
+    return found && p->used ? bind_found(m, i, found, at, err) : RK_OK;
 }
 
 static rk_status bind_params(rk_model *m, rk_error *err)
@@ -219,7 +230,8 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
             add_records(c, m, p);
             continue;
         }
-        rk_checksum_add(c, p->name, strlen(p->name));
+        const char *name = strcmp(p->name, RK_LM_ROWS) ? p->name : "head.weight";
+        rk_checksum_add(c, name, strlen(name));
         rk_checksum_add(c, p->tensor.dims, (size_t)p->tensor.n_dims * sizeof *p->tensor.dims);
         if (rk_tensor_rows(&p->tensor) != 1)
             continue;
@@ -241,6 +253,31 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
 
 /* ---- a hierarchical head ---- */
 
+/* A head by tokens beside clusters is of a file that was made before rows lay by clusters. */
+static rk_status refuse_whole_head(const rk_file *f, const rk_hparams *hp, rk_error *err)
+{
+    if (hp->n_clusters == 0 || !rk_file_find(f, "head.weight"))
+        return RK_OK;
+    return rk_fail(
+        err, RK_ERR_FORMAT,
+        "%s: 'head.weight' beside the clusters of a hierarchical head, expected its rows "
+        "cluster by cluster in '" RK_LM_ROWS "'; `rwkv compress head` makes them of the "
+        "model without clusters",
+        rk_file_name(f));
+}
+
+/* Are the rows of clusters such as are read piece by piece? */
+static rk_status check_rows(const rk_model *m, rk_error *err)
+{
+    const rk_tensor *t = m->head->matrix;
+    if (rk_tensor_is_contiguous(t) && !rk_dtype_is_blocks(t->dtype))
+        return RK_OK;
+    return rk_fail(err, RK_ERR_UNSUPPORTED,
+                   "%s: tensor '" RK_LM_ROWS "' is %s, expected whole rows of a float type",
+                   rk_file_name(m->file),
+                   rk_dtype_is_blocks(t->dtype) ? rk_dtype_name(t->dtype) : "transposed");
+}
+
 /* The clusters of its tensors, which are f32 in memory. */
 static rk_status take_clusters(rk_model *m, rk_error *err)
 {
@@ -260,7 +297,7 @@ static rk_status take_clusters(rk_model *m, rk_error *err)
     const rk_status st =
         rk_clusters_new(&m->clusters, m->hp.n_clusters, m->hp.n_vocab, of->data, &why);
     return st == RK_OK
-               ? st
+               ? check_rows(m, err)
                : rk_fail(err, st, "%s: tensor 'head_clusters': %s", rk_file_name(m->file), why.msg);
 }
 
@@ -314,6 +351,8 @@ rk_status rk_model_for_file(rk_model **out, rk_file *f, const rk_open_options *o
         st = rk_sizes_read(arch, f, &hp, err);
     if (st == RK_OK)
         st = rk_header_check(f, arch, &hp, err);
+    if (st == RK_OK)
+        st = refuse_whole_head(f, &hp, err);
     if (st == RK_OK && !has_layers(f, arch, hp.n_layer))
         st = rk_fail(err, RK_ERR_FORMAT, "%s: a block numbered %lld among %lld tensors",
                      rk_file_name(f), (long long)hp.n_layer - 1, (long long)rk_file_count(f));

@@ -81,7 +81,7 @@ static rk_status refuse_body(const rk_file *f, rk_error *err)
 {
     const bool body = rk_file_find(f, "emb.weight") && rk_file_find(f, "blocks.0.att.r_k") &&
                       rk_file_find(f, "ln_out.weight");
-    if (!body || rk_file_find(f, "head.weight"))
+    if (!body || rk_file_find(f, "head.weight") || rk_file_find(f, "head_l1.weight"))
         return RK_OK;
     return rk_fail(err, RK_ERR_UNSUPPORTED,
                    "%s: no tensor 'head.weight', which an rwkv7 model has; bodies that turn texts "

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "format/ranges.h"
 #include "io/pth.h"
 #include "io/safetensors.h"
 #include "kernels/blocks.h"
@@ -380,8 +381,9 @@ static bool source_of(const rk_model *m, const rk_param *p, rk_file_tensor *from
     if (t)
         *from = *t;
     else
-        *from = (rk_file_tensor){
-            .dtype = p->tensor.dtype, .data = p->tensor.data, .bytes = rk_tensor_bytes(&p->tensor)};
+        *from = (rk_file_tensor){.dtype = p->tensor.dtype == RK_RANGED ? RK_U8 : p->tensor.dtype,
+                                 .data = p->tensor.data,
+                                 .bytes = rk_tensor_bytes(&p->tensor)};
     from->name = p->name;
     if (p->used || !t) { /* what layer 0 stores and does not use has the shape it came with */
         from->n_dims = p->tensor.n_dims;
@@ -429,6 +431,8 @@ static rk_status collect(rk_save *s, rk_error *err)
             st = change_early(s, p, &t, err);
         if (st == RK_OK)
             st = rk_file_add(s->canonical, &t, err);
+        if (st == RK_OK && rk_ranges_has(s->m, p))
+            st = rk_ranges_store(s->m, p, s->canonical, err);
     }
     return st == RK_OK ? rk_file_finish(s->canonical, err) : st;
 }

@@ -1,31 +1,39 @@
-/* cluster_head.c: clusters are scored as any product, chosen row by row, and each chosen cluster of a row is a
- * task. The rows of the whole head are read where they lie, one dot product each, which has the bits that
- * the whole product has for a few rows; or they come through a cache, some thousand at a time. */
+/* cluster_head.c: clusters are scored as any product and chosen row by row. The head's rows lie cluster by cluster,
+ * so that each chosen cluster is a small product over rows that follow each other. These are cut into pieces,
+ * which are computed together, or cluster by cluster where the head does not stay in memory: the pages of each are
+ * given back before those of the next come. */
 #include "infer/cluster_head.h"
 
+#include "base/num.h"
+#include "kernels/ranges.h"
 #include "model/clusters.h"
 #include "model/lm.h"
 #include "model/residence.h"
+#include "tensor/op.h"
 
-enum { AT_ONCE = 2048, GRAIN = 64 }; /* rows that a cache is asked for; of a task */
+enum { PIECE = 64, PIECES = 256 }; /* rows of a piece, pieces of a list at most */
+
+/* Rows [lo, lo + n) of the head for row r of the inputs. */
+typedef struct piece {
+    int64_t r, lo, n;
+} piece;
 
 typedef struct job {
+    rk_ctx *ctx;
+    const rk_model *m;
     const rk_clusters *c;
-    const rk_kernels *kern;
-    const rk_tensor *x, *w; /* (n, C); (V, C) */
+    const rk_tensor *x, *w; /* (n, C); (V, C), cluster by cluster */
+    rk_x29 *scaled;         /* of a head of bytes with ranges: what they take in the place of x, */
+    rk_ranged_sums *sums;   /* (n), and its sums; else NULL */
     const float *scores;    /* (n, K) */
     double *log_q;          /* (n, K) */
     int32_t *order;         /* (n, K) */
     int32_t *n_chosen;      /* (n) */
     float *y;               /* (n, V) */
-    int64_t most;           /* chosen clusters of a row at most */
+    piece *pieces;          /* (PIECES) */
+    int64_t n_pieces, n_listed; /* rows in all of them, */
+    int64_t most;               /* at most */
 } job;
-
-bool rk_cluster_head_is_there(const rk_model *m)
-{
-    return m->clusters && !rk_dtype_is_blocks(m->head->matrix->dtype) &&
-           rk_tensor_is_contiguous(m->head->matrix);
-}
 
 static void choose(void *arg, int64_t lo, int64_t hi, int worker)
 {
@@ -37,96 +45,83 @@ static void choose(void *arg, int64_t lo, int64_t hi, int worker)
                                                      j->order + r * n);
 }
 
-static void score(void *arg, int64_t lo, int64_t hi, int worker)
+/* A piece of a head of bytes with ranges. */
+static void score_bytes(const job *j, const piece *p, float *part)
+{
+    const int64_t width = rk_tensor_cols(j->x), blocks = rk_ranges_blocks(width);
+    const rk_ranges r = rk_ranges_from(j->w->ranges, p->lo);
+    int64_t dots[PIECE];
+    j->ctx->kernels->bytes_dot(1, p->n, width, j->scaled + p->r * blocks, blocks,
+                               (const uint8_t *)j->w->data + p->lo * width, width, dots, PIECE);
+    rk_ranges_finish(&r, p->n, dots, &j->sums[p->r], part, false);
+}
+
+static void score_pieces(void *arg, int64_t lo, int64_t hi, int worker)
 {
     const job *j = arg;
-    const rk_clusters *c = j->c;
     const int64_t width = rk_tensor_cols(j->x);
-    const size_t row_bytes = (size_t)width * rk_dtype_bytes(j->w->dtype);
     (void)worker;
     for (int64_t i = lo; i < hi; i++) {
-        const int64_t r = i / j->most, at = i % j->most;
-        if (at >= j->n_chosen[r])
-            continue;
-        const int32_t cluster = j->order[r * c->n + at];
-        for (int32_t t = c->begin[cluster]; t < c->begin[cluster + 1]; t++) {
-            const int64_t token = c->tokens[t];
-            j->kern->gemv_dot(1, 1, width, (const float *)j->x->data + r * width, width,
-                              (const char *)j->w->data + (size_t)token * row_bytes, j->w->dtype,
-                              width, j->y + r * c->n_vocab + token, 1, false);
-        }
-    }
-}
-
-/* ---- through a cache ---- */
-
-/* Tokens of one row's chosen clusters. */
-typedef struct listed {
-    const job *j;
-    rk_row_cache *cache;
-    int64_t r, n;
-    int32_t *tokens;   /* (AT_ONCE) */
-    const void **rows; /* of tokens[from], and on */
-    int64_t from;
-} listed;
-
-static void score_listed(void *arg, int64_t lo, int64_t hi, int worker)
-{
-    const listed *l = arg;
-    const job *j = l->j;
-    const int64_t width = rk_tensor_cols(j->x);
-    (void)worker;
-    for (int64_t i = lo; i < hi; i++)
-        j->kern->gemv_dot(1, 1, width, (const float *)j->x->data + l->r * width, width, l->rows[i],
-                          j->w->dtype, width, j->y + l->r * j->c->n_vocab + l->tokens[l->from + i],
-                          1, false);
-}
-
-/* Score what is listed, in pieces of what the cache holds at once. */
-static void flush_list(rk_ctx *ctx, listed *l)
-{
-    rk_error err = {0};
-    rk_status st = RK_OK;
-    int64_t found = 0;
-    for (l->from = 0; l->from < l->n && !rk_ctx_failed(ctx); l->from += found) {
-        st = rk_row_cache_fetch(l->cache, ctx->pool, l->tokens + l->from, l->n - l->from, l->rows,
-                                &found, &err);
-        if (st != RK_OK)
-            rk_ctx_fail(ctx, st, "%s", err.msg);
+        const piece *p = &j->pieces[i];
+        float *y = j->y + p->r * j->c->n_vocab, part[PIECE];
+        if (j->scaled)
+            score_bytes(j, p, part);
         else
-            rk_parallel(ctx, found, GRAIN, score_listed, l);
+            j->ctx->kernels->gemv_dot(1, p->n, width, (const float *)j->x->data + p->r * width,
+                                      width, rk_at(j->w, j->w->data, p->lo * width), j->w->dtype,
+                                      width, part, PIECE, false);
+        for (int64_t k = 0; k < p->n; k++)
+            y[j->c->tokens[p->lo + k]] = part[k];
     }
-    l->n = 0;
 }
 
-static void score_row(rk_ctx *ctx, listed *l)
+/* Compute what is listed; rows that pass follow each other. */
+static void flush_list(job *j)
 {
-    const job *j = l->j;
-    const rk_clusters *c = j->c;
-    for (int64_t at = 0; at < j->n_chosen[l->r]; at++) {
-        const int32_t cluster = j->order[l->r * c->n + at];
-        for (int32_t t = c->begin[cluster]; t < c->begin[cluster + 1]; t++) {
-            l->tokens[l->n++] = c->tokens[t];
-            if (l->n == AT_ONCE)
-                flush_list(ctx, l);
-        }
-    }
-    flush_list(ctx, l);
-}
-
-static void score_through(rk_ctx *ctx, const job *j, int64_t n, rk_row_cache *cache)
-{
-    listed l = {.j = j, .cache = cache};
-    l.tokens = rk_arena_alloc(&ctx->meta, AT_ONCE * sizeof *l.tokens);
-    l.rows = rk_arena_alloc(&ctx->meta, AT_ONCE * sizeof *l.rows);
-    if (!l.tokens || !l.rows) {
-        rk_ctx_fail(ctx, RK_ERR_NOMEM, "out of memory for the tokens of clusters");
+    if (j->n_pieces == 0)
         return;
+    rk_parallel(j->ctx, j->n_pieces, 1, score_pieces, j);
+    rk_residence_head_used(j->m, j->pieces[0].lo, j->n_listed);
+    j->n_pieces = j->n_listed = 0;
+}
+
+static void list_piece(job *j, int64_t r, int64_t lo, int64_t n)
+{
+    if (j->n_pieces == PIECES || j->n_listed + n > j->most)
+        flush_list(j);
+    j->pieces[j->n_pieces++] = (piece){r, lo, n};
+    j->n_listed += n;
+}
+
+static void score_row(job *j, int64_t r)
+{
+    const rk_clusters *c = j->c;
+    for (int64_t at = 0; at < j->n_chosen[r]; at++) {
+        const int32_t cluster = j->order[r * c->n + at];
+        const int64_t end = c->begin[cluster + 1];
+        for (int64_t lo = c->begin[cluster]; lo < end; lo += PIECE)
+            list_piece(j, r, lo, rk_min_i64(end - lo, PIECE));
+        if (j->most < c->n_vocab)
+            flush_list(j);
     }
-    rk_row_cache_lock(cache);
-    for (l.r = 0; l.r < n && !rk_ctx_failed(ctx); l.r++)
-        score_row(ctx, &l);
-    rk_row_cache_unlock(cache);
+}
+
+static void ask_for(const job *j, int64_t r)
+{
+    const rk_clusters *c = j->c;
+    for (int64_t at = 0; at < j->n_chosen[r]; at++) {
+        const int32_t cluster = j->order[r * c->n + at];
+        rk_residence_head_next(j->m, c->begin[cluster], c->begin[cluster + 1] - c->begin[cluster]);
+    }
+}
+
+static void score(job *j, int64_t n)
+{
+    for (int64_t r = 0; r < n; r++) {
+        ask_for(j, r);
+        score_row(j, r);
+    }
+    flush_list(j);
 }
 
 static void spread(void *arg, int64_t lo, int64_t hi, int worker)
@@ -137,6 +132,21 @@ static void spread(void *arg, int64_t lo, int64_t hi, int worker)
     for (int64_t r = lo; r < hi; r++)
         rk_clusters_spread(j->c, j->log_q + r * n, j->order + r * n, j->n_chosen[r],
                            j->y + r * j->c->n_vocab);
+}
+
+/* What a head of bytes with ranges is multiplied with. */
+static void scale_input(rk_ctx *ctx, job *j)
+{
+    const int64_t n = rk_tensor_rows(j->x), width = rk_tensor_cols(j->x);
+    const int64_t blocks = rk_ranges_blocks(width);
+    const float *x = j->x->data;
+    if (j->w->dtype != RK_RANGED)
+        return;
+    j->scaled = rk_ctx_alloc(ctx, (size_t)(n * blocks) * sizeof *j->scaled);
+    j->sums = rk_ctx_alloc(ctx, (size_t)n * sizeof *j->sums);
+    for (int64_t r = 0; r < n && j->scaled && j->sums; r++)
+        rk_ranges_scale(ctx->kernels, j->w->ranges, width, x + r * width, j->scaled + r * blocks,
+                        &j->sums[r]);
 }
 
 void rk_cluster_head(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, float *y)
@@ -153,10 +163,12 @@ void rk_cluster_head(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, float *y)
     scores = rk_add(ctx, scores, top->head_l1_bias);
     rk_tensor *log_q = rk_new(ctx, RK_F64, 2, each), *order = rk_new(ctx, RK_I32, 2, each);
     rk_tensor *n_chosen = rk_new(ctx, RK_I32, 1, each);
-    if (rk_ctx_failed(ctx) || ctx->planning)
+    piece *pieces = rk_ctx_alloc(ctx, PIECES * sizeof *pieces);
+    if (rk_ctx_failed(ctx))
         return;
-    job j = {.c = c,
-             .kern = ctx->kernels,
+    job j = {.ctx = ctx,
+             .m = m,
+             .c = c,
              .x = rows,
              .w = m->head->matrix,
              .scores = scores->data,
@@ -164,12 +176,12 @@ void rk_cluster_head(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, float *y)
              .order = order->data,
              .n_chosen = n_chosen->data,
              .y = y,
-             .most = c->max < c->n ? c->max : c->n};
+             .pieces = pieces,
+             .most = rk_residence_head_rows(m)};
+    scale_input(ctx, &j);
+    if (rk_ctx_failed(ctx) || ctx->planning)
+        return;
     rk_parallel(ctx, n, 1, choose, &j);
-    rk_row_cache *cache = m->residence ? m->residence->head : NULL;
-    if (cache)
-        score_through(ctx, &j, n, cache);
-    else
-        rk_parallel(ctx, n * j.most, 1, score, &j);
+    score(&j, n);
     rk_parallel(ctx, n, 1, spread, &j);
 }

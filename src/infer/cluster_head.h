@@ -4,10 +4,8 @@
 
 #include "model/model.h"
 
-/* Has the model such a head, in a form that can be read row by row? */
-bool rk_cluster_head_is_there(const rk_model *m);
-/* Scores of rows (n, C) into y (n, V), NULL while planning. Each row has the same bits alone and among
- * others. */
+/* Scores of rows (n, C) into y (n, V), NULL while planning, by the head of a model with clusters. Each row has the
+ * same bits alone and among others. */
 void rk_cluster_head(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, float *y);
 
 #endif

@@ -17,11 +17,11 @@
 enum {
     EMB_ROWS = 1000,        /* that RWKV-Lite holds, */
     EMB_ROWS_LEAST = 16,    /* and those without which most tokens would be read again */
-    HEAD_ROWS_LEAST = 256,  /* of a hierarchical head, and of a whole one at once */
+    HEAD_ROWS_LEAST = 256,  /* of the head, at once */
     RECORDS_LEAST = 64,     /* of a layer */
     RECORDS_AT_ONCE = 512,  /* that a prompt reads of a sparse channel mix */
-    HEAD_AT_ONCE = 4 << 20, /* bytes of a whole head */
-    AROUND = 512 * 1024,    /* pages around those that pass */
+    HEAD_AT_ONCE = 2 << 20, /* bytes of it */
+    AROUND = 2 << 20,       /* pages around those that pass, of files held in pieces of this size */
     OWN = 512 * 1024,       /* tables of tensors, stacks, what lies around what is allocated */
 };
 
@@ -125,16 +125,14 @@ static size_t emb_held(const rk_model *m, const rk_memory_parts *parts, const rk
                : parts->emb;
 }
 
-/* Of a head that is computed in pieces nothing stays, and *most grows to a piece. */
+/* Of a head that passes nothing stays, and *most grows to a piece. */
 static size_t head_held(const rk_model *m, const rk_memory_parts *parts, const rk_hold *h,
                         size_t *most)
 {
-    const int64_t n_vocab = m->head->matrix->dims[0];
-    if (m->hp.n_clusters > 0 && h->head_rows > 0)
-        return rk_row_cache_bytes(parts->head_row, n_vocab, h->head_rows);
-    if (m->hp.n_clusters > 0 || h->head_at_once == 0)
+    if (h->head_at_once == 0)
         return parts->head;
-    const size_t piece = (size_t)rk_min_i64(h->head_at_once, n_vocab) * parts->head_row;
+    const size_t piece =
+        (size_t)rk_min_i64(h->head_at_once, m->head->matrix->dims[0]) * parts->head_row;
     *most = piece > *most ? piece : *most;
     return 0;
 }
@@ -182,54 +180,57 @@ static size_t row_cost(size_t row)
     return rk_row_cache_bytes(row, 0, 2) - rk_row_cache_bytes(row, 0, 1);
 }
 
-/* Let *rows grow to a share of all, in hundredths, as far as there is room; a row more takes `row` bytes. */
-static void grow(size_t left, size_t row, int64_t all, int64_t share, int64_t *rows)
+/* Let *rows grow to `most` as far as there is room; a row more takes `row` bytes. */
+static void grow(size_t left, size_t row, int64_t most, int64_t *rows)
 {
-    const int64_t most = rk_max_i64(*rows, rk_ceil_div(all * share, 100));
-    *rows = rk_min_i64(most, *rows + (int64_t)(left / row));
+    if (*rows < most)
+        *rows = rk_min_i64(most, *rows + (int64_t)(left / row));
 }
 
-/* Caches as large as there is room beside what p holds: what most tokens use first, of records and then of the head. */
+/* Caches as large as there is room beside what p holds: records, then embeddings, of which a token reads one; and the
+ * head stays if it fits as a whole. */
 static void grow_caches(const rk_model *m, const rk_memory_parts *parts, size_t room,
                         rk_memory_plan *p)
 {
-    static const int64_t shares[] = {25, 100};
     const size_t record = (size_t)m->hp.n_layer * row_cost(parts->record);
     rk_hold h = p->hold;
-    for (size_t i = 0; i < RK_COUNT(shares); i++) {
-        if (h.records > 0)
-            grow(room - p->weights, record, m->hp.dim_ffn, shares[i], &h.records);
-        try_hold(m, parts, room, h, p);
-        if (h.head_rows > 0)
-            grow(room - p->weights, row_cost(parts->head_row), m->hp.n_vocab, shares[i],
-                 &h.head_rows);
-        try_hold(m, parts, room, h, p);
-    }
-    if (h.emb_rows > 0 && h.emb_rows < emb_rows_of(m)) /* a token reads one */
-        h.emb_rows = rk_min_i64(
-            emb_rows_of(m), h.emb_rows + (int64_t)((room - p->weights) / row_cost(parts->emb_row)));
+    if (h.records > 0)
+        grow(room - p->weights, record, m->hp.dim_ffn, &h.records);
     try_hold(m, parts, room, h, p);
+    if (h.emb_rows > 0)
+        grow(room - p->weights, row_cost(parts->emb_row), emb_rows_of(m), &h.emb_rows);
+    try_hold(m, parts, room, h, p);
+    const rk_hold passing = h;
+    if (m->hp.n_clusters > 0)
+        h.head_at_once = 0;
+    if (!try_hold(m, parts, room, h, p))
+        try_hold(m, parts, room, passing, p);
 }
 
-/* The least of what can come through caches. */
-static void least_caches(const rk_model *m, rk_hold *h)
+/* Rows of the head that pass together. */
+static int64_t head_piece(const rk_model *m, const rk_memory_parts *parts)
+{
+    return rows_in(HEAD_AT_ONCE, parts->head_row, HEAD_ROWS_LEAST, m->hp.n_vocab) / 64 * 64;
+}
+
+/* The least of what can come through caches; of chosen clusters that pass few rows are read. */
+static void least_caches(const rk_model *m, const rk_memory_parts *parts, rk_hold *h)
 {
     h->emb_rows = rk_min_i64(h->emb_rows, EMB_ROWS_LEAST);
     if (rk_residence_can_cache_records(m))
         h->records = rk_min_i64(RECORDS_LEAST, m->hp.dim_ffn);
-    if (m->hp.n_clusters > 0 && rk_residence_can_cache(m, m->head->matrix))
-        h->head_rows = rk_min_i64(HEAD_ROWS_LEAST, m->hp.n_vocab);
+    if (m->hp.n_clusters > 0 && rk_residence_can_cut_head(m))
+        h->head_at_once = head_piece(m, parts);
 }
 
 /* What passes: the head in pieces, then as few blocks as will do. */
 static void let_pass(const rk_model *m, const rk_memory_parts *parts, size_t room, rk_hold h,
                      rk_memory_plan *p)
 {
-    const int64_t n_vocab = m->hp.n_vocab;
     if (rk_residence_can_cut_head(m))
-        h.head_at_once = rows_in(HEAD_AT_ONCE, parts->head_row, HEAD_ROWS_LEAST, n_vocab) / 64 * 64;
+        h.head_at_once = head_piece(m, parts);
     if (h.head_at_once > 0 && rk_residence_can_cache(m, rk_residence_table(m)))
-        h.emb_rows = rk_min_i64(EMB_ROWS_LEAST, n_vocab);
+        h.emb_rows = rk_min_i64(EMB_ROWS_LEAST, emb_rows_of(m));
     while (!try_hold(m, parts, room, h, p) && h.layers > 0 && rk_residence_can_pass(m))
         h.layers--;
 }
@@ -245,7 +246,7 @@ bool rk_memory_choose(const rk_model *m, const rk_memory_parts *parts, size_t ro
         h.emb_rows = emb_rows_of(m);
     if (try_hold(m, parts, room, h, p))
         return true;
-    least_caches(m, &h);
+    least_caches(m, parts, &h);
     if (!try_hold(m, parts, room, h, p))
         let_pass(m, parts, room, h, p);
     if (p->weights > room)
@@ -347,9 +348,6 @@ void rk_memory_describe(const rk_model *m, const rk_memory_plan *p, char text[RK
     }
     if (h->emb_rows > 0)
         at += add_rows(text, RK_MEMORY_TEXT_MAX, "embeddings", h->emb_rows, n_vocab);
-    if (h->head_rows > 0)
-        at += add_rows(text + at, RK_MEMORY_TEXT_MAX - (size_t)at, "rows of the head", h->head_rows,
-                       n_vocab);
     if (h->records > 0)
         at += add_rows(text + at, RK_MEMORY_TEXT_MAX - (size_t)at, "neurons of each layer",
                        h->records, m->hp.dim_ffn);

@@ -1,8 +1,9 @@
 /* memory_plan.h: what a model takes in memory, part by part, and what of it is held under a limit.
  *
- * The order in which memory is saved: all stays where it fits; else rows of the embeddings, of a hierarchical
- * head and records of a sparse channel mix come through caches, as large as there is room; else pieces of a
- * whole head and the last blocks pass through memory with each token, as few of them as will do. */
+ * The order in which memory is saved: all stays where it fits; else rows of the embeddings come through
+ * a cache; else records of a sparse channel mix, too, as large as there is room, and the clusters of a hierarchical
+ * head that a token chose pass through memory; else pieces of a whole head and the last blocks pass with each
+ * token, as few of them as will do. */
 #ifndef RK_INFER_MEMORY_PLAN_H
 #define RK_INFER_MEMORY_PLAN_H
 

@@ -278,7 +278,7 @@ static void head(rk_scheduler *q, rk_tensor *rows, int64_t n_rows, float *y)
 {
     const int64_t dims[2] = {n_rows, q->model->hp.n_vocab};
     rk_tensor out = rk_tensor_over(RK_F32, 2, dims, y);
-    if (rk_cluster_head_is_there(q->model))
+    if (q->model->clusters)
         rk_cluster_head(&q->ctx, q->model, rows, y);
     else
         rk_model_head_into(&q->ctx, q->model, rows, &out);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -154,6 +155,28 @@ rk_status rk_map_read(const rk_map *m, size_t at, void *to, size_t bytes, rk_err
     return st != RK_OK ? st
                        : rk_fail(err, RK_ERR_IO, "%s: %zu bytes at %zu, %zu could be read", m->name,
                                  bytes, at, done);
+}
+
+/* One call for as many rows as a vector holds; what it left is read row by row. */
+rk_status rk_map_read_rows(const rk_map *m, size_t at, void *const *to, int64_t n, size_t row_bytes,
+                           rk_error *err)
+{
+    enum { ROWS = 64 };
+    rk_status st = RK_OK;
+    for (int64_t lo = 0; lo < n && st == RK_OK;) {
+        struct iovec rows[ROWS];
+        const int64_t some = rk_min_i64(n - lo, ROWS);
+        for (int64_t i = 0; i < some; i++)
+            rows[i] = (struct iovec){to[lo + i], row_bytes};
+        const ssize_t got = m->fd < 0 || some == 1 ? 0
+                                                   : preadv(m->fd, rows, (int)some,
+                                                            (off_t)(at + (size_t)lo * row_bytes));
+        const int64_t whole = got > 0 ? (int64_t)((size_t)got / row_bytes) : 0;
+        for (int64_t i = lo + whole; i < lo + some && st == RK_OK; i++)
+            st = rk_map_read(m, at + (size_t)i * row_bytes, to[i], row_bytes, err);
+        lo += some;
+    }
+    return st;
 }
 
 void rk_map_will_need(const rk_map *m, const void *from, size_t bytes)

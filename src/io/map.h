@@ -47,6 +47,9 @@ void rk_map_drop_around(const rk_map *m, const void *from, size_t bytes);
 /* Read bytes into memory of the caller's instead of touching pages of the mapping.
  * Errors  RK_ERR_IO: the system's reason, or the file ends before them. */
 rk_status rk_map_read(const rk_map *m, size_t at, void *to, size_t bytes, rk_error *err);
+/* The same of n rows of row_bytes that lie one behind the other, each into a place of its own. */
+rk_status rk_map_read_rows(const rk_map *m, size_t at, void *const *to, int64_t n, size_t row_bytes,
+                           rk_error *err);
 /* Ask the system to have these bytes in its memory soon; they do not count as the process's. Returns at
  * once. */
 void rk_map_will_need(const rk_map *m, const void *from, size_t bytes);

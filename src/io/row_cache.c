@@ -1,5 +1,6 @@
 /* row_cache.c: places for rows in a ring by age, and a table that says where each row is.
  *
+ * Missing rows that follow each other in the file and in what is asked for are read by one call.
  * The table has an entry for every row of the file instead of hashing: 4 bytes beside the hundreds that a
  * row has, of which pages are touched as rows are. */
 #include "io/row_cache.h"
@@ -190,6 +191,22 @@ typedef struct filling {
     rk_error err;
 } filling;
 
+static int32_t row_of(const rk_row_cache *c, int64_t missing)
+{
+    return c->places[c->missing[missing]].row;
+}
+
+/* Places of the rows from missing[k] on that follow each other in the file; returns how many. */
+static int64_t run_from(const rk_row_cache *c, int64_t k, int64_t end, void **to)
+{
+    int64_t n = 0;
+    do {
+        to[n] = data_of(c, c->missing[k + n]);
+        n++;
+    } while (k + n < end && row_of(c, k + n) == row_of(c, k) + n);
+    return n;
+}
+
 static void fill_some(void *arg, int64_t task, int worker)
 {
     filling *f = arg;
@@ -197,10 +214,11 @@ static void fill_some(void *arg, int64_t task, int worker)
     const int64_t lo = task * ROWS_OF_A_TASK, hi = rk_min_i64(lo + ROWS_OF_A_TASK, c->n_missing);
     rk_error err;
     (void)worker;
-    for (int64_t k = lo; k < hi && !atomic_load(&f->failed); k++) {
-        const int32_t i = c->missing[k];
-        if (rk_map_read(c->map, c->at + (size_t)c->places[i].row * c->row_bytes, data_of(c, i),
-                        c->row_bytes, &err) == RK_OK)
+    for (int64_t k = lo, n; k < hi && !atomic_load(&f->failed); k += n) {
+        void *to[ROWS_OF_A_TASK];
+        n = run_from(c, k, hi, to);
+        if (rk_map_read_rows(c->map, c->at + (size_t)row_of(c, k) * c->row_bytes, to, n,
+                             c->row_bytes, &err) == RK_OK)
             continue;
         pthread_mutex_lock(&f->turn);
         f->err = err;

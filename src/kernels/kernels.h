@@ -212,6 +212,13 @@ typedef struct rk_attend_grads {
     int64_t ld;
 } rk_attend_grads;
 
+/* Activations as whole numbers of 29 bits, in blocks of 32: high times RK_X29_HIGH plus low, at most 2^28. Those with
+ * even numbers come first, then the others. */
+enum { RK_X29_BLOCK = 32, RK_X29_HIGH = 1 << 14 };
+typedef struct rk_x29 {
+    int16_t high[2][RK_X29_BLOCK / 2], low[2][RK_X29_BLOCK / 2];
+} rk_x29;
+
 typedef struct rk_kernels {
     const char *name; /* "ref", "avx2", "avx512", "avx512bf16", "neon" */
     rk_dtype real;
@@ -383,6 +390,11 @@ typedef struct rk_kernels {
                      rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
     void (*gemv_axpy)(int64_t rows, int64_t n, int64_t k, const void *x, int64_t ldx, const void *w,
                       rk_dtype wt, int64_t ldw, void *y, int64_t ldy, bool accumulate);
+
+    /* y[i][j] = sum over l of x[i][l] w[j][l] in whole numbers, for `rows` rows x of blocks (ldx of them apart, what is
+     * behind k is 0) and n rows of bytes w (k) at ldw, k <= 2^26. The same on all paths. */
+    void (*bytes_dot)(int64_t rows, int64_t n, int64_t k, const rk_x29 *x, int64_t ldx,
+                      const uint8_t *w, int64_t ldw, int64_t *y, int64_t ldy);
 
     /* A sparse channel mix. y[j] = the sum of those of x (k) whose bit in row j is set; rows of ceil(k / 8)
      * bytes, `stride` apart, the first element in the lowest bit. */

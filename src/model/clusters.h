@@ -15,8 +15,9 @@
 
 typedef struct rk_clusters {
     int64_t n, n_vocab;
-    int32_t *begin;   /* (n + 1): where the tokens of each begin */
-    int32_t *tokens;  /* (n_vocab), rising within a cluster */
+    int32_t *begin; /* (n + 1): where the tokens of each begin */
+    /* (n_vocab), rising within a cluster: the order in which the head's rows lie. */
+    int32_t *tokens;
     double *log_size; /* (n) of the number of tokens */
     /* Chosen are the likeliest until they have this share of q, but at least so many, at most so many. */
     double share;

@@ -9,7 +9,8 @@
 typedef struct rk_lm_top {
     rk_tensor *emb, *ln0_w, *ln0_b, *ln_out_w, *ln_out_b; /* ln0: NULL where it is fused */
     rk_weight head;
-    /* Of a hierarchical head (clusters.h), else NULL: (K, C), (K), (V). */
+    /* Of a hierarchical head (clusters.h), else NULL: (K, C), (K), (V). The rows of its `head` lie as
+     * rk_clusters.tokens says. */
     rk_tensor *head_l1, *head_l1_bias, *head_clusters;
 } rk_lm_top;
 
@@ -35,11 +36,15 @@ typedef struct rk_lm_layer {
     {                                                                                              \
         "blocks.%d.ln2.bias", "C", RK_ROLE_VECTOR, RK_LM_LAYER(ln2_b), rk_init_constant, 0, 1      \
     }
+/* The head's rows, token by token or cluster by cluster. */
+#define RK_LM_ROWS "head_l2.weight"
+#define RK_LM_WHOLE(f) RK_SCOPE_NO_CLUSTERS, offsetof(rk_lm_top, f)
 #define RK_LM_CLUSTERS(f) RK_SCOPE_CLUSTERS, offsetof(rk_lm_top, f)
 #define RK_LM_LAST_PARAMS                                                                            \
     {"ln_out.weight", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln_out_w), rk_init_constant, 1, 1},             \
         {"ln_out.bias", "C", RK_ROLE_VECTOR, RK_LM_TOP(ln_out_b), rk_init_constant, 0, 1},           \
-        {"head.weight", "VC", RK_ROLE_HEAD, RK_LM_TOP(head), rk_init_orthogonal_tall, 0.5, 1},       \
+        {"head.weight", "VC", RK_ROLE_HEAD, RK_LM_WHOLE(head), rk_init_orthogonal_tall, 0.5, 1},     \
+        {RK_LM_ROWS, "VC", RK_ROLE_HEAD, RK_LM_CLUSTERS(head), rk_init_constant, 0, 1},              \
         {"head_l1.weight", "qC", RK_ROLE_CLUSTERS, RK_LM_CLUSTERS(head_l1), rk_init_constant, 0, 1}, \
         {"head_l1.bias",                                                                             \
          "q",                                                                                        \

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "kernels/ranges.h"
 #include "model/clusters.h"
 #include "model/pack.h"
 #include "model/pair.h"
@@ -157,6 +158,8 @@ static bool has_param(const rk_model *m, const rk_param_spec *spec, int64_t laye
         return !hp->ln0_fused;
     case RK_SCOPE_CLUSTERS:
         return hp->n_clusters > 0;
+    case RK_SCOPE_NO_CLUSTERS:
+        return hp->n_clusters == 0;
     case RK_SCOPE_SOME:
         return m->arch->has(hp, spec, layer);
     case RK_SCOPE_KEPT:
@@ -259,7 +262,8 @@ rk_status rk_model_new(rk_model **out, const rk_arch *arch, const rk_hparams *hp
     }
     add_params(m);
     m->packs = rk_packs_new(m->n_params);
-    if (!m->packs || rk_state_layout_init(&m->state, m, err) != RK_OK) {
+    m->ranges = calloc((size_t)m->n_params, sizeof *m->ranges);
+    if (!m->packs || !m->ranges || rk_state_layout_init(&m->state, m, err) != RK_OK) {
         rk_model_close(m);
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for a model of %zu layers", layers);
     }
@@ -316,6 +320,7 @@ void rk_model_close(rk_model *m)
     rk_packs_free(m->packs);
     rk_state_layout_deinit(&m->state);
     free(m->owned);
+    free(m->ranges);
     free(m->state_pairs);
     free(m->params);
     free(m->layers);

@@ -21,7 +21,8 @@ typedef enum rk_scope {
     RK_SCOPE_LN0,      /* the same, but for models with rk_hparams.ln0_fused, which have none */
     RK_SCOPE_TIED,     /* the same, where the head is the table of embeddings (rk_hparams.tied), */
     RK_SCOPE_UNTIED,   /* and where it is not; */
-    RK_SCOPE_CLUSTERS, /* for models with rk_hparams.n_clusters */
+    RK_SCOPE_CLUSTERS, /* for models with rk_hparams.n_clusters, */
+    RK_SCOPE_NO_CLUSTERS, /* and for those without; */
     RK_SCOPE_LAYER, /* "blocks.%d.": in every layer; `field` is an offset into its layer struct */
     RK_SCOPE_SOME,  /* the same, in layers where rk_arch.has says so */
     RK_SCOPE_MIXER, /* the same, in layers that are not kept (rk_hparams.kept), */
@@ -186,8 +187,10 @@ struct rk_model {
     rk_low_rank
         *pairs; /* RK_PAIR_KINDS for each layer; those of matrices that are whole are not used */
     struct rk_sparse_mix
-        *mixes;      /* of each layer, where the channel mix is in records; else not used */
-    rk_weight *head; /* (V, C), of the top struct; its matrix may be the table of embeddings, too */
+        *mixes; /* of each layer, where the channel mix is in records; else not used */
+    /* (V, C), of the top struct; its matrix may be the table of embeddings, too. Its rows lie by clusters, not by
+     * tokens, where there are some. */
+    rk_weight *head;
     struct rk_clusters *clusters; /* of a hierarchical head, once it is opened; NULL: none */
     int n_weights; /* that adapters may be added to: the largest rk_weight.adapted_as */
     const struct rk_adapting *adapting; /* adapters that are trained with it; NULL: none */
@@ -202,6 +205,8 @@ struct rk_model {
     struct rk_residence
         *residence;         /* what of the file is held (residence.h); NULL: all that is used */
     struct rk_packs *packs; /* matrices laid out again, see pack.h; NULL: none yet */
+    struct rk_ranges
+        *ranges; /* of parameters whose matrices are bytes (format/ranges.h); others are not used */
 };
 
 /* A model of the given sizes whose tensors have shapes but no data yet. */
@@ -228,7 +233,7 @@ static inline bool rk_param_is_tuned(const rk_param_spec *spec)
 /* Does a row's parameter belong to the model and not to a layer? */
 static inline bool rk_param_of_model(const rk_param_spec *spec)
 {
-    return spec->scope <= RK_SCOPE_CLUSTERS;
+    return spec->scope <= RK_SCOPE_NO_CLUSTERS;
 }
 /* What stands before the layer in the names of an architecture's parameters, "blocks."; returns its
  * length. */

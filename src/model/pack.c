@@ -66,7 +66,7 @@ static bool is_narrow(const rk_param *p)
 {
     const rk_tensor *t = &p->tensor;
     return t->data && rk_param_is_low_rank(p) && rk_roles[p->role].any_type &&
-           !rk_dtype_is_blocks(t->dtype) &&
+           !rk_dtype_is_quantised(t->dtype) &&
            t->dims[rk_param_inputs(p)] % rk_dtype_block(RK_Q8_0) == 0;
 }
 
@@ -196,7 +196,7 @@ static rk_status take_memory(const rk_model *m, rk_error *err)
         return RK_OK;
     if (posix_memalign(&memory, ALIGN, bytes + ALIGN) != 0)
         return rk_fail(err, RK_ERR_NOMEM, "%s: out of memory for %zu bytes of packed matrices",
-                       m->file ? rk_file_name(m->file) : "model", bytes);
+                       rk_model_name(m), bytes);
     rk_pages_huge(memory, bytes);
     packs->memory = memory;
     return RK_OK;

@@ -11,6 +11,7 @@
 
 #include "base/num.h"
 #include "kernels/blocks.h"
+#include "kernels/ranges.h"
 #include "model/pack.h"
 #include "tensor/ops.h"
 #include "tensor/sparse_mix.h"
@@ -67,7 +68,7 @@ bool rk_residence_can_cache_records(const rk_model *m)
 bool rk_residence_can_cut_head(const rk_model *m)
 {
     const rk_tensor *t = m->head->matrix;
-    return m->hp.n_clusters == 0 && !rk_dtype_is_blocks(t->dtype) && rk_residence_can_cache(m, t);
+    return !rk_dtype_is_blocks(t->dtype) && rk_residence_can_cache(m, t);
 }
 
 size_t rk_residence_row_bytes(const rk_tensor *table)
@@ -90,7 +91,6 @@ void rk_residence_free(struct rk_residence *r)
     for (int64_t l = 0; l < RK_LAYERS_MAX; l++)
         rk_row_cache_free(r->records[l]);
     rk_row_cache_free(r->emb);
-    rk_row_cache_free(r->head);
     free(r->moved);
     free(r->memory);
     free(r);
@@ -159,8 +159,6 @@ rk_status rk_model_hold(rk_model *m, const rk_hold *hold, rk_error *err)
     if (!rk_residence_can_cut_head(m))
         r->hold.head_at_once = 0;
     rk_status st = make_cache(&r->emb, m, rk_residence_table(m), hold->emb_rows, err);
-    if (st == RK_OK && m->clusters)
-        st = make_cache(&r->head, m, m->head->matrix, hold->head_rows, err);
     if (st == RK_OK)
         st = make_records(r, m, err);
     if (st != RK_OK) {
@@ -187,7 +185,7 @@ static bool is_held(const rk_model *m, int64_t i)
     if (!rk_param_of_model(p->spec))
         return p->layer < r->hold.layers;
     if (&p->tensor == m->head->matrix)
-        return !r->head && r->hold.head_at_once == 0;
+        return r->hold.head_at_once == 0;
     return !r->emb || &p->tensor != rk_residence_table(m);
 }
 
@@ -330,36 +328,64 @@ void rk_residence_leave(const rk_ctx *ctx, const rk_model *m, int64_t layer)
     }
 }
 
-/* ---- a whole head in pieces ---- */
+/* ---- the head in pieces ---- */
+
+static bool head_passes(const rk_model *m)
+{
+    return m->residence && m->residence->hold.head_at_once > 0;
+}
+
+static unsigned char *head_row(const rk_model *m, int64_t row)
+{
+    const rk_tensor *w = m->head->matrix;
+    return (unsigned char *)w->data + (size_t)row * rk_residence_row_bytes(w);
+}
+
+int64_t rk_residence_head_rows(const rk_model *m)
+{
+    return head_passes(m) ? m->residence->hold.head_at_once : m->head->matrix->dims[0];
+}
+
+void rk_residence_head_used(const rk_model *m, int64_t lo, int64_t n)
+{
+    const rk_tensor *w = m->head->matrix;
+    if (head_passes(m))
+        rk_map_drop_around(map_of(m, w), head_row(m, lo), (size_t)n * rk_residence_row_bytes(w));
+}
+
+void rk_residence_head_next(const rk_model *m, int64_t lo, int64_t n)
+{
+    const rk_tensor *w = m->head->matrix;
+    if (head_passes(m) && lo < w->dims[0])
+        rk_map_will_need(map_of(m, w), head_row(m, lo), (size_t)n * rk_residence_row_bytes(w));
+}
 
 /* Columns [lo, lo + n) of the scores, which go to y where they are a row, and else by way of `piece`. */
 static void head_piece(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, int64_t lo, int64_t n,
                        float *piece, rk_tensor *y)
 {
     const rk_tensor *w = m->head->matrix;
-    const size_t row_bytes = rk_residence_row_bytes(w);
     const int64_t n_rows = rk_tensor_rows(rows), n_vocab = w->dims[0];
     const int64_t part[2] = {n, w->dims[1]}, scores[2] = {n_rows, n};
-    unsigned char *at = w->data ? (unsigned char *)w->data + (size_t)lo * row_bytes : NULL;
+    unsigned char *at = w->data ? head_row(m, lo) : NULL;
     float *to = n_rows == 1 && y->data ? (float *)y->data + lo : piece;
     rk_tensor matrix = rk_tensor_over(w->dtype, 2, part, at);
+    const rk_ranges ranges = w->ranges ? rk_ranges_from(w->ranges, lo) : (rk_ranges){0};
+    matrix.ranges = w->ranges ? &ranges : NULL;
     rk_tensor out = rk_tensor_over(RK_F32, 2, scores, to);
     rk_linear_into(ctx, rows, rk_weight_of(&matrix, RK_OUT_IN), &out);
     if (ctx->planning || rk_ctx_failed(ctx))
         return;
     for (int64_t r = 0; r < n_rows && to == piece; r++)
         memcpy((float *)y->data + r * n_vocab + lo, piece + r * n, (size_t)n * sizeof *piece);
-    const rk_map *map = map_of(m, w);
-    if (lo + n < n_vocab)
-        rk_map_will_need(map, at + (size_t)n * row_bytes, (size_t)n * row_bytes);
-    rk_map_drop_around(map, at, (size_t)n * row_bytes);
+    rk_residence_head_next(m, lo + n, rk_min_i64(n, n_vocab - lo - n));
+    rk_residence_head_used(m, lo, n);
 }
 
 void rk_model_head_into(rk_ctx *ctx, const rk_model *m, rk_tensor *rows, rk_tensor *y)
 {
-    const int64_t at_once = m->residence ? m->residence->hold.head_at_once : 0;
-    const int64_t n_vocab = m->head->matrix->dims[0];
-    if (at_once == 0 || at_once >= n_vocab || rk_ctx_failed(ctx)) {
+    const int64_t at_once = rk_residence_head_rows(m), n_vocab = m->head->matrix->dims[0];
+    if (at_once >= n_vocab || rk_ctx_failed(ctx)) {
         rk_linear_into(ctx, rows, *m->head, y);
         return;
     }

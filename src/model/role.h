@@ -50,6 +50,7 @@ typedef struct rk_role_facts {
     bool hidden;       /* a whole matrix between activations: neither a table nor the head */
     bool decays;       /* subject to weight decay */
     bool any_type;     /* may be held in 16 bits or in blocks; else kernels read it as reals */
+    bool ranged;       /* large enough for bytes with ranges, (out, in): format/ranges.h */
     bool zeros_in;     /* most of its inputs may be zero */
     bool adapter;      /* beside the model: no struct of an architecture refers to it */
     bool nonnegative;  /* an update that makes an element negative leaves 0 */

@@ -15,6 +15,7 @@
 
 #include "base/num.h"
 #include "kernels/blocks.h"
+#include "kernels/ranges.h"
 #include "tensor/op.h"
 
 enum { OUTPUTS_SHORT = 64, OUTPUTS_LONG = 32, WIDEN_ROWS = 16 }; /* outputs of a task */
@@ -57,8 +58,24 @@ static size_t gathered_bytes(const rk_ctx *ctx, const rk_product *p)
     return rk_align_up((size_t)p->rows * rk_x8_sparse_bytes(p->in), RK_ARENA_ALIGN);
 }
 
+/* Activations as a matrix of bytes with ranges takes them, and their sums. */
+static size_t scaled_bytes(const rk_product *p)
+{
+    return rk_align_up((size_t)(p->rows * rk_ranges_blocks(p->in)) * sizeof(rk_x29),
+                       RK_ARENA_ALIGN);
+}
+
+static size_t ranged_bytes(const rk_product *p)
+{
+    if (p->w->dtype != RK_RANGED)
+        return 0;
+    return scaled_bytes(p) + rk_align_up((size_t)p->rows * sizeof(rk_ranged_sums), RK_ARENA_ALIGN);
+}
+
 static size_t thread_bytes(const rk_ctx *ctx, const rk_product *p)
 {
+    if (p->w->dtype == RK_RANGED)
+        return rk_align_up((size_t)(p->rows * OUTPUTS_SHORT) * sizeof(int64_t), RK_ARENA_ALIGN);
     if (rk_product_is_8bit(ctx, p->x, p->w))
         return p->rows > 1 ? rk_align_up(rk_dot8_scratch(p->in), RK_ARENA_ALIGN) : 0;
     if (rk_dtype_is_blocks(p->w->dtype))
@@ -87,7 +104,7 @@ size_t rk_products_scratch(const rk_ctx *ctx, const rk_product *p, int n)
 {
     size_t bytes = most_thread_bytes(ctx, p, n) * (size_t)rk_pool_n_threads(ctx->pool);
     for (int i = 0; i < n; i++)
-        bytes += rounded_bytes(ctx, p + i) + gathered_bytes(ctx, p + i);
+        bytes += rounded_bytes(ctx, p + i) + gathered_bytes(ctx, p + i) + ranged_bytes(p + i);
     return bytes + counters_bytes(p, n);
 }
 
@@ -107,6 +124,8 @@ typedef struct products_job {
     rk_x8 *rounded[RK_LINEARS_MAX];    /* 8-bit activations; NULL: they stay f32 */
     char *gathered_at[RK_LINEARS_MAX]; /* those that are not 0; NULL: all are multiplied */
     rk_x8_sparse gathered[RK_LINEARS_MAX][GATHERED_ROWS];
+    rk_x29 *scaled[RK_LINEARS_MAX]; /* for bytes with ranges; else NULL */
+    rk_ranged_sums *sums[RK_LINEARS_MAX];
     bool joined[RK_LINEARS_MAX], read[RK_LINEARS_MAX]; /* by others */
     /* Of one that is joined, for each of its ranges: tasks and results of others that it waits for. Of one
      * that is read: its tasks that have not ended. */
@@ -151,6 +170,19 @@ static void widened_outputs(const products_job *j, int i, int64_t lo, int64_t hi
         j->ctx->kernels->gemv_dot(p->rows, rows, p->in, p->x->data, p->in, floats, RK_F32, p->in,
                                   (float *)product_of(p) + at, p->out, p->accumulate);
     }
+}
+
+/* Bytes with ranges: the products with the bytes, and from these those with the matrix. */
+static void ranged_outputs(const products_job *j, int i, int64_t lo, int64_t hi, int64_t *dots)
+{
+    const rk_product *p = &j->p[i];
+    const rk_ranges r = rk_ranges_from(p->w->ranges, lo);
+    const int64_t n = hi - lo;
+    j->ctx->kernels->bytes_dot(p->rows, n, p->in, j->scaled[i], rk_ranges_blocks(p->in),
+                               (const uint8_t *)p->w->data + lo * p->in, p->in, dots, n);
+    for (int64_t row = 0; row < p->rows; row++)
+        rk_ranges_finish(&r, n, dots + row * n, &j->sums[i][row],
+                         (float *)product_of(p) + row * p->out + lo, p->accumulate);
 }
 
 static void plain_outputs(const products_job *j, int i, int64_t lo, int64_t hi)
@@ -240,6 +272,8 @@ static void outputs(const products_job *j, int i, int64_t task, void *scratch)
     const int64_t hi = rk_min_i64(lo + g.n * RK_DOT8_ROWS, p->out);
     if (j->rounded[i])
         packed_outputs(j, i, g, scratch);
+    else if (j->scaled[i])
+        ranged_outputs(j, i, lo, hi, scratch);
     else if (rk_dtype_is_blocks(p->w->dtype))
         widened_outputs(j, i, lo, hi, scratch);
     else
@@ -273,13 +307,23 @@ static void round_row(products_job *j, int i, int64_t row)
             p->w->packed, to, tile, j->gathered_at[i] + (size_t)row * rk_x8_sparse_bytes(p->in));
 }
 
+static void scale_row(products_job *j, int i, int64_t row)
+{
+    const rk_product *p = &j->p[i];
+    rk_ranges_scale(j->ctx->kernels, p->w->ranges, p->in, (const float *)p->x->data + row * p->in,
+                    j->scaled[i] + row * rk_ranges_blocks(p->in), &j->sums[i][row]);
+}
+
 static void round_piece(void *arg, int64_t lo, int64_t hi, int worker)
 {
     products_job *j = arg;
     (void)worker;
     for (int i = 0; i < j->n; i++)
-        for (int64_t r = lo; r < rk_min_i64(hi, j->p[i].rows) && j->rounded[i]; r++)
-            round_row(j, i, r);
+        for (int64_t r = lo; r < rk_min_i64(hi, j->p[i].rows); r++)
+            if (j->rounded[i])
+                round_row(j, i, r);
+            else if (j->scaled[i])
+                scale_row(j, i, r);
 }
 
 /* Which products hang together, and what each waits for, counted in memory at `at`. */
@@ -315,15 +359,18 @@ static size_t cut(products_job *j, int i, char *at)
     const rk_ctx *ctx = j->ctx;
     const rk_product *p = &j->p[i];
     const size_t bytes = rounded_bytes(ctx, p), gathered = gathered_bytes(ctx, p);
+    const size_t ranged = ranged_bytes(p);
     j->outputs[i] = gathered ? rk_dot8_outputs_at_once(p->w->packed, rk_pool_n_threads(ctx->pool))
                     : ctx->long_class ? OUTPUTS_LONG
                                       : OUTPUTS_SHORT;
     j->tasks[i] = p->joins ? 0 : rk_ceil_div(p->out, j->outputs[i]);
     j->rounded[i] = bytes ? (rk_x8 *)(void *)at : NULL;
     j->gathered_at[i] = gathered ? at + bytes : NULL;
+    j->scaled[i] = ranged ? (rk_x29 *)(void *)at : NULL;
+    j->sums[i] = ranged ? (rk_ranged_sums *)(void *)(at + scaled_bytes(p)) : NULL;
     j->apart[i] = bytes && !gathered && p->rows == 1 && !p->w->packed->columns;
     j->range[i] = j->tasks[i] * j->outputs[i];
-    return bytes + gathered;
+    return bytes + gathered + ranged;
 }
 
 void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
@@ -341,7 +388,7 @@ void rk_products_run(rk_ctx *ctx, const rk_product *p, int n, void *scratch)
         at += cut(&j, i, at);
         tasks += j.tasks[i];
         rows = rk_max_i64(rows, p[i].rows);
-        any = any || j.rounded[i];
+        any = any || j.rounded[i] || j.scaled[i];
     }
     hang_together(&j, (atomic_int *)(void *)at);
     j.scratch = at + counters_bytes(p, n);

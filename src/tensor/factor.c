@@ -31,8 +31,13 @@ void rk_gemm_on(rk_ctx *ctx, rk_dtype real, void *scratch, rk_gemm_shape s, rk_m
 rk_factor rk_factor_of(const rk_tensor *w, rk_layout layout)
 {
     const int out = layout == RK_OUT_IN ? 0 : 1, in = 1 - out;
-    return (rk_factor){w->data,     w->dtype,        w->dims[out],
-                       w->dims[in], w->strides[out], w->strides[in]};
+    return (rk_factor){w->data,
+                       w->dtype,
+                       w->dims[out],
+                       w->dims[in],
+                       w->strides[out],
+                       w->strides[in],
+                       w->ranges ? *w->ranges : (rk_ranges){0}};
 }
 
 rk_factor rk_factor_part(const rk_factor *w, int64_t lo, int64_t n)
@@ -42,6 +47,8 @@ rk_factor rk_factor_part(const rk_factor *w, int64_t lo, int64_t n)
     part.data = (const char *)w->data +
                 (size_t)(lo * w->out_stride / rk_dtype_block(w->dtype)) * rk_dtype_bytes(w->dtype);
     part.out = n;
+    if (w->dtype == RK_RANGED)
+        part.ranges = rk_ranges_from(&w->ranges, lo);
     return part;
 }
 
@@ -51,6 +58,14 @@ static rk_dtype real_of(const rk_factor *w)
 }
 
 /* ---- quantised weights as f32 ---- */
+
+void rk_factor_widen(const rk_factor *w, float *floats)
+{
+    if (w->dtype == RK_RANGED)
+        rk_ranges_widen(&w->ranges, w->out, w->in, w->data, floats);
+    else
+        rk_blocks_widen(w->dtype, w->out * w->in, w->data, floats);
+}
 
 static size_t widened_bytes(const rk_factor *w)
 {
@@ -68,7 +83,7 @@ static void widen_piece(void *arg, int64_t lo, int64_t hi, int worker)
     const widen_job *j = arg;
     const rk_factor rows = rk_factor_part(&j->part, lo, hi - lo);
     (void)worker;
-    rk_blocks_widen(rows.dtype, rows.out * rows.in, rows.data, j->floats + lo * rows.in);
+    rk_factor_widen(&rows, j->floats + lo * rows.in);
 }
 
 /* Up to BLOCK_ROWS outputs of a quantised matrix, from lo on, in f32. */
@@ -76,21 +91,26 @@ static rk_factor widened(rk_ctx *ctx, const rk_factor *w, int64_t lo, float *flo
 {
     widen_job j = {rk_factor_part(w, lo, rk_min_i64(BLOCK_ROWS, w->out - lo)), floats};
     rk_parallel(ctx, j.part.out, WIDEN_ROWS, widen_piece, &j);
-    return (rk_factor){floats, RK_F32, j.part.out, w->in, w->in, 1};
+    return (rk_factor){.data = floats,
+                       .dtype = RK_F32,
+                       .out = j.part.out,
+                       .in = w->in,
+                       .out_stride = w->in,
+                       .in_stride = 1};
 }
 
 /* ---- y = x W^T ---- */
 
 static rk_gemm_shape shape_of(const rk_factor *w, int64_t rows)
 {
-    const bool blocks = rk_dtype_is_blocks(w->dtype);
-    return (rk_gemm_shape){rows, blocks ? rk_min_i64(BLOCK_ROWS, w->out) : w->out, w->in};
+    const bool cut = rk_dtype_is_quantised(w->dtype);
+    return (rk_gemm_shape){rows, cut ? rk_min_i64(BLOCK_ROWS, w->out) : w->out, w->in};
 }
 
 size_t rk_factor_scratch(const rk_ctx *ctx, const rk_factor *w, int64_t rows)
 {
     const size_t product = rk_gemm_scratch_on(ctx, real_of(w), shape_of(w, rows));
-    return rk_dtype_is_blocks(w->dtype) ? widened_bytes(w) + product : product;
+    return rk_dtype_is_quantised(w->dtype) ? widened_bytes(w) + product : product;
 }
 
 static void plain_product(rk_ctx *ctx, void *scratch, int64_t rows, const void *x,
@@ -105,7 +125,7 @@ static void plain_product(rk_ctx *ctx, void *scratch, int64_t rows, const void *
 void rk_factor_product(rk_ctx *ctx, void *scratch, int64_t rows, const void *x, const rk_factor *w,
                        void *y, int64_t ldy, bool accumulate)
 {
-    if (!rk_dtype_is_blocks(w->dtype)) {
+    if (!rk_dtype_is_quantised(w->dtype)) {
         plain_product(ctx, scratch, rows, x, w, y, ldy, accumulate);
         return;
     }
@@ -122,7 +142,7 @@ size_t rk_factor_back_scratch(const rk_ctx *ctx, const rk_factor *w, int64_t row
 {
     const rk_gemm_shape s = shape_of(w, rows);
     const size_t product = rk_gemm_scratch_on(ctx, real_of(w), (rk_gemm_shape){s.m, s.k, s.n});
-    return rk_dtype_is_blocks(w->dtype) ? widened_bytes(w) + product : product;
+    return rk_dtype_is_quantised(w->dtype) ? widened_bytes(w) + product : product;
 }
 
 /* dy at lddy. */
@@ -138,7 +158,7 @@ static void plain_product_back(rk_ctx *ctx, void *scratch, int64_t rows, const v
 void rk_factor_product_back(rk_ctx *ctx, void *scratch, int64_t rows, const void *dy,
                             const rk_factor *w, void *dx, bool accumulate)
 {
-    if (!rk_dtype_is_blocks(w->dtype)) {
+    if (!rk_dtype_is_quantised(w->dtype)) {
         plain_product_back(ctx, scratch, rows, dy, w->out, w, dx, accumulate);
         return;
     }

@@ -165,7 +165,7 @@ static bool is_head(const rk_tensor *hidden, const rk_tensor *head)
         return false;
     if (hidden->dtype == RK_F64)
         return head->dtype == RK_F64;
-    return rk_is_float(head->dtype) ||
+    return rk_is_float(head->dtype) || head->dtype == RK_RANGED ||
            (rk_dtype_is_blocks(head->dtype) && head->dims[1] % rk_dtype_block(head->dtype) == 0);
 }
 

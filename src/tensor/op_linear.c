@@ -84,7 +84,7 @@ static bool types_fit(const rk_tensor *x, const rk_tensor *w)
 {
     if (x->dtype == RK_F64)
         return w->dtype == RK_F64;
-    return x->dtype == RK_F32 && (rk_is_float(w->dtype) || rk_dtype_is_blocks(w->dtype));
+    return x->dtype == RK_F32 && (rk_is_float(w->dtype) || rk_dtype_is_quantised(w->dtype));
 }
 
 static bool lies_well(const rk_tensor *w)
@@ -105,6 +105,8 @@ static const char *misfit(const rk_node *n, int i, rk_product *p)
         return "the weight's inputs in the last dimension";
     if (rk_dtype_is_blocks(w->dtype) && (!p->dots || p->in % rk_dtype_block(w->dtype) != 0))
         return "blocks along the inputs";
+    if (w->dtype == RK_RANGED && (!p->dots || !w->ranges))
+        return "bytes along the inputs, and their ranges";
     return NULL;
 }
 

@@ -84,7 +84,7 @@ static bool is_head(const rk_tensor *head, rk_dtype real)
     if (real == RK_F64)
         return head->dtype == RK_F64;
     return real == RK_F32 &&
-           (rk_is_float(head->dtype) ||
+           (rk_is_float(head->dtype) || head->dtype == RK_RANGED ||
             (rk_dtype_is_blocks(head->dtype) && head->dims[1] % rk_dtype_block(head->dtype) == 0));
 }
 

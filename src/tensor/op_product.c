@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "kernels/blocks.h"
 #include "tensor/factor.h"
 
 /* ---- matmul: a product per batch entry ---- */
@@ -228,12 +227,12 @@ static void embedding_shape(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *table = n->in[0], *ids = n->in[1];
     int64_t dims[RK_MAX_DIMS];
-    if (!rk_expect(
-            ctx, n,
-            ids && table->n_dims == 2 && ids->n_dims < RK_MAX_DIMS && ids->dtype == RK_I32 &&
-                rk_tensor_is_contiguous(ids) && rk_tensor_is_contiguous(table) &&
-                (rk_is_float(table->dtype) || table->dtype == RK_F64 || is_rows_of_blocks(table)),
-            "a table and i32 ids"))
+    if (!rk_expect(ctx, n,
+                   ids && table->n_dims == 2 && ids->n_dims < RK_MAX_DIMS && ids->dtype == RK_I32 &&
+                       rk_tensor_is_contiguous(ids) && rk_tensor_is_contiguous(table) &&
+                       (rk_is_float(table->dtype) || table->dtype == RK_F64 || table->ranges ||
+                        is_rows_of_blocks(table)),
+                   "a table and i32 ids"))
         return;
     memcpy(dims, ids->dims, sizeof dims);
     dims[ids->n_dims] = table->dims[1];
@@ -257,16 +256,17 @@ static bool are_ids(rk_ctx *ctx, const rk_tensor *ids, int64_t n_rows)
 static void embedding_forward(rk_ctx *ctx, rk_node *n)
 {
     const rk_tensor *table = n->in[0], *ids = n->in[1], *y = n->out[0];
-    const int64_t c = table->dims[1], block = rk_dtype_block(table->dtype);
+    const int64_t c = table->dims[1];
+    const rk_factor rows = rk_factor_of(table, RK_OUT_IN);
     if (!are_ids(ctx, ids, table->dims[0]))
         return;
     for (int64_t i = 0; i < rk_tensor_count(ids); i++) {
-        const void *row = rk_at(table, table->data, ((const int32_t *)ids->data)[i] * (c / block));
+        const rk_factor row = rk_factor_part(&rows, ((const int32_t *)ids->data)[i], 1);
         void *out = rk_at(y, y->data, i * c);
-        if (rk_dtype_is_blocks(table->dtype))
-            rk_blocks_widen(table->dtype, c, row, out);
+        if (rk_dtype_is_quantised(table->dtype))
+            rk_factor_widen(&row, out);
         else
-            rk_ctx_kernels(ctx, y->dtype)->widen(c, row, table->dtype, out);
+            rk_ctx_kernels(ctx, y->dtype)->widen(c, row.data, table->dtype, out);
     }
 }
 

@@ -46,6 +46,8 @@ typedef struct rk_tensor {
     const rk_growing *growing; /* of a state (B, T, ...) that T rows are added to, instead of data:
                                 * see rk_growing_row */
     const rk_dot8_matrix *packed; /* the same matrix laid out for 8-bit activations, or NULL */
+    const struct rk_ranges
+        *ranges; /* of an RK_RANGED matrix (out, in) (kernels/ranges.h); else NULL */
 } rk_tensor;
 
 /* A contiguous shape over memory of the caller's. */

@@ -14,7 +14,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "kernels/blocks.h"
 #include "tensor/factor.h"
 #include "tensor/op_linear.h"
 
@@ -486,8 +485,8 @@ void rk_linear_into(rk_ctx *ctx, rk_tensor *x, rk_weight w, rk_tensor *y)
 void rk_matrix_row(const rk_tensor *w, rk_layout layout, int64_t o, float *row)
 {
     const rk_factor f = rk_factor_of(w, layout), part = rk_factor_part(&f, o, 1);
-    if (rk_dtype_is_blocks(f.dtype)) {
-        rk_blocks_widen(f.dtype, f.in, part.data, row);
+    if (rk_dtype_is_quantised(f.dtype)) {
+        rk_factor_widen(&part, row);
         return;
     }
     for (int64_t i = 0; i < f.in; i++) {

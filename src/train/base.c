@@ -35,6 +35,17 @@ static rk_status check_sizes(const rk_model *m, rk_train_params *p, rk_error *er
     return st;
 }
 
+rk_status rk_base_check_head(const rk_model *m, rk_error *err)
+{
+    return m->hp.n_clusters == 0
+               ? RK_OK
+               : rk_fail(
+                     err, RK_ERR_UNSUPPORTED,
+                     "%s: its head is in clusters, which losses are not computed with; expected a "
+                     "whole one, which `rwkv compress dense` makes of it",
+                     rk_file_name(m->file));
+}
+
 rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err)
 {
     const rk_open_options add = {.tuned_state = rk_trained_names(p->train_only, "state") ||
@@ -54,6 +65,8 @@ rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err)
                      "%s: its channel mix is in records, which have no gradient; expected whole "
                      "matrices, which `rwkv compress dense` makes of it",
                      p->init_from);
+    if (st == RK_OK)
+        st = rk_base_check_head(m, err);
     if (st == RK_OK)
         *out = m;
     else

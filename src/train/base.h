@@ -9,6 +9,9 @@
  * parameters if its file has none.
  * Errors  RK_ERR_ARG: p has another one already; those of rk_model_open. */
 rk_status rk_base_open(rk_model **out, rk_train_params *p, rk_error *err);
+/* Is the head such as losses are computed with? That of a model with clusters is not, of a teacher's neither.
+ * Errors  RK_ERR_UNSUPPORTED. */
+rk_status rk_base_check_head(const rk_model *m, rk_error *err);
 /* Of names, types, shapes and bytes of the file's tensors: what a run that began with it needs to find
  * again, whatever the file is called. */
 rk_status rk_base_checksum(const rk_model *m, uint64_t *checksum, rk_error *err);

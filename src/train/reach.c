@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "tensor/ops.h"
+#include "train/base.h"
 
 /* The one table that tokens are looked up in; NULL: there are others. */
 static rk_param *table_of(const rk_model *m)
@@ -94,6 +95,9 @@ rk_status rk_reach_measure(rk_model *m, rk_engine *e, const int32_t *tokens, int
                        "gradients by position are "
                        "not measured here",
                        m->arch->name);
+    const rk_status head_st = rk_base_check_head(m, err);
+    if (head_st != RK_OK)
+        return head_st;
     rk_tensor whole = p->tensor;
     const int64_t dims[] = {n, whole.dims[1]};
     float *rows = calloc((size_t)n * (size_t)dims[1], sizeof *rows);

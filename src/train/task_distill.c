@@ -16,6 +16,7 @@
 
 #include "base/num.h"
 #include "infer/engine.h"
+#include "train/base.h"
 #include "train/task_next.h"
 
 typedef struct distill {
@@ -465,6 +466,8 @@ rk_status rk_distill_open(rk_task **out, rk_run_params *p, const rk_model *base,
     d->ce_weight = p->distill.ce_weight;
     d->adaptive = p->distill.adaptive;
     rk_status st = rk_model_open(&d->teacher, p->distill.teacher, err);
+    if (st == RK_OK)
+        st = rk_base_check_head(d->teacher, err);
     if (st == RK_OK)
         st = check_teacher(d, p, base, align, err);
     if (st == RK_OK)

@@ -11,6 +11,7 @@
 #include "data/order.h"
 #include "data/pairs.h"
 #include "format/format.h"
+#include "train/base.h"
 
 enum { IDS, TARGETS, N_FIELDS };
 enum { MARGIN, ACCURACY, N_METRICS };
@@ -138,7 +139,9 @@ static rk_status read_pairs(dpo *d, rk_run_params *p, const rk_model *base, rk_e
 static rk_status open_reference(dpo *d, const rk_run_params *p, const rk_model *base, rk_error *err)
 {
     const char *path = p->distill.reference ? p->distill.reference : p->model.init_from;
-    const rk_status st = rk_model_open(&d->reference, path, err);
+    rk_status st = rk_model_open(&d->reference, path, err);
+    if (st == RK_OK)
+        st = rk_base_check_head(d->reference, err);
     if (st != RK_OK || d->reference->hp.n_vocab == base->hp.n_vocab)
         return st;
     return rk_fail(err, RK_ERR_ARG,

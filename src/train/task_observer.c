@@ -20,6 +20,7 @@
 #include "data/dataset.h"
 #include "format/format.h"
 #include "nn/shift.h"
+#include "train/base.h"
 #include "tune/observer.h"
 
 enum { IDS, BEGINS, NEXT, N_FIELDS };
@@ -362,6 +363,8 @@ rk_status rk_observer_open(rk_task **out, rk_run_params *p, const rk_model *base
         st = rk_fail(err, RK_ERR_NOMEM, "out of memory for the task observer");
     if (st == RK_OK)
         st = rk_model_open(&o->teacher, p->teacher, err);
+    if (st == RK_OK)
+        st = rk_base_check_head(o->teacher, err);
     if (st == RK_OK) {
         describe(o, p->model.ctx_len);
         o->seed = p->model.seed;

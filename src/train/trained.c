@@ -152,6 +152,12 @@ static rk_status leave_file(const rk_model *m, rk_param *p, rk_error *err)
         p->trained = false; /* a file may lack what is not used, or hold another shape */
         return RK_OK;
     }
+    if (t && t->dtype == RK_U8)
+        return rk_fail(
+            err, RK_ERR_ARG,
+            "%s: tensor '%s' is of bytes with ranges and cannot be trained; freeze it, or "
+            "'rwkv compress dense' first",
+            rk_file_name(m->file), p->name);
     if (t && rk_dtype_is_blocks(t->dtype))
         return rk_fail(err, RK_ERR_ARG,
                        "%s: tensor '%s' is %s and cannot be trained; freeze it, or 'rwkv convert "

@@ -130,9 +130,9 @@ static bool leads_out(const char *name)
 static rk_status straight(const rk_file_tensor *t, float **out, rk_error *err)
 {
     const int64_t n = rk_file_tensor_count(t), cols = t->n_dims ? t->dims[t->n_dims - 1] : 1;
-    if (rk_dtype_is_blocks(t->dtype))
-        return rk_fail(err, RK_ERR_UNSUPPORTED,
-                       "tensor '%.80s' is in blocks, expected plain numbers", t->name);
+    if (rk_dtype_is_blocks(t->dtype) || t->dtype == RK_U8)
+        return rk_fail(err, RK_ERR_UNSUPPORTED, "tensor '%.80s' is in %s, expected plain numbers",
+                       t->name, t->dtype == RK_U8 ? "bytes with ranges" : "blocks");
     float *x = malloc((size_t)n * sizeof *x + 1), *flat = malloc((size_t)n * sizeof *x + 1);
     if (!x || !flat) {
         free(x);

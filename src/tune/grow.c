@@ -108,6 +108,11 @@ rk_status rk_grow_values(const rk_model *m, const rk_param *p, float **out, rk_e
     const rk_tensor *t = &p->tensor;
     const rk_file_tensor *f = m->file ? rk_file_find(m->file, p->name) : NULL;
     const int64_t n = rk_tensor_count(t), cols = rk_tensor_cols(t), rows = n / cols;
+    if (t->dtype == RK_RANGED)
+        return rk_fail(err, RK_ERR_UNSUPPORTED,
+                       "tensor '%.80s' is of bytes with ranges, which do not grow: 'rwkv compress "
+                       "dense' first",
+                       p->name);
     if (rk_dtype_is_blocks(t->dtype))
         return rk_fail(err, RK_ERR_UNSUPPORTED,
                        "tensor '%.80s' is in blocks, which do not grow: 'rwkv convert --type bf16' "

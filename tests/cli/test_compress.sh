@@ -28,9 +28,11 @@ cmp head.safetensors head3.safetensors || complain 'a head: other bits with thre
 rwkv compress svd -m head.safetensors --rank 4 -o both.safetensors -q
 rwkv info both.safetensors | grep -q 'n_clusters' || complain 'pairs have taken the head away'
 rwkv run -m both.safetensors -p line -n 3 -q >text || complain 'pairs and a head do not run'
-# shellcheck disable=SC2086
-rwkv train --init-from both.safetensors $data --steps 2 --out head-on
-rwkv info head-on | grep -q 'n_clusters' || complain 'training has taken the head away'
+rwkv compress dense -m head.safetensors -o head-whole.safetensors -q
+rwkv convert rwkv7 half.safetensors --type f16 -q
+rwkv compress head -m half.safetensors --clusters 6 --data text.txt --tokens 300 --steps 2 -o half-head.safetensors -q
+rwkv compress dense -m half-head.safetensors -o half-whole.safetensors -q
+cmp half.safetensors half-whole.safetensors || complain 'a head in f16: another file comes back'
 rwkv eval -m head.safetensors --ppl text.txt --json -q >text || complain 'a head: no perplexity'
 
 rwkv compress predictor -m rwkv7 --data text.txt --tokens 300 --hidden 8 --steps 10 --bits 2 -o mix.safetensors -q
@@ -47,7 +49,11 @@ rwkv compress dense -m lite.safetensors -o lite-whole.safetensors -q
 rwkv info lite-whole.safetensors | grep -q 'ffn_records' && complain 'records stay'
 rwkv convert mix.safetensors mix.pth --type f16 -q
 rwkv run -m mix.pth -p line -n 3 -q >text || complain 'records in a .pth file do not run'
-for arch in rwkv4 rwkv5 rwkv6; do
+for arch in rrwkv rwkv7a meta7; do
+    # shellcheck disable=SC2086
+    rwkv train --arch $arch $small --steps 1 --out $arch
+done
+for arch in rwkv4 rwkv5 rwkv6 rrwkv rwkv7a meta7; do
     rwkv compress predictor -m $arch --data text.txt --tokens 60 --hidden 4 --steps 2 --p 0.9x1,0.5 -o $arch-mix.pth -q
     rwkv run -m $arch-mix.pth -p line -n 3 -q >text || complain "$arch: records do not run"
 done
@@ -95,6 +101,19 @@ for arch, pairs in PAIRS.items():
                 for t, d in ((f[0][name], f[1]) for f in (a, b))]
         assert max(abs(p - q) for p, q in zip(x, y)) < 1e-5, (arch, name)
 
+# A head in clusters and back: the same bits; rows of clusters, one behind the other, in between.
+def bits(file, name):
+    a, b = file[0][name]["data_offsets"]
+    return file[1][a:b]
+dense, clustered, whole = read("rwkv7/model.safetensors"), read("head.safetensors"), read("head-whole.safetensors")
+assert set(whole[0]) == set(dense[0])
+assert all(bits(whole, n) == bits(dense, n) for n in dense[0] if n != "__metadata__")
+assert "head.weight" not in clustered[0]
+of = struct.unpack("<256f", bits(clustered, "head_clusters"))
+rows = bits(dense, "head.weight")
+order = sorted(range(256), key=lambda t: (of[t], t))
+assert bits(clustered, "head_l2.weight") == b"".join(rows[128 * t:128 * t + 128] for t in order)
+
 # Pairs that do not fit: what is done to the header, what the sentence says.
 def renamed(head, a, b):
     head[b] = head.pop(a)
@@ -135,7 +154,11 @@ HEADS = (
      "tensor 'head_l1."),
     ("no-table", lambda h, d: renamed(h, "head_clusters", "x"), "no tensor 'head_clusters'"),
     ("no-bias", lambda h, d: renamed(h, "head_l1.bias", "x"), "no tensor 'head_l1.bias'"),
-    ("no-product", lambda h, d: renamed(h, "head_l1.weight", "x"), "is none of an rwkv7 model's"),
+    ("no-product", lambda h, d: renamed(h, "head_l1.weight", "x"), "no tensor 'head.weight'"),
+    ("rows", lambda h, d: shaped(h, "head_l2.weight", [128, 64]), "tensor 'head_l2.weight' is"),
+    ("no-rows", lambda h, d: renamed(h, "head_l2.weight", "x"), "no tensor 'head_l2.weight'"),
+    ("by-tokens", lambda h, d: renamed(h, "head_l2.weight", "head.weight"), "'head.weight' beside the clusters"),
+    ("rows-type", lambda h, d: byte_type(h, "head_l2.weight"), "tensor 'head_l2.weight' is"),
 )
 mix = "blocks.1.ffn."
 def byte_type(head, name):
@@ -206,17 +229,18 @@ refused() { # SENTENCE COMMAND...
     [ ! -e none.safetensors ] || complain "$*: an output"
     rm -f none.safetensors
 }
-refused 'has low-rank pairs already, of rank 4' compress svd -m rwkv7-pairs.pth -o none.safetensors
-refused 'no low-rank pairs' compress dense -m rwkv7 -o none.safetensors
+refused 'rwkv7-pairs.pth: has low-rank pairs already, of rank 4' compress svd -m rwkv7-pairs.pth -o none.safetensors
+refused 'no low-rank pairs, no records, no hierarchical head and no bytes' compress dense -m rwkv7 -o none.safetensors
 refused 'pairs are enhanced' compress dense -m rwkv5-enhanced -o none.safetensors
-refused 'llama.cpp has no low-rank pair of matrices' compress svd -m rwkv7 -o none.gguf
-refused 'has a hierarchical head already' compress head -m head.safetensors --data text.txt -o none.safetensors
+refused 'head.safetensors: has a hierarchical head already' compress head -m head.safetensors --data text.txt -o none.safetensors
 refused 'hierarchical head do not grow' grow -m head.safetensors --tokens +8 -o none.safetensors
+# shellcheck disable=SC2086
+refused 'head is in clusters, which losses are not computed with' train --init-from both.safetensors $data --steps 1 --out no
+refused 'head is in clusters' reach -m head.safetensors --data text.txt --ctx 16
 refused 'expected at least one for each' compress head -m rwkv7 --data text.txt --tokens 5 --clusters 6 -o none.safetensors
 refused 'expected 2 to n_vocab, 256' compress head -m rwkv7 --data text.txt --clusters 300 -o none.safetensors
 refused 'llama.cpp has no hierarchical head' compress head -m rwkv7 --data text.txt -o none.gguf
-refused "no name in gguf files" convert rwkv7-pairs.pth none.gguf
-refused 'records already' compress predictor -m mix.safetensors --data text.txt -o none.safetensors
+refused 'mix.safetensors: its channel mix is in records already' compress predictor -m mix.safetensors --data text.txt -o none.safetensors
 refused 'llama.cpp has no channel mix in records' compress predictor -m rwkv7 --data text.txt -o none.gguf
 refused 'expected 0, 1, 2 or 4' compress predictor -m rwkv7 --data text.txt --bits 3 -o none.safetensors
 refused 'expected a predictor of at least one' compress predictor -m rwkv7 --data text.txt --bits 0 --hidden 0 -o none.safetensors
@@ -226,9 +250,13 @@ refused 'expected one of them' compress predictor -m rwkv7 --data text.txt --p 0
 refused '--theta' compress predictor -m rwkv7 --data text.txt --theta 1.5 -o none.safetensors
 printf 'abc' >short.txt
 refused 'a text of 3 tokens, expected 5 at least' compress predictor -m rwkv7 --data short.txt -o none.safetensors
-refused 'no name in gguf files' convert mix.safetensors none.gguf
-refused 'no name in gguf files' quantize mix.safetensors none.gguf --type q8_0
+refused "cannot hold the model's channel mix in records" convert mix.safetensors none.gguf
+refused "cannot hold the model's channel mix in records" quantize rwkv5-mix.pth none.gguf --type q8_0
 refused 'in records do not grow' grow -m mix.safetensors --tokens +8 -o none.safetensors
+refused 'in records do not grow' grow -m meta7-mix.pth --tokens +8 -o none.safetensors
+# shellcheck disable=SC2086
+rwkv train --arch meta7 $small --route-k 2 --route-block 32 --steps 1 --out routed
+refused 'that are routed (route_k) cannot be in records' compress predictor -m routed --data text.txt -o none.safetensors
 # shellcheck disable=SC2086
 refused 'in records, which have no gradient' train --init-from mix.safetensors $data --steps 1 --out no
 refused 'llama.cpp has no such parts' compress all -m rwkv7 --data text.txt -o none.gguf

@@ -4,7 +4,10 @@
 #include "compress/head.h"
 #include "compress/remade.h"
 #include "compress/token_clusters.h"
+#include "compress/whole.h"
+#include "infer/cluster_head.h"
 #include "infer/engine.h"
+#include "infer/test_lite_model.h"
 #include "model/clusters.h"
 
 enum { V = 97, C = 48, LAYERS = 2, TOKENS = 60, K = 9 };
@@ -168,6 +171,30 @@ static rk_model *reopened(test_ctx *t, const rk_model *m, const rk_model *host)
     return read;
 }
 
+/* Rows by clusters are those by tokens: the same products, to the bit, and the same matrix again. */
+static void check_rows(test_ctx *t, rk_model *m, const rk_model *host)
+{
+    float *want = test_alloc_f32(t, TOKENS * V), *got = test_alloc_f32(t, TOKENS * V);
+    rk_model *whole = NULL;
+    rk_pool *pool = NULL;
+    rk_error err = {0};
+    const int64_t min = m->clusters->min;
+    m->clusters->min = m->clusters->n;
+    eval(host, 1, want);
+    eval(m, 1, got);
+    m->clusters->min = min;
+    test_same(t, "products", want, got, (size_t)(TOKENS * V) * sizeof *want);
+    test_ok(rk_pool_new(&pool, 1, NULL, NULL, NULL, &err), &err);
+    test_ok(rk_whole_new(&whole, m, pool, &err), &err);
+    assert_int_equal(whole->hp.n_clusters, 0);
+    for (int64_t v = 0; v < V; v++) {
+        rk_matrix_row(host->head->matrix, host->head->layout, v, want);
+        test_same(t, "rows", want, (float *)whole->head->matrix->data + v * C, C * sizeof *want);
+    }
+    rk_remade_close(whole);
+    rk_pool_free(pool);
+}
+
 /* All chosen: the head itself. Some: it where they are chosen, so also its likeliest token. */
 static void check_logits(test_ctx *t, rk_model *m, const float *want)
 {
@@ -217,6 +244,7 @@ static void test_models(void **state)
                      one.kl_start, three.kl, one.rows);
         assert_true(one.n_clusters >= K && one.smallest > 0 && one.largest <= 4 * V / K);
         rk_model *read = reopened(&t, made, f.model);
+        check_rows(&t, read, f.model);
         check_logits(&t, read, want);
         test_batch_alone(&t, read);
         rk_model_close(read);
@@ -226,6 +254,38 @@ static void test_models(void **state)
         test_end(&t);
     }
     test_arch = &rk_arch_rwkv7;
+}
+
+/* Clusters of one token more than a piece has: every token's score is in its place. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    enum { N_VOCAB = 260, CLUSTERS = 4 };
+    test_ctx t = test_begin(7);
+    const char *path = test_path(&t, test_temp_dir(&t), "lite.safetensors");
+    float *want = test_alloc_f32(&t, N_VOCAB), *got = test_alloc_f32(&t, N_VOCAB);
+    const int64_t dims[2] = {1, C};
+    rk_tensor x = rk_tensor_over(RK_F32, 2, dims, test_uniform(&t, C, -1, 1));
+    rk_model *m = NULL;
+    rk_engine *e = test_engine(2);
+    rk_ctx ctx;
+    rk_error err = {0};
+    const rk_ctx_params p = {
+        .kernels = rk_engine_kernels(e), .pool = rk_engine_pool(e), .data_kind = RK_ARENA_GROWING};
+    test_lite_write(path, &rk_arch_rwkv7, N_VOCAB, LAYERS, C, CLUSTERS);
+    test_ok(rk_model_open(&m, path, &err), &err);
+    test_ok(rk_ctx_init(&ctx, &p, &err), &err);
+    const rk_tensor *y = rk_linear(&ctx, &x, rk_weight_of(m->head->matrix, RK_OUT_IN), NULL);
+    for (int i = 0; i < N_VOCAB; i++)
+        want[m->clusters->tokens[i]] = ((const float *)y->data)[i];
+    m->clusters->min = CLUSTERS;
+    rk_cluster_head(&ctx, m, &x, got);
+    test_ok(rk_ctx_status(&ctx, &err), &err);
+    test_same(&t, "scores", want, got, N_VOCAB * sizeof *want);
+    rk_ctx_deinit(&ctx);
+    rk_engine_free(e);
+    rk_model_close(m);
+    test_end(&t);
 }
 
 /* Tokens that are all alike, and one that is far from the others: no cluster is empty or too large. */
@@ -258,8 +318,9 @@ static void test_token_clusters(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shares), cmocka_unit_test(test_bad_tables),
-        cmocka_unit_test(test_models), cmocka_unit_test(test_token_clusters)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_shares),
+                                       cmocka_unit_test(test_bad_tables),
+                                       cmocka_unit_test(test_models), cmocka_unit_test(test_pieces),
+                                       cmocka_unit_test(test_token_clusters)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

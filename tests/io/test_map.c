@@ -165,6 +165,44 @@ static void test_fault_elsewhere(void **state)
 }
 
 /* What lies behind a mapping is not the file's, and is not given back with its pages. */
+/* Rows that lie one behind the other, each into a place of its own, more than one call reads; short where the
+ * file ends. */
+static void test_rows(void **state)
+{
+    (void)state;
+    enum { N = 150, ROW = 7, BEFORE = 5 };
+    test_ctx t = test_begin(1);
+    const char *path = test_path(&t, test_temp_dir(&t), "rows");
+    unsigned char bytes[BEFORE + N * ROW], got[N][2 * ROW];
+    void *to[N];
+    rk_map m, copy;
+    rk_error err = {0};
+    for (int i = 0; i < BEFORE + N * ROW; i++)
+        bytes[i] = (unsigned char)(i * 31 + i / 256);
+    for (int i = 0; i < N; i++)
+        to[i] = got[(i * 7) % N];
+    test_write_file(path, bytes, sizeof bytes);
+    test_ok(rk_map_open(&m, path, &err), &err);
+    test_ok(rk_map_memory(&copy, bytes, sizeof bytes, "memory", &err), &err);
+    const rk_map *const maps[] = {&m, &copy};
+    for (int k = 0; k < 2; k++)
+        for (int64_t n = 1; n <= N; n += n == 1 ? 63 : 1) {
+            memset(got, 0, sizeof got);
+            test_ok(rk_map_read_rows(maps[k], BEFORE, to, n, ROW, &err), &err);
+            for (int64_t i = 0; i < N; i++)
+                assert_memory_equal(
+                    to[i], i < n ? bytes + BEFORE + i * ROW : (unsigned char[ROW]){0}, ROW);
+        }
+    assert_int_equal(truncate(path, BEFORE + 9 * ROW + 3), 0);
+    memset(got, 0, sizeof got);
+    assert_int_equal(rk_map_read_rows(&m, BEFORE, to, 20, ROW, &err), RK_ERR_IO);
+    assert_non_null(strstr(err.msg, "was cut while in use"));
+    assert_memory_equal(to[8], bytes + BEFORE + 8 * ROW, ROW);
+    rk_map_close(&m);
+    rk_map_close(&copy);
+    test_end(&t);
+}
+
 static void test_drop(void **state)
 {
     (void)state;
@@ -198,7 +236,7 @@ int main(void)
         cmocka_unit_test(test_open),   cmocka_unit_test(test_refused),
         cmocka_unit_test(test_memory), cmocka_unit_test(test_check),
         cmocka_unit_test(test_fault),  cmocka_unit_test(test_fault_elsewhere),
-        cmocka_unit_test(test_drop),
+        cmocka_unit_test(test_drop),   cmocka_unit_test(test_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -156,6 +156,37 @@ static void test_long_list(void **state)
     test_end(&t);
 }
 
+/* Runs of rows, some of which are held, up to the table's end. */
+static void test_runs(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    test_ctx t = test_begin(4);
+    table x = table_open(&t);
+    static const int64_t capacities[] = {50, N_ROWS};
+    for (size_t c = 0; c < RK_COUNT(capacities); c++) {
+        rk_row_cache *cache = cache_of(&x, capacities[c]);
+        rk_error err = {0};
+        const int32_t some[] = {N_ROWS - 1, N_ROWS - 40, N_ROWS - 41, N_ROWS - 90};
+        int32_t ids[N];
+        const void *rows[N];
+        int64_t found = 0;
+        test_ok(rk_row_cache_fetch(cache, NULL, some, RK_COUNT(some), rows, &found, &err), &err);
+        for (int i = 0; i < N; i++)
+            ids[i] = N_ROWS - N + i;
+        for (int64_t done = 0; done < N; done += found) {
+            test_ok(rk_row_cache_fetch(cache, NULL, ids + done, N - done, rows, &found, &err),
+                    &err);
+            for (int64_t i = 0; i < found; i++)
+                assert_memory_equal(rows[i], x.bytes + BEFORE + (size_t)ids[done + i] * ROW, ROW);
+        }
+        assert_true(rk_row_cache_stats(cache).hits > 0);
+        rk_row_cache_free(cache);
+    }
+    rk_map_close(&x.map);
+    test_end(&t);
+}
+
 static void refused(rk_row_cache *c, int32_t row, const char *part)
 {
     rk_error err = {0};
@@ -182,6 +213,11 @@ static void test_changed(void **state)
     refused(c, 5, "was cut while in use");  /* in the middle of the row */
     refused(c, 90, "was cut while in use"); /* behind the end */
     refused(c, 1, "was cut while in use");  /* what is there may be another file's, too */
+    const int32_t run[] = {3, 4, 5, 6};     /* of which two are there */
+    const void *four[RK_COUNT(run)];
+    assert_int_equal(rk_row_cache_fetch(c, NULL, run, RK_COUNT(run), four, &found, &err),
+                     RK_ERR_IO);
+    assert_int_equal(rk_row_cache_stats(c).held, 0);
     test_sleep_ms(20);
     test_write_file(x.path, x.bytes, x.n);
     refused(c, 1, "was written to while in use");
@@ -214,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_least_recently_used),
         cmocka_unit_test(test_long_list),
+        cmocka_unit_test(test_runs),
         cmocka_unit_test(test_changed),
         cmocka_unit_test(test_memory),
     };

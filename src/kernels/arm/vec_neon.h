@@ -161,6 +161,40 @@ static inline vf vf_load_i8(const unsigned char *p)
     const int8x8_t b = vreinterpret_s8_u32(vdup_n_u32(four));
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(b))));
 }
+typedef int32x4_t vsums;
+typedef struct vwords {
+    int16x8_t even[2], odd[2];
+} vwords;
+static inline vsums vsums_zero(void)
+{
+    return vdupq_n_s32(0);
+}
+static inline vwords vwords_load(const uint8_t *p)
+{
+    vwords q;
+    for (int i = 0; i < 2; i++) {
+        const uint16x8_t b = vreinterpretq_u16_u8(vld1q_u8(p + 16 * i));
+        q.even[i] = vreinterpretq_s16_u16(vandq_u16(b, vdupq_n_u16(255)));
+        q.odd[i] = vreinterpretq_s16_u16(vshrq_n_u16(b, 8));
+    }
+    return q;
+}
+static inline vsums vsums_add8(vsums sum, int16x8_t q, const int16_t *x)
+{
+    const int16x8_t xl = vld1q_s16(x);
+    sum = vmlal_s16(sum, vget_low_s16(q), vget_low_s16(xl));
+    return vmlal_high_s16(sum, q, xl);
+}
+static inline vsums vwords_add(vsums sum, vwords q, const int16_t (*x)[16])
+{
+    for (int i = 0; i < 2; i++)
+        sum = vsums_add8(vsums_add8(sum, q.even[i], x[0] + 8 * i), q.odd[i], x[1] + 8 * i);
+    return sum;
+}
+static inline int64_t vsums_total(vsums x)
+{
+    return vaddlvq_s32(x);
+}
 static inline uint32x4_t vf_bf16_bits(vf x)
 {
     const uint32x4_t bits = vreinterpretq_u32_f32(x);

@@ -3,6 +3,7 @@
 #define RK_KERNELS_REF_TABLE_H
 
 #include "kernels/ref/attention.h"
+#include "kernels/ref/bytes.h"
 #include "kernels/ref/elementwise.h"
 #include "kernels/ref/features.h"
 #include "kernels/ref/loss.h"
@@ -43,7 +44,7 @@
     .adamw = adamw, .sgd = sgd,                                                                    \
     .widen = widen, .narrow = narrow,                                                              \
     .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
-    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
+    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy, .bytes_dot = bytes_dot,                          \
     .sum_where = sum_where, .gather_dot = gather_dot, .gather_axpy = gather_axpy,                  \
     .features_scratch = features_scratch, .features = features, .features_bwd = features_bwd, .feature_vector = feature_vector,      \
     .features_read = features_read, .features_read_bwd = features_read_bwd,                        \

@@ -9,6 +9,7 @@
 
 #include "kernels/simd/math.inc.h"
 
+#include "kernels/simd/bytes.inc.c"
 #include "kernels/simd/elementwise.inc.c"
 #include "kernels/simd/gemm.inc.c"
 #include "kernels/simd/gemv.inc.c"
@@ -54,7 +55,7 @@
     .adamw = adamw, .sgd = sgd,                                                                    \
     .widen = widen, .narrow = narrow,                                                              \
     .gemm_mr = GEMM_MR, .gemm_nr = GEMM_NR, .gemm_tile = gemm_tile, .gemm_pack = gemm_pack,        \
-    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy,                                                  \
+    .gemv_dot = gemv_dot, .gemv_axpy = gemv_axpy, .bytes_dot = bytes_dot,                          \
     .sum_where = sum_where, .gather_dot = gather_dot, .gather_axpy = gather_axpy, more             \
 }
 /* clang-format on */

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/x86/words_256.h"
+
 typedef __m256 vf;
 typedef __m256 vm;
 typedef struct v8d {

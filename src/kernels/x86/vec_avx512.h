@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/x86/words_256.h"
+
 typedef __m512 vf;
 typedef __mmask16 vm;
 typedef __m512d v8d;
