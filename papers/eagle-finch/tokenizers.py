@@ -9,9 +9,8 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 
-from harness import ROOT, Cell, table
+from harness import ROOT, Cell, fetched, table
 
 TEXTS = "chatterbot-corpus==1.3.3"
 ENOUGH = 4000  # bytes; languages with less text are left out
@@ -39,22 +38,6 @@ PACKAGES = {
                      "t = m.TRIE_TOKENIZER(where + 'rwkv_vocab_v20230424.txt')", "t.encode(text)"),
 }
 OURS = ("import rwkv_c\nt = rwkv_c.Tokenizer('world')", "t.encode(text)")
-
-
-def fetched(paper, package):
-    """The folder of a package's files; None where pip cannot get it."""
-
-    def make(folder):
-        got = subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest",
-                              folder, package], stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, check=False)
-        wheels = glob.glob(folder + "/*.whl")
-        if got.returncode != 0 or not wheels:
-            return False
-        zipfile.ZipFile(wheels[0]).extractall(folder)
-        return True
-
-    return paper.shared(package, make)
 
 
 def texts(paper):

@@ -9,11 +9,12 @@ Python's standard library is all this needs.
 """
 
 from .cells import Cell, Store
-from .paper import ROOT, Paper
+from .packages import fetched
+from .paper import ROOT, Paper, chosen
 from .plot import Plot
-from .program import Failed, Program
-from .table import mean, spread, table, with_spread
-from .texts import novels_and_bible
+from .program import Failed, Program, words
+from .table import mean, spread, table, tokens_to, with_spread
+from .texts import corpus, novels_and_bible, parts, read_and_held_out
 
-__all__ = ["ROOT", "Cell", "Failed", "Paper", "Plot", "Program", "Store", "mean", "novels_and_bible", "spread", "table",
-           "with_spread"]
+__all__ = ["ROOT", "Cell", "Failed", "Paper", "Plot", "Program", "Store", "chosen", "corpus", "fetched", "mean", "novels_and_bible", "parts",
+           "read_and_held_out", "spread", "table", "tokens_to", "with_spread", "words"]

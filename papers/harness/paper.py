@@ -57,6 +57,11 @@ class Paper:
                 if r["experiment"] == experiment
                 and all(r["settings"].get(k) == v for k, v in like.items())]
 
+    def best(self, setting, key, n, experiment, **like):
+        """The value of a setting at which a result is lowest; None until all n are measured."""
+        found = {s[setting]: r[key] for s, r in self.results(experiment, **like)}
+        return min(found, key=found.get) if len(found) == n else None
+
     def main(self, cells, report):
         """cells: all of them. report(): Markdown for results.md; writes the plots on its way."""
         if not os.access(self.program.path, os.X_OK):
@@ -109,6 +114,13 @@ class Paper:
         os.makedirs(folder, exist_ok=True)
         self.store.add(cell, cell.work(folder))
         return time.monotonic() - began
+
+
+def chosen(value):
+    """What cells before this one chose (Paper.best)."""
+    if value is None:
+        raise Failed("what this depends on is not measured yet: the next call goes on")
+    return value
 
 
 def note(line):

@@ -49,6 +49,10 @@ class Program:
     def json(self, *args):
         return json.loads(self.run(*args, "--json"))
 
+    def eval_task(self, model, n, **options):
+        """What a model answers to n samples of a task; options as those of `rwkv eval --task`."""
+        return self.json("eval", "-m", model, "--n", n, "-t", 1, *words(options))
+
     def train(self, folder, **options):
         """Train in a folder, or go on there; the run's log.
 

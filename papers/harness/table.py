@@ -20,6 +20,11 @@ def with_spread(xs, form="{:.3f}"):
     return f"{form.format(mean(xs))} ± {form.format(spread(xs))}"
 
 
+def tokens_to(curves, share):
+    """Thousands of tokens until a curve of shares is as high; those where it never is are left out."""
+    return with_spread([next((tokens / 1e3 for tokens, x in curve if x >= share), None) for curve in curves], "{:.0f}")
+
+
 def table(head, rows):
     """A Markdown table: the first column is text, the others are numbers."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)] + rows
