@@ -2,17 +2,11 @@
  * to whole matrices in f16, in turns in one run. Layers follow one another, so that weights come from memory.
  *
  *   build/bench_sparse [channels layers share rounds threads]      (1024 8 0.2 31 1) */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "base/clock.h"
-#include "base/num.h"
-#include "base/random.h"
 #include "compress/predictor.h"
-#include "tensor/ops.h"
+#include "forms.h"
 #include "tensor/sparse_mix.h"
 
-enum { ROUNDS_MAX = 1001, LAYERS_MAX = 64, HIDDEN = 64, TENSORS = 9 };
+enum { LAYERS_MAX = 64, HIDDEN = 64, TENSORS = 9 };
 
 typedef struct layer {
     rk_sparse_mix mix;
@@ -20,24 +14,10 @@ typedef struct layer {
     rk_tensor t[TENSORS];
 } layer;
 
-static void stop(const rk_error *err)
-{
-    fprintf(stderr, "bench_sparse: %s\n", err->msg);
-    exit(1);
-}
-
-static void *take(int64_t n, size_t size)
-{
-    void *at = malloc((size_t)n * size);
-    if (!at)
-        exit(1);
-    return at;
-}
-
-static float random_of(uint64_t seed, int64_t i)
-{
-    return rk_rng_f32(seed, RK_RNG_TEST, 0, (uint64_t)i) - 0.5f;
-}
+typedef struct layers {
+    int64_t n;
+    layer of[LAYERS_MAX];
+} layers;
 
 /* f16 of random numbers times a scale. */
 static rk_tensor *halves(rk_tensor *t, uint64_t seed, float scale, int n_dims, const int64_t *dims)
@@ -45,9 +25,9 @@ static rk_tensor *halves(rk_tensor *t, uint64_t seed, float scale, int n_dims, c
     int64_t n = 1;
     for (int d = 0; d < n_dims; d++)
         n *= dims[d];
-    uint16_t *x = take(n, sizeof *x);
+    uint16_t *x = forms_take(n, sizeof *x);
     for (int64_t i = 0; i < n; i++)
-        x[i] = rk_f32_to_f16(scale * random_of(seed, i));
+        x[i] = rk_f32_to_f16(scale * forms_random(seed, i));
     *t = rk_tensor_over(RK_F16, n_dims, dims, x);
     return t;
 }
@@ -57,7 +37,7 @@ static rk_tensor *room(rk_tensor *t, rk_dtype dtype, int n_dims, const int64_t *
     int64_t n = 1;
     for (int d = 0; d < n_dims; d++)
         n *= dims[d];
-    *t = rk_tensor_over(dtype, n_dims, dims, take(n, rk_dtype_bytes(dtype)));
+    *t = rk_tensor_over(dtype, n_dims, dims, forms_take(n, rk_dtype_bytes(dtype)));
     return t;
 }
 
@@ -65,7 +45,7 @@ static rk_tensor *room(rk_tensor *t, rk_dtype dtype, int n_dims, const int64_t *
 static void begin(layer *l, uint64_t seed, int64_t c, int64_t f, double share)
 {
     const float scale = 1 / (float)c;
-    float *w = take(f * c, sizeof *w);
+    float *w = forms_take(f * c, sizeof *w);
     l->key = rk_weight_of(halves(&l->t[0], seed, scale, 2, (int64_t[]){f, c}), RK_OUT_IN);
     l->value = rk_weight_of(halves(&l->t[1], seed + 1, scale, 2, (int64_t[]){c, f}), RK_OUT_IN);
     l->mix = (rk_sparse_mix){.records = halves(&l->t[2], seed + 2, scale, 3, (int64_t[]){f, 2, c}),
@@ -101,75 +81,31 @@ static void sparse(rk_ctx *ctx, const layer *l, rk_tensor *x)
     rk_sparse_mix_forward(ctx, &l->mix, x, NULL);
 }
 
-typedef void mix_fn(rk_ctx *ctx, const layer *l, rk_tensor *x);
-
-/* A token: milliseconds a layer. */
-static double ms(rk_ctx *ctx, const layer *l, int64_t n, int64_t c, int64_t token, mix_fn *mix)
+static void mixes(rk_ctx *ctx, void *user, int form, rk_tensor *x)
 {
-    const int64_t dims[2] = {1, c};
-    rk_error err = {0};
-    rk_ctx_reset(ctx);
-    rk_tensor *x = rk_new(ctx, RK_F32, 2, dims);
-    for (int64_t i = 0; i < c; i++)
-        ((float *)x->data)[i] = random_of(7, token * c + i);
-    const double from = rk_cpu_s();
-    for (int64_t i = 0; i < n; i++)
-        mix(ctx, &l[i], x);
-    const double s = rk_cpu_s() - from;
-    if (rk_ctx_status(ctx, &err) != RK_OK)
-        stop(&err);
-    return 1e3 * s / (double)n;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double middle(double *x, int64_t n)
-{
-    qsort(x, (size_t)n, sizeof *x, compare);
-    return x[n / 2];
+    const layers *l = user;
+    for (int64_t i = 0; i < l->n; i++)
+        (form ? sparse : whole)(ctx, &l->of[i], x);
 }
 
 int main(int argc, char **argv)
 {
-    static layer layers[LAYERS_MAX];
-    static double dense[ROUNDS_MAX], few[ROUNDS_MAX], ratio[ROUNDS_MAX];
+    static layers l;
     double args[] = {1024, 8, 0.2, 31, 1};
     for (int i = 1; i < argc && i <= (int)RK_COUNT(args); i++)
         args[i - 1] = atof(argv[i]);
     const int64_t c = (int64_t)args[0], f = c * 7 / 2 / 32 * 32;
-    const int64_t n = rk_min_i64(rk_max_i64((int64_t)args[1], 1), LAYERS_MAX);
-    const int64_t rounds = rk_min_i64(rk_max_i64((int64_t)args[3], 1), ROUNDS_MAX);
-    rk_ctx ctx;
-    rk_pool *pool = NULL;
-    rk_error err = {0};
-    rk_ctx_params p = {.data_kind = RK_ARENA_GROWING};
-    if (rk_kernels_find(&p.kernels, NULL, &err) != RK_OK ||
-        rk_pool_new(&pool, (int)args[4], NULL, NULL, NULL, &err) != RK_OK)
-        stop(&err);
-    p.pool = pool;
-    if (rk_ctx_init(&ctx, &p, &err) != RK_OK)
-        stop(&err);
-    for (int64_t i = 0; i < n; i++)
-        begin(&layers[i], (uint64_t)(10 * i + 100), c, f, args[2]);
-    for (int64_t r = 0; r < rounds; r++) {
-        dense[r] = ms(&ctx, layers, n, c, r, whole);
-        few[r] = ms(&ctx, layers, n, c, r, sparse);
-        ratio[r] = few[r] / dense[r];
-    }
-    const double mid = middle(ratio, rounds);
+    l.n = rk_min_i64(rk_max_i64((int64_t)args[1], 1), LAYERS_MAX);
+    for (int64_t i = 0; i < l.n; i++)
+        begin(&l.of[i], (uint64_t)(10 * i + 100), c, f, args[2]);
+    forms_bench b = {.run = mixes, .user = &l, .dims = {1, c}, .rounds = (int64_t)args[3]};
+    const char *kernels = forms_run(&b, (int)args[4]);
     printf("C %d, F %d, %s, %d threads: whole f16 %.3f ms a layer, %.0f %% of the records %.3f ms: "
-           "%.3f x "
-           "(%.3f to %.3f in the middle half)\n",
-           (int)c, (int)f, p.kernels->name, (int)args[4], middle(dense, rounds), 100 * args[2],
-           middle(few, rounds), mid, ratio[rounds / 4], ratio[rounds * 3 / 4]);
-    for (int64_t i = 0; i < n; i++)
+           "%.3f x (%.3f to %.3f in the middle half)\n",
+           (int)c, (int)f, kernels, (int)args[4], 1e3 * b.of[0] / (double)l.n, 100 * args[2],
+           1e3 * b.of[1] / (double)l.n, b.ratio, b.low, b.high);
+    for (int64_t i = 0; i < l.n; i++)
         for (int k = 0; k < TENSORS; k++)
-            free(layers[i].t[k].data);
-    rk_ctx_deinit(&ctx);
-    rk_pool_free(pool);
+            free(l.of[i].t[k].data);
     return 0;
 }
