@@ -26,6 +26,38 @@ write_lines() {
     done >"$1"
 }
 
+# fail TEXT...: say what is wrong and end
+fail() {
+    echo "$*"
+    exit 1
+}
+
+# expect STATUS PATTERN WORD...: run the program, which says the pattern in out or err, and one sentence where it fails
+expect() {
+    status=$1 pattern=$2
+    shift 2
+    got=0
+    "$RK_PROGRAM" "$@" >out 2>err </dev/null || got=$?
+    if [ $got -ne "$status" ] || ! (cat out err && echo) | grep -q -e "$pattern"; then
+        complain "rwkv $*: status $got, expected $status and '$pattern':"
+        cat out err
+    fi
+    if [ "$status" -ne 0 ] && [ $# -gt 0 ] && [ "$(grep -c '^rwkv' err)" -ne 1 ]; then
+        complain "rwkv $*: expected one sentence on stderr:"
+        cat err
+    fi
+}
+
+# refuses STATUS PATTERN COMMAND...: it ends so, with one sentence that holds the pattern; else the script ends
+refuses() {
+    status=$1 pattern=$2 got=0
+    shift 2
+    "$@" >out 2>err || got=$?
+    [ $got -eq "$status" ] || { cat err; fail "status $got, expected $status: $*"; }
+    grep -q -e "$pattern" err || { cat err; fail "no '$pattern' from: $*"; }
+    [ "$(grep -c '^rwkv' err)" -eq 1 ] || { cat err; fail "expected one sentence from: $*"; }
+}
+
 # refused TEXT COMMAND...: the command fails, with a sentence that holds the text
 refused() {
     text=$1

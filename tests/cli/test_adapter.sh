@@ -1,20 +1,9 @@
 #!/bin/sh
 # `rwkv adapter`: what it says of adapters, through which formats they go, and what it refuses.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
+
 data=$RK_SOURCE_DIR/tests/data/adapter
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
-
-rwkv() {
-    "$RK_PROGRAM" "$@"
-}
 
 # same A B: two files of the same bytes
 same() {

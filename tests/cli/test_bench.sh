@@ -1,36 +1,13 @@
 #!/bin/sh
 # rwkv bench: what it says is there and fits together; it is no test of speed.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 model=$RK_SOURCE_DIR/models/rwkv7-byte-5.4m.safetensors
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
-
-# expect STATUS PATTERN WORD...: run the program; out and err are what it said
-expect() {
-    status=$1 pattern=$2
-    shift 2
-    got=0
-    "$RK_PROGRAM" "$@" >"$work/out" 2>"$work/err" </dev/null || got=$?
-    if [ $got -ne "$status" ] || ! cat "$work/out" "$work/err" | grep -q -e "$pattern"; then
-        complain "rwkv $*: status $got, expected $status and '$pattern':"
-        cat "$work/out" "$work/err"
-    fi
-    if [ "$status" -ne 0 ] && [ "$(grep -c '^rwkv' "$work/err")" -ne 1 ]; then
-        complain "rwkv $*: expected one sentence on stderr:"
-        cat "$work/err"
-    fi
-}
 
 # holds CONDITION: of the numbers in out, in the words of awk; $k{"name"} is one of them
 holds() {
     perl -MJSON::PP -0 -ne 'BEGIN { $c = shift } my %k = %{decode_json($_)}; exit !eval($c)' \
-        "$1" <"$work/out" || complain "not so: $1: $(cat "$work/out")"
+        "$1" <out || complain "not so: $1: $(cat out)"
 }
 
 # ---- a model
@@ -44,35 +21,35 @@ holds '$k{bytes_per_token} > 10e6 && $k{bytes_per_token} < 13e6'
 holds '$k{lean_bytes_per_token} < $k{bytes_per_token} && $k{lean_floor_share} < $k{floor_share}'
 holds '$k{operations_per_token} > 2 * 5.2e6 && $k{operations_per_token} < 2 * 5.4e6'
 holds '$k{peak_mib} > 11 && $k{prefill_gops} > 0 && $k{prefill_peak} eq "f32"'
-"$RK_PROGRAM" info -m "$model" --json >"$work/info"
+"$RK_PROGRAM" info -m "$model" --json >info
 for key in bytes_per_token state_bytes; do
-    grep -q "$(sed -n "s/.*\(\"$key\":[0-9]*\),.*/\1/p" "$work/out")" "$work/info" ||
+    grep -q "$(sed -n "s/.*\(\"$key\":[0-9]*\),.*/\1/p" out)" info ||
         complain "bench and info count different $key"
 done
-[ "$(cat "$work/err")" = "$(printf 'round 1 of 2\nround 2 of 2')" ] ||
-    complain "progress: $(cat "$work/err")"
-[ "$(wc -l <"$work/out")" -eq 1 ] || complain 'one object, one line'
+[ "$(cat err)" = "$(printf 'round 1 of 2\nround 2 of 2')" ] ||
+    complain "progress: $(cat err)"
+[ "$(wc -l <out)" -eq 1 ] || complain 'one object, one line'
 
 expect 0 '"streams_tps":null' bench -m "$model" -p 1 -n 1 -r 1 --json -q
-[ ! -s "$work/err" ] || complain "-q: $(cat "$work/err")"
+[ ! -s err ] || complain "-q: $(cat err)"
 expect 0 '^decode 2 ' bench -m "$model" -p 3 -n 2 -r 1
 
 # In blocks the products are of 8 bits, unless asked otherwise.
-"$RK_PROGRAM" quantize "$model" "$work/q8.gguf" --type q8_0 -q >/dev/null 2>&1
-expect 0 '"prefill_peak":"int8"' bench -m "$work/q8.gguf" -p 8 -n 1 -r 1 --json
+"$RK_PROGRAM" quantize "$model" q8.gguf --type q8_0 -q >/dev/null 2>&1
+expect 0 '"prefill_peak":"int8"' bench -m q8.gguf -p 8 -n 1 -r 1 --json
 holds '$k{bytes_per_token} < 8e6 && $k{bytes_per_token} < $k{lean_bytes_per_token}'
 # Of the bundled model's keys most are zero, so what meets them is not read.
 holds '@{$k{key_zeros}} == 6 && !grep({ $_ < 0.7 || $_ > 0.99 } @{$k{key_zeros}}) && $k{n_columns} > 2'
-expect 0 'are zero (by layer' bench -m "$work/q8.gguf" -p 8 -n 1 -r 1
-expect 0 '"prefill_peak":"f32"' bench -m "$work/q8.gguf" -p 8 -n 1 -r 1 --json --act f32
+expect 0 'are zero (by layer' bench -m q8.gguf -p 8 -n 1 -r 1
+expect 0 '"prefill_peak":"f32"' bench -m q8.gguf -p 8 -n 1 -r 1 --json --act f32
 
 # A share above one is explained, one below is not; a model of a few KiB is held by any cache.
-cp "$RK_SOURCE_DIR/README.md" "$work/text.txt"
-"$RK_PROGRAM" train --data "$work/text.txt" --out "$work/small" --n-layer 1 --n-embd 32 \
+cp "$RK_SOURCE_DIR/README.md" text.txt
+"$RK_PROGRAM" train --data text.txt --out small --n-layer 1 --n-embd 32 \
     --head-size 16 --ctx-len 16 --batch 2 --steps 1 -t 1 -q
-expect 0 '"floor_excess":' bench -m "$work/small/model.safetensors" -p 3 -n 2 -r 1 --json
-share=$(sed 's/.*"floor_share":\([0-9.e-]*\),.*/\1/' "$work/out")
-excess=$(sed 's/.*"floor_excess":\([^,]*\),.*/\1/' "$work/out")
+expect 0 '"floor_excess":' bench -m small/model.safetensors -p 3 -n 2 -r 1 --json
+share=$(sed 's/.*"floor_share":\([0-9.e-]*\),.*/\1/' out)
+excess=$(sed 's/.*"floor_excess":\([^,]*\),.*/\1/' out)
 case $(awk "BEGIN { print ($share > 1) }")$excess in
 0null | 1\"caches\") ;;
 *)
@@ -100,7 +77,7 @@ expect 2 'prompt: 0 is outside' bench -m "$model" -p 0
 expect 2 'rounds: 101 is outside' bench -m "$model" -r 101
 expect 2 'unknown option' bench -m "$model" --frob
 expect 2 'n_embd' bench --train --n-embd 65 --ctx-len 8 --batch 1
-expect 1 'No such file' bench -m "$work/absent"
-echo junk >"$work/junk"
-expect 2 'junk' bench -m "$work/junk"
+expect 1 'No such file' bench -m absent
+echo junk >junk
+expect 2 'junk' bench -m junk
 exit $((failures > 0))

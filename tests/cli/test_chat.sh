@@ -1,16 +1,10 @@
 #!/bin/sh
 # rwkv chat through a pipe: what can be gone back to gives the same bits again, and a turn that a
 # stop string ended is followed by what the format says.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-model=$RK_SOURCE_DIR/models/rwkv7-byte-5.4m.safetensors
-failures=0
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+model=$RK_SOURCE_DIR/models/rwkv7-byte-5.4m.safetensors
 
 chat() {
     "$RK_PROGRAM" chat -m "$model" -n 24 --seed 3 -q "$@"

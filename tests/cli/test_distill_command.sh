@@ -1,25 +1,10 @@
 #!/bin/sh
 # rwkv distill: students made of a teacher, aligned and taught word by word; stopped and continued to the bit;
 # what is frozen stays; what cannot be is refused.
-set -eu
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-fail() {
-    echo "$1"
-    exit 1
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 rwkv() {
     "$RK_PROGRAM" "$@" -t 1
-}
-# refuses PATTERN COMMAND...: it ends with status 2 and one line that holds the pattern.
-refuses() {
-    pattern=$1
-    shift
-    status=0
-    "$@" 2>err || status=$?
-    [ $status -eq 2 ] && [ "$(wc -l <err)" = 1 ] || { cat err; fail "status $status: $*"; }
-    grep -q -- "$pattern" err || { cat err; fail "no '$pattern' from: $*"; }
 }
 # the first and the last validation loss of a run
 first() { grep -o '"val_loss": [0-9.]*' "$1/log.jsonl" | head -1 | cut -d' ' -f2; }
@@ -142,7 +127,7 @@ bad() {
     chmod -R u+w bad
     sed "$1" h2-hf/config.json >bad/config.json
     cmp -s bad/config.json h2-hf/config.json && fail "$1 changes nothing"
-    refuses "$2" rwkv run -m bad -p a -n 1 -q
+    refuses 2 "$2" rwkv run -m bad -p a -n 1 -q
 }
 bad 's/"wkv_layers":\[1\]/"wkv_layers":[0,1]/' "layer 0 is in its list of layers, but no tensors of arwkv7"
 bad 's/"wkv_layers":\[1\]/"wkv_layers":[]/' "layer 1 is not in its list of layers, but the tensors of arwkv7"
@@ -163,7 +148,7 @@ rwkv distill --teacher $T $two --adaptive-kl --ce-weight 0.1 --out both
 "$RK_PROGRAM" distill --teacher $T $two --adaptive-kl --ce-weight 0.1 --recompute --out both-2 -t 2
 cmp -s both/model.safetensors both-2/model.safetensors || fail "the adaptive divergence depends on threads"
 cmp -s detached/model.safetensors both/model.safetensors && fail "--adaptive-kl changes nothing"
-refuses "adaptive-kl" rwkv distill --teacher $T $two --ce-weight 0.1 --out both --resume
+refuses 2 "adaptive-kl" rwkv distill --teacher $T $two --ce-weight 0.1 --out both --resume
 
 # ---- WuNeng's first stage: cross-entropy and half the divergence from its host, which stays as it is
 rwkv graft -m teacher --state-heads 2 --state-head-size 8 --middle-heads 2 -q -o heads
@@ -190,13 +175,13 @@ rwkv distill -m h2/model.safetensors $dpo --steps 2 --dpo-loss hinge --beta 0.5 
 echo '{"prompt": "p", "chosen": "a", "rejected": "a"}' >same.jsonl
 echo '{"prompt": "p", "chosen": "a"}' >half.jsonl
 head -1 pairs.jsonl >single.jsonl
-refuses "needs a student" rwkv distill --stage dpo --data pairs.jsonl --out no
-refuses "dpo has no teacher" rwkv distill --stage dpo --teacher $T -m h2/model.safetensors --data pairs.jsonl --out no
-refuses "is that of --stage dpo" rwkv distill --stage sft -m h2/model.safetensors --reference $T --data t.txt --out no
-refuses "what is chosen is what is rejected" rwkv distill --stage dpo -m h2/model.safetensors --data same.jsonl --out no
-refuses 'line 1: no "rejected"' rwkv distill --stage dpo -m h2/model.safetensors --data half.jsonl --out no
-refuses "name ends in .jsonl" rwkv distill --stage dpo -m h2/model.safetensors --data t.txt --out no
-refuses "none is left to train on" rwkv distill --stage dpo -m h2/model.safetensors --data single.jsonl --val-frac 0.9 --out no
+refuses 2 "needs a student" rwkv distill --stage dpo --data pairs.jsonl --out no
+refuses 2 "dpo has no teacher" rwkv distill --stage dpo --teacher $T -m h2/model.safetensors --data pairs.jsonl --out no
+refuses 2 "is that of --stage dpo" rwkv distill --stage sft -m h2/model.safetensors --reference $T --data t.txt --out no
+refuses 2 "what is chosen is what is rejected" rwkv distill --stage dpo -m h2/model.safetensors --data same.jsonl --out no
+refuses 2 'line 1: no "rejected"' rwkv distill --stage dpo -m h2/model.safetensors --data half.jsonl --out no
+refuses 2 "name ends in .jsonl" rwkv distill --stage dpo -m h2/model.safetensors --data t.txt --out no
+refuses 2 "none is left to train on" rwkv distill --stage dpo -m h2/model.safetensors --data single.jsonl --val-frac 0.9 --out no
 
 # a student teaches, too; and what was learned runs, and is trained on
 rwkv distill --teacher s2/model.safetensors -m s1-copy/model.safetensors --stage 2 --steps 2 $small --out s3
@@ -204,27 +189,27 @@ rwkv distill -m s2/model.safetensors --stage sft --steps 2 $small --out s4
 rwkv run -m s2 -p "cde " -n 4 -q >/dev/null || fail "the student does not run"
 
 # ---- refused
-refuses "teacher MODEL is missing" rwkv distill --data t.txt --out no
-refuses "needs a student" rwkv distill --stage sft --data t.txt --out no
-refuses "sft has no teacher" rwkv distill --stage sft --teacher $T -m s2/model.safetensors --data t.txt --out no
-refuses "needs a teacher" rwkv train --task distill --init-from s2/model.safetensors --data t.txt --out no
+refuses 2 "teacher MODEL is missing" rwkv distill --data t.txt --out no
+refuses 2 "needs a student" rwkv distill --stage sft --data t.txt --out no
+refuses 2 "sft has no teacher" rwkv distill --stage sft --teacher $T -m s2/model.safetensors --data t.txt --out no
+refuses 2 "needs a teacher" rwkv train --task distill --init-from s2/model.safetensors --data t.txt --out no
 rwkv distill --teacher nowhere --data t.txt --out no 2>err && fail "a teacher that is not there"
 grep -q "nowhere: No such file" err || fail "$(cat err)"
-refuses "n_embd 32 is not a multiple" rwkv distill --teacher $T --data t.txt --head-size 24 --out no
+refuses 2 "n_embd 32 is not a multiple" rwkv distill --teacher $T --data t.txt --head-size 24 --out no
 rwkv train --arch qwen2 --data t.txt --n-layer 1 --n-embd 32 --n-head 4 --ctx-len 32 --batch 2 --steps 1 --out one -q
-refuses "cannot be aligned" rwkv distill --teacher one -m s1-copy/model.safetensors --stage 1 $small --out no
+refuses 2 "cannot be aligned" rwkv distill --teacher one -m s1-copy/model.safetensors --stage 1 $small --out no
 rwkv distill --teacher one -m s1-copy/model.safetensors --stage 2 --steps 1 $small --out another ||
     fail "a teacher of another depth"
 small="--data t.txt --ctx-len 32 --batch 4 -q --out no"
 for layers in 0-3,5 x auto: auto:0 auto:2 1- 2-1 ,0 0,, "" -1; do
-    refuses "layers" rwkv distill --teacher $T --head-size 16 --stage 1 --layers "$layers" $small
+    refuses 2 "layers" rwkv distill --teacher $T --head-size 16 --stage 1 --layers "$layers" $small
 done
-refuses "it needs the student that stage 1 has left" rwkv distill --teacher $T --head-size 16 --layers auto:1 $small
-refuses "the attention of a --teacher" rwkv distill --stage sft -m s2/model.safetensors --layers 0 $small
-refuses "layer 0 of the student is attention already" \
+refuses 2 "it needs the student that stage 1 has left" rwkv distill --teacher $T --head-size 16 --layers auto:1 $small
+refuses 2 "the attention of a --teacher" rwkv distill --stage sft -m s2/model.safetensors --layers 0 $small
+refuses 2 "layer 0 of the student is attention already" \
     rwkv distill --teacher $T -m h1/model.safetensors --stage 2 --layers 0 $small
-refuses "it cannot keep them" rwkv distill --teacher one -m s1-copy/model.safetensors --stage 2 --layers 0 $small
-refuses "there is none" rwkv distill --teacher $T -m s1-copy/model.safetensors --stage 2 --layers auto:1 --val-frac 0 $small
+refuses 2 "it cannot keep them" rwkv distill --teacher one -m s1-copy/model.safetensors --stage 2 --layers 0 $small
+refuses 2 "there is none" rwkv distill --teacher $T -m s1-copy/model.safetensors --stage 2 --layers auto:1 --val-frac 0 $small
 rwkv distill --teacher $T --head-size 16 --data missing.txt --out no 2>err && fail "data that are not there"
 [ -e no ] && fail "a refused run left $(ls -a no)"
 mkdir no

@@ -3,22 +3,6 @@
 # shellcheck source=tests/script.sh
 . "$RK_SOURCE_DIR/tests/script.sh"
 
-# expect STATUS PATTERN WORD...: run the program; out and err are what it said
-expect() {
-    status=$1 pattern=$2
-    shift 2
-    got=0
-    "$RK_PROGRAM" "$@" >out 2>err </dev/null || got=$?
-    if [ $got -ne "$status" ] || ! (cat out err && echo) | grep -q -e "$pattern"; then
-        complain "rwkv $*: status $got, expected $status and '$pattern':"
-        cat out err
-    fi
-    if [ "$status" -ne 0 ] && [ "$(grep -c '^rwkv' err)" -ne 1 ]; then
-        complain "rwkv $*: expected one sentence on stderr:"
-        cat err
-    fi
-}
-
 # field NAME: the number of that name in out
 field() {
     sed -n "s/.*\"$1\":\([-0-9.e]*\).*/\1/p" out

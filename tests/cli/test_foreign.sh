@@ -8,15 +8,8 @@ command -v python3 >/dev/null || {
     exit 77
 }
 foreign="$RK_SOURCE_DIR/tests/cli/foreign.py"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 scores() {
     rm -f "$2"

@@ -5,17 +5,6 @@
 # shellcheck source=tests/script.sh
 . "$RK_SOURCE_DIR/tests/script.sh"
 
-# expect STATUS PATTERN WORD...: run the program; out and err are what it said
-expect() {
-    status=$1 pattern=$2
-    shift 2
-    got=0
-    "$RK_PROGRAM" "$@" >out 2>err </dev/null || got=$?
-    if [ $got -ne "$status" ] || ! (cat out err && echo) | grep -q -e "$pattern"; then
-        complain "rwkv $*: status $got, expected $status and '$pattern': $(cat out err)"
-    fi
-}
-
 i=0
 while [ $i -lt 40 ]; do
     echo "$i: to be, or not to be, that is the question"

@@ -1,17 +1,9 @@
 #!/bin/sh
 # What rwkv convert and quantize leave behind when they fail: nothing. Full disks, signals, bad
 # places, files that are there already.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 model="$RK_SOURCE_DIR/models/rwkv7-byte-5.4m.safetensors"
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
 
 # fails STATUS PATTERN ARGUMENT...: the program says so in one line, and the folder stays as it is
 fails() {

@@ -1,30 +1,8 @@
 #!/bin/sh
 # What the program answers and with which exit status: 0 done, 2 the input is at fault, 1 the
 # environment is, 128 + signal after an interruption.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-failures=0
-
-# expect STATUS PATTERN WORD...: run the program; its messages must match PATTERN, in one line
-# unless it is all right
-expect() {
-    status=$1 pattern=$2
-    shift 2
-    got=0
-    "$RK_PROGRAM" "$@" >out 2>err || got=$?
-    if [ $got -ne "$status" ] || ! cat out err | grep -q -e "$pattern"; then
-        echo "rwkv $*: status $got, expected $status and '$pattern':"
-        cat out err
-        failures=$((failures + 1))
-    fi
-    if [ "$status" -ne 0 ] && [ $# -gt 0 ] && [ "$(grep -c '^rwkv' err)" -ne 1 ]; then
-        echo "rwkv $*: expected one sentence on stderr:"
-        cat err
-        failures=$((failures + 1))
-    fi
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 expect 2 'usage: rwkv COMMAND'
 expect 0 'usage: rwkv COMMAND' help

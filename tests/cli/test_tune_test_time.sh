@@ -1,30 +1,14 @@
 #!/bin/sh
 # rwkv tune test-time: a state learned from a model's own chains: better, the same bits, judged, refused.
-set -eu
-rwkv=$RK_PROGRAM
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
-fail() {
-    echo "$1"
-    exit 1
-}
-# refuses PATTERN COMMAND...: it ends with status 2 and one line that holds the pattern.
-refuses() {
-    pattern=$1 status=0
-    shift
-    "$@" >out 2>err || status=$?
-    [ $status -eq 2 ] || { cat err; fail "status $status, expected 2: $*"; }
-    grep -q -- "$pattern" err || { cat err; fail "no '$pattern' from: $*"; }
-}
-
-"$rwkv" train --task addition --digits 1 --out model --n-layer 1 --n-embd 32 --head-size 16 --batch 32 --steps 120 --lr 5e-3 \
+rwkv train --task addition --digits 1 --out model --n-layer 1 --n-embd 32 --head-size 16 --batch 32 --steps 120 --lr 5e-3 \
     --eval-every 1000 -t 2 -q
 solve() { # OUT WORDS...
     out=$1
     shift
-    "$rwkv" tune test-time -m model --task addition --digits 1 --questions 6 --chains 4 --out "$out" --save-every 2 -q "$@"
+    rwkv tune test-time -m model --task addition --digits 1 --questions 6 --chains 4 --out "$out" --save-every 2 -q "$@"
 }
 value() { grep -o "\"$2\": [0-9.e-]*" "$1/test-time.json" | cut -d' ' -f2; }
 
@@ -51,20 +35,20 @@ first=$(grep -o '"val_right": [0-9.]*' whole/log.jsonl | head -1 | cut -d' ' -f2
 solve long --rounds 30 --lr 0.05 -t 2
 awk "BEGIN { exit !($(value long tuned_right) > $(value long base_right)) }" ||
     fail "right chains: $(value long base_right), then $(value long tuned_right)"
-"$rwkv" run -m model --state long/state.pth --help >/dev/null
+rwkv run -m model --state long/state.pth --help >/dev/null
 solve judged --rounds 2 --verifier off --judge model -t 2
 cmp -s whole/state.pth judged/state.pth && fail "a judge changes nothing"
 solve begun --rounds 1 --state long/state.pth
 [ "$(value begun base_right)" = "$(value long tuned_right)" ] || fail "--state is not what it begins with"
 
-refuses 'are no prompt with an answer' "$rwkv" tune test-time -m model --task parity --out n
-refuses 'no task' "$rwkv" tune test-time -m model --task sums --out n
-refuses 'is missing' "$rwkv" tune test-time --task addition --out n
-refuses 'tune test-time -m' "$rwkv" train --task test-time --out n
-refuses 'no parameter of the task' "$rwkv" tune test-time -m model --task addition --slots 3 --out n
-refuses '--batch is 48, but' "$rwkv" tune test-time -m model --task addition --digits 1 --questions 6 --chains 8 --rounds 4 \
+refuses 2 'are no prompt with an answer' rwkv tune test-time -m model --task parity --out n
+refuses 2 'no task' rwkv tune test-time -m model --task sums --out n
+refuses 2 'is missing' rwkv tune test-time --task addition --out n
+refuses 2 'tune test-time -m' rwkv train --task test-time --out n
+refuses 2 'no parameter of the task' rwkv tune test-time -m model --task addition --slots 3 --out n
+refuses 2 '--batch is 48, but' rwkv tune test-time -m model --task addition --digits 1 --questions 6 --chains 8 --rounds 4 \
     --out whole --resume
-"$rwkv" train --task copy --out wide --n-layer 1 --n-embd 32 --head-size 16 --steps 1 --batch 2 -t 1 -q
-refuses 'the model that it judges' "$rwkv" tune test-time -m model --task addition --digits 1 --judge wide --out o
+rwkv train --task copy --out wide --n-layer 1 --n-embd 32 --head-size 16 --steps 1 --batch 2 -t 1 -q
+refuses 2 'the model that it judges' rwkv tune test-time -m model --task addition --digits 1 --judge wide --out o
 [ ! -e n ] || fail "a refused run left a folder"
 echo "all of it"

@@ -1,24 +1,10 @@
 #!/bin/sh
 # Where a model's vocabulary comes from: --vocab with a tokenizer.json, one beside the model in a
 # folder, one that is not read; and that none of them gets into a GGUF file.
-set -eu
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
+
 data=$RK_SOURCE_DIR/tests/data
-cd "$work"
-failures=0
-
-# expect STATUS PATTERN ARGUMENTS...: the pattern is looked for in what is printed
-expect() {
-    want=$1 pattern=$2 got=0
-    shift 2
-    "$RK_PROGRAM" "$@" >out 2>err </dev/null || got=$?
-    if [ $got -ne "$want" ] || ! cat out err | grep -q -e "$pattern"; then
-        echo "rwkv $*: status $got, expected $want and '$pattern': $(head -3 out err)"
-        failures=$((failures + 1))
-    fi
-}
-
 small=$data/tokens/small.json
 expect 0 '^.*,0,622,[0-9]*$' tokenize --vocab "$small" --encode 'a text<|endoftext|>  x'
 expect 0 '^a  b$' tokenize --vocab "$small" --decode "$("$RK_PROGRAM" tokenize --vocab "$small" --encode 'a  b')"

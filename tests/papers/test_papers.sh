@@ -6,14 +6,8 @@ if [ -n "${RK_SANITIZE:-}" ] || ! command -v python3 >/dev/null 2>&1; then
     exit 77
 fi
 export PYTHONDONTWRITEBYTECODE=1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failures=0
-
-complain() {
-    echo "$*"
-    failures=$((failures + 1))
-}
+# shellcheck source=tests/script.sh
+. "$RK_SOURCE_DIR/tests/script.sh"
 
 papers() {
     "$RK_SOURCE_DIR/papers/run" --small --program "$RK_PROGRAM" --out "$work" >"$work/out" 2>"$work/err"
