@@ -53,7 +53,7 @@ static void test_gradients(void **state)
             test_reset(&t);
         }
         if (!covered || !met)
-            fail_msg("%s: no case %s", op->name, covered ? "records it" : "in op_cases.c");
+            fail_msg("%s: no case %s", op->name, covered ? "records it" : "in cases_*.c");
     }
     rk_ctx_deinit(&ctx);
     rk_pool_free(pool);
