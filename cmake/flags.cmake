@@ -30,7 +30,7 @@ endif()
 set(RK_ISA_SUFFIXES
   "x86_64|AMD64\;_avx2\;-mavx2 -mfma -mf16c"
   "x86_64|AMD64\;_avx512\;-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c"
-  "x86_64|AMD64\;_avx512bf16\;-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mfma -mf16c"
+  "x86_64|AMD64\;_avx512bf16\;-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx512vnni -mfma -mf16c"
   "x86_64|AMD64\;_avxvnni\;-mavx2 -mfma -mf16c -mavxvnni"
   "x86_64|AMD64\;_avx512vnni\;-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c"
   "aarch64|arm64\;_neon\;"

@@ -16,7 +16,7 @@ target_include_directories(rk_emulated PRIVATE include src tests/cross ${SIMDE_I
 target_compile_definitions(rk_emulated PRIVATE RK_EMULATE_AVX512)
 target_compile_options(rk_emulated PRIVATE -O1 -mavx2 -mfma -mf16c -Wno-psabi)
 
-foreach(name test_simd test_attention test_gemm test_gemv test_dot8 test_sparse)
+foreach(name test_simd test_attention test_gemm test_gemv test_dot8 test_sparse test_ranges)
   set(file tests/kernels/${name}.c)
   if(EXISTS ${CMAKE_SOURCE_DIR}/${file})
     add_executable(${name}_avx512_emulated ${file} $<TARGET_OBJECTS:rk_emulated>)

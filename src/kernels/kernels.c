@@ -50,7 +50,8 @@ static bool prefers_avx512bf16(void)
 }
 static bool runs_avx512bf16(void)
 {
-    return runs_avx512() && __builtin_cpu_supports("avx512bf16");
+    return runs_avx512() && __builtin_cpu_supports("avx512bf16") &&
+           __builtin_cpu_supports("avx512vnni");
 }
 #endif
 

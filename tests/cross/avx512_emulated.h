@@ -48,6 +48,20 @@ static inline void emu_mask_storeu_ps(float *p, __mmask16 m, __m512 x)
             p[i] = lanes[i];
 }
 
+/* SIMDe 0.7.4 gives this name to the masked one. */
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 emu_madd_epi16
+static inline __m512i emu_madd_epi16(__m512i a, __m512i b)
+{
+    __m256i x[2], y[2];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    for (int i = 0; i < 2; i++)
+        x[i] = _mm256_madd_epi16(x[i], y[i]);
+    memcpy(&a, x, sizeof x);
+    return a;
+}
+
 #define _mm512_cvtepu16_epi32 emu_cvtepu16_epi32
 static inline __m512i emu_cvtepu16_epi32(__m256i x)
 {

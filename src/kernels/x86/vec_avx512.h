@@ -12,8 +12,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/x86/words_256.h"
-
 typedef __m512 vf;
 typedef __mmask16 vm;
 typedef __m512d v8d;
@@ -247,6 +245,43 @@ static inline void vf_transpose(vf v[16])
         v[i + 8] = _mm512_shuffle_f32x4(even0, even1, 0xdd);
         v[i + 12] = _mm512_shuffle_f32x4(odd0, odd1, 0xdd);
     }
+}
+
+/* As in vec_avx2.h, even places in the lower half, odd ones in the upper. */
+typedef __m512i vsums, vwords;
+static inline vsums vsums_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+static inline vwords vwords_load(const uint8_t *p)
+{
+    const __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    const __m256i even = _mm256_and_si256(b, _mm256_set1_epi16(255));
+    return _mm512_inserti64x4(_mm512_castsi256_si512(even), _mm256_srli_epi16(b, 8), 1);
+}
+static inline vsums vwords_add(vsums sum, vwords q, const int16_t (*x)[16])
+{
+    const __m512i both = _mm512_loadu_si512(x);
+#ifdef __AVX512VNNI__
+    /* With the intrinsic gcc 12 moves sums from register to register. */
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(q), "v"(both));
+    return sum;
+#else
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(q, both));
+#endif
+}
+/* Of lanes in 64 bits. */
+static inline __m256i vsums_wide(__m256i x)
+{
+    return _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(x)),
+                            _mm256_cvtepi32_epi64(_mm256_extracti128_si256(x, 1)));
+}
+static inline int64_t vsums_total(vsums x)
+{
+    const __m256i s = _mm256_add_epi64(vsums_wide(_mm512_castsi512_si256(x)),
+                                       vsums_wide(_mm512_extracti64x4_epi64(x, 1)));
+    const __m128i t = _mm_add_epi64(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    return _mm_cvtsi128_si64(t) + _mm_extract_epi64(t, 1);
 }
 
 #endif
