@@ -7,6 +7,7 @@ set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
+export PYTHONPATH="$RK_SOURCE_DIR/tests/cli" PYTHONDONTWRITEBYTECODE=1
 failures=0
 
 rwkv() { "$RK_PROGRAM" "$@"; }
@@ -85,10 +86,9 @@ same() {
 # the metadata
 damage() {
     python3 - "$1" "$2" "$3" <<'PY' || complain 'python3 failed'
-import json, struct, sys
-with open(sys.argv[1], "rb") as f:
-    n = struct.unpack("<Q", f.read(8))[0]
-    head, data = json.loads(f.read(n)), f.read()
+import struct, sys
+from safetensors_parts import read, write
+head, data = read(sys.argv[1])
 meta = head.pop("__metadata__")
 t = {k: [v["shape"], list(struct.unpack("<%df" % ((v["data_offsets"][1] - v["data_offsets"][0]) // 4),
      data[v["data_offsets"][0]:v["data_offsets"][1]]))] for k, v in head.items()}
@@ -98,9 +98,6 @@ for k, (shape, x) in t.items():
     out[k] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + 4 * len(x)]}
     body += struct.pack("<%df" % len(x), *x)
     at += 4 * len(x)
-text = json.dumps(out).encode()
-text += b" " * (-len(text) % 8)
-with open(sys.argv[2], "wb") as f:
-    f.write(struct.pack("<Q", len(text)) + text + body)
+write(sys.argv[2], out, body)
 PY
 }

@@ -48,6 +48,7 @@ static bool prefers_avx512bf16(void)
 {
     return __builtin_cpu_is("amd");
 }
+/* Its products of bytes take VNNI, which every CPU with the instruction has. */
 static bool runs_avx512bf16(void)
 {
     return runs_avx512() && __builtin_cpu_supports("avx512bf16") &&

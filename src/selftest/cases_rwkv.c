@@ -85,6 +85,15 @@ static void wkv4(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
     out[1] = rk_wkv4(ctx, &w, &w.state);
 }
 
+/* Without v_first the value is an input and no result. */
+static void put_prepared(rk_ctx *ctx, const rk_rwkv7_prepare_in *p, rk_tensor **out)
+{
+    const rk_rwkv7_prepare_out o = rk_rwkv7_prepare_op(ctx, p);
+    rk_tensor *const all[] = {o.w, o.k, o.a, o.b, p->v_first ? o.v : rk_scale(ctx, o.v, 1.0)};
+    for (size_t i = 0; i < RK_COUNT(all); i++)
+        out[i] = all[i];
+}
+
 static void prepare(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
 {
     (void)arg;
@@ -99,12 +108,7 @@ static void prepare(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out)
                                    .v0 = in[8],
                                    .vl = in[9],
                                    .v_first = in[10]};
-    const rk_rwkv7_prepare_out o = rk_rwkv7_prepare_op(ctx, &p);
-    out[0] = o.w;
-    out[1] = o.k;
-    out[2] = o.a;
-    out[3] = o.b;
-    out[4] = in[10] ? o.v : rk_scale(ctx, o.v, 1.0);
+    put_prepared(ctx, &p, out);
 }
 
 /* The same with a balanced state. */
@@ -120,12 +124,7 @@ static void balanced(rk_ctx *ctx, int arg, rk_tensor *const *in, rk_tensor **out
                                    .v0 = in[6],
                                    .vl = in[7],
                                    .v_first = in[8]};
-    const rk_rwkv7_prepare_out o = rk_rwkv7_prepare_op(ctx, &p);
-    out[0] = o.w;
-    out[1] = o.k;
-    out[2] = o.a;
-    out[3] = o.b;
-    out[4] = o.v;
+    put_prepared(ctx, &p, out);
 }
 
 /* With parts missing: a sum of these bits says which are there. */

@@ -20,6 +20,8 @@ import struct
 import sys
 import zipfile
 
+import safetensors_parts
+
 
 class Tensor:
     def __init__(self, shape, values):
@@ -47,9 +49,7 @@ def stacked(parts, *shape):
 
 
 def read_safetensors(path):
-    with open(path, "rb") as f:
-        n, = struct.unpack("<Q", f.read(8))
-        header, data = json.loads(f.read(n)), f.read()
+    header, data = safetensors_parts.read(path)
     header.pop("__metadata__", None)
     out = {}
     for name, t in header.items():

@@ -65,18 +65,8 @@ rwkv info all.pth | grep -q n_clusters || complain 'all parts: no head'
 [ "$(echo all.pth*)" = all.pth ] || complain 'all parts: a folder is left'
 
 cat >check.py <<'EOF'
-import json, struct, sys
-
-def read(path):
-    with open(path, "rb") as f:
-        n = struct.unpack("<Q", f.read(8))[0]
-        return json.loads(f.read(n)), f.read()
-
-def write(path, head, data):
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + data)
+import struct, sys
+from safetensors_parts import read, write
 
 PAIRS = {"rwkv4": ("att.receptance", "att.key", "att.value", "ffn.receptance"),
          "rwkv7": ("att.receptance", "att.key", "att.value")}

@@ -24,13 +24,11 @@ for init in copy copy-scaled random; do
 done
 # embeddings, norms and channel mixes are the teacher's, to the byte: the head is the student's own
 cat >same.py <<'END'
-import json, sys
+import sys
+from safetensors_parts import read
 def load(path):
-    raw = open(path, "rb").read()
-    n = int.from_bytes(raw[:8], "little")
-    head = json.loads(raw[8:8 + n])
-    return {k: raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]
-            for k, v in head.items() if k != "__metadata__"}, head
+    head, data = read(path)
+    return {k: data[slice(*v["data_offsets"])] for k, v in head.items() if k != "__metadata__"}, head
 (a, _), (b, h) = load(sys.argv[1]), load(sys.argv[2])
 for name in b:
     if "self_attn" not in name and name != "wkv_gate_mode":

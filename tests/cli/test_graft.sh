@@ -57,15 +57,11 @@ grep -q 'layer 0 is in its list of layers, but no tensors of wuneng' err || comp
 
 # Without metadata config.json says the same.
 python3 - hybrid-add/model.safetensors <<'EOF' || complain 'python3 failed'
-import json, struct, sys
-with open(sys.argv[1], "rb") as f:
-    n = struct.unpack("<Q", f.read(8))[0]
-    head, data = json.loads(f.read(n)), f.read()
+import sys
+from safetensors_parts import read, write
+head, data = read(sys.argv[1])
 del head["__metadata__"]
-text = json.dumps(head).encode()
-text += b" " * (-len(text) % 8)
-with open(sys.argv[1], "wb") as f:
-    f.write(struct.pack("<Q", len(text)) + text + data)
+write(sys.argv[1], head, data)
 EOF
 same hybrid-add 'metadata in config.json alone'
 
@@ -79,10 +75,9 @@ cp got.npy before.npy
 logits grown got.npy
 cmp -s before.npy got.npy || complain 'more heads change the logits'
 python3 - trained/model.safetensors dropped.safetensors <<'EOF' || complain 'python3 failed'
-import json, struct, sys
-with open(sys.argv[1], "rb") as f:
-    n = struct.unpack("<Q", f.read(8))[0]
-    head, data = json.loads(f.read(n)), f.read()
+import sys
+from safetensors_parts import read, write
+head, data = read(sys.argv[1])
 kept, out = {}, b""
 for name, t in head.items():
     if name == "__metadata__":
@@ -91,10 +86,7 @@ for name, t in head.items():
         lo, hi = t["data_offsets"]
         kept[name] = dict(t, data_offsets=[len(out), len(out) + hi - lo])
         out += data[lo:hi]
-text = json.dumps(kept).encode()
-text += b" " * (-len(text) % 8)
-with open(sys.argv[2], "wb") as f:
-    f.write(struct.pack("<Q", len(text)) + text + out)
+write(sys.argv[2], kept, out)
 EOF
 same dropped.safetensors 'the trained model without its heads'
 

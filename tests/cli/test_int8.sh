@@ -62,17 +62,7 @@ rwkv compress all -m rwkv7 --data text.txt --rho 0.5 --clusters 6 --int8 -o all.
 
 cat >check.py <<'EOF'
 import json, math, struct
-
-def read(path):
-    with open(path, "rb") as f:
-        n = struct.unpack("<Q", f.read(8))[0]
-        return json.loads(f.read(n)), f.read()
-
-def write(path, head, data):
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + data)
+from safetensors_parts import read, write
 
 def floats(file, name):
     t = file[0][name]

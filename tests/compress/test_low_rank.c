@@ -271,22 +271,8 @@ static rk_model *enhanced(test_ctx *t, const rk_arch *arch)
     const rk_size sizes[] = {{"n_vocab", V},    {"n_layer", LAYERS}, {"n_embd", C},
                              {"head_size", 16}, {"low_rank", 12},    {"low_rank_form", 1}};
     rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
-    rk_model *m = NULL, *read;
-    rk_error err = {0};
-    test_ok(rk_model_new(&m, arch, &hp, &err), &err);
-    int64_t n = 0;
-    for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_tensor_count(&m->params[i].tensor);
-    float *at = m->owned = calloc((size_t)n, sizeof *at);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        m->params[i].tensor.data = at;
-        at += rk_tensor_count(&m->params[i].tensor);
-    }
-    test_ok(rk_model_init(m, 5, NULL, &err), &err);
-    at = m->owned;
-    for (int64_t i = 0; i < n; i++)
-        at[i] += 0.2f * (rk_rng_f32(5, RK_RNG_TEST, 0, (uint64_t)i) - 0.5f);
-    read = through_file(t, m, "enhanced.safetensors");
+    rk_model *m = test_model_noisy(arch, &hp, 0.2f);
+    rk_model *read = through_file(t, m, "enhanced.safetensors");
     assert_int_equal(read->hp.pair_form, RK_PAIR_ENHANCED);
     rk_model_close(m);
     return read;

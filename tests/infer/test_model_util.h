@@ -34,23 +34,17 @@ static inline rk_model *test_model_make(uint64_t seed, int64_t n_layer, int64_t 
     rk_hparams hp = test_hparams_kept(test_arch, sizes, RK_COUNT(sizes), test_kept);
     rk_model *m = NULL;
     rk_error err = {0};
-    int64_t n = 0;
     hp.tuned_state = test_tuned;
     test_ok(rk_model_new(&m, test_arch, &hp, &err), &err);
-    for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_tensor_count(&m->params[i].tensor);
-    /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
-    float *at = m->owned = calloc((size_t)n, sizeof *at);
-    assert_non_null(at);
+    test_model_memory(m);
     for (int64_t i = 0; i < m->n_params; i++) {
-        rk_tensor *p = &m->params[i].tensor;
+        const rk_tensor *p = &m->params[i].tensor;
+        float *at = p->data;
         const bool vector = rk_tensor_rows(p) == 1;
         const float scale = vector ? 0.5f : 1.5f / sqrtf((float)rk_tensor_cols(p));
-        p->data = at;
         if (rk_roles[m->params[i].role]
                 .constant) { /* of a form that random numbers need not have */
             test_ok(rk_param_init(m, i, seed, at, NULL, &err), &err);
-            at += rk_tensor_count(p);
             continue;
         }
         for (int64_t e = 0; e < rk_tensor_count(p); e++)

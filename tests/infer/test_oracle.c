@@ -1,7 +1,7 @@
 /* Scores of random models of every version against those that the original authors' program
  * computed: tests/oracle/make_logits.py has the same table, makes the same weights, and stored the
  * scores. Two of the models are read from checkpoints as PyTorch wrote them. */
-#include "test_util.h"
+#include "test_sizes.h"
 
 #include "base/str.h"
 
@@ -236,22 +236,15 @@ static rk_model *generated(test_ctx *t, const oracle_model *o)
     rk_hparams hp;
     rk_model *m = NULL, *out = NULL;
     rk_error err = {0};
-    int64_t n = 0, n_sizes = 0;
+    int64_t n_sizes = 0;
     while (o->sizes[n_sizes].name)
         n_sizes++;
     test_ok(rk_sizes_make(o->arch, o->sizes, n_sizes, &hp, &err), &err);
     hp.tuned_state = o->tuned;
     test_ok(rk_model_new(&m, o->arch, &hp, &err), &err);
+    test_model_memory(m);
     for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_tensor_count(&m->params[i].tensor);
-    /* A model has parameters. NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
-    float *at = m->owned = calloc((size_t)n, sizeof *at);
-    assert_non_null(at);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        m->params[i].tensor.data = at;
         fill(&m->params[i], o->dtype);
-        at += rk_tensor_count(&m->params[i].tensor);
-    }
     test_ok(rk_model_save(m, path, &(rk_save_options){.dtype = o->dtype}, &err), &err);
     rk_model_close(m);
     test_ok(rk_model_open(&out, path, &err), &err);

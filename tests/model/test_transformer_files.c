@@ -25,16 +25,8 @@ static rk_model *small_model(const rk_arch *arch, int tied)
     rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
     rk_model *m = NULL;
     rk_error err = {0};
-    int64_t n = 0;
     test_ok(rk_model_new(&m, arch, &hp, &err), &err);
-    for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_tensor_count(&m->params[i].tensor);
-    float *at = m->owned = calloc((size_t)n, sizeof *at);
-    assert_non_null(at);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        m->params[i].tensor.data = at;
-        at += rk_tensor_count(&m->params[i].tensor);
-    }
+    test_model_memory(m);
     test_ok(rk_model_init(m, 7, NULL, &err), &err);
     return m;
 }

@@ -34,22 +34,7 @@ static rk_model *model_of(const rk_arch *arch, bool is_enhanced)
                              {"head_size", 16},      {"low_rank", RANK},
                              {"medium_interval", 5}, {"low_rank_form", is_enhanced}};
     rk_hparams hp = test_hparams(arch, sizes, RK_COUNT(sizes));
-    rk_model *m = NULL;
-    rk_error err = {0};
-    int64_t n = 0;
-    test_ok(rk_model_new(&m, arch, &hp, &err), &err);
-    for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_tensor_count(&m->params[i].tensor);
-    float *at = m->owned = calloc((size_t)n + 1, sizeof *at);
-    for (int64_t i = 0; i < m->n_params; i++) {
-        m->params[i].tensor.data = at;
-        at += rk_tensor_count(&m->params[i].tensor);
-    }
-    test_ok(rk_model_init(m, 5, NULL, &err), &err);
-    at = m->owned;
-    for (int64_t i = 0; i < n; i++)
-        at[i] += 0.4f * (rk_rng_f32(5, RK_RNG_TEST, 0, (uint64_t)i) - 0.5f);
-    return m;
+    return test_model_noisy(arch, &hp, 0.4f);
 }
 
 /* Opened from a file, as models are. */

@@ -35,21 +35,16 @@ static void rig_deinit(rig *g)
 /* Random values, so that every part of a model counts. */
 static void fill(rk_model *m, uint64_t seed)
 {
-    int64_t n = 0;
-    for (int64_t i = 0; i < m->n_params; i++)
-        n += rk_tensor_count(&m->params[i].tensor);
-    float *at = m->owned = calloc((size_t)n, sizeof *at);
-    assert_non_null(at);
+    test_model_memory(m);
     for (int64_t i = 0; i < m->n_params; i++) {
-        rk_tensor *t = &m->params[i].tensor;
+        const rk_tensor *t = &m->params[i].tensor;
+        float *at = t->data;
         rk_error err = {0};
-        t->data = at;
         for (int64_t e = 0; e < rk_tensor_count(t); e++)
             at[e] = (rk_tensor_rows(t) == 1 ? 0.3f : 0.0f) +
                     1.2f * (rk_rng_f32(seed, RK_RNG_TEST, (uint64_t)i, (uint64_t)e) - 0.5f);
         if (m->params[i].role == RK_ROLE_PLACES)
             test_ok(rk_param_init(m, i, seed, at, NULL, &err), &err);
-        at += rk_tensor_count(t);
     }
 }
 
