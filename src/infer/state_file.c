@@ -178,16 +178,17 @@ static rk_status read_part(const rk_session *s, const rk_file *f, int i, int64_t
     return RK_OK;
 }
 
-/* The tokens that the file holds rows of: those of the first part that grows. */
+/* The tokens that the file holds rows of: those of the first part that grows, no more than its bytes can be.
+ * Reading the parts says what else is wrong with it. */
 static int64_t tokens_of(const rk_session *s, const rk_file *f)
 {
     const rk_state_layout *l = &s->scheduler.model->state;
     for (int i = 0; i < l->n_parts; i++)
         if (rk_state_grows(&l->parts[i])) {
             part_name name;
-            describe(s, i, 0, &name);
+            const size_t row = describe(s, i, 1, &name).bytes;
             const rk_file_tensor *t = rk_file_find(f, name.text);
-            return t && t->n_dims > 0 ? t->dims[0] : 0;
+            return t ? (int64_t)(t->bytes / row) : 0;
         }
     return 0;
 }
