@@ -34,7 +34,7 @@ static const rk_option svd_rows[] = {
      "sum "
      "of singular values of every one"},
     {"out", 'o', RK_OPT_TEXT, "OUT", AT(out), 0, 0, RK_REQUIRED,
-     "what to write: .safetensors or .pth"},
+     "what to write: .safetensors, .pth or .gguf"},
     FORCE_ROW,
     RK_COMMON_ROWS(svd_options, common),
 };

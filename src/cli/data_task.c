@@ -37,7 +37,7 @@ static const rk_option rows[] = {
     {"seed", 's', RK_OPT_INT, "N", AT(seed), 0, 9e18, "42", "of the samples"},
     {"stream", 0, RK_OPT_CHOICE, "train|val|eval", AT(stream), 0, 0, "train",
      "samples as training, its validation or `rwkv eval` draws them"},
-    {"first", 0, RK_OPT_INT, "N", AT(first), 0, 1e15, "0", "number of the first sample"},
+    {"first-sample", 0, RK_OPT_INT, "N", AT(first), 0, 1e15, "0", "number of the first sample"},
     {"print", 0, RK_OPT_INT, "N", AT(print), 1, 1e9, "3",
      "without -o: show so many samples, under what is read what is asked for"},
     RK_OPT_GROUP("parameters of tasks"),

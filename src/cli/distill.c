@@ -57,29 +57,33 @@ static const rk_option rows[] = {
 
 /* What a preset says of a stage. */
 static const struct {
-    double lr, lr_final, weight_decay;
+    double lr, falls; /* the rate ends at lr / falls */
+    double weight_decay;
     const char *schedule;
     int start;
 } presets[N_PRESETS][N_STAGES] = {
-    [OWN] = {{2e-3, 2e-5, 0, "cosine", RK_STUDENT_COPY_SCALED},
-             {1e-3, 1e-4, 0, "cosine", RK_STUDENT_COPY_SCALED},
-             {1e-4, 1e-5, 0, "cosine", RK_STUDENT_COPY_SCALED},
-             {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY_SCALED}},
-    [PAPER] = {{1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
-               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
-               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
-               {1e-5, 1e-6, 0, "cosine", RK_STUDENT_RANDOM}},
-    [RADLADS] = {{1e-3, 1e-5, 0, "cosine", RK_STUDENT_COPY},
-                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY},
-                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY},
-                 {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY}},
+    [OWN] = {{2e-3, 100, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-3, 10, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-4, 10, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-5, 10, 0, "cosine", RK_STUDENT_COPY_SCALED}},
+    [PAPER] = {{1e-4, 1, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-4, 1, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-4, 1, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-5, 10, 0, "cosine", RK_STUDENT_RANDOM}},
+    [RADLADS] = {{1e-3, 100, 0, "cosine", RK_STUDENT_COPY},
+                 {1e-5, 1, 0, "constant", RK_STUDENT_COPY},
+                 {1e-5, 1, 0, "constant", RK_STUDENT_COPY},
+                 {1e-5, 10, 0, "cosine", RK_STUDENT_COPY}},
 };
 
-static const struct {
-    const char *name, *shown, *help;
-} own[] = {
-    {"lr", "2e-3, stage 2 1e-3", NULL},
-    {"lr-final", "a hundredth, stage 2 a tenth", NULL},
+/* Defaults that are other than those of training a model. */
+static const rk_training_default own[] = {
+    {"arch", "arwkv7", NULL},
+    {"tokenizer", "the teacher's", NULL},
+    {"vocab", "the teacher's", NULL},
+    {"lr", "2e-3, stage 2 1e-3, sft 1e-4, dpo 1e-5", NULL},
+    {"lr-final", "stage 1 a hundredth, others a tenth", NULL},
+    {"l2wrap", "0", NULL},
     {"weight-decay", "0", NULL},
     {"beta2", "0.95", NULL},
     {"eps", "1e-8", NULL},
@@ -93,10 +97,7 @@ static void more_rows(rk_option_room *room, size_t offset)
     static const char *const without[] = {"init-from", "task", "ema", NULL};
     const size_t first = room->n;
     rk_training_rows(room, offset, without);
-    for (size_t i = first; i < room->n; i++)
-        for (size_t q = 0; q < RK_COUNT(own); q++)
-            if (room->rows[i].name && !strcmp(room->rows[i].name, own[q].name))
-                room->rows[i].shown = own[q].shown;
+    rk_training_own(room, first, own, RK_COUNT(own));
 }
 
 static int distill_main(int argc, char **argv);
@@ -114,35 +115,15 @@ const rk_command rk_cmd_distill = {
     .main = distill_main,
 };
 
-/* The position of a choice that is given, before the options are read: defaults hang on it. */
-static int chosen(int argc, char **argv, const char *name, const char *words)
-{
-    const char *word = NULL;
-    const size_t n = strlen(name);
-    for (int i = 0; i < argc; i++)
-        if (!strncmp(argv[i], "--", 2) && !strncmp(argv[i] + 2, name, n))
-            word = argv[i][2 + n] == '=' ? argv[i] + 3 + n : argv[i][2 + n] ? word : argv[i + 1];
-    int at = 0;
-    for (const char *w = words; word && *w; at++) {
-        const size_t len = strcspn(w, "|");
-        if (strlen(word) == len && !strncmp(w, word, len))
-            return at;
-        w += len + (w[len] == '|');
-    }
-    return 0; /* reading the options says what is wrong with another */
-}
+enum { NOT_SAID = -1 }; /* no value of the options that a preset has */
 
-static distill_options defaults(int argc, char **argv)
+static distill_options defaults(void)
 {
     distill_options o = {.training = rk_training_defaults()};
     rk_run_params *run = &o.training.run;
-    o.stage = chosen(argc, argv, "stage", STAGES);
-    o.preset = chosen(argc, argv, "preset", PRESETS);
-    run->distill.start = presets[o.preset][o.stage].start;
-    run->model.lr = presets[o.preset][o.stage].lr;
-    run->model.lr_final = presets[o.preset][o.stage].lr_final;
-    run->model.weight_decay = presets[o.preset][o.stage].weight_decay;
-    run->model.schedule = presets[o.preset][o.stage].schedule;
+    run->distill.start = NOT_SAID;
+    run->model.lr = run->model.lr_final = run->model.weight_decay = NOT_SAID;
+    run->model.schedule = NULL;
     run->model.beta2 = 0.95;
     run->model.eps = 1e-8;
     run->model.warmup = 50;
@@ -150,11 +131,28 @@ static distill_options defaults(int argc, char **argv)
     return o;
 }
 
+static void take_preset(distill_options *o)
+{
+    rk_run_params *run = &o->training.run;
+    rk_train_params *m = &run->model;
+    if (run->distill.start == NOT_SAID)
+        run->distill.start = presets[o->preset][o->stage].start;
+    if (m->lr < 0.0)
+        m->lr = presets[o->preset][o->stage].lr;
+    if (m->lr_final < 0.0)
+        m->lr_final = m->lr / presets[o->preset][o->stage].falls;
+    if (m->weight_decay < 0.0)
+        m->weight_decay = presets[o->preset][o->stage].weight_decay;
+    if (!m->schedule)
+        m->schedule = presets[o->preset][o->stage].schedule;
+}
+
 static rk_status settle(distill_options *o, rk_error *err)
 {
     static const char *const tasks[N_STAGES] = {"align", "distill", "next-token", "dpo"};
     rk_run_params *run = &o->training.run;
     run->task = tasks[o->stage];
+    take_preset(o);
     if (run->distill.layers && !run->distill.teacher)
         return rk_fail(err, RK_ERR_ARG, "--layers keeps the attention of a --teacher");
     if (run->distill.layers && !strcmp(run->distill.layers, "all"))
@@ -182,7 +180,7 @@ static void say_how_to_run(const rk_training_options *o)
 
 static int distill_main(int argc, char **argv)
 {
-    distill_options o = defaults(argc, argv);
+    distill_options o = defaults();
     rk_error err = {0};
     int status = 0;
     if (!rk_command_options(&rk_cmd_distill, argc, argv, &o, &status))

@@ -30,7 +30,7 @@ static const rk_option rows[] = {
      "a training run instead, with its moments: OUT is a folder, where rwkv train --resume goes "
      "on"},
     {"out", 'o', RK_OPT_TEXT, "OUT", AT(out), 0, 0, RK_REQUIRED,
-     "what to write: a .safetensors, .pth or .gguf file"},
+     "what to write: a .safetensors, .pth or .gguf file; with --run a folder"},
     {"tokens", 0, RK_OPT_TEXT, "+N", AT(tokens), 0, 0, "+0",
      "more parameter tokens in each layer: rows of ffn.key"},
     {"heads", 0, RK_OPT_TEXT, "+N", AT(heads), 0, 0, "+0", "more heads of the recurrence"},
@@ -153,7 +153,7 @@ static rk_status grow_run(const grow_options *o, rk_error *err)
     if (st == RK_OK && !o->common.quiet)
         fprintf(stderr,
                 "%s: step %" PRId64 " with %" PRId64 " parameters, %s had %" PRId64
-                "; 'rwkv train --resume --out %s' goes on\n",
+                "; 'rwkv train --resume --out %s' with its options goes on\n",
                 o->out, info.step, info.after, o->run, info.before, o->out);
     return st;
 }

@@ -194,6 +194,11 @@ static rk_status put(const rk_option *o, const char *text, void *into, rk_error 
     return rk_fail(err, RK_ERR_ARG, "a heading is no option");
 }
 
+bool rk_option_has_choices(const rk_option *o)
+{
+    return o->type == RK_OPT_CHOICE || o->type == RK_OPT_NAMED_CHOICE;
+}
+
 bool rk_option_is_word(const rk_option *o)
 {
     return o->type == RK_OPT_OPERAND || o->type == RK_OPT_WORDS;
@@ -283,7 +288,7 @@ rk_status rk_options_parse(rk_option_table t, int argc, char *const *argv, void 
 void rk_option_facts(const rk_option *o, rk_buf *out)
 {
     const bool required = o->shown && !strcmp(o->shown, RK_REQUIRED);
-    const bool ranged = o->min != o->max;
+    const bool ranged = o->min != o->max && !rk_option_has_choices(o);
     char range[80];
     if (!o->shown && !ranged)
         return;
@@ -305,16 +310,18 @@ void rk_options_help(rk_option_table t, rk_buf *out)
             rk_buf_printf(out, "\n%s:\n", o->help);
             continue;
         }
-        char head[80];
+        const size_t begin = out->len;
         if (rk_option_is_word(o))
-            snprintf(head, sizeof head, "  %s", o->arg);
+            rk_buf_printf(out, "  %s", o->arg);
         else if (o->letter)
-            snprintf(head, sizeof head, "  -%c, --%s %s", o->letter, o->name, o->arg ? o->arg : "");
+            rk_buf_printf(out, "  -%c, --%s %s", o->letter, o->name, o->arg ? o->arg : "");
         else
-            snprintf(head, sizeof head, "      --%s %s", o->name, o->arg ? o->arg : "");
-        rk_buf_printf(out, "%-*s", COLUMN, head);
-        if (strlen(head) >= COLUMN) /* no room beside it */
+            rk_buf_printf(out, "      --%s %s", o->name, o->arg ? o->arg : "");
+        const size_t width = out->len - begin;
+        if (width >= COLUMN) /* no room beside it */
             rk_buf_printf(out, "\n%*s", COLUMN, "");
+        else
+            rk_buf_printf(out, "%*s", (int)(COLUMN - width), "");
         rk_buf_printf(out, " %s", o->help);
         rk_option_facts(o, out);
         rk_buf_puts(out, "\n");

@@ -131,6 +131,7 @@ rk_status rk_options_parse(rk_option_table table, int argc, char *const *argv, v
                            bool *help, rk_error *err);
 /* Is it a word without the name of an option? */
 bool rk_option_is_word(const rk_option *o);
+bool rk_option_has_choices(const rk_option *o);
 /* Append " (default 10; 1 to 1024)", whichever parts there are. */
 void rk_option_facts(const rk_option *o, rk_buf *out);
 /* The table as the lines of a help page. */

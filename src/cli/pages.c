@@ -127,11 +127,6 @@ static void put_command_words(const rk_command *const *commands, rk_buf *out)
         rk_buf_printf(out, "%s ", rk_command_word(commands[i]));
 }
 
-static bool has_choices(const rk_option *o)
-{
-    return o->type == RK_OPT_CHOICE || o->type == RK_OPT_NAMED_CHOICE;
-}
-
 /* The values of a choice, blanks between them. */
 static void put_choices(const rk_option *o, rk_buf *out)
 {
@@ -151,7 +146,7 @@ static void put_bash_command(const rk_command *c, rk_buf *out)
     rk_buf_puts(out, "'\n        case $previous in\n");
     for (size_t i = 0; i < t.n; i++) {
         const rk_option *o = &t.rows[i];
-        if (!has_choices(o))
+        if (!rk_option_has_choices(o))
             continue;
         rk_buf_printf(out, "        --%s) values='", o->name);
         put_choices(o, out);
@@ -221,7 +216,7 @@ static void put_zsh_option(const rk_option *o, rk_buf *out)
         rk_buf_printf(out, "'%s--%s[", often, o->name);
     put_quoted(out, o->help, "[]\\:");
     rk_buf_puts(out, "]");
-    if (has_choices(o)) {
+    if (rk_option_has_choices(o)) {
         rk_buf_puts(out, ":value:(");
         put_choices(o, out);
         rk_buf_puts(out, ")");

@@ -36,17 +36,33 @@ static void add_arch(rk_option_room *room, size_t offset)
                   .help = "architecture; rwkv5 is 5.2, with a gate and a decay for each channel"});
 }
 
-static bool has(const rk_option_room *room, const char *name)
+static rk_option *row_named(rk_option_room *room, const char *name)
 {
     for (size_t i = 0; i < room->n; i++)
         if (room->rows[i].name && !strcmp(room->rows[i].name, name))
-            return true;
-    return false;
+            return &room->rows[i];
+    return NULL;
 }
 
 static rk_opt_type type_of(const rk_size_spec *s)
 {
     return s->at.words ? RK_OPT_NAMED_CHOICE : s->at.real ? RK_OPT_NAMED : RK_OPT_NAMED_INT;
+}
+
+/* A row for each size; one that several architectures have tells its default where it is the same everywhere. */
+static void add_size(rk_option_room *room, const rk_size_spec *s, size_t offset)
+{
+    const char *shown = s->option.shown;
+    rk_option *row = row_named(room, s->option.name);
+    if (!row)
+        add(room, (rk_option){s->option.name, 0, type_of(s),
+                              s->at.words  ? s->at.words
+                              : s->at.real ? "X"
+                                           : "N",
+                              offset + offsetof(rk_shape_options, sizes), s->range.min,
+                              s->range.max, shown, s->option.help});
+    else if (strcmp(row->shown ? row->shown : "", shown ? shown : "") != 0)
+        row->shown = "by the architecture";
 }
 
 void rk_shape_rows(rk_option_room *room, size_t offset)
@@ -55,13 +71,8 @@ void rk_shape_rows(rk_option_room *room, size_t offset)
     add_arch(room, offset);
     for (int a = 0; rk_archs[a]; a++)
         for (int i = 0; (s = rk_size_at(rk_archs[a], i)); i++)
-            if (s->option.name && !has(room, s->option.name))
-                add(room, (rk_option){s->option.name, 0, type_of(s),
-                                      s->at.words  ? s->at.words
-                                      : s->at.real ? "X"
-                                                   : "N",
-                                      offset + offsetof(rk_shape_options, sizes), s->range.min,
-                                      s->range.max, s->option.shown, s->option.help});
+            if (s->option.name)
+                add_size(room, s, offset);
 }
 
 const rk_arch *rk_shape_arch(const rk_shape_options *o)

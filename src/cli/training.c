@@ -230,6 +230,8 @@ rk_status rk_training_settle(rk_training_options *o, rk_error *err)
     m->seed = (uint64_t)o->seed;
     if (m->lr_final < 0.0 && m->lr >= 0.0 && !o->run.tune.method)
         m->lr_final = m->lr / 10.0;
+    if (o->run.quant_all && !strcmp(o->run.quant, "none"))
+        return rk_fail(err, RK_ERR_ARG, "--quant-all goes with --quant TYPE");
     rk_status st = rk_shape_sizes(&o->shape, o->run.sizes, &o->run.n_sizes, err);
     if (st == RK_OK)
         st = rk_task_params(&o->task_params, o->run.task_params, &o->run.n_task_params, err);
@@ -284,7 +286,7 @@ static rk_status train(const rk_training_options *o, void (*say)(const rk_traini
         rk_interrupt_say(interrupt, "rwkv: finishing the step and saving; once more ends at once");
     st = rk_run_train(&o->run, &env, &result, err);
     rk_engine_free(engine);
-    if (st == RK_OK && !o->common.quiet)
+    if (st == RK_OK && say && !o->common.quiet)
         say(o);
     if (st == RK_OK && o->json)
         st = print_result(&result, err);

@@ -34,7 +34,7 @@ void rk_training_rows(rk_option_room *room, size_t offset, const char *const *wi
 rk_status rk_training_settle(rk_training_options *o, rk_error *err);
 /* Words with commas between them into room (RK_TRAINING_WORDS_MAX); *out is room. */
 rk_status rk_training_words(const rk_opt_list *list, char *room, const char **out, rk_error *err);
-/* Train; say, unless quiet, what to do with the result. Returns the exit status. */
+/* Train; unless quiet, say (NULL: nothing) what to do with the result. Returns the exit status. */
 int rk_training_run(rk_training_options *o, void (*say)(const rk_training_options *o));
 
 /* A command's own default and help (NULL: the common one) of an option. */

@@ -85,6 +85,11 @@ static const rk_training_default own[] = {
      "run folder, not needed with --dry-run: adapter_config.json and adapter_model.safetensors, "
      "state.pth, "
      "checkpoints, log.jsonl, curve.svg"},
+    {"arch", "the model's", NULL},
+    {"tokenizer", "the model's", NULL},
+    {"vocab", "the model's", NULL},
+    {"quant", "none",
+     "hold frozen matrices of the model in nf4, fp4 (4bit), int8, fp8, q8_0, q4_0 or q4_k"},
     {"lr", "the method's", NULL},
     {"lr-final", "a tenth; of state a hundredth", NULL},
     {"weight-decay", "0", "of matrices"},

@@ -52,10 +52,11 @@ static const rk_training_default own[] = {
 static void more_rows(rk_option_room *room, size_t offset)
 {
     static const char *const without[] = {
-        "init-from",   "train-only",   "freeze",    "freeze-old", "ema",      "task",
-        "data",        "data-weight",  "tokenizer", "vocab",      "val-frac", "packing",
-        "order",       "doc-boundary", "template",  "steps",      "ctx-len",  "batch",
-        "grad-slices", "dropout",      "l2wrap",    "quant",      "arch",     NULL};
+        "init-from", "train-only", "freeze",      "freeze-old",   "ema",
+        "task",      "data",       "data-weight", "tokenizer",    "vocab",
+        "val-frac",  "packing",    "order",       "doc-boundary", "template",
+        "steps",     "ctx-len",    "batch",       "grad-slices",  "dropout",
+        "l2wrap",    "quant",      "quant-all",   "arch",         NULL};
     const size_t first = room->n;
     room->rows[room->n++] = (rk_option)RK_OPT_GROUP(
         "parameters of the task; 'rwkv data task --list' shows which task has which");

@@ -102,7 +102,7 @@ static void describe(const packing *p, rk_buf *out)
 {
     static const char *const streams[] = {"train", "val", "eval"};
     rk_synthetic_describe(p->s, out);
-    rk_buf_printf(out, " --seed %" PRIu64 " --stream %s --first %" PRId64, p->how->seed,
+    rk_buf_printf(out, " --seed %" PRIu64 " --stream %s --first-sample %" PRId64, p->how->seed,
                   streams[p->how->stream], p->how->first);
 }
 

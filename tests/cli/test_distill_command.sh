@@ -158,8 +158,11 @@ awk 'BEGIN { for (i = 0; i < 24; i++) printf "{\"prompt\": \"abc %d\", \"chosen\
 dpo="--stage dpo --data pairs.jsonl --ctx-len 48 --batch 4 --lr 1e-3 --warmup 2 -q"
 rwkv distill -m h2/model.safetensors $dpo --steps 12 --out dpo
 less "$(last dpo)" "$(first dpo)" "preference"
+grep -q '"--lr-final": "0.0001"' dpo/config.json || fail "the rate does not fall to a tenth: $(grep lr dpo/config.json)"
 case $(first dpo) in 0.6931471*) ;; *) fail "before a step the loss is $(first dpo), not that of no preference" ;; esac
 tail -2 dpo/log.jsonl | grep -q '"val_margin": [0-9.]*, "val_accuracy": 1,' || fail "$(tail -2 dpo/log.jsonl)"
+rwkv distill -m h2/model.safetensors --stage DPO --data pairs.jsonl --ctx-len 48 --batch 4 --steps 1 --out dpo-1 -q
+grep -q '"--lr": "1.0000000000000001e-05"' dpo-1/config.json || fail "--stage DPO has another rate than --stage dpo"
 dpo="$dpo --schedule constant"
 rwkv distill -m h2/model.safetensors $dpo --steps 6 --out dpo-6
 rwkv distill -m h2/model.safetensors $dpo --steps 3 --out dpo-33

@@ -3,40 +3,29 @@
 # shellcheck source=tests/script.sh
 . "$RK_SOURCE_DIR/tests/script.sh"
 
-# rwkv STATUS PATTERN WORD...: what it says must match PATTERN
-rwkv() {
-    status=$1 pattern=$2
-    shift 2
-    got=0
-    "$RK_PROGRAM" "$@" >out 2>err || got=$?
-    if [ $got -ne "$status" ] || ! cat out err | grep -q -e "$pattern"; then
-        complain "rwkv $*: status $got, expected $status and '$pattern':"
-        cat out err
-    fi
-}
-
 # What is asked for stands under what is read.
-rwkv 0 '^sudoku4 ' data task --list
-rwkv 0 '--pairs .*(default 4; 1 to 65536)' data task mqar --list
-rwkv 0 '^in  [01] [01] [01]$' data task parity --seq-len 3 --print 1
+expect 0 '^sudoku4 ' data task --list
+expect 0 '--pairs .*(default 4; 1 to 65536)' data task mqar --list
+expect 0 '^in  [01] [01] [01]$' data task parity --seq-len 3 --print 1
 [ "$(wc -l <out)" = 2 ] || complain "data task --print 1: expected two lines"
 cp out first
-rwkv 0 '^out' data task parity --seq-len 3 --print 1 --seed 42
+expect 0 '^out' data task parity --seq-len 3 --print 1 --seed 42
 cmp -s first out || complain "the default seed is not 42"
-rwkv 2 "no task 'mqr'; there are next-token, align, distill, dpo, mqar, " data task mqr
-rwkv 2 'TASK is missing' data task
-rwkv 2 "the task next-token has no samples of its own" data task next-token
-rwkv 2 '--pairs is 0, expected a whole number from 1 to 65536' data task mqar --pairs 0
-rwkv 2 "--elements: 'some' is none of all|swaps|generators" data task s5 --elements some
+expect 2 "no task 'mqr'; there are next-token, align, distill, dpo, mqar, " data task mqr
+expect 2 'TASK is missing' data task
+expect 2 "the task next-token has no samples of its own" data task next-token
+expect 2 '--pairs is 0, expected a whole number from 1 to 65536' data task mqar --pairs 0
+expect 0 '^in ' data task two-hop --first g --first-sample 3 --print 1
+expect 2 "--elements: 'some' is none of all|swaps|generators" data task s5 --elements some
 
 # Packed: where answers are next tokens in one file with a mask, elsewhere in two.
-rwkv 0 '^copy.bin: 50 samples of 6 tokens' data task copy --length 3 --n 50 --seed 1 -o copy.bin
-rwkv 0 'checked *ids and checksums' data info copy.bin --check
-rwkv 0 '"tokens":350,"counted":150,.*"task":"copy --length 3 .* --seed 1 --stream train' data info copy.bin --json
-rwkv 2 'exists already' data task copy --length 3 --n 50 --seed 1 -o copy.bin
-rwkv 0 '"n_vocab":120,.*"status":"done"' data task s5 --seq-len 4 -n 20 -o s5.bin --json
-rwkv 0 '"tokens":80,"counted":80,' data info s5.bin --json
-rwkv 0 '"tokens":80,"counted":80,' data info s5.targets.bin --json
+expect 0 '^copy.bin: 50 samples of 6 tokens' data task copy --length 3 --n 50 --seed 1 -o copy.bin
+expect 0 'checked *ids and checksums' data info copy.bin --check
+expect 0 '"tokens":350,"counted":150,.*"task":"copy --length 3 .* --seed 1 --stream train' data info copy.bin --json
+expect 2 'exists already' data task copy --length 3 --n 50 --seed 1 -o copy.bin
+expect 0 '"n_vocab":120,.*"status":"done"' data task s5 --seq-len 4 -n 20 -o s5.bin --json
+expect 0 '"tokens":80,"counted":80,' data info s5.bin --json
+expect 0 '"tokens":80,"counted":80,' data info s5.targets.bin --json
 [ ! -e s5.mask ] || complain "tokens of s5.bin that do not count"
 # What is packed is what is drawn: the first sample, as people see it.
 "$RK_PROGRAM" data task s5 --seq-len 4 --print 1 | tr -s ' ' >shown
@@ -44,7 +33,7 @@ for file in s5 s5.targets; do
     "$RK_PROGRAM" data info $file.bin | sed -n 's/^begins *//p' | cut -d, -f1-4
 done | sed 's/,/ /g; 1s/^/in /; 2s/^/out /' >packed
 cmp -s shown packed || complain "packed: $(cat packed), shown: $(cat shown)"
-rwkv 0 'validation loss' train --data copy.bin --packing none --ctx-len 6 --n-layer 1 --n-embd 32 \
+expect 0 'validation loss' train --data copy.bin --packing none --ctx-len 6 --n-layer 1 --n-embd 32 \
     --head-size 16 --steps 2 --out packed.run
 grep -q '"n_vocab": 65' packed.run/config.json || complain "n_vocab of a packed task"
 
@@ -55,7 +44,7 @@ task="--task swap --slots 6 --swaps 0 --values 2 --queries 2"
 train() {
     status=$1 pattern=$2
     shift 2
-    rwkv "$status" "$pattern" train $model "$@"
+    expect "$status" "$pattern" train $model "$@"
 }
 # shellcheck disable=SC2086
 {
@@ -74,12 +63,12 @@ train() {
     train 2 '--slots is no parameter of the task next-token' --data x.txt --slots 8 --out none
     train 2 '--data FILE is missing' --out none
     train 2 'easy has 5 tokens, the task swap has 19' $task --init-from easy --out none
-    rwkv 0 '40 samples' data task longbit --distance 3 --symbols 3 -o packed.bin -n 40
+    expect 0 '40 samples' data task longbit --distance 3 --symbols 3 -o packed.bin -n 40
     train 0 'validation loss' --data packed.bin --packing none --val-frac 0.5 --ctx-len 5 --init-from easy --steps 2 --out onward
     words='--seq-len 6 --elements swaps'
-    rwkv 0 'validation loss' train --arch qwen2 --n-layer 2 --n-embd 64 --task s5 $words --steps 1 --batch 2 --out teacher
-    rwkv 0 '9 samples' data task s5 $words -o six.bin -n 9
-    rwkv 0 'validation loss' distill --teacher teacher/model.safetensors --data six.bin --packing none --ctx-len 6 --val-frac 0.3 \
+    expect 0 'validation loss' train --arch qwen2 --n-layer 2 --n-embd 64 --task s5 $words --steps 1 --batch 2 --out teacher
+    expect 0 '9 samples' data task s5 $words -o six.bin -n 9
+    expect 0 'validation loss' distill --teacher teacher/model.safetensors --data six.bin --packing none --ctx-len 6 --val-frac 0.3 \
         --batch 2 --steps 1 --out student
     echo text > some.txt
     train 2 'a model of 5 tokens names no vocabulary' --data some.txt --init-from easy --out none
@@ -88,13 +77,13 @@ train() {
 grep -q '"val_tracked": ' whole/log.jsonl || complain "no val_tracked in the log"
 grep -q '"--swaps": "0"' whole/config.json || complain "no --swaps in config.json"
 
-rwkv 0 '"accuracy":1.0,.*"n_queries":50,.*"n_samples":50' \
+expect 0 '"accuracy":1.0,.*"n_queries":50,.*"n_samples":50' \
     eval -m easy --task longbit --distance 3 --symbols 3 -n 50 --json
 cp out one
-rwkv 0 'accuracy' eval -m easy --task longbit --distance 3 --symbols 3 -n 50 --json --batch 7 -t 1
+expect 0 'accuracy' eval -m easy --task longbit --distance 3 --symbols 3 -n 50 --json --batch 7 -t 1
 cmp -s one out || complain "eval --task depends on --batch"
-rwkv 0 '^still' eval -m whole --task swap --slots 6 --swaps 0 --values 2 --queries 2 -n 5
-rwkv 2 'easy has 5 tokens, the task copy has 65' eval -m easy --task copy
-rwkv 2 'give one of --ppl, --lambada, --choices and --task' eval -m easy --task copy --ppl x
-rwkv 2 '--distance goes with --task only' eval -m easy --ppl x --distance 3
+expect 0 '^still' eval -m whole --task swap --slots 6 --swaps 0 --values 2 --queries 2 -n 5
+expect 2 'easy has 5 tokens, the task copy has 65' eval -m easy --task copy
+expect 2 'give one of --ppl, --lambada, --choices and --task' eval -m easy --task copy --ppl x
+expect 2 '--distance goes with --task only' eval -m easy --ppl x --distance 3
 exit $((failures > 0))

@@ -206,6 +206,7 @@ refuses 2 'one of an adapter' rwkv tune -m base-rwkv7 --data b.txt --method miss
 refuses 2 'divides' rwkv tune -m base-rwkv7 --data b.txt --method bat --rank 5 --out n
 refuses 2 'a model to begin with' rwkv tune --data b.txt --out n
 refuses 2 'out DIR' rwkv tune -m base-rwkv7 --data b.txt
+refuses 2 'quant-all goes with --quant' rwkv tune -m base-rwkv7 --data b.txt --quant-all --out n
 rwkv train --data b.txt --out other --arch rwkv7 --n-layer 2 --n-embd 32 --head-size 16 --ctx-len 32 --batch 4 --steps 1 \
     --val-frac 0 -q
 refuses 2 'fingerprint' rwkv run -m other --adapter m-miss -p x -n 1
