@@ -221,6 +221,16 @@ rk_status rk_command_try_output(const char *path, bool overwrite, rk_error *err)
     return st;
 }
 
+rk_status rk_command_refuse_same(const char *in, const char *out, rk_error *err)
+{
+    struct stat a, b;
+    const bool same =
+        stat(in, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    return same ? rk_fail(err, RK_ERR_ARG, "%s: is the model that is read; expected another file",
+                          out)
+                : RK_OK;
+}
+
 double rk_command_rate(int64_t n, double seconds)
 {
     return seconds > 0.0 ? (double)n / seconds : 0.0;
@@ -232,7 +242,10 @@ rk_status rk_command_json(json_t *object, rk_error *err)
     json_decref(object);
     if (!text)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for the JSON output");
-    puts(text);
+    errno = 0;
+    const bool written = puts(text) >= 0;
     free(text);
-    return RK_OK;
+    return written
+               ? RK_OK
+               : rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
 }

@@ -102,6 +102,9 @@ rk_status rk_command_gguf_vocab(rk_tokenizer **out, const rk_common_options *o, 
 /* Say of a .gguf file that was written that llama.cpp cannot open it, where it has no such models. */
 void rk_command_note_gguf(const rk_common_options *o, const rk_model *m, const char *path);
 
+/* RK_ERR_ARG: out is the file in, which is read while out is written. */
+rk_status rk_command_refuse_same(const char *in, const char *out, rk_error *err);
+
 /* Can path be written? Asked before long work, so that its result is not lost: the file is begun
  * beside it and removed again. A device or a pipe is taken at its word.
  * Errors  those of rk_out_open; RK_ERR_ARG: it exists, and overwrite is not set. */

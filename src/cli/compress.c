@@ -30,19 +30,12 @@ const rk_command rk_cmd_compress = {
 
 /* ---- what its commands share ---- */
 
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 rk_status rk_compress_begin(rk_compress_job *j, rk_error *err)
 {
     rk_save_container container;
-    if (is_same_file(j->model, j->out))
-        return rk_fail(err, RK_ERR_ARG, "%s: is the model that is read; expected another file",
-                       j->out);
-    rk_status st = rk_save_container_of(j->out, &container, err);
+    rk_status st = rk_command_refuse_same(j->model, j->out, err);
+    if (st == RK_OK)
+        st = rk_save_container_of(j->out, &container, err);
     if (st == RK_OK && container == RK_SAVE_GGUF && j->no_gguf)
         st = rk_fail(
             err, RK_ERR_UNSUPPORTED,

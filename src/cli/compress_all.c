@@ -5,6 +5,7 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "base/num.h"
 #include "cli/compress.h"
 #include "cli/text_input.h"
+#include "cli/training.h"
 #include "io/atomic_file.h"
 
 enum {
@@ -75,6 +77,7 @@ typedef struct job {
     char folder[PATH_SIZE - NAME_SIZE]; /* so that names in it fit */
     char train[PATH_SIZE], held[PATH_SIZE], model[PATH_SIZE];
     const char *ending;
+    bool last;                 /* the part at hand writes the output */
     int64_t clusters, ctx_len; /* ctx_len: of windows that are judged by */
 } job;
 
@@ -104,31 +107,48 @@ static rk_status write_text(const char *path, const char *text, size_t n, rk_err
 }
 
 /* The text in two, between lines where there are some. */
-static rk_status cut_text(const job *j, rk_error *err)
+static rk_status cut_text(const job *j, const rk_text_input *t, rk_error *err)
 {
-    rk_text_input t;
-    rk_status st = rk_text_input_open(&t, j->o->data, j->o->common.quiet, err);
-    size_t at = t.n - t.n / HELD_OUT;
-    while (st == RK_OK && at < t.n && at > 0 && t.text[at - 1] != '\n' && at + 1 < t.n)
+    if (t->n < 4 * HELD_OUT)
+        return rk_fail(err, RK_ERR_ARG, "%s: a text of %zu bytes, expected %d at least", t->name,
+                       t->n, 4 * HELD_OUT);
+    size_t at = t->n - t->n / HELD_OUT;
+    while (at + 1 < t->n && t->text[at - 1] != '\n')
         at++;
-    if (st == RK_OK && (at < HELD_OUT || at >= t.n - 1))
-        at = t.n - t.n / HELD_OUT;
-    if (st == RK_OK && t.n < 4 * HELD_OUT)
-        st = rk_fail(err, RK_ERR_ARG, "%s: a text of %zu bytes, expected %d at least", t.name, t.n,
-                     4 * HELD_OUT);
-    if (st == RK_OK)
-        st = write_text(j->train, t.text, at, err);
-    if (st == RK_OK)
-        st = write_text(j->held, t.text + at, t.n - at, err);
-    rk_text_input_close(&t);
-    return st;
+    if (at >= t->n - 1)
+        at = t->n - t->n / HELD_OUT;
+    const rk_status st = write_text(j->train, t->text, at, err);
+    return st == RK_OK ? write_text(j->held, t->text + at, t->n - at, err) : st;
+}
+
+/* Signals are held from here on: each part takes those that come while it works, or that have come before it,
+ * and the others act when the folder is gone. */
+static rk_status make_folder(job *j, rk_error *err)
+{
+    const int n = snprintf(j->folder, sizeof j->folder, "%s.parts-XXXXXX", j->o->out);
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGINT);
+    sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGHUP);
+    sigprocmask(SIG_BLOCK, &held, NULL);
+    if (n >= (int)sizeof j->folder || !mkdtemp(j->folder)) {
+        j->folder[0] = '\0';
+        return rk_fail(err, RK_ERR_IO, "%s: no folder can be made beside it", j->o->out);
+    }
+    if (!path_in(j, "train", ".txt", j->train) || !path_in(j, "held-out", ".txt", j->held))
+        return rk_fail(err, RK_ERR_ARG, "%s: its path is too long", j->o->out);
+    return RK_OK;
 }
 
 static rk_status begin(job *j, rk_error *err)
 {
     rk_model *m = NULL;
     rk_save_container container;
-    rk_status st = rk_save_container_of(j->o->out, &container, err);
+    rk_text_input text;
+    rk_status st = rk_command_refuse_same(j->o->model, j->o->out, err);
+    if (st == RK_OK)
+        st = rk_save_container_of(j->o->out, &container, err);
     if (st == RK_OK && j->o->rank && j->o->train_steps == 0)
         st = rk_fail(err, RK_ERR_ARG,
                      "--rank: low-rank pairs are to be trained on: expected --train-steps, too");
@@ -153,15 +173,14 @@ static rk_status begin(job *j, rk_error *err)
     j->ctx_len = m->ctx_len > 0 ? m->ctx_len : CTX_DEFAULT;
     rk_model_close(m);
     j->ending = container == RK_SAVE_PTH ? ".pth" : ".safetensors";
-    const int n = snprintf(j->folder, sizeof j->folder, "%s.parts-XXXXXX", j->o->out);
-    if (n >= (int)sizeof j->folder || !mkdtemp(j->folder)) {
-        j->folder[0] = '\0';
-        return rk_fail(err, RK_ERR_IO, "%s: no folder can be made beside it", j->o->out);
-    }
-    if (!path_in(j, "train", ".txt", j->train) || !path_in(j, "held-out", ".txt", j->held))
-        return rk_fail(err, RK_ERR_ARG, "%s: its path is too long", j->o->out);
     snprintf(j->model, sizeof j->model, "%s", j->o->model);
-    return cut_text(j, err);
+    st = rk_text_input_open(&text, j->o->data, j->o->common.quiet, err);
+    if (st == RK_OK)
+        st = make_folder(j, err);
+    if (st == RK_OK)
+        st = cut_text(j, &text, err);
+    rk_text_input_close(&text);
+    return st;
 }
 
 /* ---- the parts ---- */
@@ -173,12 +192,25 @@ static int call(const job *j, const rk_command *c, const char *const *words, int
     int argc = 0;
     for (int i = 0; i < n; i++)
         argv[argc++] = (char *)(uintptr_t)words[i];
+    if (j->last && j->o->force)
+        argv[argc++] = (char *)(uintptr_t) "--force";
     if (j->o->common.n_threads > 0) {
         snprintf(threads, sizeof threads, "-t%d", (int)j->o->common.n_threads);
         argv[argc++] = threads;
     }
-    if (j->o->common.quiet)
+    const rk_common_options *o = &j->o->common;
+    const struct {
+        const char *name, *value;
+    } more[] = {{"--path", o->path}, {"--act", o->act}};
+    for (size_t i = 0; i < RK_COUNT(more); i++)
+        if (more[i].value) {
+            argv[argc++] = (char *)(uintptr_t)more[i].name;
+            argv[argc++] = (char *)(uintptr_t)more[i].value;
+        }
+    if (o->quiet)
         argv[argc++] = (char *)(uintptr_t) "-q";
+    if (o->verbose)
+        argv[argc++] = (char *)(uintptr_t) "-v";
     return c->main(argc, argv);
 }
 #define CALL(j, c, ...)                                                                            \
@@ -194,17 +226,41 @@ static int tell(const job *j, const char *part)
     return CALL(j, &rk_cmd_eval, "-m", j->model, "--ppl", j->held, "--ctx", ctx);
 }
 
+/* Where a part writes: the last one is the output. */
+static void output_in(job *j, const char *name, bool last, char *path)
+{
+    j->last = last;
+    if (last)
+        snprintf(path, PATH_SIZE, "%s", j->o->out);
+    else
+        path_in(j, name, j->ending, path);
+}
+
 /* The model that the next part begins with. */
 static int step_to(job *j, const char *path, const char *part)
 {
+    j->last = false;
     snprintf(j->model, sizeof j->model, "%s", path);
     return tell(j, part);
 }
 
+/* As `rwkv train` does, but for what it says of a folder that is removed. */
+static int train_on(job *j, const char *folder)
+{
+    rk_training_options t = rk_training_defaults();
+    t.common = j->o->common;
+    t.run.model.init_from = j->model;
+    t.run.model.steps = j->o->train_steps;
+    t.run.model.lr = 1e-4;
+    t.run.val_frac = 0.0;
+    t.run.dir = folder;
+    t.data.at[t.data.n++] = j->train;
+    return rk_training_run(&t, NULL);
+}
+
 static int low_rank(job *j)
 {
-    char to[PATH_SIZE], run[PATH_SIZE], steps[32];
-    snprintf(steps, sizeof steps, "%" PRId64, j->o->train_steps);
+    char to[PATH_SIZE], run[PATH_SIZE];
     path_in(j, "pairs", j->ending, to);
     path_in(j, "run", "", run);
     int status = CALL(j, &rk_cmd_compress_svd, "-m", j->model, "--rank",
@@ -212,8 +268,7 @@ static int low_rank(job *j)
     if (status == 0)
         status = step_to(j, to, "low-rank pairs");
     if (status == 0)
-        status = CALL(j, &rk_cmd_train, "--init-from", j->model, "--data", j->train, "--steps",
-                      steps, "--lr", "1e-4", "--val-frac", "0", "--out", run);
+        status = train_on(j, run);
     return status == 0 ? step_to(j, run, "trained on") : status;
 }
 
@@ -232,7 +287,7 @@ static int records(job *j)
 static int head(job *j)
 {
     char to[PATH_SIZE], clusters[32], rows_held[32];
-    path_in(j, "head", j->ending, to);
+    output_in(j, "head", !j->o->int8, to);
     snprintf(clusters, sizeof clusters, "%" PRId64, j->clusters);
     snprintf(rows_held, sizeof rows_held, "%" PRId64, j->o->emb_rows);
     const int status = j->o->emb_rows > 0
@@ -246,7 +301,7 @@ static int head(job *j)
 static int bytes(job *j)
 {
     char to[PATH_SIZE];
-    path_in(j, "int8", j->ending, to);
+    output_in(j, "int8", true, to);
     const int status = CALL(j, &rk_cmd_compress_int8, "-m", j->model, "-o", to);
     return status == 0 ? step_to(j, to, "bytes with ranges") : status;
 }
@@ -259,6 +314,8 @@ static int all_main(int argc, char **argv)
     if (!rk_command_options(&rk_cmd_compress_all, argc, argv, &o, &status))
         return status;
     job j = {.o = &o};
+    sigset_t before;
+    sigprocmask(SIG_BLOCK, NULL, &before);
     rk_status st = begin(&j, &err);
     if (st == RK_OK)
         status = tell(&j, "as it is");
@@ -270,9 +327,8 @@ static int all_main(int argc, char **argv)
         status = head(&j);
     if (st == RK_OK && status == 0 && o.int8)
         status = bytes(&j);
-    if (st == RK_OK && status == 0 && rename(j.model, o.out) != 0)
-        st = rk_fail(&err, RK_ERR_IO, "%s: cannot be written", o.out);
     if (j.folder[0])
         nftw(j.folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return st == RK_OK ? status : rk_command_fail(&err);
 }

@@ -179,8 +179,13 @@ static rk_status open_text(eval *e, rk_error *err)
         st = rk_mem_max_alone(&o->common, o->task.task, "--task", err);
     if (st != RK_OK)
         return st;
-    if (!o->task.task && o->task.params.n > 0)
-        return rk_fail(err, RK_ERR_ARG, "--%s goes with --task only", o->task.params.at[0].name);
+    const char *of_task = o->task.params.n > 0 ? o->task.params.at[0].name
+                          : o->task.n >= 0     ? "n"
+                          : o->task.batch >= 0 ? "batch"
+                          : o->task.seed >= 0  ? "seed"
+                                               : NULL;
+    if (!o->task.task && of_task)
+        return rk_fail(err, RK_ERR_ARG, "--%s goes with --task only", of_task);
     return o->task.task ? RK_OK : rk_text_input_open(&e->text, file, o->common.quiet, err);
 }
 
@@ -207,6 +212,8 @@ static rk_status open_all(eval *e, rk_interrupt *interrupt, rk_error *err)
         st = rk_state_in_model(&e->base.model, &o->common, o->kl_base, &o->state_in, err);
     if (st == RK_OK && o->kl_base)
         st = open_stream(e, &e->base, err);
+    if (st == RK_OK && o->kl_base && o->state_in.file)
+        st = load_state(o, &e->base, err);
     if (st == RK_OK && o->kl_base && e->base.model->hp.n_vocab != e->model.model->hp.n_vocab)
         st = rk_fail(err, RK_ERR_ARG, "%s has %lld tokens, %s has %lld", o->kl_base,
                      (long long)e->base.model->hp.n_vocab, o->model,
@@ -578,7 +585,7 @@ static rk_status measure(eval *e, rk_interrupt *interrupt, json_t **result, rk_e
 
 static int eval_main(int argc, char **argv)
 {
-    eval_options o = {.ctx = -1, .task = {.n = 1000, .batch = 32, .seed = 42}};
+    eval_options o = {.ctx = -1, .task = {.n = -1, .batch = -1, .seed = -1}};
     eval e = {.o = &o};
     rk_interrupt *interrupt = NULL;
     json_t *result = NULL;
@@ -592,6 +599,9 @@ static int eval_main(int argc, char **argv)
     if (st == RK_OK)
         st = rk_interrupt_open(&interrupt, &err);
     o.task.model = o.model;
+    o.task.n = o.task.n >= 0 ? o.task.n : 1000;
+    o.task.batch = o.task.batch >= 0 ? o.task.batch : 32;
+    o.task.seed = o.task.seed >= 0 ? o.task.seed : 42;
     if (st == RK_OK)
         st = o.task.task ? rk_eval_task_run(&o.task, &o.common, interrupt, &result, &err)
                          : measure(&e, interrupt, &result, &err);

@@ -192,17 +192,6 @@ static rk_status open_model(job *j, rk_error *err)
 
 /* ---- the command ---- */
 
-/* The model is read while OUT is written, and is what an adapter can be put into again. */
-static rk_status refuse_same(const char *in, const char *out, rk_error *err)
-{
-    struct stat a, b;
-    const bool same =
-        stat(in, &a) == 0 && stat(out, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-    return same ? rk_fail(err, RK_ERR_ARG, "%s: is the model that is read; expected another file",
-                          out)
-                : RK_OK;
-}
-
 static rk_status check_options(job *j, rk_error *err)
 {
     const merge_options *o = j->o;
@@ -211,9 +200,11 @@ static rk_status check_options(job *j, rk_error *err)
         return rk_fail(err, RK_ERR_ARG, "--adapter: expected the one adapter that is taken out");
     if (!j->take_out && o->adapters.files.n == 0 && !o->state.file)
         return rk_fail(err, RK_ERR_ARG, "expected --adapter or --state: what is to be merged");
+    if (o->quant_all && !o->quant)
+        return rk_fail(err, RK_ERR_ARG, "--quant-all goes with --quant TYPE");
     rk_status st = o->quant ? rk_quant_find(o->quant, &type, err) : RK_OK;
     if (st == RK_OK)
-        st = refuse_same(o->model, o->out, err);
+        st = rk_command_refuse_same(o->model, o->out, err);
     if (st == RK_OK)
         st = rk_command_try_output(o->out, o->force, err);
     return st == RK_OK ? rk_save_container_of(o->out, &j->container, err) : st;

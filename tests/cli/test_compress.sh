@@ -250,6 +250,7 @@ refused 'that are routed (route_k) cannot be in records' compress predictor -m r
 # shellcheck disable=SC2086
 refused 'in records, which have no gradient' train --init-from mix.safetensors $data --steps 1 --out no
 refused 'llama.cpp has no such parts' compress all -m rwkv7 --data text.txt -o none.gguf
+refused 'is the model that is read' compress all -m mix.safetensors --data text.txt -o mix.safetensors --force
 refused 'expected --train-steps' compress all -m rwkv7 --data text.txt --rank 1/4 -o none.safetensors
 refused 'expected 40 at least' compress all -m rwkv7 --data short.txt -o none.safetensors
 refused 'records already' compress all -m mix.safetensors --data text.txt -o none.safetensors

@@ -39,6 +39,8 @@ expect 0 '"bits_per_byte":' eval -m m.safetensors --ppl text.txt --json
 [ "$(field n_tokens)" = $(($(wc -c <text.txt) - ($(wc -c <text.txt) + 15) / 16)) ] ||
     complain "windows of 16 score 15 tokens each: $(cat out)"
 expect 0 '"kl":-\{0,1\}0.0,"same_top":1.0' eval -m m.safetensors --ppl short.txt --kl-base m.safetensors --json
+expect 0 '' run -m m.safetensors -p 'begin with this' -n 1 --temp 0 --state-out begun.st
+expect 0 '"kl":-\{0,1\}0.0,"same_top":1.0' eval -m m.safetensors --ppl short.txt --kl-base m.safetensors --json --state-in begun.st
 expect 2 'leave none to score' eval -m m.safetensors --ppl short.txt --ctx 1
 expect 2 'give one of' eval -m m.safetensors
 expect 2 'give one of' eval -m m.safetensors --ppl short.txt --lambada short.txt
@@ -57,6 +59,8 @@ printf '\r\n{"question":"","choices":["a","b"],"answer":0}\r\n' >choice.jsonl
 expect 2 'choice.jsonl, line 2: an empty context' eval -m m.safetensors --choices choice.jsonl
 printf '{"text":"to be, or not to be"}\r\n\r\n{"text":"that is"}\r\n' >words.jsonl
 expect 0 '"bits_per_byte":.*"n_questions":2' eval -m m.safetensors --lambada words.jsonl --json
+expect 2 '--seed goes with --task only' eval -m m.safetensors --ppl short.txt --seed 7
+expect 2 '--n goes with --task only' eval -m m.safetensors --lambada words.jsonl -n 3
 expect 2 '--kl-base goes with --ppl' eval -m m.safetensors --lambada words.jsonl --kl-base m.safetensors
 expect 2 '--ctx goes with --ppl' eval -m m.safetensors --choices choice.jsonl --ctx 4
 

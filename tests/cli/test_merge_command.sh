@@ -103,5 +103,6 @@ refused "two taken out" "the one adapter" unmerge -m two.safetensors --adapter m
 refused "no such type" "nf5" merge -m rwkv7.safetensors --adapter miss --quant nf5 -o refused.safetensors
 refused "no state" "no tuned initial states" merge -m rwkv7.safetensors --state miss.safetensors -o refused.safetensors
 refused "the model itself" "is the model that is read" merge -m rwkv7.safetensors --adapter miss -o rwkv7.safetensors --force
+refused "no type" "quant-all goes with --quant" merge -m rwkv7.safetensors --adapter miss --quant-all -o refused.safetensors
 refused "a container" "no model is written" merge -m rwkv7.safetensors --adapter miss -o refused.bin
 exit $((failures > 0))
