@@ -5,21 +5,21 @@
 #include <string.h>
 
 /* Sample n tokens after the prompt and print them as they come. */
-static rk_status write_text(rk_session *s, rk_sampler *sampler, rk_decoder *decoder, float *logits,
-                            long n, rk_error *err)
+static rk_status write_text(rk_session *s, rk_sampler *sampler, const rk_tokenizer *tokenizer,
+                            rk_decoder *decoder, float *logits, long n, rk_error *err)
 {
     rk_status st = RK_OK;
+    size_t bytes;
     for (long i = 0; i < n && st == RK_OK; i++) {
         int32_t token;
-        size_t bytes;
         st = rk_sampler_next(sampler, logits, &token, err);
-        if (st != RK_OK || token == 0)
+        if (st != RK_OK || rk_tokenizer_ends(tokenizer, token))
             break;
         fputs(rk_decoder_push(decoder, token, &bytes), stdout);
         fflush(stdout);
         st = rk_session_eval(s, &token, 1, logits, err);
     }
-    puts("");
+    puts(rk_decoder_flush(decoder, &bytes));
     return st;
 }
 
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     fputs(prompt, stdout);
     if (rk_sampler_new(&sampler, &params, info.n_vocab, tokenizer, &err) ||
         rk_session_eval(session, tokens, n, logits, &err) ||
-        write_text(session, sampler, decoder, logits, strtol(argv[3], NULL, 10), &err))
+        write_text(session, sampler, tokenizer, decoder, logits, strtol(argv[3], NULL, 10), &err))
         return fprintf(stderr, "generate: %s\n", err.msg), 1;
     return 0; /* the system takes everything back */
 }

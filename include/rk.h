@@ -48,6 +48,7 @@ typedef enum rk_status {
     RK_ERR_UNSUPPORTED, /* valid, but not in this build or on this device */
     RK_ERR_ABORTED,     /* rk_engine_abort or the abort callback asked to stop */
     RK_ERR_NUMERIC,     /* a result is not finite */
+    RK_ERR_FULL,        /* the context holds no more tokens: rk_engine_params.ctx_size */
 } rk_status;
 
 typedef struct rk_error {
@@ -98,8 +99,8 @@ typedef struct rk_engine_params {
 typedef struct rk_engine rk_engine;
 
 /* params  NULL means all defaults.
- * Errors  RK_ERR_ARG: n_threads outside 0..1024, or no such path; RK_ERR_UNSUPPORTED: the path
- *         exists but not on this CPU; RK_ERR_NOMEM. */
+ * Errors  RK_ERR_ARG: n_threads outside 0..1024, no such path, no such cache, or a ctx_size below 0;
+ *         RK_ERR_UNSUPPORTED: the path exists but not on this CPU; RK_ERR_NOMEM. */
 RK_API rk_status rk_engine_new(rk_engine **out, const rk_engine_params *params, rk_error *err);
 RK_API void rk_engine_free(rk_engine *e);
 RK_API int rk_engine_n_threads(const rk_engine *e);
@@ -123,7 +124,7 @@ typedef struct rk_size {
 } rk_size;
 
 typedef struct rk_model_info {
-    const char *arch; /* "rwkv4", "rwkv5.0", "rwkv5.1", "rwkv5", "rwkv6", "rwkv7"; the library's */
+    const char *arch; /* "rwkv7", "qwen2" and others that docs/reference.md lists; the library's */
     int64_t n_vocab, n_embd, n_layer, n_head, head_size, dim_ffn;
     int64_t n_params;     /* stored parameters */
     int64_t state_bytes;  /* of a stream that has read nothing, see rk_session_state_get */
@@ -148,35 +149,42 @@ RK_API bool rk_model_get_size(const rk_model *m, int64_t i, rk_size *size);
 /* One token stream: recurrent state and scratch; one thread at a time. */
 typedef struct rk_session rk_session;
 
-/* Start from the zero state. Memory: the state plus scratch for one chunk; evaluating takes no more,
+/* Start from the model's initial state: that of its file (state tuning), else the one its architecture
+ * begins with, of nearly all zero. Memory: the state plus scratch for one chunk; evaluating takes no more,
  * but for a state that grows with its tokens, which takes it for 64 of them at a time. A clone shares
- * what has grown. */
+ * what has grown.
+ * Errors  RK_ERR_UNSUPPORTED: a cache of q8_0 and heads that are no multiple of 32; RK_ERR_NOMEM. */
 RK_API rk_status rk_session_new(rk_session **out, const rk_model *m, rk_engine *e, rk_error *err);
-/* A second stream that continues from the same state. */
+/* A second stream that continues from the same state.
+ * Errors  RK_ERR_NOMEM. */
 RK_API rk_status rk_session_clone(rk_session **out, const rk_session *s, rk_error *err);
 RK_API void rk_session_free(rk_session *s);
-/* Back to the zero state. */
+/* Back to the model's initial state. */
 RK_API void rk_session_reset(rk_session *s);
 
 /* Feed tokens to the model and advance the session's recurrent state.
  *
  * tokens  (n) ids in [0, n_vocab), n >= 1.
  * logits  (n_vocab) unnormalised scores for the token after tokens[n - 1]; NULL when not needed.
- * Errors  RK_ERR_ARG: n or an id is out of range, or more tokens than rk_engine_params.ctx_size;
- *         RK_ERR_ABORTED. The state is then unchanged; after an abort some logits may have been written.
+ * Errors  RK_ERR_ARG: n or an id is out of range; RK_ERR_FULL: more tokens than
+ *         rk_engine_params.ctx_size; RK_ERR_UNSUPPORTED: an adapter of a part that the model has in
+ *         another form; RK_ERR_NOMEM: of a state that grows, or of adapters; RK_ERR_ABORTED. The state is
+ *         then unchanged; after an abort some logits may have been written.
  * Cost    O(n * n_layer * n_embd^2) time; memory does not grow with n.
  * Bits    a call of at most 16 tokens and a longer one agree to rounding; within either kind the
  *         result does not depend on threads, and a split at multiples of 64 tokens changes no bit
  *         while every piece stays longer than 16. */
 RK_API rk_status rk_session_eval(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                                  rk_error *err);
-/* The same with the scores after every token: logits (n, n_vocab) row-major. */
+/* The same with the scores after every token: logits (n, n_vocab) row-major. Errors are the same. */
 RK_API rk_status rk_session_eval_all(rk_session *s, const int32_t *tokens, int64_t n, float *logits,
                                      rk_error *err);
 /* One token for each of n streams of one model and one engine, together: the weights are read once.
  * logits (n, n_vocab), or NULL. Each stream gets the bits it would get alone from rk_session_eval.
  * Sessions must be distinct. The first one's scratch grows when it has not been the first of so
- * many yet. */
+ * many yet.
+ * Errors  those of rk_session_eval; RK_ERR_ARG: sessions of several models or engines, or one twice. No
+ *         state has then changed. */
 RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n,
                                        const int32_t *tokens, float *logits, rk_error *err);
 
@@ -184,8 +192,8 @@ RK_API rk_status rk_session_eval_batch(rk_session *const *sessions, int64_t n,
  * recurrent state, the channel_mix shift (n_embd). The recurrent state is S, for rwkv7 (n_head,
  * head_size value, head_size key), for rwkv5 and rwkv6 with key before value; for rwkv4 it is aa, bb
  * and pp (n_embd each). All that is of constant size, rk_model_info.state_bytes; a model whose state
- * grows with its tokens has some bytes more for each of them, and takes any number of tokens back.
- * Errors  RK_ERR_ARG: bytes is not state_bytes (set: of no state); RK_ERR_NOMEM. */
+ * grows with its tokens has some bytes more for each of them, and takes any number of tokens back, up to ctx_size.
+ * Errors  RK_ERR_ARG: bytes is not state_bytes (set: of no state); RK_ERR_FULL; RK_ERR_NOMEM. */
 RK_API size_t rk_session_state_bytes(const rk_session *s);
 RK_API rk_status rk_session_state_get(const rk_session *s, void *buf, size_t bytes, rk_error *err);
 RK_API rk_status rk_session_state_set(rk_session *s, const void *buf, size_t bytes, rk_error *err);
@@ -421,10 +429,14 @@ typedef struct rk_trainer rk_trainer;
 RK_API rk_status rk_trainer_new(rk_trainer **out, const rk_train_params *p, rk_engine *e,
                                 rk_error *err);
 RK_API void rk_trainer_free(rk_trainer *t);
-/* One update from tokens (batch, ctx_len + 1): row b predicts its elements 1.. from those before. */
+/* One update from tokens (batch, ctx_len + 1): row b predicts its elements 1.. from those before.
+ * Errors  RK_ERR_ARG: an id is out of range, or running means are shown (rk_trainer_show_average);
+ *         RK_ERR_ABORTED, RK_ERR_NOMEM. Nothing has then changed. A gradient that is not finite is no
+ *         error: info->skipped. */
 RK_API rk_status rk_trainer_step(rk_trainer *t, const int32_t *tokens, rk_step_info *info,
                                  rk_error *err);
-/* Mean loss of n sequences (n, ctx_len + 1) without an update. */
+/* Mean loss of n sequences (n, ctx_len + 1) without an update.
+ * Errors  RK_ERR_ARG: n or an id is out of range; RK_ERR_ABORTED, RK_ERR_NOMEM. */
 RK_API rk_status rk_trainer_loss(rk_trainer *t, const int32_t *tokens, int64_t n, double *loss,
                                  rk_error *err);
 /* Let rk_trainer_loss and rk_trainer_save_model see the running means of the weights (on), or the weights

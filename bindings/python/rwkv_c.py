@@ -22,7 +22,7 @@ import os
 
 # ------------------------------------------------------------------------------------ structures
 
-OK, ARG, IO, FORMAT, NOMEM, UNSUPPORTED, ABORTED, NUMERIC = range(8)
+OK, ARG, IO, FORMAT, NOMEM, UNSUPPORTED, ABORTED, NUMERIC, FULL = range(9)
 DEBUG, INFO, WARN, ERROR = range(4)
 _LOG = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.c_char_p)
 _ABORT = c.CFUNCTYPE(c.c_bool, c.c_void_p)
@@ -433,6 +433,10 @@ class Tokenizer(_Handle):
             raise MemoryError("no memory for tokens")
         return ids[:n]
 
+    def ends(self, token):
+        """Whether a text that is generated ends before this token."""
+        return _rk.tokenizer_ends(self._handle, token)
+
     def bytes(self, token):
         n = c.c_size_t()
         at = _rk.tokenizer_bytes(self._handle, token, c.byref(n))
@@ -570,12 +574,12 @@ class Trainer(_Handle):
 
 
 def generate(session, sampler, tokenizer, prompt, n):
-    """Pieces of text after a prompt that is not empty, until n tokens or token 0."""
+    """Pieces of text after a prompt that is not empty, until n tokens or one that ends texts."""
     decoder = Decoder(tokenizer)
     logits = session.eval(tokenizer.encode(prompt))
     for _ in range(n):
         token = sampler.next(logits)
-        if token == 0:
+        if tokenizer.ends(token):
             break
         yield decoder.push(token)
         logits = session.eval([token])

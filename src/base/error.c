@@ -26,6 +26,7 @@ int rk_exit_status(rk_status code)
     case RK_ERR_ARG:
     case RK_ERR_FORMAT:
     case RK_ERR_UNSUPPORTED:
+    case RK_ERR_FULL:
         return 2;
     case RK_ERR_IO:
     case RK_ERR_NOMEM:

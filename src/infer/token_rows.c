@@ -168,7 +168,7 @@ rk_status rk_token_rows_check_room(const rk_token_rows *r, int64_t n, rk_error *
 {
     if (r->n_max == 0 || n <= r->n_max - r->n)
         return RK_OK;
-    return rk_fail(err, RK_ERR_ARG,
+    return rk_fail(err, RK_ERR_FULL,
                    "the context is full: it holds %" PRId64 " tokens (--ctx-size), %" PRId64
                    " are read, and %" PRId64 " more do not fit",
                    r->n_max, r->n, n);
