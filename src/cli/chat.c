@@ -127,6 +127,14 @@ static rk_status print_safely(const char *text, size_t n, rk_error *err)
     return st;
 }
 
+static rk_status flush(rk_error *err)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return RK_OK;
+    return rk_fail(err, RK_ERR_IO, "stdout: %s", errno ? strerror(errno) : "writing failed");
+}
+
 static rk_status show(void *user, const char *text, size_t n, rk_error *err)
 {
     chat *c = user;
@@ -134,10 +142,8 @@ static rk_status show(void *user, const char *text, size_t n, rk_error *err)
         rk_buf_add(&c->answer, text, n);
         return c->answer.failed ? rk_fail(err, RK_ERR_NOMEM, "out of memory for text") : RK_OK;
     }
-    rk_status st = c->terminal ? print_safely(text, n, err) : print(text, n, err);
-    if (st == RK_OK && fflush(stdout) != 0)
-        st = rk_fail(err, RK_ERR_IO, "stdout: %s", strerror(errno));
-    return st;
+    const rk_status st = c->terminal ? print_safely(text, n, err) : print(text, n, err);
+    return st == RK_OK ? flush(err) : st;
 }
 
 /* ---- computing, which Ctrl-C stops ---- */
@@ -165,8 +171,7 @@ static rk_status print_json(const chat *c, const measure *m, rk_error *err)
                   rk_command_rate(m->made.n_tokens, m->write_s));
     const rk_status st =
         rk_command_json(rk_generated_json(&m->made, &c->answer, m->n_read, m->seed, timings), err);
-    fflush(stdout);
-    return st;
+    return st == RK_OK ? flush(err) : st;
 }
 
 static void note_guesses(const chat *c, const measure *m)
@@ -210,7 +215,7 @@ static rk_status renew_sampler(chat *c, const rk_sampling_options *o, rk_error *
     return st;
 }
 
-/* Each answer is sampled with a seed of its own. */
+/* Each answer is sampled with a seed of its own. One that fills the context is an answer, and an error, too. */
 static rk_status answer(chat *c, measure *m, rk_error *err)
 {
     const rk_generate_params g = {.n_max = c->o.n_tokens,
@@ -233,10 +238,12 @@ static rk_status answer(chat *c, measure *m, rk_error *err)
     if (st == RK_OK)
         st = rk_talks_answer(c->talks, &g, c->sampler, &m->made, err);
     m->write_s = rk_now_s() - begun;
-    if (st == RK_OK)
-        st = c->o.json ? print_json(c, m, err) : show(c, "\n", 1, err);
-    if (st == RK_OK)
-        note_end(c, m);
+    if (st != RK_OK && st != RK_ERR_FULL)
+        return st;
+    rk_error later = {0};
+    if ((c->o.json ? print_json(c, m, &later) : show(c, "\n", 1, &later)) != RK_OK)
+        return rk_fail(err, later.code, "%s", later.msg);
+    note_end(c, m);
     return st;
 }
 
@@ -252,9 +259,10 @@ static rk_status ask(chat *c, measure *m, const rk_buf *message, rk_error *err)
     return st;
 }
 
-static void show_keys(void *line)
+static void show_keys(void *user)
 {
-    rk_line_show_keys(line);
+    (void)user;
+    rk_line_show_keys();
 }
 
 rk_status chat_compute(chat *c, const rk_buf *message, rk_error *err)
@@ -264,7 +272,7 @@ rk_status chat_compute(chat *c, const rk_buf *message, rk_error *err)
     if (st != RK_OK)
         return st;
     rk_line_hide_keys(c->line);
-    rk_interrupt_at_end(c->interrupt, show_keys, c->line);
+    rk_interrupt_at_end(c->interrupt, show_keys, NULL);
     if (message)
         st = ask(c, &m, message, err);
     const bool asked = message && st == RK_OK;
@@ -272,13 +280,13 @@ rk_status chat_compute(chat *c, const rk_buf *message, rk_error *err)
         st = answer(c, &m, err);
     else if (st == RK_ERR_ABORTED)
         chat_note(c, "(stopped before the answer; the question is forgotten)");
-    if (asked && st != RK_OK)
+    if (asked && st != RK_OK && st != RK_ERR_FULL)
         rk_talks_undo(c->talks, NULL); /* remove a question that could not be answered */
     const int number = rk_interrupt_signal(c->interrupt);
     rk_interrupt *in = c->interrupt;
     c->interrupt = NULL;
     rk_interrupt_close(in);
-    rk_line_show_keys(c->line);
+    rk_line_show_keys();
     rk_engine_clear_abort(c->engine);
     rk_generated_deinit(&m.made);
     if (number && (number != SIGINT || !c->terminal))

@@ -11,7 +11,7 @@
 
 const char *rk_end_name(rk_end end)
 {
-    static const char *const names[] = {"length", "stop", "eos", "interrupted"};
+    static const char *const names[] = {"length", "stop", "eos", "interrupted", "full"};
     return names[end];
 }
 
@@ -225,12 +225,18 @@ static rk_status run_loop(loop *l, rk_error *err)
     rk_status st = l->p->from ? go_on(l, l->p->from, err) : RK_OK;
     while (st == RK_OK && !l->ended)
         st = one_token(l, err);
-    if (st == RK_ERR_ABORTED) {
-        l->out->end = RK_END_INTERRUPTED;
+    const rk_status ended = st;
+    if (st == RK_ERR_ABORTED || st == RK_ERR_FULL) {
+        l->out->end = st == RK_ERR_FULL ? RK_END_FULL : RK_END_INTERRUPTED;
         st = RK_OK;
     }
-    st = settle(l, st, err);
-    return st == RK_OK ? emit_rest(l, err) : st;
+    rk_error later = {0};
+    st = settle(l, st, st == RK_OK ? &later : err);
+    if (st == RK_OK)
+        st = emit_rest(l, &later);
+    if (later.code)
+        return rk_fail(err, later.code, "%s", later.msg);
+    return ended == RK_ERR_FULL ? ended : st;
 }
 
 static rk_status prepare(loop *l, rk_error *err)

@@ -13,9 +13,10 @@ typedef enum rk_end {
     RK_END_STOP,        /* a stop string */
     RK_END_TOKEN,       /* a token that ends a text, such as 0 */
     RK_END_INTERRUPTED, /* a signal; the text so far is kept */
+    RK_END_FULL,        /* the context holds no more tokens; the text so far is kept */
 } rk_end;
 
-/* "length", "stop", "eos", "interrupted". */
+/* "length", "stop", "eos", "interrupted", "full". */
 const char *rk_end_name(rk_end end);
 
 typedef struct rk_generate_params {
@@ -52,7 +53,8 @@ typedef struct rk_generated {
 /* Go on from the logits (n_vocab) after the prompt, or from those saved unless a token is still to
  * be evaluated; they are overwritten. RK_ERR_ABORTED of the
  * engine becomes RK_END_INTERRUPTED. The session is settled and out is to be released whatever the
- * result. */
+ * result.
+ * Errors  RK_ERR_FULL: the text so far is whole, out says so, too (RK_END_FULL). */
 rk_status rk_generate(rk_generated *out, const rk_generate_params *p, rk_session *session,
                       rk_sampler *sampler, float *logits, rk_error *err);
 void rk_generated_deinit(rk_generated *g);

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <locale.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,14 +35,72 @@ struct rk_line {
     HistEvent event;
     const char *prompt;
     const char *const *words; /* for Tab; NULL: none */
-    struct termios shown;     /* the terminal's ways before keys were hidden */
-    bool hidden;
-    int columns; /* of the terminal, when the line was drawn */
+    int columns;              /* of the terminal, when the line was drawn */
     bool interrupted;
     rk_buf file; /* of the history; empty: it is not kept */
     char *plain; /* of getline */
     size_t plain_room;
 };
+
+/* ---- the terminal as it was ----
+ *
+ * While an answer is computed keys are not shown, and while a line is typed pastes have marks. A signal that ends or
+ * stops the program takes both back first. Its handler reaches nothing but globals. */
+
+static struct termios keys_shown, keys_hidden;
+static volatile sig_atomic_t are_hidden, marks_pastes;
+
+static void put(const char *text)
+{
+    const ssize_t n = write(STDOUT_FILENO, text, strlen(text));
+    (void)n; /* there is nobody to tell */
+}
+
+void rk_line_give_back(void)
+{
+    if (marks_pastes)
+        put(paste_off);
+    if (are_hidden)
+        tcsetattr(STDIN_FILENO, TCSANOW, &keys_shown);
+}
+
+static void take_again(void)
+{
+    if (tcgetpgrp(STDIN_FILENO) != getpgrp())
+        return; /* the shell has sent the program into the background */
+    if (marks_pastes)
+        put(paste_on);
+    if (are_hidden)
+        tcsetattr(STDIN_FILENO, TCSANOW, &keys_hidden);
+}
+
+/* The signal does what it would have done; behind SIGTSTP the program may go on. */
+static void on_signal(int number)
+{
+    const int kept = errno;
+    struct sigaction again, plain = {.sa_handler = SIG_DFL};
+    sigset_t one;
+    rk_line_give_back();
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    sigaction(number, &plain, &again);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    raise(number);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+    sigaction(number, &again, NULL);
+    take_again();
+    errno = kept;
+}
+
+static void catch_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct sigaction before;
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
+    }
+}
 
 /* ---- libedit ---- */
 
@@ -350,6 +409,8 @@ rk_status rk_line_new(rk_line **out, bool remembers, rk_error *err)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory");
     l->terminal = isatty(STDIN_FILENO);
     l->prompt = "";
+    if (l->terminal)
+        catch_signals();
     if (edits(l))
         start_editing(l);
     if (l->edit && remembers)
@@ -386,18 +447,20 @@ void rk_line_set_words(rk_line *l, const char *const *words)
 /* What is typed stays in the terminal's queue. */
 void rk_line_hide_keys(rk_line *l)
 {
-    if (!l->terminal || l->hidden || tcgetattr(STDIN_FILENO, &l->shown) != 0)
+    if (!l->terminal || are_hidden || tcgetattr(STDIN_FILENO, &keys_shown) != 0)
         return;
-    struct termios hidden = l->shown;
-    hidden.c_lflag &= ~(tcflag_t)ECHO;
-    l->hidden = tcsetattr(STDIN_FILENO, TCSANOW, &hidden) == 0;
+    keys_hidden = keys_shown;
+    keys_hidden.c_lflag &= ~(tcflag_t)ECHO;
+    are_hidden = true;
+    if (tcsetattr(STDIN_FILENO, TCSANOW, &keys_hidden) != 0)
+        are_hidden = false;
 }
 
-void rk_line_show_keys(rk_line *l)
+void rk_line_show_keys(void)
 {
-    if (l->hidden)
-        tcsetattr(STDIN_FILENO, TCSANOW, &l->shown);
-    l->hidden = false;
+    if (are_hidden)
+        tcsetattr(STDIN_FILENO, TCSANOW, &keys_shown);
+    are_hidden = false;
 }
 
 /* ---- reading ---- */
@@ -408,12 +471,14 @@ static const char *edited_line(rk_line *l, size_t *n, bool continues, rk_line_en
     for (;;) {
         int count = 0;
         l->interrupted = false;
+        marks_pastes = true;
         fputs(paste_on, stdout);
         fflush(stdout);
         l->columns = columns_now();
         const char *text = el_gets(l->edit, &count);
         fputs(paste_off, stdout);
         fflush(stdout);
+        marks_pastes = false;
         const LineInfo *typed = el_line(l->edit);
         const bool empty = typed->lastchar == typed->buffer;
         if (text && count > 0 && !l->interrupted) {

@@ -23,7 +23,9 @@ void rk_line_set_words(rk_line *l, const char *const *words);
 /* Keys that are typed while something else is shown: not echoed, and there at the next prompt.
  * Between hide and show Ctrl-C is a signal as always. Of a pipe they do nothing. */
 void rk_line_hide_keys(rk_line *l);
-void rk_line_show_keys(rk_line *l);
+void rk_line_show_keys(void);
+/* The terminal as it was before the program, for one that ends at once; safe in a signal handler. */
+void rk_line_give_back(void);
 
 /* Is it a terminal? */
 bool rk_line_is_terminal(const rk_line *l);

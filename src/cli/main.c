@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "cli/command.h"
+#include "cli/line.h"
 #include "cli/pages.h"
 #include "cli/suggest.h"
 #include "io/map.h"
@@ -163,8 +164,10 @@ static int run(int argc, char **argv)
 static void on_bus_error(int number, siginfo_t *info, void *context)
 {
     (void)context;
-    if (rk_map_report_fault(info->si_addr, "rwkv"))
+    if (rk_map_report_fault(info->si_addr, "rwkv")) {
+        rk_line_give_back();
         _exit(1);
+    }
     signal(number, SIG_DFL);
 }
 

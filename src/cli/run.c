@@ -112,6 +112,8 @@ typedef struct run {
     rk_buf text;  /* generated, kept for --json */
     rk_generated made;
     double prompt_s, generate_s;
+    rk_error
+        full; /* what is to be said at the end of a text that fills the context; code 0: it does not */
     bool line_open; /* what stands on stdout does not end its line */
 } run;
 
@@ -318,7 +320,10 @@ static rk_status show_prompt(run *r, rk_error *err)
  * out. */
 static rk_status feed_next(run *r, rk_error *err)
 {
-    return r->saved.next > 0 ? rk_session_eval(r->session, &r->saved.next, 1, NULL, err) : RK_OK;
+    const int32_t next = r->saved.next;
+    if (next < 0 || (!r->o->ignore_eos && rk_tokenizer_ends(r->tokenizer, next)))
+        return RK_OK;
+    return rk_session_eval(r->session, &next, 1, NULL, err);
 }
 
 static rk_status feed_prompt(run *r, rk_error *err)
@@ -368,7 +373,9 @@ static rk_status generate(run *r, rk_error *err)
     const double began = rk_now_s();
     const rk_status st = rk_generate(&r->made, &p, r->session, r->sampler, r->logits, err);
     r->generate_s = rk_now_s() - began;
-    return st;
+    if (st == RK_ERR_FULL)
+        r->full = *err;
+    return st == RK_ERR_FULL ? RK_OK : st;
 }
 
 static void print_draft(const run *r)
@@ -502,7 +509,9 @@ static rk_status work(run *r, rk_error *err)
         r->made = (rk_generated){.end = RK_END_INTERRUPTED, .unfed = -1};
         st = RK_OK;
     }
-    return st == RK_OK ? finish(r, err) : st;
+    if (st == RK_OK)
+        st = finish(r, err);
+    return st == RK_OK && r->full.code ? rk_fail(err, r->full.code, "%s", r->full.msg) : st;
 }
 
 static int run_main(int argc, char **argv)

@@ -428,7 +428,13 @@ rk_status rk_talks_answer(rk_talks *t, const rk_generate_params *g, rk_sampler *
     if (st == RK_OK)
         st = generate(t, g, sampler, asked->logits, made, err);
     t->n_read += made->n_tokens;
-    return st == RK_OK ? settle(t, made, err) : st;
+    if (st == RK_OK || st == RK_ERR_FULL) {
+        const rk_status settled = settle(t, made, st == RK_OK ? err : NULL);
+        return st == RK_OK ? settled : st;
+    }
+    go_to(t, asked, NULL); /* the question stays, with no answer */
+    rk_chat_put_end(&here(t)->unread, t->p.format);
+    return st;
 }
 
 /* ---- going elsewhere ---- */

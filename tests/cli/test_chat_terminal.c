@@ -6,6 +6,7 @@
 #include <pty.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -512,8 +513,41 @@ static void test_colours(void **state)
     assert_null(strstr(s.text, "\x1b[31m"));
 }
 
+/* What a signal ends leaves the terminal as it was: pastes without marks, keys shown. */
+static void test_signals(void **state)
+{
+    static const char *const endless[] = {"--ignore-eos", "-n", "-1", NULL};
+    struct termios t;
+    int status = 0;
+    (void)state;
+    start(brief);
+    at_prompt("> ");
+    kill(s.pid, SIGTERM);
+    expect("\x1b[?2004l");
+    assert_int_equal(waitpid(s.pid, &status, 0), s.pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    close(s.fd);
+
+    start(endless);
+    ask("go on");
+    expect("\x1b[?2004l");
+    while (!answered(1))
+        assert_true(more(WAIT_MS));
+    assert_int_equal(tcgetattr(s.fd, &t), 0);
+    assert_false(t.c_lflag & (tcflag_t)ECHO);
+    kill(s.pid, SIGQUIT);
+    while (more(WAIT_MS)) {
+    }
+    assert_int_equal(waitpid(s.pid, &status, 0), s.pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGQUIT);
+    assert_int_equal(tcgetattr(s.fd, &t), 0);
+    assert_true(t.c_lflag & (tcflag_t)ECHO);
+    close(s.fd);
+}
+
 int main(void)
 {
+    const struct rlimit no_core = {0, 0};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commands),       cmocka_unit_test(test_settings),
         cmocka_unit_test(test_ctrl_c),         cmocka_unit_test(test_ctrl_c_draft),
@@ -521,8 +555,9 @@ int main(void)
         cmocka_unit_test(test_history),        cmocka_unit_test(test_text),
         cmocka_unit_test(test_paste),          cmocka_unit_test(test_keys),
         cmocka_unit_test(test_typed_ahead),    cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_colours),
+        cmocka_unit_test(test_colours),        cmocka_unit_test(test_signals),
     };
+    setrlimit(RLIMIT_CORE, &no_core); /* SIGQUIT leaves none */
     char home[] = "/tmp/rk-home-XXXXXX", command[64];
     if (!mkdtemp(home))
         return 1;

@@ -40,6 +40,16 @@ run="run -m wide/model.safetensors -t 1 -q --temp 0 --ignore-eos"
     same 'a text that just fits' free out
     expect 2 'it holds 40 tokens (--ctx-size), 40 are read, and 1 more do not fit' \
         $run -p "$prompt" -n 60 -c 40
+    # what was read and written stays, and goes on where there is room
+    expect 2 'it holds 40 tokens (--ctx-size), 40 are read, and 1 more do not fit' \
+        $run -p "$prompt" -n 60 -c 40 --state-out full --force
+    tr -d '\n' <out >joined
+    expect 0 '' $run -p '' -n 14 --state-in full -c 60
+    tr -d '\n' <out >>joined
+    expect 0 '^to be' $run -p "$prompt" -n 30
+    tr -d '\n' <out >wanted
+    same 'a text that went on with more room' wanted joined
+    expect 2 '"n_generated":16,.*"stop_reason":"full"' $run -p "$prompt" -n 60 -c 40 --json
     expect 2 'it holds 20 tokens (--ctx-size), 0 are read, and 25 more do not fit' \
         $run -p "$prompt" -c 20
     expect 2 'ctx-size' $run -p "$prompt" -c 0
@@ -68,6 +78,23 @@ run="run -m wide/model.safetensors -t 1 -q --temp 0 --ignore-eos"
     expect 2 'it holds 30 tokens (--ctx-size), 0 are read, and' \
         $run -p '' -n 18 --state-in state -c 30
 
+    # ---- a file that says it holds more rows than its bytes can be
+    if command -v python3 >/dev/null; then
+        python3 - <<'PY' || complain 'python3 failed'
+from safetensors_parts import read, write
+head, data = read("state")
+meta, out, body = head.pop("__metadata__"), {}, b""
+for name, t in head.items():
+    a, b = t["data_offsets"]
+    if name.endswith((".keys", ".values")):
+        t["shape"], a = [2**55 - 32, *t["shape"][1:-1], 0], b
+    out[name] = {**t, "data_offsets": [len(body), len(body) + b - a]}
+    body += data[a:b]
+write("hostile", {"__metadata__": meta, **out}, body)
+PY
+        expect 2 "hostile: tensor 'blocks.0.att.keys' is not f32 of 0 bytes" $run -p '' -n 1 --state-in hostile
+    fi
+
     # ---- a talk: a question that does not fit ends it with the sentence, /undo makes room
     printf 'to be or not\n/undo\nthat is it\n' >asked
     "$RK_PROGRAM" chat -m wide/model.safetensors -t 1 -q --temp 0 --ignore-eos -n 5 <asked >out 2>err ||
@@ -83,6 +110,9 @@ run="run -m wide/model.safetensors -t 1 -q --temp 0 --ignore-eos"
     if [ $got -ne 2 ] || [ "$(grep -c 'the context is full: it holds 60 tokens' err)" -ne 1 ]; then
         complain "a talk that does not fit: status $got, $(cat err)"
     fi
+    # an answer that fills the context is kept
+    expect 2 '"n_generated":[1-9].*"stop_reason":"full"' chat -m wide/model.safetensors -t 1 -q --temp 0 --ignore-eos \
+        -n 90 -c 60 --json -p 'to be or not'
 }
 
 [ $failures -eq 0 ] || {

@@ -91,6 +91,13 @@ printf 'x<|im_end|>\n' >question.txt
 grep -q "\"n_prompt\":$n," out || { echo "chat read another talk than $n tokens: $(cat out)"; failures=$((failures + 1)); }
 expect 0 '"stop_reason":"eos"' chat -m talk --json -n 3 --temp 0 -q --logit-bias 2=1e4 -p a
 expect 0 '"n_generated":3' chat -m talk --json -n 3 --temp 0 -q --logit-bias 2=1e4 --ignore-eos -p a
+# the token that ended a saved text is no part of what goes on
+expect 0 '' run -m talk -p a -n 3 --temp 0 -q --logit-bias 2=1e4 --state-out ended.st
+expect 0 '' run -m talk -p a -n 0 --temp 0 -q --state-out cut.st
+for from in ended cut; do
+    expect 0 '' run -m talk -p b -n 0 --temp 0 -q --state-in $from.st --state-out $from-b.st
+done
+cmp -s ended-b.st cut-b.st || { echo "the end of a saved text was read"; failures=$((failures + 1)); }
 printf 'a\n/save talk.st\nb\n' | "$RK_PROGRAM" chat -m talk -n 3 --temp 0 -q --json >out
 printf 'b\n' | "$RK_PROGRAM" chat -m talk -n 3 --temp 0 -q --json --state-in talk.st >again
 text_of() { sed -n 's/.*"text":\("[^"]*"\).*"n_prompt":\([0-9]*\).*/\1 \2/p' "$1" | tail -n 1; }
