@@ -6,14 +6,11 @@
 
 #include "train/task.h"
 
-/* Is there a row of this name? It is another task's parameter and no option of the command. */
-static bool has(const rk_option_room *room, const char *name, size_t offset)
+static bool has(const rk_option_room *room, const char *name)
 {
     for (size_t i = 0; i < room->n; i++)
-        if (room->rows[i].name && !strcmp(room->rows[i].name, name)) {
-            assert(room->rows[i].offset == offset);
+        if (room->rows[i].name && !strcmp(room->rows[i].name, name))
             return true;
-        }
     return false;
 }
 
@@ -31,7 +28,7 @@ void rk_task_rows(rk_option_room *room, size_t offset)
     for (int k = 0; k < rk_n_task_kinds; k++) {
         const rk_generator *gen = rk_task_kinds[k].generator;
         for (int i = 0; gen && i < gen->n_params; i++)
-            if (!has(room, gen->params[i].name, offset)) {
+            if (!has(room, gen->params[i].name)) {
                 assert(room->n < RK_OPTIONS_MAX);
                 room->rows[room->n++] = row_of(&gen->params[i], offset);
             }

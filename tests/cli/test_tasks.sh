@@ -15,7 +15,13 @@ expect 2 "no task 'mqr'; there are next-token, align, distill, dpo, mqar, " data
 expect 2 'TASK is missing' data task
 expect 2 "the task next-token has no samples of its own" data task next-token
 expect 2 '--pairs is 0, expected a whole number from 1 to 65536' data task mqar --pairs 0
-expect 0 '^in ' data task two-hop --first g --first-sample 3 --print 1
+# every parameter is an option of data task: no option of the command has its name
+"$RK_PROGRAM" data task --list | awk '/^[a-z]/ { task = $1 }
+    /^ / { value = $0; sub(/.*\(default /, "", value); sub(/[ ;].*/, "", value); print task, $1, value }' >parameters
+[ "$(wc -l <parameters)" -gt 60 ] || complain "few parameters: $(cat parameters)"
+while read -r task option value; do
+    expect 0 '' data task "$task" "$option" "$value" --print 1
+done <parameters
 expect 2 "--elements: 'some' is none of all|swaps|generators" data task s5 --elements some
 
 # Packed: where answers are next tokens in one file with a mask, elsewhere in two.
