@@ -215,8 +215,9 @@ static void add_records(rk_checksum *c, const rk_model *m, const rk_param *p)
                     (size_t)rk_shape_dims(m->arch, &m->hp, spec->shape, dims) * sizeof *dims);
 }
 
-/* Of architecture, marked and stated sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
-static rk_status fingerprint(rk_model *m, rk_error *err)
+/* Of architecture, marked and stated sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms.
+ * beside: what state tuning leaves counts, too. */
+static rk_status fingerprint(uint64_t *out, const rk_model *m, bool beside, rk_error *err)
 {
     rk_checksum *c = rk_checksum_new();
     if (!c)
@@ -225,6 +226,8 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         if (!p->used || p->added || p->role == RK_ROLE_CLUSTERS) /* of the head: states fit */
+            continue;
+        if (!beside && rk_roles[p->role].beside)
             continue;
         if (rk_records_is_part(p->spec)) {
             add_records(c, m, p);
@@ -246,9 +249,18 @@ static rk_status fingerprint(rk_model *m, rk_error *err)
     for (int i = 0; (s = rk_size_at(m->arch, i)); i++)
         if (s->file.from == RK_FROM_STATED) /* in 32 bits, which some containers have */
             add_size(c, s, (double)(float)rk_size_value(s, &m->hp));
-    m->fingerprint = rk_checksum_value(c);
+    *out = rk_checksum_value(c);
     rk_checksum_free(c);
     return RK_OK;
+}
+
+static rk_status take_fingerprints(rk_model *m, rk_error *err)
+{
+    rk_status st = fingerprint(&m->fingerprint, m, true, err);
+    m->base_fingerprint = m->fingerprint;
+    if (st == RK_OK && rk_file_meta(m->file, RK_OPENED_BESIDE))
+        st = fingerprint(&m->base_fingerprint, m, false, err);
+    return st;
 }
 
 /* ---- a hierarchical head ---- */
@@ -388,7 +400,7 @@ static rk_status open_file(rk_model **out, rk_file *f, const rk_open_options *o,
     if (st == RK_OK)
         st = rk_records_check(m, err);
     if (st == RK_OK)
-        st = fingerprint(m, err);
+        st = take_fingerprints(m, err);
     if (st != RK_OK) {
         rk_model_close(m);
         return st;

@@ -199,7 +199,7 @@ struct rk_model {
     int64_t *state_pairs;
     rk_state_layout state;
     int64_t ctx_len;
-    uint64_t fingerprint;
+    uint64_t fingerprint, base_fingerprint; /* the second without what was opened beside its file */
     rk_file *file; /* that weights are mapped from; NULL for a trainer's model */
     void *owned;   /* memory of tensors that are not in the file's pages */
     struct rk_residence

@@ -330,11 +330,11 @@ rk_status rk_adapter_set_check(rk_adapter_set *s, const rk_model *m, const char 
         st = check_part(&s->parts[i], m, name, err);
     for (int64_t i = 0; i < s->n_whole && st == RK_OK; i++)
         st = check_whole(&s->whole[i], m, name, err);
-    if (st == RK_OK && !force && s->fingerprint && s->fingerprint != m->fingerprint)
+    if (st == RK_OK && !force && s->fingerprint && s->fingerprint != m->base_fingerprint)
         st = rk_fail(err, RK_ERR_FORMAT,
                      "%s: was made for another model (fingerprint %016" PRIx64
                      ", expected %016" PRIx64 "); --force-base takes it all the same",
-                     name, s->fingerprint, m->fingerprint);
+                     name, s->fingerprint, m->base_fingerprint);
     if (st == RK_OK && !s->arch[0])
         snprintf(s->arch, sizeof s->arch, "%s", m->arch->name);
     s->head_size = m->hp.head_size;

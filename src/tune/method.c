@@ -280,7 +280,7 @@ rk_status rk_tune_make(rk_adapter_set **out, const rk_model *m, const rk_tune_op
         s->rslora = adapter->rslora;
     }
     if (st == RK_OK) {
-        s->fingerprint = m->fingerprint;
+        s->fingerprint = m->base_fingerprint;
         snprintf(s->arch, sizeof s->arch, "%s", m->arch->name);
         st = make_parts(s, m, o, err);
     }
