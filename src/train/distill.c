@@ -357,7 +357,7 @@ rk_status rk_distill_start(rk_run_params *p, const rk_run_env *env, rk_distill_b
     *begun = (rk_distill_begun){0};
     if (!is_asked_for(p))
         return RK_OK;
-    char *file = rk_path_join(p->dir, "start.safetensors");
+    char *file = rk_path_join(p->dir, RK_RUN_START);
     rk_status st = file ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir);
     if (st == RK_OK && !(p->resume && access(file, R_OK) == 0))
         st = write_start(p, env, file, begun, err);

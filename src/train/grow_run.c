@@ -24,7 +24,6 @@
 #include "train/run_dir.h"
 #include "train/run_state.h"
 
-#define START_NAME "start.safetensors"
 enum { VALUE_MAX = 64, N_RATES = 3, OPTIONS_MAX = RK_SAVED_MEMBERS_MAX + RK_RUN_SIZES_MAX };
 
 typedef struct growing {
@@ -199,7 +198,7 @@ static rk_status list_trained(growing *g, rk_error *err)
 static rk_status write_start(growing *g, rk_error *err)
 {
     const rk_pair meta[] = {{RK_GROWN_STEPS, g->steps}, {RK_TRAINED_TOKENS, g->trained}};
-    char *path = rk_path_join(g->to, START_NAME);
+    char *path = rk_path_join(g->to, RK_RUN_START);
     const rk_save_options o = {
         .dtype = RK_F32, .meta = meta, .n_meta = RK_COUNT(meta), .overwrite = true};
     rk_status st = path ? rk_model_save(g->big, path, &o, err)
@@ -377,10 +376,10 @@ static int64_t n_params_of(const rk_model *m)
 }
 
 /* Nothing stays of a run that could not be written whole; a folder that was entered held none. */
-static void take_back(const growing *g, bool entered, bool made_folder)
+static void take_back(const growing *g, bool made_folder)
 {
     rk_error ignored;
-    char *checkpoint = entered ? rk_checkpoint_dir_path(g->to, rk_checkpoint_step(g->c)) : NULL;
+    char *checkpoint = rk_checkpoint_dir_path(g->to, rk_checkpoint_step(g->c));
     if (checkpoint)
         rk_dir_remove(checkpoint, &ignored);
     free(checkpoint);
@@ -394,7 +393,9 @@ rk_status rk_grow_run(const char *dir, const char *to, const rk_growth *how,
     const bool made_folder = access(to, F_OK) != 0;
     growing g = {.to = to};
     int lock = -1;
-    rk_status st = open_run(&g, dir, log, err);
+    rk_status st = rk_run_dir_check(to, false, err);
+    if (st == RK_OK)
+        st = open_run(&g, dir, log, err);
     if (st == RK_OK)
         st = rk_grow_new(&g.big, g.small, how, err);
     if (st == RK_OK)
@@ -414,8 +415,8 @@ rk_status rk_grow_run(const char *dir, const char *to, const rk_growth *how,
         st = write_run(&g, log, err);
     if (st == RK_OK)
         *info = (rk_grown_info){rk_checkpoint_step(g.c), n_params_of(g.small), n_params_of(g.big)};
-    else
-        take_back(&g, lock >= 0, made_folder);
+    else if (lock >= 0)
+        take_back(&g, made_folder);
     if (lock >= 0)
         close(lock);
     close_all(&g);

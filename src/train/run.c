@@ -17,6 +17,7 @@
 #include "base/num.h"
 #include "compress/in_memory.h"
 #include "infer/engine.h"
+#include "io/path.h"
 #include "train/base.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_dir.h"
@@ -150,11 +151,14 @@ static rk_status make_trainer(run *r, rk_error *err)
     return st;
 }
 
-/* Room for the two checkpoints that are kept, the one being written, the model and its average. */
+/* Room for the two checkpoints that are kept, the one being written, and the result: the model and its average, or,
+ * in tuning, what is trained beside it, which a checkpoint holds too. */
 static rk_status check_space(const run *r, rk_error *err)
 {
+    const uint64_t checkpoint = (uint64_t)rk_checkpoint_bytes(&r->arrays);
     const uint64_t model = (uint64_t)r->result.n_params * sizeof(float);
-    return rk_check_free_space(r->p.dir, 3 * rk_checkpoint_bytes(&r->arrays) + 2 * model, err);
+    const uint64_t result = r->tuning ? checkpoint : r->p.model.ema > 0.0 ? 2 * model : model;
+    return rk_check_free_space(r->p.dir, 3 * checkpoint + result, err);
 }
 
 /* The weights that a checkpoint does not hold must be those that the run began with. */
@@ -555,12 +559,30 @@ static rk_status open_task(rk_task **out, rk_run_params *p, const rk_model *base
     return kind->open(out, p, base, err);
 }
 
+/* A folder that was moved has the start that was made in it with it. Its checksum is looked at later. */
+static void follow_start(const char *dir, char **path)
+{
+    static const char name[] = "/" RK_RUN_START;
+    const size_t n = *path ? strlen(*path) : 0;
+    if (n < sizeof name || strcmp(*path + n - (sizeof name - 1), name) != 0 ||
+        access(*path, R_OK) == 0)
+        return;
+    char *here = rk_path_join(dir, RK_RUN_START);
+    if (here && access(here, R_OK) == 0) {
+        free(*path);
+        *path = here;
+    } else
+        free(here);
+}
+
 /* A run that is continued knows the model that it began with, as a path that leads there from any
  * folder. *path is to be freed. */
 static rk_status find_base(rk_run_params *p, char **path, rk_error *err)
 {
     if (p->resume && !p->model.init_from) {
         const rk_status st = rk_checkpoint_find_base(path, p->dir, err);
+        if (st == RK_OK)
+            follow_start(p->dir, path);
         p->model.init_from = *path;
         return st;
     }
@@ -652,6 +674,21 @@ static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_re
     return st;
 }
 
+/* Options that would change nothing. */
+static rk_status refuse_useless(const rk_run_params *p, rk_error *err)
+{
+    const rk_task_kind *kind =
+        rk_task_find(p->task); /* opening says what is wrong with another name */
+    rk_run_params given = *p;
+    char why[80];
+    if (!kind || !kind->without)
+        return RK_OK;
+    if (given.model.l2wrap == 0.0)
+        given.model.l2wrap = rk_run_defaults().model.l2wrap; /* none is none */
+    snprintf(why, sizeof why, "has no effect on the task %s", p->task);
+    return rk_run_options_refuse(&given, kind->without, why, err);
+}
+
 rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_run_result *result,
                        rk_error *err)
 {
@@ -659,6 +696,8 @@ rk_status rk_run_train(const rk_run_params *params, const rk_run_env *env, rk_ru
     char *base = NULL, *vocabulary = NULL;
     rk_distill_begun begun = {0};
     rk_status st = rk_run_dir_check(p.dir, p.resume, err);
+    if (st == RK_OK)
+        st = refuse_useless(&p, err);
     if (st == RK_OK)
         st = find_base(&p, &base, err);
     if (st == RK_OK)

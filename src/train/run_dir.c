@@ -19,19 +19,36 @@
 #include "io/json_line.h"
 #include "train/checkpoint_dir.h"
 
-/* config.json is the first file of a run, the others tell of runs that lost it. */
-static bool holds_run(int dir)
+/* What a run writes, but for its checkpoints. config.json is the first file of a run, the others tell of runs that
+ * lost it; those behind N_RESULTS are made before a run enters its folder. */
+static const char *const written[] = {"config.json",
+                                      "log.jsonl",
+                                      "curve.svg",
+                                      "model.safetensors",
+                                      "model.gguf",
+                                      "model-ema.safetensors",
+                                      "model-ema.gguf",
+                                      "adapter_config.json",
+                                      "adapter_model.safetensors",
+                                      "state.pth",
+                                      "observer.safetensors",
+                                      "test-time.json",
+                                      RK_RUN_START,
+                                      "start.pth",
+                                      "checkpoint-"};
+enum { N_RESULTS = RK_COUNT(written) - 3, N_FILES = RK_COUNT(written) - 1 };
+
+static bool holds_any(int dir, size_t n)
 {
-    static const char *const names[] = {"config.json", "log.jsonl",      "model.safetensors",
-                                        "model.gguf",  "model-ema.gguf", "model-ema.safetensors"};
     struct stat info;
-    for (size_t i = 0; i < RK_COUNT(names); i++)
-        if (fstatat(dir, names[i], &info, 0) == 0)
+    for (size_t i = 0; i < n; i++)
+        if (fstatat(dir, written[i], &info, 0) == 0)
             return true;
     return false;
 }
 
-rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err)
+/* Does the folder hold one of the first n names, or a checkpoint? */
+static rk_status check(const char *dir, size_t n, bool resume, rk_error *err)
 {
     if (!*dir)
         return rk_fail(err, RK_ERR_ARG, "the run folder's name is empty");
@@ -41,11 +58,16 @@ rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err)
     if (fd < 0)
         return rk_fail(err, errno == ENOTDIR ? RK_ERR_ARG : RK_ERR_IO, "%s: %s", dir,
                        strerror(errno));
-    const bool taken = holds_run(fd) || rk_checkpoint_dir_holds_any(dir);
+    const bool taken = holds_any(fd, n) || rk_checkpoint_dir_holds_any(dir);
     close(fd);
     if (taken && !resume)
         return rk_fail(err, RK_ERR_ARG, "%s: holds a run already; --resume continues it", dir);
     return RK_OK;
+}
+
+rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err)
+{
+    return check(dir, N_FILES, resume, err);
 }
 
 /* Cut path at each of its slashes in turn, and last not at all, and make the folder it then names.
@@ -75,7 +97,7 @@ static rk_status make_folder(const char *dir, rk_error *err)
 
 rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *err)
 {
-    rk_status st = rk_run_dir_check(dir, resume, err);
+    rk_status st = check(dir, N_RESULTS, resume, err);
     if (st == RK_OK)
         st = make_folder(dir, err);
     if (st != RK_OK)
@@ -85,16 +107,13 @@ rk_status rk_run_dir_enter(const char *dir, bool resume, int *lock, rk_error *er
         return rk_fail(err, RK_ERR_IO, "%s: %s", dir, strerror(errno));
     if (flock(*lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return rk_fail(err, RK_ERR_IO, "%s: another process is training in this folder", dir);
-    static const char *const written[] = {
-        "checkpoint-", "config.json",       "log.jsonl",      "curve.svg",
-        "model.gguf",  "model.safetensors", "model-ema.gguf", "model-ema.safetensors"};
     return rk_dir_remove_leftovers(dir, written, RK_COUNT(written), err);
 }
 
 void rk_run_dir_abandon(const char *dir, const char *file, bool made_folder)
 {
     rk_error ignored;
-    if (rk_run_dir_check(dir, false, &ignored) != RK_OK)
+    if (check(dir, N_RESULTS, false, &ignored) != RK_OK)
         return;
     if (file)
         unlink(file);

@@ -5,6 +5,9 @@
 #include "model/model.h"
 #include "train/run_options.h"
 
+/* The model that a run began with, where that was made for it. */
+#define RK_RUN_START "start.safetensors"
+
 /* May a run begin here? Errors  RK_ERR_ARG: the folder holds a run and resume is not set, or the
  * name is taken by something that is no folder. */
 rk_status rk_run_dir_check(const char *dir, bool resume, rk_error *err);
