@@ -185,8 +185,22 @@ static int64_t count_part(const rk_adapter_part *part)
 
 /* Numbers of the parts, of the states, of the model. */
 typedef struct counts {
-    int64_t parts, adapter, state, model;
+    int64_t parts, adapter, whole, state, model;
 } counts;
+
+/* Is it trained whole (--train-parts)? */
+static bool is_whole(const char *words, const char *name)
+{
+    char word[RK_PARAM_NAME_MAX];
+    for (const char *at = words ? words : ""; *at; at += strspn(at, ",")) {
+        const size_t n = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", (int)n, at);
+        if (strstr(name, word))
+            return true;
+        at += n;
+    }
+    return false;
+}
 
 /* Of a state or of what stands in its place. */
 static int64_t count_state(const rk_param *p, int64_t rank)
@@ -196,7 +210,8 @@ static int64_t count_state(const rk_param *p, int64_t rank)
                : rk_tensor_count(&p->tensor);
 }
 
-static counts count_all(const rk_model *m, const rk_adapter_set *s, bool state, int64_t rank)
+static counts count_all(const rk_model *m, const rk_adapter_set *s, const rk_tune_options *o,
+                        bool state)
 {
     counts c = {.parts = s->n_parts};
     for (int64_t i = 0; i < s->n_parts; i++)
@@ -204,9 +219,11 @@ static counts count_all(const rk_model *m, const rk_adapter_set *s, bool state, 
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         if (rk_param_is_tuned(p->spec))
-            c.state += state ? count_state(p, rank) : 0;
-        else if (p->used)
+            c.state += state ? count_state(p, o->state.rank) : 0;
+        else if (p->used) {
             c.model += rk_tensor_count(&p->tensor);
+            c.whole += is_whole(o->train_parts, p->name) ? rk_tensor_count(&p->tensor) : 0;
+        }
     }
     return c;
 }
@@ -241,8 +258,8 @@ static rk_status print_counts(const tune_options *o, const rk_model *m, const rk
     rk_status st = rk_tune_choose(&o->training.run.tune, &adapter, &state, err);
     if (st != RK_OK)
         return st;
-    const counts c = count_all(m, s, state != NULL, o->training.run.tune.state.rank);
-    const int64_t n = c.adapter + c.state;
+    const counts c = count_all(m, s, &o->training.run.tune, state != NULL);
+    const int64_t n = c.adapter + c.whole + c.state;
     if (o->training.json)
         return rk_command_json(json_pack("{s:s, s:I, s:I, s:I, s:I}", "method",
                                          o->training.run.tune.method, "n_trained", (json_int_t)n,
@@ -254,6 +271,8 @@ static rk_status print_counts(const tune_options *o, const rk_model *m, const rk
     print_kinds(m, s);
     if (c.state > 0)
         printf("  initial states%26s%" PRId64 "\n", "", c.state);
+    if (c.whole > 0)
+        printf("  whole parameters%24s%" PRId64 "\n", "", c.whole);
     return RK_OK;
 }
 
@@ -262,14 +281,26 @@ static rk_status counted_model(rk_model **out, tune_options *o, rk_error *err)
 {
     rk_run_params *run = &o->training.run;
     rk_train_params *p = &run->model;
-    const rk_open_options add = {.tuned_state = true};
+    const bool shift = run->tune.state.shift;
+    const rk_open_options add = {.tuned_state = true, .tuned_shift = shift};
     if (p->init_from)
         return rk_model_open_with(out, p->init_from, &add, err);
     const rk_arch *arch = rk_arch_find(p->arch ? p->arch : rk_train_defaults().arch);
     rk_hparams hp;
     rk_status st = rk_sizes_make(arch, run->sizes, run->n_sizes, &hp, err);
     hp.tuned_state = true;
+    hp.tuned_shift = shift;
     return st == RK_OK ? rk_model_new(out, arch, &hp, err) : st;
+}
+
+/* Features of kernel paths come from examples. */
+static rk_status check_countable(const rk_tune_options *t, rk_error *err)
+{
+    const rk_tune_method *adapter, *state;
+    const rk_status st = rk_tune_choose(t, &adapter, &state, err);
+    return st == RK_OK && state && strcmp(state->name, "state") != 0
+               ? rk_fail(err, RK_ERR_UNSUPPORTED, "--dry-run counts no features of %s", state->name)
+               : st;
 }
 
 static int dry_run(tune_options *o)
@@ -278,6 +309,8 @@ static int dry_run(tune_options *o)
     rk_model *m = NULL;
     rk_adapter_set *s = NULL;
     rk_status st = rk_training_settle(&o->training, &err);
+    if (st == RK_OK)
+        st = check_countable(&o->training.run.tune, &err);
     if (st == RK_OK)
         st = counted_model(&m, o, &err);
     if (st == RK_OK)
@@ -297,7 +330,8 @@ static void say_how_to_run(const rk_training_options *o)
     const rk_run_params *run = &o->run;
     if (rk_tune_choose(&run->tune, &adapter, &state, NULL) != RK_OK)
         return;
-    fprintf(stderr, "run it: rwkv run -m %s", run->model.init_from);
+    fprintf(stderr, "run it: rwkv run -m %s",
+            run->model.init_from ? run->model.init_from : "MODEL");
     if (adapter || run->tune.train_parts)
         fprintf(stderr, " --adapter %s", run->dir);
     if (state)

@@ -93,3 +93,11 @@ rk_status rk_base_checksum(const rk_model *m, uint64_t *checksum, rk_error *err)
     rk_checksum_free(c);
     return rk_file_check(m->file, err);
 }
+
+rk_status rk_base_mix(const rk_model *m, uint64_t *checksum, rk_error *err)
+{
+    uint64_t own = 0;
+    const rk_status st = rk_base_checksum(m, &own, err);
+    *checksum ^= own * 0x9e3779b97f4a7c15u;
+    return st;
+}

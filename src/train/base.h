@@ -15,5 +15,7 @@ rk_status rk_base_check_head(const rk_model *m, rk_error *err);
 /* Of names, types, shapes and bytes of the file's tensors: what a run that began with it needs to find
  * again, whatever the file is called. */
 rk_status rk_base_checksum(const rk_model *m, uint64_t *checksum, rk_error *err);
+/* Let the checksum of a task's data depend on the weights of a model that it learns from, too. */
+rk_status rk_base_mix(const rk_model *m, uint64_t *checksum, rk_error *err);
 
 #endif

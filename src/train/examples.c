@@ -63,6 +63,7 @@ static rk_tensor *losses(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
                           .out = f.out,
                           .state = f.state,
                           .recompute = j->p->checkpoint_blocks,
+                          .dropout = j->p->dropout,
                           .share = j->share,
                           .metrics = j->batch ? metrics : NULL};
     return j->task->losses(ctx, j->task, &pass);
@@ -92,4 +93,20 @@ void rk_examples_backward(rk_ctx *ctx, const rk_examples *j, int64_t first, int6
     if (nll)
         rk_backward(ctx, nll, j->share);
     ctx->recording = false;
+}
+
+rk_aside rk_step_aside(rk_ctx *ctx)
+{
+    const rk_aside was = {ctx->recording, ctx->adapting, ctx->watch};
+    ctx->recording = false;
+    ctx->adapting = NULL;
+    ctx->watch = NULL;
+    return was;
+}
+
+void rk_come_back(rk_ctx *ctx, rk_aside was)
+{
+    ctx->recording = was.recording;
+    ctx->adapting = was.adapting;
+    ctx->watch = was.watch;
 }

@@ -26,4 +26,15 @@ void rk_examples_forward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64
 void rk_examples_backward(rk_ctx *ctx, const rk_examples *j, int64_t first, int64_t n,
                           rk_example_sums *to);
 
+/* ---- another model within a pass, such as a teacher ---- */
+
+/* What of a context belongs to the model that learns: the tape, its adapters, whoever watches its states. */
+typedef struct rk_aside {
+    bool recording;
+    const struct rk_adapting *adapting;
+    void (*watch)(void *user, int64_t layer, const rk_recurrence *x);
+} rk_aside;
+rk_aside rk_step_aside(rk_ctx *ctx);
+void rk_come_back(rk_ctx *ctx, rk_aside was);
+
 #endif

@@ -1,5 +1,6 @@
 /* run_options.c: a table of what a run depends on. --steps, -t, --out, --save-every and
- * --eval-every are missing on purpose: they may differ when a run is continued. */
+ * --eval-every are missing on purpose: they may differ when a run is continued. So are other models (a teacher, a
+ * reference, a judge): their weights are in the checksum of the data. */
 #include "train/run_options.h"
 
 #include <assert.h>
@@ -81,7 +82,6 @@ static const struct {
     {"ce-weight", REAL, offsetof(rk_run_params, distill.ce_weight)},
     {"adaptive-kl", BOOLEAN, offsetof(rk_run_params, distill.adaptive)},
     {"detach-v-first", BOOLEAN, offsetof(rk_run_params, distill.detached)},
-    {"reference", WORDS, offsetof(rk_run_params, distill.reference)},
     {"beta", REAL, offsetof(rk_run_params, distill.beta)},
     {"label-smoothing", REAL, offsetof(rk_run_params, distill.smoothing)},
     {"dpo-loss", CHOICE, offsetof(rk_run_params, distill.hinge)},
@@ -118,7 +118,6 @@ static const struct {
     {"temp", REAL, offsetof(rk_run_params, test_time.temp)},
     {"kl", REAL, offsetof(rk_run_params, test_time.beta)},
     {"verifier", CHOICE, offsetof(rk_run_params, test_time.verifier)},
-    {"judge", WORDS, offsetof(rk_run_params, test_time.judge)},
     {"data-weight", WORDS, offsetof(rk_run_params, data_weight)},
     {"order", ORDER, offsetof(rk_run_params, data.order)},
     {"packing", PACKING, offsetof(rk_run_params, data.packing)},
@@ -215,7 +214,7 @@ static void put_size(char *text, const rk_size_spec *s, const rk_run_params *p)
 
 static void add_sizes(rk_run_options *o, const rk_run_params *p)
 {
-    const rk_arch *arch = rk_arch_find(p->model.arch);
+    const rk_arch *arch = p->model.arch ? rk_arch_find(p->model.arch) : NULL;
     const rk_size_spec *s;
     for (int i = 0; arch && (s = rk_size_at(arch, i)); i++) {
         if (!s->option.name)
@@ -287,4 +286,18 @@ void rk_run_options_defaults(rk_run_options *o, const rk_run_params *run)
     p.model.arch = run->model.arch;
     put_all(o, &p, task_of(run), 0);
     o->pairs[o->n - 1].value = NULL; /* --data */
+}
+
+rk_status rk_run_options_refuse(const rk_run_params *p, const char *const *names, const char *why,
+                                rk_error *err)
+{
+    rk_run_options given, defaults;
+    rk_run_options_init(&given, p, 0);
+    rk_run_options_defaults(&defaults, p);
+    for (int64_t i = 0; i < given.n; i++)
+        for (const char *const *name = names; *name; name++)
+            if (!strcmp(given.pairs[i].key, *name) && defaults.pairs[i].value &&
+                strcmp(given.pairs[i].value, defaults.pairs[i].value) != 0)
+                return rk_fail(err, RK_ERR_ARG, "--%s %s", *name, why);
+    return RK_OK;
 }

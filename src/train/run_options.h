@@ -76,6 +76,10 @@ void rk_run_set_size(rk_run_params *p, const char *name, double value);
 rk_run_params rk_run_defaults(void);
 /* data_checksum stands for the file of --data: it may move, but not change. */
 void rk_run_options_init(rk_run_options *o, const rk_run_params *p, uint64_t data_checksum);
+/* Refuse the options of a list (ends with NULL) that have another value than by default: "--dropout", and what
+ * `why` says of it. */
+rk_status rk_run_options_refuse(const rk_run_params *p, const char *const *names, const char *why,
+                                rk_error *err);
 /* The same rows with their defaults for p's architecture; those that have none have the value NULL. */
 void rk_run_options_defaults(rk_run_options *o, const rk_run_params *p);
 

@@ -13,33 +13,41 @@
 #include "train/task_synthetic.h"
 #include "train/task_test_time.h"
 
+/* Options that tasks have no use for. */
+static const char *const not_of_align[] = {"l2wrap", "dropout", NULL};
+static const char *const not_of_distill[] = {"l2wrap", NULL};
+static const char *const not_of_dpo[] = {"l2wrap",       "order",       "packing",
+                                         "doc-boundary", "data-weight", NULL};
+static const char *const not_of_samples[] = {"val-frac",     "order",       "packing",
+                                             "doc-boundary", "data-weight", NULL};
+
 const rk_task_kind rk_task_kinds[] = {
-    {"next-token", rk_next_token_open, NULL},
-    {"align", rk_distill_open, NULL},
-    {"distill", rk_distill_open, NULL},
-    {"dpo", rk_dpo_open, NULL},
-    {"mqar", rk_synthetic_open, &rk_gen_mqar},
-    {"mqar-filler", rk_synthetic_open, &rk_gen_mqar_filler},
-    {"needle", rk_synthetic_open, &rk_gen_needle},
-    {"retrieval", rk_synthetic_open, &rk_gen_retrieval},
-    {"two-hop", rk_synthetic_open, &rk_gen_two_hop},
-    {"swap", rk_synthetic_open, &rk_gen_swap},
-    {"parity", rk_synthetic_open, &rk_gen_parity},
-    {"s3", rk_synthetic_open, &rk_gen_s3},
-    {"a5", rk_synthetic_open, &rk_gen_a5},
-    {"s5", rk_synthetic_open, &rk_gen_s5},
-    {"copy", rk_synthetic_open, &rk_gen_copy},
-    {"sort", rk_synthetic_open, &rk_gen_sort},
-    {"reverse", rk_synthetic_open, &rk_gen_reverse},
-    {"addition", rk_synthetic_open, &rk_gen_addition},
-    {"longbit", rk_synthetic_open, &rk_gen_longbit},
-    {"classify", rk_synthetic_open, &rk_gen_classify},
-    {"switched", rk_synthetic_open, &rk_gen_switched},
-    {"topic", rk_synthetic_open, &rk_gen_topic},
-    {"othello", rk_synthetic_open, &rk_gen_othello},
-    {"sudoku4", rk_synthetic_open, &rk_gen_sudoku4},
-    {"observer", rk_observer_open, NULL},
-    {"test-time", rk_test_time_open, NULL},
+    {"next-token", rk_next_token_open, NULL, NULL},
+    {"align", rk_distill_open, NULL, not_of_align},
+    {"distill", rk_distill_open, NULL, not_of_distill},
+    {"dpo", rk_dpo_open, NULL, not_of_dpo},
+    {"mqar", rk_synthetic_open, &rk_gen_mqar, not_of_samples},
+    {"mqar-filler", rk_synthetic_open, &rk_gen_mqar_filler, not_of_samples},
+    {"needle", rk_synthetic_open, &rk_gen_needle, not_of_samples},
+    {"retrieval", rk_synthetic_open, &rk_gen_retrieval, not_of_samples},
+    {"two-hop", rk_synthetic_open, &rk_gen_two_hop, not_of_samples},
+    {"swap", rk_synthetic_open, &rk_gen_swap, not_of_samples},
+    {"parity", rk_synthetic_open, &rk_gen_parity, not_of_samples},
+    {"s3", rk_synthetic_open, &rk_gen_s3, not_of_samples},
+    {"a5", rk_synthetic_open, &rk_gen_a5, not_of_samples},
+    {"s5", rk_synthetic_open, &rk_gen_s5, not_of_samples},
+    {"copy", rk_synthetic_open, &rk_gen_copy, not_of_samples},
+    {"sort", rk_synthetic_open, &rk_gen_sort, not_of_samples},
+    {"reverse", rk_synthetic_open, &rk_gen_reverse, not_of_samples},
+    {"addition", rk_synthetic_open, &rk_gen_addition, not_of_samples},
+    {"longbit", rk_synthetic_open, &rk_gen_longbit, not_of_samples},
+    {"classify", rk_synthetic_open, &rk_gen_classify, not_of_samples},
+    {"switched", rk_synthetic_open, &rk_gen_switched, not_of_samples},
+    {"topic", rk_synthetic_open, &rk_gen_topic, not_of_samples},
+    {"othello", rk_synthetic_open, &rk_gen_othello, not_of_samples},
+    {"sudoku4", rk_synthetic_open, &rk_gen_sudoku4, not_of_samples},
+    {"observer", rk_observer_open, NULL, not_of_distill},
+    {"test-time", rk_test_time_open, NULL, NULL},
 };
 const int rk_n_task_kinds = RK_COUNT(rk_task_kinds);
 

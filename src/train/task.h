@@ -28,6 +28,7 @@ typedef struct rk_pass {
     rk_tensor *const *out;    /* the model's outputs */
     rk_tensor *const *state;  /* its states after the last token, as rk_forward.state */
     bool recompute;           /* what can be computed again in the backward pass is not kept */
+    double dropout;           /* for tasks that run the model themselves */
     double share;    /* of a loss in the mean over the batch, and the seed of its gradient */
     double *metrics; /* sums over examples, to be added to; NULL while planning, when tensors that
                       * they need are to be made all the same */
@@ -38,6 +39,7 @@ struct rk_task {
     const char *name;
     rk_field fields[RK_TASK_FIELDS_MAX];
     int n_fields;
+    int64_t n_rows;        /* that an example is in a forward, which dropout counts; 0: one */
     int64_t n_losses;      /* of an example; the mean of those that count is the loss */
     int64_t n_val;         /* examples held out for validation */
     int64_t n_data;        /* how much data there is, in units; 0: examples are drawn without end */
@@ -102,6 +104,9 @@ typedef struct rk_task_kind {
      * a new one, whose sizes are set that the data decide. */
     rk_status (*open)(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err);
     const struct rk_generator *generator; /* of samples that are drawn; NULL: they come from data */
+    const char *const
+        *without; /* options of a run that it has no use for, which are refused; ends with
+                                 * NULL; may be NULL */
 } rk_task_kind;
 
 extern const rk_task_kind rk_task_kinds[];

@@ -17,6 +17,7 @@
 #include "base/num.h"
 #include "infer/engine.h"
 #include "train/base.h"
+#include "train/examples.h"
 #include "train/task_next.h"
 
 typedef struct distill {
@@ -31,29 +32,6 @@ typedef struct distill {
 } distill;
 
 /* ---- the teacher beside the student ---- */
-
-/* A context while the teacher computes: neither a tape nor what belongs to the student. */
-typedef struct aside {
-    bool recording;
-    const struct rk_adapting *adapting;
-    void (*watch)(void *user, int64_t layer, const rk_recurrence *x);
-} aside;
-
-static aside step_aside(rk_ctx *ctx)
-{
-    const aside was = {ctx->recording, ctx->adapting, ctx->watch};
-    ctx->recording = false;
-    ctx->adapting = NULL;
-    ctx->watch = NULL;
-    return was;
-}
-
-static void come_back(rk_ctx *ctx, aside was)
-{
-    ctx->recording = was.recording;
-    ctx->adapting = was.adapting;
-    ctx->watch = was.watch;
-}
 
 static rk_tensor **first_state(rk_ctx *ctx, const rk_model *m, int64_t batch)
 {
@@ -78,11 +56,11 @@ static rk_tensor *divergence(rk_ctx *ctx, const rk_task *t, const rk_pass *p)
                            .ce_weight = d->ce_weight,
                            .adaptive = d->adaptive,
                            .seed = p->share};
-    const aside was = step_aside(ctx);
+    const rk_aside was = rk_step_aside(ctx);
     rk_forward f = {.in = {ids}, .state = first_state(ctx, d->teacher, ids->dims[0])};
     in.teacher_hidden = f.state ? rk_model_forward(ctx, d->teacher, &f) : NULL;
     in.teacher_head = rk_weight_matrix(ctx, d->teacher->head);
-    come_back(ctx, was);
+    rk_come_back(ctx, was);
     return rk_ctx_failed(ctx) ? NULL : rk_divergence(ctx, &in);
 }
 
@@ -186,9 +164,9 @@ static rk_tensor *align_layer(rk_ctx *ctx, const rk_pass *p, const shown *s, rk_
     }
     run_mixer(ctx, who, in, out);
     if (out[1]) {
-        const aside was = step_aside(ctx);
+        const rk_aside was = rk_step_aside(ctx);
         *v_first = rk_copy(ctx, out[1]);
-        come_back(ctx, was);
+        rk_come_back(ctx, was);
     }
     return out[0];
 }
@@ -223,16 +201,16 @@ static void for_layers(rk_ctx *ctx, const distill *d, const rk_pass *p, layer_fn
     rk_tensor *ids = p->fields[d->ids], *x = NULL, *v_first = NULL;
     shown s;
     rk_tensor **own = first_state(ctx, p->model, ids->dims[0]);
-    const aside was = step_aside(ctx);
+    const rk_aside was = rk_step_aside(ctx);
     rk_tensor **others = first_state(ctx, d->teacher, ids->dims[0]);
     begin_teacher(ctx, d, ids, &s, &x);
-    come_back(ctx, was);
+    rk_come_back(ctx, was);
     for (int64_t l = 0; l < p->model->hp.n_layer && !rk_ctx_failed(ctx); l++) {
-        step_aside(ctx);
+        rk_step_aside(ctx);
         s.layer = l;
         rk_block_take_state(d->teacher, l, others, &s.io);
         next_block(ctx, &s, &x);
-        come_back(ctx, was);
+        rk_come_back(ctx, was);
         if (!rk_layer_in(&p->model->hp.kept, l))
             fn(ctx, user, l, align_layer(ctx, p, &s, own, &v_first), s.gives);
     }
@@ -436,7 +414,6 @@ static void describe(distill *d, bool align)
     rk_task *t = &d->task;
     *t = *d->inner;
     t->name = align ? "align" : "distill";
-    t->checksum ^= d->teacher->fingerprint * 0x9e3779b97f4a7c15u;
     t->loss_unit = align ? "of the distance a token" : "nats of divergence a token";
     t->curve_unit = t->loss_unit;
     t->also.key = NULL;
@@ -477,9 +454,11 @@ rk_status rk_distill_open(rk_task **out, rk_run_params *p, const rk_model *base,
     if (st == RK_OK) {
         describe(d, align);
         d->task.detached = p->distill.detached && !align;
-        *out = &d->task;
-    } else {
-        close_task(&d->task);
+        st = rk_base_mix(d->teacher, &d->task.checksum, err);
     }
+    if (st == RK_OK)
+        *out = &d->task;
+    else
+        close_task(&d->task);
     return st;
 }

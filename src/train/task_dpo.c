@@ -11,7 +11,9 @@
 #include "data/order.h"
 #include "data/pairs.h"
 #include "format/format.h"
+#include "text/chat_template.h"
 #include "train/base.h"
+#include "train/examples.h"
 
 enum { IDS, TARGETS, N_FIELDS };
 enum { MARGIN, ACCURACY, N_METRICS };
@@ -60,6 +62,7 @@ static rk_tensor *token_losses(rk_ctx *ctx, const rk_model *m, const rk_pass *p)
 {
     const int64_t *all = p->fields[IDS]->dims, rows[] = {2 * all[0], all[2]};
     rk_forward f = {.in = {rk_view(ctx, p->fields[IDS], 2, rows)},
+                    .dropout = p->dropout,
                     .recompute = p->recompute && ctx->recording,
                     .drop_rows = true};
     rk_tensor *targets = rk_view(ctx, p->fields[TARGETS], 2, rows);
@@ -77,13 +80,9 @@ static rk_tensor *token_losses(rk_ctx *ctx, const rk_model *m, const rk_pass *p)
 
 static rk_tensor *reference_losses(rk_ctx *ctx, const dpo *d, const rk_pass *p)
 {
-    const bool recording = ctx->recording;
-    const struct rk_adapting *adapting = ctx->adapting;
-    ctx->recording = false;
-    ctx->adapting = NULL;
+    const rk_aside was = rk_step_aside(ctx);
     rk_tensor *losses = token_losses(ctx, d->reference, p);
-    ctx->recording = recording;
-    ctx->adapting = adapting;
+    rk_come_back(ctx, was);
     return losses;
 }
 
@@ -122,16 +121,19 @@ static void close_task(rk_task *t)
 static rk_status read_pairs(dpo *d, rk_run_params *p, const rk_model *base, rk_error *err)
 {
     rk_tokenizer *tok = NULL;
-    const char *chat = p->data.chat_format;
-    if (!chat)
-        chat = rk_chat_format_guess(p->model.init_from, base->hp.n_vocab)->name;
-    p->data.chat_format = chat;
+    rk_chat_format chat;
+    rk_buf room = {0};
     rk_status st = rk_model_vocabulary(&tok, p->tokenizer, base, p->model.init_from, err);
     rk_text_how how = {.tokenizer = tok, .ends = p->data.boundary != RK_BOUNDARY_NONE};
-    if (st == RK_OK && strcmp(chat, "none") != 0)
-        st = rk_chat_format_find(&how.chat, chat, err);
+    if (st == RK_OK && !p->data.chat_format)
+        p->data.chat_format = rk_chat_template_name(tok);
+    if (!p->data.chat_format)
+        p->data.chat_format = rk_chat_format_guess(p->model.init_from, base->hp.n_vocab)->name;
+    if (st == RK_OK)
+        st = rk_chat_template_choose(&how.chat, &chat, &room, p->data.chat_format, tok, err);
     if (st == RK_OK)
         st = rk_pairs_read(&d->pairs, p->data.paths, p->data.n_paths, &how, err);
+    rk_buf_deinit(&room);
     rk_tokenizer_free(tok);
     return st;
 }
@@ -169,6 +171,7 @@ static void describe(dpo *d, int64_t n)
                              .fields = {[IDS] = {"ids", RK_I32, 2, {RK_PAIR_ANSWERS, n}},
                                         [TARGETS] = {"targets", RK_I32, 2, {RK_PAIR_ANSWERS, n}}},
                              .n_fields = N_FIELDS,
+                             .n_rows = RK_PAIR_ANSWERS,
                              .n_losses = 1,
                              .n_val = d->task.n_val,
                              .n_data = d->pairs.n,
@@ -206,9 +209,11 @@ rk_status rk_dpo_open(rk_task **out, rk_run_params *p, const rk_model *base, rk_
         st = split(d, p, err);
     if (st == RK_OK) {
         describe(d, p->model.ctx_len);
-        *out = &d->task;
-    } else {
-        close_task(&d->task);
+        st = rk_base_mix(d->reference, &d->task.checksum, err);
     }
+    if (st == RK_OK)
+        *out = &d->task;
+    else
+        close_task(&d->task);
     return st;
 }

@@ -339,8 +339,8 @@ static rk_status read_data(observer_task *o, rk_run_params *p, rk_error *err)
         return st;
     o->task.n_val = o->data.n_val;
     o->task.n_data = o->data.n_tokens / n;
-    o->task.checksum = o->data.checksum ^ o->teacher->fingerprint;
-    return RK_OK;
+    o->task.checksum = o->data.checksum;
+    return rk_base_mix(o->teacher, &o->task.checksum, err);
 }
 
 static rk_status check(const rk_run_params *p, const rk_model *base, rk_error *err)

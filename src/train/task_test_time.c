@@ -19,6 +19,7 @@
 #include "io/json_line.h"
 #include "io/path.h"
 #include "nn/shift.h"
+#include "train/base.h"
 #include "train/runlog.h"
 #include "train/test_time.h"
 
@@ -372,6 +373,18 @@ static void describe(test_time *s)
              s->problems.gen.task);
 }
 
+static rk_status mix_judge(test_time *s, rk_error *err)
+{
+    rk_model *judge = NULL;
+    if (!s->o.judge)
+        return RK_OK;
+    rk_status st = rk_model_open(&judge, s->o.judge, err);
+    if (st == RK_OK)
+        st = rk_base_mix(judge, &s->task.checksum, err);
+    rk_model_close(judge);
+    return st;
+}
+
 static rk_status open_problems(test_time *s, rk_run_params *p, rk_error *err)
 {
     const rk_test_time_options *o = &p->test_time;
@@ -391,7 +404,7 @@ static rk_status open_problems(test_time *s, rk_run_params *p, rk_error *err)
     p->model.batch = n_examples(s);
     for (int64_t i = 0; i < s->problems.n * s->problems.gen.n_tokens; i++)
         s->task.checksum = s->task.checksum * 31 + (uint64_t)s->problems.ids[i];
-    return RK_OK;
+    return mix_judge(s, err);
 }
 
 rk_status rk_test_time_open(rk_task **out, rk_run_params *p, const rk_model *base, rk_error *err)

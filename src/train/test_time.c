@@ -266,11 +266,6 @@ void rk_prober_close(rk_prober *p)
     free(p);
 }
 
-uint64_t rk_prober_judge(const rk_prober *p)
-{
-    return p->judge ? p->judge->fingerprint : 0;
-}
-
 /* Room for n chains beside each other. */
 static rk_status take_sessions(rk_prober *p, int64_t n, rk_error *err)
 {

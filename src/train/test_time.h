@@ -40,7 +40,6 @@ rk_status rk_prober_open(rk_prober **out, const rk_problems *problems,
                          const rk_test_time_options *o, const char *model, rk_engine *e,
                          rk_error *err);
 void rk_prober_close(rk_prober *p);
-uint64_t rk_prober_judge(const rk_prober *p); /* its fingerprint; 0: there is none */
 /* n chains for each problem, problem by problem, from `state` (a stream's), into chains (problems, n), with
  * rewards, advantages and majorities. Draws are a function of (seed, stream, number of the chain). */
 rk_status rk_prober_draw(rk_prober *p, const void *state, uint64_t seed, uint64_t stream, int64_t n,

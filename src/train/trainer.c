@@ -402,7 +402,7 @@ static rk_status micro_step(rk_trainer *t, int64_t first, int64_t n, rk_example_
     const rk_examples j = examples_of(t, 1.0 / (double)to->counted);
     rk_ctx_reset(&t->ctx);
     t->ctx.step = (uint64_t)t->step;
-    t->ctx.first_row = first;
+    t->ctx.first_row = first * rk_max_i64(t->task->n_rows, 1);
     if (t->state)
         rk_state_step_watch(t->state, &t->ctx, true);
     rk_examples_backward(&t->ctx, &j, first, n, to);

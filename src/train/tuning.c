@@ -61,12 +61,78 @@ static rk_status settle_rates(rk_run_params *p, const rk_tune_method *adapter,
     return join(p->tune_rates, sizeof p->tune_rates, m->lr_scale, words, &m->lr_scale, err);
 }
 
+/* Which methods an option is of, "adapter" and "states" all of a kind. */
+static const struct {
+    const char *option, *methods;
+} belongs[] = {{"rank", "adapter"},
+               {"targets", "adapter"},
+               {"rank-pattern", "adapter"},
+               {"adapter-dropout", "adapter"},
+               {"alpha", "lora,lora+,rslora,pissa,olora,lora-ga,dora"},
+               {"bat-blocks", "bat"},
+               {"miss-init", "miss,bone"},
+               {"mini-width", "miss,bone"},
+               {"niter", "pissa"},
+               {"ga-direction", "lora-ga"},
+               {"loraga-peft", "lora-ga"},
+               {"ga-batches", "lora-ga"},
+               {"lora-plus", "lora+"},
+               {"tune-shift", "states"},
+               {"state-decay", "states"},
+               {"state-prompt", "state"},
+               {"precondition", "state"},
+               {"kernel-form", "state-kernel,state-dbp"},
+               {"kernel-features", "state-kernel,state-dbp"},
+               {"base-state", "state-kernel,state-dbp"},
+               {"dbp-rate", "state-dbp"},
+               {"dbp-kappa", "state-dbp"}};
+
+static bool is_of(const char *methods, const rk_tune_method *m)
+{
+    const size_t n = m ? strlen(m->name) : 0;
+    if (!m)
+        return false;
+    for (const char *at = methods; *at; at += strspn(at, ",")) {
+        const size_t len = strcspn(at, ",");
+        if (len == n && !strncmp(at, m->name, n))
+            return true;
+        at += len;
+    }
+    return !strcmp(methods, m->adapter ? "adapter" : "states");
+}
+
+static rk_status refuse_others(const rk_run_params *p, const rk_tune_method *adapter,
+                               const rk_tune_method *state, rk_error *err)
+{
+    rk_status st = RK_OK;
+    for (size_t i = 0; i < RK_COUNT(belongs) && st == RK_OK; i++) {
+        const char *const names[] = {belongs[i].option, NULL}, *of = belongs[i].methods;
+        char why[96];
+        if (is_of(of, adapter) || is_of(of, state))
+            continue;
+        snprintf(why, sizeof why, "goes with %s%s",
+                 !strcmp(of, "adapter")  ? "methods of adapters"
+                 : !strcmp(of, "states") ? "methods of states"
+                                         : "--method ",
+                 !strcmp(of, "adapter") || !strcmp(of, "states") ? "" : of);
+        st = rk_run_options_refuse(p, names, why, err);
+    }
+    return st;
+}
+
 rk_status rk_tuning_settle(rk_run_params *p, rk_error *err)
 {
     const rk_tune_method *adapter, *state;
     if (!p->tune.method)
         return RK_OK;
     rk_status st = rk_tune_choose(&p->tune, &adapter, &state, err);
+    if (st == RK_OK)
+        st = refuse_others(p, adapter, state, err);
+    if (st == RK_OK && !p->tune.train_parts && p->model.optimizer &&
+        !strcmp(p->model.optimizer, "muon"))
+        st = rk_fail(err, RK_ERR_ARG,
+                     "muon updates whole matrices of blocks, of which tuning trains none; expected "
+                     "adamw or sgd");
     if (st == RK_OK && !p->model.init_from)
         st = rk_fail(err, RK_ERR_ARG, "tuning needs a model to begin with: -m MODEL");
     if (st == RK_OK && p->model.ema > 0.0)
@@ -135,7 +201,7 @@ static rk_status pass_over(rk_ctx *ctx, rk_model *m, const rk_task *task, const 
                            rk_engine *e, rk_error *err)
 {
     const int64_t n = p->model.micro_batch > 0 ? p->model.micro_batch : p->model.batch;
-    const int64_t all = n * p->tune.ga_batches;
+    const int64_t all = p->model.batch * p->tune.ga_batches;
     rk_batch batch;
     rk_example_sums sums = {0};
     rk_status st = rk_batch_init(&batch, task, all, err);
@@ -151,8 +217,8 @@ static rk_status pass_over(rk_ctx *ctx, rk_model *m, const rk_task *task, const 
     for (int64_t first = 0; first < all && st == RK_OK; first += n) {
         rk_engine_lock(e);
         rk_ctx_reset(ctx);
-        ctx->first_row = first;
-        rk_examples_backward(ctx, &j, first, n, &sums);
+        ctx->first_row = first * rk_max_i64(task->n_rows, 1);
+        rk_examples_backward(ctx, &j, first, rk_min_i64(n, all - first), &sums);
         rk_engine_unlock(e);
         st = rk_ctx_status(ctx, err);
     }

@@ -170,6 +170,31 @@ rwkv distill $dpo --steps 6 --out dpo-33 --resume
 cmp -s dpo-6/model.safetensors dpo-33/model.safetensors || fail "dpo goes on otherwise than it began"
 "$RK_PROGRAM" distill -m h2/model.safetensors $dpo --steps 6 --micro-batch 2 --recompute --out dpo-2 -t 2
 cmp -s dpo-6/model.safetensors dpo-2/model.safetensors || fail "dpo depends on threads or micro-batches"
+rwkv train --arch rwkv7 --data t.txt --n-layer 2 --n-embd 32 --head-size 16 --ctx-len 32 --batch 4 --steps 2 --out r7 -q
+# dropout counts both answers, and what watches states sees the model alone: no micro-batch changes a bit
+for words in 'lora --adapter-dropout 0.3' 'state --precondition r'; do
+    for n in 1 4; do
+        rwkv tune -m r7/model.safetensors --task dpo --data pairs.jsonl --ctx-len 48 --batch 4 --steps 2 --micro-batch $n \
+            --out tuned-$n -q --method $words
+    done
+    cmp -s tuned-1/adapter_model.safetensors tuned-4/adapter_model.safetensors || [ ! -e tuned-1/adapter_model.safetensors ] ||
+        fail "dpo, $words: micro-batches change an adapter"
+    cmp -s tuned-1/state.pth tuned-4/state.pth || [ ! -e tuned-1/state.pth ] || fail "dpo, $words: micro-batches change a state"
+    rm -r tuned-1 tuned-4
+done
+# another reference or teacher under the same name is another run
+cp h2/model.safetensors reference.safetensors
+rwkv distill -m h2/model.safetensors $dpo --steps 2 --reference reference.safetensors --out other
+cp s2/model.safetensors reference.safetensors
+refuses 2 'checksum' rwkv distill $dpo --steps 4 --reference reference.safetensors --out other --resume
+cp h2/model.safetensors moved.safetensors
+rwkv distill $dpo --steps 4 --reference moved.safetensors --out other --resume
+rwkv distill --teacher $T -m s1-copy/model.safetensors --stage 2 --steps 2 $small --schedule constant --out taught
+refuses 2 'checksum' rwkv distill --teacher teacher.gguf --stage 2 --steps 4 $small --schedule constant --out taught --resume
+for words in "--stage dpo --data pairs.jsonl --order cubic" "--stage dpo --data pairs.jsonl --l2wrap 1" \
+    "--stage 1 --teacher $T --data t.txt --dropout 0.1" "--stage 2 --teacher $T --data t.txt --l2wrap 1e-4"; do
+    refuses 2 'has no effect on the task' rwkv distill -m h2/model.safetensors --out no $words
+done
 rwkv distill -m h2/model.safetensors $dpo --steps 2 --reference h2-q8.gguf --label-smoothing 0.1 --out dpo-s
 rwkv distill -m h2/model.safetensors $dpo --steps 2 --dpo-loss hinge --beta 0.5 --out dpo-h
 [ "$(first dpo-h)" = 1 ] || fail "the hinge's loss is $(first dpo-h) at first"

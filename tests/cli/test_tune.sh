@@ -16,7 +16,8 @@ tune() { # ARCH METHOD OUT WORDS...; the method low is state of rank 2
     arch=$1 method=$2 out=$3
     shift 3
     case $method in *low) set -- --state-rank 2 "$@" ;; esac
-    rwkv tune -m "base-$arch" --data b.txt --method "$(echo "$method" | sed 's/low/state/')" --rank 4 --out "$out" --ctx-len 32 --batch 4 \
+    case $method in low | state*) ;; *) set -- --rank 4 "$@" ;; esac
+    rwkv tune -m "base-$arch" --data b.txt --method "$(echo "$method" | sed 's/low/state/')" --out "$out" --ctx-len 32 --batch 4 \
         --val-frac 0.05 -q "$@"
 }
 
@@ -63,7 +64,7 @@ done
 
 # ---- the same bits: threads, micro-batches, a stop between ----
 
-for method in miss pissa dora state miss,state low miss,low state-dbp state-kernel state+r; do
+for method in miss pissa lora-ga dora state miss,state low miss,low state-dbp state-kernel state+r; do
     set -- --steps 6 --lr 5e-3 --save-every 3
     precondition=none
     [ $method != state+r ] || { method=state precondition=r; }
@@ -193,6 +194,9 @@ six="--arch rwkv6 --n-layer 32 --n-embd 4096 --dim-ffn 14336"
 [ "$(n --arch rwkv7 --n-layer 32 --n-embd 2560 --method miss --rank 64)" = 47185920 ] || fail "miss of RWKV-7 3B"
 [ "$(n --arch rwkv7 --n-layer 12 --n-embd 768 --method state)" = 589824 ] || fail "states of RWKV-7 0.1B"
 [ "$(n --arch rwkv7 --n-layer 12 --n-embd 768 --method state --state-rank 4)" = 73728 ] || fail "states of rank 4"
+[ "$(n --arch rwkv7 --n-layer 12 --n-embd 768 --method state --tune-shift)" = 599040 ] || fail "states and shifts"
+[ "$(n -m base-rwkv7 --method lora --rank 4 --train-parts ln)" -eq \
+    $(($(n -m base-rwkv7 --method lora --rank 4) + 512)) ] || fail "numbers of --train-parts"
 
 # ---- what cannot be ----
 
@@ -206,6 +210,21 @@ refuses 2 'one of an adapter' rwkv tune -m base-rwkv7 --data b.txt --method miss
 refuses 2 'divides' rwkv tune -m base-rwkv7 --data b.txt --method bat --rank 5 --out n
 refuses 2 'a model to begin with' rwkv tune --data b.txt --out n
 refuses 2 'out DIR' rwkv tune -m base-rwkv7 --data b.txt
+refuses 2 'dry-run counts no features' rwkv tune -m base-rwkv7 --method state-kernel --dry-run
+for words in 'lora --niter 2' 'miss --alpha 3' 'state --rank 2' 'miss --state-decay 1' 'lora --state-prompt x' \
+    'state-kernel --precondition r' 'miss --dbp-rate 0.1' 'state --adapter-dropout 0.1' 'bat --miss-init random'; do
+    # shellcheck disable=SC2086
+    refuses 2 'goes with' rwkv tune -m base-rwkv7 --data b.txt --out n --method $words
+done
+refuses 2 'muon updates' rwkv tune -m base-rwkv7 --data b.txt --out n --optimizer muon
+mkdir taken && echo mine >taken/state.pth
+refuses 2 'holds a run already' rwkv tune -m base-rwkv7 --data b.txt --out taken --method state
+[ "$(cat taken/state.pth)" = mine ] || fail "a file that was there has gone"
+# an adapter beside a state that is made first goes with the model alone
+tune rwkv7 miss,state prompted --state-prompt 'stu vwx' --steps 2 --lr 5e-3
+rwkv run -m base-rwkv7 --adapter prompted --state prompted/state.pth -p st -n 2 --temp 0 -q >/dev/null ||
+    fail "an adapter beside a prepared state"
+rwkv merge -m base-rwkv7 --adapter prompted -o prompted.safetensors -q || fail "merging it"
 refuses 2 'quant-all goes with --quant' rwkv tune -m base-rwkv7 --data b.txt --quant-all --out n
 rwkv train --data b.txt --out other --arch rwkv7 --n-layer 2 --n-embd 32 --head-size 16 --ctx-len 32 --batch 4 --steps 1 \
     --val-frac 0 -q
