@@ -5,6 +5,16 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+/* Names in files may hold what a terminal obeys: bytes below a space, DEL, and in UTF-8 c2 80 to c2 9f. */
+static void hide_controls(unsigned char *text)
+{
+    for (; *text; text++)
+        if (*text < ' ' || *text == 0x7f)
+            *text = '?';
+        else if (*text == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0)
+            text[0] = text[1] = '?';
+}
+
 /* In parentheses, past the macro of the same name. */
 rk_status(rk_fail)(rk_error *err, rk_status code, const char *fmt, ...)
 {
@@ -15,6 +25,7 @@ rk_status(rk_fail)(rk_error *err, rk_status code, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(err->msg, sizeof err->msg, fmt, args);
     va_end(args);
+    hide_controls((unsigned char *)err->msg);
     return code;
 }
 

@@ -24,15 +24,24 @@ static void test_fail_cuts(void **state)
     test_end(&t);
 }
 
+/* A name from a file cannot control the terminal that shows it. */
+static void test_fail_controls(void **state)
+{
+    (void)state;
+    rk_error err;
+    rk_fail(&err, RK_ERR_FORMAT, "%s", "a\x1b[2J \xc2\x9b \x7f \xc2\xa0 \xc3\xa4");
+    assert_string_equal(err.msg, "a?[2J ?? ? \xc2\xa0 \xc3\xa4");
+}
+
 static void test_exit_status(void **state)
 {
     (void)state;
     static const struct {
         rk_status code;
         int want;
-    } rows[] = {{RK_OK, 0},          {RK_ERR_ARG, 2},    {RK_ERR_IO, 1},
-                {RK_ERR_FORMAT, 2},  {RK_ERR_NOMEM, 1},  {RK_ERR_UNSUPPORTED, 2},
-                {RK_ERR_ABORTED, 1}, {RK_ERR_NUMERIC, 1}};
+    } rows[] = {{RK_OK, 0},          {RK_ERR_ARG, 2},     {RK_ERR_IO, 1},
+                {RK_ERR_FORMAT, 2},  {RK_ERR_NOMEM, 1},   {RK_ERR_UNSUPPORTED, 2},
+                {RK_ERR_ABORTED, 1}, {RK_ERR_NUMERIC, 1}, {RK_ERR_FULL, 2}};
     for (size_t i = 0; i < RK_COUNT(rows); i++)
         assert_int_equal(rk_exit_status(rows[i].code), rows[i].want);
 }
@@ -42,6 +51,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fail),
         cmocka_unit_test(test_fail_cuts),
+        cmocka_unit_test(test_fail_controls),
         cmocka_unit_test(test_exit_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
