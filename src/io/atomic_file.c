@@ -131,7 +131,6 @@ static void flush(rk_out *o)
 {
     write_all(o, o->buffer, o->used);
     o->used = 0;
-    o->tap = NULL;
 }
 
 bool rk_out_write(rk_out *o, const void *bytes, size_t n)

@@ -98,16 +98,18 @@ static bool find_extent(const rk_pickle_tensor *t, size_t *n)
 static void gather(const rk_pickle_tensor *t, const unsigned char *from, size_t size,
                    unsigned char *to)
 {
-    int64_t index[RK_PICKLE_DIMS_MAX] = {0}, at = 0;
+    int64_t index[RK_PICKLE_DIMS_MAX] = {0};
+    uint64_t at =
+        0; /* a dimension of 1 may have any stride, whose sum wraps around and comes back */
     int d = 0;
     while (d >= 0) {
         memcpy(to, from + (size_t)at * size, size);
         to += size;
         for (d = t->n_dims - 1; d >= 0; d--) {
-            at += t->strides[d];
+            at += (uint64_t)t->strides[d];
             if (++index[d] < t->dims[d])
                 break;
-            at -= t->strides[d] * t->dims[d];
+            at -= (uint64_t)t->strides[d] * (uint64_t)t->dims[d];
             index[d] = 0;
         }
     }

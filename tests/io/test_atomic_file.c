@@ -118,6 +118,31 @@ static void test_symlink(void **state)
     test_end(&t);
 }
 
+static void count_bytes(void *user, const void *bytes, size_t n)
+{
+    (void)bytes;
+    *(size_t *)user += n;
+}
+
+/* Whoever listens hears all bytes, also those behind a full buffer. */
+static void test_tap(void **state)
+{
+    (void)state;
+    enum { N = 1 << 20, TIMES = 9 };
+    test_ctx t = test_begin(1);
+    rk_error err;
+    rk_out *o;
+    size_t heard = 0;
+    char *bytes = test_alloc(&t, N);
+    test_ok(rk_out_open(&o, test_path(&t, test_temp_dir(&t), "out"), false, &err), &err);
+    rk_out_tap(o, count_bytes, &heard);
+    for (int i = 0; i < TIMES; i++)
+        rk_out_write(o, bytes, (size_t)N / 2 + (size_t)i);
+    test_ok(rk_out_commit(o, &err), &err);
+    assert_int_equal(heard, TIMES * (N / 2) + TIMES * (TIMES - 1) / 2);
+    test_end(&t);
+}
+
 /* The name is taken between open and commit: the other file wins. */
 static void test_name_taken(void **state)
 {
@@ -345,13 +370,21 @@ static void test_paths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_contents),   cmocka_unit_test(test_checksum_known),
-        cmocka_unit_test(test_overwrite),  cmocka_unit_test(test_symlink),
-        cmocka_unit_test(test_name_taken), cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_bad_places), cmocka_unit_test(test_device_full),
-        cmocka_unit_test(test_size_limit), cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_directory),  cmocka_unit_test(test_directory_refused),
-        cmocka_unit_test(test_free_space), cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_contents),
+        cmocka_unit_test(test_checksum_known),
+        cmocka_unit_test(test_overwrite),
+        cmocka_unit_test(test_symlink),
+        cmocka_unit_test(test_tap),
+        cmocka_unit_test(test_name_taken),
+        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_bad_places),
+        cmocka_unit_test(test_device_full),
+        cmocka_unit_test(test_size_limit),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_directory_refused),
+        cmocka_unit_test(test_free_space),
+        cmocka_unit_test(test_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
