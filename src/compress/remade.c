@@ -16,18 +16,24 @@ static bool is_hosts(const rk_model *host, const rk_param *p)
                  rk_file_tensor_count(t) == rk_tensor_count(&p->tensor));
 }
 
-/* Memory for the tensors of m that the host does not have, which are its own. */
+/* Is it made anew? What nobody uses, as RWKV-7's value residual of the first layer, is not made where it is not there. */
+static bool is_own(const rk_model *host, const rk_param *p)
+{
+    return p->used && !is_hosts(host, p);
+}
+
+/* Memory for the tensors of m that are its own. */
 static rk_status take_memory(rk_model *m, const rk_model *host, rk_error *err)
 {
     size_t n = 0;
     for (int64_t i = 0; i < m->n_params; i++)
-        n += is_hosts(host, &m->params[i]) ? 0 : (size_t)rk_tensor_count(&m->params[i].tensor);
+        n += is_own(host, &m->params[i]) ? (size_t)rk_tensor_count(&m->params[i].tensor) : 0;
     float *at = m->owned = malloc(n * sizeof *at + 1);
     if (!at)
         return rk_fail(err, RK_ERR_NOMEM, "out of memory for %zu numbers of a model", n);
     for (int64_t i = 0; i < m->n_params; i++) {
         rk_param *p = &m->params[i];
-        if (is_hosts(host, p))
+        if (!is_own(host, p))
             continue;
         p->tensor.data = at;
         p->trained = true; /* its values are these */

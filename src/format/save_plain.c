@@ -70,7 +70,8 @@ static rk_status save_gguf(rk_save *s, const rk_file *f, rk_error *err)
             rk_gguf_put_raw(&meta, rk_file_raw_at(f, i));
     for (int64_t i = 0; i < rk_file_meta_count(f) && st == RK_OK; i++) {
         const rk_pair pair = rk_file_meta_at(f, i);
-        if (!strncmp(pair.key, RK_GGUF_KEPT, strlen(RK_GGUF_KEPT)))
+        const size_t n = strlen(RK_GGUF_KEPT);
+        if (!strncmp(pair.key, RK_GGUF_KEPT, n) && strcmp(pair.key + n, "general.alignment") != 0)
             st = put_restored(&meta, f, &pair, err);
     }
     if (st == RK_OK && meta.n_pairs == 0 && !meta.bytes.failed)

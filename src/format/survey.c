@@ -50,7 +50,8 @@ static rk_status warn_of_numbers(rk_survey *s, rk_error *err)
     for (int64_t i = 0; i < m->n_params && st == RK_OK; i++) {
         const rk_param *p = &m->params[i];
         char text[160];
-        if (!p->used || rk_tensor_rows(&p->tensor) != 1 || is_finite(&p->tensor))
+        if (!p->used || rk_tensor_rows(&p->tensor) != 1 || p->tensor.dtype != RK_F32 ||
+            is_finite(&p->tensor))
             continue;
         snprintf(text, sizeof text, "tensor '%.80s' holds numbers that are not finite", p->name);
         st = warn(s, text, err);
