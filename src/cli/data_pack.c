@@ -32,7 +32,8 @@ static const rk_option rows[] = {
      "byte, world, or a vocabulary file"},
     {"vocab", 0, RK_OPT_TEXT, "NAME", AT(tokenizer), 0, 0, NULL, "the same as --tokenizer"},
     {"doc-boundary", 0, RK_OPT_CHOICE, "auto|token|none", AT(boundary), 0, 0, "auto",
-     "token 0 behind each document; auto: of text, unless one .txt is all there is"},
+     "token 0, or what ends a text in the vocabulary, behind each document; auto: of text, unless "
+     "one .txt is all there is"},
     {"template", 0, RK_OPT_TEXT, "NAME", AT(chat_format), 0, 0,
      "the vocabulary's, else " RK_CHAT_DEFAULT,
      "of messages, prompts and responses: those of chat; none: prompt and response as they are"},

@@ -41,7 +41,8 @@ static const rk_option rows[] = {
     {"order", 0, RK_OPT_CHOICE, "shuffle|cubic", RUN(data.order), 0, 0, "shuffle",
      "of windows: a permutation of a grid that moves each epoch, or that of RWKV-LM"},
     {"doc-boundary", 0, RK_OPT_CHOICE, "auto|token|none|reset", RUN(data.boundary), 0, 0, "auto",
-     "token 0 behind each document of text; auto: of .jsonl; reset: as auto, and the state begins "
+     "token 0, or what ends a text in the vocabulary, behind each document of text; auto: of "
+     ".jsonl; reset: as auto, and the state begins "
      "anew"},
     {"template", 0, RK_OPT_TEXT, "NAME", RUN(data.chat_format), 0, 0, "the model's",
      "of messages, prompts and responses: " RK_CHAT_DEFAULT " and those of chat; none: prompt and "

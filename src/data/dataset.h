@@ -21,8 +21,8 @@ typedef enum rk_order {
 
 /* What is between documents. Tokens are put behind those of text; what is packed stays as it is. */
 typedef enum rk_boundary {
-    RK_BOUNDARY_AUTO,  /* token 0 behind documents of .jsonl, nothing behind a .txt */
-    RK_BOUNDARY_TOKEN, /* token 0 */
+    RK_BOUNDARY_AUTO,  /* as TOKEN behind documents of .jsonl, nothing behind a .txt */
+    RK_BOUNDARY_TOKEN, /* what ends a text: token 0, or what a vocabulary with merges names */
     RK_BOUNDARY_NONE,
     RK_BOUNDARY_RESET, /* tokens as with auto; no document sees another: states begin anew with each, and
                         * the first token of one is no target */

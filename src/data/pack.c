@@ -15,6 +15,7 @@
 #include "data/bits.h"
 #include "io/atomic_file.h"
 #include "io/checksum.h"
+#include "text/tokenizer.h"
 
 enum { BATCH_CHUNKS = 16, CHUNK_TOKENS = 1 << 17 };
 static const double save_every_s = 2.0;
@@ -139,12 +140,13 @@ static void add_tokens(chunk *c, int64_t first, int64_t n)
     }
 }
 
-/* Token 0 where a document does not end with it already. */
+/* What ends a text in the vocabulary, token 0 where that is not known, where a document does not end with it already. */
 static void end_tokens(const packer *k, chunk *c, int64_t end, bool empty)
 {
-    static const int32_t end_of_text = 0;
+    const int32_t end_of_text = k->p->tokenizer ? rk_tokenizer_about(k->p->tokenizer)->end : 0;
     const rk_corpus *s = c->from->corpus;
-    if (k->p->boundary == RK_BOUNDARY_TOKEN && (empty || rk_ids_at(s->type, s->ids, end - 1) != 0))
+    if (k->p->boundary == RK_BOUNDARY_TOKEN && end_of_text >= 0 &&
+        (empty || rk_ids_at(s->type, s->ids, end - 1) != end_of_text))
         rk_token_list_add(&c->list, &end_of_text, 1, empty || rk_bits_at(s->mask, end - 1));
     rk_token_list_end(&c->list);
 }
@@ -339,7 +341,7 @@ static rk_status begin(packer *k, rk_error *err)
     if (st == RK_OK && resumed)
         rk_log_line(k->env->log, RK_LOG_WARN,
                     "%s: going on where it was stopped, in file %" PRId64 " of %d", p->out,
-                    rk_min_i64(k->place.file + 1, p->n_paths), p->n_paths);
+                    rk_min_i64(k->place.file, p->n_paths - 1) + 1, p->n_paths);
     return st;
 }
 

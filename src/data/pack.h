@@ -15,7 +15,7 @@ typedef struct rk_pack_params {
     const rk_tokenizer *tokenizer; /* NULL where nothing is text */
     int64_t n_vocab;
     rk_boundary
-        boundary; /* auto: token 0 follows each document of text, unless one .txt is all there is */
+        boundary; /* auto: an end token follows each document of text, unless one .txt is all there is */
     const rk_chat_format *chat; /* as of rk_record_how */
     bool overwrite;
 } rk_pack_params;

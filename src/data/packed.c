@@ -317,9 +317,11 @@ rk_status rk_packed_about_parse(rk_packed_about *a, const void *text, size_t n, 
     *a = (rk_packed_about){0};
     const bool whole = take_object(&r);
     *found = r.ours && whole;
-    if (whole || !r.ours)
+    if (*found)
         return RK_OK;
     rk_packed_about_deinit(a);
+    if (!r.ours)
+        return RK_OK;
     return rk_fail(err, RK_ERR_FORMAT, "%s: byte %td: expected %s", name, r.scan.p - r.begin + 1,
                    r.scan.expected);
 }

@@ -6,6 +6,7 @@
 #define _DEFAULT_SOURCE /* flock() */
 #include "data/packed_writer.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -73,6 +74,35 @@ static rk_status fail_path(const char *path, const char *what, rk_error *err)
     return rk_fail(err, RK_ERR_IO, "%s: %s: %s", path, what, strerror(errno));
 }
 
+/* Is it a name that a packing gives, or one of its unfinished files? */
+static bool is_own_name(const char *name)
+{
+    static const char *const more[] = {"idx", "json", "state.json"};
+    const char *tmp = strstr(name, ".tmp-");
+    const size_t n = tmp ? (size_t)(tmp - name) : strlen(name);
+    for (int i = 0; i < N_PARTS; i++)
+        if (strlen(part_names[i]) == n && !strncmp(part_names[i], name, n))
+            return true;
+    for (size_t i = 0; i < RK_COUNT(more); i++)
+        if (strlen(more[i]) == n && !strncmp(more[i], name, n))
+            return true;
+    return false;
+}
+
+/* The folder is removed at the end, so that nothing of others may be in it. */
+static rk_status refuse_others(const rk_packed_writer *w, rk_error *err)
+{
+    DIR *dir = opendir(w->dir);
+    rk_status st = dir ? RK_OK : fail_path(w->dir, "cannot open it", err);
+    for (struct dirent *e; st == RK_OK && (e = readdir(dir));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !is_own_name(e->d_name))
+            st = rk_fail(err, RK_ERR_ARG, "%s: holds '%.80s', which no packing has left there",
+                         w->dir, e->d_name);
+    if (dir)
+        closedir(dir);
+    return st;
+}
+
 static rk_status enter_folder(rk_packed_writer *w, rk_error *err)
 {
     if (mkdir(w->dir, 0777) != 0 && errno != EEXIST)
@@ -82,7 +112,7 @@ static rk_status enter_folder(rk_packed_writer *w, rk_error *err)
         return fail_path(w->dir, "cannot open it", err);
     if (flock(w->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return rk_fail(err, RK_ERR_ARG, "%s: another process is writing it", w->path);
-    return RK_OK;
+    return refuse_others(w, err);
 }
 
 static rk_status open_part(rk_packed_writer *w, int part, rk_error *err)
@@ -539,6 +569,26 @@ static rk_status complete(rk_packed_writer *w, rk_pool *pool, rk_error *err)
     return st == RK_OK ? write_state(w, err) : st;
 }
 
+/* The same where nothing of that name may be there but what has just been linked to it. */
+static rk_status name_new(const char *from, const char *to, bool stale, rk_error *err)
+{
+    struct stat a, b;
+    const bool here = stat(from, &a) == 0, there = lstat(to, &b) == 0;
+    if (there && (stale || (here && (a.st_dev != b.st_dev || a.st_ino != b.st_ino))))
+        return rk_fail(err, RK_ERR_ARG, "%s: exists already; --force overwrites it", to);
+    if (!here)
+        return RK_OK;
+    if (!there && link(from, to) != 0) {
+        const int why = errno;
+        if ((why == EPERM || why == EOPNOTSUPP || why == ENOSYS) && rename(from, to) == 0)
+            return RK_OK;
+        return rk_fail(err, why == EEXIST ? RK_ERR_ARG : RK_ERR_IO, "%s: cannot name it: %s", to,
+                       strerror(why));
+    }
+    unlink(from);
+    return RK_OK;
+}
+
 /* Give an output its name; one that has got it already is not in the folder any more. A mask of what
  * was there before goes. */
 static rk_status name_output(const rk_packed_writer *w, size_t i, rk_error *err)
@@ -546,7 +596,9 @@ static rk_status name_output(const rk_packed_writer *w, size_t i, rk_error *err)
     char *from = in_folder(w, outputs[i].name), *to = output_path(w, i);
     rk_status st = from && to ? RK_OK : out_of_memory(w, err);
     const bool stale = !strcmp(outputs[i].name, "mask") && !w->counts[MASKED];
-    if (st == RK_OK && stale)
+    if (st == RK_OK && !w->overwrite)
+        st = name_new(from, to, stale, err);
+    else if (st == RK_OK && stale)
         unlink(to);
     else if (st == RK_OK && rename(from, to) != 0 && errno != ENOENT)
         st = rk_fail(err, RK_ERR_IO, "%s: cannot rename %s to it: %s", to, from, strerror(errno));

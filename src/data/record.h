@@ -29,7 +29,7 @@ typedef struct rk_record {
 typedef struct rk_record_how {
     const rk_chat_format
         *chat; /* NULL: prompt and response stand as they are, one after the other */
-    bool ends; /* token 0 is to follow, so the last message needs no blank line */
+    bool ends; /* an end token is to follow, so the last message needs no blank line */
     bool last; /* of messages the last one alone counts, which the assistant has to say */
 } rk_record_how;
 

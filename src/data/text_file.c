@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "io/text_mark.h"
+#include "text/chat_format.h"
 #include "text/tokenizer.h"
 
 enum { PIECE = 1 << 16, CHUNK = 4 * PIECE, ROOM = RK_BPE_GROWTH * PIECE };
@@ -23,6 +24,15 @@ typedef struct rk_text_kind {
                         rk_token_list *out, rk_error *err);
 } rk_text_kind;
 
+/* Back from a cut of n bytes to where a character begins. */
+static size_t character_begin(const char *text, size_t n)
+{
+    size_t back = 0;
+    while (back < 4 && ((unsigned char)text[n - back] & 0xc0) == 0x80)
+        back++;
+    return back < 4 ? n - back : n; /* it is no UTF-8 */
+}
+
 static size_t piece_bytes(const char *text, size_t left)
 {
     if (left <= PIECE)
@@ -30,7 +40,18 @@ static size_t piece_bytes(const char *text, size_t left)
     for (size_t n = PIECE; n > PIECE / 2; n--)
         if (text[n - 1] == '\n')
             return n;
-    return PIECE;
+    return character_begin(text, PIECE);
+}
+
+/* The same of text with marks, a pair of them around a control token: before one that would be cut. */
+static size_t marked_piece_bytes(const char *text, size_t left)
+{
+    const size_t n = piece_bytes(text, left);
+    size_t open = n;
+    for (size_t i = 0; i < n && n < left; i++)
+        if (text[i] == *RK_CHAT_MARK)
+            open = open == n ? i : n;
+    return open > 0 ? open : n;
 }
 
 static const char *text_at(const rk_text_file *f, size_t at)
@@ -45,7 +66,8 @@ static rk_status encode_text(const char *text, const rk_record_part *part, bool 
     const size_t bytes = part->bytes;
     text += part->at;
     for (size_t done = 0; done < bytes;) {
-        const size_t take = piece_bytes(text + done, bytes - done);
+        const size_t take = marked ? marked_piece_bytes(text + done, bytes - done)
+                                   : piece_bytes(text + done, bytes - done);
         const int64_t n =
             marked ? rk_tokenizer_encode_marked(how->tokenizer, text + done, take, e->ids, ROOM)
                    : rk_tokenizer_encode(how->tokenizer, text + done, take, e->ids, ROOM);

@@ -15,7 +15,7 @@
 typedef struct rk_text_how {
     const rk_tokenizer *tokenizer;
     const rk_chat_format *chat; /* as of rk_record_how */
-    bool ends;                  /* token 0 follows each document */
+    bool ends;                  /* the end token of the vocabulary follows each document */
     bool pairs; /* two lines stand for one of the file (pairs.h); last of rk_record_how */
 } rk_text_how;
 
@@ -47,7 +47,7 @@ rk_status rk_text_file_open_memory(rk_text_file *f, const void *data, size_t byt
 void rk_text_file_close(rk_text_file *f);
 /* Does the name end in .txt or .jsonl? */
 bool rk_text_file_is(const char *path);
-/* Does token 0 follow its documents where nothing else is asked for? Not a .txt, which is the text. */
+/* Does an end token follow its documents where nothing else is asked for? Not a .txt, which is the text. */
 bool rk_text_file_ends(const rk_text_file *f);
 
 rk_text_place rk_text_file_begin(const rk_text_file *f);

@@ -98,6 +98,24 @@ for from in ended cut; do
     expect 0 '' run -m talk -p b -n 0 --temp 0 -q --state-in $from.st --state-out $from-b.st
 done
 cmp -s ended-b.st cut-b.st || { echo "the end of a saved text was read"; failures=$((failures + 1)); }
+# text is encoded in pieces of 64 KiB, which cut no character and no control token
+awk 'BEGIN { for (i = 0; i < 50000; i++) printf "\344\270\255" }' >long.txt
+expect 0 '"documents":1,' data pack long.txt -o long.bin --tokenizer talk/tokenizer.json --json
+expect 0 '' tokenize --vocab talk -f long.txt
+n=$(tr ',' '\n' <out | grep -c .)
+expect 0 "\"tokens\":$n," data info long.bin --json
+for pad in 65500 65510 65520 65530; do
+    awk -v n=$pad 'BEGIN { for (i = 0; i < n; i++) s = s "a"
+        printf "{\"messages\": [{\"role\": \"user\", \"content\": \"%s\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n", s }' >long.jsonl
+    expect 0 '"documents":1,' data pack long.jsonl -o "long-$pad.bin" --tokenizer talk/tokenizer.json --template chatml --json
+    expect 0 '' data info "long-$pad.bin" --json
+    sed 's/.*"tokens":\([0-9]*\).*/\1/' out >"tokens-$pad"
+    echo $(($(cat "tokens-$pad") - pad)) >>rests
+done
+[ "$(sort -u rests | wc -l)" = 1 ] || { echo "a control token is cut: $(cat rests)"; failures=$((failures + 1)); }
+mkdir mine.bin.packing && echo mine >mine.bin.packing/notes
+expect 2 "holds 'notes', which no packing has left there" data pack long.txt -o mine.bin --tokenizer byte
+[ -e mine.bin.packing/notes ] || { echo "data pack has removed somebody's file"; failures=$((failures + 1)); }
 printf 'a\n/save talk.st\nb\n' | "$RK_PROGRAM" chat -m talk -n 3 --temp 0 -q --json >out
 printf 'b\n' | "$RK_PROGRAM" chat -m talk -n 3 --temp 0 -q --json --state-in talk.st >again
 text_of() { sed -n 's/.*"text":\("[^"]*"\).*"n_prompt":\([0-9]*\).*/\1 \2/p' "$1" | tail -n 1; }
