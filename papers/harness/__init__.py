@@ -12,9 +12,9 @@ from .cells import Cell, Store
 from .packages import fetched
 from .paper import ROOT, Paper, chosen
 from .plot import Plot
-from .program import Failed, Program, words
+from .program import Failed, Program, Run, words
 from .table import mean, spread, table, tokens_to, with_spread
 from .texts import corpus, novels_and_bible, parts, read_and_held_out
 
-__all__ = ["ROOT", "Cell", "Failed", "Paper", "Plot", "Program", "Store", "chosen", "corpus", "fetched", "mean", "novels_and_bible", "parts",
+__all__ = ["ROOT", "Cell", "Failed", "Paper", "Plot", "Program", "Run", "Store", "chosen", "corpus", "fetched", "mean", "novels_and_bible", "parts",
            "read_and_held_out", "spread", "table", "tokens_to", "with_spread", "words"]

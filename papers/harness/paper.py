@@ -33,7 +33,10 @@ class Paper:
         self.page = self.work if self.small else self.home
         os.makedirs(self.work, exist_ok=True)
         self.making = threading.RLock()  # what is shared may need another
-        self.store = Store(os.path.join(self.page, "cells.jsonl"))
+        cells = os.path.join(self.page, "cells.jsonl")
+        if self.small and os.path.exists(cells):
+            os.remove(cells)
+        self.store = Store(cells)
 
     def path(self, name):
         """Of a file among the results."""
@@ -41,11 +44,13 @@ class Paper:
 
     def shared(self, name, make):
         """The path of what all cells of a run use. make(path) makes it, once, under another name, so that
-        it is whole where it is there; False: it could not, and the answer is None."""
+        it is whole where it is there; False: it could not, and the answer is None. Training that was stopped
+        goes on there."""
         path = os.path.join(self.work, name)
         with self.making:
             if not os.path.exists(path):
-                shutil.rmtree(path + ".part", ignore_errors=True)
+                if not os.path.exists(os.path.join(path + ".part", "log.jsonl")):
+                    shutil.rmtree(path + ".part", ignore_errors=True)
                 if make(path + ".part") is False:
                     return None
                 os.rename(path + ".part", path)
@@ -95,9 +100,9 @@ class Paper:
                     seconds = future.result()
                 except Stopped:
                     continue
-                except Failed as e:
+                except Exception as e:  # the others, and the page, do not depend on it
                     failed.append(cell)
-                    note(f"failed: {cell.title}: {e}")
+                    note(f"failed: {cell.title}: {e if isinstance(e, Failed) else repr(e)}")
                     continue
                 done += 1
                 note(f"[{done}/{n_cells}] {cell.title}: {seconds / 60:.1f} min")

@@ -78,6 +78,7 @@ class Plot:
 
     def svg(self):
         series = [s for s in self.series if s[1]]
+        self.width = WIDTH + max(0, round(44 + 6.5 * max([len(s[0]) for s in series], default=0)) - RIGHT)
         if not series:
             return self.frame([text(WIDTH / 2, HEIGHT / 2, "nothing measured yet", "middle")])
         self.x.fit([x for _, points, _ in series for x, _ in points])
@@ -131,10 +132,10 @@ class Plot:
         return out
 
     def frame(self, parts):
-        head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {HEIGHT}" '
                 'font-family="sans-serif" font-size="12" fill="#222">')
         title = f'<text x="{LEFT}" y="24" font-size="14">{html.escape(self.title)}</text>'
-        paper = f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+        paper = f'<rect width="{self.width}" height="{HEIGHT}" fill="#fff"/>'
         return "\n".join([head, paper, title, *parts, "</svg>"]) + "\n"
 
 
