@@ -83,8 +83,8 @@ performance: all ## measure against llama.cpp and torch, write docs/performance.
 	bench/report -r $(ROUNDS)
 
 install: all ## install program, library and header under PREFIX (and DESTDIR)
-	cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
-	DESTDIR=$(DESTDIR) cmake --install build
+	cmake --preset release "-DCMAKE_INSTALL_PREFIX=$(PREFIX)"
+	DESTDIR="$(DESTDIR)" cmake --install build
 	cp build/install_manifest.txt build/installed.txt
 
 uninstall: ## remove what `make install` has put there, with the same DESTDIR

@@ -18,11 +18,18 @@ install(TARGETS rk_static rk_shared
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/rk.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/rwkv RENAME copyright)
 
 # The prefix is said relative to the file's own place, so that an installed tree may be moved.
 file(RELATIVE_PATH RK_PC_PREFIX
   ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" RK_PC_PREFIX ${RK_PC_PREFIX})
+foreach(dir LIBDIR INCLUDEDIR)
+  set(RK_PC_${dir} ${CMAKE_INSTALL_${dir}})
+  if(NOT IS_ABSOLUTE "${RK_PC_${dir}}")
+    set(RK_PC_${dir} "\${prefix}/${RK_PC_${dir}}")
+  endif()
+endforeach()
 configure_file(cmake/librk.pc.in librk.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/librk.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

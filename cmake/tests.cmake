@@ -16,7 +16,7 @@ endif()
 # Under the thread sanitizer only what starts threads is of interest.
 if(RK_SANITIZE STREQUAL "thread")
   list(FILTER TEST_SOURCES INCLUDE REGEX
-    "/tests/(infer|train)/[^/]*$|/test_[^/]*(pool|gemm|engine)[^/]*$")
+    "/tests/(infer|train|tune|compress)/[^/]*$|/test_[^/]*(pool|gemm|engine|crowd|row_cache|corpus)[^/]*$")
   set(TEST_SCRIPTS)
 endif()
 

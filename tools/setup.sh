@@ -22,6 +22,8 @@ build libpcre2-dev           library libpcre2-8
 build liblapacke-dev         library lapacke
 test  libcmocka-dev          library cmocka
 test  libsimde-dev           file /usr/include/simde/x86/avx512.h
+test  python3                command python3
+test  python3-venv           python ensurepip
 arm   gcc-aarch64-linux-gnu  command aarch64-linux-gnu-gcc
 arm   libc6-dev-arm64-cross  file /usr/aarch64-linux-gnu/lib/libc.a
 arm   qemu-user              command qemu-aarch64
@@ -39,6 +41,7 @@ present() {
     command) command -v "$2" >/dev/null 2>&1 ;;
     library) pkg-config --exists "$2" 2>/dev/null ;;
     file) [ -e "$2" ] ;;
+    python) python3 -c "import $2" 2>/dev/null ;;
     runtime) ls "$(clang -print-resource-dir 2>/dev/null)"/lib/*/*"$2"* >/dev/null 2>&1 ;;
     esac
 }

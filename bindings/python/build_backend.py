@@ -24,7 +24,10 @@ def _version():
 
 def _library():
     """The path of the built library; None when there is none."""
-    path = os.environ.get("RWKV_C_LIBRARY", os.path.join(ROOT, "build", "librk.so.0.2"))
+    given = os.environ.get("RWKV_C_LIBRARY")
+    if given and not os.path.exists(given):
+        raise FileNotFoundError(f"RWKV_C_LIBRARY is {given}: no such file")
+    path = given or os.path.join(ROOT, "build", "librk.so.0.2")
     return path if os.path.exists(path) else None
 
 
