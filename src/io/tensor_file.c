@@ -484,3 +484,30 @@ rk_status rk_file_check(const rk_file *f, rk_error *err)
         st = rk_file_check(f->parts[i], err);
     return st;
 }
+
+float rk_file_number(const rk_file_tensor *t, int64_t i)
+{
+    const char *at = (const char *)t->data + (size_t)i * rk_dtype_bytes(t->dtype);
+    uint16_t half;
+    float x;
+    double d;
+    if (t->dtype == RK_F32) {
+        memcpy(&x, at, sizeof x);
+        return x;
+    }
+    if (t->dtype == RK_F64) {
+        memcpy(&d, at, sizeof d);
+        return (float)d;
+    }
+    memcpy(&half, at, sizeof half);
+    return t->dtype == RK_BF16 ? rk_bf16_to_f32(half) : rk_f16_to_f32(half);
+}
+
+bool rk_file_are_numbers(const rk_file_tensor *t, int64_t n, int64_t cols)
+{
+    if (!t ||
+        (t->dtype != RK_F32 && t->dtype != RK_F64 && t->dtype != RK_BF16 && t->dtype != RK_F16))
+        return false;
+    return cols == 1 ? t->n_dims == 1 && t->dims[0] == n
+                     : t->n_dims == 2 && t->dims[0] == n && t->dims[1] == cols && !t->exchanged;
+}

@@ -129,6 +129,10 @@ void *rk_file_alloc(rk_file *f, size_t bytes, rk_error *err);
 /* For containers whose data begin where their tables end: move every tensor's data by `bytes`, then
  * refuse those that share bytes. */
 rk_status rk_file_shift(rk_file *f, size_t bytes, rk_error *err);
+/* Is t (NULL: no) n x cols numbers of f32, f64, bf16 or f16; cols 1: a vector of n? */
+bool rk_file_are_numbers(const rk_file_tensor *t, int64_t n, int64_t cols);
+/* Element i of such a tensor. */
+float rk_file_number(const rk_file_tensor *t, int64_t i);
 /* Sort the names, refuse duplicates, copy what is not aligned. */
 rk_status rk_file_finish(rk_file *f, rk_error *err);
 /* Bytes of a shape of a type. False: it overflows, or a row is no whole number of blocks. */

@@ -233,35 +233,6 @@ rk_status rk_meta7_settle(rk_hparams *hp, const char *where, rk_status code, rk_
     return RK_OK;
 }
 
-/* Element i of a file's tensor of plain numbers. */
-static float file_number(const rk_file_tensor *t, int64_t i)
-{
-    const char *at = (const char *)t->data + (size_t)i * rk_dtype_bytes(t->dtype);
-    uint16_t half;
-    float x;
-    double d;
-    if (t->dtype == RK_F32) {
-        memcpy(&x, at, sizeof x);
-        return x;
-    }
-    if (t->dtype == RK_F64) {
-        memcpy(&d, at, sizeof d);
-        return (float)d;
-    }
-    memcpy(&half, at, sizeof half);
-    return t->dtype == RK_BF16 ? rk_bf16_to_f32(half) : rk_f16_to_f32(half);
-}
-
-/* Are these n x cols plain numbers? If not it is said where parameters are looked at. */
-static bool are_numbers(const rk_file_tensor *t, int64_t n, int64_t cols)
-{
-    if (!t ||
-        (t->dtype != RK_F32 && t->dtype != RK_F64 && t->dtype != RK_BF16 && t->dtype != RK_F16))
-        return false;
-    return cols == 1 ? t->n_dims == 1 && t->dims[0] == n
-                     : t->n_dims == 2 && t->dims[0] == n && t->dims[1] == cols && !t->exchanged;
-}
-
 static bool is_listed(const float *x, int64_t n, float head)
 {
     for (int64_t i = 0; i < n; i++)
@@ -278,8 +249,8 @@ static rk_status check_heads(const rk_hparams *hp, const rk_file *file, int64_t 
     const int64_t n = own(hp, RK_META7_HEADS), below = own(hp, RK_META7_STATES);
     snprintf(name, sizeof name, "blocks.%" PRId64 ".ffn.meta_heads", l);
     const rk_file_tensor *t = rk_file_find(file, name);
-    for (int64_t i = 0; are_numbers(t, n, 1) && i < n; i++) {
-        x[i] = file_number(t, i);
+    for (int64_t i = 0; rk_file_are_numbers(t, n, 1) && i < n; i++) {
+        x[i] = rk_file_number(t, i);
         if (!(x[i] >= 0 && x[i] < (float)below && x[i] == floorf(x[i])))
             return rk_fail(err, RK_ERR_FORMAT, "%s: '%s' lists head %g; there are %" PRId64,
                            rk_file_name(file), name, (double)x[i], below);
@@ -300,9 +271,9 @@ static rk_status check_generations(const rk_hparams *hp, const rk_file *file, in
     const int64_t n = own(hp, RK_META7_GENERATIONS);
     snprintf(name, sizeof name, "blocks.%" PRId64 ".meta_generations", l);
     const rk_file_tensor *t = rk_file_find(file, name);
-    for (int64_t i = 0; are_numbers(t, n, RK_META7_BORN) && i < n * RK_META7_BORN; i++) {
+    for (int64_t i = 0; rk_file_are_numbers(t, n, RK_META7_BORN) && i < n * RK_META7_BORN; i++) {
         const int64_t k = i % RK_META7_BORN;
-        const float x = file_number(t, i);
+        const float x = rk_file_number(t, i);
         if (!(x >= now[k] && x <= top[k] && x == floorf(x)))
             return rk_fail(err, RK_ERR_FORMAT,
                            "%s: '%s' says %g, expected a whole number from %g to %g",
@@ -370,15 +341,17 @@ static rk_self_state_form asks_of(const rk_ctx *ctx, const rk_model *m, const la
     return f;
 }
 
-/* False: every parameter token takes part. Generations in which a layer has not grown are none. */
+/* False: every parameter token takes part. Generations in which a layer has not grown are none. A plan reads no
+ * data, and takes those of one token each, which have the most blocks. */
 static bool route_of(const rk_ctx *ctx, const rk_model *m, const layer *p, rk_route_form *f)
 {
     *f = (rk_route_form){.block = own(&m->hp, RK_META7_ROUTE_BLOCK),
                          .best = own(&m->hp, RK_META7_ROUTE_K),
                          .gate = own(&m->hp, RK_META7_ROUTE_GATE) != 0,
                          .balance = m->hp.own[RK_META7_ROUTE_BALANCE].x};
-    for (int64_t g = 0; p->born && !ctx->planning && g < own(&m->hp, RK_META7_GENERATIONS); g++) {
-        const double end = nearbyint(real_at(p->born, g * RK_META7_BORN + RK_META7_BORN_TOKENS));
+    for (int64_t g = 0; p->born && g < own(&m->hp, RK_META7_GENERATIONS); g++) {
+        const int64_t at = g * RK_META7_BORN + RK_META7_BORN_TOKENS;
+        const double end = ctx->planning ? (double)(g + 1) : nearbyint(real_at(p->born, at));
         const int64_t last = f->n_generations ? f->ends[f->n_generations - 1] : 0;
         if (end > (double)last && end < (double)m->hp.dim_ffn)
             f->ends[f->n_generations++] = (int64_t)end;

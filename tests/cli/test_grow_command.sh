@@ -72,6 +72,14 @@ rwkv tune -m big.safetensors $data --method lora --rank 2 --steps 2 --out tuned 
 # shellcheck disable=SC2086
 rwkv train --init-from big.safetensors $data --steps 2 --out on || complain 'train failed'
 
+# routing among generations: a plan takes the most blocks that they can have
+# shellcheck disable=SC2086
+rwkv train --arch meta7 $data --tokenizer byte --n-layer 2 --n-embd 32 --head-size 8 --dim-ffn 100 --route-k 2 --route-block 16 \
+    --steps 2 --out routed || complain 'a routed model does not train'
+rwkv grow -m routed/model.safetensors --tokens +8 -o routed2.safetensors -q
+# shellcheck disable=SC2086
+rwkv train --init-from routed2.safetensors $data --steps 2 --out routed-on || complain 'a routed model that has grown does not train'
+
 for word in +4x -4 four ''; do
     refused 'expected +N' rwkv grow -m seven/model.safetensors --tokens="$word" -o no.safetensors
 done
