@@ -1,7 +1,10 @@
 /* rwkv7_kernel.c: RWKV-7 with a kernel path beside the recurrence of each layer, as kernel state tuning
  * makes it of a model (arXiv 2504.05097; docs/state-tuning.md): a second state of M by M a head over M
  * Gaussian features, added to what the recurrence reads. With a gain of 0 it is the RWKV-7 below it. */
+#include <inttypes.h>
+#include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/num.h"
 #include "model/rwkv7.h"
@@ -58,6 +61,34 @@ static bool detect(const rk_file *f)
 
 enum { FEATURES = RK_RWKV7_OWN, FEATURES_MAX = 4 * RK_HEAD_MAX };
 
+/* A gamma of 0 means the numbers of a head themselves, of which there are as many as features then. */
+static rk_status check_gammas(const rk_hparams *hp, const rk_file *file, int64_t l, rk_error *err)
+{
+    char name[RK_PARAM_NAME_MAX];
+    snprintf(name, sizeof name, "blocks.%" PRId64 ".att.kernel_gamma", l);
+    const rk_file_tensor *t = rk_file_find(file, name);
+    if (!rk_file_are_numbers(t, hp->n_head, 1))
+        return RK_OK; /* said where parameters are looked at */
+    for (int64_t h = 0; h < hp->n_head; h++) {
+        const float gamma = rk_file_number(t, h);
+        if (!isfinite(gamma) || (gamma == 0.0f && hp->own[FEATURES].n != hp->head_size))
+            return rk_fail(
+                err, RK_ERR_FORMAT,
+                "%s: '%s' is %g for head %" PRId64 ", with %" PRId64 " features of %" PRId64
+                " numbers; expected a finite number, 0 only for as many of both",
+                rk_file_name(file), name, (double)gamma, h, hp->own[FEATURES].n, hp->head_size);
+    }
+    return RK_OK;
+}
+
+static rk_status settle(const rk_arch *arch, rk_hparams *hp, const rk_file *file, rk_error *err)
+{
+    rk_status st = rk_settle_heads(arch, hp, file, err);
+    for (int64_t l = 0; file && l < hp->n_layer && st == RK_OK; l++)
+        st = check_gammas(hp, file, l, err);
+    return st;
+}
+
 static double of_head(const rk_hparams *hp, double arg)
 {
     return arg * (double)hp->head_size;
@@ -84,7 +115,7 @@ const rk_arch rk_arch_rwkv7_kernel = {
     .detect = detect,
     .sizes = {&rk_sizes_first, &rk_rwkv7_sizes, &own_sizes, &rk_sizes_pairs, &rk_sizes_clusters,
               &rk_sizes_records, &rk_sizes_last_x},
-    .settle = rk_settle_heads,
+    .settle = settle,
     .carry = rk_rwkv7_carry,
     .n_carry = RK_RWKV7_N_CARRY,
     RK_LM_PARTS,

@@ -403,6 +403,14 @@ static const rk_size *find_given(const rk_size *given, int64_t n, const char *na
     return NULL;
 }
 
+static int count_words(const char *words)
+{
+    int n = 1;
+    for (; *words; words++)
+        n += *words == '|';
+    return n;
+}
+
 static rk_status check_given(const rk_arch *arch, const rk_size *given, rk_error *err)
 {
     const rk_size_spec *s = rk_size_find(arch, given->name);
@@ -415,6 +423,9 @@ static rk_status check_given(const rk_arch *arch, const rk_size *given, rk_error
                        s->range.min, s->range.max);
     if (!s->at.real && x != (double)(int64_t)x)
         return rk_fail(err, RK_ERR_ARG, "%s is %.10g, expected a whole number", s->name, x);
+    if (s->at.words && x >= (double)count_words(s->at.words))
+        return rk_fail(err, RK_ERR_ARG, "%s is %.10g, expected the place of one of %s from 0 on",
+                       s->name, x, s->at.words);
     return RK_OK;
 }
 

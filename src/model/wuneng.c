@@ -332,17 +332,22 @@ static rk_status check_pairs(const rk_hparams *hp, const rk_file *file, int64_t 
     snprintf(name, sizeof name, NAME "middle_pairs", (int)l);
     const rk_file_tensor *t = rk_file_find(file, name);
     const int64_t n = own(hp, MIDDLE_HEADS), below[2] = {hp->n_head, own(hp, STATE_HEADS)};
-    if (!t || t->dtype != RK_F32 || t->n_dims != 2 || t->dims[0] != n || t->dims[1] != 2)
+    if (!rk_file_are_numbers(t, n, 2))
         return RK_OK; /* said where parameters are looked at */
     for (int64_t i = 0; i < 2 * n; i++) {
-        float x;
-        memcpy(&x, (const char *)t->data + (size_t)i * sizeof x, sizeof x);
+        const float x = rk_file_number(t, i);
         if (!(x >= 0 && x < (float)below[i % 2] && x == floorf(x)))
             return rk_fail(err, RK_ERR_FORMAT,
                            "%s: '%s' pairs middle head %" PRId64
                            " with %s head %g; there are %" PRId64,
                            rk_file_name(file), name, i / 2, i % 2 ? "state" : "attention",
                            (double)x, below[i % 2]);
+        for (int64_t q = 0; own(hp, MODE) == RK_MIDDLE_QUERY && i % 2 == 0 && q < i; q += 2)
+            if (rk_file_number(t, q) == x)
+                return rk_fail(err, RK_ERR_FORMAT,
+                               "%s: '%s' pairs two middle heads with attention head %g, whose "
+                               "query add_query moves once",
+                               rk_file_name(file), name, (double)x);
     }
     return RK_OK;
 }

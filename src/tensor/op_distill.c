@@ -68,17 +68,24 @@ static void distance_forward(rk_ctx *ctx, rk_node *n)
     rk_parallel(ctx, rk_tensor_rows(n->in[0]), RK_GRAIN_ROWS, distance_rows, n);
 }
 
+typedef struct distance_back {
+    const rk_node *n;
+    const void *dy;
+    void *dx;
+} distance_back;
+
 /* (x - y) over its length; where that is 0 there is no slope. */
 static void distance_back_rows(void *arg, int64_t lo, int64_t hi, int worker)
 {
-    const rk_node *n = arg;
+    const distance_back *j = arg;
+    const rk_node *n = j->n;
     const rk_tensor *x = n->in[0];
     const int64_t c = rk_tensor_cols(x);
-    void *dx = x->grad;
+    void *dx = j->dx;
     (void)worker;
     for (int64_t i = lo; i < hi; i++) {
         const double length = length_of(n, i);
-        const double by = real_at(x, n->out[0]->grad, i) * scale_of(n) / (length > 0 ? length : 1);
+        const double by = real_at(x, j->dy, i) * scale_of(n) / (length > 0 ? length : 1);
         for (int64_t e = i * c; e < (i + 1) * c; e++)
             put_real(x, dx, e,
                      real_at(x, dx, e) +
@@ -88,8 +95,9 @@ static void distance_back_rows(void *arg, int64_t lo, int64_t hi, int worker)
 
 static void distance_backward(rk_ctx *ctx, rk_node *n)
 {
-    if (rk_grad(ctx, n->in[0]))
-        rk_parallel(ctx, rk_tensor_rows(n->in[0]), RK_GRAIN_ROWS, distance_back_rows, n);
+    distance_back j = {n, rk_grad(ctx, n->out[0]), rk_grad(ctx, n->in[0])};
+    if (j.dx)
+        rk_parallel(ctx, rk_tensor_rows(n->in[0]), RK_GRAIN_ROWS, distance_back_rows, &j);
 }
 
 const rk_op rk_op_distance = {

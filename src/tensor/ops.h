@@ -41,7 +41,7 @@ rk_tensor *rk_swiglu(rk_ctx *ctx, rk_tensor *gate, rk_tensor *up);
 
 /* A contiguous copy of any view. */
 rk_tensor *rk_copy(rk_ctx *ctx, rk_tensor *x);
-/* Joined along dim; n <= 12 tensors that agree elsewhere. */
+/* Joined along dim; n tensors that agree elsewhere, at most RK_MAX_IN (tensor/op.h). */
 rk_tensor *rk_concat(rk_ctx *ctx, rk_tensor *const *x, int n, int dim);
 /* All elements, as a tensor of one. */
 rk_tensor *rk_sum(rk_ctx *ctx, rk_tensor *x);

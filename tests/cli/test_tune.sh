@@ -118,6 +118,11 @@ write_safetensors("file.safetensors", {**read_safetensors("a.safetensors"), **re
 fi
 
 tune rwkv7 state-kernel kernel --steps 2 --lr 1e-2
+if command -v python3 >/dev/null; then # linear features are the numbers of a head
+    rwkv merge -m base-rwkv7 --state kernel/state.pth -o kernel.safetensors -q
+    damage kernel.safetensors gamma0.safetensors 't["blocks.1.att.kernel_gamma"][1][1] = 0.0'
+    refuses 2 'kernel_gamma. is 0 for head 1, with 32 features of 16' rwkv run -m gamma0.safetensors -p x -n 1
+fi
 talk() { # FILE LINES: chat, then its state in FILE, without the number of answers that were drawn
     printf "$2\\n/save %s\\n" "$work/saved" |
         rwkv chat -m base-rwkv7 --state kernel/state.pth -n 6 --temp 0 --seed 3 -q >/dev/null
