@@ -144,7 +144,7 @@ static void refuses(rk_session *s, const int32_t *tokens, int64_t n, const char 
 {
     rk_error err = {0};
     const int64_t before = rk_state_n_tokens(s->stream.state);
-    assert_int_equal(rk_session_eval(s, tokens, n, NULL, &err), RK_ERR_ARG);
+    assert_int_equal(rk_session_eval(s, tokens, n, NULL, &err), RK_ERR_FULL);
     assert_non_null(strstr(err.msg, sentence));
     assert_int_equal(rk_state_n_tokens(s->stream.state), before);
 }
@@ -164,7 +164,7 @@ static void test_limit(void **state)
     test_ok(rk_session_clone(&clone, s, &err), &err);
     refuses(clone, f.tokens, 1, "100 are read");
     rk_session *const both[] = {empty, clone};
-    assert_int_equal(rk_session_eval_batch(both, 2, f.tokens, NULL, &err), RK_ERR_ARG);
+    assert_int_equal(rk_session_eval_batch(both, 2, f.tokens, NULL, &err), RK_ERR_FULL);
     assert_int_equal(rk_state_n_tokens(empty->stream.state), 0);
     rk_session_reset(s);
     feed(s, f.tokens, 100, NULL);
