@@ -576,7 +576,7 @@ static rk_status name_new(const char *from, const char *to, bool stale, rk_error
     const bool here = stat(from, &a) == 0, there = lstat(to, &b) == 0;
     if (there && (stale || (here && (a.st_dev != b.st_dev || a.st_ino != b.st_ino))))
         return rk_fail(err, RK_ERR_ARG, "%s: exists already; --force overwrites it", to);
-    if (!here)
+    if (!here || stale) /* what another packing has left goes with the folder */
         return RK_OK;
     if (!there && link(from, to) != 0) {
         const int why = errno;

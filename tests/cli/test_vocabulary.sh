@@ -113,6 +113,9 @@ for pad in 65500 65510 65520 65530; do
     echo $(($(cat "tokens-$pad") - pad)) >>rests
 done
 [ "$(sort -u rests | wc -l)" = 1 ] || { echo "a control token is cut: $(cat rests)"; failures=$((failures + 1)); }
+mkdir left.bin.packing && : >left.bin.packing/mask
+expect 0 '"documents":1' data pack long.txt -o left.bin --tokenizer byte --json
+[ ! -e left.mask ] || { echo "a mask of another packing has become the output's"; failures=$((failures + 1)); }
 mkdir mine.bin.packing && echo mine >mine.bin.packing/notes
 expect 2 "holds 'notes', which no packing has left there" data pack long.txt -o mine.bin --tokenizer byte
 [ -e mine.bin.packing/notes ] || { echo "data pack has removed somebody's file"; failures=$((failures + 1)); }
