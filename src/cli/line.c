@@ -56,8 +56,16 @@ static void put(const char *text)
     (void)n; /* there is nobody to tell */
 }
 
+/* In the background the terminal is somebody else's, and setting it would stop the program. */
+static bool has_terminal(void)
+{
+    return tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
+
 void rk_line_give_back(void)
 {
+    if (!has_terminal())
+        return;
     if (marks_pastes)
         put(paste_off);
     if (are_hidden)
@@ -66,8 +74,8 @@ void rk_line_give_back(void)
 
 static void take_again(void)
 {
-    if (tcgetpgrp(STDIN_FILENO) != getpgrp())
-        return; /* the shell has sent the program into the background */
+    if (!has_terminal())
+        return;
     if (marks_pastes)
         put(paste_on);
     if (are_hidden)
@@ -98,7 +106,8 @@ static void catch_signals(void)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct sigaction before;
         if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(numbers[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
+            sigaction(numbers[i],
+                      &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART}, NULL);
     }
 }
 
@@ -458,9 +467,10 @@ void rk_line_hide_keys(rk_line *l)
 
 void rk_line_show_keys(void)
 {
-    if (are_hidden)
-        tcsetattr(STDIN_FILENO, TCSANOW, &keys_shown);
+    const bool hidden = are_hidden;
     are_hidden = false;
+    if (hidden && has_terminal())
+        tcsetattr(STDIN_FILENO, TCSANOW, &keys_shown);
 }
 
 /* ---- reading ---- */

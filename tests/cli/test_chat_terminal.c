@@ -526,6 +526,8 @@ static void test_signals(void **state)
     expect("\x1b[?2004l");
     assert_int_equal(waitpid(s.pid, &status, 0), s.pid);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+    assert_int_equal(tcgetattr(s.fd, &t), 0);
+    assert_true(t.c_lflag & (tcflag_t)ECHO && t.c_lflag & (tcflag_t)ICANON);
     close(s.fd);
 
     start(endless);
