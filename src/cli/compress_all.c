@@ -121,8 +121,8 @@ static rk_status cut_text(const job *j, const rk_text_input *t, rk_error *err)
     return st == RK_OK ? write_text(j->held, t->text + at, t->n - at, err) : st;
 }
 
-/* Signals are held from here on: each part takes those that come while it works, or that have come before it,
- * and the others act when the folder is gone. */
+/* Signals are held between the parts: the next one takes them, and what comes behind the last acts when the folder
+ * is gone. A second signal within a part ends the program at once, and the folder stays. */
 static rk_status make_folder(job *j, rk_error *err)
 {
     const int n = snprintf(j->folder, sizeof j->folder, "%s.parts-XXXXXX", j->o->out);

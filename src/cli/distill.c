@@ -1,4 +1,5 @@
 /* distill.c: `rwkv distill`: a model of another architecture learns what a teacher knows. */
+#include <math.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -57,23 +58,22 @@ static const rk_option rows[] = {
 
 /* What a preset says of a stage. */
 static const struct {
-    double lr, falls; /* the rate ends at lr / falls */
-    double weight_decay;
+    double lr, lr_final, weight_decay;
     const char *schedule;
     int start;
 } presets[N_PRESETS][N_STAGES] = {
-    [OWN] = {{2e-3, 100, 0, "cosine", RK_STUDENT_COPY_SCALED},
-             {1e-3, 10, 0, "cosine", RK_STUDENT_COPY_SCALED},
-             {1e-4, 10, 0, "cosine", RK_STUDENT_COPY_SCALED},
-             {1e-5, 10, 0, "cosine", RK_STUDENT_COPY_SCALED}},
-    [PAPER] = {{1e-4, 1, 0.1, "constant", RK_STUDENT_RANDOM},
-               {1e-4, 1, 0.1, "constant", RK_STUDENT_RANDOM},
-               {1e-4, 1, 0.1, "constant", RK_STUDENT_RANDOM},
-               {1e-5, 10, 0, "cosine", RK_STUDENT_RANDOM}},
-    [RADLADS] = {{1e-3, 100, 0, "cosine", RK_STUDENT_COPY},
-                 {1e-5, 1, 0, "constant", RK_STUDENT_COPY},
-                 {1e-5, 1, 0, "constant", RK_STUDENT_COPY},
-                 {1e-5, 10, 0, "cosine", RK_STUDENT_COPY}},
+    [OWN] = {{2e-3, 2e-5, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-3, 1e-4, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-4, 1e-5, 0, "cosine", RK_STUDENT_COPY_SCALED},
+             {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY_SCALED}},
+    [PAPER] = {{1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-4, 1e-4, 0.1, "constant", RK_STUDENT_RANDOM},
+               {1e-5, 1e-6, 0, "cosine", RK_STUDENT_RANDOM}},
+    [RADLADS] = {{1e-3, 1e-5, 0, "cosine", RK_STUDENT_COPY},
+                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY},
+                 {1e-5, 1e-5, 0, "constant", RK_STUDENT_COPY},
+                 {1e-5, 1e-6, 0, "cosine", RK_STUDENT_COPY}},
 };
 
 /* Defaults that are other than those of training a model. */
@@ -83,7 +83,7 @@ static const rk_training_default own[] = {
     {"vocab", "the teacher's", NULL},
     {"lr", "2e-3, stage 2 1e-3, sft 1e-4, dpo 1e-5", NULL},
     {"lr-final", "stage 1 a hundredth, others a tenth", NULL},
-    {"l2wrap", "0", NULL},
+    {"l2wrap", "the recipe's: 0 of arwkv7", NULL},
     {"weight-decay", "0", NULL},
     {"beta2", "0.95", NULL},
     {"eps", "1e-8", NULL},
@@ -137,10 +137,11 @@ static void take_preset(distill_options *o)
     rk_train_params *m = &run->model;
     if (run->distill.start == NOT_SAID)
         run->distill.start = presets[o->preset][o->stage].start;
-    if (m->lr < 0.0)
-        m->lr = presets[o->preset][o->stage].lr;
+    const double lr = presets[o->preset][o->stage].lr, end = presets[o->preset][o->stage].lr_final;
     if (m->lr_final < 0.0)
-        m->lr_final = m->lr / presets[o->preset][o->stage].falls;
+        m->lr_final = m->lr < 0.0 ? end : m->lr / nearbyint(lr / end); /* it falls as far */
+    if (m->lr < 0.0)
+        m->lr = lr;
     if (m->weight_decay < 0.0)
         m->weight_decay = presets[o->preset][o->stage].weight_decay;
     if (!m->schedule)

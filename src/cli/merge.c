@@ -2,7 +2,6 @@
  * without the adapter again. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/num.h"
 #include "cli/adapter_in.h"

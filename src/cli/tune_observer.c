@@ -32,9 +32,9 @@ static const rk_training_default own[] = {
 
 static void more_rows(rk_option_room *room, size_t offset)
 {
-    static const char *const without[] = {"init-from",  "train-only", "freeze",
-                                          "freeze-old", "quant",      "quant-all",
-                                          "task",       "ema",        NULL};
+    static const char *const without[] = {"init-from", "train-only", "freeze", "freeze-old",
+                                          "quant",     "quant-all",  "task",   "ema",
+                                          "l2wrap",    NULL};
     const size_t first = room->n;
     rk_training_rows(room, offset, without);
     rk_training_own(room, first, own, RK_COUNT(own));

@@ -216,8 +216,8 @@ static void add_records(rk_checksum *c, const rk_model *m, const rk_param *p)
 }
 
 /* Of architecture, marked and stated sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms.
- * beside: what state tuning leaves counts, too. */
-static rk_status fingerprint(uint64_t *out, const rk_model *m, bool beside, rk_error *err)
+ */
+static rk_status fingerprint(rk_model *m, rk_error *err)
 {
     rk_checksum *c = rk_checksum_new();
     if (!c)
@@ -226,8 +226,6 @@ static rk_status fingerprint(uint64_t *out, const rk_model *m, bool beside, rk_e
     for (int64_t i = 0; i < m->n_params; i++) {
         const rk_param *p = &m->params[i];
         if (!p->used || p->added || p->role == RK_ROLE_CLUSTERS) /* of the head: states fit */
-            continue;
-        if (!beside && rk_roles[p->role].beside)
             continue;
         if (rk_records_is_part(p->spec)) {
             add_records(c, m, p);
@@ -249,18 +247,9 @@ static rk_status fingerprint(uint64_t *out, const rk_model *m, bool beside, rk_e
     for (int i = 0; (s = rk_size_at(m->arch, i)); i++)
         if (s->file.from == RK_FROM_STATED) /* in 32 bits, which some containers have */
             add_size(c, s, (double)(float)rk_size_value(s, &m->hp));
-    *out = rk_checksum_value(c);
+    m->fingerprint = m->base_fingerprint = rk_checksum_value(c);
     rk_checksum_free(c);
     return RK_OK;
-}
-
-static rk_status take_fingerprints(rk_model *m, rk_error *err)
-{
-    rk_status st = fingerprint(&m->fingerprint, m, true, err);
-    m->base_fingerprint = m->fingerprint;
-    if (st == RK_OK && rk_file_meta(m->file, RK_OPENED_BESIDE))
-        st = fingerprint(&m->base_fingerprint, m, false, err);
-    return st;
 }
 
 /* ---- a hierarchical head ---- */
@@ -400,7 +389,7 @@ static rk_status open_file(rk_model **out, rk_file *f, const rk_open_options *o,
     if (st == RK_OK)
         st = rk_records_check(m, err);
     if (st == RK_OK)
-        st = take_fingerprints(m, err);
+        st = fingerprint(m, err);
     if (st != RK_OK) {
         rk_model_close(m);
         return st;
@@ -437,6 +426,17 @@ static rk_status add_beside(rk_file *f, const char *path, rk_error *err)
     return st == RK_OK ? rk_file_finish(f, err) : st;
 }
 
+/* That of the model alone, which adapters go by. */
+static rk_status take_base_fingerprint(rk_model *m, const char *path, rk_error *err)
+{
+    rk_model *alone = NULL;
+    const rk_status st = rk_model_open_with(&alone, path, NULL, err);
+    if (st == RK_OK)
+        m->base_fingerprint = alone->fingerprint;
+    rk_model_close(alone);
+    return st;
+}
+
 rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_options *o,
                              rk_error *err)
 {
@@ -448,9 +448,18 @@ rk_status rk_model_open_with(rk_model **out, const char *path, const rk_open_opt
         return st;
     if (o && o->beside)
         st = add_beside(f, o->beside, err);
+    if (st != RK_OK) {
+        rk_file_close(f);
+        return st;
+    }
+    rk_model *m = NULL;
+    st = open_file(&m, f, o, err);
+    if (st == RK_OK && o && o->beside)
+        st = take_base_fingerprint(m, path, err);
     if (st == RK_OK)
-        return open_file(out, f, o, err);
-    rk_file_close(f);
+        *out = m;
+    else
+        rk_model_close(m);
     return st;
 }
 

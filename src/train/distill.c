@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "format/format.h"
 #include "io/path.h"
+#include "train/checkpoint_dir.h"
 #include "train/hybrid.h"
 #include "train/run_dir.h"
 
@@ -359,7 +360,8 @@ rk_status rk_distill_start(rk_run_params *p, const rk_run_env *env, rk_distill_b
         return RK_OK;
     char *file = rk_path_join(p->dir, RK_RUN_START);
     rk_status st = file ? RK_OK : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir);
-    if (st == RK_OK && !(p->resume && access(file, R_OK) == 0))
+    const bool begun_before = p->resume && rk_checkpoint_dir_holds_any(p->dir);
+    if (st == RK_OK && !(begun_before && access(file, R_OK) == 0))
         st = write_start(p, env, file, begun, err);
     if (st == RK_OK && !(begun->path = realpath(file, NULL))) {
         st = rk_fail(err, RK_ERR_IO, "%s: cannot be found", file);

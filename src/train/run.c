@@ -564,8 +564,7 @@ static void follow_start(const char *dir, char **path)
 {
     static const char name[] = "/" RK_RUN_START;
     const size_t n = *path ? strlen(*path) : 0;
-    if (n < sizeof name || strcmp(*path + n - (sizeof name - 1), name) != 0 ||
-        access(*path, R_OK) == 0)
+    if (n < sizeof name || strcmp(*path + n - (sizeof name - 1), name) != 0)
         return;
     char *here = rk_path_join(dir, RK_RUN_START);
     if (here && access(here, R_OK) == 0) {
@@ -671,6 +670,10 @@ static rk_status open_and_run(rk_run_params *p, const rk_run_env *env, rk_run_re
         result->also = task->also.key;
     rk_model_close(m);
     rk_task_close(task);
+    if (st != RK_OK && p->start_made)
+        rk_run_dir_abandon(p->dir, p->start_made, p->folder_made);
+    free(p->start_made);
+    p->start_made = NULL;
     return st;
 }
 
@@ -681,7 +684,7 @@ static rk_status refuse_useless(const rk_run_params *p, rk_error *err)
         rk_task_find(p->task); /* opening says what is wrong with another name */
     rk_run_params given = *p;
     char why[80];
-    if (!kind || !kind->without)
+    if (!kind || !kind->without || p->resume) /* a run that began so goes on so */
         return RK_OK;
     if (given.model.l2wrap == 0.0)
         given.model.l2wrap = rk_run_defaults().model.l2wrap; /* none is none */

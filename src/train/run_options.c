@@ -255,6 +255,12 @@ static const char *task_of(const rk_run_params *p)
     return p->test_time.task ? p->test_time.task : p->task;
 }
 
+/* Are the weights of other models in the checksum of the data? */
+static bool has_others(const rk_run_params *p)
+{
+    return p->distill.teacher || p->teacher || p->test_time.judge || !strcmp(p->task, "dpo");
+}
+
 /* With the parameters of `task`. */
 static void put_all(rk_run_options *o, const rk_run_params *p, const char *task,
                     uint64_t data_checksum)
@@ -270,7 +276,8 @@ static void put_all(rk_run_options *o, const rk_run_params *p, const char *task,
     }
     add_sizes(o, p);
     add_params(o, p, task);
-    snprintf(o->values[o->n], RK_RUN_VALUE_MAX, "text with checksum %016" PRIx64, data_checksum);
+    snprintf(o->values[o->n], RK_RUN_VALUE_MAX, "text%s with checksum %016" PRIx64,
+             has_others(p) ? " and other models" : "", data_checksum);
     o->pairs[o->n] = (rk_pair){"data", o->values[o->n]};
     o->n++;
 }
@@ -294,7 +301,8 @@ rk_status rk_run_options_refuse(const rk_run_params *p, const char *const *names
     rk_run_options given, defaults;
     rk_run_options_init(&given, p, 0);
     rk_run_options_defaults(&defaults, p);
-    for (int64_t i = 0; i < given.n; i++)
+    for (size_t i = 0; i < RK_COUNT(rows);
+         i++) /* not parameters of tasks, which may have such names */
         for (const char *const *name = names; *name; name++)
             if (!strcmp(given.pairs[i].key, *name) && defaults.pairs[i].value &&
                 strcmp(given.pairs[i].value, defaults.pairs[i].value) != 0)

@@ -55,6 +55,10 @@ typedef struct rk_run_params {
     char tune_words[256], tune_rates[256]; /* what the methods train, and at which rates */
     const char *quant;                     /* type of frozen matrices in memory, rk_quant_names */
     bool quant_all;                        /* embedding and head, too */
+    char *
+        start_made; /* a file that tuning has made before the run entered its folder, which a failing run
+                       * takes back; to be freed */
+    bool folder_made; /* the folder, too */
     double val_frac;
     int64_t eval_every, save_every; /* steps; >= 1 */
     bool resume;

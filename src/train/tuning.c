@@ -113,7 +113,7 @@ static rk_status refuse_others(const rk_run_params *p, const rk_tune_method *ada
         snprintf(why, sizeof why, "goes with %s%s",
                  !strcmp(of, "adapter")  ? "methods of adapters"
                  : !strcmp(of, "states") ? "methods of states"
-                                         : "--method ",
+                                         : "--method, one of ",
                  !strcmp(of, "adapter") || !strcmp(of, "states") ? "" : of);
         st = rk_run_options_refuse(p, names, why, err);
     }
@@ -126,7 +126,7 @@ rk_status rk_tuning_settle(rk_run_params *p, rk_error *err)
     if (!p->tune.method)
         return RK_OK;
     rk_status st = rk_tune_choose(&p->tune, &adapter, &state, err);
-    if (st == RK_OK)
+    if (st == RK_OK && !p->resume) /* a run that began so goes on so */
         st = refuse_others(p, adapter, state, err);
     if (st == RK_OK && !p->tune.train_parts && p->model.optimizer &&
         !strcmp(p->model.optimizer, "muon"))

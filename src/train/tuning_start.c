@@ -7,6 +7,7 @@
 #include "format/format.h"
 #include "io/path.h"
 #include "train/base.h"
+#include "train/checkpoint_dir.h"
 #include "train/run_dir.h"
 #include "train/tuning.h"
 #include "tune/kernel_path.h"
@@ -118,8 +119,12 @@ rk_status rk_tuning_start(rk_model **m, const rk_task *task, rk_run_params *p, r
     if (kernel && p->tune.state.prompt)
         return rk_fail(err, RK_ERR_ARG, "--state-prompt goes with the method state alone");
     char *path = rk_path_join(p->dir, "start.pth");
+    p->folder_made = access(p->dir, F_OK) != 0;
     rk_status st = path ? enter(p, err) : rk_fail(err, RK_ERR_NOMEM, "%s: out of memory", p->dir);
-    const bool made = st == RK_OK && p->resume && access(path, R_OK) == 0;
+    const bool made =
+        st == RK_OK && p->resume && rk_checkpoint_dir_holds_any(p->dir) && access(path, R_OK) == 0;
+    if (st == RK_OK && !made)
+        p->start_made = strdup(path);
     if (st == RK_OK && !made)
         st = kernel ? make_path(*m, task, p, e, strstr(words, "state-basis") != NULL, path, err)
                     : make_state(*m, p, e, path, err);

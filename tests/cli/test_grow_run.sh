@@ -52,6 +52,11 @@ logits big want.npy
 same bigger/start.safetensors 'grown again'
 # shellcheck disable=SC2086
 rwkv train --resume --out bigger $data --ema 0.9 --steps 9
+# moved, and its old name in use again: a run finds its own start
+cp -r bigger moved && mv bigger/start.safetensors kept.safetensors && cp seven/model.safetensors bigger/start.safetensors
+# shellcheck disable=SC2086
+rwkv train --resume --out moved $data --ema 0.9 --steps 10
+mv kept.safetensors bigger/start.safetensors
 rwkv info bigger/model.safetensors --json | grep -q '"generations":3' || complain 'other generations'
 
 # Tokens that each generation was trained for: 4 rows of 32 a step.

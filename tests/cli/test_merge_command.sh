@@ -34,7 +34,8 @@ done
 tune() { # folder, then options
     folder=$1
     shift
-    "$RK_PROGRAM" tune --data text.txt --tokenizer byte --ctx-len 16 --batch 2 --steps 3 --rank 4 --out "$folder" -q \
+    case "$*" in *"--method state"*) ;; *) set -- --rank 4 "$@" ;; esac
+    "$RK_PROGRAM" tune --data text.txt --tokenizer byte --ctx-len 16 --batch 2 --steps 3 --out "$folder" -q \
         "$@" >/dev/null
 }
 

@@ -225,11 +225,18 @@ refuses 2 'muon updates' rwkv tune -m base-rwkv7 --data b.txt --out n --optimize
 mkdir taken && echo mine >taken/state.pth
 refuses 2 'holds a run already' rwkv tune -m base-rwkv7 --data b.txt --out taken --method state
 [ "$(cat taken/state.pth)" = mine ] || fail "a file that was there has gone"
+# what a refused run has made first goes with it
+refuses 2 'means no matrix' rwkv tune -m base-rwkv7 --data b.txt --method miss,state --state-prompt st --targets nope --out taken2
+[ ! -e taken2 ] || fail "a refused run left a folder"
 # an adapter beside a state that is made first goes with the model alone
 tune rwkv7 miss,state prompted --state-prompt 'stu vwx' --steps 2 --lr 5e-3
 rwkv run -m base-rwkv7 --adapter prompted --state prompted/state.pth -p st -n 2 --temp 0 -q >/dev/null ||
     fail "an adapter beside a prepared state"
 rwkv merge -m base-rwkv7 --adapter prompted -o prompted.safetensors -q || fail "merging it"
+tune rwkv7 miss,state-kernel beside --rank 4 --steps 2 --lr 5e-3
+rwkv run -m base-rwkv7 --adapter beside --state beside/state.pth -p st -n 2 --temp 0 -q >/dev/null ||
+    fail "an adapter beside a kernel path"
+rwkv merge -m base-rwkv7 --adapter beside -o beside.safetensors -q || fail "merging an adapter beside a kernel path"
 refuses 2 'quant-all goes with --quant' rwkv tune -m base-rwkv7 --data b.txt --quant-all --out n
 rwkv train --data b.txt --out other --arch rwkv7 --n-layer 2 --n-embd 32 --head-size 16 --ctx-len 32 --batch 4 --steps 1 \
     --val-frac 0 -q

@@ -41,6 +41,11 @@ cmp -s whole/state.pth judged/state.pth && fail "a judge changes nothing"
 solve begun --rounds 1 --state long/state.pth
 [ "$(value begun base_right)" = "$(value long tuned_right)" ] || fail "--state is not what it begins with"
 
+# a task's parameter may have the name of an option of tuning
+rwkv train --task reverse --seq-len 16 --digits 3 --out backwards --n-layer 1 --n-embd 32 --head-size 16 --steps 1 --batch 2 -t 1 -q
+rwkv tune test-time -m backwards --task reverse --seq-len 16 --digits 3 --targets answers --rounds 1 --chains 2 --questions 2 \
+    --out turned -t 1 -q || fail "--targets of reverse"
+
 refuses 2 'are no prompt with an answer' rwkv tune test-time -m model --task parity --out n
 refuses 2 'no task' rwkv tune test-time -m model --task sums --out n
 refuses 2 'is missing' rwkv tune test-time --task addition --out n
