@@ -562,7 +562,7 @@ static void test_abort_any_time(void **state)
     fixture f = begin(&p, 2), calm = begin(&p, 2);
     int stopped = 0;
     double step_s =
-        INFINITY; /* the least of some: the first ones take memory, or wait for others */
+        (double)INFINITY; /* the least of some: the first ones take memory, or wait for others */
     for (int i = 0; i < 4; i++) {
         const double start = rk_now_s();
         step(f.trainer, data);
