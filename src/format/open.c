@@ -215,8 +215,7 @@ static void add_records(rk_checksum *c, const rk_model *m, const rk_param *p)
                     (size_t)rk_shape_dims(m->arch, &m->hp, spec->shape, dims) * sizeof *dims);
 }
 
-/* Of architecture, marked and stated sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms.
- */
+/* Of architecture, marked and stated sizes, shapes and vectors rounded to bf16: equal for a model and its narrower forms. */
 static rk_status fingerprint(rk_model *m, rk_error *err)
 {
     rk_checksum *c = rk_checksum_new();
